@@ -1,0 +1,1 @@
+"""Unitscope's engine: dissect image classifiers, explain and change what they do."""

@@ -1,0 +1,176 @@
+"""What the network sees of a photo, as data, and the same view of its label maps.
+
+One :class:`Preprocessing` describes crop, resize, centre crop, flip and
+normalisation. Photos go through it with Pillow; label maps are sampled at the
+very points of the photo that the working grid's cell centres came from, so
+that what the network sees is what is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from core.errors import UnitscopeError
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The way from a photo to the network's input, stored with every run.
+
+    Steps, in order, each left out where it is ``None`` or ``False``:
+
+    crop : (left, top, right, bottom) in photo pixels.
+    resize : one number = the shorter side, the aspect kept; (width, height) = exactly that.
+    center_crop : (width, height) or one number for both.
+    flip : mirrored left to right.
+
+    Then pixels 0…255 are divided by `divide`, put in `channels` order, and
+    ``(x − mean) / std`` per channel of that order.
+    """
+
+    crop: tuple[int, int, int, int] | None = None
+    resize: int | tuple[int, int] | None = 256
+    center_crop: int | tuple[int, int] | None = 224
+    flip: bool = False
+    channels: Literal["RGB", "BGR"] = "RGB"
+    divide: float = 255.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain lists and numbers, as stored in the run and hashed into its digest."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(stored: dict[str, Any]) -> Preprocessing:
+        """The inverse of :meth:`to_json`.
+
+        >>> p = Preprocessing(crop=(8, 8, 632, 472), resize=(144, 144), center_crop=128)
+        >>> Preprocessing.from_json(p.to_json()) == p
+        True
+        """
+        return Preprocessing(
+            **{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
+        )
+
+    # -- geometry -------------------------------------------------------------------------
+
+    def _boxes(
+        self, width: int, height: int
+    ) -> tuple[tuple[int, int, int, int], tuple[int, int], tuple[int, int, int, int]]:
+        """(crop box in photo pixels, size after resize, centre-crop box in that size)."""
+        left, top, right, bottom = self.crop or (0, 0, width, height)
+        if not (0 <= left < right <= width and 0 <= top < bottom <= height):
+            raise UnitscopeError(
+                f"the preprocessing crops {self.crop} but the photo is {width}×{height} pixels"
+            )
+        w, h = right - left, bottom - top
+        if isinstance(self.resize, int):
+            short = min(w, h)
+            new = (
+                max(1, round(w * self.resize / short)),
+                max(1, round(h * self.resize / short)),
+            )
+        else:
+            new = self.resize or (w, h)
+        if self.center_crop is None:
+            return (left, top, right, bottom), new, (0, 0, *new)
+        cw, ch = (
+            (self.center_crop, self.center_crop)
+            if isinstance(self.center_crop, int)
+            else self.center_crop
+        )
+        if cw > new[0] or ch > new[1]:
+            raise UnitscopeError(
+                f"the preprocessing takes a centre crop of {cw}×{ch} "
+                f"from an image of {new[0]}×{new[1]}"
+            )
+        x, y = (new[0] - cw) // 2, (new[1] - ch) // 2
+        return (left, top, right, bottom), new, (x, y, x + cw, y + ch)
+
+    def input_size(self, width: int = 640, height: int = 480) -> tuple[int, int]:
+        """(width, height) of the network's input for a photo of the given size."""
+        _, _, (x0, y0, x1, y1) = self._boxes(width, height)
+        return x1 - x0, y1 - y0
+
+    def view(self, photo: Image.Image) -> Image.Image:
+        """The photo as the network sees it, before normalisation (RGB, uint8)."""
+        crop, new, (x0, y0, x1, y1) = self._boxes(*photo.size)
+        # `box` lets Pillow resample straight from the crop: the same pixels as
+        # crop().resize(), without the copy.
+        seen = photo.resize(new, Image.Resampling.BILINEAR, box=crop) if (
+            new != photo.size or self.crop
+        ) else photo
+        seen = seen.crop((x0, y0, x1, y1))
+        return seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else seen
+
+    def normalise(self, seen: np.ndarray) -> np.ndarray:
+        """uint8 (H, W, 3) RGB → float32 (3, H, W), the network's input."""
+        x = np.asarray(seen, np.float32)
+        if self.channels == "BGR":
+            x = x[..., ::-1]
+        std = np.asarray(self.std, np.float32)
+        scale = 1.0 / (np.float32(self.divide) * std)
+        shift = -np.asarray(self.mean, np.float32) / std
+        return np.ascontiguousarray((x * scale + shift).transpose(2, 0, 1))
+
+    def sample_points(
+        self, photo_size: tuple[int, int], map_size: tuple[int, int], grid: tuple[int, int]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(rows, columns) of a label map that lie under the centres of a grid's cells.
+
+        Nearest neighbour in one step, from the network's input back to the label
+        map, so that nothing is rounded twice.
+
+        Parameters
+        ----------
+        photo_size : (width, height) of the photo.
+        map_size : (width, height) of the label map; another resolution than the photo's is
+            allowed (Broden's masks are half size), another shape is not.
+        grid : (width, height) of the working grid.
+
+        Returns
+        -------
+        rows (grid height,), columns (grid width,) int64.
+
+        Raises
+        ------
+        UnitscopeError
+            when the label map is not the photo at another scale; tells both sizes.
+
+        >>> Preprocessing(resize=None, center_crop=None).sample_points((4, 4), (8, 8), (2, 2))
+        (array([2, 6]), array([2, 6]))
+        """
+        (pw, ph), (mw, mh) = photo_size, map_size
+        # One pixel of rounding in either side is how halved sizes come out.
+        if abs(mw / pw - mh / ph) > 1.0 / min(pw, ph) + 1.0 / min(mw, mh) * (mw / pw):
+            raise UnitscopeError(
+                f"the mask is {mw}×{mh} but the photo is {pw}×{ph}: not the same shape"
+            )
+        (left, top, right, bottom), new, (x0, y0, x1, y1) = self._boxes(pw, ph)
+        xs = (np.arange(grid[0]) + 0.5) * (x1 - x0) / grid[0]
+        if self.flip:
+            xs = (x1 - x0) - xs
+        ys = (np.arange(grid[1]) + 0.5) * (y1 - y0) / grid[1]
+        columns = (left + (xs + x0) * (right - left) / new[0]) * mw / pw
+        rows = (top + (ys + y0) * (bottom - top) / new[1]) * mh / ph
+        return (
+            np.clip(rows.astype(np.int64), 0, mh - 1),
+            np.clip(columns.astype(np.int64), 0, mw - 1),
+        )
+
+
+def default_grid(input_size: tuple[int, int]) -> tuple[int, int]:
+    """(width, height) of the working grid: half the input's side, as in Broden.
+
+    >>> default_grid((224, 224))
+    (112, 112)
+    """
+    return max(1, input_size[0] // 2), max(1, input_size[1] // 2)
