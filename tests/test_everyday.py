@@ -77,9 +77,7 @@ def test_names_are_plain_lower_case(triples):
 
 
 def test_no_fact_is_told_twice(triples):
-    keys = Counter(
-        (r, *sorted((h, t))) if r in SYMMETRIC else (r, h, t) for r, h, t in triples
-    )
+    keys = Counter((r, *sorted((h, t))) if r in SYMMETRIC else (r, h, t) for r, h, t in triples)
     assert [key for key, n in keys.items() if n > 1] == []
 
 
