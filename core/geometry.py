@@ -43,6 +43,7 @@ class Preprocessing:
     divide: float = 255.0
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
     def to_json(self) -> dict[str, Any]:
         """Plain lists and numbers, as stored in the run and hashed into its digest."""
@@ -100,15 +101,25 @@ class Preprocessing:
         _, _, (x0, y0, x1, y1) = self._boxes(width, height)
         return x1 - x0, y1 - y0
 
-    def view(self, photo: Image.Image) -> Image.Image:
-        """The photo as the network sees it, before normalisation (RGB, uint8)."""
+    def view(self, photo: Image.Image, side: int | None = None) -> Image.Image:
+        """The photo as the network sees it, before normalisation (RGB, uint8).
+
+        With `side`, the same part of the photo at another scale, its shorter side `side`
+        pixels: for people to look at.
+        """
         crop, new, (x0, y0, x1, y1) = self._boxes(*photo.size)
-        # `box` lets Pillow resample straight from the crop: the same pixels as
-        # crop().resize(), without the copy.
-        seen = photo.resize(new, Image.Resampling.BILINEAR, box=crop) if (
-            new != photo.size or self.crop
-        ) else photo
-        seen = seen.crop((x0, y0, x1, y1))
+        how = Image.Resampling[self.interpolation.upper()]
+        if side is not None:
+            fx, fy = (crop[2] - crop[0]) / new[0], (crop[3] - crop[1]) / new[1]
+            part = (crop[0] + x0 * fx, crop[1] + y0 * fy, crop[0] + x1 * fx, crop[1] + y1 * fy)
+            scale = side / min(x1 - x0, y1 - y0)
+            size = (round((x1 - x0) * scale), round((y1 - y0) * scale))
+            seen = photo.resize(size, Image.Resampling.BICUBIC, box=part)
+        else:
+            # Cropped first, not by resize(box=…): that would let pixels outside the crop in.
+            seen = photo.crop(crop) if self.crop else photo
+            seen = seen.resize(new, how) if new != seen.size else seen
+            seen = seen.crop((x0, y0, x1, y1))
         return seen.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.flip else seen
 
     def normalise(self, seen: np.ndarray) -> np.ndarray:

@@ -1,0 +1,110 @@
+"""Running a network over batches of photos while its layers are watched."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.errors import UnitscopeError
+from core.models.hooks import capture
+from core.models.load import LoadedModel
+
+MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
+
+
+class Watched(NamedTuple):
+    """One layer's share of a batch.
+
+    maps : (images, units, height, width) in the recorded type, on the network's device.
+    pooled : float32 (images, units), the mean over the grid before rounding.
+    """
+
+    maps: Tensor
+    pooled: np.ndarray
+
+
+class Passed(NamedTuple):
+    """A forward pass: float32 logits (images, classes) and every watched layer."""
+
+    logits: np.ndarray
+    layers: dict[str, Watched]
+
+
+class Forward:
+    """A network made ready to be run over batches, with the given layers watched.
+
+    Parameters
+    ----------
+    device : ``"cpu"``, ``"cuda"``, …
+    precision : ``"float32"``, or ``"bfloat16"`` for automatic mixed precision.
+    map_type : the type in which activations are recorded. Thresholds and masks are computed
+        from the recorded values, whether they are kept on disk or not.
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        layers: list[str],
+        device: str = "cpu",
+        precision: str = "float32",
+        map_type: str = "float16",
+    ):
+        if device != "cpu":
+            kind = torch.device(device).type
+            if kind == "cuda" and not torch.cuda.is_available():
+                raise UnitscopeError("device 'cuda' was asked for, but no GPU can be seen here")
+        if precision not in ("float32", "bfloat16"):
+            raise UnitscopeError(f"precision is float32 or bfloat16, not {precision!r}")
+        if map_type not in MAP_TYPES:
+            raise UnitscopeError(f"map type is {' or '.join(MAP_TYPES)}, not {map_type!r}")
+        self.device = torch.device(device)
+        self.precision = precision
+        self.layers = layers
+        self.map_type = map_type
+        self.module = loaded.module.to(self.device)
+        way = loaded.preprocessing
+        std = torch.tensor(way.std, dtype=torch.float32)
+        self._scale = (1.0 / (np.float32(way.divide) * std)).reshape(1, 3, 1, 1).to(self.device)
+        self._shift = (-torch.tensor(way.mean) / std).reshape(1, 3, 1, 1).to(self.device)
+        self._reverse = way.channels == "BGR"
+
+    def inputs(self, seen: np.ndarray) -> Tensor:
+        """uint8 (images, height, width, 3) RGB → normalised float32, channels last."""
+        x = torch.from_numpy(seen).to(self.device)
+        if self._reverse:
+            x = x.flip(-1)
+        return x.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
+
+    def _keep(self, maps: Tensor) -> Watched:
+        recorded = maps.to(MAP_TYPES[self.map_type], copy=True)
+        if not torch.isfinite(recorded).all():
+            if torch.isfinite(maps).all():
+                raise UnitscopeError(
+                    f"activations reach {maps.abs().max().item():.0f}, more than half precision "
+                    "holds; use --map-type float32"
+                )
+            raise UnitscopeError("the network gave activations that are not finite numbers")
+        return Watched(recorded, maps.float().mean((2, 3)).cpu().numpy())
+
+    def __call__(self, seen: np.ndarray) -> Passed:
+        """One forward pass over uint8 photos (images, height, width, 3) as the network sees them.
+
+        Raises UnitscopeError where activations do not fit the recorded type, naming the layer.
+        """
+        mixed = (
+            torch.autocast(self.device.type, torch.bfloat16)
+            if self.precision == "bfloat16"
+            else nullcontext()
+        )
+        with torch.inference_mode(), mixed, capture(self.module, self.layers, self._keep) as found:
+            output = self.module(self.inputs(seen))
+        if not isinstance(output, Tensor):
+            output = output[0] if isinstance(output, (tuple, list)) else output.logits
+        missing = [layer for layer in self.layers if layer not in found]
+        if missing:
+            raise UnitscopeError(f"the forward pass never reached layer {', '.join(missing)}")
+        return Passed(output.float().flatten(1).cpu().numpy(), dict(found))

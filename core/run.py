@@ -1,0 +1,899 @@
+"""The pipeline: photos and masks → maps → thresholds → counts → a published run.
+
+Stages, each resumable by image shard:
+
+``collect``   decode, one forward pass, keep maps, pooled features, logits, label grids
+``count``     overlap counts of every image, and of shuffled labels for the null distribution
+``publish``   tables into one DuckDB file, which is renamed into place
+
+Everything a stage leaves is written under ``<digest>.partial/`` and marked by a file that is
+renamed into place, so that a run killed at any moment goes on from its last whole shard.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import duckdb
+import filelock
+import numpy as np
+import pandas as pd
+import torch
+
+from core.datasets import open_dataset
+from core.datasets.base import Problem, SceneDataset
+from core.datasets.loader import Decoded, decode, decode_ahead
+from core.dissect.counts import Counts, count_images, count_images_torch
+from core.dissect.labels import chance_rows
+from core.dissect.thresholds import TopK, tail_size
+from core.errors import BadFile, UnitscopeError, unknown
+from core.geometry import Preprocessing, default_grid
+from core.models.forward import MAP_TYPES, Forward
+from core.models.hooks import Layer
+from core.models.load import LoadedModel, load_model
+from core.names import match_names
+from core.store import (
+    CACHE,
+    DIGITS,
+    ArrayFile,
+    Run,
+    append,
+    code_digest,
+    create_tables,
+    digest_of,
+    tables_digest,
+    write_whole,
+)
+
+BATCH = 32
+"""Images a forward pass takes at once. Fixed, and shards are whole batches, so that a network
+sees the same batches, and gives the same bytes, whatever the shards are."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that decides the numbers of a run.
+
+    Attributes
+    ----------
+    dataset, model : their SPECs.
+    layers : dotted names; empty = the network's default layer.
+    splits : splits of the dataset to dissect; empty = all images.
+    q : T_t is the (1 − q) quantile of unit t's activations.
+    grid : side of the working grid in pixels; None = half the input's side.
+    shuffles : rounds of shuffled labels for the null distribution.
+    seed : of the shuffles.
+    keep_maps : keep activation maps beside the run; otherwise the network runs twice.
+    map_type : float16 or float32, the type in which activations are recorded.
+    device, precision : where and how the network runs.
+    """
+
+    dataset: str
+    model: str
+    layers: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    q: float = 0.005
+    grid: int | None = None
+    shuffles: int = 10
+    seed: int = 0
+    keep_maps: bool = True
+    map_type: str = "float16"
+    device: str = "cpu"
+    precision: str = "float32"
+
+
+class Progress(NamedTuple):
+    """How far a run is. `left` is seconds, or None while it cannot be told."""
+
+    stage: str
+    done: int
+    total: int
+    rate: float
+    left: float | None
+
+    def __str__(self) -> str:
+        left = "" if self.left is None else f", {_duration(self.left)} left"
+        return f"{self.stage} {self.done}/{self.total} images, {self.rate:.0f}/s{left}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@dataclass
+class Plan:
+    """A run before it starts: everything opened and checked, sizes known.
+
+    Attributes
+    ----------
+    sizes : bytes each kind of array will take beside the run.
+    facts : what the digest is made of, stored in the run.
+    """
+
+    settings: Settings
+    dataset: SceneDataset
+    model: LoadedModel
+    layers: list[Layer]
+    indices: np.ndarray
+    grid: tuple[int, int]
+    outputs: int
+    facts: dict[str, Any]
+    digest: str
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def categories(self) -> list[str]:
+        """Categories of the dataset's pixel annotations, in the order of its channels."""
+        return list(dict.fromkeys(channel.category for channel in self.dataset.channels))
+
+
+def engine_digest() -> str:
+    """Digest of the code that decides a run's numbers: a change of it makes a new run."""
+    here = Path(__file__).resolve().parent
+    files = [here / name for name in ("geometry.py", "names.py", "run.py")]
+    files += [here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")]
+    files += [here / "models" / name for name in ("forward.py", "hooks.py", "load.py")]
+    files += [p for p in (here / "datasets").glob("*.py") if p.name != "__init__.py"]
+    return code_digest(files)
+
+
+def plan(settings: Settings) -> Plan:
+    """Open dataset and network, find the layers, work out digest and sizes.
+
+    Raises UnitscopeError for anything that could not run, before a byte is written.
+    """
+    dataset = open_dataset(settings.dataset)
+    dataset.check()
+    model = load_model(settings.model)
+    indices = dataset.select(settings.splits or None)
+    known = {layer.name: layer for layer in model.layers()}
+    wanted = settings.layers or (model.default_layer,)
+    for name in wanted:
+        if name not in known:
+            raise unknown("layer", name, known)
+    if len(set(wanted)) != len(wanted):
+        raise UnitscopeError(f"a layer is named twice: {', '.join(wanted)}")
+    layers = [known[name] for name in wanted]
+    tail_size(settings.q, 1)
+    with torch.inference_mode():
+        output = model.module(model.example())
+    if not isinstance(output, torch.Tensor):
+        output = output[0] if isinstance(output, (tuple, list)) else output.logits
+    outputs = output.flatten(1).shape[1]
+    if model.classes and len(model.classes) != outputs:
+        raise UnitscopeError(
+            f"model {settings.model!r} names {len(model.classes)} classes but gives {outputs} outputs"
+        )
+    width, height = model.preprocessing.input_size()
+    grid = default_grid((width, height))
+    if settings.grid is not None:
+        if not 1 <= settings.grid <= 4 * max(width, height):
+            raise UnitscopeError(f"a working grid of {settings.grid} for an input of {width}×{height}")
+        grid = (settings.grid, max(1, round(settings.grid * height / width)))
+    facts = {
+        **asdict(settings),
+        "dataset": {"spec": settings.dataset, "digest": dataset.content_digest()},
+        "model": {"spec": settings.model, "digest": model.digest()},
+        "layers": list(wanted),
+        "preprocessing": model.preprocessing.to_json(),
+        "grid": list(grid),
+        "device": torch.device(settings.device).type,
+        "batch": BATCH,
+        "engine": engine_digest(),
+    }
+    # Where files lie does not change what they hold.
+    hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
+    n = len(indices)
+    item = MAP_TYPES[settings.map_type].itemsize
+    sizes = {
+        "maps": sum(n * s.units * s.height * s.width * item for s in layers)
+        if settings.keep_maps
+        else 0,
+        "label grids": 2 * n * len(dataset.channels) * grid[0] * grid[1],
+        "features and logits": 4 * n * (outputs + sum(layer.units for layer in layers)),
+        "photos": 12_000 * n,
+    }
+    return Plan(
+        settings, dataset, model, layers, indices, grid, outputs, facts,
+        digest_of(hashed)[:DIGITS], sizes,
+    )  # fmt: skip
+
+
+class Stopped(UnitscopeError):
+    """The run was asked to stop; what it had finished is kept."""
+
+
+class _Work:
+    """The private folder of a run in the making: arrays, shard files, heartbeat."""
+
+    def __init__(self, plan: Plan, root: Path, shard: int):
+        self.plan = plan
+        self.folder = root / f"{plan.digest}.partial"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.arrays_folder = self.folder / "arrays"
+        self.arrays_folder.mkdir(exist_ok=True)
+        size = max(1, round(shard / BATCH)) * BATCH
+        # A resumed run keeps the shards it was begun with: its marks are named by them.
+        kept = self.folder / "shard-size"
+        if kept.exists():
+            size = int(kept.read_text())
+        else:
+            write_whole(kept, lambda path: path.write_text(str(size)) and None)
+        n = len(plan.indices)
+        self.shards = [(k, min(k + size, n)) for k in range(0, n, size)]
+        for left_over in self.folder.glob("*.new"):
+            left_over.unlink()
+
+    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> ArrayFile:
+        return ArrayFile(self.arrays_folder / f"{name}.npy", shape, dtype)
+
+    def mark(self, stage: str, shard: int) -> Path:
+        return self.folder / f"{stage}-{shard:05d}.npz"
+
+    def finish(self, stage: str, shard: int, **arrays: Any) -> None:
+        """Leave a shard's results; the file's presence says that the shard is done."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as f:
+                np.savez(f, **arrays)
+
+        write_whole(self.mark(stage, shard), write)
+
+    def results(self, stage: str, shard: int) -> dict[str, np.ndarray]:
+        with np.load(self.mark(stage, shard), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+class _Meter:
+    """Turns finished images into :class:`Progress`, and leaves a heartbeat for other processes."""
+
+    def __init__(self, work: _Work, tell: Callable[[Progress], None] | None):
+        self.work, self.tell = work, tell
+        self.stage, self.done, self.total = "", 0, 0
+        self.last = 0.0
+
+    def start(self, stage: str, total: int, done: int) -> None:
+        self.stage, self.total, self.done = stage, total, done
+        self.began, self.before = time.monotonic(), done
+        self.step(0)
+
+    def step(self, images: int) -> None:
+        self.done += images
+        now = time.monotonic()
+        passed = now - self.began
+        fresh = self.done - self.before
+        rate = fresh / passed if passed > 0 and fresh else 0.0
+        left = (self.total - self.done) / rate if rate else None
+        progress = Progress(self.stage, self.done, self.total, rate, left)
+        if self.tell:
+            self.tell(progress)
+        if now - self.last > 0.5 or self.done == self.total:
+            self.last = now
+            facts = {
+                **progress._asdict(), "pid": os.getpid(), "time": time.time(),
+                "dataset": self.work.plan.settings.dataset,
+                "model": self.work.plan.settings.model,
+                "layers": [layer.name for layer in self.work.plan.layers],
+            }  # fmt: skip
+            write_whole(
+                self.work.folder / "progress.json",
+                lambda path: path.write_text(json.dumps(facts)) and None,
+            )
+
+
+def execute(
+    plan: Plan,
+    root: Path = CACHE,
+    *,
+    tell: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    fresh: bool = False,
+    strict: bool = False,
+    shard: int = 256,
+    threads: int | None = None,
+) -> Run:
+    """Make the run, or go on with it, or open it where it is finished.
+
+    Parameters
+    ----------
+    root : folder of the run files.
+    tell : called with a :class:`Progress` after every batch.
+    stop : asked after every batch; where it says True, :class:`Stopped` is raised.
+    fresh : throw away a stopped run of the same digest instead of going on with it.
+    strict : raise at the first photo or mask that cannot be used, instead of skipping it.
+    shard : images a shard (rounded to whole batches); it changes no number of the result.
+    threads : for decoding and counting; None = the machine's cores.
+
+    Raises
+    ------
+    UnitscopeError
+        no room on the disk, another process makes the same run, no usable image at all.
+    """
+    final = root / f"{plan.digest}.duckdb"
+    if final.is_file() and not fresh:
+        return Run(final)
+    root.mkdir(parents=True, exist_ok=True)
+    need, free = sum(plan.sizes.values()), shutil.disk_usage(root).free
+    if need > free:
+        raise UnitscopeError(
+            f"the run needs about {need / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
+            "--no-maps needs less"
+        )
+    lock = filelock.FileLock(root / f"{plan.digest}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise UnitscopeError(f"run {plan.digest} is being made by another process") from None
+    try:
+        folder = root / f"{plan.digest}.partial"
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+        work = _Work(plan, root, shard)
+        cores = threads or os.cpu_count() or 1
+        pipeline = _Pipeline(plan, work, _Meter(work, tell), stop, strict, cores)
+        times = {}
+        for stage in (pipeline.collect, pipeline.count):
+            began = time.monotonic()
+            stage()
+            times[stage.__name__] = round(time.monotonic() - began, 3)
+        pipeline.publish(times)
+        arrays = final.with_suffix(".arrays")
+        if final.exists():
+            final.unlink()
+        shutil.rmtree(arrays, ignore_errors=True)
+        work.arrays_folder.rename(arrays)
+        (folder / "run.duckdb").rename(final)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        lock.release()
+        (root / f"{plan.digest}.lock").unlink(missing_ok=True)
+    return Run(final)
+
+
+class _Pipeline:
+    """The three stages over one :class:`_Work` folder."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        work: _Work,
+        meter: _Meter,
+        stop: Callable[[], bool],
+        strict: bool,
+        threads: int,
+    ):
+        self.plan, self.work, self.meter, self.stop = plan, work, meter, stop
+        self.strict, self.threads = strict, threads
+        s, n = plan.settings, len(plan.indices)
+        self.channels = len(plan.dataset.channels)
+        categories = plan.categories
+        self.category_of = np.array(
+            [categories.index(c.category) for c in plan.dataset.channels], np.int64
+        )
+        self.concepts = len(plan.dataset.concepts)
+        self.forward = Forward(
+            plan.model, [layer.name for layer in plan.layers], s.device, s.precision, s.map_type
+        )
+        self.labels = work.array(
+            "labels", (n, self.channels, plan.grid[1], plan.grid[0]), np.uint16
+        )
+        self.logits = work.array("logits", (n, plan.outputs), np.float32)
+        self.pooled = [
+            work.array(f"pooled-{layer.name}", (n, layer.units), np.float32) for layer in plan.layers
+        ]
+        self.maps = [
+            work.array(
+                f"maps-{layer.name}", (n, layer.units, layer.height, layer.width), s.map_type
+            )
+            for layer in plan.layers
+            if s.keep_maps
+        ]
+
+    # -- collect --------------------------------------------------------------------------
+
+    def _batches(
+        self, shards: list[tuple[int, int]], first_pass: bool
+    ) -> Iterator[tuple[int, list[Decoded]]]:
+        """(place of the first image, a batch of decoded images), over the given shards."""
+        indices = np.concatenate([self.plan.indices[a:b] for a, b in shards])
+        stream = decode_ahead(
+            self.plan.dataset, indices, self.plan.model.preprocessing, self.plan.grid,
+            self.threads, 3 * BATCH, keep_photo=first_pass, with_labels=first_pass,
+        )  # fmt: skip
+        try:
+            for a, b in shards:
+                for at in range(a, b, BATCH):
+                    yield at, [next(stream) for _ in range(min(BATCH, b - at))]
+        finally:
+            stream.close()
+
+    def _stack(self, batch: list[Decoded]) -> np.ndarray:
+        """uint8 (images, height, width, 3). A photo that could not be read is black, so that
+        the others' places in their batch do not depend on it."""
+        width, height = self.plan.model.preprocessing.input_size()
+        seen = np.zeros((len(batch), height, width, 3), np.uint8)
+        for row, item in zip(seen, batch, strict=True):
+            if item.seen is not None:
+                if item.seen.shape != row.shape:
+                    raise UnitscopeError(
+                        f"the preprocessing gives {item.seen.shape} for {item.index} but "
+                        f"{row.shape} for others: a run needs one input size"
+                    )
+                row[...] = item.seen
+        return seen
+
+    def _pause(self, images: int) -> None:
+        self.meter.step(images)
+        if self.stop():
+            raise Stopped(
+                f"stopped in stage {self.meter.stage} at {self.meter.done} of "
+                f"{self.meter.total} images; the same command goes on from here"
+            )
+
+    def collect(self) -> None:
+        """One forward pass over every image; leaves arrays, photos and thresholds' top values."""
+        work, plan = self.work, self.plan
+        n = len(plan.indices)
+        capacity = [
+            tail_size(plan.settings.q, n * layer.height * layer.width) for layer in plan.layers
+        ]
+        tops = [TopK(layer.units, k) for layer, k in zip(plan.layers, capacity, strict=True)]
+        done = sum(work.mark("collect", k).exists() for k in range(len(work.shards)))
+        # Shards are finished in order, so those done are the first ones.
+        for k in range(done):
+            a, b = work.shards[k]
+            valid = work.results("collect", k)["valid"]
+            if plan.settings.keep_maps:
+                for top, file in zip(tops, self.maps, strict=True):
+                    for at in range(a, b, BATCH):
+                        size = min(BATCH, b - at)
+                        keep = valid[at - a : at - a + size]
+                        top.update(torch.from_numpy(file.read(at, size)[keep]))
+        if done and not plan.settings.keep_maps:
+            stored = work.results("collect", done - 1)
+            for k, top in enumerate(tops):
+                top.values = torch.from_numpy(stored[f"top_{k}"])
+        self.meter.start("collect", n, work.shards[done][0] if done < len(work.shards) else n)
+        batches = self._batches(work.shards[done:], True) if done < len(work.shards) else iter(())
+        for k in range(done, len(work.shards)):
+            self._collect_shard(k, batches, tops)
+        self._thresholds(tops)
+
+    def _collect_shard(
+        self, k: int, batches: Iterator[tuple[int, list[Decoded]]], tops: list[TopK]
+    ) -> None:
+        work, (a, b) = self.work, self.work.shards[k]
+        valid = np.zeros(b - a, bool)
+        sizes = np.zeros(b - a, np.int64)
+        problems: list[Problem] = []
+        whole: list[tuple[int, int]] = []
+        photos = work.folder / f"photos-{k:05d}.bin"
+        with photos.open("wb") as out:
+            while a < b:
+                at, batch = next(batches)
+                passed = self.forward(self._stack(batch))
+                fine = np.array([item.problem is None for item in batch])
+                place = at - work.shards[k][0]
+                valid[place : place + len(batch)] = fine
+                for j, item in enumerate(batch):
+                    out.write(item.photo)
+                    sizes[place + j] = len(item.photo)
+                    whole += [(at + j, concept) for concept in item.whole]
+                    if item.problem:
+                        if self.strict:
+                            raise BadFile(item.problem.path, item.problem.reason)
+                        problems.append(item.problem)
+                self.labels.write(at, np.stack([item.labels for item in batch]))
+                self.logits.write(at, passed.logits)
+                keep = torch.from_numpy(fine)
+                for n, layer in enumerate(self.plan.layers):
+                    watched = passed.layers[layer.name]
+                    if watched.maps.shape[1:] != (layer.units, layer.height, layer.width):
+                        raise UnitscopeError(
+                            f"layer {layer.name!r} gave {tuple(watched.maps.shape[1:])}, "
+                            f"{(layer.units, layer.height, layer.width)} was expected"
+                        )
+                    self.pooled[n].write(at, watched.pooled)
+                    tops[n].update(watched.maps[keep.to(watched.maps.device)])
+                    if self.maps:
+                        self.maps[n].write(at, watched.maps.cpu().numpy())
+                a = at + len(batch)
+                self._pause(len(batch))
+        state = (
+            {}
+            if self.plan.settings.keep_maps
+            else {f"top_{n}": top.values.numpy() for n, top in enumerate(tops)}
+        )
+        work.finish(
+            "collect", k, valid=valid, photo_bytes=sizes,
+            problems=np.array([list(p) for p in problems], dtype=str).reshape(-1, 3),
+            whole=np.array(whole, np.int32).reshape(-1, 2), **state,
+        )  # fmt: skip
+        if state and k:
+            # Only the newest shard's top values are needed to go on.
+            previous = work.results("collect", k - 1)
+            work.finish(
+                "collect", k - 1,
+                **{name: v for name, v in previous.items() if not name.startswith("top_")},
+            )  # fmt: skip
+
+    def _valid(self) -> np.ndarray:
+        return np.concatenate(
+            [self.work.results("collect", k)["valid"] for k in range(len(self.work.shards))]
+        )
+
+    def _thresholds(self, tops: list[TopK]) -> None:
+        usable = int(self._valid().sum())
+        if usable == 0:
+            first = self.work.results("collect", 0)["problems"][0]
+            raise UnitscopeError(
+                f"none of the {len(self.plan.indices)} images can be used; the first: "
+                f"{first[1]}: {first[2]}"
+            )
+        self.thresholds = [
+            top.threshold(tail_size(self.plan.settings.q, usable * layer.height * layer.width))
+            for top, layer in zip(tops, self.plan.layers, strict=True)
+        ]
+
+    # -- count ----------------------------------------------------------------------------
+
+    def _shuffled(self, valid: np.ndarray) -> np.ndarray:
+        """(shuffles, images): whose labels stand in for an image's own, among usable images."""
+        rng = np.random.default_rng([self.plan.settings.seed, 0x5EED])
+        usable = np.flatnonzero(valid)
+        table = np.tile(np.arange(len(valid)), (self.plan.settings.shuffles, 1))
+        for row in table:
+            row[usable] = rng.permutation(usable)
+        return table
+
+    def count(self) -> None:
+        """Overlap counts of every shard, from the kept maps or a second forward pass."""
+        work = self.work
+        valid = self._valid()
+        others = self._shuffled(valid)
+        todo = [k for k in range(len(work.shards)) if not work.mark("count", k).exists()]
+        self.meter.start("count", len(valid), len(valid) - sum(
+            work.shards[k][1] - work.shards[k][0] for k in todo
+        ))  # fmt: skip
+        again = None
+        if not self.maps and todo:
+            again = self._batches([work.shards[k] for k in todo], False)
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="count") as pool:
+            for k in todo:
+                self._count_shard(k, valid, others, pool, again)
+
+    def _count_shard(
+        self,
+        k: int,
+        valid: np.ndarray,
+        others: np.ndarray,
+        pool: ThreadPoolExecutor,
+        again: Iterator[tuple[int, list[Decoded]]] | None,
+    ) -> None:
+        a, b = self.work.shards[k]
+        parts: list[list[Any]] = [[] for _ in self.plan.layers]
+
+        def one(at: int, size: int, layer: int, maps: np.ndarray | torch.Tensor | None) -> Any:
+            place = at + np.flatnonzero(valid[at : at + size])
+            if maps is None:
+                maps = self.maps[layer].read(at, size)
+            maps = maps[place - at]
+            labels = self.labels.read(at, size)[place - at]
+            other = np.empty((len(place), len(others), *labels.shape[1:]), np.uint16)
+            for i, p in enumerate(place):
+                for r, row in enumerate(others):
+                    other[i, r] = self.labels.read(row[p], 1)[0]
+            arguments = (
+                self.thresholds[layer], labels, self.category_of, len(self.plan.categories),
+                self.concepts, other,
+            )  # fmt: skip
+            if self.forward.device.type == "cpu":
+                maps = np.asarray(maps, np.float32)
+                counts = count_images(maps, *arguments)
+                peaks = maps.max((2, 3))[counts.hits[:, 0], counts.hits[:, 1]]
+            else:
+                on_device = torch.as_tensor(maps).to(self.forward.device)
+                counts = count_images_torch(on_device, *arguments)
+                top = on_device.float().amax((2, 3)).cpu().numpy()
+                peaks = top[counts.hits[:, 0], counts.hits[:, 1]]
+            return place, counts, peaks
+
+        waiting = []
+        for at in range(a, b, BATCH):
+            size = min(BATCH, b - at)
+            watched = None
+            if again is not None:
+                _, batch = next(again)
+                watched = self.forward(self._stack(batch)).layers
+            for n, layer in enumerate(self.plan.layers):
+                maps = None if watched is None else watched[layer.name].maps.cpu().numpy()
+                waiting.append((n, size, pool.submit(one, at, size, n, maps)))
+            while len(waiting) > 2 * self.threads:
+                self._take(waiting, parts)
+        while waiting:
+            self._take(waiting, parts)
+        self._finish_count(k, parts)
+
+    def _take(self, waiting: list[Any], parts: list[list[Any]]) -> None:
+        n, size, future = waiting.pop(0)
+        place, counts, peaks = future.result()
+        part = parts[n]
+        counts.hits[:, 0] = place[counts.hits[:, 0]]
+        counts.both[:, 0] = place[counts.both[:, 0]]
+        counts.areas[:, 0] = place[counts.areas[:, 0]]
+        sums = (counts.null_both, counts.null_hits)
+        if part:
+            for total, fresh in zip(part[0], sums, strict=True):
+                total += fresh
+        else:
+            part.append(sums)
+        part.append((counts, peaks, place))
+        if n == len(parts) - 1:
+            self._pause(size)
+
+    def _finish_count(self, k: int, parts: list[list[Any]]) -> None:
+        arrays: dict[str, Any] = {}
+        for n, part in enumerate(parts):
+            (null_both, null_hits), rows = part[0], part[1:]
+            every: list[Counts] = [counts for counts, _, _ in rows]
+            arrays[f"hits_{n}"] = np.concatenate([c.hits for c in every])
+            arrays[f"peaks_{n}"] = np.concatenate([peaks for _, peaks, _ in rows])
+            arrays[f"both_{n}"] = np.concatenate([c.both for c in every])
+            flat = null_both.ravel()
+            at = np.flatnonzero(flat)
+            arrays[f"null_at_{n}"], arrays[f"null_both_{n}"] = at, flat[at]
+            arrays[f"null_hits_{n}"] = null_hits
+            if n == 0:
+                arrays["areas"] = np.concatenate([c.areas for c in every])
+                arrays["annotated"] = np.concatenate([c.annotated for c in every])
+                arrays["place"] = np.concatenate([place for _, _, place in rows])
+        self.work.finish("count", k, **arrays)
+
+    # -- publish --------------------------------------------------------------------------
+
+    def publish(self, times: dict[str, float]) -> None:
+        """All tables into ``run.duckdb``, shard by shard; photos into one file."""
+        began = time.monotonic()
+        plan, work = self.plan, self.work
+        target = work.folder / "run.duckdb"
+        for stale in (target, target.with_suffix(".duckdb.wal")):
+            stale.unlink(missing_ok=True)
+        con = duckdb.connect(str(target))
+        try:
+            # Rows arrive in order and leave memory shard by shard.
+            con.execute("SET memory_limit = '512MB'; SET threads = 2")
+            create_tables(con, plan.categories)
+            images = self._publish_images(con)
+            self._publish_counts(con, images)
+            self._publish_sums(con, images)
+            self._publish_meta(con, images, times, began)
+            con.execute("CHECKPOINT")
+        finally:
+            con.close()
+
+    def _publish_images(self, con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
+        plan, work, data = self.plan, self.work, self.plan.dataset
+        every = [work.results("collect", k) for k in range(len(work.shards))]
+        valid = np.concatenate([r["valid"] for r in every])
+        n = len(valid)
+        photos = work.arrays_folder / "photos.bin"
+        with photos.open("wb") as out:
+            for k in range(len(work.shards)):
+                with (work.folder / f"photos-{k:05d}.bin").open("rb") as part:
+                    shutil.copyfileobj(part, out)
+        sizes = np.concatenate([r["photo_bytes"] for r in every])
+        predicted, confidence = np.zeros(n, np.int32), np.zeros(n, np.float32)
+        for a, b in work.shards:
+            logits = self.logits.read(a, b - a).astype(np.float64)
+            predicted[a:b] = logits.argmax(1)
+            shifted = np.exp(logits - logits.max(1, keepdims=True))
+            confidence[a:b] = 1.0 / shifted.sum(1)
+        class_of = match_names(data.scenes, plan.model.classes)
+        scene = np.asarray(data.scene)[plan.indices]
+        wanted = np.where(scene >= 0, class_of[scene] if len(class_of) else -1, -1)
+        # An image whose scene the network does not know is neither right nor wrong.
+        correct = pd.array(predicted == wanted, dtype="boolean")
+        correct[wanted < 0] = pd.NA
+        frame = pd.DataFrame(
+            {
+                "image": np.arange(n, dtype=np.int32),
+                "id": [data.ids[i] for i in plan.indices],
+                "split": [data.split[i] for i in plan.indices],
+                "scene": pd.array(scene, dtype="Int32"),
+                "predicted": predicted,
+                "confidence": confidence,
+                "correct": correct,
+                "photo_at": np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64),
+                "photo_bytes": sizes.astype(np.int32),
+            }
+        )
+        frame.loc[scene < 0, "scene"] = pd.NA
+        append(con, "images", frame[valid])
+        problems = np.concatenate([r["problems"] for r in every])
+        problems = np.concatenate(
+            [np.array([list(p) for p in data.problems], dtype=str).reshape(-1, 3), problems]
+        )
+        append(con, "skipped", pd.DataFrame(problems, columns=["id", "file", "reason"]))
+        names = plan.model.classes or [f"class {k}" for k in range(plan.outputs)]
+        append(con, "classes", pd.DataFrame({"class": np.arange(len(names)), "name": names}))
+        append(
+            con, "scenes",
+            pd.DataFrame({
+                "scene": np.arange(len(data.scenes)), "name": data.scenes,
+                "class": pd.array([k if k >= 0 else None for k in class_of], dtype="Int32"),
+            }),
+        )  # fmt: skip
+        # Concepts that hold for a whole image: those the reader says, and the image's scene.
+        rows = np.concatenate([r["whole"] for r in every])
+        rows = rows[valid[rows[:, 0]]]
+        own = np.flatnonzero(valid & (scene >= 0))
+        scenes = np.stack([own, self.concepts + 1 + scene[own]], 1)
+        both = np.concatenate([rows, scenes]).astype(np.int32)
+        self.whole = both[np.lexsort((both[:, 1], both[:, 0]))]
+        return frame[valid]
+
+    def _publish_counts(self, con: duckdb.DuckDBPyConnection, images: pd.DataFrame) -> None:
+        plan, work = self.plan, self.work
+        pixels = plan.grid[0] * plan.grid[1]
+        columns = [f"hits_{c}" for c in plan.categories]
+        layers = pd.DataFrame([layer._asdict() for layer in plan.layers])
+        layers.insert(0, "layer", np.arange(len(layers)))
+        append(con, "layers", layers[["layer", "name", "units", "height", "width"]])
+        for k, (a, b) in enumerate(work.shards):
+            stored = work.results("count", k)
+            for n in range(len(plan.layers)):
+                hits = stored[f"hits_{n}"]
+                frame = pd.DataFrame(hits[:, :3], columns=["image", "unit", "hits"])
+                frame.insert(0, "layer", n)
+                frame["peak"] = stored[f"peaks_{n}"]
+                for g, name in enumerate(columns):
+                    frame[name] = hits[:, 3 + g]
+                append(con, "hits", frame)
+                frame = pd.DataFrame(
+                    stored[f"both_{n}"], columns=["image", "unit", "concept", "overlap"]
+                )
+                frame.insert(0, "layer", n)
+                append(con, "overlaps", frame)
+            here = self.whole[(self.whole[:, 0] >= a) & (self.whole[:, 0] < b)]
+            areas = np.concatenate(
+                [stored["areas"], np.column_stack([here, np.full(len(here), pixels)])]
+            ).astype(np.int32)
+            areas = areas[np.lexsort((areas[:, 1], areas[:, 0]))]
+            append(con, "areas", pd.DataFrame(areas, columns=["image", "concept", "area"]))
+            if plan.categories:
+                annotated = stored["annotated"]
+                append(con, "annotated", pd.DataFrame({
+                    "image": np.repeat(stored["place"], len(plan.categories)),
+                    "category": plan.categories * len(annotated),
+                    "area": annotated.ravel(),
+                }))  # fmt: skip
+
+    def _publish_sums(self, con: duckdb.DuckDBPyConnection, images: pd.DataFrame) -> None:
+        plan, data = self.plan, self.plan.dataset
+        table = pd.DataFrame(data.concepts, columns=["concept", "name", "category"])
+        scenes = pd.DataFrame({
+            "concept": self.concepts + 1 + np.arange(len(data.scenes)),
+            "name": data.scenes, "category": "scene",
+        })  # fmt: skip
+        table = pd.concat([table, scenes], ignore_index=True)
+        table["whole"] = table["concept"].isin(np.unique(self.whole[:, 1]))
+        sums = con.execute(
+            "SELECT concept, count(*) AS images, sum(area)::BIGINT AS area FROM areas GROUP BY concept"
+        ).df()
+        table = table.merge(sums, on="concept", how="left").fillna({"images": 0, "area": 0})
+        table = table.astype({"images": np.int32, "area": np.int64})
+        append(con, "concepts", table)
+        sums_of = ", ".join(
+            ["count(*) AS images", "sum(hits)::BIGINT AS hits"]
+            + [f"sum(hits_{c})::BIGINT AS hits_{c}" for c in plan.categories]
+        )
+        for n, layer in enumerate(plan.layers):
+            frame = pd.DataFrame(
+                {"layer": n, "unit": np.arange(layer.units), "threshold": self.thresholds[n]}
+            )
+            seen = con.execute(
+                f"SELECT unit, {sums_of} FROM hits WHERE layer = ? GROUP BY unit", [n]
+            ).df()
+            frame = frame.merge(seen, on="unit", how="left").fillna(0)
+            numbers = ["images", "hits", *[f"hits_{c}" for c in plan.categories]]
+            append(con, "units", frame.astype({c: np.int64 for c in numbers}))
+        con.execute("""
+            INSERT INTO unit_concept
+            SELECT layer, unit, concept, sum(overlap)::BIGINT AS overlap FROM (
+                SELECT layer, unit, concept, overlap FROM overlaps
+                UNION ALL
+                SELECT h.layer, h.unit, a.concept, h.hits
+                FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
+            ) GROUP BY layer, unit, concept ORDER BY layer, unit, concept
+            """)
+        self._publish_chance(con, table)
+
+    def _publish_chance(self, con: duckdb.DuckDBPyConnection, concepts: pd.DataFrame) -> None:
+        plan, work = self.plan, self.work
+        shuffles = plan.settings.shuffles
+        if not shuffles:
+            return
+        others = self._shuffled(self._valid())
+        categories = plan.categories
+        for n, layer in enumerate(plan.layers):
+            pixels = np.zeros(shuffles * layer.units * (self.concepts + 1), np.int64)
+            inside = np.zeros((shuffles, layer.units, len(categories)), np.int64)
+            whole = np.zeros((shuffles, layer.units, len(concepts) + 1), np.int64)
+            for k in range(len(work.shards)):
+                stored = work.results("count", k)
+                pixels[stored[f"null_at_{n}"]] += stored[f"null_both_{n}"]
+                inside += stored[f"null_hits_{n}"]
+                hits = stored[f"hits_{n}"]
+                for r in range(shuffles):
+                    # Whole-image labels of the image whose labels stand in for this one's.
+                    owner = others[r][hits[:, 0]]
+                    low = np.searchsorted(self.whole[:, 0], owner, "left")
+                    high = np.searchsorted(self.whole[:, 0], owner, "right")
+                    count = high - low
+                    row = np.repeat(np.arange(len(hits)), count)
+                    step = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+                    label = self.whole[np.repeat(low, count) + step, 1]
+                    np.add.at(whole[r], (hits[row, 1], label), hits[row, 2])
+            whole[:, :, : self.concepts + 1] += pixels.reshape(
+                shuffles, layer.units, self.concepts + 1
+            )
+            units = con.execute("SELECT * FROM units WHERE layer = ? ORDER BY unit", [n]).df()
+            frame = chance_rows(whole[:, :, 1:], inside, units, concepts, categories)
+            frame.insert(0, "layer", n)
+            append(con, "chance", frame)
+
+    def _publish_meta(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        images: pd.DataFrame,
+        times: dict[str, float],
+        began: float,
+    ) -> None:
+        plan, data = self.plan, self.plan.dataset
+        scored = images["correct"].dropna().astype(bool)
+        by_split = {
+            str(split): {"images": len(part), "right": int(part.sum())}
+            for split, part in scored.groupby(images["split"])
+        }
+        meta = {
+            "settings": plan.facts,
+            "dataset_name": data.name,
+            "model_notes": {
+                k: v for k, v in plan.model.notes.items() if isinstance(v, (str, int, float, bool))
+            },
+            "categories": plan.categories,
+            "channels": [list(channel) for channel in data.channels],
+            "images": {"planned": len(plan.indices), "used": len(images)},
+            "accuracy": {
+                "scored": len(scored), "right": int(scored.sum()), "by_split": by_split,
+                "unmatched_scenes": [
+                    name for name, k in zip(
+                        data.scenes, match_names(data.scenes, plan.model.classes), strict=True
+                    ) if k < 0
+                ],
+            },
+            "tables_digest": tables_digest(con),
+            "versions": {
+                "python": platform.python_version(), "torch": torch.__version__,
+                "numpy": np.__version__, "duckdb": duckdb.__version__,
+            },
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": {**times, "publish": round(time.monotonic() - began, 3)},
+        }  # fmt: skip
+        rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in meta.items()]
+        append(con, "meta", pd.DataFrame(rows, columns=["key", "value"]))

@@ -1,0 +1,337 @@
+"""Run files: one finished dissection = one read-only DuckDB file and arrays beside it.
+
+``<root>/<digest>.duckdb``   the tables of :data:`TABLES`, described in docs/run-file.md
+``<root>/<digest>.arrays/``  wide arrays as .npy (pooled features, logits, label grids, maps)
+                             and the photos as the network saw them
+``<root>/<digest>.partial/`` a run that is being made or was stopped
+
+A run file is renamed into place when it is whole and never written again, so readers need no
+locks. The digest covers all that decides the numbers in it.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pandas as pd
+
+from core.errors import UnitscopeError, unknown
+
+ROOT = Path(__file__).resolve().parents[1]
+CACHE = ROOT / "cache"
+
+DIGITS = 16
+"""Hex digits of a digest used as a name: enough for 10^9 runs on one disk."""
+
+
+# -- digests --------------------------------------------------------------------------------
+
+
+def digest_of(facts: Any) -> str:
+    """Hex digest of plain data, independent of the order of its keys.
+
+    >>> digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1})
+    True
+    """
+    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def code_digest(files: Iterable[Path]) -> str:
+    """Hex digest of what Python files compute: comments, docstrings and layout do not count."""
+    h = hashlib.sha256()
+    for file in sorted(files, key=lambda f: f.as_posix()):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if (
+                isinstance(body, list)
+                and body
+                and isinstance(body[0], ast.Expr)
+                and isinstance(body[0].value, ast.Constant)
+                and isinstance(body[0].value.value, str)
+            ):
+                body[0].value.value = ""
+        h.update(file.name.encode() + ast.dump(tree).encode())
+    return h.hexdigest()
+
+
+# -- arrays beside a run --------------------------------------------------------------------
+
+
+class ArrayFile:
+    """A .npy file of rows, written and read by position with plain reads and writes.
+
+    No memory map: mapped pages count as this process's memory, and a dissection's must not
+    grow with the number of images. The file is a normal .npy that ``np.load`` opens.
+    """
+
+    def __init__(self, path: Path, shape: Sequence[int] = (), dtype: Any = None):
+        """Open `path`; create it, filled with zeros, where a shape is given."""
+        self.path = path
+        if shape and not path.exists():
+            fresh = path.with_suffix(".new")
+            with fresh.open("wb") as f:
+                header = {
+                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+                    "fortran_order": False,
+                    "shape": tuple(int(n) for n in shape),
+                }
+                np.lib.format.write_array_header_1_0(f, header)
+                f.truncate(f.tell() + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+            fresh.rename(path)
+        with path.open("rb") as f:
+            np.lib.format.read_magic(f)
+            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(f)
+            self._start = f.tell()
+        self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
+        self._file = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+
+    def write(self, first: int, rows: np.ndarray) -> None:
+        """Put `rows` at positions first … first + len(rows) − 1."""
+        if rows.shape[1:] != self.shape[1:] or first + len(rows) > self.shape[0]:
+            raise UnitscopeError(f"{self.path.name}: rows {rows.shape} into {self.shape}")
+        data = memoryview(np.ascontiguousarray(rows, self.dtype)).cast("B")
+        at = self._start + first * self._row
+        while data:
+            written = os.pwrite(self._file, data, at)
+            data, at = data[written:], at + written
+
+    def read(self, first: int, count: int) -> np.ndarray:
+        """Rows first … first + count − 1, as a fresh array."""
+        want = count * self._row
+        at = self._start + first * self._row
+        parts = []
+        while want:
+            part = os.pread(self._file, want, at)
+            if not part:
+                raise UnitscopeError(f"{self.path} is shorter than its header says")
+            parts.append(part)
+            want, at = want - len(part), at + len(part)
+        return np.frombuffer(b"".join(parts), self.dtype).reshape(count, *self.shape[1:])
+
+    def close(self) -> None:
+        """Let the file go."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+
+def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file under another name and rename it: it is there whole, or not at all."""
+    fresh = path.with_name(path.name + ".new")
+    write(fresh)
+    fresh.replace(path)
+
+
+# -- tables ---------------------------------------------------------------------------------
+
+TABLES: dict[str, str] = {
+    "meta": "key TEXT, value JSON",
+    "classes": "class INTEGER, name TEXT",
+    "scenes": "scene INTEGER, name TEXT, class INTEGER",
+    "concepts": "concept INTEGER, name TEXT, category TEXT, whole BOOLEAN,"
+    " images INTEGER, area BIGINT",
+    "images": "image INTEGER, id TEXT, split TEXT, scene INTEGER, predicted INTEGER,"
+    " confidence FLOAT, correct BOOLEAN, photo_at BIGINT, photo_bytes INTEGER",
+    "skipped": "id TEXT, file TEXT, reason TEXT",
+    "layers": "layer INTEGER, name TEXT, units INTEGER, height INTEGER, width INTEGER",
+    "units": "layer INTEGER, unit INTEGER, threshold FLOAT, images INTEGER, hits BIGINT,"
+    " {hits_category BIGINT}",
+    "hits": "layer INTEGER, image INTEGER, unit INTEGER, hits INTEGER, peak FLOAT,"
+    " {hits_category INTEGER}",
+    "overlaps": "layer INTEGER, image INTEGER, unit INTEGER, concept INTEGER, overlap INTEGER",
+    "areas": "image INTEGER, concept INTEGER, area INTEGER",
+    "annotated": "image INTEGER, category TEXT, area INTEGER",
+    "unit_concept": "layer INTEGER, unit INTEGER, concept INTEGER, overlap BIGINT",
+    "chance": "layer INTEGER, denominator TEXT, shuffle INTEGER, unit INTEGER,"
+    " concept INTEGER, iou DOUBLE",
+}
+"""Columns of every table; ``{hits_category TYPE}`` stands for one column a category."""
+
+DENOMINATORS = ("all", "annotated")
+"""|A_t| counted over all pixels (as published), or only where the category is annotated."""
+
+
+def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> None:
+    """Make the empty tables and views of a run file.
+
+    Views: ``dataset_iou`` (classic NetDissect, both denominators) and ``image_iou`` (Eq. 2:
+    `image` and `dataset_normalised`, for every (image, unit, concept) that overlap, whole-image
+    labels included).
+    """
+    for name, columns in TABLES.items():
+        for kind in ("BIGINT", "INTEGER"):
+            own = ", ".join(f"hits_{category} {kind}" for category in categories)
+            columns = columns.replace("{hits_category " + kind + "}", own)
+        con.execute(f"CREATE TABLE {name} ({columns.rstrip(', ')})")
+    by_category = " ".join(f"WHEN '{c}' THEN hits_{c}" for c in categories)
+    annotated = f"CASE c.category {by_category} ELSE u.hits END" if categories else "u.hits"
+    con.execute(f"""
+        CREATE VIEW dataset_iou AS
+        SELECT uc.layer, uc.unit, uc.concept, c.name, c.category, uc.overlap, u.hits, c.area,
+               {annotated} AS hits_annotated,
+               uc.overlap / (u.hits + c.area - uc.overlap) AS iou_all,
+               uc.overlap / ({annotated} + c.area - uc.overlap) AS iou_annotated
+        FROM unit_concept uc JOIN units u USING (layer, unit) JOIN concepts c USING (concept)
+        """)
+    # Units overlap a whole-image label exactly where they are active at all, so those rows
+    # are not stored but read off `hits`.
+    con.execute("""
+        CREATE VIEW image_iou AS
+        WITH pairs AS (
+            SELECT layer, image, unit, concept, overlap FROM overlaps
+            UNION ALL
+            SELECT h.layer, h.image, h.unit, a.concept, h.hits
+            FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
+        )
+        SELECT p.*, h.hits, a.area,
+               p.overlap / (h.hits + a.area - p.overlap) AS iou_image,
+               p.overlap / (c.area + h.hits - p.overlap) AS iou_dataset_normalised
+        FROM pairs p JOIN hits h USING (layer, image, unit)
+             JOIN areas a USING (image, concept) JOIN concepts c USING (concept)
+        """)
+
+
+def append(con: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> None:
+    """Add the rows of a frame whose columns are the table's, in its order."""
+    if len(frame):
+        con.register("incoming", frame)
+        con.execute(f"INSERT INTO {table} SELECT * FROM incoming")
+        con.unregister("incoming")
+
+
+def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
+    """Hex digest of every table's rows in stored order, `meta` left out (it holds times).
+
+    Two runs with one tables digest hold the same numbers, byte for byte.
+    """
+    h = hashlib.sha256()
+    for table in TABLES:
+        if table == "meta":
+            continue
+        h.update(table.encode())
+        reader = con.execute(f"SELECT * FROM {table}").to_arrow_reader(200_000)
+        for batch in reader:
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                h.update(name.encode())
+                values = column.to_numpy(zero_copy_only=False)
+                if values.dtype == object:
+                    h.update("\0".join(map(str, values)).encode())
+                else:
+                    h.update(np.ascontiguousarray(values).tobytes())
+    return h.hexdigest()
+
+
+# -- finished runs --------------------------------------------------------------------------
+
+
+class Run:
+    """A finished run, opened read-only. Many readers may hold one at once.
+
+    Attributes
+    ----------
+    digest : its name.
+    path : the DuckDB file.
+    arrays : the folder of wide arrays.
+    """
+
+    def __init__(self, path: Path):
+        if not path.is_file():
+            raise UnitscopeError(f"there is no run file {path}")
+        self.path = path
+        self.digest = path.stem
+        self.arrays = path.with_suffix(".arrays")
+        try:
+            self._con = duckdb.connect(str(path), read_only=True)
+        except duckdb.Error as err:
+            raise UnitscopeError(f"{path} is not a run file ({err})") from err
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
+        """Rows of a query as a frame. Safe from several threads: each call has its own cursor."""
+        return self._con.cursor().execute(query, list(parameters)).df()
+
+    @cached_property
+    def info(self) -> dict[str, Any]:
+        """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
+        rows = self._con.cursor().execute("SELECT key, value FROM meta").fetchall()
+        return {key: json.loads(value) for key, value in rows}
+
+    @property
+    def categories(self) -> list[str]:
+        """Categories of pixel annotations, in the order of the hits_… columns."""
+        return list(self.info["categories"])
+
+    def layer(self, name: str | None = None) -> int:
+        """Number of a layer by its name (the only or last one where None)."""
+        names = self.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+        if name is None:
+            return len(names) - 1
+        if name not in names:
+            raise unknown("layer of this run", name, names)
+        return names.index(name)
+
+    def array(self, name: str) -> np.ndarray:
+        """A wide array by name, memory-mapped read-only: ``logits``, ``labels``,
+        ``pooled-<layer>``, ``maps-<layer>``."""
+        path = self.arrays / f"{name}.npy"
+        if not path.is_file():
+            names = [p.stem for p in sorted(self.arrays.glob("*.npy"))]
+            raise unknown("array of this run", name, names)
+        return np.load(path, mmap_mode="r")
+
+    def photo(self, image: int) -> bytes:
+        """JPEG bytes of what the network saw of an image (its own crop, before normalisation)."""
+        row = self._con.cursor().execute(
+            "SELECT photo_at, photo_bytes FROM images WHERE image = ?", [int(image)]
+        ).fetchone()
+        if row is None:
+            raise UnitscopeError(f"run {self.digest} has no image number {image}")
+        with (self.arrays / "photos.bin").open("rb") as f:
+            f.seek(row[0])
+            return f.read(row[1])
+
+    def close(self) -> None:
+        """Close the file; cursors in use elsewhere end with it."""
+        self._con.close()
+
+
+def list_runs(root: Path = CACHE) -> list[Path]:
+    """Finished runs under `root`, newest first."""
+    return sorted(root.glob("*.duckdb"), key=lambda p: p.stat().st_mtime, reverse=True)
+
+
+def find_run(name: str, root: Path = CACHE) -> Path:
+    """The run file of a digest, the beginning of one, a path, or ``latest``.
+
+    Raises where none or several match, naming those that exist.
+    """
+    if name.endswith(".duckdb") and Path(name).is_file():
+        return Path(name)
+    runs = list_runs(root)
+    if name == "latest" and runs:
+        return runs[0]
+    hits = [path for path in runs if path.stem.startswith(name)]
+    if len(hits) == 1:
+        return hits[0]
+    known = ", ".join(path.stem for path in runs[:8]) or "none yet: make one with `python -m core run`"
+    problem = "matches several runs" if hits else "is no run"
+    raise UnitscopeError(f"{name!r} {problem} under {root}; there are: {known}")
+
+
+def delete_run(path: Path) -> None:
+    """Remove a finished run: the file first, so that nobody opens it without its arrays."""
+    with suppress(FileNotFoundError):
+        path.unlink()
+    shutil.rmtree(path.with_suffix(".arrays"), ignore_errors=True)
