@@ -1,0 +1,92 @@
+"""Datasets: `open_dataset` turns a SPEC into a :class:`~core.datasets.base.SceneDataset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from core.datasets.base import SceneDataset
+from core.errors import UnitscopeError, nearest
+
+
+class Kind(NamedTuple):
+    """One way to name a dataset: the word before the colon, the whole form, what it reads."""
+
+    name: str
+    form: str
+    about: str
+
+
+KINDS = (
+    Kind("rooms", "rooms", "the embedded set: scenes drawn by Unitscope, with exact masks"),
+    Kind("nyuv2", "nyuv2:DIR", "NYU Depth v2: 1,449 indoor photos, 27 scenes, 39 labels"),
+    Kind(
+        "broden",
+        "broden:DIR[:INDEX]",
+        "Broden's layout: index.csv (or INDEX), label.csv, images/, masks as R + 256·G",
+    ),
+    Kind(
+        "folder",
+        "folder:DIR",
+        "your own photos: images/, masks/, labels.csv, scenes.csv (docs/datasets.md)",
+    ),
+)
+
+
+def open_dataset(spec: str) -> SceneDataset:
+    """The dataset that a SPEC names, its tables read and checked, no photo touched yet.
+
+    >>> open_dataset("brodn:data")
+    Traceback (most recent call last):
+    core.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: broden:DIR[:INDEX]; \
+forms: rooms, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
+
+    Raises
+    ------
+    UnitscopeError
+        for a kind that does not exist (tells the forms), and where the reader finds nothing
+        to read; :class:`core.errors.BadFile` where one of the dataset's tables is unusable.
+    """
+    kind, _, rest = spec.strip().partition(":")
+    dataset: SceneDataset
+    # Imported here, so that a run on one kind does not pay for the others' imports.
+    match kind:
+        case "rooms":
+            from core.datasets.rooms import Rooms
+
+            dataset = Rooms.from_spec(rest)
+        case "nyuv2":
+            from core.datasets.nyuv2 import NYUv2
+
+            dataset = NYUv2.from_spec(rest)
+        case "broden":
+            from core.datasets.broden import Broden
+
+            dataset = Broden.from_spec(rest)
+        case "folder":
+            from core.datasets.folder import Folder
+
+            dataset = Folder.from_spec(rest)
+        case _:
+            raise _unknown_kind(spec.strip(), kind)
+    dataset.check()
+    return dataset
+
+
+def _unknown_kind(spec: str, kind: str) -> UnitscopeError:
+    told = f"unknown dataset {spec!r}"
+    if Path(spec).expanduser().is_dir():
+        told += f"; to read that folder, write {_kind_of(Path(spec).expanduser())}:{spec}"
+    else:
+        forms = {k.name: k.form for k in KINDS}
+        near = [forms[name] for name in nearest(kind, forms)]
+        told += f"; nearest: {', '.join(near)}" if near else ""
+    return UnitscopeError(f"{told}; forms: {', '.join(k.form for k in KINDS)}")
+
+
+def _kind_of(path: Path) -> str:
+    if (path / "labels40.txt").is_file():
+        return "nyuv2"
+    if (path / "index.csv").is_file() and (path / "label.csv").is_file():
+        return "broden"
+    return "folder"

@@ -1,0 +1,249 @@
+"""What the readers of files on disk share: tables, listings, label values, the digest."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from core.datasets.base import Problem, SceneDataset
+from core.datasets.decode import read_photo
+from core.errors import BadFile, UnitscopeError, nearest
+
+
+@dataclass(kw_only=True)
+class FileDataset(SceneDataset):
+    """A dataset whose photo `i` is the file ``photo_files[i]``.
+
+    Picklable: it holds names and tables only.
+    """
+
+    photo_files: list[str]
+    _digest: str | None = field(default=None, init=False, repr=False, compare=False)
+
+    def photo(self, index: int) -> Image.Image:
+        return read_photo(self.photo_files[index])
+
+    @abstractmethod
+    def mask_files(self, index: int) -> list[str]:
+        """The files that the label maps of photo `index` are read from, in channel order."""
+
+    @abstractmethod
+    def _meaning(self) -> Any:
+        """All beside the files' bytes that decides what the labels mean, as JSON data."""
+
+    def content_digest(self) -> str:
+        """See :meth:`SceneDataset.content_digest`; files that have gone count as "missing"."""
+        if self._digest is None:
+            tables = {
+                "reader": type(self).__name__,
+                "ids": self.ids,
+                "scene": self.scene.tolist(),
+                "split": self.split,
+                "scenes": self.scenes,
+                "concepts": self.concepts,
+                "channels": self.channels,
+                "meaning": self._meaning(),
+            }
+            total = hashlib.blake2b(json.dumps(tables).encode(), digest_size=20)
+            files = [[photo, *self.mask_files(k)] for k, photo in enumerate(self.photo_files)]
+            for digest in _file_digests([name for group in files for name in group]):
+                total.update(digest)
+            # Without the group sizes, a mask moved to the next photo would go unseen.
+            total.update(json.dumps([len(group) for group in files]).encode())
+            self._digest = total.hexdigest()
+        return self._digest
+
+
+def _file_digests(paths: Sequence[str], batch: int = 64) -> Iterable[bytes]:
+    def some(start: int) -> list[bytes]:
+        return [_file_digest(path) for path in paths[start : start + batch]]
+
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
+        for digests in pool.map(some, range(0, len(paths), batch)):
+            yield from digests
+
+
+def _file_digest(path: str) -> bytes:
+    digest = hashlib.blake2b(digest_size=32)
+    try:
+        with Path(path).open("rb", buffering=0) as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError:
+        return b"missing"
+    return digest.digest()
+
+
+class Row(NamedTuple):
+    """One row of a CSV file: its line number and its cells by column, stripped."""
+
+    line: int
+    cells: dict[str, str]
+
+
+class Table(NamedTuple):
+    """The columns of a CSV file, in lower case, and its usable rows."""
+
+    header: list[str]
+    rows: list[Row]
+
+
+def read_table(
+    path: Path,
+    required: Sequence[str],
+    problems: list[Problem],
+    defaults: dict[str, str] | None = None,
+    whole_rows: bool = False,
+) -> Table:
+    """A CSV file with a header (UTF-8, column names in any case).
+
+    Further columns are kept. Blank rows are skipped; rows too short for a required column,
+    or longer than the header, are left out and told in `problems` with their line.
+
+    Parameters
+    ----------
+    required : columns that must exist.
+    problems : takes the bad rows.
+    defaults : further columns, and what stands in for them where they do not exist.
+    whole_rows : a row must have a cell for each column, not only for the required ones.
+
+    Raises
+    ------
+    BadFile
+        where the file is missing, empty, not UTF-8 or not CSV, or lacks a column.
+    """
+    if not path.is_file():
+        raise BadFile(path, "does not exist" + _nearest_files(path))
+    rows: list[Row] = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip().lower() for name in next(reader, [])]
+            if not any(header):
+                raise BadFile(path, f"is empty; its first line should be {','.join(required)}")
+            for name in required:
+                if name not in header:
+                    raise BadFile(path, _no_column(name, header))
+            for name in header:
+                if name and header.count(name) > 1:
+                    raise BadFile(path, f"has the column {name!r} twice")
+            least = 1 + max(header.index(name) for name in required)
+            if whole_rows:
+                least = len(header)
+            for cells in reader:
+                cells = [cell.strip() for cell in cells]
+                if not any(cells):
+                    continue
+                if len(cells) < least or any(cells[len(header) :]):
+                    problems.append(
+                        bad_row(path, reader.line_num, f"{len(cells)} cells, not {len(header)}")
+                    )
+                    continue
+                row = dict(defaults or {})
+                row.update(zip(header, cells, strict=False))
+                rows.append(Row(reader.line_num, row))
+    except UnicodeDecodeError as wrong:
+        raise BadFile(path, f"is not UTF-8 text (byte {wrong.start})") from wrong
+    except csv.Error as wrong:
+        raise BadFile(path, f"line {reader.line_num}: {wrong}") from wrong
+    return Table(header, rows)
+
+
+def bad_row(path: Path, line: int, reason: str, image: str = "") -> Problem:
+    """The problem of one table row, told with its line."""
+    return Problem(image, str(path), f"line {line}: {reason}")
+
+
+def _no_column(name: str, header: list[str]) -> str:
+    if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
+        return f"has no column {name!r}: its columns must be separated by commas"
+    near = nearest(name, header, 1)
+    hint = f"; is {near[0]!r} meant?" if near else ""
+    return f"has no column {name!r} (it has {', '.join(header)}){hint}"
+
+
+def _nearest_files(path: Path) -> str:
+    try:
+        near = nearest(path.name, [p.name for p in path.parent.iterdir()], 3)
+    except OSError:
+        return ""
+    return f"; nearest: {', '.join(near)}" if near else ""
+
+
+def folder(text: str, kind: str) -> Path:
+    """The folder a SPEC names, or an error that tells the nearest ones."""
+    if not text:
+        raise UnitscopeError(f"the dataset {kind!r} needs a folder: {kind}:DIR")
+    path = Path(text).expanduser()
+    if not path.is_dir():
+        what = "is a file, not a folder" if path.is_file() else "no such folder"
+        raise UnitscopeError(f"{kind}:{text}: {what}{_nearest_files(path)}")
+    return path
+
+
+def need_folder(path: Path) -> None:
+    """Raise :class:`BadFile` where a dataset's sub-folder is missing."""
+    if not path.is_dir():
+        raise BadFile(path, "no such folder" + _nearest_files(path))
+
+
+class Listing:
+    """Which files exist under a folder: each sub-folder is listed once, no file is touched."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self._names: dict[str, frozenset[str]] = {}
+
+    def __contains__(self, relative: str) -> bool:
+        parent, _, name = relative.rpartition("/")
+        names = self._names.get(parent)
+        if names is None:
+            try:
+                with os.scandir(self.root / parent) as entries:
+                    names = frozenset(entry.name for entry in entries)
+            except OSError:
+                names = frozenset()
+            self._names[parent] = names
+        return name in names
+
+
+def label_table(concept_of: dict[int, int]) -> np.ndarray:
+    """int32 (65536,): label value → concept id, −1 where unknown. 0 stays 0."""
+    table = np.full(2**16, -1, np.int32)
+    table[0] = 0
+    for value, concept in concept_of.items():
+        table[value] = concept
+    return table
+
+
+def to_concepts(labels: np.ndarray, table: np.ndarray, path: str, known: str) -> np.ndarray:
+    """Label values → concept ids, uint16 (height, width).
+
+    Raises :class:`BadFile` naming the file and up to five values that `table` lacks; `known`
+    says where values are declared.
+    """
+    concepts = table[labels]
+    if concepts.size and concepts.min() < 0:
+        values = np.unique(labels[concepts < 0])
+        more = f" and {len(values) - 5} more" if len(values) > 5 else ""
+        told = ", ".join(str(v) for v in values[:5])
+        raise BadFile(path, f"unknown label values {told}{more}: not in {known}")
+    return concepts.astype(np.uint16)
+
+
+def need_images(spec: str, count: int, rows: int, problems: Sequence[Problem]) -> None:
+    """Raise where every row was left out, with the first reason."""
+    if count == 0:
+        first = f"; first: {problems[0].path}: {problems[0].reason}" if problems else ""
+        raise UnitscopeError(f"dataset {spec!r}: none of its {rows} images can be used{first}")
