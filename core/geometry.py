@@ -75,10 +75,8 @@ class Preprocessing:
         w, h = right - left, bottom - top
         if isinstance(self.resize, int):
             short = min(w, h)
-            new = (
-                max(1, round(w * self.resize / short)),
-                max(1, round(h * self.resize / short)),
-            )
+            # Cut off, not rounded, as torchvision does: networks were judged on these pixels.
+            new = (max(1, int(w * self.resize / short)), max(1, int(h * self.resize / short)))
         else:
             new = self.resize or (w, h)
         if self.center_crop is None:
@@ -93,7 +91,7 @@ class Preprocessing:
                 f"the preprocessing takes a centre crop of {cw}×{ch} "
                 f"from an image of {new[0]}×{new[1]}"
             )
-        x, y = (new[0] - cw) // 2, (new[1] - ch) // 2
+        x, y = round((new[0] - cw) / 2), round((new[1] - ch) / 2)
         return (left, top, right, bottom), new, (x, y, x + cw, y + ch)
 
     def input_size(self, width: int = 640, height: int = 480) -> tuple[int, int]:

@@ -142,13 +142,20 @@ class Plan:
         return list(dict.fromkeys(channel.category for channel in self.dataset.channels))
 
 
-def engine_digest() -> str:
-    """Digest of the code that decides a run's numbers: a change of it makes a new run."""
+def engine_digest(dataset: SceneDataset) -> str:
+    """Digest of the code that decides a run's numbers: a change of it makes a new run.
+
+    The kernels, the pipeline, and the modules of this dataset's reader.
+    """
     here = Path(__file__).resolve().parent
-    files = [here / name for name in ("geometry.py", "names.py", "run.py")]
-    files += [here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")]
-    files += [here / "models" / name for name in ("forward.py", "hooks.py", "load.py")]
-    files += [p for p in (here / "datasets").glob("*.py") if p.name != "__init__.py"]
+    files = {here / name for name in ("geometry.py", "names.py", "run.py")}
+    files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
+    files |= {here / "models" / name for name in ("forward.py", "hooks.py", "load.py")}
+    files |= {here / "datasets" / name for name in ("base.py", "loader.py", "decode.py")}
+    for kind in type(dataset).__mro__:
+        code = getattr(sys.modules[kind.__module__], "__file__", None)
+        if code and kind.__module__.startswith("core."):
+            files.add(Path(code))
     return code_digest(files)
 
 
@@ -194,7 +201,7 @@ def plan(settings: Settings) -> Plan:
         "grid": list(grid),
         "device": torch.device(settings.device).type,
         "batch": BATCH,
-        "engine": engine_digest(),
+        "engine": engine_digest(dataset),
     }
     # Where files lie does not change what they hold.
     hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
@@ -768,7 +775,7 @@ class _Pipeline:
                     stored[f"both_{n}"], columns=["image", "unit", "concept", "overlap"]
                 )
                 frame.insert(0, "layer", n)
-                append(con, "overlaps", frame)
+                append(con, "counts", frame)
             here = self.whole[(self.whole[:, 0] >= a) & (self.whole[:, 0] < b)]
             areas = np.concatenate(
                 [stored["areas"], np.column_stack([here, np.full(len(here), pixels)])]
@@ -815,7 +822,7 @@ class _Pipeline:
         con.execute("""
             INSERT INTO unit_concept
             SELECT layer, unit, concept, sum(overlap)::BIGINT AS overlap FROM (
-                SELECT layer, unit, concept, overlap FROM overlaps
+                SELECT layer, unit, concept, overlap FROM counts
                 UNION ALL
                 SELECT h.layer, h.unit, a.concept, h.hits
                 FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole

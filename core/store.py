@@ -151,7 +151,7 @@ TABLES: dict[str, str] = {
     " {hits_category BIGINT}",
     "hits": "layer INTEGER, image INTEGER, unit INTEGER, hits INTEGER, peak FLOAT,"
     " {hits_category INTEGER}",
-    "overlaps": "layer INTEGER, image INTEGER, unit INTEGER, concept INTEGER, overlap INTEGER",
+    "counts": "layer INTEGER, image INTEGER, unit INTEGER, concept INTEGER, overlap INTEGER",
     "areas": "image INTEGER, concept INTEGER, area INTEGER",
     "annotated": "image INTEGER, category TEXT, area INTEGER",
     "unit_concept": "layer INTEGER, unit INTEGER, concept INTEGER, overlap BIGINT",
@@ -191,7 +191,7 @@ def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> 
     con.execute("""
         CREATE VIEW image_iou AS
         WITH pairs AS (
-            SELECT layer, image, unit, concept, overlap FROM overlaps
+            SELECT layer, image, unit, concept, overlap FROM counts
             UNION ALL
             SELECT h.layer, h.image, h.unit, a.concept, h.hits
             FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
@@ -222,7 +222,7 @@ def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
         if table == "meta":
             continue
         h.update(table.encode())
-        reader = con.execute(f"SELECT * FROM {table}").to_arrow_reader(200_000)
+        reader = con.sql(f"SELECT * FROM {table}").to_arrow_reader(200_000)
         for batch in reader:
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 h.update(name.encode())

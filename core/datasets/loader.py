@@ -78,9 +78,7 @@ def decode(
             annotations = dataset.annotations(index)
             whole = annotations.whole
             if dataset.channels:
-                labels = sample_labels(
-                    annotations.maps, dataset.channels, way, photo.size, grid
-                )
+                labels = sample_labels(annotations.maps, dataset.channels, way, photo.size, grid)
         jpeg = b""
         if keep_photo:
             out = io.BytesIO()
