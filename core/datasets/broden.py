@@ -361,7 +361,7 @@ def _with_known_labels(
         for category, known in concept_of.items():
             wrong = [n for n in row.cells[category].numbers if n not in known]
             if wrong:
-                told = f"label {wrong[0]} is not a {category} label of label.csv"
+                told = f"label {wrong[0]} is not of category {category} in label.csv"
                 problems.append(bad_row(index, row.line, told, row.image))
                 break
         else:
