@@ -478,7 +478,7 @@ def test_tables_that_cannot_be_read_are_named(tmp_path):
     assert "separated by commas" in refused("labels.csv", b"value;name\n1;bed\n")
     assert "'name' twice" in refused("labels.csv", b"value,name,name\n1,bed,x\n")
     assert refused("scenes.csv", b"image,scene\nb,caf\xe9\n").startswith("is not UTF-8")
-    assert "is 'image' meant?" in refused("scenes.csv", b"images,scene\n")
+    assert "'images' should be called so" in refused("scenes.csv", b"images,scene\n")
     assert refused("images", None) == "no such folder; nearest: _images"
     both = b"value,name,category\n1,bed,object\n1,wood,material\n5,x,part\n"
     assert "value 1 stands in two categories of one mask" in refused("labels.csv", both)
@@ -498,7 +498,7 @@ def test_one_value_may_mean_two_things_in_masks_of_their_own(tmp_path):
 
 def test_a_folder_without_photos_is_refused(tmp_path):
     (tmp_path / "images").mkdir()
-    with pytest.raises(UnitscopeError, match="no photo"):
+    with pytest.raises(UnitscopeError, match=r"images: holds no photo \(\.jpg"):
         open_dataset(f"folder:{tmp_path}")
 
 

@@ -169,7 +169,7 @@ def _no_column(name: str, header: list[str]) -> str:
     if len(header) == 1 and (";" in header[0] or "\t" in header[0]):
         return f"has no column {name!r}: its columns must be separated by commas"
     near = nearest(name, header, 1)
-    hint = f"; is {near[0]!r} meant?" if near else ""
+    hint = f"; perhaps {near[0]!r} should be called so" if near else ""
     return f"has no column {name!r} (it has {', '.join(header)}){hint}"
 
 

@@ -25,7 +25,6 @@ from core.datasets.files import (
     folder,
     label_table,
     need_folder,
-    need_images,
     read_table,
     to_concepts,
 )
@@ -73,7 +72,8 @@ class Folder(FileDataset):
         problems: list[Problem] = []
         photos = _photos(root / "images", problems)
         ids = sorted(photos, key=_natural)
-        need_images(f"folder:{rest}", len(ids), 0, [*problems, _no_photo(root)])
+        if not ids:
+            raise BadFile(root / "images", f"holds no photo ({', '.join(PHOTO_TYPES)})")
         masks = _masks(root / "masks", photos, problems)
         labels = _labels(root / "labels.csv", bool(masks), problems)
         concepts = [
@@ -160,11 +160,6 @@ def _natural(name: str) -> list[tuple[bool, int | str]]:
         (True, int(piece)) if piece.isdigit() else (False, piece)
         for piece in re.split(r"([0-9]+)", name)
     ]
-
-
-def _no_photo(root: Path) -> Problem:
-    told = f"no photo ({', '.join(PHOTO_TYPES)})"
-    return Problem("", str(root / "images"), told)
 
 
 def _walk(root: Path) -> list[str]:
