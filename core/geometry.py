@@ -57,9 +57,10 @@ class Preprocessing:
         >>> Preprocessing.from_json(p.to_json()) == p
         True
         """
-        return Preprocessing(
-            **{key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
-        )
+        values: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()
+        }
+        return Preprocessing(**values)
 
     # -- geometry -------------------------------------------------------------------------
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import doctest
+import io
 import pickle
 import shutil
 import struct
 import sys
+import tempfile
 import types
 import zlib
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 import core.datasets
@@ -200,6 +204,33 @@ def test_floats_and_deep_values_are_refused_and_lab_is_converted(tmp_path):
     assert np.asarray(lab).min() > 250
 
 
+@given(
+    st.sampled_from(["jpg", "png", "tif", "webp", "gif", "bmp"]),
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 30),
+    st.booleans(),
+)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.filterwarnings("ignore")
+def test_whatever_bytes_are_damaged_only_bad_file_is_raised(suffix, seed, hits, cut):
+    rng = np.random.default_rng(seed)
+    out = io.BytesIO()
+    Image.fromarray(picture(30, 20)).save(out, {"jpg": "jpeg", "tif": "tiff"}.get(suffix, suffix))
+    data = bytearray(out.getvalue())
+    for at in rng.integers(0, len(data), hits):
+        data[at] = rng.integers(256)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"damaged.{suffix}"
+        path.write_bytes(data[: rng.integers(len(data))] if cut else data)
+        for read in (read_photo, read_labels, read_rg, upright_size):
+            try:
+                result = read(path)
+            except BadFile as refused:
+                assert refused.path == str(path) and refused.reason
+            else:
+                assert read is not read_photo or result.mode == "RGB"
+
+
 def test_photos_are_read_alike_in_many_threads(tmp_path):
     path = save(tmp_path / "a.jpg", picture(200, 150))
     once = np.asarray(read_photo(path))
@@ -320,7 +351,7 @@ def folder_tree(root: Path) -> Path:
     save(root / "masks/a.png", main)
     save(root / "masks/b.png", main[::2, ::2])
     part, part2 = np.zeros((2, 30, 40), np.uint8)
-    part[:5], part2[:3] = 5, 4
+    part[:5], part2[:3], part2[-1:] = 5, 4, 255
     save(root / "masks/a.part.png", part)
     save(root / "masks/a.part2.png", part2)
     return root
@@ -396,7 +427,7 @@ def test_names_that_do_not_match_are_told_with_the_nearest(tmp_path):
     assert data.ids == ["a", "b", "k/c"] and data.scene.tolist() == [0, 0, 1]
     told = data.problems
     assert says(told, "c_mask.png", "no photo 'k/c_mask'", "without a mask: k/c")
-    assert says(told, "b.prt.png", "'prt' is not a category; is 'part' meant?")
+    assert says(told, "b.prt.png", "'prt' is not a category of masks; is 'part' meant?")
     assert says(told, "b.object.jpg", "is not a PNG")
     assert says(told, "a.png", "same name as a.jpg")
     assert says(told, "scenes.csv", "line 5", "no photo 'aa.jpg'; nearest: a.jpg")
@@ -479,7 +510,7 @@ def test_tables_that_cannot_be_read_are_named(tmp_path):
     assert "'name' twice" in refused("labels.csv", b"value,name,name\n1,bed,x\n")
     assert refused("scenes.csv", b"image,scene\nb,caf\xe9\n").startswith("is not UTF-8")
     assert "'images' should be called so" in refused("scenes.csv", b"images,scene\n")
-    assert refused("images", None) == "no such folder; nearest: _images"
+    assert refused("images", None) == "no such folder; nearest: _images, masks"
     both = b"value,name,category\n1,bed,object\n1,wood,material\n5,x,part\n"
     assert "value 1 stands in two categories of one mask" in refused("labels.csv", both)
 

@@ -14,7 +14,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +112,8 @@ class Broden(FileDataset):
             for c in used
             for level in range(1, levels[c] + 1)
         ]
-        under = root / "images"
+        # Text, not Path: an index names a hundred thousand files.
+        under = f"{root / 'images'}/"
         return cls(
             name="broden" if index.name == "index.csv" else index.stem.removeprefix("index_"),
             spec=f"broden:{rest}",
@@ -123,10 +124,10 @@ class Broden(FileDataset):
             concepts=concepts,
             channels=channels,
             problems=problems,
-            photo_files=[str(under / row.image) for row in kept],
+            photo_files=[under + row.image for row in kept],
             masks=[
                 tuple(
-                    str(under / files[k]) if k < len(files) else ""
+                    under + files[k] if k < len(files) else ""
                     for files, most in ((row.cells[c].files, levels[c]) for c in used)
                     for k in range(most)
                 )
@@ -277,8 +278,8 @@ def _cell(text: str) -> Cell:
 
 
 def _need_inside(name: str) -> None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if ".." in parts or parts[0] == "/" or re.match(r"[A-Za-z]:", name):
+    parts = re.split(r"[/\\]", name)
+    if ".." in parts or not parts[0] or re.match(r"[A-Za-z]:", name):
         raise ValueError(f"{name!r} lies outside images/")
 
 

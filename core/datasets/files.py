@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 from abc import abstractmethod
@@ -77,7 +78,7 @@ def _file_digests(paths: Sequence[str], batch: int = 64) -> Iterable[bytes]:
 def _file_digest(path: str) -> bytes:
     digest = hashlib.blake2b(digest_size=32)
     try:
-        with Path(path).open("rb", buffering=0) as file:
+        with io.FileIO(path) as file:
             while block := file.read(1 << 20):
                 digest.update(block)
     except OSError:

@@ -36,7 +36,10 @@ NO_SPLIT = "all"
 MAIN = ""
 """The name of the main mask's layer; other layers are called by their file names' suffix."""
 
-_LAYER = re.compile(rf"({'|'.join(CATEGORIES)}|colour)([1-9]\d?)?", re.IGNORECASE)
+MASKED = tuple(c for c in CATEGORIES if c != "scene")
+"""The categories that masks can have: the scene belongs to the whole photo."""
+
+_LAYER = re.compile(rf"({'|'.join(MASKED)}|colour)([1-9]\d?)?", re.IGNORECASE)
 _TOLD = 5  # nearest names are looked up for this many files; the rest are only counted
 
 
@@ -154,12 +157,9 @@ def _split_suffix(name: str) -> tuple[str, str]:
     return name.removesuffix(suffix), suffix
 
 
-def _natural(name: str) -> list[tuple[bool, int | str]]:
+def _natural(name: str) -> list[int | str]:
     """Sort key that puts 2 before 10."""
-    return [
-        (True, int(piece)) if piece.isdigit() else (False, piece)
-        for piece in re.split(r"([0-9]+)", name)
-    ]
+    return [int(p) if k % 2 else p for k, p in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _walk(root: Path) -> list[str]:
@@ -227,9 +227,9 @@ def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, s
         return "is not a PNG: masks are"
     image, _, layer = stem.rpartition(".")
     if image in photos:
-        near = nearest(layer, CATEGORIES, 1)
-        hint = f"; is {near[0]!r} meant?" if near else f" ({', '.join(CATEGORIES)})"
-        return f"{layer!r} is not a category{hint}"
+        near = nearest(layer, MASKED, 1)
+        hint = f"; is {near[0]!r} meant?" if near else f" ({', '.join(MASKED)})"
+        return f"{layer!r} is not a category of masks{hint}"
     # A mask that belongs to nothing most likely belongs to a photo without one.
     near = nearest(stem, (p for p in photos if p not in masks), 3)
     hint = f"; nearest photos without a mask: {', '.join(near)}" if near else ""
@@ -246,18 +246,20 @@ def _labels(
     for line, row in read_table(path, ("value", "name"), problems, {"category": ""}).rows:
         value, name = row["value"], row["name"]
         category = row["category"].lower().replace("colour", "color") or "object"
+        # A value without a name and a category means nothing in any mask.
+        held = MASKED if not name and not row["category"] else (category,)
         if not (value.isascii() and value.isdigit() and int(value) <= 65535):
             told = f"value {value!r} is not a number from 0 to 65535"
-        elif category not in CATEGORIES or category == "scene":
-            near = nearest(category, CATEGORIES, 1)
+        elif category not in MASKED:
+            near = nearest(category, MASKED, 1)
             hint = f"; is {near[0]!r} meant?" if near else ""
-            told = f"category {category!r} is not one of {', '.join(CATEGORIES[1:])}{hint}"
+            told = f"category {category!r} is not one of {', '.join(MASKED)}{hint}"
         elif int(value) == 0 and name:
             told = f"value 0 always means 'not annotated'; {name!r} needs another value"
-        elif (int(value), category) in labels:
+        elif any((int(value), c) in labels for c in held):
             told = f"value {value} occurs twice in category {category}"
         else:
-            labels[int(value), category] = name, category
+            labels |= {(int(value), c): (name, c) for c in held}
             continue
         problems.append(bad_row(path, line, told))
     if needed and not labels:
@@ -299,7 +301,7 @@ def _channels(
         planes[layer] = []
         for category in held:
             values = values_of(category)
-            shared = sorted(every.keys() & values.keys())
+            shared = sorted(v for v in every.keys() & values.keys() if every[v] or values[v])
             if shared:
                 raise BadFile(
                     path,

@@ -124,7 +124,7 @@ def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
         if not line.strip():
             continue
         number, _, name = line.strip().partition("\t")
-        if not number.isdigit() or not name.strip():
+        if not (number.isascii() and number.isdigit()) or not name.strip():
             raise BadFile(path, f"line {k}: {line!r} is not a number, a tab and a name")
         value = int(number) - 1
         if value < 0 or value == NOT_ANNOTATED:
