@@ -294,6 +294,7 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
         with pytest.raises(UnitscopeError) as wrong:
             open_dataset(spec)
         assert all(kind.form in str(wrong.value) for kind in KINDS)
+        assert "to read that folder" not in str(wrong.value)
     with pytest.raises(UnitscopeError, match=f"write folder:{tmp_path}"):
         open_dataset(str(tmp_path))
 

@@ -75,7 +75,7 @@ forms: rooms, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
 
 def _unknown_kind(spec: str, kind: str) -> UnitscopeError:
     told = f"unknown dataset {spec!r}"
-    if Path(spec).expanduser().is_dir():
+    if spec and Path(spec).expanduser().is_dir():
         told += f"; to read that folder, write {_kind_of(Path(spec).expanduser())}:{spec}"
     else:
         forms = {k.name: k.form for k in KINDS}
