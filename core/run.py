@@ -261,9 +261,10 @@ class _Work:
 
         write_whole(self.mark(stage, shard), write)
 
-    def results(self, stage: str, shard: int) -> dict[str, np.ndarray]:
+    def results(self, stage: str, shard: int, *names: str) -> dict[str, np.ndarray]:
+        """The named arrays a shard left (all where none is named)."""
         with np.load(self.mark(stage, shard), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
+            return {name: stored[name] for name in names or stored.files}
 
 
 class _Meter:
@@ -347,6 +348,8 @@ def execute(
     except filelock.Timeout:
         raise UnitscopeError(f"run {plan.digest} is being made by another process") from None
     try:
+        if final.is_file() and not fresh:
+            return Run(final)  # another process finished it in the meantime
         folder = root / f"{plan.digest}.partial"
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
@@ -464,7 +467,7 @@ class _Pipeline:
         # Shards are finished in order, so those done are the first ones.
         for k in range(done):
             a, b = work.shards[k]
-            valid = work.results("collect", k)["valid"]
+            valid = work.results("collect", k, "valid")["valid"]
             if plan.settings.keep_maps:
                 for top, file in zip(tops, self.maps, strict=True):
                     for at in range(a, b, BATCH):
@@ -541,7 +544,7 @@ class _Pipeline:
 
     def _valid(self) -> np.ndarray:
         return np.concatenate(
-            [self.work.results("collect", k)["valid"] for k in range(len(self.work.shards))]
+            [self.work.results("collect", k, "valid")["valid"] for k in range(len(self.work.shards))]
         )
 
     def _thresholds(self, tops: list[TopK]) -> None:
@@ -686,8 +689,8 @@ class _Pipeline:
             con.execute("SET memory_limit = '512MB'; SET threads = 2")
             create_tables(con, plan.categories)
             images = self._publish_images(con)
-            self._publish_counts(con, images)
-            self._publish_sums(con, images)
+            self._publish_counts(con)
+            self._publish_sums(con)
             self._publish_meta(con, images, times, began)
             con.execute("CHECKPOINT")
         finally:
@@ -695,7 +698,8 @@ class _Pipeline:
 
     def _publish_images(self, con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         plan, work, data = self.plan, self.work, self.plan.dataset
-        every = [work.results("collect", k) for k in range(len(work.shards))]
+        names = ("valid", "photo_bytes", "problems", "whole")
+        every = [work.results("collect", k, *names) for k in range(len(work.shards))]
         valid = np.concatenate([r["valid"] for r in every])
         n = len(valid)
         photos = work.arrays_folder / "photos.bin"
@@ -754,16 +758,17 @@ class _Pipeline:
         self.whole = both[np.lexsort((both[:, 1], both[:, 0]))]
         return frame[valid]
 
-    def _publish_counts(self, con: duckdb.DuckDBPyConnection, images: pd.DataFrame) -> None:
+    def _publish_counts(self, con: duckdb.DuckDBPyConnection) -> None:
         plan, work = self.plan, self.work
         pixels = plan.grid[0] * plan.grid[1]
         columns = [f"hits_{c}" for c in plan.categories]
         layers = pd.DataFrame([layer._asdict() for layer in plan.layers])
         layers.insert(0, "layer", np.arange(len(layers)))
         append(con, "layers", layers[["layer", "name", "units", "height", "width"]])
-        for k, (a, b) in enumerate(work.shards):
-            stored = work.results("count", k)
-            for n in range(len(plan.layers)):
+        # Layer by layer, so that the order of rows does not depend on the shards.
+        for n in range(len(plan.layers)):
+            for k in range(len(work.shards)):
+                stored = work.results("count", k, f"hits_{n}", f"peaks_{n}", f"both_{n}")
                 hits = stored[f"hits_{n}"]
                 frame = pd.DataFrame(hits[:, :3], columns=["image", "unit", "hits"])
                 frame.insert(0, "layer", n)
@@ -776,6 +781,8 @@ class _Pipeline:
                 )
                 frame.insert(0, "layer", n)
                 append(con, "counts", frame)
+        for k, (a, b) in enumerate(work.shards):
+            stored = work.results("count", k, "areas", "annotated", "place")
             here = self.whole[(self.whole[:, 0] >= a) & (self.whole[:, 0] < b)]
             areas = np.concatenate(
                 [stored["areas"], np.column_stack([here, np.full(len(here), pixels)])]
@@ -790,7 +797,7 @@ class _Pipeline:
                     "area": annotated.ravel(),
                 }))  # fmt: skip
 
-    def _publish_sums(self, con: duckdb.DuckDBPyConnection, images: pd.DataFrame) -> None:
+    def _publish_sums(self, con: duckdb.DuckDBPyConnection) -> None:
         plan, data = self.plan, self.plan.dataset
         table = pd.DataFrame(data.concepts, columns=["concept", "name", "category"])
         scenes = pd.DataFrame({
@@ -842,7 +849,9 @@ class _Pipeline:
             inside = np.zeros((shuffles, layer.units, len(categories)), np.int64)
             whole = np.zeros((shuffles, layer.units, len(concepts) + 1), np.int64)
             for k in range(len(work.shards)):
-                stored = work.results("count", k)
+                stored = work.results(
+                    "count", k, *(f"{name}_{n}" for name in ("null_at", "null_both", "null_hits", "hits"))
+                )
                 pixels[stored[f"null_at_{n}"]] += stored[f"null_both_{n}"]
                 inside += stored[f"null_hits_{n}"]
                 hits = stored[f"hits_{n}"]

@@ -15,6 +15,7 @@ gives the same rows on any torch device.
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numba
@@ -229,7 +230,7 @@ def count_areas(
     """(areas, annotated) of :class:`Counts` for label maps (images, channels, height, width)."""
     rows, annotated = [], np.zeros((len(labels), categories), np.int32)
     for i, planes in enumerate(labels):
-        flat = planes.reshape(len(planes), -1)
+        flat = planes.reshape(len(planes), math.prod(planes.shape[1:]))
         if flat.size:
             counted = np.bincount(flat.ravel(), minlength=concepts + 1)
             found = np.flatnonzero(counted[1:]) + 1

@@ -1,0 +1,429 @@
+"""Whole runs: shards, resuming, bad files, digests, the run file."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import torch
+
+from core import store
+from core.datasets.loader import decode
+from core.dissect.labels import null_distribution, unit_labels
+from core.errors import UnitscopeError
+from core.models.forward import Forward
+from core.run import BATCH, Settings, Stopped, execute, plan
+from core.store import Run, find_run, list_runs
+from tests import tiny
+from tests.test_dissect import count_slow
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tiny.write_folder(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def settings(folder) -> Settings:
+    return Settings(
+        f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(settings, tmp_path_factory) -> Run:
+    return execute(plan(settings), tmp_path_factory.mktemp("whole"), shard=1000)
+
+
+# -- the numbers ----------------------------------------------------------------------------
+
+
+def test_tables_follow_from_the_definitions(settings, whole):
+    """Every stored count, recomputed from photos and masks by the slow reference."""
+    work = plan(settings)
+    way = work.model.preprocessing
+    items = [decode(work.dataset, int(i), way, work.grid) for i in work.indices]
+    stacked = np.stack([item.seen for item in items])
+    forward = Forward(work.model, ["body.3"])
+    maps = np.concatenate(
+        [
+            forward(stacked[k : k + BATCH]).layers["body.3"].maps.numpy()
+            for k in range(0, len(stacked), BATCH)
+        ]
+    ).astype(np.float32)
+    flat = maps.transpose(1, 0, 2, 3).reshape(maps.shape[1], -1)
+    k = -(-flat.shape[1] * 5 // 100)
+    thresholds = np.sort(flat, axis=1)[:, -k]
+    stored = whole.sql("SELECT threshold FROM units WHERE layer = 1 ORDER BY unit")
+    np.testing.assert_array_equal(stored["threshold"], thresholds)
+
+    some = slice(40, 60)
+    labels = np.stack([item.labels for item in items])[some]
+    categories = work.categories
+    category_of = [categories.index(c.category) for c in work.dataset.channels]
+    slow = count_slow(
+        maps[some], thresholds, labels, category_of, len(categories), len(work.dataset.concepts),
+        np.zeros((20, 0, *labels.shape[1:]), np.uint16),
+    )  # fmt: skip
+    columns = ", ".join(f"hits_{c}" for c in categories)
+    where = "layer = 1 AND image BETWEEN 40 AND 59 ORDER BY image, unit"
+    hits = whole.sql(f"SELECT image - 40, unit, hits, {columns} FROM hits WHERE {where}")
+    np.testing.assert_array_equal(hits.to_numpy(), slow.hits)
+    both = whole.sql(f"SELECT image - 40, unit, concept, overlap FROM counts WHERE {where}, concept")
+    np.testing.assert_array_equal(both.to_numpy(), slow.both)
+    areas = whole.sql(
+        "SELECT image - 40, concept, a.area FROM areas a JOIN concepts USING (concept) "
+        "WHERE NOT whole AND image BETWEEN 40 AND 59 ORDER BY image, concept"
+    )
+    np.testing.assert_array_equal(areas.to_numpy(), slow.areas)
+    # What lies beside the run is what was counted.
+    np.testing.assert_array_equal(np.asarray(whole.array("maps-body.3"), np.float32), maps)
+    np.testing.assert_array_equal(whole.array("labels")[some], labels)
+
+
+def test_iou_views_follow_from_the_counts(whole):
+    """Both IoUs of Eq. 2 and the dataset IoU, against sets of rows taken one by one."""
+    hits = {(r.image, r.unit): r for r in whole.sql("FROM hits WHERE layer = 1").itertuples()}
+    area = {(r.image, r.concept): r.area for r in whole.sql("SELECT * FROM areas").itertuples()}
+    concepts = whole.sql("SELECT * FROM concepts").set_index("concept")
+    total = {c: sum(a for (_, k), a in area.items() if k == c) for c in concepts.index}
+    rows = whole.sql("SELECT * FROM image_iou WHERE layer = 1 AND image < 12")
+    assert len(rows) > 200
+    for row in rows.itertuples():
+        own = hits[row.image, row.unit].hits
+        if concepts.loc[row.concept, "whole"]:
+            assert row.overlap == own
+        here = area[row.image, row.concept]
+        assert row.iou_image == pytest.approx(row.overlap / (own + here - row.overlap))
+        assert row.iou_dataset_normalised == pytest.approx(
+            row.overlap / (total[row.concept] + own - row.overlap)
+        )
+    both = whole.sql(
+        "SELECT unit, concept, sum(overlap) AS n FROM image_iou WHERE layer=1 GROUP BY ALL"
+    )
+    summed = {(r.unit, r.concept): r.n for r in both.itertuples()}
+    for row in whole.sql("SELECT * FROM dataset_iou WHERE layer = 1").itertuples():
+        n = summed[row.unit, row.concept]
+        unit_hits = sum(h.hits for (_, u), h in hits.items() if u == row.unit)
+        assert row.iou_all == pytest.approx(n / (unit_hits + total[row.concept] - n))
+        category = concepts.loc[row.concept, "category"]
+        if category != "scene":
+            inside = sum(getattr(h, f"hits_{category}") for (_, u), h in hits.items() if u == row.unit)
+            assert row.iou_annotated == pytest.approx(n / (inside + total[row.concept] - n))
+
+
+def test_labels_and_chance(whole):
+    labels = unit_labels(whole, "body.3", categories=["object", "part"])
+    best = whole.sql(
+        "SELECT unit, max(iou_all) AS iou FROM dataset_iou "
+        "WHERE layer = 1 AND category <> 'scene' GROUP BY unit ORDER BY unit"
+    )
+    np.testing.assert_allclose(labels["iou"], best["iou"])
+    null = null_distribution(whole, "body.3")
+    assert len(null) == 3 * 12
+    for row in unit_labels(whole, "body.3").itertuples():
+        assert row.chance == pytest.approx((1 + (null >= row.iou).sum()) / (1 + len(null)))
+    # The masks are drawn at random here: units must not come out better than chance.
+    assert (labels["chance"] > 0.01).all()
+    with pytest.raises(UnitscopeError, match="nearest: body.3"):
+        unit_labels(whole, "body3")
+
+
+def test_accuracy_is_the_networks(settings, whole):
+    scene = whole.sql(
+        "SELECT s.class, i.predicted, i.correct FROM images i JOIN scenes s USING (scene)"
+    )
+    assert ((scene["class"] == scene["predicted"]) == scene["correct"]).all()
+    logits = whole.array("logits")
+    np.testing.assert_array_equal(
+        whole.sql("SELECT predicted FROM images ORDER BY image")["predicted"], logits.argmax(1)
+    )
+    part = whole.info["accuracy"]["by_split"]
+    assert sum(p["right"] for p in part.values()) == whole.info["accuracy"]["right"]
+    pooled = np.asarray(whole.array("pooled-body.3"))
+    module = plan(settings).model.module
+    np.testing.assert_allclose(module.head(torch.tensor(pooled)).numpy(), logits, atol=1e-5)
+
+
+# -- shards, stops, kills -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shard", [32, 80, 96])
+def test_any_sharding_gives_the_same_tables(settings, whole, tmp_path, shard):
+    run = execute(plan(settings), tmp_path, shard=shard)
+    assert run.info["tables_digest"] == whole.info["tables_digest"]
+
+
+def test_running_the_network_twice_gives_the_same_tables(settings, whole, tmp_path):
+    run = execute(plan(replace(settings, keep_maps=False)), tmp_path, shard=64)
+    assert run.info["tables_digest"] == whole.info["tables_digest"]
+    with pytest.raises(UnitscopeError, match="unknown array"):
+        run.array("maps-body.3")
+
+
+@pytest.mark.parametrize("keep_maps", [True, False])
+def test_a_run_stopped_after_every_batch_is_the_same(settings, whole, tmp_path, keep_maps):
+    work = plan(replace(settings, keep_maps=keep_maps))
+    stops = 0
+    while True:
+        calls = []
+        try:
+            # Stops in the second batch of each attempt, so that shards of one batch get done.
+            run = execute(work, tmp_path, shard=32, stop=lambda: bool(calls.append(1) or len(calls) > 1))
+            break
+        except Stopped:
+            stops += 1
+            assert stops < 40
+    assert stops >= 4
+    assert run.info["tables_digest"] == whole.info["tables_digest"]
+    assert not list(tmp_path.glob("*.partial")) and not list(tmp_path.glob("*.lock"))
+
+
+def _command(settings: Settings, out: Path, *more: str) -> list[str]:
+    layers = [part for layer in settings.layers for part in ("--layer", layer)]
+    return [
+        sys.executable, "-m", "core", "run", "--dataset", settings.dataset, "--model",
+        settings.model, *layers, "--q", str(settings.q), "--shuffles", str(settings.shuffles),
+        "--out", str(out), "--shard", "32", "--json", *more,
+    ]  # fmt: skip
+
+
+def test_a_run_killed_at_random_moments_is_the_same(settings, whole, tmp_path):
+    """SIGKILL, so that nothing can be tidied up, at moments spread over the whole run."""
+    rng = np.random.default_rng(int(os.environ.get("UNITSCOPE_KILL_SEED", "0")))
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    kills = 0
+    for _ in range(12):
+        process = subprocess.Popen(
+            _command(settings, tmp_path), cwd=ROOT, env=env,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        # Wait until the work itself has begun, then a random moment more.
+        begun = time.monotonic()
+        before = {p.name for p in tmp_path.glob("*.partial/*")}
+        while process.poll() is None and time.monotonic() - begun < 60:
+            if {p.name for p in tmp_path.glob("*.partial/*")} != before:
+                break
+            time.sleep(0.005)
+        time.sleep(float(rng.uniform(0, 0.4)))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+        if list(tmp_path.glob("*.duckdb")):
+            break
+    done = subprocess.run(
+        _command(settings, tmp_path, "--resume"), cwd=ROOT, env=env, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert kills >= 2 and told["tables_digest"] == whole.info["tables_digest"]
+    run = Run(find_run(told["run"], tmp_path))
+    np.testing.assert_array_equal(run.array("maps-body.3"), whole.array("maps-body.3"))
+    assert run.photo(149) == whole.photo(149)
+
+
+def test_sigterm_stops_cleanly_and_says_how_to_go_on(settings, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        _command(settings, tmp_path), cwd=ROOT, env=env, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while process.poll() is None and not list(tmp_path.glob("*.partial/progress.json")):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    if process.returncode:  # a fast machine may have finished first
+        assert process.returncode == 130
+        assert "goes on from here" in err
+        assert "goes on from here" in json.loads(out.splitlines()[-1])["error"]
+
+
+def test_two_processes_do_not_make_one_run(settings, tmp_path):
+    work = plan(settings)
+    clash = []
+
+    def second() -> bool:
+        if not clash:
+            with pytest.raises(UnitscopeError, match="by another process"):
+                execute(work, tmp_path)
+            clash.append(1)
+        return False
+
+    execute(work, tmp_path, stop=second)
+    assert clash
+
+
+def test_a_finished_run_is_opened_not_made_again(settings, tmp_path):
+    first = execute(plan(settings), tmp_path)
+    before = first.path.stat().st_mtime_ns
+    told = []
+    again = execute(plan(settings), tmp_path, tell=told.append)
+    assert again.path.stat().st_mtime_ns == before and not told
+    fresh = execute(plan(settings), tmp_path, fresh=True)
+    assert fresh.path.stat().st_mtime_ns > before
+    assert fresh.info["tables_digest"] == first.info["tables_digest"]
+
+
+# -- digests --------------------------------------------------------------------------------
+
+
+def test_all_that_matters_is_in_the_digest(settings, folder, tmp_path):
+    base = plan(settings).digest
+    assert plan(settings).digest == base
+    changes = [
+        {"q": 0.01}, {"grid": 8}, {"shuffles": 4}, {"seed": 1}, {"keep_maps": False},
+        {"map_type": "float32"}, {"precision": "bfloat16"}, {"layers": ("body.3",)},
+        {"splits": ("test",)},
+    ]  # fmt: skip
+    digests = {plan(replace(settings, **change)).digest for change in changes}
+    assert len(digests) == len(changes) and base not in digests
+
+    moved = tiny.write_folder(tmp_path / "same data elsewhere")
+    assert plan(replace(settings, dataset=f"folder:{moved}")).digest == base
+    mask = moved / "masks" / "007.png"
+    mask.write_bytes((moved / "masks" / "008.png").read_bytes())
+    assert plan(replace(settings, dataset=f"folder:{moved}")).digest != base
+
+    weights = tiny.Net().state_dict()
+    torch.save(weights, tmp_path / "a.pt")
+    weights["head.bias"][0] += 1
+    torch.save(weights, tmp_path / "b.pt")
+    a, b = (
+        plan(replace(settings, model=f"{tiny.SPEC}:{tmp_path / name}")).digest
+        for name in ("a.pt", "b.pt")
+    )
+    assert a == base != b
+
+
+def test_code_digest_is_of_what_code_does(tmp_path):
+    file = tmp_path / "a.py"
+    texts = ['"""Doc."""\nx = 1  # why\n', '"""Other."""\nx   = 1\n', '"""Doc."""\nx = 2\n']
+    digests = []
+    for text in texts:
+        file.write_text(text)
+        digests.append(store.code_digest([file]))
+    assert digests[0] == digests[1] != digests[2]
+
+
+# -- bad input ------------------------------------------------------------------------------
+
+
+def test_bad_files_are_left_out_and_told(settings, folder, tmp_path):
+    root = tiny.write_folder(tmp_path / "data")
+    photo, mask = root / "images" / "003.png", root / "masks" / "070.png"
+    photo.write_bytes(photo.read_bytes()[:200])
+    mask.write_bytes(b"")
+    work = plan(replace(settings, dataset=f"folder:{root}"))
+    run = execute(work, tmp_path / "runs", shard=64)
+    skipped = run.sql("SELECT * FROM skipped ORDER BY id")
+    assert len(skipped) == 2 and run.info["images"] == {"planned": 150, "used": 148}
+    assert "003.png" in skipped["file"][0] and "070.png" in skipped["file"][1]
+    assert "0 bytes" in skipped["reason"][1]
+    images = run.sql("SELECT image FROM images")["image"]
+    assert set(range(150)) - set(images) == {3, 70}
+    for table in ("hits", "counts", "areas", "annotated"):
+        assert not run.sql(f"SELECT * FROM {table} WHERE image IN (3, 70)")["image"].any()
+    # Thresholds are over the images that are left.
+    maps = np.asarray(run.array("maps-body.3"), np.float32)[images]
+    flat = maps.transpose(1, 0, 2, 3).reshape(12, -1)
+    k = -(-flat.shape[1] * 5 // 100)
+    np.testing.assert_array_equal(
+        run.sql("SELECT threshold FROM units WHERE layer = 1 ORDER BY unit")["threshold"],
+        np.sort(flat, 1)[:, -k],
+    )
+    with pytest.raises(UnitscopeError, match="003.png"):
+        execute(work, tmp_path / "strict", strict=True)
+    run.close()
+
+
+def test_a_dataset_of_bad_files_only_is_told(settings, tmp_path):
+    root = tiny.write_folder(tmp_path / "data", images=3)
+    for photo in (root / "images").iterdir():
+        photo.write_bytes(b"no photo")
+    work = plan(replace(settings, dataset=f"folder:{root}"))
+    with pytest.raises(UnitscopeError, match="none of the 3 images can be used; the first"):
+        execute(work, tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"dataset": "foldr:x"}, "folder"),
+        ({"model": "torchvison:resnet18"}, "torchvision"),
+        ({"layers": ("body.4",)}, r"unknown layer 'body.4'; nearest: .*body\.3"),
+        ({"layers": ("body.3", "body.3")}, "named twice"),
+        ({"splits": ("tset",)}, "nearest: test"),
+        ({"q": 1.5}, "between 0 and 1"),
+        ({"grid": 0}, "working grid"),
+        ({"model": "python:tests.tiny:nett"}, "nearest: Net, net"),
+    ],
+)
+def test_mistakes_are_told_before_anything_runs(settings, change, message):
+    with pytest.raises(UnitscopeError, match=message):
+        plan(replace(settings, **change))
+
+
+def test_settings_of_the_forward_pass_are_checked(settings):
+    work = plan(settings)
+    with pytest.raises(UnitscopeError, match="float32 or bfloat16"):
+        Forward(work.model, [], precision="half")
+    if not torch.cuda.is_available():
+        with pytest.raises(UnitscopeError, match="no GPU"):
+            Forward(work.model, [], device="cuda")
+
+
+def test_activations_too_large_for_halves_are_told(settings):
+    work = plan(settings)
+    with torch.no_grad():
+        work.model.module.body[0].weight.mul_(1e6)
+    seen = np.full((1, 24, 24, 3), 200, np.uint8)
+    with pytest.raises(UnitscopeError, match="--map-type float32"):
+        Forward(work.model, ["body.0"])(seen)
+    assert Forward(work.model, ["body.0"], map_type="float32")(seen).logits.shape == (1, 3)
+
+
+# -- the run file ---------------------------------------------------------------------------
+
+
+def test_run_files_are_found_and_read_by_many(whole):
+    root = whole.path.parent
+    assert list_runs(root) == [whole.path]
+    for name in (whole.digest, whole.digest[:6], "latest", str(whole.path)):
+        assert find_run(name, root) == whole.path
+    with pytest.raises(UnitscopeError, match=f"there are: {whole.digest}"):
+        find_run("zzz", root)
+    code = (
+        f"import duckdb; con = duckdb.connect({str(whole.path)!r}, read_only=True); "
+        "print(con.execute('SELECT count(*) FROM images').fetchone()[0])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "150"
+
+
+def test_a_file_that_is_no_run_is_told(tmp_path):
+    bad = tmp_path / "abc.duckdb"
+    bad.write_bytes(b"not a database" * 100)
+    with pytest.raises(UnitscopeError, match="not a run file"):
+        Run(bad)
+
+
+def test_the_schema_is_documented(whole):
+    text = (ROOT / "docs" / "run-file.md").read_text(encoding="utf-8")
+    con = duckdb.connect(str(whole.path), read_only=True)
+    for table, column in con.execute(
+        "SELECT table_name, column_name FROM information_schema.columns"
+    ).fetchall():
+        name = "hits_…" if column.startswith("hits_") and table in ("hits", "units") else column
+        assert f"`{table}`" in text and f"`{name}`" in text, (table, column)

@@ -1,0 +1,77 @@
+"""A folder of small random photos with masks, and a small network: whole runs in a second."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from core.geometry import Preprocessing
+
+SCENES = ("attic", "barn", "cellar")
+
+
+def write_folder(root: Path, images: int = 150, seed: int = 0) -> Path:
+    """`images` photos of 40×32 pixels in blotches, an object mask and a part mask each."""
+    rng = np.random.default_rng(seed)
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    for k in range(images):
+        blotches = rng.integers(0, 256, (4, 5, 3)).astype(np.uint8)
+        Image.fromarray(blotches).resize((40, 32), Image.Resampling.BICUBIC).save(
+            root / "images" / f"{k:03}.png"
+        )
+        for suffix, low, high in (("", 0, 5), (".part", 5, 9)):
+            mask = rng.integers(low, high, (4, 5)).astype(np.uint8)
+            mask[mask == 5] = 0
+            Image.fromarray(mask).resize((40, 32), Image.Resampling.NEAREST).save(
+                root / "masks" / f"{k:03}{suffix}.png"
+            )
+    with (root / "labels.csv").open("w", newline="", encoding="utf-8") as f:
+        rows = csv.writer(f)
+        rows.writerow(["value", "name", "category"])
+        rows.writerows([v, f"thing {v}", "object"] for v in range(1, 5))
+        rows.writerows([v, f"piece {v}", "part"] for v in range(6, 9))
+    with (root / "scenes.csv").open("w", newline="", encoding="utf-8") as f:
+        rows = csv.writer(f)
+        rows.writerow(["image", "scene", "split"])
+        rows.writerows(
+            [f"{k:03}.png", SCENES[k % 3], "train" if k % 2 else "test"] for k in range(images)
+        )
+    return root
+
+
+class Net(nn.Module):
+    """Two convolutions, global average pooling, a linear layer; weights from a seed."""
+
+    def __init__(self, classes: int = 3):
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.ReLU(),
+            nn.Conv2d(8, 12, 3, stride=2, padding=1), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def net(checkpoint: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """The ``python:`` function. A checkpoint here is a state dict file."""
+    module = Net()
+    if checkpoint is not None:
+        module.load_state_dict(torch.load(checkpoint, weights_only=True))
+    return module, {
+        "preprocessing": Preprocessing(resize=(32, 28), center_crop=24),
+        "classes": list(SCENES),
+        "default_layer": "body.3",
+    }
+
+
+SPEC = "python:tests.tiny:net"
