@@ -496,17 +496,26 @@ class World:
             self._surface(mat, obj, prt)
         if kinds is None:
             kinds = np.zeros(heights.shape, np.uint8)
-        slope = math.hypot(
-            float(np.abs(np.diff(heights, axis=0)).max()),
-            float(np.abs(np.diff(heights, axis=1)).max()),
-        ) / cell
+        # One solid for each block of cells, all over the same heights: the tree then skips what a
+        # ray passes high above, and a steep peak does not shorten the steps over a plain.
+        rise_y, rise_x = np.abs(np.diff(heights, axis=0)), np.abs(np.diff(heights, axis=1))
         c = self.point(corner)
-        low, high = float(heights.min()), float(heights.max())
-        self._prims.append(
-            (FIELD, first, *c, float(self._field_size), float(nx), float(ny), cell, slope,
-             low, high, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-        )  # fmt: skip
-        self._bounds.append((0.0, 0.0, low - 0.01, (nx - 1) * cell, (ny - 1) * cell, high + 0.01))
+        for j in range(0, ny - 1, 8):
+            for i in range(0, nx - 1, 8):
+                j1, i1 = min(j + 8, ny - 1), min(i + 8, nx - 1)
+                part_of = heights[j : j1 + 1, i : i1 + 1]
+                low, high = float(part_of.min()), float(part_of.max())
+                slope = math.hypot(
+                    float(rise_y[j:j1, i : i1 + 1].max()), float(rise_x[j : j1 + 1, i:i1].max())
+                ) / cell
+                window = (i * cell, i1 * cell, j * cell, j1 * cell)
+                self._prims.append(
+                    (FIELD, first, *c, float(self._field_size), float(nx), float(ny), cell, slope,
+                     low, high, *window, 0.0, 0.0)
+                )  # fmt: skip
+                self._bounds.append(
+                    (window[0], window[2], low - 0.01, window[1], window[3], high + 0.01)
+                )
         self._fields.append(heights.ravel())
         self._field_kinds.append(np.ascontiguousarray(kinds, np.uint8).ravel())
         self._field_size += heights.size
@@ -682,9 +691,7 @@ def _build_tree(bounds):
                         lo[q, 3 + j] = -1e30
                 for i in range(a, b):
                     p = order[i]
-                    q = int(
-                        11.999 * (bounds[p, axis] + bounds[p, 3 + axis] - cmin[axis]) / width
-                    )
+                    q = int(11.999 * (bounds[p, axis] + bounds[p, 3 + axis] - cmin[axis]) / width)
                     count[q] += 1
                     for j in range(3):
                         lo[q, j] = min(lo[q, j], bounds[p, j])
@@ -813,9 +820,9 @@ def _hit_field(P, i, H, ox, oy, oz, dx, dy, dz, tmin, tmax):
     t0, t1 = tmin, tmax
     for axis in range(3):
         if axis == 0:
-            o, d, lo, hi = x, dx, 0.0, (nx - 1) * cell
+            o, d, lo, hi = x, dx, P[i, 10], P[i, 11]
         elif axis == 1:
-            o, d, lo, hi = y, dy, 0.0, (ny - 1) * cell
+            o, d, lo, hi = y, dy, P[i, 12], P[i, 13]
         else:
             o, d, lo, hi = z, dz, P[i, 8] - 0.01, P[i, 9] + 0.01
         if abs(d) < 1e-12:
@@ -868,9 +875,11 @@ def _hole(M, m, x, y, z):
     """Whether a cutout material is missing at a local point."""
     s = 1.0 / M[m, 13]
     q = M[m, 16]
-    return _noise(x * s + q, y * s + q, z * s + q) * 0.7 + 0.3 * _noise(
-        x * s * 2.3 + q, y * s * 2.3, z * s * 2.3
-    ) < 0.23 + 0.54 * M[m, 12]
+    return (
+        _noise(x * s + q, y * s + q, z * s + q) * 0.7
+        + 0.3 * _noise(x * s * 2.3 + q, y * s * 2.3, z * s * 2.3)
+        < 0.23 + 0.54 * M[m, 12]
+    )
 
 
 @_jit
@@ -1090,8 +1099,10 @@ def _surface_at(W, i, x, y, z, dx, dy, dz):
         s = 1.0 / math.sqrt(nx_ * nx_ + ny_ * ny_ + nz_ * nz_)
         if (nx_ * dx + ny_ * dy + nz_ * dz) > 0:
             s = -s
-        ci = min(max(int(u + 0.5), 0), nx - 1)
-        cj = min(max(int(v + 0.5), 0), ny - 1)
+        # Borders between kinds wander within a cell, or a snow line would be a flight of stairs.
+        e = 2.2 * (_fbm(u * 1.1, v * 1.1, 0.5, 3) - 0.5)
+        ci = min(max(int(u + 0.5 + e), 0), nx - 1)
+        cj = min(max(int(v + 0.5 - e), 0), ny - 1)
         surface += HK[first + cj * nx + ci]
         return surface, nx_ * s, ny_ * s, nz_ * s, x, y, lx, ly, z - P[i, 2], 2, 1e3, 1e3
     px, py, pz = x - P[i, 0], y - P[i, 1], z - P[i, 2]
@@ -1232,8 +1243,10 @@ def _texture(M, m, u, v, x, y, z, face, eu, ev, foot):
     elif kind == 7:  # plaid
         a, c = u / s - math.floor(u / s), v / s - math.floor(v / s)
         f = 0.5 + fade * (
-            (0.35 if a < 0.4 else 0.0) + (0.35 if c < 0.4 else 0.0)
-            + (0.3 if (abs(a - 0.7) < 0.04 or abs(c - 0.7) < 0.04) else 0.0) - 0.5
+            (0.35 if a < 0.4 else 0.0)
+            + (0.35 if c < 0.4 else 0.0)
+            + (0.3 if (abs(a - 0.7) < 0.04 or abs(c - 0.7) < 0.04) else 0.0)
+            - 0.5
         )
     elif kind == 8:  # dots
         a, c = u / s - math.floor(u / s) - 0.5, v / s - math.floor(v / s) - 0.5
@@ -1295,9 +1308,7 @@ def _texture(M, m, u, v, x, y, z, face, eu, ev, foot):
             f = 0.4
         elif a < 0.2:
             f = 0.75 if (int(c * 18.0) & 1) else 0.6
-        elif a > 0.26 and a < 0.27 + 0.66 * _hash(int(c * 22.0), 7, int(q)) and (
-            int(c * 44.0) & 1
-        ):
+        elif a > 0.26 and a < 0.27 + 0.66 * _hash(int(c * 22.0), 7, int(q)) and (int(c * 44.0) & 1):
             f = 0.0
     elif kind == 18:  # lines
         w = v / s - math.floor(v / s)
@@ -1444,7 +1455,11 @@ def _far_radiance(W, E, i, t, ox, oy, oz, dx, dy, dz, textured):
         er, eg, eb = er + 0.5 * near * lr, eg + 0.5 * near * lg, eb + 0.5 * near * lb
     glow = M[m, 9]
     if not textured:
-        glow = min(glow, 1.0)  # lamps are sampled on their own: no fireflies
+        # Lamps are sampled on their own; what they light up close would fleck the filter.
+        glow = min(glow, 0.3)
+        k = max(0.3, 2.5 * E[9]) / max(1e-6, max(er, max(eg, eb)))
+        if k < 1.0:
+            er, eg, eb = er * k, eg * k, eb * k
     return r * (er + glow), g * (eg + glow), b * (eb + glow)
 
 
@@ -1477,9 +1492,7 @@ def _render(W, C, E, size, seed):
                 G[row, col, 6] = 1e4
                 continue
             x, y, z = C[0] + t * dx, C[1] + t * dy, C[2] + t * dz
-            sf, nx, ny, nz, u, v, lx, ly, lz, face, eu, ev = _surface_at(
-                W, i, x, y, z, dx, dy, dz
-            )
+            sf, nx, ny, nz, u, v, lx, ly, lz, face, eu, ev = _surface_at(W, i, x, y, z, dx, dy, dz)
             prim[row, col] = i
             hit[row, col] = sf
             m = SF[sf, 0]
@@ -1491,13 +1504,18 @@ def _render(W, C, E, size, seed):
             G[row, col, 6] = t
             G[row, col, 7], G[row, col, 8], G[row, col, 9] = r, g, b
             G[row, col, 10] = foot
-            # Interleaved sampling: each pixel of a 4 × 4 tile takes one of 16 strata; the
-            # filter below gathers all of them back.
-            s = (row % 4) * 4 + (col % 4)
-            s = (s * 7 + 3) % 16
-            a1 = (s + _hash(row, col, seed)) / 16.0
+            # Interleaved sampling: the pixels of a 4 × 4 tile share out the strata of the sun's
+            # disk and of the hemisphere; of a lamp every other pixel takes one. The tent filter
+            # below gives each place in a tile the same weight, so that no pattern remains.
+            s = (((row & 3) * 4 + (col & 3)) * 7 + 3) & 15
+            a1 = (s + 0.2 + 0.6 * _hash(row, col, seed)) / 16.0
             rev = ((s & 1) << 3) | ((s & 2) << 1) | ((s & 4) >> 1) | ((s & 8) >> 3)
-            b1 = (rev + _hash(col, row, seed + 1)) / 16.0
+            b1 = (rev + 0.2 + 0.6 * _hash(col, row, seed + 1)) / 16.0
+            odd = (row + col) & 1
+            s = (((row & 3) * 2 + ((col & 3) >> 1)) * 3 + 1) & 7
+            a2 = (s + 0.4 + 0.2 * _hash(row, col, seed + 2)) / 8.0
+            rev = ((s & 1) << 2) | (s & 2) | ((s & 4) >> 2)
+            b2 = (rev + 0.4 + 0.2 * _hash(col, row, seed + 3)) / 8.0
             eps = 1e-4 + 2e-4 * t
             hx, hy, hz = x + nx * eps, y + ny * eps, z + nz * eps
             # a tangent frame
@@ -1524,18 +1542,20 @@ def _render(W, C, E, size, seed):
                     _, j = _trace(W, stack, hx, hy, hz, ex * k, ey * k, ez * k, eps, 1e4, True)
                     if j < 0:
                         V[row, col, 0] = 1.0
-            if n_lights > 0:
+            if n_lights > 0 and odd == 1:
                 total = 0.0
                 for k in range(n_lights):
                     _, _, _, _, lr, lg, lb = _lamp(L, k, x, y, z, nx, ny, nz, 0.5, 0.5)
                     weights[k] = lr + lg + lb + 1e-6
                     total += weights[k]
-                pick = (a1 * 5.0 + b1 * 3.0 + jitter) % 1.0 * total
+                pick = (rev + 0.5) / 8.0 * total if n_lights > 1 else 0.0
                 k = 0
                 while k < n_lights - 1 and pick > weights[k]:
                     pick -= weights[k]
                     k += 1
-                ex, ey, ez, d, lr, lg, lb = _lamp(L, k, x, y, z, nx, ny, nz, a1, b1)
+                ex, ey, ez, d, lr, lg, lb = _lamp(
+                    L, k, x, y, z, nx, ny, nz, a2, (b2 * 5.0 + jitter) % 1.0
+                )
                 if lr + lg + lb > 0:
                     _, j = _trace(W, stack, hx, hy, hz, ex, ey, ez, eps, d - 0.02, True)
                     if j < 0:
@@ -1574,7 +1594,7 @@ def _render(W, C, E, size, seed):
             t = G[row, col, 6]
             foot = G[row, col, 10]
             room = 3.0 * foot
-            sun, count = 0.0, 0.0
+            sun, count, odd_count = 0.0, 0.0, 0.0
             lr, lg, lb, ir, ig, ib = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for r2 in range(max(0, row - 3), min(size, row + 4)):
                 for c2 in range(max(0, col - 3), min(size, col + 4)):
@@ -1583,27 +1603,25 @@ def _render(W, C, E, size, seed):
                     k = nx * G[r2, c2, 3] + ny * G[r2, c2, 4] + nz * G[r2, c2, 5]
                     if k < 0.85:
                         continue
-                    k = (
-                        nx * (G[r2, c2, 0] - x) + ny * (G[r2, c2, 1] - y)
-                        + nz * (G[r2, c2, 2] - z)
-                    )
+                    k = nx * (G[r2, c2, 0] - x) + ny * (G[r2, c2, 1] - y) + nz * (G[r2, c2, 2] - z)
                     if abs(k) > room:
                         continue
-                    # A box over 4 × 4 with soft borders, so that tiles do not show.
-                    wr = 0.5 if abs(r2 - row) == 3 else 1.0
-                    wc = 0.5 if abs(c2 - col) == 3 else 1.0
-                    k = wr * wc
+                    k = (4.0 - abs(r2 - row)) * (4.0 - abs(c2 - col))
                     count += k
                     sun += k * V[r2, c2, 0]
-                    lr += k * V[r2, c2, 1]
-                    lg += k * V[r2, c2, 2]
-                    lb += k * V[r2, c2, 3]
+                    if ((r2 + c2) & 1) == 1:
+                        odd_count += k
+                        lr += k * V[r2, c2, 1]
+                        lg += k * V[r2, c2, 2]
+                        lb += k * V[r2, c2, 3]
                     ir += k * V[r2, c2, 4]
                     ig += k * V[r2, c2, 5]
                     ib += k * V[r2, c2, 6]
+            sun /= count
+            k = 1.0 / (odd_count + 1e-9)
+            lr, lg, lb = lr * k, lg * k, lb * k
             k = 1.0 / count
-            sun *= k
-            lr, lg, lb, ir, ig, ib = lr * k, lg * k, lb * k, ir * k, ig * k, ib * k
+            ir, ig, ib = ir * k, ig * k, ib * k
             m = SF[hit[row, col], 0]
             mx, my, mz = nx, ny, nz
             if M[m, 10] > 0:
@@ -1645,8 +1663,10 @@ def _render(W, C, E, size, seed):
                     ax, ay, az, _, ar, ag, ab = _lamp(L, q2, x, y, z, mx, my, mz, 0.5, 0.5)
                     k = max(0.0, ex * ax + ey * ay + ez * az) ** power
                     # Lit only where the lamp's own light arrived.
-                    k *= gloss * (0.2 + power * 0.006) * min(
-                        1.0, (lr + lg + lb) / (ar + ag + ab + 1e-6)
+                    k *= (
+                        gloss
+                        * (0.2 + power * 0.006)
+                        * min(1.0, (lr + lg + lb) / (ar + ag + ab + 1e-6))
                     )
                     r, g, b = r + k * ar, g + k * ag, b + k * ab
             if E[13] > 0:
@@ -1690,12 +1710,15 @@ def _render(W, C, E, size, seed):
                 if prim[r2, c2] != p:
                     if p >= 0 and prim[r2, c2] >= 0:
                         d = (
-                            G[row, col, 3] * G[r2, c2, 3] + G[row, col, 4] * G[r2, c2, 4]
+                            G[row, col, 3] * G[r2, c2, 3]
+                            + G[row, col, 4] * G[r2, c2, 4]
                             + G[row, col, 5] * G[r2, c2, 5]
                         )
-                        if hit[r2, c2] == hit[row, col] and d > 0.99 and abs(
-                            G[r2, c2, 6] - t
-                        ) < 0.02 * t:
+                        if (
+                            hit[r2, c2] == hit[row, col]
+                            and d > 0.99
+                            and abs(G[r2, c2, 6] - t) < 0.02 * t
+                        ):
                             continue
                     edge = True
             r, g, b = F[row, col, 0], F[row, col, 1], F[row, col, 2]
