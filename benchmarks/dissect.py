@@ -82,7 +82,7 @@ def measure(
     way, grid = work.model.preprocessing, work.grid
     decoded = list(decode_ahead(work.dataset, work.indices, way, grid))
     usable = [item for item in decoded if item.seen is not None]
-    again = {item.index: item for item in usable}
+    again = {item.image: item for item in usable}
     work.indices = np.array(list(again))[: len(again) // BATCH * BATCH]
     n = len(work.indices)
 
@@ -91,7 +91,7 @@ def measure(
 
     forward = Forward(work.model, [])
     batches = [
-        np.stack([again[int(i)].seen for i in work.indices[at : at + BATCH]])
+        np.stack([np.asarray(again[int(i)].seen) for i in work.indices[at : at + BATCH]])
         for at in range(0, n, BATCH)
     ]
     bare_s, whole_s = [], []
@@ -112,9 +112,9 @@ def measure(
                 stages = run.info["seconds"]
                 maps = np.asarray(run.array(f"maps-{work.layers[0].name}")[:64], np.float32)
                 labels = np.asarray(run.array("labels")[:64])
-                thresholds = run.sql(
-                    "SELECT threshold FROM units WHERE layer = 0 ORDER BY unit"
-                )["threshold"].to_numpy()
+                thresholds = run.sql("SELECT threshold FROM units WHERE layer = 0 ORDER BY unit")[
+                    "threshold"
+                ].to_numpy()
                 run.close()
     finally:
         pipeline.decode_ahead = real
@@ -188,7 +188,7 @@ class Repeated(SceneDataset):
 def one_run(count: int, dataset: str, model: str) -> dict[str, Any]:
     """A whole run on `count` images from their files; its time and this process's peak memory."""
     opened = pipeline.open_dataset
-    pipeline.open_dataset = lambda spec: Repeated(opened(spec), count)  # type: ignore[assignment]
+    pipeline.open_dataset = lambda spec: Repeated(opened(spec), count)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = execute(plan(Settings(dataset, model)), Path(folder))

@@ -70,7 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--threads", type=int, help="for decoding and counting")
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
     run.add_argument("--resume", action="store_true", help="go on with a stopped run (default)")
-    run.add_argument("--fresh", action="store_true", help="throw away an earlier run and start anew")
+    run.add_argument(
+        "--fresh", action="store_true", help="throw away an earlier run and start anew"
+    )
     run.add_argument("--plan", action="store_true", help="say what would be done, and stop")
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
@@ -161,17 +163,17 @@ def _say(text: str) -> None:
 def _datasets(_given: argparse.Namespace) -> Answer:
     from core.datasets import KINDS
 
-    return _kinds(KINDS)
+    return _kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
 
 
 def _models(_given: argparse.Namespace) -> Answer:
     from core.models.load import KINDS
 
-    return _kinds(KINDS)
+    return _kinds([(kind, *told) for kind, told in KINDS.items()])
 
 
-def _kinds(kinds: dict[str, tuple[str, str]]) -> Answer:
-    rows = [{"kind": kind, "form": form, "what": what} for kind, (form, what) in kinds.items()]
+def _kinds(kinds: list[tuple[str, str, str]]) -> Answer:
+    rows = [{"kind": kind, "form": form, "what": what} for kind, form, what in kinds]
     width = max(len(row["form"]) for row in rows)
     return {"kinds": rows}, "\n".join(f"{row['form']:{width}}  {row['what']}" for row in rows)
 
@@ -214,7 +216,8 @@ def _runs(given: argparse.Namespace) -> Answer:
         elif row["state"] == "unfinished":
             where = f"{row.get('stage', '')} {row.get('done', 0)}/{row.get('total', '?')}"
             lines.append(
-                f"{row['run']}  unfinished  {row.get('dataset', '')}  {row.get('model', '')}  {where}"
+                f"{row['run']}  unfinished  {row.get('dataset', '')}  "
+                f"{row.get('model', '')}  {where}"
             )
         else:
             lines.append(f"{row['run']}  unreadable  {row['why']}")
@@ -294,7 +297,8 @@ def _show(given: argparse.Namespace) -> Answer:
         )
     lines.append(f"{'unit':>6}  {'IoU':>7}  {'chance':>7}  {'category':9}  concept")
     lines += [
-        f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['category']:9}  {row['name']}"
+        f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['category']:9}  "
+        f"{row['name']}"
         for row in told["top"]
     ]
     return facts, "\n".join(lines)

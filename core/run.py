@@ -18,10 +18,9 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +32,12 @@ import torch
 
 from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
-from core.datasets.loader import Decoded, decode, decode_ahead
+from core.datasets.loader import Decoded, decode_ahead
 from core.dissect.counts import Counts, count_images, count_images_torch
 from core.dissect.labels import chance_rows
 from core.dissect.thresholds import TopK, tail_size
 from core.errors import BadFile, UnitscopeError, unknown
-from core.geometry import Preprocessing, default_grid
+from core.geometry import default_grid
 from core.models.forward import MAP_TYPES, Forward
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
@@ -53,6 +52,7 @@ from core.store import (
     create_tables,
     digest_of,
     tables_digest,
+    write_text,
     write_whole,
 )
 
@@ -184,13 +184,16 @@ def plan(settings: Settings) -> Plan:
     outputs = output.flatten(1).shape[1]
     if model.classes and len(model.classes) != outputs:
         raise UnitscopeError(
-            f"model {settings.model!r} names {len(model.classes)} classes but gives {outputs} outputs"
+            f"model {settings.model!r} names {len(model.classes)} classes "
+            f"but gives {outputs} outputs"
         )
     width, height = model.preprocessing.input_size()
     grid = default_grid((width, height))
     if settings.grid is not None:
         if not 1 <= settings.grid <= 4 * max(width, height):
-            raise UnitscopeError(f"a working grid of {settings.grid} for an input of {width}×{height}")
+            raise UnitscopeError(
+                f"a working grid of {settings.grid} for an input of {width}×{height}"
+            )
         grid = (settings.grid, max(1, round(settings.grid * height / width)))
     facts = {
         **asdict(settings),
@@ -240,7 +243,7 @@ class _Work:
         if kept.exists():
             size = int(kept.read_text())
         else:
-            write_whole(kept, lambda path: path.write_text(str(size)) and None)
+            write_text(kept, str(size))
         n = len(plan.indices)
         self.shards = [(k, min(k + size, n)) for k in range(0, n, size)]
         for left_over in self.folder.glob("*.new"):
@@ -298,10 +301,7 @@ class _Meter:
                 "model": self.work.plan.settings.model,
                 "layers": [layer.name for layer in self.work.plan.layers],
             }  # fmt: skip
-            write_whole(
-                self.work.folder / "progress.json",
-                lambda path: path.write_text(json.dumps(facts)) and None,
-            )
+            write_text(self.work.folder / "progress.json", json.dumps(facts))
 
 
 def execute(
@@ -332,6 +332,8 @@ def execute(
     UnitscopeError
         no room on the disk, another process makes the same run, no usable image at all.
     """
+    if strict and plan.dataset.problems:
+        raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
     final = root / f"{plan.digest}.duckdb"
     if final.is_file() and not fresh:
         return Run(final)
@@ -404,7 +406,8 @@ class _Pipeline:
         )
         self.logits = work.array("logits", (n, plan.outputs), np.float32)
         self.pooled = [
-            work.array(f"pooled-{layer.name}", (n, layer.units), np.float32) for layer in plan.layers
+            work.array(f"pooled-{layer.name}", (n, layer.units), np.float32)
+            for layer in plan.layers
         ]
         self.maps = [
             work.array(
@@ -418,7 +421,7 @@ class _Pipeline:
 
     def _batches(
         self, shards: list[tuple[int, int]], first_pass: bool
-    ) -> Iterator[tuple[int, list[Decoded]]]:
+    ) -> Generator[tuple[int, list[Decoded]], None, None]:
         """(place of the first image, a batch of decoded images), over the given shards."""
         indices = np.concatenate([self.plan.indices[a:b] for a, b in shards])
         stream = decode_ahead(
@@ -441,7 +444,7 @@ class _Pipeline:
             if item.seen is not None:
                 if item.seen.shape != row.shape:
                     raise UnitscopeError(
-                        f"the preprocessing gives {item.seen.shape} for {item.index} but "
+                        f"the preprocessing gives {item.seen.shape} for image {item.image} but "
                         f"{row.shape} for others: a run needs one input size"
                     )
                 row[...] = item.seen
@@ -544,7 +547,10 @@ class _Pipeline:
 
     def _valid(self) -> np.ndarray:
         return np.concatenate(
-            [self.work.results("collect", k, "valid")["valid"] for k in range(len(self.work.shards))]
+            [
+                self.work.results("collect", k, "valid")["valid"]
+                for k in range(len(self.work.shards))
+            ]
         )
 
     def _thresholds(self, tops: list[TopK]) -> None:
@@ -698,8 +704,8 @@ class _Pipeline:
 
     def _publish_images(self, con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         plan, work, data = self.plan, self.work, self.plan.dataset
-        names = ("valid", "photo_bytes", "problems", "whole")
-        every = [work.results("collect", k, *names) for k in range(len(work.shards))]
+        kept = ("valid", "photo_bytes", "problems", "whole")
+        every = [work.results("collect", k, *kept) for k in range(len(work.shards))]
         valid = np.concatenate([r["valid"] for r in every])
         n = len(valid)
         photos = work.arrays_folder / "photos.bin"
@@ -807,7 +813,8 @@ class _Pipeline:
         table = pd.concat([table, scenes], ignore_index=True)
         table["whole"] = table["concept"].isin(np.unique(self.whole[:, 1]))
         sums = con.execute(
-            "SELECT concept, count(*) AS images, sum(area)::BIGINT AS area FROM areas GROUP BY concept"
+            "SELECT concept, count(*) AS images, sum(area)::BIGINT AS area "
+            "FROM areas GROUP BY concept"
         ).df()
         table = table.merge(sums, on="concept", how="left").fillna({"images": 0, "area": 0})
         table = table.astype({"images": np.int32, "area": np.int64})
@@ -850,7 +857,9 @@ class _Pipeline:
             whole = np.zeros((shuffles, layer.units, len(concepts) + 1), np.int64)
             for k in range(len(work.shards)):
                 stored = work.results(
-                    "count", k, *(f"{name}_{n}" for name in ("null_at", "null_both", "null_hits", "hits"))
+                    "count",
+                    k,
+                    *(f"{name}_{n}" for name in ("null_at", "null_both", "null_hits", "hits")),
                 )
                 pixels[stored[f"null_at_{n}"]] += stored[f"null_both_{n}"]
                 inside += stored[f"null_hits_{n}"]

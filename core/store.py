@@ -89,7 +89,9 @@ class ArrayFile:
                     "shape": tuple(int(n) for n in shape),
                 }
                 np.lib.format.write_array_header_1_0(f, header)
-                f.truncate(f.tell() + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize)
+                f.truncate(
+                    f.tell() + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+                )
             fresh.rename(path)
         with path.open("rb") as f:
             np.lib.format.read_magic(f)
@@ -102,7 +104,7 @@ class ArrayFile:
         """Put `rows` at positions first … first + len(rows) − 1."""
         if rows.shape[1:] != self.shape[1:] or first + len(rows) > self.shape[0]:
             raise UnitscopeError(f"{self.path.name}: rows {rows.shape} into {self.shape}")
-        data = memoryview(np.ascontiguousarray(rows, self.dtype)).cast("B")
+        data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
         at = self._start + first * self._row
         while data:
             written = os.pwrite(self._file, data, at)
@@ -128,11 +130,16 @@ class ArrayFile:
             self._file = -1
 
 
-def write_whole(path: Path, write: Callable[[Path], None]) -> None:
+def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name and rename it: it is there whole, or not at all."""
     fresh = path.with_name(path.name + ".new")
     write(fresh)
     fresh.replace(path)
+
+
+def write_text(path: Path, text: str) -> None:
+    """:func:`write_whole` of a text."""
+    write_whole(path, lambda fresh: fresh.write_bytes(text.encode()))
 
 
 # -- tables ---------------------------------------------------------------------------------
@@ -293,9 +300,11 @@ class Run:
 
     def photo(self, image: int) -> bytes:
         """JPEG bytes of what the network saw of an image (its own crop, before normalisation)."""
-        row = self._con.cursor().execute(
-            "SELECT photo_at, photo_bytes FROM images WHERE image = ?", [int(image)]
-        ).fetchone()
+        row = (
+            self._con.cursor()
+            .execute("SELECT photo_at, photo_bytes FROM images WHERE image = ?", [int(image)])
+            .fetchone()
+        )
         if row is None:
             raise UnitscopeError(f"run {self.digest} has no image number {image}")
         with (self.arrays / "photos.bin").open("rb") as f:
@@ -325,7 +334,9 @@ def find_run(name: str, root: Path = CACHE) -> Path:
     hits = [path for path in runs if path.stem.startswith(name)]
     if len(hits) == 1:
         return hits[0]
-    known = ", ".join(path.stem for path in runs[:8]) or "none yet: make one with `python -m core run`"
+    known = (
+        ", ".join(path.stem for path in runs[:8]) or "none yet: make one with `python -m core run`"
+    )
     problem = "matches several runs" if hits else "is no run"
     raise UnitscopeError(f"{name!r} {problem} under {root}; there are: {known}")
 

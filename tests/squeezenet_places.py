@@ -52,12 +52,23 @@ class SqueezeNet(nn.Module):
         super().__init__()
         self.register_buffer("mean", mean)
         self.conv1 = Unit(3, 64, 3, stride=2, padding=1)
-        plan = [(16, 64), (16, 64), (32, 128), (32, 128), (48, 192), (48, 192), (64, 256), (64, 256)]
+        plan = [
+            (16, 64),
+            (16, 64),
+            (32, 128),
+            (32, 128),
+            (48, 192),
+            (48, 192),
+            (64, 256),
+            (64, 256),
+        ]
         inside = 64
         for k, (squeeze, expand) in enumerate(plan):
             self.add_module(f"fire{k + 2}", Fire(inside, squeeze, expand))
             inside = 2 * expand
-        self.pool = nn.ModuleDict({name: nn.MaxPool2d(3, 2) for name in ("conv1", "fire3", "fire5")})
+        self.pool = nn.ModuleDict(
+            {name: nn.MaxPool2d(3, 2) for name in ("conv1", "fire3", "fire5")}
+        )
         self.classifier = nn.Conv2d(inside, classes, 1)
         self.leak = nn.LeakyReLU(0.55)
 

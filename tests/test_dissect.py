@@ -161,7 +161,9 @@ def test_upsampling_is_torchs_and_never_exceeds_the_map(seed, cells, pixels):
     )[0]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     assert (ours.amax((1, 2)) <= torch.from_numpy(f).double().amax((1, 2))).all()
-    assert ((interpolation(cells, pixels).weight >= 0) & (interpolation(cells, pixels).weight < 1)).all()
+    assert (
+        (interpolation(cells, pixels).weight >= 0) & (interpolation(cells, pixels).weight < 1)
+    ).all()
 
 
 def test_wrong_shapes_are_told():

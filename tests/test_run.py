@@ -36,9 +36,7 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(folder) -> Settings:
-    return Settings(
-        f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3
-    )
+    return Settings(f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3)
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +78,9 @@ def test_tables_follow_from_the_definitions(settings, whole):
     where = "layer = 1 AND image BETWEEN 40 AND 59 ORDER BY image, unit"
     hits = whole.sql(f"SELECT image - 40, unit, hits, {columns} FROM hits WHERE {where}")
     np.testing.assert_array_equal(hits.to_numpy(), slow.hits)
-    both = whole.sql(f"SELECT image - 40, unit, concept, overlap FROM counts WHERE {where}, concept")
+    both = whole.sql(
+        f"SELECT image - 40, unit, concept, overlap FROM counts WHERE {where}, concept"
+    )
     np.testing.assert_array_equal(both.to_numpy(), slow.both)
     areas = whole.sql(
         "SELECT image - 40, concept, a.area FROM areas a JOIN concepts USING (concept) "
@@ -119,7 +119,9 @@ def test_iou_views_follow_from_the_counts(whole):
         assert row.iou_all == pytest.approx(n / (unit_hits + total[row.concept] - n))
         category = concepts.loc[row.concept, "category"]
         if category != "scene":
-            inside = sum(getattr(h, f"hits_{category}") for (_, u), h in hits.items() if u == row.unit)
+            inside = sum(
+                getattr(h, f"hits_{category}") for (_, u), h in hits.items() if u == row.unit
+            )
             assert row.iou_annotated == pytest.approx(n / (inside + total[row.concept] - n))
 
 
@@ -136,7 +138,7 @@ def test_labels_and_chance(whole):
         assert row.chance == pytest.approx((1 + (null >= row.iou).sum()) / (1 + len(null)))
     # The masks are drawn at random here: units must not come out better than chance.
     assert (labels["chance"] > 0.01).all()
-    with pytest.raises(UnitscopeError, match="nearest: body.3"):
+    with pytest.raises(UnitscopeError, match=r"nearest: body\.3"):
         unit_labels(whole, "body3")
 
 
@@ -177,10 +179,10 @@ def test_a_run_stopped_after_every_batch_is_the_same(settings, whole, tmp_path, 
     work = plan(replace(settings, keep_maps=keep_maps))
     stops = 0
     while True:
-        calls = []
+        # Stops in the second batch of each attempt, so that shards of one batch get done.
+        calls = iter([False])
         try:
-            # Stops in the second batch of each attempt, so that shards of one batch get done.
-            run = execute(work, tmp_path, shard=32, stop=lambda: bool(calls.append(1) or len(calls) > 1))
+            run = execute(work, tmp_path, shard=32, stop=lambda left=calls: next(left, True))
             break
         except Stopped:
             stops += 1
@@ -343,7 +345,7 @@ def test_bad_files_are_left_out_and_told(settings, folder, tmp_path):
         run.sql("SELECT threshold FROM units WHERE layer = 1 ORDER BY unit")["threshold"],
         np.sort(flat, 1)[:, -k],
     )
-    with pytest.raises(UnitscopeError, match="003.png"):
+    with pytest.raises(UnitscopeError, match=r"003\.png"):
         execute(work, tmp_path / "strict", strict=True)
     run.close()
 

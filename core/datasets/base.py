@@ -124,7 +124,8 @@ class SceneDataset(ABC):
             raise UnitscopeError(f"dataset {self.spec!r} has no usable image")
         if not (len(self.scene) == len(self.split) == n):
             raise UnitscopeError(
-                f"dataset {self.spec!r}: {n} ids, {len(self.scene)} scenes, {len(self.split)} splits"
+                f"dataset {self.spec!r}: {n} ids, {len(self.scene)} scenes, "
+                f"{len(self.split)} splits"
             )
         if len(set(self.ids)) != n:
             raise UnitscopeError(f"dataset {self.spec!r} has duplicate image ids")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -22,13 +22,14 @@ PHOTO_SIDE = 224
 class Decoded(NamedTuple):
     """One image ready for the network, or the reason why it is not.
 
+    image : place in the dataset.
     seen : uint8 (height, width, 3), or None where `problem` is set.
     labels : uint16 (channels, grid height, grid width), concept ids.
     whole : concept ids that hold for the whole image.
     photo : JPEG of the seen part of the photo, to be looked at (b"" where not wanted).
     """
 
-    index: int
+    image: int
     seen: np.ndarray | None
     labels: np.ndarray
     whole: tuple[int, ...]
@@ -95,14 +96,14 @@ def decode(
 
 def decode_ahead(
     dataset: SceneDataset,
-    indices: Sequence[int],
+    indices: Sequence[int] | np.ndarray,
     way: Preprocessing,
     grid: tuple[int, int],
     threads: int = 2,
     ahead: int = 96,
     keep_photo: bool = True,
     with_labels: bool = True,
-) -> Iterator[Decoded]:
+) -> Generator[Decoded, None, None]:
     """Decode `indices` in order, up to `ahead` images before they are asked for.
 
     Threads do: Pillow lets go of the GIL while it decodes and resizes.

@@ -286,7 +286,8 @@ def count_images(
     arguments = (
         np.ascontiguousarray(maps, np.float32).astype(np.float64),
         thresholds.astype(np.float64), flat,
-        others.reshape(n, shuffles, labels.shape[1], height * width), category_of, categories, concepts,
+        others.reshape(n, shuffles, labels.shape[1], height * width),
+        category_of, categories, concepts,
         *y, *x, hits,
     )  # fmt: skip
     room = 64 * n * max(1, units // 8) + concepts

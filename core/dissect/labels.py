@@ -54,7 +54,10 @@ def chance_rows(
     """
     where = {name: k for k, name in enumerate(categories)}
     category = np.array(
-        [where.get(c, -1) if not w else -1 for c, w in zip(concepts.category, concepts.whole, strict=True)]
+        [
+            where.get(c, -1) if not w else -1
+            for c, w in zip(concepts.category, concepts.whole, strict=True)
+        ]
     )
     hits, areas = units["hits"].to_numpy(), concepts["area"].to_numpy()
     frames = []
@@ -130,9 +133,7 @@ def unit_labels(
     return frame
 
 
-def null_distribution(
-    run: Run, layer: str | None = None, denominator: str = "all"
-) -> np.ndarray:
+def null_distribution(run: Run, layer: str | None = None, denominator: str = "all") -> np.ndarray:
     """Best IoUs under shuffled labels, all units and shuffles, ascending float64."""
     frame = run.sql(
         "SELECT iou FROM chance WHERE layer = ? AND denominator = ? ORDER BY iou",

@@ -68,7 +68,7 @@ class Forward:
         self.module = loaded.module.to(self.device)
         way = loaded.preprocessing
         std = torch.tensor(way.std, dtype=torch.float32)
-        self._scale = (1.0 / (np.float32(way.divide) * std)).reshape(1, 3, 1, 1).to(self.device)
+        self._scale = (1.0 / (std * way.divide)).reshape(1, 3, 1, 1).to(self.device)
         self._shift = (-torch.tensor(way.mean) / std).reshape(1, 3, 1, 1).to(self.device)
         self._reverse = way.channels == "BGR"
 

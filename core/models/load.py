@@ -128,9 +128,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
                 break
     if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
         raise UnitscopeError(f"checkpoint {path} holds no state dict")
-    state = {
-        str(k): v.float() if v.is_floating_point() else v for k, v in stored.items()
-    }
+    state = {str(k): v.float() if v.is_floating_point() else v for k, v in stored.items()}
     for prefix in ("module.", "model."):
         if state and all(name.startswith(prefix) for name in state):
             state = {name[len(prefix) :]: value for name, value in state.items()}
@@ -180,7 +178,8 @@ def _preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Prepr
     """A checkpoint's own preprocessing: a whole dict, or its crop / resize / center_crop."""
     if isinstance(notes.get("preprocessing"), dict):
         return Preprocessing.from_json(notes["preprocessing"])
-    own = {k: notes[k] for k in ("crop", "resize", "center_crop", "mean", "std") if k in notes}
+    steps = ("crop", "resize", "center_crop", "mean", "std")
+    own: dict[str, Any] = {k: notes[k] for k in steps if k in notes}
     return Preprocessing.from_json({**fallback.to_json(), **own})
 
 
@@ -223,9 +222,13 @@ def _load_torchvision(spec: str, rest: str) -> LoadedModel:
         if head not in state:
             raise UnitscopeError(f"checkpoint {path} has no {head}: it is not a {name}")
         outputs = state[head].shape[0]
-        module = probe if outputs == 1000 else zoo.get_model(name, weights=None, num_classes=outputs)
+        module = (
+            probe if outputs == 1000 else zoo.get_model(name, weights=None, num_classes=outputs)
+        )
         fill(module, state, f"checkpoint {path}")
-        classes = list(notes.pop("classes", []) or (published.meta["categories"] if outputs == 1000 and not checkpoint else []))
+        # ImageNet's names belong to torchvision's own weights alone.
+        names = published.meta["categories"] if not checkpoint else []
+        classes = list(notes.pop("classes", None) or names)
         if classes and len(classes) != outputs:
             raise UnitscopeError(
                 f"checkpoint {path} names {len(classes)} classes but has {outputs} outputs"
