@@ -17,5 +17,7 @@ def data_dir() -> Path:
     root = Path(__file__).resolve().parents[1]
     path = Path(os.environ.get("UNITSCOPE_DATA") or root.parent / "shared" / "data")
     if not path.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{path} is missing, and in CI these tests always run")
         pytest.skip("real data not found: set UNITSCOPE_DATA to the folder that holds nyuv2/, …")
     return path
