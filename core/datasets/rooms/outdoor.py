@@ -139,8 +139,13 @@ def street(rng: Rng) -> World:
     base = int(rng.integers(2, 5))
     park_side = either(rng) if chance(rng, 0.15) else 0
     green = pick(rng, AUTUMN if chance(rng, 0.2) else GREENS)
+    suburb = chance(rng, 0.22)
+    if suburb:
+        _gardens(w, rng, edge, green)
     for s in (-1, 1):
         y = uni(rng, -12, -5)
+        if suburb:
+            continue
         if s == park_side:
             add_tree_line(w, rng, 24, 60, 6, 10, 9, 0.1)
             continue
@@ -150,7 +155,7 @@ def street(rng: Rng) -> World:
             with w.group((s * edge, y + (width if s > 0 else 0), 0.1), yaw=-90 * s):
                 add_building(w, rng, width, 11, floors, near=y < 24, far=y > 48)
             y += width + gap
-    if chance(rng, 0.6):  # the street bends or ends
+    if not suburb and chance(rng, 0.6):  # the street bends or ends
         x = -14.0
         while x < 14:
             width = uni(rng, 7, 12)
@@ -206,6 +211,34 @@ def street(rng: Rng) -> World:
         s = either(rng)
         add_sign(w, rng, (s * (road / 2 + 0.4), uni(rng, 6, 20), 0.12), uni(rng, -25, 25))
     return w
+
+
+def _gardens(w: World, rng: Rng, edge: float, green: str) -> None:
+    """Houses with front gardens along both sides of a street whose pavements end at ±`edge`."""
+    turf = tinted(rng, "#6a8044", "grass", color2="#4a6030", texture="grass", scale=0.2, bump=0.6,
+                  bump_scale=0.12)  # fmt: skip
+    leaves = [leaf_material(rng, c, 0.32, 0.2) for c in (green, pick(rng, GREENS))]
+    bark = bark_material(rng)
+    w.quad((0, 150, -0.02), (240, 400), material=turf, object="lawn")
+    for s in (-1, 1):
+        y, back = uni(rng, -2, 6), uni(rng, 4, 9)
+        fenced = chance(rng, 0.5)
+        while y < 80:
+            size = (uni(rng, 7, 9.5), uni(rng, 7, 9), pick(rng, (2.8, 4.9, 4.9)))
+            x = s * (edge + back + size[1] / 2)
+            if chance(rng, 0.85):
+                add_house(w, rng, (x, y + 5, 0), -90 * s, size, "house")
+            for _ in range(int(rng.integers(0, 3))):
+                at = (s * (edge + uni(rng, 1.5, back)), y + uni(rng, 0, 13), 0)
+                if chance(rng, 0.5):
+                    add_tree(w, rng, at, uni(rng, 4.5, 8), pick(rng, leaves), bark, lumps=6)
+                else:
+                    add_bush(w, rng, at, uni(rng, 0.7, 1.5), pick(rng, leaves))
+            if fenced and 2 < y < 45:
+                add_fence(w, rng, (s * (edge + 0.4), y), (s * (edge + 0.4), y + 11), 1.0,
+                          pickets=y < 14)  # fmt: skip
+            y += uni(rng, 13, 17)
+    add_tree_line(w, rng, 110, 60, 7, 12, 14)
 
 
 def park(rng: Rng) -> World:
@@ -303,8 +336,9 @@ def park(rng: Rng) -> World:
                 add_pole(w, rng, (mid(y) + s * (wide + 0.5), y, 0), 0, 3.4)
     elif chance(rng, 0.7) and (at := somewhere(5, 9, 1.2)):
         add_bench(w, rng, (*at, 0), uni(rng, -60, 60))
-    for _ in range(int(rng.integers(3, 9))):
-        if at := somewhere(6.5, 30, 1.6):
+    grove = chance(rng, 0.18)  # so many trees that it could be a wood
+    for _ in range(int(rng.integers(12, 19)) if grove else int(rng.integers(3, 9))):
+        if at := somewhere(5.5 if grove else 6.5, 26 if grove else 30, 1.1 if grove else 1.6):
             if chance(rng, 0.15):
                 add_pine(
                     w,
@@ -543,7 +577,8 @@ def forest(rng: Rng) -> World:
 
         return draw
 
-    trunks = scatter(rng, int(rng.integers(26, 46)), place(3.5, 34, 0.2), 1.5)
+    clearing = chance(rng, 0.16)
+    trunks = scatter(rng, int(rng.integers(26, 46)), place(14 if clearing else 3.5, 34, 0.2), 1.5)
     trunks.sort(key=lambda p: p[1])
     for k, (x, y) in enumerate(trunks):
         at = (x, y, land(x, y))
@@ -636,6 +671,8 @@ def mountain(rng: Rng) -> World:
         heights = np.maximum(heights, high * np.clip(1 - d, 0, 1) ** 1.25)
     heights = heights * (0.32 + 1.0 * crest) + 40 * broad * np.clip((y - 150) / 250, 0, 1)
     heights = heights * np.clip((y - 105) / 140, 0, 1) - 1.0
+    if chance(rng, 0.14):  # gentle hills only
+        heights *= uni(rng, 0.22, 0.4)
     slope = np.hypot(*np.gradient(heights, cell))
     line = uni(rng, 45, 120) if not winter else uni(rng, 5, 30)
     wander = 45 * (fractal(rng, ny, nx, 7, 3) - 0.5)
@@ -768,7 +805,7 @@ def farm(rng: Rng) -> World:
     w.ground(0, 900, material=pasture, object="grass")
     side = either(rng)  # where the buildings stand
     ahead = math.tan(math.radians(bearing_of(w)))
-    crop = pick(rng, ("rows", "rows", "wheat", "ploughed", "none"))
+    crop = pick(rng, ("rows", "rows", "wheat", "ploughed", "none", "none"))
     far_y = uni(rng, 34, 60)
     x0, x1 = (-70.0, uni(rng, -1, 3)) if side > 0 else (-uni(rng, -1, 3), 70.0)
     if chance(rng, 0.25):
@@ -809,7 +846,7 @@ def farm(rng: Rng) -> World:
                         w.cylinder((x, 0, -0.1), 0.24, length, material=soil, part="furrow",
                                    axis=(0, 1, 0))  # fmt: skip
                     x += gap
-    if chance(rng, 0.85):
+    if chance(rng, 0.76):
         bx = side * uni(rng, 6, 15) + ahead * 26
         by = uni(rng, 21, 36)
         yaw = -side * uni(rng, -12, 48)
@@ -1017,14 +1054,36 @@ def harbor(rng: Rng) -> World:
     return w
 
 
+def _framed(scene: Callable[[Rng], World]) -> Callable[[Rng], World]:
+    """The same scene; now and then only a detail of it, or at dusk: photos that are hard to name
+    because what would tell the scene lies outside the frame or in the dark."""
+
+    def draw(rng: Rng) -> World:
+        w = scene(rng)
+        if chance(rng, 0.28):
+            eye, fov = w.camera.eye, w.camera.fov
+            ahead = w.camera.target[2] - eye[2]
+            w.camera = looking(
+                eye, bearing_of(w) + uni(rng, -0.45, 0.45) * fov,
+                math.degrees(math.asin(max(-0.9, min(0.9, ahead / 10)))) + uni(rng, -5, 4),
+                fov * uni(rng, 0.4, 0.65), uni(rng, -3, 3),
+            )  # fmt: skip
+        if chance(rng, 0.1):
+            w.exposure *= uni(rng, 0.4, 0.65)
+        return w
+
+    draw.__name__, draw.__doc__ = scene.__name__, scene.__doc__
+    return draw
+
+
 SCENES: dict[str, Callable[[Rng], World]] = {
-    "street": street,
-    "park": park,
-    "beach": beach,
-    "forest": forest,
-    "mountain": mountain,
-    "farm": farm,
-    "harbor": harbor,
+    "street": _framed(street),
+    "park": _framed(park),
+    "beach": _framed(beach),
+    "forest": _framed(forest),
+    "mountain": _framed(mountain),
+    "farm": _framed(farm),
+    "harbor": _framed(harbor),
 }
 """The outdoor scenes by name."""
 
