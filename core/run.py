@@ -205,6 +205,7 @@ def plan(settings: Settings) -> Plan:
         "device": torch.device(settings.device).type,
         "batch": BATCH,
         "engine": engine_digest(dataset),
+        "torch": torch.__version__,
     }
     # Where files lie does not change what they hold.
     hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
@@ -314,6 +315,7 @@ def execute(
     strict: bool = False,
     shard: int = 256,
     threads: int | None = None,
+    kernel: str | None = None,
 ) -> Run:
     """Make the run, or go on with it, or open it where it is finished.
 
@@ -326,6 +328,8 @@ def execute(
     strict : raise at the first photo or mask that cannot be used, instead of skipping it.
     shard : images a shard (rounded to whole batches); it changes no number of the result.
     threads : for decoding and counting; None = the machine's cores.
+    kernel : "numba" or "torch", which count alike; None = numba where the network runs on the
+        CPU, torch on the network's device elsewhere.
 
     Raises
     ------
@@ -357,7 +361,8 @@ def execute(
             shutil.rmtree(folder, ignore_errors=True)
         work = _Work(plan, root, shard)
         cores = threads or os.cpu_count() or 1
-        pipeline = _Pipeline(plan, work, _Meter(work, tell), stop, strict, cores)
+        kind = kernel or ("numba" if torch.device(plan.settings.device).type == "cpu" else "torch")
+        pipeline = _Pipeline(plan, work, _Meter(work, tell), stop, strict, cores, kind)
         times = {}
         for stage in (pipeline.collect, pipeline.count):
             began = time.monotonic()
@@ -388,9 +393,10 @@ class _Pipeline:
         stop: Callable[[], bool],
         strict: bool,
         threads: int,
+        kernel: str,
     ):
         self.plan, self.work, self.meter, self.stop = plan, work, meter, stop
-        self.strict, self.threads = strict, threads
+        self.strict, self.threads, self.kernel = strict, threads, kernel
         s, n = plan.settings, len(plan.indices)
         self.channels = len(plan.dataset.channels)
         categories = plan.categories
@@ -618,7 +624,7 @@ class _Pipeline:
                 self.thresholds[layer], labels, self.category_of, len(self.plan.categories),
                 self.concepts, other,
             )  # fmt: skip
-            if self.forward.device.type == "cpu":
+            if self.kernel == "numba":
                 maps = np.asarray(maps, np.float32)
                 counts = count_images(maps, *arguments)
                 peaks = maps.max((2, 3))[counts.hits[:, 0], counts.hits[:, 1]]

@@ -167,6 +167,12 @@ def test_any_sharding_gives_the_same_tables(settings, whole, tmp_path, shard):
     assert run.info["tables_digest"] == whole.info["tables_digest"]
 
 
+def test_the_torch_kernel_gives_the_same_tables(settings, whole, tmp_path):
+    """The path a GPU takes, here on the CPU: the same rows whatever the device."""
+    run = execute(plan(settings), tmp_path, kernel="torch")
+    assert run.info["tables_digest"] == whole.info["tables_digest"]
+
+
 def test_running_the_network_twice_gives_the_same_tables(settings, whole, tmp_path):
     run = execute(plan(replace(settings, keep_maps=False)), tmp_path, shard=64)
     assert run.info["tables_digest"] == whole.info["tables_digest"]
