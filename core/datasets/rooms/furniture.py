@@ -142,7 +142,7 @@ def legs(k: Kit, width, depth, height, material, radius=0.025, y0=0.0, inset=0.0
             )  # fmt: skip
 
 
-# -- bedroom ------------------------------------------------------------------------------------
+# -- bedroom -----------------------------------------------------------------------------------
 
 
 def bed(k: Kit, width=1.6, messy=False):
@@ -338,7 +338,7 @@ def alarm_clock(k: Kit):
         w.box((0, 0.035, 0.085), (0.007, 0.003, 0.035), material=k.black, part="hand")
 
 
-# -- on the wall ----------------------------------------------------------------------------------
+# -- on the wall -------------------------------------------------------------------------------
 
 
 def wall_clock(k: Kit):
@@ -453,7 +453,7 @@ def coat_hooks(k: Kit):
                    object="clothes", power=4)
 
 
-# -- living room ----------------------------------------------------------------------------------
+# -- living room -------------------------------------------------------------------------------
 
 
 def sofa(k: Kit, width=2.0, name="sofa", cloth=None):
@@ -626,7 +626,7 @@ def radiator(k: Kit):
         w.rod((-0.55, 0.07, 0.62), (0.55, 0.07, 0.62), 0.02, k.white)
 
 
-# -- plants and little things -----------------------------------------------------------------------
+# -- plants and little things ------------------------------------------------------------------
 
 
 def leaf_green(k: Kit) -> Material:
@@ -872,7 +872,7 @@ def basket(k: Kit, laundry=True):
                    "clothes", power=4, roll=k.uni(-20, 20))
 
 
-# -- kitchen --------------------------------------------------------------------------------------
+# -- kitchen -----------------------------------------------------------------------------------
 
 
 def counter(k: Kit, width, front, top, sink=False, hob=False, drawers=0, base=True):
@@ -1011,7 +1011,7 @@ def wall_cabinet(k: Kit, width, front, height=0.65):
                panelled(front), "door", True)
 
 
-# -- bathroom -------------------------------------------------------------------------------------
+# -- bathroom ----------------------------------------------------------------------------------
 
 
 def toilet(k: Kit):
@@ -1036,7 +1036,8 @@ def bathtub(k: Kit, length=1.65):
     tiles = k.chance(0.4)
     with w.group(object="bathtub"):
         if tiles or k.chance(0.5):
-            skirt = Material(srgb("#dfe6e8"), "tile", "tiles", srgb("#9aa3a6"), 0.15) if tiles else c
+            tile = Material(srgb("#dfe6e8"), "tile", "tiles", srgb("#9aa3a6"), 0.15)
+            skirt = tile if tiles else c
             w.box((0, 0.72, 0.27), (length, 0.04, 0.54), material=skirt, part="side")
             for sx in (-1, 1):
                 w.box((sx * (length / 2 - 0.04), 0.37, 0.27), (0.08, 0.72, 0.54), material=skirt,
@@ -1132,7 +1133,7 @@ def drape(k: Kit, width, height, cloth, name, z0=0.02):
                          material=cloth, object=name)
 
 
-# -- utility room -----------------------------------------------------------------------------------
+# -- utility room ------------------------------------------------------------------------------
 
 
 def washing_machine(k: Kit, dryer=False):
@@ -1265,7 +1266,7 @@ def ladder(k: Kit):
                   part="rung")
 
 
-# -- office and dining ------------------------------------------------------------------------------
+# -- office and dining -------------------------------------------------------------------------
 
 
 def desk(k: Kit, width=1.4, computer=True, clutter=3):

@@ -128,7 +128,8 @@ class Room:
             return Material(c, "wallpaper", k.pick(("stripes", "dots", "stripes")),
                             tuple(tint * v for v in c), k.uni(0.1, 0.24), seed=seed)
         if style == "tile":
-            t = srgb(k.pick(("#e9edee", "#dfe8e6", "#cfdde3", "#e8e2d4", "#a9c4c8", "#c9d3b8")))
+            t = srgb(k.pick(("#e9edee", "#cfdde3", "#e8e2d4", "#9cc4cc", "#b9cf9f", "#e5c3b0",
+                             "#7fa9bf", "#e9edee", "#f0dca0")))
             return Material(t, "tile", "tiles", tuple(0.72 * v for v in t), k.uni(0.13, 0.25),
                             gloss=0.4, seed=seed)
         if style == "brick":
@@ -138,7 +139,7 @@ class Room:
         if style == "wood":
             a, b = k.pick(f.WOODS)
             return Material(srgb(a), "wood", "planks", srgb(b), 0.14, seed=seed)
-        return Material(c, "plaster", "noise", tuple(0.95 * v for v in c), 0.6, seed=seed)
+        return Material(c, "plaster", "noise", tuple(0.965 * v for v in c), 0.6, seed=seed)
 
     def _shell(self, floor: str, style: str, openings) -> None:
         k, w = self.kit, self.world
@@ -435,39 +436,63 @@ class Room:
         """Aim the camera: from the front of the room at what matters, now and then oddly."""
         k, w = self.kit, self.world
         W, D = self.width, self.depth
-        best = None
-        for _ in range(24):
-            eye = (k.uni(0.12, 0.88) * W, k.uni(0.12, 0.75), k.uni(1.2, 1.75))
-            if all(
-                not (a - 0.2 < eye[0] < c + 0.2 and b - 0.2 < eye[1] < d + 0.2)
-                for a, b, c, d in self.taken
-            ):
-                best = eye
-                break
-        eye = best or (W / 2, 0.15, 1.75)
         spots = self.spots or [(W / 2, D, 1.0, 1.0)]
         weights = np.array([s[3] for s in spots]) + 1e-3
-        spot = spots[int(self.rng.choice(len(spots), p=weights / weights.sum()))]
-        if focus is not None and k.chance(0.7):
-            spot = (*focus, 1.0)
-        fov = k.uni(58, 76)
-        if k.chance(odd):
-            # Up close, or at a corner: only part of the room tells what it is.
-            dx, dy = spot[0] - eye[0], spot[1] - eye[1]
-            reach = math.hypot(dx, dy) or 1.0
-            step = max(0.0, reach - k.uni(1.1, 1.9))
-            moved = (eye[0] + dx / reach * step, eye[1] + dy / reach * step)
-            if all(not (a - 0.12 < moved[0] < c + 0.12 and b - 0.12 < moved[1] < d + 0.12)
-                   for a, b, c, d in self.taken):
-                eye = (*moved, k.uni(0.8, 1.6))
-            target = (spot[0] + k.uni(-0.6, 0.6), spot[1] + k.uni(-0.3, 0.3), k.uni(0.5, 1.3))
-            fov = k.uni(48, 66)
-        else:
-            t = k.uni(0.35, 0.75)
-            target = (
-                spot[0] * t + W / 2 * (1 - t), spot[1] * t + D * 0.8 * (1 - t),
-                min(1.15, spot[2] * t + 0.85 * (1 - t)),
-            )  # fmt: skip
+        weights /= weights.sum()
+
+        def clear(x: float, y: float, gap: float) -> bool:
+            return all(
+                not (a - gap < x < c + gap and b - gap < y < d + gap) for a, b, c, d in self.taken
+            )
+
+        def seen(eye, target, fov: float) -> float:
+            """How much of what matters is in view: nearer and more central counts more."""
+            ax, ay = target[0] - eye[0], target[1] - eye[1]
+            n = math.hypot(ax, ay) or 1.0
+            total = 0.0
+            for x, y, _, look in spots:
+                dx, dy = x - eye[0], y - eye[1]
+                d = math.hypot(dx, dy) or 1e-3
+                across = abs(dx * ay - dy * ax) / n
+                ahead = (dx * ax + dy * ay) / n
+                if ahead > 0.5 and across < ahead * math.tan(math.radians(fov / 2)) * 0.95:
+                    total += look * min(1.0, 2.6 / d)
+            return total
+
+        close = k.chance(odd)
+        shots = []
+        for _ in range(10):
+            eye = (W / 2, 0.15, 1.75)
+            for _ in range(12):
+                x, y = k.uni(0.12, 0.88) * W, k.uni(0.12, 0.75)
+                if clear(x, y, 0.2):
+                    eye = (x, y, k.uni(1.2, 1.75))
+                    break
+            spot = spots[int(self.rng.choice(len(spots), p=weights))]
+            if focus is not None and k.chance(0.7):
+                spot = (*focus, 1.0)
+            if close:
+                # Up close, or at a corner: only part of the room tells what it is.
+                dx, dy = spot[0] - eye[0], spot[1] - eye[1]
+                reach = math.hypot(dx, dy) or 1.0
+                step = max(0.0, reach - k.uni(1.2, 2.0))
+                x, y = eye[0] + dx / reach * step, eye[1] + dy / reach * step
+                if clear(x, y, 0.15):
+                    eye = (x, y, k.uni(0.9, 1.6))
+                target = (spot[0] + k.uni(-0.5, 0.5), spot[1] + k.uni(-0.3, 0.3),
+                          k.uni(0.4, 1.1))
+                fov = k.uni(50, 68)
+            else:
+                t = k.uni(0.35, 0.8)
+                target = (
+                    spot[0] * t + W / 2 * (1 - t), spot[1] * t + D * 0.8 * (1 - t),
+                    min(1.1, spot[2] * t + 0.8 * (1 - t)),
+                )  # fmt: skip
+                fov = k.uni(58, 76)
+            shots.append((seen(eye, target, fov), eye, target, fov))
+        # Mostly the shot that shows most; some photos are taken with less care.
+        shots.sort(key=lambda shot: -shot[0])
+        _, eye, target, fov = shots[0 if k.chance(0.72) else int(self.rng.integers(1, 6))]
         w.camera = Camera(eye, target, fov, k.uni(-1.5, 1.5))
         w.exposure = k.uni(0.9, 1.12) * (k.uni(0.6, 0.95) if self.evening else 1.0)
         return w
@@ -480,7 +505,8 @@ def _strays(r: Room, chance: float = 0.3) -> None:
     """Things from other rooms, as homes have them."""
     k = r.kit
     pool = (
-        (lambda: f.drying_rack(k), 1.1, 0.8, 1.0), (lambda: f.bookcase(k, 0.7, 1.2), 0.7, 0.32, 1.2),
+        (lambda: f.drying_rack(k), 1.1, 0.8, 1.0),
+        (lambda: f.bookcase(k, 0.7, 1.2), 0.7, 0.32, 1.2),
         (lambda: f.desk(k, 1.1, k.chance(0.5), 2), 1.1, 0.75, 0.9),
         (lambda: f.armchair(k), 0.95, 0.9, 0.9), (lambda: f.storage_rack(k, 0.8), 0.8, 0.45, 2.0),
         (lambda: f.basket(k), 0.5, 0.5, 0.5), (lambda: f.television(k), 1.5, 0.45, 1.2),
@@ -837,8 +863,8 @@ def library(rng: np.random.Generator) -> World:
     rows = int(rng.integers(3, 8))
     for i in range(rows):
         w = k.pick((0.8, 1.0, 1.2))
-        r.put(lambda w=w: f.bookcase(k, w, tall, dense), SIDES if i > 2 else ("back", k.pick(SIDES)),
-              w, 0.32, tall, look=1.3, tries=20)
+        walls = SIDES if i > 2 else ("back", k.pick(SIDES))
+        r.put(lambda w=w: f.bookcase(k, w, tall, dense), walls, w, 0.32, tall, look=1.3, tries=20)
     if k.chance(0.25):  # a case that stands in the room
         def double():
             f.bookcase(k, 1.4, k.uni(1.3, 1.7), dense)
@@ -938,3 +964,35 @@ SCENES: dict[str, Callable[[np.random.Generator], World]] = {
     "utility room": utility_room,
 }
 """Scene name → function that builds a room from a generator."""
+
+# Every name that may occur in the masks; ids of the dataset follow from them.
+OBJECTS = (
+    "armchair", "bag", "ball", "bathtub", "bed", "blind", "boiler", "book", "bookcase", "bottle",
+    "bowl", "box", "broom", "bucket", "cabinet", "can", "candle", "ceiling", "ceiling lamp",
+    "chair", "chandelier", "chest of drawers", "clock", "clothes", "coat rack", "coffee table",
+    "computer monitor", "counter", "cup", "curtain", "cushion", "cutlery", "desk", "dining table",
+    "door", "dryer", "drying rack", "filing cabinet", "fire", "fireplace", "firewood", "floor",
+    "flower", "food", "fruit", "glass", "globe", "iron", "ironing board", "jar", "kettle",
+    "keyboard", "ladder", "lamp", "laptop", "laundry basket", "magazine", "microwave", "mirror",
+    "mouse", "nightstand", "paper", "pen", "pen holder", "picture", "pillow", "plant", "plate",
+    "poster", "pot", "printer", "radiator", "range hood", "refrigerator", "remote control", "rug",
+    "shelf", "shoe", "shower", "shower curtain", "sink", "soap", "sofa", "stool", "stove",
+    "swivel chair", "table", "tablecloth", "tap", "telephone", "television", "toaster", "toilet",
+    "toilet paper", "towel", "towel rail", "toy", "vase", "wall", "wardrobe", "washing machine",
+    "waste bin", "water", "whiteboard", "window",
+)  # fmt: skip
+PARTS = (
+    "arm", "armrest", "back", "base", "basin", "beam", "blanket", "board", "border", "bracket",
+    "brush", "bulb", "burner", "button", "cap", "chimney", "clock face", "control panel", "cord",
+    "curtain rod", "door", "drawer", "flame", "frame", "hand", "handle", "head", "headboard",
+    "hob", "keyboard", "knob", "label", "lamp shade", "leaf", "leg", "lid", "mantel", "mattress",
+    "oven door", "page", "pane", "panel", "petal", "pipe", "plinth", "post", "pot", "rail",
+    "receiver", "rim", "rung", "screen", "seat", "shower head", "side", "skirting board", "sole",
+    "spout", "stand", "stem", "table top", "tank", "tape", "toilet bowl", "tray", "wheel",
+    "window sill",
+)  # fmt: skip
+MATERIALS = (
+    "brick", "cardboard", "carpet", "ceramic", "concrete", "fabric", "foliage", "food", "glass",
+    "leather", "metal", "paper", "petal", "plaster", "plastic", "soil", "stone", "tile",
+    "wallpaper", "water", "wax", "wicker", "wood",
+)  # fmt: skip
