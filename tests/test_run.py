@@ -142,6 +142,23 @@ def test_labels_and_chance(whole):
         unit_labels(whole, "body3")
 
 
+def test_labels_learned_on_one_split_are_those_of_a_run_on_it(settings, whole, tmp_path):
+    """Same counts from a run on the split alone, where its thresholds are the whole run's."""
+    both = unit_labels(whole, "body.3", splits=["train", "test"], per_unit=99)
+    everything = unit_labels(whole, "body.3", per_unit=99)
+    assert both.round(12).equals(everything.astype(both.dtypes).round(12))
+    half = unit_labels(whole, "body.3", splits=["test"], per_unit=99, denominator="annotated")
+    row = half.iloc[len(half) // 2]
+    sums = whole.sql(
+        "SELECT sum(overlap) AS overlap FROM image_iou JOIN images USING (image) "
+        "WHERE layer = 1 AND split = 'test' AND unit = ? AND concept = ?",
+        [int(row["unit"]), int(row["concept"])],
+    )
+    assert sums["overlap"][0] == row["overlap"]
+    with pytest.raises(UnitscopeError, match="unknown split 'tset'; nearest: test"):
+        unit_labels(whole, splits=["tset"])
+
+
 def test_accuracy_is_the_networks(settings, whole):
     scene = whole.sql(
         "SELECT s.class, i.predicted, i.correct FROM images i JOIN scenes s USING (scene)"

@@ -79,12 +79,26 @@ def chance_rows(
     return pd.concat(frames, ignore_index=True)
 
 
+_OVER_SPLITS = """
+    WITH own AS (SELECT image FROM images WHERE split IN ({splits})),
+    uc AS (SELECT unit, concept, sum(overlap) AS overlap FROM image_iou JOIN own USING (image)
+           WHERE layer = ? GROUP BY ALL),
+    u AS (SELECT unit, {hits} FROM hits JOIN own USING (image) WHERE layer = ? GROUP BY unit),
+    a AS (SELECT concept, sum(area) AS area FROM areas JOIN own USING (image) GROUP BY concept)
+    SELECT uc.unit, uc.concept, c.name, c.category, uc.overlap, u.hits, a.area,
+           uc.overlap / (u.hits + a.area - uc.overlap) AS iou_all,
+           uc.overlap / ({inside} + a.area - uc.overlap) AS iou_annotated
+    FROM uc JOIN u USING (unit) JOIN a USING (concept) JOIN concepts c USING (concept)
+"""
+
+
 def unit_labels(
     run: Run,
     layer: str | None = None,
     denominator: str = "all",
     categories: Sequence[str] | None = None,
     per_unit: int = 1,
+    splits: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The concepts each unit detects best, by dataset-level IoU (classic NetDissect).
 
@@ -94,6 +108,8 @@ def unit_labels(
     denominator : ``"all"`` pixels in |A_t| (as published), or only ``"annotated"`` ones.
     categories : concepts of these alone; all where None.
     per_unit : how many concepts a unit, best first.
+    splits : learn the labels on the images of these splits alone; the thresholds stay those of
+        the whole run. All images where None.
 
     Returns
     -------
@@ -103,17 +119,25 @@ def unit_labels(
     (1 + reached) / (1 + drawn); a small one means that chance rarely does as well. Units
     that are never active with a concept have no row.
 
-    Raises UnitscopeError for an unknown layer, category or denominator.
+    Raises UnitscopeError for an unknown layer, category, split or denominator.
     """
     if denominator not in DENOMINATORS:
         raise unknown("denominator", denominator, DENOMINATORS)
     number = run.layer(layer)
-    known = run.sql("SELECT DISTINCT category FROM concepts ORDER BY 1")["category"].tolist()
-    for name in categories or ():
-        if name not in known:
-            raise unknown("category", name, known)
-    chosen = list(categories) if categories is not None else known
+    chosen = _known(run, "category", "concepts", categories)
     holes = ", ".join("?" * len(chosen)) or "NULL"
+    if splits is None:
+        source, given = "SELECT * FROM dataset_iou WHERE layer = ?", [number]
+    else:
+        splits = _known(run, "split", "images", splits)
+        columns = [f"hits_{c}" for c in run.categories]
+        inside = " ".join(f"WHEN '{c}' THEN u.hits_{c}" for c in run.categories)
+        source = _OVER_SPLITS.format(
+            splits=", ".join("?" * len(splits)),
+            hits=", ".join(f"sum({name}) AS {name}" for name in ["hits", *columns]),
+            inside=f"CASE c.category {inside} ELSE u.hits END" if inside else "u.hits",
+        )
+        given = [*splits, number, number]
     frame = run.sql(
         f"""
         SELECT d.unit, row_number() OVER (
@@ -121,16 +145,25 @@ def unit_labels(
                ) AS rank,
                d.concept, d.name, d.category, d.iou_{denominator} AS iou, d.overlap, d.hits,
                d.area, u.threshold, u.images
-        FROM dataset_iou d JOIN units u USING (layer, unit)
-        WHERE d.layer = ? AND d.overlap > 0 AND d.category IN ({holes})
+        FROM ({source}) d JOIN units u ON u.unit = d.unit AND u.layer = ?
+        WHERE d.overlap > 0 AND d.category IN ({holes})
         QUALIFY rank <= ? ORDER BY d.unit, rank
         """,
-        [number, *chosen, per_unit],
+        [*given, number, *chosen, per_unit],
     )
     null = null_distribution(run, layer, denominator)
     reached = len(null) - np.searchsorted(null, frame["iou"].to_numpy(), "left")
     frame["chance"] = (1 + reached) / (1 + len(null)) if len(null) else np.nan
     return frame
+
+
+def _known(run: Run, column: str, table: str, names: Sequence[str] | None) -> list[str]:
+    """`names`, each checked to occur in a column; all that occur where None."""
+    known = run.sql(f"SELECT DISTINCT {column} FROM {table} ORDER BY 1")[column].tolist()
+    for name in names or ():
+        if name not in known:
+            raise unknown(column, name, known)
+    return list(names) if names is not None else known
 
 
 def null_distribution(run: Run, layer: str | None = None, denominator: str = "all") -> np.ndarray:

@@ -1,0 +1,260 @@
+"""The account of one image: what the units saw, against what its two scenes are made of.
+
+Everything here is read off counts and core concepts; the sentence at the end says nothing that
+is not among the facts above it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from core.errors import UnitscopeError, unknown
+from core.explain.learned import select, unit_ious
+from core.explain.metrics import consistency, difference, similarity
+from core.knowledge.core_concepts import CoreConcepts
+from core.names import match_names, plain_name
+from core.store import Run
+
+
+def account(
+    run: Run,
+    core: CoreConcepts,
+    image: str,
+    layer: str | None = None,
+    strategy: str = "minmax_threshold",
+    iou: str = "image",
+    units_each: int = 5,
+) -> dict[str, Any]:
+    """Why the network said what it said of an annotated image (tasks T1 of the paper).
+
+    Parameters
+    ----------
+    core : core concepts of the run's scenes, of any kind.
+    image : the image's id.
+    units_each : how many of the strongest units are named with each concept.
+
+    Returns plain data:
+
+    image, split, predicted, predicted_scene (None where the prediction is no scene of the
+        dataset), target, confidence, correct
+    seen : concept, category, iou (the largest), units (unit, iou), area, for LC(x), best first
+    sides : for "predicted" and "target": scene, core, met, missed (each with `annotated`: is it
+        in this photo at all), foreign
+    scenes : CM, SM, DM and their ranks for every scene that has core concepts
+    sentence : the account in plain words
+
+    Raises UnitscopeError for an unknown image (nearest ids), layer, strategy or IoU.
+    """
+    row = _image_row(run, image)
+    number = int(row["image"])
+    rows = unit_ious(run, layer, iou)
+    rows, tau = select(rows[rows["image"] == number], strategy)
+    facts = run.sql(
+        "SELECT c.concept, c.name, c.category, a.area FROM areas a JOIN concepts c USING (concept) "
+        "WHERE a.image = ?",
+        [number],
+    ).set_index("concept")
+    seen = []
+    for concept, part in rows.groupby("concept"):
+        part = part.sort_values(["iou", "unit"], ascending=[False, True])
+        seen.append(
+            {
+                "concept": facts.loc[concept, "name"],
+                "category": facts.loc[concept, "category"],
+                "iou": float(part["iou"].iloc[0]),
+                "area": int(facts.loc[concept, "area"]),
+                "units": [
+                    {"unit": int(u), "iou": float(v)}
+                    for u, v in zip(part["unit"][:units_each], part["iou"][:units_each], strict=True)
+                ],
+                "count": len(part),
+            }
+        )
+    seen.sort(key=lambda s: (-s["iou"], s["concept"]))
+    columns = len(core.concepts)
+    learned = np.zeros(columns, bool)
+    learned[rows["concept"].unique() - 1] = True
+    annotated = np.zeros(columns, bool)
+    here = facts.index[facts.index <= columns].to_numpy() - 1
+    annotated[here] = True
+    told = {
+        "image": image,
+        "split": row["split"],
+        "predicted": row["class_name"],
+        "predicted_scene": row["predicted_name"],
+        "target": row["target_name"],
+        "confidence": float(row["confidence"]),
+        "correct": None if pd.isna(row["correct"]) else bool(row["correct"]),
+        "layer": layer or run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()[-1],
+        "strategy": strategy,
+        "iou": iou,
+        "core": core.kind,
+        "tau": None if tau.empty else float(tau.iloc[0]),
+        "active_units": int(
+            run.sql(
+                "SELECT count(*) AS n FROM hits WHERE layer = ? AND image = ?",
+                [run.layer(layer), number],
+            )["n"][0]
+        ),
+        "seen": seen,
+    }
+    return finish(told, core, learned, annotated)
+
+
+def finish(
+    told: dict[str, Any], core: CoreConcepts, learned: np.ndarray, annotated: np.ndarray | None
+) -> dict[str, Any]:
+    """Add sides, scenes and sentence to an account, from LC(x) as bool (concepts,).
+
+    annotated : bool (concepts,), what is in the photo; None where nobody annotated it.
+    """
+    told["sides"] = {
+        side: _side(core, told[name], learned, annotated)
+        for side, name in (("predicted", "predicted_scene"), ("target", "target"))
+        if told.get(name)
+    }
+    told["scenes"] = scene_table(core, learned).to_dict("records")
+    told["sentence"] = sentence(told)
+    return told
+
+
+def scene_table(core: CoreConcepts, learned: np.ndarray) -> pd.DataFrame:
+    """CM, SM, DM (Eqs. 3 to 5) of one image for every scene with core concepts, with ranks.
+
+    Rank 1 is the scene closest to what was learned: the largest CM and SM, the smallest DM.
+    Columns scene, size (of CC), CM, SM, DM, CM_rank, SM_rank, DM_rank; ties share a rank.
+    """
+    row = sparse.csr_array(learned[None, :])
+    frame = pd.DataFrame(
+        {
+            "scene": core.scenes,
+            "size": core.members.sum(1),
+            "CM": consistency(row, core.members)[0],
+            "SM": similarity(row, core.members)[0],
+            "DM": difference(row, core.members)[0],
+        }
+    )
+    frame = frame[frame["size"] > 0].reset_index(drop=True)
+    for metric, ascending in (("CM", False), ("SM", False), ("DM", True)):
+        frame[f"{metric}_rank"] = frame[metric].rank(method="min", ascending=ascending).astype(int)
+    return frame.sort_values(["SM", "scene"], ascending=[False, True], ignore_index=True)
+
+
+def _image_row(run: Run, image: str) -> pd.Series:
+    frame = run.sql(
+        """
+        SELECT i.*, k.name AS class_name, t.name AS target_name, p.name AS predicted_name
+        FROM images i JOIN classes k ON k.class = i.predicted
+             LEFT JOIN scenes t ON t.scene = i.scene LEFT JOIN scenes p ON p.class = i.predicted
+        WHERE i.id = ?
+        """,
+        [image],
+    )
+    if frame.empty:
+        left_out = run.sql("SELECT file, reason FROM skipped WHERE id = ?", [image])
+        if len(left_out):
+            raise UnitscopeError(
+                f"image {image!r} was left out of this run: {left_out['file'][0]}: "
+                f"{left_out['reason'][0]}"
+            )
+        raise unknown("image of this run", image, run.sql("SELECT id FROM images")["id"])
+    return frame.astype(object).where(frame.notna(), None).iloc[0]
+
+
+def _side(
+    core: CoreConcepts, scene: str, learned: np.ndarray, annotated: np.ndarray | None
+) -> dict[str, Any]:
+    number = int(match_names([scene], core.scenes)[0])
+    if number < 0:
+        raise unknown("scene", scene, core.scenes)
+    members = core.members[number]
+
+    def named(mask: np.ndarray) -> list[dict[str, Any]]:
+        return [
+            {
+                "concept": core.concepts[c],
+                "annotated": None if annotated is None else bool(annotated[c]),
+            }
+            for c in np.flatnonzero(mask)
+        ]
+
+    return {
+        "scene": core.scenes[number],
+        "core": [core.concepts[c] for c in np.flatnonzero(members)],
+        "met": named(members & learned),
+        "missed": named(members & ~learned),
+        "foreign": named(learned & ~members),
+    }
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """``a, b and c``, or the first few and how many more.
+
+    >>> _listed(["bed", "lamp", "wall"])
+    'bed, lamp and wall'
+    """
+    names = list(names)
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nothing"
+
+
+def sentence(told: dict[str, Any]) -> str:
+    """The account in plain words, from the facts of :func:`account` alone."""
+    target, predicted = told.get("target"), told["predicted"]
+    sure = f"with confidence {told['confidence']:.0%}"
+    parts = []
+    if told["correct"]:
+        parts.append(f"The network rightly called this photo {_spoken(predicted)}, {sure}.")
+    elif target:
+        parts.append(
+            f"The network called this photo of {_spoken(target)} {_spoken(predicted)}, {sure}."
+        )
+    else:
+        parts.append(f"The network called this photo {_spoken(predicted)}, {sure}.")
+    names = [s["concept"] for s in told["seen"]]
+    parts.append(
+        f"Its units saw {_listed(names)}." if names else "No unit overlapped any concept in it."
+    )
+    sides = told["sides"]
+    if not sides.get("predicted"):
+        parts.append(f"{predicted} is no scene of this dataset, so it has no core concepts here.")
+    for name in ("predicted",) if told["correct"] else ("predicted", "target"):
+        side = sides.get(name)
+        if not side:
+            continue
+        if not side["core"]:
+            parts.append(f"No core concepts are known for {side['scene']}.")
+            continue
+        met, missed = side["met"], side["missed"]
+        text = (
+            f"Of the {len(side['core'])} core concepts of {side['scene']} they met {len(met)}"
+            + (f" ({_listed([m['concept'] for m in met])})" if met else "")
+        )
+        present = [m["concept"] for m in missed if m["annotated"]]
+        absent = [m["concept"] for m in missed if m["annotated"] is False]
+        if present:
+            text += f"; {_listed(present)} {_are(present)} in the photo but went unseen"
+        if absent:
+            text += f"; {_listed(absent)} {_are(absent)} not in the photo"
+        parts.append(text + ".")
+    return " ".join(parts)
+
+
+def _are(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _spoken(scene: str) -> str:
+    """``a dining room``, ``an office`` from any spelling of a scene's name.
+
+    >>> _spoken("/d/dining_room"), _spoken("office")
+    ('a dining room', 'an office')
+    """
+    name = plain_name(scene)
+    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"

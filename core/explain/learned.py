@@ -1,0 +1,144 @@
+"""LC(x): the concepts that a layer's units learned to see in one image (Eq. 2).
+
+For every unit active in image x and every concept annotated there, the run holds the overlap;
+from these counts both readings of σ (IoU) and the three selection strategies Ths{·} follow,
+without running the network again. Colour concepts and the scene labels are left out, as in
+the paper; whole-image labels of other categories stay.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from core.errors import UnitscopeError, unknown
+from core.store import Run
+
+STRATEGIES = ("whole_layer", "highest_iou", "minmax_threshold")
+"""The paper's three ways of selecting concepts, in its order."""
+
+IOUS = ("image", "dataset_normalised")
+"""Both readings of Eq. 2: within the image (default), and as the published sample has it."""
+
+LEFT_OUT = ("color", "scene")
+
+
+@dataclass
+class Learned:
+    """LC(x) of every image of a run, for one layer, strategy and IoU.
+
+    Attributes
+    ----------
+    images : int (images,), the run's image numbers, ascending: the rows of `has`.
+    concepts : names by column; column k is concept id k + 1.
+    has : bool CSR (images, concepts): c ∈ LC(x), the union over the active units.
+    rows : image, unit, concept, iou: the selected pairs, unit by unit.
+    tau : float64 (images,), τ(x) for `minmax_threshold`, NaN elsewhere and where no active
+        unit overlaps any concept.
+    """
+
+    layer: str
+    strategy: str
+    iou: str
+    images: np.ndarray
+    concepts: list[str]
+    has: sparse.csr_array
+    rows: pd.DataFrame
+    tau: np.ndarray
+
+
+def unit_ious(run: Run, layer: str | None = None, iou: str = "image") -> pd.DataFrame:
+    """σ(A_t(x), L(x, c)) > 0 of every (image, unit, concept), colours and scenes left out.
+
+    Columns image, unit, concept, iou, ordered by all three. Raises for an unknown layer or IoU.
+    """
+    if iou not in IOUS:
+        raise unknown("IoU", iou, IOUS)
+    holes = ", ".join("?" * len(LEFT_OUT))
+    return run.sql(
+        f"""
+        SELECT i.image, i.unit, i.concept, i.iou_{iou} AS iou
+        FROM image_iou i JOIN concepts c USING (concept)
+        WHERE i.layer = ? AND c.category NOT IN ({holes}) ORDER BY 1, 2, 3
+        """,
+        [run.layer(layer), *LEFT_OUT],
+    )
+
+
+def select(
+    rows: pd.DataFrame, strategy: str, inclusive: bool = True
+) -> tuple[pd.DataFrame, pd.Series]:
+    """Ths{·} of Eq. 2 on rows of :func:`unit_ious`: (selected rows, τ by image).
+
+    whole_layer : every row (all concepts with IoU > 0).
+    highest_iou : each active unit's best concept; of equals the first in the concept table.
+    minmax_threshold : τ(x) = the least, over the units active in x, of their best IoU; rows
+        with IoU ≥ τ(x), or > τ(x) where not `inclusive` (the text's "higher than"; the
+        published code has ≥). A unit that overlaps no concept has no best and takes no part.
+
+    >>> rows = pd.DataFrame({"image": 0, "unit": [1, 1, 2, 2], "concept": [1, 2, 1, 3],
+    ...                      "iou": [0.5, 0.2, 0.1, 0.3]})
+    >>> select(rows, "highest_iou")[0].concept.tolist()
+    [1, 3]
+    >>> picked, tau = select(rows, "minmax_threshold")
+    >>> tau[0], sorted(set(picked.concept))
+    (np.float64(0.3), [1, 3])
+    """
+    if strategy not in STRATEGIES:
+        raise unknown("strategy", strategy, STRATEGIES)
+    if strategy == "whole_layer":
+        return rows, pd.Series(dtype=float)
+    best = rows.groupby(["image", "unit"], sort=True)["iou"].transform("max")
+    if strategy == "highest_iou":
+        top = rows[rows["iou"] == best]
+        return top.drop_duplicates(["image", "unit"]), pd.Series(dtype=float)
+    tau = best.groupby(rows["image"]).min()
+    least = rows["image"].map(tau)
+    keep = rows["iou"] >= least if inclusive else rows["iou"] > least
+    return rows[keep], tau
+
+
+def learned_concepts(
+    run: Run,
+    layer: str | None = None,
+    strategy: str = "minmax_threshold",
+    iou: str = "image",
+    inclusive: bool = True,
+) -> Learned:
+    """LC(x) for every image of a run (Eq. 2). See :func:`select` for the strategies.
+
+    Raises UnitscopeError for an unknown layer, strategy or IoU.
+    """
+    rows, tau = select(unit_ious(run, layer, iou), strategy, inclusive)
+    images = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
+    concepts = run.sql("SELECT name FROM concepts WHERE category <> 'scene' ORDER BY concept")
+    at = np.searchsorted(images, rows["image"].to_numpy())
+    has = sparse.csr_array(
+        (np.ones(len(rows), bool), (at, rows["concept"].to_numpy() - 1)),
+        shape=(len(images), len(concepts)),
+    )
+    has.sum_duplicates()
+    has.data[:] = True
+    layers = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+    return Learned(
+        layer or layers[-1], strategy, iou, images, concepts["name"].tolist(), has,
+        rows.reset_index(drop=True), tau.reindex(images).to_numpy(),
+    )  # fmt: skip
+
+
+def stand_in_concepts(labels: pd.DataFrame, active: np.ndarray, concepts: int) -> np.ndarray:
+    """LC(x) of photos without masks: the labels of the units active in them.
+
+    labels : unit, concept (and more), rows of :func:`core.dissect.labels.unit_labels` learned
+        on annotated photos. active : bool (images, units). Returns bool (images, concepts).
+    """
+    if len(labels) and labels["unit"].max() >= active.shape[1]:
+        raise UnitscopeError(
+            f"labels name unit {labels['unit'].max()}; the maps have {active.shape[1]} units"
+        )
+    table = np.zeros((active.shape[1], concepts), bool)
+    table[labels["unit"].to_numpy(), labels["concept"].to_numpy() - 1] = True
+    return active.astype(np.uint8) @ table.astype(np.uint8) > 0

@@ -1,0 +1,188 @@
+"""Consistency, similarity and difference of learned and core concepts (Eqs. 3 to 8)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy import sparse
+
+from core.errors import UnitscopeError
+
+METRICS = ("CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP")
+"""The columns of the paper's Table 1, in its order."""
+
+
+def overlaps(
+    learned: sparse.csr_array | np.ndarray, core: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(|LC(x) ∩ CC(y)|, |LC(x)|, |CC(y)|): float64 (images, scenes), (images, 1), (scenes,).
+
+    learned : bool (images, concepts); core : bool (scenes, concepts).
+    """
+    if learned.shape[1] != core.shape[1]:
+        raise UnitscopeError(
+            f"learned concepts are over {learned.shape[1]} concepts, core concepts over "
+            f"{core.shape[1]}: both must come from one run"
+        )
+    left = sparse.csr_array(learned).astype(np.float64)
+    both = left @ core.T.astype(np.float64)
+    size = np.asarray(left.sum(1)).reshape(-1, 1)
+    return np.asarray(both), size, core.sum(1).astype(np.float64)
+
+
+def consistency(learned: sparse.csr_array | np.ndarray, core: np.ndarray) -> np.ndarray:
+    """CM(x, y) = |LC(x) ∩ CC(y)| / |CC(y)| (Eq. 3), float64 (images, scenes); NaN without CC.
+
+    >>> consistency(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1], [0, 0, 0]], bool))
+    array([[0.5, nan]])
+    """
+    both, _, core_size = overlaps(learned, core)
+    return both / _or_nan(core_size)
+
+
+def similarity(learned: sparse.csr_array | np.ndarray, core: np.ndarray) -> np.ndarray:
+    """SM(x, y) = |LC(x) ∩ CC(y)| / |LC(x) ∪ CC(y)| (Eq. 4), float64 (images, scenes).
+
+    >>> similarity(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1]], bool)).round(3)
+    array([[0.333]])
+    """
+    both, size, core_size = overlaps(learned, core)
+    return both / (size + _or_nan(core_size) - both)
+
+
+def difference(learned: sparse.csr_array | np.ndarray, core: np.ndarray) -> np.ndarray:
+    """DM(x, y) = |LC(x) \\ CC(y)| / |CC(y)| (Eq. 5), float64 (images, scenes).
+
+    >>> difference(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1]], bool))
+    array([[0.5]])
+    """
+    both, size, core_size = overlaps(learned, core)
+    return (size - both) / _or_nan(core_size)
+
+
+def _or_nan(size: np.ndarray) -> np.ndarray:
+    return np.where(size > 0, size, np.nan)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure in [0, 1] with its uncertainty.
+
+    low, high : bootstrap 95 % interval over images. chance : the mean of the figure when core
+    concept sets are handed to other scenes at random; chance_low, chance_high : the middle
+    95 % of those draws. n : images it is a mean over.
+    """
+
+    value: float
+    low: float
+    high: float
+    chance: float
+    chance_low: float
+    chance_high: float
+    n: int
+
+
+@dataclass
+class Explained:
+    """Eqs. 6 to 8 over a set of images.
+
+    figures : by name of :data:`METRICS`, and ``DM_FP_reversed`` (DM to the target larger than
+        to the prediction, the other reading of "more different from the target").
+    left_out : reason → images that did not count.
+    """
+
+    figures: dict[str, Estimate]
+    left_out: dict[str, int] = field(default_factory=dict)
+
+
+def explain_predictions(
+    learned: sparse.csr_array | np.ndarray,
+    core: np.ndarray,
+    predicted: np.ndarray,
+    target: np.ndarray,
+    *,
+    draws: int = 1000,
+    shuffles: int = 200,
+    seed: int = 0,
+) -> Explained:
+    """False and true prediction explanation (Eqs. 6 to 8).
+
+    Parameters
+    ----------
+    learned : bool (images, concepts), LC(x).
+    core : bool (scenes, concepts), CC(y).
+    predicted, target : int (images,), scene of the prediction and the annotation; −1 where
+        the prediction is no scene of the dataset, or the scene is unknown.
+    draws : bootstrap resamples of the images. shuffles : random exchanges of core concept sets
+        between the scenes that have any.
+
+    CM_FP = share of false predictions with CM(x, y_p) > CM(x, y_t), and so for DM and SM: strict,
+    ties are failures. CM_TP, SM_TP = mean over true predictions at the target; CM_TFP, SM_TFP =
+    the same over false ones. An image counts only if both its scenes have core concepts and
+    LC(x) is not empty.
+    """
+    has_core = core.any(1)
+    filled = np.asarray(sparse.csr_array(learned).sum(1)).ravel() > 0
+    reasons: Mapping[str, np.ndarray] = {
+        "scene unknown": target < 0,
+        "prediction is no scene of the dataset": predicted < 0,
+        "true scene has no core concepts": ~has_core[target],
+        "predicted scene has no core concepts": ~has_core[predicted],
+        "no learned concepts": ~filled,
+    }
+    keep = np.ones(len(target), bool)
+    left_out = {}
+    for reason, here in reasons.items():
+        left_out[reason] = int((here & keep).sum())
+        keep &= ~here
+    matrices = {
+        "CM": consistency(learned, core)[keep],
+        "DM": difference(learned, core)[keep],
+        "SM": similarity(learned, core)[keep],
+    }
+    p, t = predicted[keep], target[keep]
+    wrong = p != t
+    rng = np.random.default_rng(seed)
+    # One set of resamples for all figures: they are then comparable image by image.
+    weights = {
+        side: rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float32)
+        for side, n in ((True, int(wrong.sum())), (False, int((~wrong).sum())))
+        if n
+    }
+    owners = np.flatnonzero(has_core)
+    exchanges = []
+    for _ in range(shuffles):
+        owner = np.arange(len(core))
+        owner[owners] = rng.permutation(owners)
+        exchanges.append(owner)
+
+    def per_image(name: str, owner: np.ndarray) -> np.ndarray:
+        metric = matrices[name[:2]]
+        rows = np.arange(len(p))
+        at_target = metric[rows, owner[t]]
+        if "_FP" not in name:
+            return at_target
+        at_prediction = metric[rows, owner[p]]
+        if name.endswith("reversed"):
+            return (at_target > at_prediction).astype(float)
+        return (at_prediction > at_target).astype(float)
+
+    figures = {}
+    for name in (*METRICS, "DM_FP_reversed"):
+        side = not name.endswith("_TP")
+        chosen = wrong == side
+        values = per_image(name, np.arange(len(core)))[chosen]
+        if not len(values):
+            figures[name] = Estimate(*[float("nan")] * 6, 0)
+            continue
+        resampled = weights[side] @ values.astype(np.float32) / len(values)
+        low, high = np.quantile(resampled, [0.025, 0.975])
+        null = [per_image(name, owner)[chosen].mean() for owner in exchanges] or [np.nan]
+        chance_low, chance_high = np.quantile(null, [0.025, 0.975])
+        figures[name] = Estimate(
+            float(values.mean()), float(low), float(high), float(np.mean(null)),
+            float(chance_low), float(chance_high), len(values),
+        )  # fmt: skip
+    return Explained(figures, left_out)
