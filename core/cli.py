@@ -80,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     verb("models", _models, "The kinds of network and how to name them.")
     layers = verb("layers", _layers, "The layers of a network that can be dissected.")
     layers.add_argument("--model", required=True, metavar="SPEC")
+    verb("knowledge", _knowledge_kinds, "The kinds of knowledge graph and how to name them.")
     runs = verb("runs", _runs, "Finished and unfinished runs.")
     runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
     show = verb("show", _show, "What a run is and what its units detect.")
@@ -89,12 +90,37 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--category", action="append", help="labels of these categories only")
     show.add_argument("--top", type=int, default=20, help="units listed")
     show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    explain = verb("explain", _explain, "Why the network said what it said of one image.")
+    explain.add_argument("run", help="digest, the beginning of one, or `latest`")
+    what = explain.add_mutually_exclusive_group(required=True)
+    what.add_argument("--image", metavar="ID", help="an image of the run")
+    what.add_argument("--photo", type=Path, metavar="FILE", help="any photo, without masks")
+    explain.add_argument("--strategy", default="minmax_threshold")
+    explain.add_argument("--cc", default="scc", choices=["scc", "icc", "top10"])
+    explain.add_argument("--iou", default="image")
+    explain.add_argument("--layer", metavar="NAME")
+    _knowledge(explain)
+    tables = verb("tables", _tables, "The paper's tables for one run, or several (Table 4).")
+    tables.add_argument("run", nargs="+", help="digests, beginnings of them, or `latest`")
+    tables.add_argument("--table", type=int, default=1, choices=[1, 4])
+    tables.add_argument("--split", action="append", help="images of these splits alone")
+    tables.add_argument("--iou", default="image")
+    tables.add_argument("--layer", metavar="NAME")
+    tables.add_argument("--seed", type=int, default=0)
+    tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
+    tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
+    _knowledge(tables)
     bench = verb("bench", _bench, "Measure speed, side by side in one run.")
     bench.add_argument("name", choices=["dissect"])
     bench.add_argument("--dataset", metavar="SPEC")
     bench.add_argument("--model", metavar="SPEC")
     bench.add_argument("--images", type=int, default=768)
     return parser
+
+
+def _knowledge(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--knowledge", default="builtin", metavar="SPEC", help="see `knowledge`")
+    sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
 
 # -- verbs ----------------------------------------------------------------------------------
@@ -168,6 +194,12 @@ def _datasets(_given: argparse.Namespace) -> Answer:
 
 def _models(_given: argparse.Namespace) -> Answer:
     from core.models.load import KINDS
+
+    return _kinds([(kind, *told) for kind, told in KINDS.items()])
+
+
+def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
+    from core.knowledge.graph import KINDS
 
     return _kinds([(kind, *told) for kind, told in KINDS.items()])
 
@@ -302,6 +334,68 @@ def _show(given: argparse.Namespace) -> Answer:
         for row in told["top"]
     ]
     return facts, "\n".join(lines)
+
+
+def _explain(given: argparse.Namespace) -> Answer:
+    from core.explain.account import account
+    from core.knowledge.graph import open_knowledge
+    from core.tables import all_core_concepts
+
+    run = Run(find_run(given.run, given.out))
+    core = all_core_concepts(run, open_knowledge(given.knowledge))[given.cc]
+    if given.photo is not None:
+        from core.datasets.decode import read_photo
+        from core.explain.photo import explain_photo
+
+        told = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
+    else:
+        told = account(run, core, given.image, given.layer, given.strategy, given.iou)
+    lines = [told["sentence"], ""]
+    lines.append(f"{'concept':20} {'IoU':>7}  strongest units")
+    for seen in told["seen"]:
+        units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
+        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {units}")
+    for side, facts in told["sides"].items():
+        lines.append("")
+        lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
+        for kind in ("met", "missed", "foreign"):
+            names = [
+                item["concept"] + (" (not in the photo)" if item["annotated"] is False else "")
+                for item in facts[kind]
+            ]
+            lines.append(f"  {kind:8} {', '.join(names) or '–'}")
+    lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
+    sides = {facts["scene"] for facts in told["sides"].values()}
+    for row in told["scenes"]:
+        if row["SM_rank"] <= 5 or row["scene"] in sides:
+            lines.append(
+                f"{row['scene']:24} {row['CM']:6.3f} {row['SM']:6.3f} {row['DM']:6.2f}   "
+                f"{row['CM_rank']}, {row['SM_rank']}, {row['DM_rank']}"
+            )
+    return told, "\n".join(lines)
+
+
+def _tables(given: argparse.Namespace) -> Answer:
+    from core.knowledge.graph import open_knowledge
+    from core.tables import table_1, table_4
+
+    runs = [Run(find_run(name, given.out)) for name in given.run]
+    graph = open_knowledge(given.knowledge)
+    if given.table == 4:
+        table = table_4(runs, graph, given.split, given.iou, given.seed)
+    elif len(runs) > 1:
+        raise UnitscopeError(f"table {given.table} is of one run; {len(runs)} were given")
+    else:
+        table = table_1(runs[0], graph, given.split, given.iou, given.layer, seed=given.seed)
+    for folder, suffix, text in (
+        (given.csv, "csv", table.to_csv), (given.latex, "tex", table.to_latex),
+    ):  # fmt: skip
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"table_{given.table}.{suffix}"
+            path.write_text(text(), encoding="utf-8")
+            _say(f"wrote {path}")
+    return table.to_json(), table.to_text()
 
 
 def _bench(given: argparse.Namespace) -> Answer:

@@ -21,3 +21,17 @@ def data_dir() -> Path:
             pytest.fail(f"{path} is missing, and in CI these tests always run")
         pytest.skip("real data not found: set UNITSCOPE_DATA to the folder that holds nyuv2/, …")
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
+    from core.run import Settings, execute, plan
+    from tests import tiny
+
+    root = tmp_path_factory.mktemp("tiny")
+    folder = tiny.write_folder(root / "photos")
+    settings = Settings(
+        f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3
+    )
+    return execute(plan(settings), root / "runs")

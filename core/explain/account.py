@@ -70,7 +70,9 @@ def account(
                 "area": int(facts.loc[concept, "area"]),
                 "units": [
                     {"unit": int(u), "iou": float(v)}
-                    for u, v in zip(part["unit"][:units_each], part["iou"][:units_each], strict=True)
+                    for u, v in zip(
+                        part["unit"][:units_each], part["iou"][:units_each], strict=True
+                    )
                 ],
                 "count": len(part),
             }

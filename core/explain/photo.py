@@ -1,0 +1,209 @@
+"""Explaining a photo that nobody annotated, by the labels of the units it excites.
+
+The concepts that a unit was found to detect on the dissected photos stand in for L(x, c):
+LC(x) = the labels of the units active in x. How well that stands in for masks is measured on
+photos that have them (:func:`measure_stand_in`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from core.dissect.labels import unit_labels
+from core.errors import UnitscopeError
+from core.explain.account import finish
+from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
+from core.explain.metrics import consistency, similarity
+from core.knowledge.core_concepts import CoreConcepts
+from core.models.forward import Forward
+from core.models.load import LoadedModel, load_model
+from core.store import Run
+
+CHANCE = 0.05
+"""A unit speaks for its label only where at most this share of chance labels does as well."""
+
+
+def speaking_labels(
+    run: Run,
+    layer: str | None = None,
+    per_unit: int = 1,
+    splits: Sequence[str] | None = None,
+    chance: float = CHANCE,
+) -> pd.DataFrame:
+    """Labels of units that are better than chance, colours and scenes left out.
+
+    Columns as in :func:`core.dissect.labels.unit_labels`.
+    """
+    categories = run.sql("SELECT DISTINCT category FROM concepts ORDER BY 1")["category"]
+    kept = [c for c in categories if c not in LEFT_OUT]
+    labels = unit_labels(run, layer, categories=kept, per_unit=per_unit, splits=splits)
+    return labels[labels["chance"] <= chance] if labels["chance"].notna().any() else labels
+
+
+def open_model(run: Run) -> LoadedModel:
+    """The network of a run, checked to be the very one by its digest."""
+    stored = run.info["settings"]["model"]
+    model = load_model(stored["spec"])
+    if model.digest() != stored["digest"]:
+        raise UnitscopeError(
+            f"{stored['spec']!r} is no longer the network of run {run.digest}: its weights, "
+            "code or class names have changed since"
+        )
+    return model
+
+
+def explain_photo(
+    run: Run,
+    core: CoreConcepts,
+    photo: Image.Image,
+    name: str = "photo",
+    layer: str | None = None,
+    model: LoadedModel | None = None,
+    per_unit: int = 1,
+) -> dict[str, Any]:
+    """The account of :func:`core.explain.account.account` for any photo, without masks.
+
+    The network is run once. A unit is active where its map exceeds its threshold of the run;
+    `seen` names, for each concept, the active units with that label and how far their peak is
+    above the threshold. `target` is None and `annotated` is None throughout.
+
+    Raises UnitscopeError where the network is not the run's, or the photo is too small for
+    its preprocessing.
+    """
+    model = model or open_model(run)
+    settings = run.info["settings"]
+    names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+    number = run.layer(layer)
+    forward = Forward(
+        model, [names[number]], precision=settings["precision"], map_type=settings["map_type"]
+    )
+    seen = np.asarray(model.preprocessing.view(photo.convert("RGB")))
+    passed = forward(seen[None])
+    peaks = passed.layers[names[number]].maps[0].float().amax((1, 2)).numpy()
+    thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])[
+        "threshold"
+    ].to_numpy()
+    active = peaks > thresholds
+    labels = speaking_labels(run, layer, per_unit)
+    firing = labels[active[labels["unit"].to_numpy()]]
+    logits = passed.logits[0].astype(np.float64)
+    shares = np.exp(logits - logits.max())
+    predicted = int(logits.argmax())
+    classes = run.sql("SELECT name FROM classes ORDER BY class")["name"].tolist()
+    scene = run.sql("SELECT name FROM scenes WHERE class = ?", [predicted])["name"]
+    spoken = []
+    for (concept, category), part in firing.groupby(["name", "category"], sort=False):
+        part = part.sort_values(["iou", "unit"], ascending=[False, True])
+        spoken.append(
+            {
+                "concept": concept,
+                "category": category,
+                "iou": float(part["iou"].iloc[0]),
+                "units": [
+                    {
+                        "unit": int(u),
+                        "iou": float(v),
+                        "peak": float(peaks[u] / t) if t > 0 else None,
+                    }
+                    for u, v, t in zip(
+                        part["unit"][:5], part["iou"], part["threshold"], strict=False
+                    )
+                ],
+                "count": len(part),
+            }
+        )
+    spoken.sort(key=lambda s: (-s["count"], -s["iou"], s["concept"]))
+    learned = stand_in_concepts(firing, np.ones((1, len(peaks)), bool), len(core.concepts))[0]
+    told = {
+        "image": name,
+        "split": None,
+        "predicted": classes[predicted],
+        "predicted_scene": scene[0] if len(scene) else None,
+        "target": None,
+        "confidence": float(shares[predicted] / shares.sum()),
+        "correct": None,
+        "layer": names[number],
+        "strategy": "unit_labels",
+        "iou": "dataset",
+        "core": core.kind,
+        "tau": None,
+        "active_units": int(active.sum()),
+        "seen": spoken,
+    }
+    return finish(told, core, learned, None)
+
+
+def measure_stand_in(
+    run: Run,
+    core: CoreConcepts,
+    learn_on: Sequence[str],
+    test_on: Sequence[str],
+    layer: str | None = None,
+    per_unit: int = 1,
+    strategy: str = "highest_iou",
+    iou: str = "image",
+) -> dict[str, Any]:
+    """How well labels of units stand in for masks, on images that have masks.
+
+    Labels are learned on the images of `learn_on`; on those of `test_on`, LC(x) by labels is
+    compared with LC(x) by masks (`strategy`, `iou`):
+
+    precision, recall : over all (image, concept) pairs together.
+    precision_mean, recall_mean : mean over images of each image's own.
+    cm_correlation, sm_correlation : Pearson's, of CM and SM over all (image, scene) pairs.
+    cm_best, sm_best : share of images for which both give the same scene the largest value.
+    always : the same precision and recall for a constant answer, as many of the concepts that
+        LC(x) by masks holds most often on `learn_on` as labels name on average: what is
+        reached without looking at the photo.
+    """
+    truth = learned_concepts(run, layer, strategy, iou)
+    split = run.sql("SELECT split FROM images ORDER BY image")["split"].to_numpy()
+    rows = np.flatnonzero(np.isin(split, list(test_on)))
+    learning = np.flatnonzero(np.isin(split, list(learn_on)))
+    if not len(rows) or not len(learning):
+        raise UnitscopeError(
+            f"splits {learn_on} and {test_on} hold no images; there are {set(split)}"
+        )
+    units = int(run.sql("SELECT units FROM layers ORDER BY layer")["units"].iloc[run.layer(layer)])
+    hits = run.sql("SELECT image, unit FROM hits WHERE layer = ?", [run.layer(layer)])
+    active = np.zeros((len(truth.images), units), bool)
+    active[np.searchsorted(truth.images, hits["image"]), hits["unit"]] = True
+    labels = speaking_labels(run, layer, per_unit, learn_on)
+    ours = stand_in_concepts(labels, active[rows], len(truth.concepts))
+    masks = truth.has[rows].toarray()
+    size = max(1, round(float(ours.sum(1).mean())))
+    often = np.asarray(truth.has[learning].sum(0)).ravel()
+    constant = np.zeros_like(ours)
+    constant[:, np.argsort(-often, kind="stable")[:size]] = True
+    told: dict[str, Any] = {"images": len(rows), "labels": len(labels), **_agreement(ours, masks)}
+    told["mean_size"] = {"labels": float(ours.sum(1).mean()), "masks": float(masks.sum(1).mean())}
+    told["always"] = _agreement(constant, masks)
+    both = (masks.any(1)) & (ours.any(1))
+    for name, metric in (("cm", consistency), ("sm", similarity)):
+        a = metric(ours[both], core.members)
+        b = metric(masks[both], core.members)
+        known = ~np.isnan(a).any(0)
+        a, b = a[:, known], b[:, known]
+        told[f"{name}_correlation"] = (
+            float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if a.std() and b.std() else float("nan")
+        )
+        told[f"{name}_best"] = float((a.argmax(1) == b.argmax(1)).mean())
+    return told
+
+
+def _agreement(ours: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """Precision and recall of boolean (images, concepts), pooled and as means over images."""
+    both = (ours & truth).sum(1)
+    said, there = ours.sum(1), truth.sum(1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return {
+            "precision": float(both.sum() / said.sum()),
+            "recall": float(both.sum() / there.sum()),
+            "precision_mean": float(np.nanmean(both / said)),
+            "recall_mean": float(np.nanmean(both / there)),
+        }

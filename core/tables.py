@@ -1,0 +1,232 @@
+"""The paper's tables from a run: each cell with its interval, and what chance gives.
+
+Table 1: false and true prediction explanation for every strategy and kind of core concepts.
+Table 4: false prediction explanation across models, MinMax threshold.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from core.dissect.labels import _known
+from core.explain.learned import STRATEGIES, learned_concepts
+from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
+from core.knowledge.core_concepts import (
+    Annotated,
+    CoreConcepts,
+    identifier_core_concepts,
+    related_concepts,
+    scoping_core_concepts,
+    top_k_concepts,
+)
+from core.knowledge.graph import Graph
+from core.store import Run
+
+KINDS = ("top10", "scc", "icc")
+NAMES = {
+    "top10": "Top 10", "scc": "SCC", "icc": "ICC", "whole_layer": "Whole layer",
+    "highest_iou": "Highest IoU", "minmax_threshold": "Threshold",
+}  # fmt: skip
+
+
+@dataclass
+class Table:
+    """A table with what is needed to read it on its own.
+
+    title, notes : where the figures come from and what was left out. labels : heads of the row
+    labels. columns : names of :data:`core.explain.metrics.METRICS`. rows : (row labels,
+    figures by column, left out by reason).
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: list[tuple[tuple[str, ...], Explained]]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: every figure with interval, chance and n."""
+        return {
+            "title": self.title,
+            "notes": self.notes,
+            "rows": [
+                {
+                    **dict(zip(self.labels, names, strict=True)),
+                    **{name: asdict(figure) for name, figure in told.figures.items()},
+                    "left_out": told.left_out,
+                }
+                for names, told in self.rows
+            ],
+        }
+
+    def to_text(self) -> str:
+        """For a terminal: percentages with their 95 % interval, chance in a second line."""
+        width = max(len(" ".join(names)) for names, _ in self.rows) + 2
+        lines = [self.title, ""]
+        lines.append(" " * width + "".join(f"{name:>22}" for name in self.columns))
+        for names, told in self.rows:
+            cells = [told.figures[name] for name in self.columns]
+            lines.append(
+                f"{' '.join(names):{width}}"
+                + "".join(
+                    f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
+                )
+            )
+            lines.append(
+                f"{'  by chance':{width}}" + "".join(f"{100 * c.chance:9.2f}{'':13}" for c in cells)
+            )
+        return "\n".join([*lines, "", *self.notes])
+
+    def to_csv(self) -> str:
+        """One line a row; for every figure its value, interval, chance and n, as fractions."""
+        parts = list(Estimate.__dataclass_fields__)
+        out = io.StringIO()
+        write = csv.writer(out, lineterminator="\n")
+        write.writerow(
+            [*self.labels, *(f"{name}_{part}" for name in self.columns for part in parts)]
+        )
+        for names, told in self.rows:
+            cells = [told.figures[name] for name in self.columns]
+            write.writerow([*names, *(getattr(c, part) for c in cells for part in parts)])
+        return out.getvalue()
+
+    def to_latex(self) -> str:
+        """A booktabs table of percentages, intervals as small type, notes in the caption."""
+
+        def safe(text: str) -> str:
+            for sign in "&%_#$":
+                text = text.replace(sign, "\\" + sign)
+            return text
+
+        heads = [
+            *self.labels,
+            *(name.replace("_", "$_{\\mathrm{", 1) + "}}$" for name in self.columns),
+        ]
+        lines = [
+            "\\begin{table}", "\\centering",
+            f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}", "\\toprule",
+            " & ".join(heads) + " \\\\", "\\midrule",
+        ]  # fmt: skip
+        for names, told in self.rows:
+            cells = [told.figures[name] for name in self.columns]
+            values = [
+                f"{100 * c.value:.2f} {{\\scriptsize [{100 * c.low:.1f}, {100 * c.high:.1f}]}}"
+                for c in cells
+            ]
+            lines.append(" & ".join([*map(safe, names), *values]) + " \\\\")
+        caption = safe(" ".join([self.title + ".", *self.notes]))
+        lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
+        return "\n".join(lines) + "\n"
+
+
+def all_core_concepts(run: Run, graph: Graph) -> dict[str, CoreConcepts]:
+    """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph."""
+    annotated = Annotated.from_run(run)
+    related = related_concepts(annotated, graph)
+    return {
+        "top10": top_k_concepts(annotated),
+        "scc": scoping_core_concepts(annotated, related),
+        "icc": identifier_core_concepts(annotated, related),
+    }
+
+
+def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:
+    """(row, predicted, target) of the images of some splits: row in :class:`Learned`, and the
+    scenes of the dataset that prediction and annotation are, −1 where they are none."""
+    chosen = _known(run, "split", "images", splits)
+    frame = run.sql(
+        "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
+        "coalesce(p.scene, -1) AS predicted, coalesce(i.scene, -1) AS target "
+        "FROM images i LEFT JOIN scenes p ON p.class = i.predicted ORDER BY i.image"
+    )
+    frame = frame[frame["split"].isin(chosen)]
+    return tuple(frame[name].to_numpy(np.int64) for name in ("row", "predicted", "target"))
+
+
+def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
+    info = run.info
+    return (
+        f"{info['dataset_name']}, {info['settings']['model']['spec']}, "
+        f"split {', '.join(splits) if splits else 'all'}, IoU {iou}, knowledge {graph.name}"
+    )
+
+
+def table_1(
+    run: Run,
+    graph: Graph,
+    splits: Sequence[str] | None = None,
+    iou: str = "image",
+    layer: str | None = None,
+    strategies: Sequence[str] = STRATEGIES,
+    kinds: Sequence[str] = KINDS,
+    seed: int = 0,
+) -> Table:
+    """False and true prediction explanation (the paper's Table 1, rows of its own methods)."""
+    row, predicted, target = scenes_of(run, splits)
+    cores = all_core_concepts(run, graph)
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    name = layer or ""
+    for strategy in strategies:
+        learned = learned_concepts(run, layer, strategy, iou)
+        name = learned.layer
+        for kind in kinds:
+            told = explain_predictions(
+                learned.has[row], cores[kind].members, predicted, target, seed=seed
+            )
+            rows.append(((NAMES[strategy], NAMES[kind]), told))
+    icc = cores["icc"]
+    notes = [
+        "In percent; in brackets the bootstrap 95 % interval over images; chance: core concept "
+        "sets exchanged between scenes at random.",
+        *_left_out(rows, len(row)),
+    ]
+    if not icc.distinct:
+        sets = "; ".join(", ".join(icc.scenes[s] for s in same) for same in icc.collisions)
+        notes.append(f"ICC: no percentage makes all scenes differ; these share one set: {sets}.")
+    return Table(
+        f"Prediction explanation, {name}. {_source(run, graph, iou, splits)}",
+        ("concepts of units", "core concepts"), METRICS, rows, notes,
+    )  # fmt: skip
+
+
+def table_4(
+    runs: Sequence[Run],
+    graph: Graph,
+    splits: Sequence[str] | None = None,
+    iou: str = "image",
+    seed: int = 0,
+) -> Table:
+    """False prediction explanation on different models (the paper's Table 4)."""
+    rows = []
+    notes = ["MinMax threshold; in percent, bootstrap 95 % interval in brackets."]
+    for run in runs:
+        part = table_1(run, graph, splits, iou, None, ["minmax_threshold"], ["scc", "icc"], seed)
+        model = run.info["settings"]["model"]["spec"].split(":")
+        name = ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
+        layer = run.sql("SELECT name FROM layers ORDER BY layer DESC LIMIT 1")["name"][0]
+        rows += [((f"{name} {layer}", names[1]), told) for names, told in part.rows]
+        notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
+    notes += _left_out(rows, None)
+    return Table(
+        "False prediction explanation on different models", ("model", "core concepts"),
+        ("CM_FP", "DM_FP", "SM_FP"), rows, notes,
+    )  # fmt: skip
+
+
+def _left_out(rows: list[tuple[tuple[str, ...], Explained]], images: int | None) -> list[str]:
+    notes = []
+    for names, told in rows:
+        reasons = [f"{count} {reason}" for reason, count in told.left_out.items() if count]
+        false, true = told.figures["CM_FP"].n, told.figures["CM_TP"].n
+        of = f" of {images}" if images else ""
+        notes.append(
+            f"{' '.join(names)}: {false} false and {true} true predictions{of}"
+            + (f"; left out: {', '.join(reasons)}." if reasons else ".")
+        )
+    return notes
