@@ -1,0 +1,175 @@
+"""Overview: what Unitscope is, what this run is, and what is worth a look in it."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from core import figures
+from core.names import plain_name
+from pages.parts import address, draw, words
+from pages.parts.frame import Context, page, page_files
+
+
+def first_sight(ctx: Context, table: pd.DataFrame) -> None:
+    """A sentence, a number and a picture."""
+    seen = ctx.ask("hero", ctx.layer, ctx.denominator)
+    left, right = st.columns([5, 7], gap="large", vertical_alignment="center")
+    with left:
+        st.title("What has this network learned to see?")
+        st.html(
+            '<p class="lede">Unitscope looks inside an image classifier. It finds what each of '
+            "its units responds to in annotated photos, and checks every answer against "
+            "chance.</p>"
+        )
+        if table["chance"].notna().any():
+            number, what = int(table["above"].sum()), "respond to something with a name, better "
+            what += "than chance would have it"
+        else:
+            number, what = int(table["name"].count()), "have a label"
+        st.html(
+            f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
+        )
+    tiles: list[draw.Tile] = [
+        {
+            "id": str(one.unit),
+            "src": ctx.ask("photo_or_lit", ctx.layer, one.unit, one.image, 360),
+            "title": f"unit {one.unit}: {plain_name(one.name)}",
+            "alt": f"Photo, bright only where unit {one.unit} is active: {plain_name(one.name)}",
+            "href": "Units" + address.query(address.kept(unit=str(one.unit))),
+        }
+        for one in seen
+    ]
+    picked = None
+    with right:
+        if tiles:
+            picked = draw.gallery(tiles, "hero", lambda unit: None, tile=170).get("picked")
+            st.caption(
+                "Three units of the network. Each photo is bright where the unit is active; "
+                "the word is what it was found to detect."
+            )
+    if picked:
+        st.switch_page(page_files()["Units"], query_params=address.kept(unit=picked))
+
+
+def numbers(ctx: Context) -> None:
+    """How good the network is, and on what."""
+    splits = ctx.ask("accuracy")
+    found = ctx.ask("detected", ctx.layer, ctx.denominator)
+    cells = st.columns(4)
+    cells[0].metric("images", f"{ctx.facts['images']:,}")
+    for cell, row in zip(cells[1:3], splits.head(2).itertuples(), strict=False):
+        cell.metric(
+            f"right, {row.split} (n = {row.images:,})",
+            f"{row.accuracy:.1%}",
+            help=words.ACCURACY,
+        )
+    cells[-1].metric("concepts detected", len(found), help=words.DETECTED)
+
+
+def findings(ctx: Context) -> None:
+    """Three things worth a look, each a link."""
+    found = ctx.ask("findings", ctx.layer, ctx.denominator)
+    if not found:
+        return
+    st.subheader("Worth a look")
+    for column, item in zip(st.columns(len(found), gap="medium"), found, strict=True):
+        with column:
+            if item.unit is None:
+                photo = ctx.ask("thumbnail", item.image, 360)
+                alt = f"Photo of the finding: {item.title}"
+            else:
+                photo = ctx.ask("photo_or_lit", ctx.layer, item.unit, item.image, 360)
+                alt = f"Photo, bright only where unit {item.unit} is active"
+            st.image(photo, width="stretch", alt=alt)
+            st.page_link(
+                page_files()[item.page.capitalize()],
+                label=f"**{item.title}**",
+                icon=":material/arrow_forward:",
+                icon_position="right",
+                query_params=address.kept(**item.address),
+            )
+            st.caption(item.text)
+
+
+def charts(ctx: Context) -> None:
+    """Accuracy, chance, and what is detected."""
+    histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator)
+    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
+    splits = ctx.ask("accuracy")
+    found = ctx.ask("detected", ctx.layer, ctx.denominator)
+    has_chance = level is not None
+    left, right = st.columns(2, gap="large")
+    with left:
+        draw.chart(
+            lambda dark: figures.iou_chance(histogram, level, ctx.caption(), dark),
+            f"overlap-{ctx.layer}",
+            "Histogram of the best overlap of every unit, over that of shuffled labels",
+            words.CHANCE,
+        )
+        if len(splits):
+            draw.chart(
+                lambda dark: figures.accuracy(splits, ctx.caption(layered=False), dark),
+                "accuracy",
+                "Bars: share of images the network gets right, by split, with 95 % intervals",
+                words.ACCURACY,
+            )
+        if len(found):
+            draw.chart(
+                lambda dark: figures.categories(found, ctx.caption(), dark, above=has_chance),
+                f"categories-{ctx.layer}",
+                "Bars: number of units by the category of their label",
+                words.DETECTED,
+            )
+    with right:
+        if len(found):
+            draw.chart(
+                lambda dark: figures.detected(found, ctx.caption(), dark, above=has_chance),
+                f"concepts-{ctx.layer}",
+                "Bars: number of units for each concept that is some unit's best label",
+                words.DETECTED,
+            )
+
+
+def about(ctx: Context) -> None:
+    """What was measured on what, and how."""
+    facts = ctx.facts
+    layer = next(one for one in facts["layers"] if one["name"] == ctx.layer)
+    width, height = facts["grid"]
+    rows = {
+        "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['images']:,} used, "
+        f"{facts['skipped']:,} left out",
+        "Annotations": ", ".join(facts["categories"]) or "whole images only",
+        "Network": f"{facts['model']} ({facts['model_spec']})",
+        "Layer": f"{ctx.layer}: {layer['units']} units, maps of "
+        f"{layer['width']} × {layer['height']}",
+        "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
+        "Counted on": f"a grid of {width} × {height} over what the network saw",
+        "Overlap": "intersection over union, summed over all images; "
+        + ("every pixel counts" if ctx.denominator == "all" else "annotated pixels alone count"),
+        "Chance": f"{facts['shuffles']} rounds of shuffled labels",
+        "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC, "
+        f"in {sum(facts['seconds'].values()):.0f} s",
+        "Run": facts["run"],
+    }
+    st.subheader("What this run is")
+    frame = pd.DataFrame({"": rows.keys(), "this run": rows.values()})
+    st.table(frame.set_index(""), border="horizontal", alt="Settings and definitions of the run")
+    row = st.container(horizontal=True)
+    with row:
+        draw.explain(words.THRESHOLD, "Threshold")
+        draw.explain(words.IOU, "Overlap (IoU)")
+        draw.explain(words.CHANCE, "Chance")
+
+
+ctx = page("Overview")
+assert ctx is not None
+units = ctx.ask("unit_table", ctx.layer, ctx.denominator)
+first_sight(ctx, units)
+st.space("small")
+numbers(ctx)
+st.divider()
+findings(ctx)
+st.divider()
+charts(ctx)
+about(ctx)

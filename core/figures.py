@@ -1,0 +1,435 @@
+"""Every chart of the app and of the reports: one theme, one function a chart, one way out.
+
+A chart function takes a frame of :mod:`core.browse` and a :class:`Caption`, and gives an
+``alt.Chart`` whose title and subtitle say what was measured on what. The app shows it as it
+is, and :func:`export` writes the same chart as SVG, PDF or PNG.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import altair as alt
+import pandas as pd
+import vl_convert
+
+from core.errors import unknown
+from core.names import plain_name
+
+FONT = "Source Sans, Source Sans 3, Source Sans Pro, Helvetica Neue, Liberation Sans, sans-serif"
+
+INK = {False: "#1f2933", True: "#e8eaed"}
+SOFT = {False: "#5b6770", True: "#a3adb8"}
+LINE = {False: "#e3e7eb", True: "#343b45"}
+PAPER = {False: "#ffffff", True: "#12161c"}
+
+BLUE = {False: "#0072b2", True: "#56b4e9"}
+ORANGE = {False: "#d55e00", True: "#f0894a"}
+GREY = {False: "#b4bcc4", True: "#5c6672"}
+
+CATEGORY_COLORS = {
+    "object": ("#0072b2", "#56b4e9"),
+    "part": ("#e69f00", "#f0b73d"),
+    "material": ("#009e73", "#2fc79b"),
+    "color": ("#cc79a7", "#dd9cc0"),
+    "texture": ("#d55e00", "#f0894a"),
+    "scene": ("#7a8794", "#97a3af"),
+}
+"""Okabe and Ito's palette, told apart by colour-blind readers; the second for dark paper."""
+
+WIDTH, HEIGHT = 560, 260
+
+FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
+"""What :func:`export` writes, with media types."""
+
+
+class Caption(NamedTuple):
+    """What a figure was measured on: its subtitle.
+
+    definition : how overlap was counted, in words; may be empty, as `layer` may.
+    """
+
+    dataset: str
+    model: str
+    layer: str = ""
+    definition: str = ""
+    split: str = "all images"
+
+    def lines(self) -> list[str]:
+        """The subtitle's lines.
+
+        >>> Caption("nyuv2", "resnet18", "layer4", "all pixels").lines()
+        ['nyuv2 · resnet18 · layer4', 'all pixels · all images']
+        """
+        first = [part for part in (self.dataset, self.model, self.layer) if part]
+        second = [part for part in (self.definition, self.split) if part]
+        return [" · ".join(first), " · ".join(second)]
+
+
+# -- theme ----------------------------------------------------------------------------------
+
+
+def config(dark: bool = False) -> dict[str, Any]:
+    """The theme as a Vega-Lite config: thin rules, no boxes, titles at the left."""
+    return {
+        "background": "transparent",
+        "font": FONT,
+        "padding": {"left": 4, "right": 8, "top": 4, "bottom": 4},
+        "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
+        "title": {
+            "anchor": "start", "frame": "group", "fontSize": 15, "fontWeight": 600,
+            "color": INK[dark], "subtitleColor": SOFT[dark], "subtitleFontSize": 12,
+            "subtitlePadding": 4, "offset": 14, "lineHeight": 18, "subtitleLineHeight": 16,
+        },
+        "axis": {
+            "labelColor": SOFT[dark], "titleColor": SOFT[dark], "titleFontWeight": "normal",
+            "labelFontSize": 12, "titleFontSize": 12, "domain": False, "ticks": False,
+            "gridColor": LINE[dark], "labelPadding": 6, "titlePadding": 8,
+        },
+        "axisY": {"titleAnchor": "end", "titleAngle": 0, "titleAlign": "left", "titleX": 0,
+                  "titleY": -10},
+        "axisBand": {"grid": False},
+        "legend": {
+            "labelColor": INK[dark], "titleColor": SOFT[dark], "labelFontSize": 12,
+            "titleFontSize": 12, "titleFontWeight": "normal", "orient": "top",
+            "direction": "horizontal", "offset": 6, "symbolType": "square",
+        },
+        "text": {"color": INK[dark], "fontSize": 12},
+        "rule": {"color": SOFT[dark]},
+        "bar": {"color": BLUE[dark]},
+        "range": {"category": [pair[dark] for pair in CATEGORY_COLORS.values()]},
+    }  # fmt: skip
+
+
+@alt.theme.register("unitscope", enable=True)
+def _light() -> alt.theme.ThemeConfig:
+    return {"config": config(False)}  # type: ignore[typeddict-item]
+
+
+@alt.theme.register("unitscope-dark", enable=False)
+def _dark() -> alt.theme.ThemeConfig:
+    return {"config": config(True)}  # type: ignore[typeddict-item]
+
+
+def _titled(chart: Any, title: str, caption: Caption, dark: bool) -> Any:
+    """A chart with its title, and with the theme fixed in it, so that no renderer's own wins."""
+    dressed = chart.properties(title=alt.Title(title, subtitle=caption.lines()))
+    dressed.config = alt.Config(**config(dark))
+    return dressed
+
+
+def export(chart: Any, kind: str, dark: bool = False) -> bytes:
+    """A chart as the bytes of an SVG, PDF or PNG file (PNG at 200 dots per inch).
+
+    Raises UnitscopeError for another format.
+    """
+    if kind not in FORMATS:
+        raise unknown("figure format", kind, FORMATS)
+    drawn = chart.copy()
+    drawn.background = PAPER[dark]
+    # Charts are aggregated before they come here; Altair's guard against raw rows is moot.
+    with alt.data_transformers.disable_max_rows():
+        spec = drawn.to_dict()
+    if kind == "svg":
+        return vl_convert.vegalite_to_svg(spec).encode()
+    if kind == "pdf":
+        return vl_convert.vegalite_to_pdf(spec)
+    return vl_convert.vegalite_to_png(spec, ppi=200, scale=1)
+
+
+# -- tables ---------------------------------------------------------------------------------
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def _cell(value: Any) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
+        return "--"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return "".join(_LATEX.get(ch, ch) for ch in str(value))
+
+
+def latex(frame: pd.DataFrame, caption: str = "") -> str:
+    r"""A frame as a LaTeX table (booktabs), numbers to the right, names escaped.
+
+    >>> print(latex(pd.DataFrame({"concept": ["night_stand"], "IoU": [0.25]})))
+    \begin{tabular}{lr}
+    \toprule
+    concept & IoU \\
+    \midrule
+    night\_stand & 0.25 \\
+    \bottomrule
+    \end{tabular}
+    """
+    kinds = "".join("r" if pd.api.types.is_numeric_dtype(t) else "l" for t in frame.dtypes)
+    rows = [" & ".join(map(_cell, row)) + r" \\" for row in frame.itertuples(index=False)]
+    head = " & ".join(map(_cell, frame.columns)) + r" \\"
+    note = [f"% {caption}"] if caption else []
+    body = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule", *rows]
+    return "\n".join([*note, *body, r"\bottomrule", r"\end{tabular}"])
+
+
+# -- charts ---------------------------------------------------------------------------------
+
+
+def _category_scale(dark: bool, present: list[str]) -> alt.Scale:
+    names = [name for name in CATEGORY_COLORS if name in present]
+    return alt.Scale(domain=names, range=[CATEGORY_COLORS[name][dark] for name in names])
+
+
+def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """Accuracy by split with 95 % intervals, from :func:`core.browse.accuracy`."""
+    data = frame.assign(
+        label=[f"{s}  (n = {n:,})" for s, n in zip(frame["split"], frame["images"], strict=True)],
+        shown=[f"{a:.1%}" for a in frame["accuracy"]],
+    )
+    y = alt.Y("label:N", title=None, sort=None)
+    share = alt.Scale(domain=[0, 1])
+    base = alt.Chart(data)
+    bars = base.mark_bar(size=18, color=BLUE[dark], cornerRadiusEnd=2).encode(
+        alt.X("accuracy:Q", title="share of images right", scale=share,
+              axis=alt.Axis(format="%", tickCount=5)),
+        y,
+        tooltip=[alt.Tooltip("split", title="split"), alt.Tooltip("images", title="images"),
+                 alt.Tooltip("accuracy", format=".1%"),
+                 alt.Tooltip("low", format=".1%", title="95 % from"),
+                 alt.Tooltip("high", format=".1%", title="to")],
+    )  # fmt: skip
+    spans = base.mark_rule(color=INK[dark], strokeWidth=1.5).encode(
+        alt.X("low:Q", scale=share), alt.X2("high:Q"), y
+    )
+    text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(
+        alt.X("high:Q", scale=share), y, alt.Text("shown:N")
+    )
+    chart = (bars + spans + text).properties(width=WIDTH, height=40 * max(1, len(data)))
+    return _titled(chart, "How often the network is right", caption, dark)
+
+
+def iou_chance(
+    frame: pd.DataFrame, level: float | None, caption: Caption, dark: bool = False
+) -> Any:
+    """Best IoUs of units over those of shuffled labels, from :func:`core.browse.iou_histogram`."""
+    colors = alt.Scale(domain=["units", "shuffled labels"], range=[BLUE[dark], GREY[dark]])
+    base = alt.Chart(frame)
+    x = alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned")
+    tooltip = [
+        alt.Tooltip("kind", title="of"),
+        alt.Tooltip("low", format=".3f", title="IoU from"),
+        alt.Tooltip("high", format=".3f", title="to"),
+        alt.Tooltip("share", format=".1%"),
+    ]
+    y = alt.Y("share:Q", title="share of units", axis=alt.Axis(format="%", tickCount=4), stack=None)
+    color = alt.Color("kind:N", title=None, scale=colors)
+    layers = [
+        base.transform_filter("datum.kind == 'shuffled labels'")
+        .mark_bar(opacity=0.9)
+        .encode(x, alt.X2("high:Q"), y, color, tooltip=tooltip),
+        base.transform_filter("datum.kind == 'units'")
+        .mark_bar(opacity=0.72)
+        .encode(x, alt.X2("high:Q"), y, color, tooltip=tooltip),
+    ]
+    if level is not None:
+        line = alt.Chart(pd.DataFrame({"x": [level], "t": ["5 % of shuffles get past here"]}))
+        layers.append(
+            line.mark_rule(color=ORANGE[dark], strokeWidth=1.5, strokeDash=[4, 3]).encode(x="x:Q")
+        )
+        layers.append(
+            line.mark_text(align="left", dx=6, dy=6, color=ORANGE[dark], baseline="top").encode(
+                x="x:Q", y=alt.value(0), text="t:N"
+            )
+        )
+    chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    return _titled(chart, "Do the units mean anything?", caption, dark)
+
+
+def detected(
+    frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 18, above: bool = True
+) -> Any:
+    """The concepts most units detect, from :func:`core.browse.detected`."""
+    data = frame.head(count).assign(concept=[plain_name(n) for n in frame["name"].head(count)])
+    chart = (
+        alt.Chart(data)
+        .mark_bar(cornerRadiusEnd=2)
+        .encode(
+            alt.X("units:Q", title="units", axis=alt.Axis(tickMinStep=1, tickCount=6)),
+            alt.Y("concept:N", title=None, sort=None),
+            alt.Color("category:N", title=None,
+                      scale=_category_scale(dark, sorted(set(data["category"])))),
+            tooltip=["concept", "category", "units",
+                     alt.Tooltip("iou", title="best IoU", format=".3f"),
+                     alt.Tooltip("best", title="best unit")],
+        )
+        .properties(width=WIDTH, height=max(60, 20 * len(data)))
+    )  # fmt: skip
+    more = f"the first {count} of {len(frame)}" if len(frame) > count else f"{len(frame)}"
+    kind = "detected better than chance" if above else "that are some unit's best label"
+    return _titled(chart, f"Concepts {kind} ({more})", caption, dark)
+
+
+def categories(
+    frame: pd.DataFrame, caption: Caption, dark: bool = False, above: bool = True
+) -> Any:
+    """Units and concepts by category, from :func:`core.browse.detected`."""
+    data = frame.groupby("category", as_index=False).agg(
+        units=("units", "sum"), concepts=("name", "size")
+    )
+    data["shown"] = [
+        f"{u} unit{'s' * (u != 1)}, {c} concept{'s' * (c != 1)}"
+        for u, c in zip(data["units"], data["concepts"], strict=True)
+    ]
+    base = alt.Chart(data).encode(alt.Y("category:N", title=None, sort="-x"))
+    x = alt.X("units:Q", title="units with a label better than chance" if above else "units",
+              scale=alt.Scale(domainMax=float(data["units"].max() if len(data) else 1) * 1.45),
+              axis=alt.Axis(tickMinStep=1, tickCount=5))  # fmt: skip
+    bars = base.mark_bar(cornerRadiusEnd=2, size=18).encode(
+        x,
+        alt.Color("category:N", legend=None, scale=_category_scale(dark, list(data["category"]))),
+        tooltip=["category", "units", "concepts"],
+    )
+    text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(x, alt.Text("shown:N"))
+    chart = (bars + text).properties(width=WIDTH, height=34 * max(1, len(data)))
+    return _titled(chart, "What kinds of things the units detect", caption, dark)
+
+
+def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """True scenes against predicted ones, from :func:`core.browse.confusion`.
+
+    A click on a cell selects it: selection ``cell``, fields ``scene`` and ``predicted``.
+    """
+    rows = sorted(set(frame["scene"]))
+    columns = [c for c in rows if c in set(frame["predicted"])]
+    columns += sorted(set(frame["predicted"]) - set(rows))
+    side = 22 if len(rows) > 12 else 30
+    pick = alt.selection_point(name="cell", fields=["scene", "predicted"], empty=False)
+    base = alt.Chart(frame).encode(
+        alt.X("predicted:N", title="predicted", sort=columns,
+              axis=alt.Axis(orient="top", labelAngle=-55, labelLimit=120, titleAnchor="start")),
+        alt.Y("scene:N", title="true scene", sort=rows, axis=alt.Axis(labelLimit=120)),
+    )  # fmt: skip
+    cells = (
+        base.mark_rect(cornerRadius=2, stroke=INK[dark])
+        .encode(
+            alt.Color("share:Q", title="share of the true scene's images",
+                      scale=alt.Scale(scheme="blues" if not dark else "cividis", domain=[0, 1]),
+                      legend=alt.Legend(format="%", gradientLength=160, orient="bottom",
+                                        direction="horizontal")),
+            strokeWidth=alt.condition(pick, alt.value(2), alt.value(0)),
+            tooltip=["scene", "predicted", "images", alt.Tooltip("share", format=".0%")],
+        )
+        .add_params(pick)
+    )  # fmt: skip
+    ink = alt.condition("datum.share > 0.5", alt.value("#ffffff" if not dark else "#12161c"),
+                        alt.value("#1f2933" if not dark else "#e8eaed"))  # fmt: skip
+    text = base.mark_text(fontSize=11).encode(alt.Text("images:Q"), color=ink)
+    chart = (cells + text).properties(
+        width=max(200, side * len(columns)), height=max(90, side * len(rows))
+    )
+    return _titled(chart, "Which scene is taken for which", caption, dark)
+
+
+def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """Most probable classes of one image, from :func:`core.browse.predictions`."""
+    data = frame.assign(
+        name=[plain_name(n) for n in frame["class"]],
+        kind=["the true scene" if t else "another" for t in frame["true"]],
+        shown=[f"{p:.1%}" for p in frame["probability"]],
+    )
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
+    x = alt.X("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1.12]),
+              axis=alt.Axis(format="%", values=[0, 0.5, 1]))  # fmt: skip
+    base = alt.Chart(data)
+    colors = alt.Scale(domain=["the true scene", "another"], range=[BLUE[dark], GREY[dark]])
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        x, y, alt.Color("kind:N", title=None, scale=colors),
+        tooltip=["name", alt.Tooltip("probability", format=".2%"), "rank"],
+    )  # fmt: skip
+    text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(x, y, text="shown:N")
+    chart = (bars + text).properties(width=WIDTH, height=26 * max(1, len(data)))
+    return _titled(chart, "What the network says", caption, dark)
+
+
+def unit_chance(
+    frame: pd.DataFrame, iou: float, unit: int, caption: Caption, dark: bool = False
+) -> Any:
+    """One unit's IoU against those of shuffled labels, from :func:`core.browse.iou_histogram`."""
+    null = frame[frame["kind"] == "shuffled labels"]
+    bars = (
+        alt.Chart(null)
+        .mark_bar(color=GREY[dark])
+        .encode(
+            alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned"),
+            alt.X2("high:Q"),
+            alt.Y("share:Q", title="share of draws", axis=alt.Axis(format="%", tickCount=4)),
+            tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"),
+                     alt.Tooltip("share", format=".1%")],
+        )
+    )  # fmt: skip
+    high = float(frame["high"].max()) if len(frame) else 1.0
+    right = iou > 0.6 * high
+    line = alt.Chart(pd.DataFrame({"x": [iou], "t": [f"unit {unit}: {iou:.3f}"]}))
+    rule = line.mark_rule(color=BLUE[dark], strokeWidth=2).encode(x="x:Q")
+    text = line.mark_text(
+        align="right" if right else "left", dx=-6 if right else 6, baseline="top",
+        color=BLUE[dark], fontWeight=600,
+    ).encode(x="x:Q", y=alt.value(0), text="t:N")  # fmt: skip
+    chart = (bars + rule + text).properties(width=WIDTH, height=170)
+    return _titled(chart, "Its best label against shuffled labels", caption, dark)
+
+
+def peaks(
+    frame: pd.DataFrame, threshold: float, unit: int, caption: Caption, dark: bool = False
+) -> Any:
+    """How high a unit peaks in each image, from :func:`core.browse.peak_histogram`."""
+    data = frame.assign(kind=["lit" if a else "dark" for a in frame["active"]])
+    bars = (
+        alt.Chart(data)
+        .mark_bar()
+        .encode(
+            alt.X("low:Q", title="largest activation in the image", bin="binned"),
+            alt.X2("high:Q"),
+            alt.Y("images:Q", title="images", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            alt.Color("kind:N", title=None, legend=None,
+                      scale=alt.Scale(domain=["lit", "dark"], range=[BLUE[dark], GREY[dark]])),
+            tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"),
+                     "images"],
+        )
+    )  # fmt: skip
+    line = alt.Chart(pd.DataFrame({"x": [threshold], "t": [f"threshold {threshold:.3g}"]}))
+    rule = line.mark_rule(color=ORANGE[dark], strokeWidth=1.5, strokeDash=[4, 3]).encode(x="x:Q")
+    text = line.mark_text(align="left", dx=6, baseline="top", color=ORANGE[dark]).encode(
+        x="x:Q", y=alt.value(0), text="t:N"
+    )
+    chart = (bars + rule + text).properties(width=WIDTH, height=170)
+    return _titled(chart, f"How strongly unit {unit} responds", caption, dark)
+
+
+def unit_scenes(
+    frame: pd.DataFrame, unit: int, caption: Caption, dark: bool = False, count: int = 14
+) -> Any:
+    """In which scenes a unit is active, from :func:`core.browse.unit_scenes`."""
+    top = frame.sort_values(["share", "mean"], ascending=False).head(count)
+    data = top.assign(
+        name=[plain_name(n) for n in top["scene"]],
+        shown=[f"{a} of {n}" for a, n in zip(top["active"], top["images"], strict=True)],
+    )
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=130))
+    x = alt.X("share:Q", title="share of the scene's images in which it is lit",
+              scale=alt.Scale(domain=[0, 1.25]),
+              axis=alt.Axis(format="%", values=[0, 0.5, 1]))  # fmt: skip
+    base = alt.Chart(data)
+    bars = base.mark_bar(color=BLUE[dark], cornerRadiusEnd=2).encode(
+        x, y,
+        tooltip=["name", "active", "images", alt.Tooltip("share", format=".0%"),
+                 alt.Tooltip("mean", format=".3f", title="mean activation")],
+    )  # fmt: skip
+    text = base.mark_text(align="left", dx=5, color=SOFT[dark]).encode(x, y, text="shown:N")
+    chart = (bars + text).properties(width=WIDTH, height=22 * max(1, len(data)))
+    title = f"Where unit {unit} is active"
+    if len(frame) > count:
+        title += f" ({count} of {len(frame)} scenes)"
+    return _titled(chart, title, caption, dark)

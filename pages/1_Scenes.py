@@ -1,0 +1,342 @@
+"""Scenes: the photos by scene and prediction, and everything about one photo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core import browse, figures
+from core.errors import UnitscopeError
+from core.names import plain_name
+from pages.parts import address, draw, words
+from pages.parts.frame import Context, page, page_files, stop
+
+SIZE = 24
+ANY = ""
+FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
+
+
+def open_image(image_id: str) -> None:
+    """Show one photo: a new entry of the history, so that Back returns to the gallery."""
+    address.put({"image": image_id})
+
+
+def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile]:
+    """Gallery tiles of images: scene as title, the network's word below where it differs."""
+    found: list[draw.Tile] = []
+    for row in frame.itertuples():
+        scene = plain_name(row.scene_name) if isinstance(row.scene_name, str) else "no scene"
+        said = plain_name(row.predicted_name)
+        mark = "" if pd.isna(row.correct) else "right" if row.correct else "wrong"
+        below = f"said {said}" if mark != "right" else ""
+        if sub:
+            below = f"{getattr(row, sub):.0%} of the photo"
+        elif hasattr(row, "confidence"):
+            below = f"{below or said}, {row.confidence:.0%} sure"
+        found.append(
+            {
+                "id": row.id,
+                "src": ctx.ask("thumbnail", int(row.image), 224),
+                "title": scene,
+                "sub": below,
+                "mark": mark,
+                "alt": f"Photo {row.id}: {scene}; the network said {said}",
+                "href": address.query({**address.kept(), "image": row.id}),
+            }
+        )
+    return found
+
+
+# -- all photos -----------------------------------------------------------------------------
+
+
+def choose(ctx: Context) -> browse.Filter:
+    """The filters, kept in the address."""
+    scenes = [ANY, *ctx.ask("scenes")["scene"]]
+    said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))]
+    if address.get("predicted") and address.get("predicted") not in said:
+        said.append(address.get("predicted"))
+    concepts = [ANY, *ctx.ask("concepts")["label"]]
+    splits = [ANY, *ctx.ask("splits")]
+
+    def named(text: str) -> str:
+        return plain_name(text) if text else "any"
+
+    reset = ("page",)
+    row = st.columns(5)
+    with row[0]:
+        scene = address.select("scene", "Scene", scenes, drop=reset, format_func=named)
+    with row[1]:
+        predicted = address.select("predicted", "Network says", said, drop=reset, format_func=named)
+    with row[2]:
+        concept = address.select("concept", "Contains", concepts, drop=reset, format_func=named)
+    with row[3]:
+        split = address.select("split", "Split", splits, drop=reset, format_func=named)
+    with row[4]:
+        orders = {"order": "as stored", "confident": "most certain", "doubtful": "least certain"}
+        sort = address.select("sort", "Order", list(orders), "order", format_func=orders.get)
+    outcomes = {ANY: "all", "right": "right", "wrong": "wrong"}
+    if ctx.facts["scored"] < ctx.facts["images"]:
+        outcomes["unscored"] = "no such class"
+    outcome = address.select(
+        "outcome", "The network is", list(outcomes), widget=st.segmented_control, drop=reset,
+        format_func=outcomes.get, label_visibility="collapsed",
+    )  # fmt: skip
+    return browse.Filter(scene, predicted, outcome, split, concept, sort)
+
+
+def missing(ctx: Context) -> None:
+    """Stop kindly where the address names a scene or concept that this run has not."""
+    known = {
+        "scene": list(ctx.ask("scenes")["scene"]),
+        "concept": list(ctx.ask("concepts")["label"]),
+    }
+    for what, names in known.items():
+        asked = address.get(what)
+        if asked and asked not in names:
+            near = browse.close_names(asked, names)
+            links = {f"Show {plain_name(n)}": address.kept(**{what: n}) for n in near[:3]}
+            links["Show all photos"] = address.kept()
+            stop(f"This run has no {what} “{asked}”.", links, "Scenes")
+
+
+def confusion(ctx: Context, split: str) -> None:
+    """The matrix; a click on a cell filters the gallery."""
+    frame = ctx.ask("confusion", split)
+    if not len(frame):
+        return
+    caption = ctx.caption(f"split {split}" if split else "", layered=False)
+
+    def clicked() -> None:
+        cells = st.session_state["chart-confusion"]["selection"].get("cell") or []
+        pair = cells[0] if cells else {}
+        address.put(
+            {name: str(pair.get(name, "")) for name in ("scene", "predicted")}, drop=("page",)
+        )
+
+    # Equal axes matter more than filling the width, so many scenes keep their own size.
+    few = frame["scene"].nunique() <= 24
+    draw.chart(
+        lambda dark: figures.confusion(frame, caption, dark),
+        "confusion",
+        "Heat map of true scenes against predicted scenes; click a cell to see its images",
+        words.CONFUSION,
+        clicked,
+        width="content" if few else "stretch",
+    )
+
+
+def all_photos(ctx: Context) -> None:
+    """Filters, gallery, matrix."""
+    st.title("Scenes")
+    st.html('<p class="lede">The photos as the network saw them, and what it took them for.</p>')
+    missing(ctx)
+    choice = choose(ctx)
+    where = address.number("page", 1)
+    total, frame = ctx.ask("gallery", choice, max(1, where), SIZE)
+    counts = f"{total:,} photo{'s' * (total != 1)}"
+    tabs = {"photos": f"Photos ({total:,})", "matrix": "What is taken for what"}
+    view = address.select(
+        "view", "View", list(tabs), "photos", widget=st.segmented_control,
+        format_func=tabs.get, label_visibility="collapsed",
+    )  # fmt: skip
+    if view == "matrix":
+        confusion(ctx, choice.split)
+        if choice.scene or choice.predicted:
+            st.markdown(
+                f"**{plain_name(choice.scene) or 'any scene'}** taken for "
+                f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
+            )
+    if view == "photos" or choice.scene or choice.predicted:
+        if not total:
+            st.info("No photo fits all of these filters.", icon=":material/filter_alt_off:")
+            st.page_link(page_files()["Scenes"], label="Show all", query_params=address.kept())
+            return
+        draw.gallery(tiles_of(ctx, frame), "gallery", open_image)
+        address.pages("page", -(-total // SIZE))
+    if choice.concept and view == "photos":
+        st.page_link(
+            page_files()["Units"], label=f"Units that detect {plain_name(choice.concept)}",
+            icon=":material/grid_view:", query_params=address.kept(concept=choice.concept),
+        )  # fmt: skip
+
+
+# -- one photo ------------------------------------------------------------------------------
+
+
+def one_photo(ctx: Context, image_id: str) -> None:
+    """Mask, labels, prediction and the units most active."""
+    try:
+        image = ctx.ask("image_number", image_id)
+    except UnitscopeError as err:
+        known = str(err).split("nearest: ")[-1].split(" (of")[0].split(", ")
+        links = {f"Open {n}": address.kept(image=n) for n in known[:3] if "nearest" in str(err)}
+        st.title("Scenes")
+        stop(
+            f"This run has no image “{image_id}”.",
+            {**links, "Show all photos": address.kept()},
+            "Scenes",
+        )
+    facts = ctx.ask("image_facts", image)
+    top_row(facts)
+    scene = plain_name(facts["scene_name"]) if isinstance(facts["scene_name"], str) else ""
+    said = plain_name(facts["predicted_name"])
+    st.title(f"{(scene or 'no scene').capitalize()}, taken for {said}"
+             if not facts["correct"] else f"{scene.capitalize()}, recognised")  # fmt: skip
+    st.caption(
+        f"Photo {facts['id']} · split {facts['split']} · {facts['confidence']:.0%} sure"
+        + ("" if facts["correct"] is not None else " · the network has no class for this scene")
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        picture(ctx, image, facts)
+    with right:
+        probable = ctx.ask("predictions", image)
+        caption = ctx.caption(f"photo {facts['id']}", layered=False)
+        draw.chart(
+            lambda dark: figures.predictions(probable, caption, dark),
+            f"prediction-{facts['id']}",
+            f"Bars: the most probable classes; first {said}",
+            words.PREDICTION,
+        )
+    units(ctx, image, facts)
+
+
+def top_row(facts: dict[str, Any]) -> None:
+    """Back to the gallery, and to the neighbours."""
+    back = {k: address.get(k) for k in (*FILTERS, "view") if address.get(k)}
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.page_link(
+            page_files()["Scenes"], label="All photos", icon=":material/arrow_back:",
+            query_params=address.kept(**back),
+        )  # fmt: skip
+        with st.container(horizontal=True, width="content"):
+            for word, key in (("Previous", "before"), ("Next", "after")):
+                st.page_link(
+                    page_files()["Scenes"], label=word, disabled=facts[key] is None,
+                    query_params=address.kept(**back, image=facts[key] or ""),
+                )  # fmt: skip
+
+
+def picture(ctx: Context, image: int, facts: dict[str, Any]) -> None:
+    """The photo, plain or under its labels, and the list of labels."""
+    labels = ctx.ask("image_labels", image)
+    channels = [name for name, _ in ctx.facts["channels"]]
+    views = ["photo", *channels]
+    regions = labels[~labels["whole"].astype(bool)]
+    highlight = address.get("label")
+    view = "photo"
+    if channels:
+        view = address.select(
+            "mask", "Show", views, channels[0], widget=st.segmented_control, drop=("label",),
+            format_func=lambda v: "photo alone" if v == "photo" else f"{v} labels",
+            label_visibility="collapsed",
+        )  # fmt: skip
+    only = regions.loc[regions["name"] == highlight, "concept"]
+    if len(only):
+        shown = ctx.ask("mask_photo", image, 0, int(only.iloc[0]))
+    elif view != "photo":
+        shown = ctx.ask("mask_photo", image, channels.index(view))
+    else:
+        shown = ctx.ask("thumbnail", image, 480)
+    listed = ", ".join(regions["name"].head(6))
+    st.image(shown, width="stretch", alt=f"Photo {facts['id']}; annotated: {listed}")
+    if not len(labels):
+        st.caption("Nothing is annotated in this photo.")
+        return
+
+    def clicked(place: int) -> None:
+        name = labels["name"].iloc[place]
+        address.put({"label": "" if name == highlight else name})
+
+    table = pd.DataFrame(
+        {
+            "color": [browse.swatch(int(c)) for c in labels["concept"]],
+            "concept": [plain_name(n) for n in labels["name"]],
+            "category": labels["category"],
+            "area": labels["share"] * 100,
+        }
+    )
+    draw.table(
+        table, f"labels-{facts['id']}", "Concepts annotated in the photo with their areas",
+        picked=clicked, height=min(38 + 35 * len(table), 320),
+        column_config={
+            "color": st.column_config.ImageColumn("", width=30),
+            "area": st.column_config.ProgressColumn(
+                "share of the photo", format="%.1f %%", min_value=0, max_value=100
+            ),
+        },
+    )  # fmt: skip
+    st.caption("Choose a row to see that concept alone.")
+
+
+def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
+    """The units for which this photo is among the strongest."""
+    st.subheader("Units that respond to this photo")
+    kinds = {"image": "overlap within this photo", "dataset_normalised": "over the whole dataset"}
+    with st.container(horizontal=True):
+        kind = address.select(
+            "eq2", "Overlap here is measured", list(kinds), "image",
+            widget=st.segmented_control, format_func=kinds.get, label_visibility="collapsed",
+        )  # fmt: skip
+        draw.explain(words.ACTIVE_UNITS)
+    frame = ctx.ask("active_units", ctx.layer, image, ctx.denominator, kind)
+    if not len(frame):
+        st.caption(f"No unit of {ctx.layer} is above its threshold here.")
+        return
+    if ctx.ask("has_maps", ctx.layer):
+        tiles: list[draw.Tile] = [
+            {
+                "id": str(row.unit),
+                "src": ctx.ask("lit_photo", ctx.layer, int(row.unit), image, 260),
+                "title": f"unit {row.unit}: {_word(row.name)}",
+                "sub": f"rank {row.rank} of {row.images}"
+                + (f", meets {plain_name(row.here)}" if isinstance(row.here, str) else ""),
+                "alt": f"The photo, bright only where unit {row.unit} ({_word(row.name)}) is lit",
+                "href": "Units" + address.query(address.kept(unit=str(row.unit))),
+            }
+            for row in frame.head(8).itertuples()
+        ]
+        picked = draw.gallery(tiles, "active", lambda unit: None, tile=150).get("picked")
+        if picked:
+            st.switch_page(page_files()["Units"], query_params=address.kept(unit=picked))
+    else:
+        st.caption("This run kept no activation maps, so the lit regions cannot be drawn.")
+    table = pd.DataFrame(
+        {
+            "unit": frame["unit"],
+            "label": [_word(n) for n in frame["name"]],
+            "IoU": frame["iou"],
+            "chance": frame["chance"],
+            "rank": frame["rank"],
+            "of images": frame["images"],
+            "lit": frame["share"] * 100,
+            "meets here": [_word(n) for n in frame["here"]],
+            "IoU here": frame["iou_here"],
+        }
+    )
+    draw.table(
+        table, f"units-{facts['id']}", "The units most active in the photo, with their labels",
+        caption=" / ".join(ctx.caption(f"photo {facts['id']}").lines()),
+        column_config={
+            "IoU": st.column_config.NumberColumn(format="%.3f"),
+            "IoU here": st.column_config.NumberColumn(format="%.4f"),
+            "chance": st.column_config.NumberColumn(format="%.3f"),
+            "lit": st.column_config.NumberColumn("lit (% of photo)", format="%.1f"),
+        },
+    )  # fmt: skip
+
+
+def _word(name: object) -> str:
+    return plain_name(name) if isinstance(name, str) else "no label"
+
+
+ctx = page("Scenes")
+assert ctx is not None
+asked = address.get("image")
+if asked:
+    one_photo(ctx, asked)
+else:
+    all_photos(ctx)

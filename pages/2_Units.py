@@ -1,0 +1,406 @@
+"""Units: the table of units with their labels, everything about one unit, search by concept."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from core import browse, figures
+from core.errors import UnitscopeError
+from core.names import plain_name
+from pages.parts import address, draw, words
+from pages.parts.frame import Context, page, page_files, stop
+
+ANY = ""
+FILTERS = ("category", "concept", "above", "order")
+NUMBER = st.column_config.NumberColumn
+
+
+def open_unit(unit: str) -> None:
+    """Show one unit: a new entry of the history, so that Back returns to the table."""
+    address.put({"unit": unit}, drop=("scene",))
+
+
+def _word(name: object) -> str:
+    return plain_name(name) if isinstance(name, str) else "no label"
+
+
+# -- all units ------------------------------------------------------------------------------
+
+
+def lit_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
+    """The strongest photo of every unit in a table, for a first look."""
+    tiles: list[draw.Tile] = []
+    for row in frame.itertuples():
+        concept = int(row.concept) if not pd.isna(row.concept) else None
+        top = ctx.ask("unit_images", ctx.layer, int(row.unit), concept, 1)
+        if not len(top):
+            continue
+        name = _word(row.name)
+        tiles.append(
+            {
+                "id": str(row.unit),
+                "src": ctx.ask(
+                    "photo_or_lit", ctx.layer, int(row.unit), int(top["image"].iloc[0]), 224
+                ),
+                "title": f"unit {row.unit}: {name}",
+                "sub": f"IoU {row.iou:.3f}" + ("" if row.above else ", no better than chance"),
+                "alt": f"Strongest photo of unit {row.unit} ({name}), bright where it is active",
+                "href": address.query(address.kept(unit=str(row.unit))),
+            }
+        )
+    return tiles
+
+
+def all_units(ctx: Context) -> None:
+    """Filters, strongest units in pictures, the table."""
+    st.title("Units")
+    st.html(
+        f'<p class="lede">What each unit of {ctx.layer} responds to: the concept whose '
+        "annotated regions its active regions cover best.</p>"
+    )
+    table = ctx.ask("unit_table", ctx.layer, ctx.denominator)
+    labels = list(ctx.ask("concepts")["label"])
+    concept = address.get("concept")
+    if concept and concept not in labels:
+        near = browse.close_names(concept, labels)
+        links = {f"Search {plain_name(n)}": address.kept(concept=n) for n in near[:3]}
+        stop(f"This run has no concept “{concept}”.",
+             {**links, "Show all units": address.kept()}, "Units")  # fmt: skip
+    row = st.columns([2, 3, 3], vertical_alignment="bottom")
+    with row[0]:
+        kinds = [ANY, *sorted(table["category"].dropna().unique())]
+        category = address.select(
+            "category", "Kind of label", kinds, format_func=lambda c: c or "any", drop=("page",)
+        )
+    with row[1]:
+        concept = address.select(
+            "concept", "Which images and units have…", [ANY, *labels], drop=("page",),
+            format_func=lambda c: plain_name(c) if c else "any concept",
+        )  # fmt: skip
+    with row[2]:
+        above = address.toggle("above", "Better than chance only", drop=("page",))
+    if concept:
+        search(ctx, concept, category, above, table)
+        return
+    shown = table
+    if category:
+        shown = shown[shown["category"] == category]
+    if above:
+        shown = shown[shown["above"]]
+    shown = shown.sort_values(["iou", "unit"], ascending=[False, True], ignore_index=True)
+    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
+    told = f"{len(shown):,} of {len(table):,} units"
+    if level is not None:
+        told += f"; {int(shown['above'].sum()):,} better than chance (IoU above {level:.3f})"
+    st.markdown(f"**{told}**")
+    if not len(shown):
+        st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
+        st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
+        return
+    draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", open_unit, tile=165)
+    unit_rows(ctx, shown)
+
+
+def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
+    """The table of units; a click on a row opens the unit."""
+    view = pd.DataFrame(
+        {
+            "unit": shown["unit"],
+            "label": [_word(n) for n in shown["name"]],
+            "category": shown["category"].fillna(""),
+            "IoU": shown["iou"],
+            "chance": shown["chance"],
+            "better than chance": shown["above"],
+            "images active": shown["images"],
+            "threshold": shown["threshold"].astype(float).round(4),
+        }
+    )
+    st.subheader("All of them")
+    draw.table(
+        view, f"units-{ctx.layer}-{ctx.denominator}",
+        "Units with label, category, IoU, chance, images active and threshold",
+        words.IOU,
+        caption=" / ".join(ctx.caption().lines()),
+        picked=lambda place: open_unit(str(shown["unit"].iloc[place])),
+        height=min(38 + 35 * len(view), 480),
+        column_config={
+            "IoU": st.column_config.ProgressColumn(
+                format="%.3f", min_value=0, max_value=float(max(shown["iou"].max(), 1e-6)),
+                help="Overlap of the unit’s active regions with its label, over all images.",
+            ),
+            "chance": NUMBER(format="%.4f", help="Share of shuffled labels that do as well."),
+            "threshold": NUMBER(
+                format="%.3f", help="T_t: the unit is active where it exceeds this."
+            ),
+        },
+    )  # fmt: skip
+    st.caption("Choose a row to open the unit.")
+
+
+def search(ctx: Context, concept: str, category: str, above: bool, table: pd.DataFrame) -> None:
+    """Which images and which units have one concept."""
+    number = ctx.ask("concept_id", concept)
+    found = ctx.ask("search_units", ctx.layer, number, ctx.denominator, len(table))
+    found = found.merge(table[["unit", "name", "category", "iou", "above"]], on="unit",
+                        suffixes=("", "_own"))  # fmt: skip
+    if category:
+        found = found[found["category"] == category]
+    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
+    if above and level is not None:
+        found = found[found["iou"] >= level]
+    images = ctx.ask("search_images", number, 12)
+    facts = ctx.ask("concepts").set_index("concept").loc[number]
+    name = plain_name(concept)
+    own = int(found["best"].sum())
+    st.markdown(
+        f"**{name}** ({facts['category']}) is in {facts['images']:,} images; "
+        f"it is the best label of {own:,} unit{'s' * (own != 1)}."
+    )
+    draw.explain(words.SEARCH)
+    st.subheader(f"Units that detect {name}")
+    if not len(found):
+        st.info("No unit that fits the filters overlaps it.", icon=":material/filter_alt_off:")
+    else:
+        top = found.head(6)
+        tiles: list[draw.Tile] = []
+        for row in top.itertuples():
+            best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
+            best = best.sort_values("iou", ascending=False, kind="stable")
+            tiles.append(
+                {
+                    "id": str(row.unit),
+                    "src": ctx.ask(
+                        "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
+                    ),
+                    "title": f"unit {row.unit}",
+                    "sub": f"IoU {row.iou:.3f}"
+                    + ("" if row.best else f"; its label is {_word(row.name)}"),
+                    "alt": f"Photo, bright where unit {row.unit} is active",
+                    "href": address.query(address.kept(unit=str(row.unit))),
+                }
+            )
+        draw.gallery(tiles, "search-units", open_unit, tile=165)
+        view = pd.DataFrame(
+            {
+                "unit": found["unit"],
+                f"IoU with {name}": found["iou"],
+                "its own label": [_word(n) for n in found["name"]],
+                "IoU of that": found["iou_own"],
+            }
+        )
+        draw.table(
+            view, f"units-for-{name}", f"Units by their overlap with {name}", words.IOU,
+            caption=" / ".join(ctx.caption().lines()), height=min(38 + 35 * len(view), 300),
+            picked=lambda place: open_unit(str(found["unit"].iloc[place])),
+            column_config={c: NUMBER(format="%.4f") for c in view.columns if "IoU" in c},
+        )  # fmt: skip
+    st.subheader(f"Photos with most {name}")
+    tiles = [
+        {
+            "id": row.id,
+            "src": ctx.ask("thumbnail", int(row.image), 224),
+            "title": _word(row.scene_name),
+            "sub": f"{row.share:.0%} of the photo",
+            "alt": f"Photo {row.id}: {_word(row.scene_name)}",
+            "href": "Scenes" + address.query(address.kept(image=row.id)),
+        }
+        for row in images.itertuples()
+    ]
+    picked = draw.gallery(tiles, "search-images", lambda image: None, tile=165).get("picked")
+    if picked:
+        st.switch_page(page_files()["Scenes"], query_params=address.kept(image=picked))
+    st.page_link(
+        page_files()["Scenes"], label=f"All {facts['images']:,} photos with {name}",
+        icon=":material/photo_library:", query_params=address.kept(concept=concept),
+    )  # fmt: skip
+
+
+# -- one unit -------------------------------------------------------------------------------
+
+
+def one_unit(ctx: Context, text: str) -> None:
+    """Labels, chance, pictures, responses and scenes of one unit."""
+    back = {k: address.get(k) for k in FILTERS if address.get(k)}
+    layer = next(one for one in ctx.facts["layers"] if one["name"] == ctx.layer)
+    last = layer["units"] - 1
+    try:
+        if not text.strip().isdigit():
+            raise UnitscopeError(f"“{text}” is no unit: units are numbers, 0 to {last}")
+        facts = ctx.ask("unit_facts", ctx.layer, int(text))
+    except UnitscopeError as err:
+        near = min(max(address.number("unit"), 0), last)
+        st.title("Units")
+        told = str(err)
+        stop(f"{told[:1].upper()}{told[1:]}.",
+             {f"Open unit {near}": address.kept(unit=str(near)),
+              "Show all units": address.kept()}, "Units")  # fmt: skip
+    unit = int(text)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.page_link(
+            page_files()["Units"], label="All units", icon=":material/arrow_back:",
+            query_params=address.kept(**back),
+        )  # fmt: skip
+        with st.container(horizontal=True, width="content"):
+            for word, other in (("Previous", unit - 1), ("Next", unit + 1)):
+                st.page_link(
+                    page_files()["Units"], label=word, disabled=not 0 <= other <= last,
+                    query_params=address.kept(**back, unit=str(min(max(other, 0), last))),
+                )  # fmt: skip
+    concepts = ctx.ask("unit_concepts", ctx.layer, unit, ctx.denominator)
+    if not len(concepts):
+        st.title(f"Unit {unit}: no label")
+        st.caption(
+            "It is never above its threshold together with any label."
+            if facts["images"] else "It is never above its threshold."
+        )  # fmt: skip
+        responses(ctx, unit, facts)
+        return
+    best = concepts.iloc[0]
+    st.title(f"Unit {unit}: {plain_name(best['name'])}")
+    verdict(ctx, best, facts)
+    pictures(ctx, unit, int(best["concept"]), plain_name(best["name"]))
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Its labels")
+        view = pd.DataFrame(
+            {
+                "concept": [plain_name(n) for n in concepts["name"]],
+                "category": concepts["category"],
+                "IoU": concepts["iou"],
+                "chance": concepts["chance"],
+            }
+        )
+        draw.table(
+            view, f"unit-{unit}-labels", f"The five best labels of unit {unit}", words.IOU,
+            caption=" / ".join(ctx.caption().lines()),
+            column_config={
+                "IoU": st.column_config.ProgressColumn(
+                    format="%.3f", min_value=0, max_value=float(concepts["iou"].max())
+                ),
+                "chance": NUMBER(format="%.4f"),
+            },
+        )  # fmt: skip
+    with right:
+        histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator)
+        if (histogram["kind"] == "shuffled labels").any():
+            draw.chart(
+                lambda dark: figures.unit_chance(
+                    histogram, float(best["iou"]), unit, ctx.caption(), dark
+                ),
+                f"unit-{unit}-chance",
+                f"Histogram of overlaps under shuffled labels, with unit {unit} marked",
+                words.CHANCE,
+            )
+        else:
+            st.caption("This run was made without shuffled labels (`--shuffles 0`).")
+    responses(ctx, unit, facts)
+
+
+def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
+    """The unit in four numbers."""
+    cells = st.columns(4)
+    cells[0].metric("overlap with its label (IoU)", f"{best['iou']:.3f}", help=words.IOU)
+    chance = best["chance"]
+    if pd.isna(chance):
+        cells[1].metric("chance", "not measured", help=words.CHANCE)
+    else:
+        word = "shuffled labels do as well"
+        cells[1].metric(word, f"{chance:.1%}" if chance >= 0.001 else "< 0.1%", help=words.CHANCE)
+    cells[2].metric("images in which it is active", f"{int(facts['images']):,}")
+    cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=words.THRESHOLD)
+    if not pd.isna(chance) and chance > browse.CHANCE:
+        st.markdown(
+            ":orange[**No better than chance.**] Its label is the best there is, "
+            "but shuffled labels often fit as well: do not read much into it."
+        )
+
+
+def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
+    """The photos in which it peaks highest, dimmed where it is not active."""
+    st.subheader("Where it is most active")
+    scenes = ctx.ask("unit_scenes", ctx.layer, unit)
+    within = [ANY, *scenes.loc[scenes["active"] > 0, "scene"]]
+    maps = ctx.ask("has_maps", ctx.layer)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        scene = address.select(
+            "scene", "In scene", within, width=240,
+            format_func=lambda s: plain_name(s) if s else "any scene",
+        )  # fmt: skip
+        if maps:
+            dimmed = address.toggle("lit", "Dim what is below the threshold", True)
+    if not maps:
+        dimmed = False
+        st.caption(
+            "This run kept no activation maps (`--no-maps`), so only the plain photos are shown."
+        )
+    top = ctx.ask("unit_images", ctx.layer, unit, concept, 12, scene)
+    tiles: list[draw.Tile] = [
+        {
+            "id": row.id,
+            "src": ctx.ask("lit_photo", ctx.layer, unit, int(row.image), 288)
+            if dimmed
+            else ctx.ask("thumbnail", int(row.image), 288),
+            "title": _word(row.scene_name),
+            "sub": f"peak {row.peak:.3g}; overlap with {name} {row.iou:.2f}",
+            "mark": "" if pd.isna(row.correct) else "right" if row.correct else "wrong",
+            "alt": f"Photo {row.id} ({_word(row.scene_name)}), bright where unit {unit} is active",
+            "href": "Scenes" + address.query(address.kept(image=row.id)),
+        }
+        for row in top.itertuples()
+    ]
+    picked = draw.gallery(tiles, "top-images", lambda image: None, tile=180).get("picked")
+    if picked:
+        st.switch_page(page_files()["Scenes"], query_params=address.kept(image=picked))
+
+
+def responses(ctx: Context, unit: int, facts: dict) -> None:
+    """How strongly, and in which scenes."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        bins = ctx.ask("peak_histogram", ctx.layer, unit)
+        note = "" if ctx.ask("has_maps", ctx.layer) else "images in which it is active"
+        draw.chart(
+            lambda dark: figures.peaks(
+                bins, float(facts["threshold"]), unit, ctx.caption(note), dark
+            ),
+            f"unit-{unit}-peaks",
+            f"Histogram of the largest activation of unit {unit} per image, with its threshold",
+            words.PEAKS,
+        )
+    scenes = ctx.ask("unit_scenes", ctx.layer, unit)
+    if not len(scenes):
+        return
+    with right:
+        draw.chart(
+            lambda dark: figures.unit_scenes(scenes, unit, ctx.caption(), dark),
+            f"unit-{unit}-scenes",
+            f"Bars: share of each scene's images in which unit {unit} is active",
+            words.UNIT_SCENES,
+        )
+    with st.expander("Scene by scene, as a table"):
+        view = pd.DataFrame(
+            {
+                "scene": [plain_name(s) for s in scenes["scene"]],
+                "images": scenes["images"],
+                "active in": scenes["active"],
+                "share": scenes["share"],
+                "mean activation": scenes["mean"],
+            }
+        )
+        draw.table(
+            view, f"unit-{unit}-scenes", f"Activity of unit {unit} by scene",
+            caption=" / ".join(ctx.caption().lines()),
+            column_config={
+                "share": NUMBER(format="%.3f"), "mean activation": NUMBER(format="%.3f"),
+            },
+        )  # fmt: skip
+
+
+ctx = page("Units")
+assert ctx is not None
+asked = address.get("unit")
+if asked:
+    one_unit(ctx, asked)
+else:
+    all_units(ctx)

@@ -1,0 +1,102 @@
+"""The address bar is where the app keeps what is shown: run, layer, unit, image, filters.
+
+Widgets are set from the address before they are drawn and write into it when they change,
+so that links, reload, Back and Forward all show the same thing. (Streamlit's own
+``bind="query-params"`` drops unknown values without a word, and its extra history entries
+make Back lose the run.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import streamlit as st
+
+KEPT = ("run", "layer", "definition")
+"""Parameters that go along to another page."""
+
+
+def get(name: str, default: str = "") -> str:
+    """A parameter of the address."""
+    return st.query_params.get(name, default)
+
+
+def number(name: str, default: int = 0) -> int:
+    """A parameter that is a whole number; `default` where it is not."""
+    text = get(name).strip()
+    return int(text) if text.lstrip("-").isdigit() else default
+
+
+def put(values: dict[str, str], drop: Sequence[str] = ()) -> None:
+    """Write parameters in one step (one entry of the history); empty values are removed."""
+    now = {k: v for k, v in st.query_params.to_dict().items() if k not in drop}
+    now.update(values)
+    st.query_params.from_dict({k: v for k, v in now.items() if v != ""})
+
+
+def kept(**more: str) -> dict[str, str]:
+    """Parameters for a link: those that go along, and more."""
+    along = {name: get(name) for name in KEPT if get(name)}
+    return {**along, **{k: v for k, v in more.items() if v != ""}}
+
+
+def query(values: dict[str, str]) -> str:
+    """Parameters as the tail of an address, for a link that can be opened in a new tab."""
+    from urllib.parse import urlencode
+
+    return "?" + urlencode(values)
+
+
+def _bind(name: str, value: Any, default: Any, drop: Sequence[str]) -> dict[str, Any]:
+    key = f"at-{name}"
+    st.session_state[key] = value
+
+    def changed() -> None:
+        chosen = st.session_state[key]
+        put({name: "" if chosen in (default, None) else str(chosen)}, drop)
+
+    return {"key": key, "on_change": changed}
+
+
+def select(
+    name: str,
+    label: str,
+    options: Sequence[str],
+    default: str = "",
+    drop: Sequence[str] = (),
+    widget: Callable[..., Any] | None = None,
+    **how: Any,
+) -> str:
+    """A select box whose choice is a parameter; `drop` names those that a change clears.
+
+    A value in the address that is no option falls back to `default`; a page that can say
+    more than that looks first.
+    """
+    value = get(name, default)
+    if value not in options:
+        value = default if default in options else options[0]
+    bound = _bind(name, value, default, drop)
+    if widget is st.segmented_control:
+        how["required"] = True
+    return (widget or st.selectbox)(label, options, **bound, **how)
+
+
+def toggle(name: str, label: str, default: bool = False, drop: Sequence[str] = (), **how) -> bool:
+    """A switch whose state is a parameter (1 or 0)."""
+    key = f"at-{name}"
+    st.session_state[key] = get(name, "1" if default else "0") == "1"
+
+    def changed() -> None:
+        chosen = st.session_state[key]
+        put({name: "" if chosen == default else str(int(chosen))}, drop)
+
+    return st.toggle(label, key=key, on_change=changed, **how)
+
+
+def pages(name: str, count: int) -> int:
+    """A pager whose page is a parameter; returns the page, from 1."""
+    page = min(max(1, number(name, 1)), max(1, count))
+    if count > 1:
+        st.pagination(count, **_bind(name, page, 1, ()))
+    return page

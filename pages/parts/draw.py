@@ -1,0 +1,128 @@
+"""Drawing pieces: charts and tables that can be saved, galleries that can be clicked."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypedDict
+
+import pandas as pd
+import streamlit as st
+
+from core import figures
+from pages.parts.frame import is_dark
+
+HERE = Path(__file__).resolve().parent
+
+
+class Tile(TypedDict, total=False):
+    """One picture of a gallery. `src` is JPEG bytes; `mark` is "right", "wrong" or empty."""
+
+    id: str
+    src: bytes
+    title: str
+    sub: str
+    alt: str
+    mark: str
+    href: str
+
+
+@st.cache_resource(show_spinner=False)
+def _renderer() -> Any:
+    return st.components.v2.component(
+        "unitscope_gallery",
+        css=(HERE / "gallery.css").read_text(encoding="utf-8"),
+        js=(HERE / "gallery.js").read_text(encoding="utf-8"),
+        html='<div class="grid" role="list"></div>',
+    )
+
+
+def gallery(tiles: Sequence[Tile], key: str, picked: Callable[[str], None], tile: int = 170) -> Any:
+    """A grid of pictures; `picked` is called with a tile's id before the next rerun.
+
+    Returns the component's state: ``.picked`` is the id in that rerun alone.
+    """
+    items = [
+        {**t, "src": "data:image/jpeg;base64," + base64.b64encode(t["src"]).decode()} for t in tiles
+    ]
+
+    def call() -> None:
+        chosen = st.session_state[key].get("picked")
+        if chosen is not None:
+            picked(chosen)
+
+    return _renderer()(data={"items": items, "tile": tile}, key=key, on_picked_change=call)
+
+
+def explain(text: str, label: str = "How to read this") -> None:
+    """A popover with an explanation."""
+    with st.popover(label, type="tertiary", icon=":material/help:"):
+        st.markdown(text)
+
+
+def _save_row(explanation: str | None) -> Any:
+    row = st.container(horizontal=True, gap="small")
+    with row:
+        if explanation:
+            explain(explanation)
+    return row
+
+
+def chart(
+    make: Callable[[bool], Any],
+    name: str,
+    alt: str,
+    explanation: str | None = None,
+    on_select: Callable[[], None] | None = None,
+    width: str = "stretch",
+) -> None:
+    """A chart with its explanation and its files.
+
+    make : dark → chart, so that the saved figure can be on white while the screen is dark.
+    name : file name without suffix, and the key.
+    """
+    dark = is_dark()
+    more: dict[str, Any] = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
+    st.altair_chart(make(dark), width=width, theme=None, alt=alt, **more)
+    with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
+        white = not dark or st.toggle("On white, for print", True, key=f"white-{name}")
+        for kind, mime in figures.FORMATS.items():
+            st.download_button(
+                kind.upper(),
+                data=lambda kind=kind, night=not white: figures.export(make(night), kind, night),
+                file_name=f"{name}.{kind}", mime=mime, on_click="ignore",
+                key=f"save-{name}-{kind}", width="stretch",
+            )  # fmt: skip
+
+
+def table(
+    frame: pd.DataFrame,
+    name: str,
+    alt: str,
+    explanation: str | None = None,
+    caption: str = "",
+    picked: Callable[[int], None] | None = None,
+    **how: Any,
+) -> None:
+    """A table with its files. `picked` is called with the place of a row that is clicked."""
+    if picked is not None:
+        key = f"table-{name}"
+
+        def call() -> None:
+            rows = st.session_state[key]["selection"]["rows"]
+            if rows:
+                picked(rows[0])
+
+        how |= {"key": key, "on_select": call, "selection_mode": "single-row", "lazy": False}
+    st.dataframe(frame, hide_index=True, alt=alt, **how)
+    with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
+        plain = frame.drop(columns=[c for c in frame.columns if c == "open"])
+        st.download_button(
+            "CSV", data=lambda: plain.to_csv(index=False), file_name=f"{name}.csv",
+            mime="text/csv", on_click="ignore", key=f"save-{name}-csv", width="stretch",
+        )  # fmt: skip
+        st.download_button(
+            "LaTeX", data=lambda: figures.latex(plain, caption), file_name=f"{name}.tex",
+            mime="text/x-tex", on_click="ignore", key=f"save-{name}-tex", width="stretch",
+        )  # fmt: skip

@@ -1,0 +1,210 @@
+"""The frame of every page: title, list of pages, the choice of run, layer and definition."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import streamlit as st
+
+from core import browse
+from core.errors import UnitscopeError, unknown
+from core.figures import Caption
+from core.store import Run, list_runs
+from pages.parts import address
+from pages.parts.data import ask, open_run
+
+ROOT = Path(__file__).resolve().parents[2]
+
+ICONS = {
+    "Overview": "home", "Scenes": "photo_library", "Units": "grid_view", "Concepts": "category",
+    "Explain": "question_mark", "Disable": "toggle_off", "Retrain": "model_training",
+    "Compare": "compare", "Runs": "storage",
+}  # fmt: skip
+
+START = "python -m core run --dataset rooms --model rooms"
+
+DEFINITIONS = {
+    "all": "every pixel counts",
+    "annotated": "only annotated pixels count",
+}
+
+CSS = """
+<style>
+.stMainBlockContainer {padding-top: 2.6rem; padding-bottom: 4rem; max-width: 1240px}
+.stSidebar [data-testid="stSidebarUserContent"] {padding-top: 0}
+.lede {font-size: 1.08rem; line-height: 1.5; max-width: 46rem; margin: -.4rem 0 .6rem}
+.figure {font-size: 1.05rem; line-height: 1.4; margin: 0}
+.figure b {font-size: 2.6rem; font-weight: 650; line-height: 1; margin-right: .15em;
+           font-variant-numeric: tabular-nums}
+[data-testid="stMetricLabel"] {opacity: .75}
+[data-testid="stImage"] img {border-radius: 6px}
+.swatch {display: inline-block; width: .8em; height: .8em; border-radius: 2px;
+         margin-right: .5em; vertical-align: -.05em}
+@media (max-width: 900px) {.stMainBlockContainer {padding-left: 1.2rem; padding-right: 1.2rem}}
+</style>
+"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What every page works on: one run, one layer, one way to count."""
+
+    run: Run
+    facts: dict[str, Any]
+    layer: str
+    denominator: str
+    dark: bool
+
+    def ask(self, name: str, *given: Any, **more: Any) -> Any:
+        """``core.browse.<name>`` of this run, cached."""
+        return ask(self.run, name, *given, **more)
+
+    def caption(self, split: str = "", layered: bool = True) -> Caption:
+        """The subtitle of a figure made here; `layered` where it is about units."""
+        if not split:
+            split = f"{self.facts['images']:,} images"
+        return Caption(
+            self.facts["dataset"],
+            self.facts["model"],
+            self.layer if layered else "",
+            DEFINITIONS[self.denominator] if layered else "",
+            split,
+        )
+
+
+def is_dark() -> bool:
+    """Whether the reader's browser shows the dark theme."""
+    return st.context.theme.type == "dark"
+
+
+def page_files() -> dict[str, str]:
+    """Label → file of every page, in the order of the numbers."""
+    found = {"Overview": "app.py"}
+    for file in sorted((ROOT / "pages").glob("*.py")):
+        found[file.stem.split("_", 1)[-1].replace("_", " ")] = f"pages/{file.name}"
+    return found
+
+
+def stop(message: str, links: dict[str, dict[str, str]] | None = None, page: str = "") -> NoReturn:
+    """Say kindly what is not there, offer links to what is, and end the page."""
+    st.warning(message, icon=":material/explore_off:")
+    for label, to in (links or {}).items():
+        st.page_link(page_files()[page or "Overview"], label=label, query_params=to)
+    st.stop()
+
+
+def page(title: str, needs_run: bool = True) -> Context | None:
+    """Draw the frame and say what the page is about.
+
+    Where there is no run, or none of the name in the address, the page says so and ends;
+    with ``needs_run=False`` it goes on with None.
+    """
+    st.set_page_config(
+        page_title=f"{title} · Unitscope", page_icon=":material/center_focus_strong:",
+        layout="wide", initial_sidebar_state="auto",
+    )  # fmt: skip
+    st.html(CSS)
+    with st.sidebar:
+        st.markdown("### Unitscope")
+        for label, file in page_files().items():
+            st.page_link(
+                file, label=label, icon=f":material/{ICONS.get(label, 'article')}:",
+                query_params=address.kept(), width="stretch",
+            )  # fmt: skip
+    root = browse.cache_root()
+    paths = _readable(root)
+    if not paths:
+        if needs_run:
+            _empty(title)
+        return None
+    wanted = address.get("run")
+    try:
+        path = browse.resolve(wanted, root)
+        facts = ask(open_run(path), "summary")
+    except UnitscopeError as err:
+        near = browse.close_names(wanted, list(paths)) or list(paths)
+        if not needs_run:
+            st.warning(_sentence(err), icon=":material/explore_off:")
+            return None
+        st.title(title)
+        links = {f"Open {paths[name]}": {"run": name} for name in near[:3]}
+        stop(f"{_sentence(err)}.", links, title)
+    with st.sidebar:
+        st.space("small")
+        _pick_run(paths, path.stem)
+        names = [layer["name"] for layer in facts["layers"]]
+        layer = address.get("layer", names[-1])
+        layer_known = layer in names
+        if not layer_known:
+            layer = names[-1]
+        if len(names) > 1 or not layer_known:
+            address.select("layer", "Layer", names, names[-1], drop=("unit", "page"))
+        else:
+            st.caption(f"Layer {names[0]}, {facts['layers'][0]['units']} units")
+        denominator = address.select(
+            "definition", "Counting", list(DEFINITIONS), "all",
+            format_func=DEFINITIONS.get,
+            help="IoU puts a unit’s lit pixels in its denominator. As published, every pixel "
+            "counts; the other way leaves out pixels where nothing of the concept’s kind was "
+            "annotated, so that a unit is not blamed for what nobody labelled.",
+        )  # fmt: skip
+    if not layer_known:
+        st.title(title)
+        error = unknown("layer of this run", address.get("layer"), names)
+        stop(f"{_sentence(error)}.", {f"Open {n}": address.kept(layer=n) for n in names}, title)
+    return Context(open_run(path), facts, layer, denominator, is_dark())
+
+
+def _sentence(err: Exception) -> str:
+    text = str(err)
+    return text[:1].upper() + text[1:]
+
+
+def _readable(root: Path) -> dict[str, str]:
+    """Digest → name for people, of every run that opens; newest first."""
+    found = {}
+    for path in list_runs(root):
+        try:
+            facts = ask(open_run(path), "summary")
+        except Exception:  # a damaged file must not take every page down; Runs lists it
+            continue
+        layers = ", ".join(layer["name"] for layer in facts["layers"])
+        found[path.stem] = f"{facts['dataset']} · {facts['model']} · {layers}"
+    twice = [name for name in found.values() if list(found.values()).count(name) > 1]
+    return {k: f"{v} · {k[:6]}" if v in twice else v for k, v in found.items()}
+
+
+def _pick_run(paths: dict[str, str], now: str) -> None:
+    """The run picker. An address may hold the beginning of a digest; the box shows the run."""
+    st.session_state["at-run"] = now
+
+    def changed() -> None:
+        st.query_params.from_dict(
+            {k: v for k, v in st.query_params.to_dict().items() if k == "definition"}
+            | {"run": st.session_state["at-run"]}
+        )
+
+    st.selectbox("Run", list(paths), key="at-run", on_change=changed, format_func=paths.get)
+
+
+def _empty(title: str) -> NoReturn:
+    """The state before the first run: what to do about it."""
+    st.title(title if title != "Overview" else "Unitscope")
+    st.html(
+        '<p class="lede">Unitscope looks inside an image classifier: which of its units respond '
+        "to which things in your photos. It shows finished runs, and there is none yet.</p>"
+    )
+    st.markdown("Make the first one with the embedded dataset and network (about a minute):")
+    st.code(START, language="bash")
+    st.markdown("or with your own photos, masks and model:")
+    st.code(
+        "python -m core run --dataset folder:PHOTOS --model torchvision:resnet18:WEIGHTS.pt",
+        language="bash",
+    )
+    st.caption("`python -m core datasets` and `python -m core models` list what can be read.")
+    files = page_files()
+    if title != "Runs" and "Runs" in files:
+        st.page_link(files["Runs"], label="Watch a run in the making", icon=":material/storage:")
+    st.stop()

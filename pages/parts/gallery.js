@@ -1,0 +1,34 @@
+// Draws tiles as links: a plain click goes to Python, a middle click opens a new tab.
+export default function ({ parentElement, data, setTriggerValue }) {
+  let grid = parentElement.querySelector(".grid");
+  if (!grid) {
+    grid = document.createElement("div");
+    grid.className = "grid";
+    grid.setAttribute("role", "list");
+    parentElement.appendChild(grid);
+  }
+  grid.style.setProperty("--tile", data.tile + "px");
+  grid.replaceChildren(...data.items.map((item) => {
+    const link = document.createElement("a");
+    link.href = item.href;
+    link.className = item.mark || "";
+    link.setAttribute("role", "listitem");
+    link.addEventListener("click", (event) => {
+      if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+      event.preventDefault();
+      setTriggerValue("picked", item.id);
+    });
+    const photo = document.createElement("img");
+    photo.src = item.src;
+    photo.alt = item.alt;
+    link.appendChild(photo);
+    for (const part of ["title", "sub"]) {
+      if (!item[part]) continue;
+      const line = document.createElement("div");
+      line.className = part;
+      line.textContent = item[part];
+      link.appendChild(line);
+    }
+    return link;
+  }));
+}
