@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import pandas as pd
 import streamlit as st
 
@@ -43,7 +45,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
     picked = None
     with right:
         if tiles:
-            picked = draw.gallery(tiles, "hero", lambda unit: None, tile=170).get("picked")
+            picked = draw.gallery(tiles, "hero", lambda unit: None, tile=140).get("picked")
             st.caption(
                 "Three units of the network. Each photo is bright where the unit is active; "
                 "the word is what it was found to detect."
@@ -114,19 +116,19 @@ def charts(ctx: Context) -> None:
                 "Bars: share of images the network gets right, by split, with 95 % intervals",
                 words.ACCURACY,
             )
-        if len(found):
-            draw.chart(
-                lambda dark: figures.categories(found, ctx.caption(), dark, above=has_chance),
-                f"categories-{ctx.layer}",
-                "Bars: number of units by the category of their label",
-                words.DETECTED,
-            )
     with right:
         if len(found):
             draw.chart(
                 lambda dark: figures.detected(found, ctx.caption(), dark, above=has_chance),
                 f"concepts-{ctx.layer}",
                 "Bars: number of units for each concept that is some unit's best label",
+                words.DETECTED,
+            )
+        if len(found):
+            draw.chart(
+                lambda dark: figures.categories(found, ctx.caption(), dark, above=has_chance),
+                f"categories-{ctx.layer}",
+                "Bars: number of units by the category of their label",
                 words.DETECTED,
             )
 
@@ -153,8 +155,8 @@ def about(ctx: Context) -> None:
         "Run": facts["run"],
     }
     st.subheader("What this run is")
-    frame = pd.DataFrame({"": rows.keys(), "this run": rows.values()})
-    st.table(frame.set_index(""), border="horizontal", alt="Settings and definitions of the run")
+    cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
+    st.html(f'<dl class="facts">{cells}</dl>')
     row = st.container(horizontal=True)
     with row:
         draw.explain(words.THRESHOLD, "Threshold")

@@ -688,12 +688,9 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
     if len(named):
         top = named.iloc[0]
         reached = round(top["chance"] * (1 + draws)) - 1 if draws else 0
-        luck = (
-            f"Shuffled labels reach that {'never' if not reached else f'{reached} times'} "
-            f"in {draws:,} draws."
-            if draws
-            else ""
-        )
+        luck = ""
+        if draws:
+            luck = f"{reached or 'None'} of {draws:,} draws with shuffled labels does as well."
         found.append(
             Finding(
                 f"Unit {top['unit']} sees {plain_name(top['name'])}",

@@ -17,7 +17,9 @@ import vl_convert
 from core.errors import unknown
 from core.names import plain_name
 
-FONT = "Source Sans, Source Sans 3, Source Sans Pro, Helvetica Neue, Liberation Sans, sans-serif"
+FONT = "'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif"
+"""The app's own face first. Every name must be valid CSS: one that is not (an unquoted digit)
+makes exported files lose all their words."""
 
 INK = {False: "#1f2933", True: "#e8eaed"}
 SOFT = {False: "#5b6770", True: "#a3adb8"}
@@ -78,7 +80,7 @@ def config(dark: bool = False) -> dict[str, Any]:
         "padding": {"left": 4, "right": 8, "top": 4, "bottom": 4},
         "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
         "title": {
-            "anchor": "start", "frame": "group", "fontSize": 15, "fontWeight": 600,
+            "anchor": "start", "frame": "bounds", "fontSize": 15, "fontWeight": 600,
             "color": INK[dark], "subtitleColor": SOFT[dark], "subtitleFontSize": 12,
             "subtitlePadding": 4, "offset": 14, "lineHeight": 18, "subtitleLineHeight": 16,
         },
@@ -92,8 +94,8 @@ def config(dark: bool = False) -> dict[str, Any]:
         "axisBand": {"grid": False},
         "legend": {
             "labelColor": INK[dark], "titleColor": SOFT[dark], "labelFontSize": 12,
-            "titleFontSize": 12, "titleFontWeight": "normal", "orient": "top",
-            "direction": "horizontal", "offset": 6, "symbolType": "square",
+            "titleFontSize": 12, "titleFontWeight": "normal", "orient": "bottom",
+            "direction": "horizontal", "offset": 10, "symbolType": "square",
         },
         "text": {"color": INK[dark], "fontSize": 12},
         "rule": {"color": SOFT[dark]},
@@ -112,11 +114,29 @@ def _dark() -> alt.theme.ThemeConfig:
     return {"config": config(True)}  # type: ignore[typeddict-item]
 
 
-def _titled(chart: Any, title: str, caption: Caption, dark: bool) -> Any:
-    """A chart with its title, and with the theme fixed in it, so that no renderer's own wins."""
+AROUND = 128
+"""Pixels that title, subtitle and the axis below take beside the drawing itself."""
+
+
+def _titled(
+    chart: Any, title: str, caption: Caption, dark: bool, around: int = 0, widest: int = 0
+) -> Any:
+    """A chart with its title, and with the theme fixed in it, so that no renderer's own wins.
+
+    around : pixels that legends and long labels take beyond :data:`AROUND`. widest : beyond
+    this width the chart is not stretched. Both go along in the chart's `usermeta`, for pages,
+    which fit a whole figure, labels and all, into a box.
+    """
     dressed = chart.properties(title=alt.Title(title, subtitle=caption.lines()))
     dressed.config = alt.Config(**config(dark))
+    height = chart.height if isinstance(chart.height, (int, float)) else HEIGHT
+    dressed.usermeta = {"height": int(height) + AROUND + around, "widest": widest}
     return dressed
+
+
+def box(chart: Any) -> tuple[int, int]:
+    """Height of the box that a chart of this module needs, and its greatest width (0 = any)."""
+    return chart.usermeta["height"], chart.usermeta["widest"]
 
 
 def export(chart: Any, kind: str, dark: bool = False) -> bytes:
@@ -244,7 +264,7 @@ def iou_chance(
             )
         )
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    return _titled(chart, "Do the units mean anything?", caption, dark)
+    return _titled(chart, "Do the units mean anything?", caption, dark, 30)
 
 
 def detected(
@@ -268,7 +288,7 @@ def detected(
     )  # fmt: skip
     more = f"the first {count} of {len(frame)}" if len(frame) > count else f"{len(frame)}"
     kind = "detected better than chance" if above else "that are some unit's best label"
-    return _titled(chart, f"Concepts {kind} ({more})", caption, dark)
+    return _titled(chart, f"Concepts {kind} ({more})", caption, dark, 30)
 
 
 def categories(
@@ -304,32 +324,36 @@ def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     rows = sorted(set(frame["scene"]))
     columns = [c for c in rows if c in set(frame["predicted"])]
     columns += sorted(set(frame["predicted"]) - set(rows))
-    side = 22 if len(rows) > 12 else 30
+    side = 22 if len(rows) > 16 else 30
     pick = alt.selection_point(name="cell", fields=["scene", "predicted"], empty=False)
+    plain = "replace(datum.label, /_/g, ' ')"
     base = alt.Chart(frame).encode(
-        alt.X("predicted:N", title="predicted", sort=columns,
-              axis=alt.Axis(orient="top", labelAngle=-55, labelLimit=120, titleAnchor="start")),
-        alt.Y("scene:N", title="true scene", sort=rows, axis=alt.Axis(labelLimit=120)),
+        alt.X("predicted:N", title=None, sort=columns,
+              axis=alt.Axis(orient="top", labelAngle=-50, labelLimit=110, labelExpr=plain)),
+        alt.Y("scene:N", title=None, sort=rows, axis=alt.Axis(labelLimit=130, labelExpr=plain)),
     )  # fmt: skip
+    # Perceptually even and safe for colour-blind readers; from paper to ink in both themes.
+    shades = ["#eef4f9", "#0b4f7d"] if not dark else ["#1c2733", "#8fd0f5"]
     cells = (
-        base.mark_rect(cornerRadius=2, stroke=INK[dark])
+        base.mark_rect(cornerRadius=2, stroke=ORANGE[dark])
         .encode(
-            alt.Color("share:Q", title="share of the true scene's images",
-                      scale=alt.Scale(scheme="blues" if not dark else "cividis", domain=[0, 1]),
-                      legend=alt.Legend(format="%", gradientLength=160, orient="bottom",
-                                        direction="horizontal")),
-            strokeWidth=alt.condition(pick, alt.value(2), alt.value(0)),
-            tooltip=["scene", "predicted", "images", alt.Tooltip("share", format=".0%")],
+            alt.Color("share:Q", title="share of the row",
+                      scale=alt.Scale(range=shades, domain=[0, 1]),
+                      legend=alt.Legend(format="%", gradientLength=140, tickCount=3)),
+            strokeWidth=alt.condition(pick, alt.value(2.5), alt.value(0)),
+            tooltip=[alt.Tooltip("scene", title="true scene"), "predicted", "images",
+                     alt.Tooltip("share", format=".0%", title="share of the row")],
         )
         .add_params(pick)
     )  # fmt: skip
     ink = alt.condition("datum.share > 0.5", alt.value("#ffffff" if not dark else "#12161c"),
-                        alt.value("#1f2933" if not dark else "#e8eaed"))  # fmt: skip
+                        alt.value(INK[dark]))  # fmt: skip
     text = base.mark_text(fontSize=11).encode(alt.Text("images:Q"), color=ink)
     chart = (cells + text).properties(
         width=max(200, side * len(columns)), height=max(90, side * len(rows))
     )
-    return _titled(chart, "Which scene is taken for which", caption, dark)
+    title = "True scenes (rows) and what the network said (columns)"
+    return _titled(chart, title, caption, dark, 90, widest=max(420, 40 * len(columns) + 160))
 
 
 def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
@@ -350,7 +374,7 @@ def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> An
     )  # fmt: skip
     text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(x, y, text="shown:N")
     chart = (bars + text).properties(width=WIDTH, height=26 * max(1, len(data)))
-    return _titled(chart, "What the network says", caption, dark)
+    return _titled(chart, "What the network says", caption, dark, 30)
 
 
 def unit_chance(

@@ -15,6 +15,7 @@ from pages.parts.frame import Context, page, page_files, stop
 
 SIZE = 24
 ANY = ""
+VIEWS = {"photos": "Photos", "matrix": "What is taken for what"}
 FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
 
 
@@ -52,8 +53,8 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
 # -- all photos -----------------------------------------------------------------------------
 
 
-def choose(ctx: Context) -> browse.Filter:
-    """The filters, kept in the address."""
+def choose(ctx: Context) -> tuple[browse.Filter, str]:
+    """The filters and the view, kept in the address."""
     scenes = [ANY, *ctx.ask("scenes")["scene"]]
     said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))]
     if address.get("predicted") and address.get("predicted") not in said:
@@ -80,11 +81,18 @@ def choose(ctx: Context) -> browse.Filter:
     outcomes = {ANY: "all", "right": "right", "wrong": "wrong"}
     if ctx.facts["scored"] < ctx.facts["images"]:
         outcomes["unscored"] = "no such class"
-    outcome = address.select(
-        "outcome", "The network is", list(outcomes), widget=st.segmented_control, drop=reset,
-        format_func=outcomes.get, label_visibility="collapsed",
-    )  # fmt: skip
-    return browse.Filter(scene, predicted, outcome, split, concept, sort)
+    with st.container(horizontal=True, gap="large"):
+        view = address.select(
+            "view", "View", list(VIEWS), "photos", widget=st.segmented_control,
+            format_func=VIEWS.get, label_visibility="collapsed",
+        )  # fmt: skip
+        outcome = ANY
+        if view == "photos":
+            outcome = address.select(
+                "outcome", "The network is", list(outcomes), widget=st.segmented_control,
+                drop=reset, format_func=outcomes.get, label_visibility="collapsed",
+            )  # fmt: skip
+    return browse.Filter(scene, predicted, outcome, split, concept, sort), view
 
 
 def missing(ctx: Context) -> None:
@@ -116,15 +124,12 @@ def confusion(ctx: Context, split: str) -> None:
             {name: str(pair.get(name, "")) for name in ("scene", "predicted")}, drop=("page",)
         )
 
-    # Equal axes matter more than filling the width, so many scenes keep their own size.
-    few = frame["scene"].nunique() <= 24
     draw.chart(
         lambda dark: figures.confusion(frame, caption, dark),
         "confusion",
         "Heat map of true scenes against predicted scenes; click a cell to see its images",
         words.CONFUSION,
         clicked,
-        width="content" if few else "stretch",
     )
 
 
@@ -133,15 +138,10 @@ def all_photos(ctx: Context) -> None:
     st.title("Scenes")
     st.html('<p class="lede">The photos as the network saw them, and what it took them for.</p>')
     missing(ctx)
-    choice = choose(ctx)
+    choice, view = choose(ctx)
     where = address.number("page", 1)
     total, frame = ctx.ask("gallery", choice, max(1, where), SIZE)
     counts = f"{total:,} photo{'s' * (total != 1)}"
-    tabs = {"photos": f"Photos ({total:,})", "matrix": "What is taken for what"}
-    view = address.select(
-        "view", "View", list(tabs), "photos", widget=st.segmented_control,
-        format_func=tabs.get, label_visibility="collapsed",
-    )  # fmt: skip
     if view == "matrix":
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
@@ -154,7 +154,9 @@ def all_photos(ctx: Context) -> None:
             st.info("No photo fits all of these filters.", icon=":material/filter_alt_off:")
             st.page_link(page_files()["Scenes"], label="Show all", query_params=address.kept())
             return
-        draw.gallery(tiles_of(ctx, frame), "gallery", open_image)
+        if view == "photos":
+            st.caption(counts)
+        draw.gallery(tiles_of(ctx, frame), "gallery", open_image, tile=140)
         address.pages("page", -(-total // SIZE))
     if choice.concept and view == "photos":
         st.page_link(
@@ -190,8 +192,9 @@ def one_photo(ctx: Context, image_id: str) -> None:
         + ("" if facts["correct"] is not None else " · the network has no class for this scene")
     )
     left, right = st.columns(2, gap="large")
+    labels = ctx.ask("image_labels", image)
     with left:
-        picture(ctx, image, facts)
+        picture(ctx, image, facts, labels)
     with right:
         probable = ctx.ask("predictions", image)
         caption = ctx.caption(f"photo {facts['id']}", layered=False)
@@ -201,6 +204,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
             f"Bars: the most probable classes; first {said}",
             words.PREDICTION,
         )
+        label_list(image, facts, labels)
     units(ctx, image, facts)
 
 
@@ -220,9 +224,8 @@ def top_row(facts: dict[str, Any]) -> None:
                 )  # fmt: skip
 
 
-def picture(ctx: Context, image: int, facts: dict[str, Any]) -> None:
-    """The photo, plain or under its labels, and the list of labels."""
-    labels = ctx.ask("image_labels", image)
+def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
+    """The photo, plain, under its labels, or with one concept alone."""
     channels = [name for name, _ in ctx.facts["channels"]]
     views = ["photo", *channels]
     regions = labels[~labels["whole"].astype(bool)]
@@ -243,9 +246,16 @@ def picture(ctx: Context, image: int, facts: dict[str, Any]) -> None:
         shown = ctx.ask("thumbnail", image, 480)
     listed = ", ".join(regions["name"].head(6))
     st.image(shown, width="stretch", alt=f"Photo {facts['id']}; annotated: {listed}")
+    if len(only):
+        st.caption(f"Only **{plain_name(highlight)}**, as annotated.")
+
+
+def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
+    """What is annotated, with areas; a row shows that concept alone."""
     if not len(labels):
         st.caption("Nothing is annotated in this photo.")
         return
+    highlight = address.get("label")
 
     def clicked(place: int) -> None:
         name = labels["name"].iloc[place]
@@ -253,7 +263,10 @@ def picture(ctx: Context, image: int, facts: dict[str, Any]) -> None:
 
     table = pd.DataFrame(
         {
-            "color": [browse.swatch(int(c)) for c in labels["concept"]],
+            "color": [
+                "" if whole else browse.swatch(int(c))
+                for c, whole in zip(labels["concept"], labels["whole"], strict=True)
+            ],
             "concept": [plain_name(n) for n in labels["name"]],
             "category": labels["category"],
             "area": labels["share"] * 100,
@@ -261,7 +274,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any]) -> None:
     )
     draw.table(
         table, f"labels-{facts['id']}", "Concepts annotated in the photo with their areas",
-        picked=clicked, height=min(38 + 35 * len(table), 320),
+        picked=clicked, height=min(38 + 35 * len(table), 290),
         column_config={
             "color": st.column_config.ImageColumn("", width=30),
             "area": st.column_config.ProgressColumn(
@@ -297,9 +310,9 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
                 "alt": f"The photo, bright only where unit {row.unit} ({_word(row.name)}) is lit",
                 "href": "Units" + address.query(address.kept(unit=str(row.unit))),
             }
-            for row in frame.head(8).itertuples()
+            for row in frame.itertuples()
         ]
-        picked = draw.gallery(tiles, "active", lambda unit: None, tile=150).get("picked")
+        picked = draw.gallery(tiles, "active", lambda unit: None, tile=140).get("picked")
         if picked:
             st.switch_page(page_files()["Units"], query_params=address.kept(unit=picked))
     else:

@@ -98,7 +98,7 @@ def all_units(ctx: Context) -> None:
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
         return
-    draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", open_unit, tile=165)
+    draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", open_unit, tile=140)
     unit_rows(ctx, shown)
 
 
@@ -180,7 +180,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
                     "href": address.query(address.kept(unit=str(row.unit))),
                 }
             )
-        draw.gallery(tiles, "search-units", open_unit, tile=165)
+        draw.gallery(tiles, "search-units", open_unit, tile=140)
         view = pd.DataFrame(
             {
                 "unit": found["unit"],
@@ -207,7 +207,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         }
         for row in images.itertuples()
     ]
-    picked = draw.gallery(tiles, "search-images", lambda image: None, tile=165).get("picked")
+    picked = draw.gallery(tiles, "search-images", lambda image: None, tile=140).get("picked")
     if picked:
         st.switch_page(page_files()["Scenes"], query_params=address.kept(image=picked))
     st.page_link(
@@ -349,7 +349,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
         }
         for row in top.itertuples()
     ]
-    picked = draw.gallery(tiles, "top-images", lambda image: None, tile=180).get("picked")
+    picked = draw.gallery(tiles, "top-images", lambda image: None, tile=215).get("picked")
     if picked:
         st.switch_page(page_files()["Scenes"], query_params=address.kept(image=picked))
 

@@ -158,7 +158,7 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
         f"{facts['shuffles']} rounds of shuffled labels · {size_words(size)} on disk · {times}"
     )
     st.markdown("Make it again, or change it:")
-    st.code(browse.command(facts), language="bash")
+    st.code(browse.command(facts), language="bash", wrap_lines=True)
     left_out = ask(open_run(path), "skipped")
     if len(left_out):
         st.markdown(f"**{len(left_out):,} files left out**")

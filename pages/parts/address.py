@@ -98,5 +98,12 @@ def pages(name: str, count: int) -> int:
     """A pager whose page is a parameter; returns the page, from 1."""
     page = min(max(1, number(name, 1)), max(1, count))
     if count > 1:
-        st.pagination(count, **_bind(name, page, 1, ()))
+        # The pager has a default of its own, so the page is in the key instead of the state.
+        key = f"at-{name}-{page}"
+
+        def changed() -> None:
+            chosen = st.session_state[key]
+            put({name: "" if chosen == 1 else str(chosen)})
+
+        st.pagination(count, default=page, key=key, on_change=changed)
     return page

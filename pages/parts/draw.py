@@ -75,7 +75,6 @@ def chart(
     alt: str,
     explanation: str | None = None,
     on_select: Callable[[], None] | None = None,
-    width: str = "stretch",
 ) -> None:
     """A chart with its explanation and its files.
 
@@ -84,7 +83,11 @@ def chart(
     """
     dark = is_dark()
     more: dict[str, Any] = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
-    st.altair_chart(make(dark), width=width, theme=None, alt=alt, **more)
+    drawn = make(dark)
+    height, widest = figures.box(drawn)
+    st.altair_chart(
+        drawn, width=widest or "stretch", height=height, theme=None, alt=alt, **more
+    )  # fmt: skip
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
         white = not dark or st.toggle("On white, for print", True, key=f"white-{name}")
         for kind, mime in figures.FORMATS.items():

@@ -40,8 +40,10 @@ CSS = """
            font-variant-numeric: tabular-nums}
 [data-testid="stMetricLabel"] {opacity: .75}
 [data-testid="stImage"] img {border-radius: 6px}
-.swatch {display: inline-block; width: .8em; height: .8em; border-radius: 2px;
-         margin-right: .5em; vertical-align: -.05em}
+dl.facts {display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0 2rem;
+          margin: 0 !important; padding: 0; font-size: .95rem; line-height: 1.45}
+dl.facts dt {opacity: .7; padding: .4rem 0}
+dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
 @media (max-width: 900px) {.stMainBlockContainer {padding-left: 1.2rem; padding-right: 1.2rem}}
 </style>
 """
