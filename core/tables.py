@@ -203,7 +203,7 @@ def table_4(
     seed: int = 0,
 ) -> Table:
     """False prediction explanation on different models (the paper's Table 4)."""
-    rows = []
+    rows: list[tuple[tuple[str, ...], Explained]] = []
     notes = ["MinMax threshold; in percent, bootstrap 95 % interval in brackets."]
     for run in runs:
         part = table_1(run, graph, splits, iou, None, ["minmax_threshold"], ["scc", "icc"], seed)

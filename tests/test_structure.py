@@ -20,7 +20,7 @@ FLOORS = [
     ["core.knowledge"],
     ["core.explain"],
     ["core.manipulate", "core.baselines"],
-    ["core.run", "core.jobs", "core.tables"],
+    ["core.run", "core.jobs", "core.tables", "core.predictions"],
     ["core.browse", "core.figures"],
     ["core.cli", "core.__main__"],
 ]

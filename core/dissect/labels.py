@@ -127,7 +127,8 @@ def unit_labels(
     chosen = _known(run, "category", "concepts", categories)
     holes = ", ".join("?" * len(chosen)) or "NULL"
     if splits is None:
-        source, given = "SELECT * FROM dataset_iou WHERE layer = ?", [number]
+        source = "SELECT * FROM dataset_iou WHERE layer = ?"
+        given: list[object] = [number]
     else:
         splits = _known(run, "split", "images", splits)
         columns = [f"hits_{c}" for c in run.categories]

@@ -123,7 +123,7 @@ def explain_predictions(
     the same over false ones. An image counts only if both its scenes have core concepts and
     LC(x) is not empty.
     """
-    has_core = core.any(1)
+    has_core = np.asarray(core.any(1))
     filled = np.asarray(sparse.csr_array(learned).sum(1)).ravel() > 0
     reasons: Mapping[str, np.ndarray] = {
         "scene unknown": target < 0,
@@ -175,7 +175,8 @@ def explain_predictions(
         chosen = wrong == side
         values = per_image(name, np.arange(len(core)))[chosen]
         if not len(values):
-            figures[name] = Estimate(*[float("nan")] * 6, 0)
+            nan = float("nan")
+            figures[name] = Estimate(nan, nan, nan, nan, nan, nan, 0)
             continue
         resampled = weights[side] @ values.astype(np.float32) / len(values)
         low, high = np.quantile(resampled, [0.025, 0.975])
