@@ -123,8 +123,8 @@ def accuracy(module: RoomsNet, dataset: Rooms) -> dict[str, float]:
 
 
 def train(
-    per_scene: int = 400,
-    epochs: int = 16,
+    per_scene: int = 160,
+    epochs: int = 12,
     batch: int = 64,
     rate: float = 2e-3,
     decay: float = 0.05,
@@ -237,8 +237,8 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Train the embedded network on `rooms`.")
-    parser.add_argument("--per-scene", type=int, default=400)
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--per-scene", type=int, default=160)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=WEIGHTS)
