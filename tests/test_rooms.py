@@ -203,7 +203,7 @@ def test_every_scene_draws_and_the_contract_holds(drawn):
         assert (notes.maps[0] > 0).mean() > 0.99 and (notes.maps[3] > 0).all()
         rgb = np.asarray(photo)
         assert rgb.std() > 8 and len(np.unique(notes.maps[0])) >= 3, dataset.ids[k]
-        assert (color_names(rgb) + _first_color(dataset) == notes.maps[3]).all()
+        assert (color_names(rgb).astype(int) + _first_color(dataset) == notes.maps[3]).all()
 
 
 def _first_color(dataset):
