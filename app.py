@@ -34,7 +34,6 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         )
     tiles: list[draw.Tile] = [
         {
-            "id": str(one.unit),
             "src": ctx.ask("photo_or_lit", ctx.layer, one.unit, one.image, 360),
             "title": f"unit {one.unit}: {plain_name(one.name)}",
             "alt": f"Photo, bright only where unit {one.unit} is active: {plain_name(one.name)}",
@@ -42,16 +41,13 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         }
         for one in seen
     ]
-    picked = None
     with right:
         if tiles:
-            picked = draw.gallery(tiles, "hero", lambda unit: None, tile=140).get("picked")
+            draw.gallery(tiles, "hero", tile=140)
             st.caption(
                 "Three units of the network. Each photo is bright where the unit is active; "
                 "the word is what it was found to detect."
             )
-    if picked:
-        st.switch_page(page_files()["Units"], query_params=address.kept(unit=picked))
 
 
 def numbers(ctx: Context) -> None:
@@ -115,6 +111,12 @@ def charts(ctx: Context) -> None:
                 "accuracy",
                 "Bars: share of images the network gets right, by split, with 95 % intervals",
                 words.ACCURACY,
+            )
+    if not len(found):
+        with right:
+            st.markdown(
+                f"**No unit of {ctx.layer} is better than chance here.** With few images, or "
+                "labels that cover little, even good units cannot be told from luck."
             )
     with right:
         if len(found):

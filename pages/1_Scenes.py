@@ -19,11 +19,6 @@ VIEWS = {"photos": "Photos", "matrix": "What is taken for what"}
 FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
 
 
-def open_image(image_id: str) -> None:
-    """Show one photo: a new entry of the history, so that Back returns to the gallery."""
-    address.put({"image": image_id})
-
-
 def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile]:
     """Gallery tiles of images: scene as title, the network's word below where it differs."""
     found: list[draw.Tile] = []
@@ -38,13 +33,12 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
             below = f"{below or said}, {row.confidence:.0%} sure"
         found.append(
             {
-                "id": row.id,
                 "src": ctx.ask("thumbnail", int(row.image), 224),
                 "title": scene,
                 "sub": below,
                 "mark": mark,
                 "alt": f"Photo {row.id}: {scene}; the network said {said}",
-                "href": address.query({**address.kept(), "image": row.id}),
+                "href": address.here(image=row.id),
             }
         )
     return found
@@ -156,7 +150,7 @@ def all_photos(ctx: Context) -> None:
             return
         if view == "photos":
             st.caption(counts)
-        draw.gallery(tiles_of(ctx, frame), "gallery", open_image, tile=140)
+        draw.gallery(tiles_of(ctx, frame), "gallery", tile=140)
         address.pages("page", -(-total // SIZE))
     if choice.concept and view == "photos":
         st.page_link(
@@ -302,7 +296,6 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
     if ctx.ask("has_maps", ctx.layer):
         tiles: list[draw.Tile] = [
             {
-                "id": str(row.unit),
                 "src": ctx.ask("lit_photo", ctx.layer, int(row.unit), image, 260),
                 "title": f"unit {row.unit}: {_word(row.name)}",
                 "sub": f"rank {row.rank} of {row.images}"
@@ -312,9 +305,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
             }
             for row in frame.itertuples()
         ]
-        picked = draw.gallery(tiles, "active", lambda unit: None, tile=140).get("picked")
-        if picked:
-            st.switch_page(page_files()["Units"], query_params=address.kept(unit=picked))
+        draw.gallery(tiles, "active", tile=140)
     else:
         st.caption("This run kept no activation maps, so the lit regions cannot be drawn.")
     table = pd.DataFrame(

@@ -39,14 +39,13 @@ def lit_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
         name = _word(row.name)
         tiles.append(
             {
-                "id": str(row.unit),
                 "src": ctx.ask(
                     "photo_or_lit", ctx.layer, int(row.unit), int(top["image"].iloc[0]), 224
                 ),
                 "title": f"unit {row.unit}: {name}",
                 "sub": f"IoU {row.iou:.3f}" + ("" if row.above else ", no better than chance"),
                 "alt": f"Strongest photo of unit {row.unit} ({name}), bright where it is active",
-                "href": address.query(address.kept(unit=str(row.unit))),
+                "href": address.here(unit=str(row.unit)),
             }
         )
     return tiles
@@ -98,7 +97,7 @@ def all_units(ctx: Context) -> None:
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
         return
-    draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", open_unit, tile=140)
+    draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", tile=140)
     unit_rows(ctx, shown)
 
 
@@ -169,7 +168,6 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             best = best.sort_values("iou", ascending=False, kind="stable")
             tiles.append(
                 {
-                    "id": str(row.unit),
                     "src": ctx.ask(
                         "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
                     ),
@@ -177,10 +175,10 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
                     "sub": f"IoU {row.iou:.3f}"
                     + ("" if row.best else f"; its label is {_word(row.name)}"),
                     "alt": f"Photo, bright where unit {row.unit} is active",
-                    "href": address.query(address.kept(unit=str(row.unit))),
+                    "href": address.here(unit=str(row.unit)),
                 }
             )
-        draw.gallery(tiles, "search-units", open_unit, tile=140)
+        draw.gallery(tiles, "search-units", tile=140)
         view = pd.DataFrame(
             {
                 "unit": found["unit"],
@@ -198,7 +196,6 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     st.subheader(f"Photos with most {name}")
     tiles = [
         {
-            "id": row.id,
             "src": ctx.ask("thumbnail", int(row.image), 224),
             "title": _word(row.scene_name),
             "sub": f"{row.share:.0%} of the photo",
@@ -207,9 +204,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         }
         for row in images.itertuples()
     ]
-    picked = draw.gallery(tiles, "search-images", lambda image: None, tile=140).get("picked")
-    if picked:
-        st.switch_page(page_files()["Scenes"], query_params=address.kept(image=picked))
+    draw.gallery(tiles, "search-images", tile=140)
     st.page_link(
         page_files()["Scenes"], label=f"All {facts['images']:,} photos with {name}",
         icon=":material/photo_library:", query_params=address.kept(concept=concept),
@@ -337,7 +332,6 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     top = ctx.ask("unit_images", ctx.layer, unit, concept, 12, scene)
     tiles: list[draw.Tile] = [
         {
-            "id": row.id,
             "src": ctx.ask("lit_photo", ctx.layer, unit, int(row.image), 288)
             if dimmed
             else ctx.ask("thumbnail", int(row.image), 288),
@@ -349,9 +343,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
         }
         for row in top.itertuples()
     ]
-    picked = draw.gallery(tiles, "top-images", lambda image: None, tile=215).get("picked")
-    if picked:
-        st.switch_page(page_files()["Scenes"], query_params=address.kept(image=picked))
+    draw.gallery(tiles, "top-images", tile=215)
 
 
 def responses(ctx: Context, unit: int, facts: dict) -> None:

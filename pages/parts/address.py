@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+from urllib.parse import urlencode
 
 import streamlit as st
 
@@ -41,10 +42,13 @@ def kept(**more: str) -> dict[str, str]:
     return {**along, **{k: v for k, v in more.items() if v != ""}}
 
 
+def here(**more: str) -> str:
+    """A link to this page as it is now, but for some parameters."""
+    return query({**st.query_params.to_dict(), **more})
+
+
 def query(values: dict[str, str]) -> str:
     """Parameters as the tail of an address, for a link that can be opened in a new tab."""
-    from urllib.parse import urlencode
-
     return "?" + urlencode(values)
 
 

@@ -17,9 +17,11 @@ HERE = Path(__file__).resolve().parent
 
 
 class Tile(TypedDict, total=False):
-    """One picture of a gallery. `src` is JPEG bytes; `mark` is "right", "wrong" or empty."""
+    """One picture of a gallery, a link to the address `href`.
 
-    id: str
+    src : JPEG bytes. mark : "right", "wrong" or empty.
+    """
+
     src: bytes
     title: str
     sub: str
@@ -38,21 +40,12 @@ def _renderer() -> Any:
     )
 
 
-def gallery(tiles: Sequence[Tile], key: str, picked: Callable[[str], None], tile: int = 170) -> Any:
-    """A grid of pictures; `picked` is called with a tile's id before the next rerun.
-
-    Returns the component's state: ``.picked`` is the id in that rerun alone.
-    """
+def gallery(tiles: Sequence[Tile], key: str, tile: int = 140) -> None:
+    """A grid of pictures, each a link to its `href`; `tile` is their least width in pixels."""
     items = [
         {**t, "src": "data:image/jpeg;base64," + base64.b64encode(t["src"]).decode()} for t in tiles
     ]
-
-    def call() -> None:
-        chosen = st.session_state[key].get("picked")
-        if chosen is not None:
-            picked(chosen)
-
-    return _renderer()(data={"items": items, "tile": tile}, key=key, on_picked_change=call)
+    _renderer()(data={"items": items, "tile": tile}, key=key)
 
 
 def explain(text: str, label: str = "How to read this") -> None:

@@ -44,7 +44,14 @@ dl.facts {display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; g
           margin: 0 !important; padding: 0; font-size: .95rem; line-height: 1.45}
 dl.facts dt {opacity: .7; padding: .4rem 0}
 dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
-@media (max-width: 900px) {.stMainBlockContainer {padding-left: 1.2rem; padding-right: 1.2rem}}
+/* Streamlit stacks columns by the window's width; beside an open sidebar that is too late. */
+@media (max-width: 1000px) {
+  .stMainBlockContainer {padding-left: 1.2rem; padding-right: 1.2rem}
+  .stMain .stHorizontalBlock:has(> .stColumn) {flex-wrap: wrap; row-gap: 1rem}
+  .stMain .stColumn {min-width: 20rem; flex: 1 1 20rem}
+  .stMain .stHorizontalBlock:has(> .stColumn:nth-child(3)) > .stColumn {
+    min-width: 12rem; flex: 1 1 12rem}
+}
 </style>
 """
 
@@ -104,7 +111,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     with ``needs_run=False`` it goes on with None.
     """
     st.set_page_config(
-        page_title=f"{title} · Unitscope", page_icon=":material/center_focus_strong:",
+        page_title=f"{title} · Unitscope", page_icon=str(ROOT / "pages" / "parts" / "icon.png"),
         layout="wide", initial_sidebar_state="auto",
     )  # fmt: skip
     st.html(CSS)

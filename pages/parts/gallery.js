@@ -1,5 +1,12 @@
-// Draws tiles as links: a plain click goes to Python, a middle click opens a new tab.
-export default function ({ parentElement, data, setTriggerValue }) {
+// Draws tiles as links. A plain click changes the address as Back and Forward do, so that the
+// session goes on and the history gets one entry; a middle click opens a new tab.
+function go(href) {
+  history.pushState({}, "", href);
+  window.dispatchEvent(new PopStateEvent("popstate"));
+  document.querySelector(".stMain")?.scrollTo(0, 0);
+}
+
+export default function ({ parentElement, data }) {
   let grid = parentElement.querySelector(".grid");
   if (!grid) {
     grid = document.createElement("div");
@@ -16,7 +23,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
     link.addEventListener("click", (event) => {
       if (event.metaKey || event.ctrlKey || event.shiftKey) return;
       event.preventDefault();
-      setTriggerValue("picked", item.id);
+      go(link.href);
     });
     const photo = document.createElement("img");
     photo.src = item.src;
