@@ -131,6 +131,7 @@ class Plan:
     layers: list[Layer]
     indices: np.ndarray
     grid: tuple[int, int]
+    input_size: tuple[int, int]
     outputs: int
     facts: dict[str, Any]
     digest: str
@@ -156,7 +157,7 @@ def engine_digest(dataset: SceneDataset) -> str:
         code = getattr(sys.modules[kind.__module__], "__file__", None)
         if code and kind.__module__.startswith("core."):
             files.add(Path(code))
-    return code_digest(files)
+    return code_digest(sorted(files))
 
 
 def plan(settings: Settings) -> Plan:
@@ -168,7 +169,8 @@ def plan(settings: Settings) -> Plan:
     dataset.check()
     model = load_model(settings.model)
     indices = dataset.select(settings.splits or None)
-    known = {layer.name: layer for layer in model.layers()}
+    photo_size = _photo_size(dataset, indices)
+    known = {layer.name: layer for layer in model.layers(photo_size)}
     wanted = settings.layers or (model.default_layer,)
     for name in wanted:
         if name not in known:
@@ -178,7 +180,7 @@ def plan(settings: Settings) -> Plan:
     layers = [known[name] for name in wanted]
     tail_size(settings.q, 1)
     with torch.inference_mode():
-        output = model.module(model.example())
+        output = model.module(model.example(photo_size))
     if not isinstance(output, torch.Tensor):
         output = output[0] if isinstance(output, (tuple, list)) else output.logits
     outputs = output.flatten(1).shape[1]
@@ -187,7 +189,7 @@ def plan(settings: Settings) -> Plan:
             f"model {settings.model!r} names {len(model.classes)} classes "
             f"but gives {outputs} outputs"
         )
-    width, height = model.preprocessing.input_size()
+    width, height = model.preprocessing.input_size(*photo_size)
     grid = default_grid((width, height))
     if settings.grid is not None:
         if not 1 <= settings.grid <= 4 * max(width, height):
@@ -220,9 +222,19 @@ def plan(settings: Settings) -> Plan:
         "photos": 12_000 * n,
     }
     return Plan(
-        settings, dataset, model, layers, indices, grid, outputs, facts,
+        settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
         digest_of(hashed)[:DIGITS], sizes,
     )  # fmt: skip
+
+
+def _photo_size(dataset: SceneDataset, indices: np.ndarray) -> tuple[int, int]:
+    """(width, height) of the first of a few photos that can be read."""
+    for index in indices[:16]:
+        try:
+            return dataset.photo(int(index)).size
+        except BadFile:
+            continue
+    return 640, 480
 
 
 class Stopped(UnitscopeError):
@@ -444,14 +456,16 @@ class _Pipeline:
     def _stack(self, batch: list[Decoded]) -> np.ndarray:
         """uint8 (images, height, width, 3). A photo that could not be read is black, so that
         the others' places in their batch do not depend on it."""
-        width, height = self.plan.model.preprocessing.input_size()
+        width, height = self.plan.input_size
         seen = np.zeros((len(batch), height, width, 3), np.uint8)
         for row, item in zip(seen, batch, strict=True):
             if item.seen is not None:
                 if item.seen.shape != row.shape:
                     raise UnitscopeError(
-                        f"the preprocessing gives {item.seen.shape} for image {item.image} but "
-                        f"{row.shape} for others: a run needs one input size"
+                        f"the preprocessing makes image {self.plan.dataset.ids[item.image]!r} "
+                        f"{item.seen.shape[1]}×{item.seen.shape[0]} pixels and others "
+                        f"{width}×{height}: a run needs one input size, so give the "
+                        "preprocessing a centre crop or a fixed (width, height)"
                     )
                 row[...] = item.seen
         return seen

@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -48,22 +48,37 @@ def digest_of(facts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def code_digest(files: Iterable[Path]) -> str:
-    """Hex digest of what Python files compute: comments, docstrings and layout do not count."""
+def code_digest(files: Sequence[Path]) -> str:
+    """Hex digest of what Python files compute: comments, docstrings and layout do not count.
+
+    Only node types and fields that are set go in, so that Python versions, which add fields to
+    the syntax tree, agree.
+    """
     h = hashlib.sha256()
-    for file in sorted(files, key=lambda f: f.as_posix()):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
-            body = getattr(node, "body", None)
-            if (
-                isinstance(body, list)
-                and body
-                and isinstance(body[0], ast.Expr)
-                and isinstance(body[0].value, ast.Constant)
-                and isinstance(body[0].value.value, str)
-            ):
-                body[0].value.value = ""
-        h.update(file.name.encode() + ast.dump(tree).encode())
+
+    def visit(node: object) -> None:
+        if isinstance(node, ast.AST):
+            h.update(type(node).__name__.encode() + b"(")
+            for name, value in ast.iter_fields(node):
+                if name in ("kind", "type_comment", "ctx") or value is None or value == []:
+                    continue
+                if name == "body" and isinstance(value, list):
+                    value = [
+                        v for v in value
+                        if not (isinstance(v, ast.Expr) and isinstance(v.value, ast.Constant))
+                    ]  # fmt: skip
+                h.update(name.encode() + b"=")
+                visit(value)
+            h.update(b")")
+        elif isinstance(node, list):
+            for item in node:
+                visit(item)
+                h.update(b",")
+        else:
+            h.update(repr(node).encode())
+
+    for file in files:
+        visit(ast.parse(file.read_text(encoding="utf-8")))
     return h.hexdigest()
 
 

@@ -99,8 +99,9 @@ def test_masks_agree_with_a_slow_reference(seed):
             solids.append((c, turn, lambda o, d, h=half: _ref_ellipsoid(o, d, h)))
         elif kind == 2:
             axis = rng.normal(size=3)
-            world.cylinder(tuple(c), half[0], 2 * half[2], 0, mat, name, top_radius=half[1],
-                           axis=tuple(axis))
+            world.cylinder(
+                tuple(c), half[0], 2 * half[2], 0, mat, name, top_radius=half[1], axis=tuple(axis)
+            )
             z = axis / np.linalg.norm(axis)
             x = np.cross(z, [0.3, 0.5, 0.81])
             x /= np.linalg.norm(x)
@@ -147,8 +148,12 @@ def test_masks_do_not_blend_and_textures_do_not_matter():
 
 
 def test_every_texture_draws_finite_colours():
-    world = World(np.random.default_rng(0), Camera((0, -8, 2), (0, 0, 0.6), 70), sky=Sky(),
-                  sun=((0.3, -0.6, 0.7), (1, 1, 1), 2.0))
+    world = World(
+        np.random.default_rng(0),
+        Camera((0, -8, 2), (0, 0, 0.6), 70),
+        sky=Sky(),
+        sun=((0.3, -0.6, 0.7), (1, 1, 1), 2.0),
+    )
     for k, name in enumerate(TEXTURES):
         mat = Material((0.7, 0.5, 0.2), name, name, (0.1, 0.3, 0.6), 0.2, gloss=0.3)
         world.box((k % 6 - 2.5, k // 6 - 1.5, 0.4), (0.8, 0.7, 0.8), 20, mat, name)
@@ -169,8 +174,11 @@ def test_tree_holds_every_solid_once():
 def test_one_seed_gives_the_same_bytes():
     a, b = (draw_picture(7, "kitchen", "val", 3) for _ in range(2))
     assert (a.rgb == b.rgb).all() and (a.object == b.object).all() and a.names == b.names
-    others = [draw_picture(8, "kitchen", "val", 3), draw_picture(7, "kitchen", "test", 3),
-              draw_picture(7, "kitchen", "val", 4)]
+    others = [
+        draw_picture(8, "kitchen", "val", 3),
+        draw_picture(7, "kitchen", "test", 3),
+        draw_picture(7, "kitchen", "val", 4),
+    ]
     assert all((a.rgb != other.rgb).mean() > 0.2 for other in others)
 
 
@@ -187,13 +195,17 @@ def test_every_scene_draws_and_the_contract_holds(drawn):
     dataset.check()
     assert len(dataset.scenes) >= 12 and list(SCENES) == dataset.scenes
     assert seen[0] == (0, len(dataset)) and seen[-1] == (len(dataset), len(dataset))
-    by_category = {c: [k.name for k in dataset.concepts if k.category == c]
-                   for c in ("object", "part", "material", "color")}
+    by_category = {
+        c: [k.name for k in dataset.concepts if k.category == c]
+        for c in ("object", "part", "material", "color")
+    }
     assert len(dataset.concepts) >= 60 and all(len(v) >= 8 for v in by_category.values())
     assert by_category["color"] == list(NAMES)
     assert all(c.name == c.name.lower().strip() and "_" not in c.name for c in dataset.concepts)
-    allowed = [{0, *(c.id for c in dataset.concepts if c.category == ch.category)}
-               for ch in dataset.channels]
+    allowed = [
+        {0, *(c.id for c in dataset.concepts if c.category == ch.category)}
+        for ch in dataset.channels
+    ]
     for k in range(len(dataset)):
         photo, notes = dataset.photo(k), dataset.annotations(k)
         assert photo.size == (SIZE, SIZE) and photo.mode == "RGB"

@@ -72,14 +72,15 @@ class LoadedModel:
             h.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
         return h.hexdigest()
 
-    def example(self) -> Tensor:
-        """One black input (1, 3, height, width) of the size the preprocessing gives."""
-        width, height = self.preprocessing.input_size()
+    def example(self, photo_size: tuple[int, int] = (640, 480)) -> Tensor:
+        """One black input (1, 3, height, width), as a photo of (width, height) would give."""
+        width, height = self.preprocessing.input_size(*photo_size)
         return torch.zeros(1, 3, height, width)
 
-    def layers(self) -> list[Layer]:
-        """The layers that can be dissected, in the order of the forward pass."""
-        return list_layers(self.module, self.example())
+    def layers(self, photo_size: tuple[int, int] = (640, 480)) -> list[Layer]:
+        """The layers that can be dissected, in the order of the forward pass, with the shapes
+        of their maps for photos of (width, height)."""
+        return list_layers(self.module, self.example(photo_size))
 
 
 def load_model(spec: str) -> LoadedModel:

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "data" / "rooms_resnet.pt"
 INPUT = 128
 MEAN, STD = (0.45, 0.42, 0.38), (0.25, 0.25, 0.26)
-PREPROCESSING = Preprocessing(resize=INPUT, center_crop=None, mean=MEAN, std=STD)
+PREPROCESSING = Preprocessing(resize=(INPUT, INPUT), center_crop=None, mean=MEAN, std=STD)
 """The whole photo, resized to 128 × 128: what is dissected is all that there is."""
 
 
@@ -104,9 +104,7 @@ def save(module: RoomsNet, classes: list[str], notes: dict, path: Path = WEIGHTS
 
     The file loads with ``torch.load(weights_only=True)``; written privately, then renamed.
     """
-    state = {
-        k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()
-    }
+    state = {k: v.half() if v.is_floating_point() else v for k, v in module.state_dict().items()}
     stored = {
         "state_dict": state,
         "classes": list(classes),

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def training_photos(per_scene: int, seed: int, folder: Path, say: Say = print) -
     total = per_scene * len(scenes)
     data, done_file = folder / f"photos-{per_scene}.u8", folder / f"done-{per_scene}.u8"
     fresh = not (data.exists() and done_file.exists())
-    mode = "w+" if fresh else "r+"
+    mode: Literal["w+", "r+"] = "w+" if fresh else "r+"
     photos = np.memmap(data, np.uint8, mode, shape=(total, STORED, STORED, 3))
     done = np.memmap(done_file, np.uint8, mode, shape=(total,))
     todo = np.flatnonzero(done == 0)
@@ -104,10 +105,12 @@ def predictions(module: RoomsNet, dataset: Rooms, rows: np.ndarray) -> np.ndarra
     module.eval()
     out = []
     for start in range(0, len(rows), 64):
-        x = np.stack([
-            PREPROCESSING.normalise(np.asarray(PREPROCESSING.view(dataset.photo(int(i)))))
-            for i in rows[start : start + 64]
-        ])
+        x = np.stack(
+            [
+                PREPROCESSING.normalise(np.asarray(PREPROCESSING.view(dataset.photo(int(i)))))
+                for i in rows[start : start + 64]
+            ]
+        )
         out.append(module(torch.from_numpy(x)).argmax(1).numpy())
     return np.concatenate(out)
 
@@ -215,9 +218,12 @@ def train(
         )
         part.replace(checkpoint)
     # What is measured is what is stored: half-precision weights.
-    module.load_state_dict({
-        k: v.half().float() if v.is_floating_point() else v for k, v in module.state_dict().items()
-    })
+    module.load_state_dict(
+        {
+            k: v.half().float() if v.is_floating_point() else v
+            for k, v in module.state_dict().items()
+        }
+    )
     module = module.eval()
     dataset.draw()
     scores = accuracy(module, dataset)

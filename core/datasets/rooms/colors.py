@@ -21,9 +21,14 @@ def _table() -> np.ndarray:
     high, low = np.maximum(np.maximum(r, g), b), np.minimum(np.minimum(r, g), b)
     span = high - low
     safe = np.where(span > 0, span, 1.0)
-    hue = np.where(
-        high == r, (g - b) / safe % 6, np.where(high == g, (b - r) / safe + 2, (r - g) / safe + 4)
-    ) * 60.0
+    hue = (
+        np.where(
+            high == r,
+            (g - b) / safe % 6,
+            np.where(high == g, (b - r) / safe + 2, (r - g) / safe + 4),
+        )
+        * 60.0
+    )
     s = span / high
     where = {name: k for k, name in enumerate(NAMES)}
     # Later rules win over earlier ones.

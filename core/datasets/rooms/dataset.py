@@ -6,13 +6,13 @@ and label maps are drawn once, in parallel, into ``cache/rooms-<digest>/`` and r
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import os
 import zlib
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -22,6 +22,7 @@ from core.datasets.rooms import indoor, outdoor
 from core.datasets.rooms.colors import NAMES, color_names
 from core.datasets.rooms.tracer import Picture
 from core.errors import BadFile, UnitscopeError, unknown
+from core.store import code_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = 192
@@ -51,38 +52,8 @@ def _vocabulary() -> list[Concept]:
 
 
 def _code_digest() -> str:
-    """Hex digest of the drawing code as it is executed: no comments, no docstrings.
-
-    Only node types and non-empty fields go in, so that other Python versions, which add
-    fields to the syntax tree, agree.
-    """
-    h = hashlib.sha256()
-
-    def visit(node: object) -> None:
-        if isinstance(node, ast.AST):
-            h.update(type(node).__name__.encode() + b"(")
-            for name, value in ast.iter_fields(node):
-                if name in ("kind", "type_comment", "ctx") or value is None or value == []:
-                    continue
-                if name == "body" and isinstance(value, list):
-                    value = [
-                        v for v in value
-                        if not (isinstance(v, ast.Expr) and isinstance(v.value, ast.Constant))
-                    ]  # fmt: skip
-                h.update(name.encode() + b"=")
-                visit(value)
-            h.update(b")")
-        elif isinstance(node, list):
-            for item in node:
-                visit(item)
-                h.update(b",")
-        else:
-            h.update(repr(node).encode())
-
-    for name in _MODULES:
-        source = (Path(__file__).parent / name).read_text(encoding="utf-8")
-        visit(ast.parse(source))
-    return h.hexdigest()
+    here = Path(__file__).parent
+    return code_digest([here / name for name in _MODULES])
 
 
 def draw_picture(seed: int, scene: str, split: str, number: int, size: int = SIZE) -> Picture:
@@ -95,9 +66,7 @@ def draw_picture(seed: int, scene: str, split: str, number: int, size: int = SIZ
         raise unknown("scene", scene, SCENES)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
-    rng = np.random.default_rng(
-        [seed, zlib.crc32(scene.encode()), SPLITS.index(split), number]
-    )
+    rng = np.random.default_rng([seed, zlib.crc32(scene.encode()), SPLITS.index(split), number])
     return SCENES[scene](rng).render(size)
 
 
@@ -161,7 +130,7 @@ class Rooms(SceneDataset):
     @classmethod
     def from_spec(cls, rest: str) -> Rooms:
         """``""``, ``"seed=7"``, ``"per_scene=40"`` or both, separated by commas."""
-        options = {}
+        options: dict[str, Any] = {}
         for item in filter(None, (part.strip() for part in rest.split(","))):
             key, _, value = item.partition("=")
             if key not in ("seed", "per_scene"):

@@ -115,9 +115,7 @@ def fronts(k: Kit, width, z0, z1, y, rows, columns, material, part="drawer", upr
     for r in range(rows):
         for c in range(columns):
             x, z = -width / 2 + (c + 0.5) * w, z0 + (r + 0.5) * h
-            k.world.box(
-                (x, y, z), (w - 0.014, 0.022, h - 0.014), material=material, part=part
-            )
+            k.world.box((x, y, z), (w - 0.014, 0.022, h - 0.014), material=material, part=part)
             if upright:
                 side = 1 if c % 2 == 0 else -1
                 k.handle(x + side * (w / 2 - 0.05), y + 0.011, z, min(0.3, h * 0.3), True)
@@ -152,43 +150,88 @@ def bed(k: Kit, width=1.6, messy=False):
     with w.group(object="bed"):
         style = k.rng.random()
         if style < 0.45:
-            w.box((0, 0.03, 0.55), (width + 0.1, 0.06, 1.1), material=panelled(wood),
-                  part="headboard")
+            w.box(
+                (0, 0.03, 0.55), (width + 0.1, 0.06, 1.1), material=panelled(wood), part="headboard"
+            )
         elif style < 0.75:
-            w.soft((0, 0.06, 0.65), (width + 0.1, 0.13, 1.0), material=k.upholstery(),
-                   part="headboard", power=12)
+            w.soft(
+                (0, 0.06, 0.65),
+                (width + 0.1, 0.13, 1.0),
+                material=k.upholstery(),
+                part="headboard",
+                power=12,
+            )
         else:
             metal = k.pick((k.iron, k.brass, k.steel))
             for i in range(9):
                 x = -width / 2 + i * width / 8
-                w.cylinder((x, 0.03, 0), 0.016, 1.0 + 0.12 * math.sin(math.pi * i / 8),
-                           material=metal, part="headboard")
+                w.cylinder(
+                    (x, 0.03, 0),
+                    0.016,
+                    1.0 + 0.12 * math.sin(math.pi * i / 8),
+                    material=metal,
+                    part="headboard",
+                )
             w.rod((-width / 2, 0.03, 1.0), (width / 2, 0.03, 1.0), 0.025, metal, part="headboard")
         w.box((0, length / 2, 0.22), (width, length, 0.16), material=wood, part="frame")
         legs(k, width, length, 0.2, wood, 0.04)
-        w.soft((0, length / 2 + 0.03, top - 0.1), (width - 0.02, length, 0.26), material=sheet,
-               part="mattress", power=12)
+        w.soft(
+            (0, length / 2 + 0.03, top - 0.1),
+            (width - 0.02, length, 0.26),
+            material=sheet,
+            part="mattress",
+            power=12,
+        )
         if messy:
             for _ in range(4):
-                w.soft((k.uni(-0.3, 0.3) * width, k.uni(0.8, 1.7), top + 0.06),
-                       (k.uni(0.5, 0.9), k.uni(0.4, 0.8), k.uni(0.12, 0.26)), k.uni(0, 180),
-                       cover, part="blanket", power=4, roll=k.uni(-12, 12))
+                w.soft(
+                    (k.uni(-0.3, 0.3) * width, k.uni(0.8, 1.7), top + 0.06),
+                    (k.uni(0.5, 0.9), k.uni(0.4, 0.8), k.uni(0.12, 0.26)),
+                    k.uni(0, 180),
+                    cover,
+                    part="blanket",
+                    power=4,
+                    roll=k.uni(-12, 12),
+                )
         else:
-            w.soft((0, 1.38, top - 0.04), (width + 0.08, 1.34, 0.28), material=cover,
-                   part="blanket", power=10)
-            w.box((0, 0.74, top + 0.085), (width + 0.03, 0.2, 0.03), material=sheet,
-                  part="blanket")
+            w.soft(
+                (0, 1.38, top - 0.04),
+                (width + 0.08, 1.34, 0.28),
+                material=cover,
+                part="blanket",
+                power=10,
+            )
+            w.box((0, 0.74, top + 0.085), (width + 0.03, 0.2, 0.03), material=sheet, part="blanket")
             if k.chance(0.4):
-                w.soft((0, 1.75, top - 0.02), (width + 0.11, 0.4, 0.29), material=k.accent,
-                       part="blanket", power=10)
+                w.soft(
+                    (0, 1.75, top - 0.02),
+                    (width + 0.11, 0.4, 0.29),
+                    material=k.accent,
+                    part="blanket",
+                    power=10,
+                )
     count = 2 if width > 1.2 else 1
     for i in range(count):
         x = 0 if count == 1 else (i - 0.5) * width * 0.48
-        w.soft((x, 0.34, top + 0.14), (0.66, 0.42, 0.17), k.uni(-6, 6), sheet, "pillow", power=4,
-               roll=25)
+        w.soft(
+            (x, 0.34, top + 0.14),
+            (0.66, 0.42, 0.17),
+            k.uni(-6, 6),
+            sheet,
+            "pillow",
+            power=4,
+            roll=25,
+        )
         if k.chance(0.5):
-            w.soft((x + k.uni(-0.1, 0.1), 0.6, top + 0.16), (0.42, 0.36, 0.14), k.uni(-12, 12),
-                   k.accent if i else k.cloth(0.7), "cushion", power=4, roll=40)
+            w.soft(
+                (x + k.uni(-0.1, 0.1), 0.6, top + 0.16),
+                (0.42, 0.36, 0.14),
+                k.uni(-12, 12),
+                k.accent if i else k.cloth(0.7),
+                "cushion",
+                power=4,
+                roll=40,
+            )
 
 
 def nightstand(k: Kit, lamp=True):
@@ -247,8 +290,9 @@ def ceiling_lamp(k: Kit, height, on, drop=0.5):
     with w.group(object="ceiling lamp"):
         style = k.rng.random()
         if style < 0.4:
-            w.cylinder((0, 0, height - 0.09), 0.2, 0.09, material=glow, top_radius=0.17,
-                       part="lamp shade")
+            w.cylinder(
+                (0, 0, height - 0.09), 0.2, 0.09, material=glow, top_radius=0.17, part="lamp shade"
+            )
             z = height - 0.2
         elif style < 0.7:
             w.cylinder((0, 0, height - drop), 0.008, drop, material=k.black, part="cord")
@@ -257,8 +301,14 @@ def ceiling_lamp(k: Kit, height, on, drop=0.5):
         else:
             shade = Material(k.colour(value=0.6), "metal", gloss=0.4, shadow=False)
             w.cylinder((0, 0, height - drop), 0.008, drop, material=k.black, part="cord")
-            w.cylinder((0, 0, height - drop - 0.16), 0.22, 0.2, material=shade, top_radius=0.05,
-                       part="lamp shade")
+            w.cylinder(
+                (0, 0, height - drop - 0.16),
+                0.22,
+                0.2,
+                material=shade,
+                top_radius=0.05,
+                part="lamp shade",
+            )
             w.ellipsoid((0, 0, height - drop - 0.13), 0.07, material=glow, part="bulb")
             z = height - drop - 0.2
     return z
@@ -304,8 +354,16 @@ def dresser(k: Kit, mirror=None):
     with w.group(object="chest of drawers"):
         w.box((0, 0.23, h / 2), (width, 0.45, h), material=wood)
         w.box((0, 0.24, h), (width + 0.05, 0.5, 0.03), material=wood, part="table top")
-        fronts(k, width - 0.04, 0.08, h - 0.03, 0.455, int(k.rng.integers(3, 5)),
-               2 if k.chance(0.6) else 1, wood)
+        fronts(
+            k,
+            width - 0.04,
+            0.08,
+            h - 0.03,
+            0.455,
+            int(k.rng.integers(3, 5)),
+            2 if k.chance(0.6) else 1,
+            wood,
+        )
     top = h + 0.015
     if mirror if mirror is not None else k.chance(0.4):
         with w.group((0, 0.04, top + 0.42)):
@@ -346,39 +404,56 @@ def wall_clock(k: Kit):
     w = k.world
     r = k.uni(0.14, 0.2)
     with w.group(object="clock"):
-        w.cylinder((0, 0, 0), r, 0.04, material=k.pick((k.black, k.second_wood, k.plastic())),
-                   axis=(0, 1, 0), part="frame")
+        w.cylinder(
+            (0, 0, 0),
+            r,
+            0.04,
+            material=k.pick((k.black, k.second_wood, k.plastic())),
+            axis=(0, 1, 0),
+            part="frame",
+        )
         w.disk((0, 0.042, 0), r * 0.88, (0, 1, 0), material=k.white, part="clock face")
         for i in range(12):
             a = math.radians(30 * i)
-            w.box((r * 0.74 * math.sin(a), 0.044, r * 0.74 * math.cos(a)), (0.012, 0.002, 0.012),
-                  material=k.black, part="clock face")
+            w.box(
+                (r * 0.74 * math.sin(a), 0.044, r * 0.74 * math.cos(a)),
+                (0.012, 0.002, 0.012),
+                material=k.black,
+                part="clock face",
+            )
         for length, thick in ((0.45, 0.014), (0.65, 0.009)):
             a = k.uni(0, 6.28)
-            w.rod((0, 0.046, 0), (r * length * math.sin(a), 0.046, r * length * math.cos(a)),
-                  thick / 2, k.black, part="hand")
+            w.rod(
+                (0, 0.046, 0),
+                (r * length * math.sin(a), 0.046, r * length * math.cos(a)),
+                thick / 2,
+                k.black,
+                part="hand",
+            )
 
 
 def picture(k: Kit, width=0.8, height=0.6):
     """A framed painting centred on the origin, on the wall y = 0."""
     w = k.world
-    art = Material(k.colour(0.2, 0.8, 0.85), "paper", "picture", k.colour(0.2, 0.9, 0.6),
-                   seed=k.uni(0, 99))
+    art = Material(
+        k.colour(0.2, 0.8, 0.85), "paper", "picture", k.colour(0.2, 0.9, 0.6), seed=k.uni(0, 99)
+    )
     frame = k.pick((k.second_wood, k.black, k.brass, k.white))
     with w.group(object="picture"):
         w.box((0, 0.012, 0), (width, 0.024, height), material=frame, part="frame")
         mat = 0.05 if k.chance(0.5) else 0.0
         if mat:
-            w.box((0, 0.025, 0), (width - 0.06, 0.004, height - 0.06), material=k.white,
-                  part="frame")
-        w.box((0, 0.028, 0), (width - 0.07 - 2 * mat, 0.004, height - 0.07 - 2 * mat),
-              material=art)
+            w.box(
+                (0, 0.025, 0), (width - 0.06, 0.004, height - 0.06), material=k.white, part="frame"
+            )
+        w.box((0, 0.028, 0), (width - 0.07 - 2 * mat, 0.004, height - 0.07 - 2 * mat), material=art)
 
 
 def poster(k: Kit):
     art = Material(k.colour(0.3, 0.9, 0.9), "paper", "picture", k.colour(), seed=k.uni(0, 99))
-    k.world.box((0, 0.004, 0), (k.uni(0.45, 0.7), 0.004, k.uni(0.6, 0.95)), material=art,
-                object="poster")
+    k.world.box(
+        (0, 0.004, 0), (k.uni(0.45, 0.7), 0.004, k.uni(0.6, 0.95)), material=art, object="poster"
+    )
 
 
 def wall_mirror(k: Kit, width=0.6, height=0.8):
@@ -387,12 +462,16 @@ def wall_mirror(k: Kit, width=0.6, height=0.8):
     frame = k.pick((k.second_wood, k.brass, k.chrome, k.white))
     with w.group(object="mirror"):
         if k.chance(0.3):
-            w.disk((0, 0.012, 0), (width / 2 + 0.03, height / 2 + 0.03), (0, 1, 0),
-                   material=frame, part="frame")
+            w.disk(
+                (0, 0.012, 0),
+                (width / 2 + 0.03, height / 2 + 0.03),
+                (0, 1, 0),
+                material=frame,
+                part="frame",
+            )
             w.disk((0, 0.02, 0), (width / 2, height / 2), (0, 1, 0), material=silver)
         else:
-            w.box((0, 0.01, 0), (width + 0.06, 0.02, height + 0.06), material=frame,
-                  part="frame")
+            w.box((0, 0.01, 0), (width + 0.06, 0.02, height + 0.06), material=frame, part="frame")
             w.box((0, 0.022, 0), (width, 0.004, height), material=silver)
 
 
@@ -431,8 +510,9 @@ def whiteboard(k: Kit, width=1.6):
         inks = [Material(srgb(c), "plastic") for c in ("#2b4ea8", "#b32d2d", "#1f7a45", "#222222")]
         for _ in range(int(k.rng.integers(3, 12))):
             x, z = k.uni(-0.4, 0.25) * width, k.uni(-0.36, 0.38)
-            w.box((x, 0.034, z), (k.uni(0.1, 0.5), 0.002, 0.014), 0, k.pick(inks),
-                  pitch=k.uni(-8, 8))
+            w.box(
+                (x, 0.034, z), (k.uni(0.1, 0.5), 0.002, 0.014), 0, k.pick(inks), pitch=k.uni(-8, 8)
+            )
 
 
 def towel_rail(k: Kit):
@@ -449,8 +529,13 @@ def coat_hooks(k: Kit):
     w.box((0, 0.015, 0), (0.8, 0.03, 0.09), material=k.second_wood, object="coat rack")
     for x in (-0.3, -0.1, 0.1, 0.3):
         if k.chance(0.6):
-            w.soft((x, 0.1, -0.45), (0.26, 0.14, k.uni(0.7, 0.95)), material=k.cloth(0.2),
-                   object="clothes", power=4)
+            w.soft(
+                (x, 0.1, -0.45),
+                (0.26, 0.14, k.uni(0.7, 0.95)),
+                material=k.cloth(0.2),
+                object="clothes",
+                power=4,
+            )
 
 
 # -- living room -------------------------------------------------------------------------------
@@ -467,18 +552,41 @@ def sofa(k: Kit, width=2.0, name="sofa", cloth=None):
         inner = width - 2 * arm
         for i in range(seats):
             x = -inner / 2 + (i + 0.5) * inner / seats
-            w.soft((x, 0.52, 0.42), (inner / seats - 0.01, 0.66, 0.18), material=cloth,
-                   part="seat", power=8)
-            w.soft((x, 0.27, 0.66), (inner / seats - 0.02, 0.2, 0.42), material=cloth,
-                   part="back", power=6, roll=10)
+            w.soft(
+                (x, 0.52, 0.42),
+                (inner / seats - 0.01, 0.66, 0.18),
+                material=cloth,
+                part="seat",
+                power=8,
+            )
+            w.soft(
+                (x, 0.27, 0.66),
+                (inner / seats - 0.02, 0.2, 0.42),
+                material=cloth,
+                part="back",
+                power=6,
+                roll=10,
+            )
         for sx in (-1, 1):
-            w.soft((sx * (width / 2 - arm / 2), 0.45, 0.36), (arm, 0.86, 0.54), material=cloth,
-                   part="armrest", power=8)
+            w.soft(
+                (sx * (width / 2 - arm / 2), 0.45, 0.36),
+                (arm, 0.86, 0.54),
+                material=cloth,
+                part="armrest",
+                power=8,
+            )
         legs(k, width, 0.84, 0.13, k.second_wood, 0.025, inset=0.07)
     for _ in range(int(k.rng.integers(0, 4 if width > 1.2 else 2))):
         x = k.uni(-0.36, 0.36) * width
-        w.soft((x, 0.46, 0.66), (0.42, 0.16, 0.4), k.uni(-20, 20), k.cloth(0.7), "cushion",
-               power=4, roll=18)
+        w.soft(
+            (x, 0.46, 0.66),
+            (0.42, 0.16, 0.4),
+            k.uni(-20, 20),
+            k.cloth(0.7),
+            "cushion",
+            power=4,
+            roll=18,
+        )
 
 
 def armchair(k: Kit):
@@ -496,16 +604,24 @@ def coffee_table(k: Kit):
             w.cylinder((0, 0, h - 0.035), r, 0.035, material=k.main_wood, part="table top")
             for i in range(3):
                 a = 2.1 * i + 0.4
-                w.rod((0.8 * r * math.cos(a), 0.8 * r * math.sin(a), 0),
-                      (0.5 * r * math.cos(a), 0.5 * r * math.sin(a), h - 0.03), 0.02,
-                      k.main_wood, part="leg")
+                w.rod(
+                    (0.8 * r * math.cos(a), 0.8 * r * math.sin(a), 0),
+                    (0.5 * r * math.cos(a), 0.5 * r * math.sin(a), h - 0.03),
+                    0.02,
+                    k.main_wood,
+                    part="leg",
+                )
         else:
             top = k.glass if k.chance(0.2) else k.main_wood
             w.box((0, 0, h), (width, depth, 0.035), material=top, part="table top")
             legs(k, width, depth, h, k.main_wood, 0.028, y0=-depth / 2)
             if k.chance(0.5):
-                w.box((0, 0, h * 0.4), (width - 0.1, depth - 0.1, 0.025), material=k.main_wood,
-                      part="board")
+                w.box(
+                    (0, 0, h * 0.4),
+                    (width - 0.1, depth - 0.1, 0.025),
+                    material=k.main_wood,
+                    part="board",
+                )
     for _ in range(int(k.rng.integers(1, 4))):
         with w.group((k.uni(-0.3, 0.3) * width, k.uni(-0.25, 0.25) * depth, h + 0.018)):
             k.pick((vase, bowl_of_fruit, cup, magazine, magazine, potted_small, remote))(k)
@@ -537,10 +653,13 @@ def television(k: Kit, stand=True):
         if on else Material(srgb("#0c0d10"), "glass", gloss=0.7)
     )  # fmt: skip
     with w.group((0, 0.2, base), object="television"):
-        w.box((0, 0, 0.06 + size * 0.29), (size, 0.05, size * 0.58), material=k.black,
-              part="frame")
-        w.box((0, 0.027, 0.06 + size * 0.29), (size - 0.05, 0.004, size * 0.58 - 0.05),
-              material=screen, part="screen")
+        w.box((0, 0, 0.06 + size * 0.29), (size, 0.05, size * 0.58), material=k.black, part="frame")
+        w.box(
+            (0, 0.027, 0.06 + size * 0.29),
+            (size - 0.05, 0.004, size * 0.58 - 0.05),
+            material=screen,
+            part="screen",
+        )
         w.box((0, 0, 0.03), (0.12, 0.06, 0.08), material=k.black, part="stand")
         w.box((0, 0.02, 0.01), (size * 0.4, 0.2, 0.02), material=k.black, part="stand")
 
@@ -591,15 +710,26 @@ def book_pile(k: Kit, at, count=None):
     for _ in range(count or int(k.rng.integers(1, 5))):
         t = k.uni(0.02, 0.045)
         cover = Material(k.colour(0.3, 0.9, 0.7), "paper", gloss=0.1)
-        w.box((at[0], at[1], z + t / 2), (k.uni(0.15, 0.2), k.uni(0.2, 0.26), t),
-              k.uni(-25, 25), cover, "book")
+        w.box(
+            (at[0], at[1], z + t / 2),
+            (k.uni(0.15, 0.2), k.uni(0.2, 0.26), t),
+            k.uni(-25, 25),
+            cover,
+            "book",
+        )
         z += t
 
 
 def fireplace(k: Kit):
     w = k.world
-    stone = Material(srgb(k.pick(("#b8aea0", "#8f4a38", "#d8d2c8"))), "brick", "bricks",
-                     srgb("#cfc8bd"), 0.3, bump=0.4)
+    stone = Material(
+        srgb(k.pick(("#b8aea0", "#8f4a38", "#d8d2c8"))),
+        "brick",
+        "bricks",
+        srgb("#cfc8bd"),
+        0.3,
+        bump=0.4,
+    )
     fire = Material(srgb("#ff8a2a"), "", emit=4.0)
     with w.group(object="fireplace"):
         for sx in (-1, 1):
@@ -609,12 +739,23 @@ def fireplace(k: Kit):
         w.box((0, 0.02, 0.45), (0.8, 0.04, 0.9), material=k.iron)
         w.box((0, 0.2, 1.9), (0.9, 0.38, 1.4), material=stone, part="chimney")
     for i in range(3):
-        w.rod((-0.25, 0.15 + 0.08 * i, 0.06), (0.25, 0.2 + 0.06 * i, 0.07), 0.05,
-              Material(srgb("#4a3222"), "wood", "bark"), object="firewood")
+        w.rod(
+            (-0.25, 0.15 + 0.08 * i, 0.06),
+            (0.25, 0.2 + 0.06 * i, 0.07),
+            0.05,
+            Material(srgb("#4a3222"), "wood", "bark"),
+            object="firewood",
+        )
     if k.chance(0.6):
         for i in range(5):
-            w.cylinder((-0.2 + 0.1 * i, 0.22, 0.1), 0.05, k.uni(0.2, 0.4), material=fire,
-                       object="fire", top_radius=0.002)
+            w.cylinder(
+                (-0.2 + 0.1 * i, 0.22, 0.1),
+                0.05,
+                k.uni(0.2, 0.4),
+                material=fire,
+                object="fire",
+                top_radius=0.002,
+            )
         w.light((0, 0.45, 0.35), (1.0, 0.45, 0.15), 1.2, 0.15)
 
 
@@ -643,8 +784,14 @@ def plant(k: Kit, size=None):
     w = k.world
     h = size or k.uni(0.7, 1.5)
     green = leaf_green(k)
-    clay = k.pick((Material(srgb("#b5623c"), "ceramic"), k.enamel, k.plastic(0.5),
-                   Material(srgb("#4b4f52"), "ceramic")))
+    clay = k.pick(
+        (
+            Material(srgb("#b5623c"), "ceramic"),
+            k.enamel,
+            k.plastic(0.5),
+            Material(srgb("#4b4f52"), "ceramic"),
+        )
+    )
     with w.group((0, 0.25, 0), object="plant"):
         w.cylinder((0, 0, 0), 0.12, 0.28, material=clay, part="pot", top_radius=0.17)
         w.disk((0, 0, 0.281), 0.15, material=Material(srgb("#3b2a1e"), "soil"), part="pot")
@@ -652,32 +799,66 @@ def plant(k: Kit, size=None):
             for i in range(14):
                 a, tilt = 2.4 * i, k.uni(0.15, 0.9)
                 length = h * k.uni(0.45, 0.8)
-                tip = (math.cos(a) * tilt * length * 0.7, math.sin(a) * tilt * length * 0.7,
-                       0.28 + length * (1.0 - 0.35 * tilt))
+                tip = (
+                    math.cos(a) * tilt * length * 0.7,
+                    math.sin(a) * tilt * length * 0.7,
+                    0.28 + length * (1.0 - 0.35 * tilt),
+                )
                 mid = (tip[0] / 2.6, tip[1] / 2.6, 0.28 + (tip[2] - 0.28) * 0.62)
                 w.rod((0, 0, 0.28), mid, 0.008, green, part="stem")
-                w.ellipsoid(((mid[0] + tip[0]) / 2, (mid[1] + tip[1]) / 2, (mid[2] + tip[2]) / 2),
-                            (0.2 * h * 0.9, 0.055, 0.012), math.degrees(a), green, part="leaf",
-                            pitch=k.uni(-45, 10))
+                w.ellipsoid(
+                    ((mid[0] + tip[0]) / 2, (mid[1] + tip[1]) / 2, (mid[2] + tip[2]) / 2),
+                    (0.2 * h * 0.9, 0.055, 0.012),
+                    math.degrees(a),
+                    green,
+                    part="leaf",
+                    pitch=k.uni(-45, 10),
+                )
         else:
             w.cylinder((0, 0, 0.25), 0.022, h * 0.5, material=k.second_wood, part="stem")
-            fuzzy = Material(green.color, "foliage", "leaves", green.color2, 0.07, bump=1.2,
-                             bump_scale=0.06, cutout=0.35, cutout_scale=0.09, seed=k.uni(0, 99))
+            fuzzy = Material(
+                green.color,
+                "foliage",
+                "leaves",
+                green.color2,
+                0.07,
+                bump=1.2,
+                bump_scale=0.06,
+                cutout=0.35,
+                cutout_scale=0.09,
+                seed=k.uni(0, 99),
+            )
             for _ in range(5):
-                w.ellipsoid((k.uni(-0.14, 0.14), k.uni(-0.12, 0.12), 0.3 + h * k.uni(0.42, 0.8)),
-                            (0.2, 0.2, 0.18), material=fuzzy, part="leaf")
+                w.ellipsoid(
+                    (k.uni(-0.14, 0.14), k.uni(-0.12, 0.12), 0.3 + h * k.uni(0.42, 0.8)),
+                    (0.2, 0.2, 0.18),
+                    material=fuzzy,
+                    part="leaf",
+                )
 
 
 def potted_small(k: Kit):
     w = k.world
     green = leaf_green(k)
     with w.group(object="plant"):
-        w.cylinder((0, 0, 0), 0.045, 0.09, material=k.pick((k.enamel, k.plastic())),
-                   part="pot", top_radius=0.06)
+        w.cylinder(
+            (0, 0, 0),
+            0.045,
+            0.09,
+            material=k.pick((k.enamel, k.plastic())),
+            part="pot",
+            top_radius=0.06,
+        )
         for i in range(7):
             a = i * 2.4
-            w.ellipsoid((0.05 * math.cos(a), 0.05 * math.sin(a), 0.14 + 0.015 * i),
-                        (0.075, 0.03, 0.012), math.degrees(a), green, part="leaf", pitch=-35)
+            w.ellipsoid(
+                (0.05 * math.cos(a), 0.05 * math.sin(a), 0.14 + 0.015 * i),
+                (0.075, 0.03, 0.012),
+                math.degrees(a),
+                green,
+                part="leaf",
+                pitch=-35,
+            )
 
 
 def vase(k: Kit, flowers=None):
@@ -718,10 +899,12 @@ def detergent(k: Kit):
 def jar(k: Kit):
     w = k.world
     with w.group(object="jar"):
-        w.cylinder((0, 0, 0), 0.05, 0.12, material=Material(k.colour(0.2, 0.8, 0.7), "glass",
-                                                            gloss=0.7))
-        w.cylinder((0, 0, 0.12), 0.052, 0.025, material=k.pick((k.steel, k.second_wood)),
-                   part="lid")
+        w.cylinder(
+            (0, 0, 0), 0.05, 0.12, material=Material(k.colour(0.2, 0.8, 0.7), "glass", gloss=0.7)
+        )
+        w.cylinder(
+            (0, 0, 0.12), 0.052, 0.025, material=k.pick((k.steel, k.second_wood)), part="lid"
+        )
 
 
 def cup(k: Kit):
@@ -730,8 +913,7 @@ def cup(k: Kit):
     with w.group(yaw=k.uni(0, 360), object="cup"):
         w.cylinder((0, 0, 0), 0.035, 0.09, material=c, top_radius=0.042)
         w.disk((0, 0, 0.0905), 0.036, material=Material(srgb("#3b2314"), ""))
-        w.cylinder((0.042, -0.006, 0.045), 0.025, 0.012, material=c, axis=(0, 1, 0),
-                   part="handle")
+        w.cylinder((0.042, -0.006, 0.045), 0.025, 0.012, material=c, axis=(0, 1, 0), part="handle")
 
 
 def plate(k: Kit, food=None):
@@ -740,18 +922,34 @@ def plate(k: Kit, food=None):
         w.cylinder((0, 0, 0), 0.09, 0.012, material=k.enamel, top_radius=0.135)
         w.disk((0, 0, 0.0125), 0.09, material=k.enamel)
     if k.chance(0.3) if food is None else food:
-        w.ellipsoid((0.01, 0, 0.02), (0.07, 0.06, 0.035), material=Material(
-            k.colour(0.4, 0.8, 0.7), "food", bump=0.8), object="food")
+        w.ellipsoid(
+            (0.01, 0, 0.02),
+            (0.07, 0.06, 0.035),
+            material=Material(k.colour(0.4, 0.8, 0.7), "food", bump=0.8),
+            object="food",
+        )
 
 
 def plate_upright(k: Kit):
-    k.world.cylinder((0, -0.06, 0.12), 0.12, 0.015, material=Material(
-        k.colour(0.1, 0.6, 0.95), "ceramic", gloss=0.5), object="plate", axis=(0, 1, 0.2))
+    k.world.cylinder(
+        (0, -0.06, 0.12),
+        0.12,
+        0.015,
+        material=Material(k.colour(0.1, 0.6, 0.95), "ceramic", gloss=0.5),
+        object="plate",
+        axis=(0, 1, 0.2),
+    )
 
 
 def bowl(k: Kit):
-    k.world.cylinder((0, 0, 0), 0.05, 0.07, material=Material(
-        k.colour(0.1, 0.8, 0.9), "ceramic", gloss=0.5), object="bowl", top_radius=0.11)
+    k.world.cylinder(
+        (0, 0, 0),
+        0.05,
+        0.07,
+        material=Material(k.colour(0.1, 0.8, 0.9), "ceramic", gloss=0.5),
+        object="bowl",
+        top_radius=0.11,
+    )
 
 
 def bowl_of_fruit(k: Kit):
@@ -762,8 +960,12 @@ def bowl_of_fruit(k: Kit):
         c = srgb(k.pick(("#c93a2b", "#e08a1e", "#e5c43a", "#7ea43a", "#c93a2b")))
         a = i * 1.05
         r = 0.075 if i < 5 else 0.0
-        w.ellipsoid((r * math.cos(a), r * math.sin(a), 0.085 if i < 5 else 0.13), 0.043,
-                    material=Material(c, "food", gloss=0.25), object="fruit")
+        w.ellipsoid(
+            (r * math.cos(a), r * math.sin(a), 0.085 if i < 5 else 0.13),
+            0.043,
+            material=Material(c, "food", gloss=0.25),
+            object="fruit",
+        )
 
 
 def wine_glass(k: Kit):
@@ -787,11 +989,19 @@ def carton(k: Kit, size=0.4, thin=False):
     h = size * k.uni(0.5, 0.8)
     with w.group(yaw=k.uni(-12, 12), object="box"):
         w.box((0, 0, h / 2), (size, size * 0.75 if not thin else 0.2, h), material=card)
-        w.box((0, 0, h + 0.002), (0.05, size * 0.74 if not thin else 0.2, 0.004),
-              material=Material(srgb("#d8c090"), "plastic"), part="tape")
+        w.box(
+            (0, 0, h + 0.002),
+            (0.05, size * 0.74 if not thin else 0.2, 0.004),
+            material=Material(srgb("#d8c090"), "plastic"),
+            part="tape",
+        )
         if not thin:
-            w.box((0, size * 0.376, h * 0.5), (size * 0.4, 0.004, h * 0.35),
-                  material=k.white, part="label")
+            w.box(
+                (0, size * 0.376, h * 0.5),
+                (size * 0.4, 0.004, h * 0.35),
+                material=k.white,
+                part="label",
+            )
 
 
 def toy(k: Kit):
@@ -808,23 +1018,39 @@ def toy(k: Kit):
                 w.ellipsoid((sx * 0.05, 0.08, 0.03), (0.03, 0.06, 0.03), material=fur)
         elif kind == 1:  # blocks
             for i in range(4):
-                w.box((k.uni(-0.08, 0.08), k.uni(-0.05, 0.05), 0.035 + (0.07 if i == 3 else 0)),
-                      (0.07, 0.07, 0.07), k.uni(0, 90), k.plastic(0.95))
+                w.box(
+                    (k.uni(-0.08, 0.08), k.uni(-0.05, 0.05), 0.035 + (0.07 if i == 3 else 0)),
+                    (0.07, 0.07, 0.07),
+                    k.uni(0, 90),
+                    k.plastic(0.95),
+                )
         else:  # a car
             c = k.plastic(0.95)
             w.soft((0, 0, 0.05), (0.2, 0.09, 0.06), material=c, power=8)
             w.soft((-0.01, 0, 0.09), (0.1, 0.08, 0.06), material=k.glass, power=6)
             for sx in (-1, 1):
                 for sy in (-1, 1):
-                    w.cylinder((sx * 0.06, sy * 0.05, 0.025), 0.025, 0.01, material=k.black,
-                               axis=(0, 1, 0), part="wheel")
+                    w.cylinder(
+                        (sx * 0.06, sy * 0.05, 0.025),
+                        0.025,
+                        0.01,
+                        material=k.black,
+                        axis=(0, 1, 0),
+                        part="wheel",
+                    )
 
 
 def ball(k: Kit):
     r = k.uni(0.1, 0.16)
-    k.world.ellipsoid((0, 0, r), r, material=Material(
-        k.colour(0.6, 0.95, 0.95), "plastic", "stripes", srgb("#f0efe8"), r * 0.9, gloss=0.3),
-        object="ball", roll=k.uni(0, 90))
+    k.world.ellipsoid(
+        (0, 0, r),
+        r,
+        material=Material(
+            k.colour(0.6, 0.95, 0.95), "plastic", "stripes", srgb("#f0efe8"), r * 0.9, gloss=0.3
+        ),
+        object="ball",
+        roll=k.uni(0, 90),
+    )
 
 
 def shoes(k: Kit):
@@ -854,8 +1080,12 @@ def waste_bin(k: Kit):
         w.cylinder((0, 0, 0), 0.12, 0.34, material=c, top_radius=0.16)
         w.disk((0, 0, 0.341), 0.145, material=Material(srgb("#1a1a1a"), ""))
         if k.chance(0.4):
-            w.ellipsoid((0.02, 0.0, 0.35), 0.07, material=Material(srgb("#eceae4"), "paper",
-                                                                    bump=1.5), object="paper")
+            w.ellipsoid(
+                (0.02, 0.0, 0.35),
+                0.07,
+                material=Material(srgb("#eceae4"), "paper", bump=1.5),
+                object="paper",
+            )
 
 
 def basket(k: Kit, laundry=True):
@@ -867,9 +1097,15 @@ def basket(k: Kit, laundry=True):
         w.cylinder((0, 0, 0.38), 0.26, 0.03, material=c, part="rim")
     if laundry:
         for i in range(4):
-            w.soft((k.uni(-0.1, 0.1), 0.25 + k.uni(-0.1, 0.1), 0.42 + 0.03 * i),
-                   (k.uni(0.2, 0.32), k.uni(0.18, 0.28), 0.12), k.uni(0, 180), k.cloth(0.4),
-                   "clothes", power=4, roll=k.uni(-20, 20))
+            w.soft(
+                (k.uni(-0.1, 0.1), 0.25 + k.uni(-0.1, 0.1), 0.42 + 0.03 * i),
+                (k.uni(0.2, 0.32), k.uni(0.18, 0.28), 0.12),
+                k.uni(0, 180),
+                k.cloth(0.4),
+                "clothes",
+                power=4,
+                roll=k.uni(-20, 20),
+            )
 
 
 # -- kitchen -----------------------------------------------------------------------------------
@@ -895,8 +1131,12 @@ def kitchen_sink(k: Kit, z):
     w = k.world
     with w.group((0, 0.33, z), object="sink"):
         w.box((0, 0, 0.008), (0.62, 0.46, 0.012), material=k.steel, part="rim")
-        w.box((0, 0.02, 0.0145), (0.5, 0.34, 0.002), part="basin",
-              material=Material(srgb("#6f7376"), "metal", gloss=0.5))
+        w.box(
+            (0, 0.02, 0.0145),
+            (0.5, 0.34, 0.002),
+            part="basin",
+            material=Material(srgb("#6f7376"), "metal", gloss=0.5),
+        )
     tap(k, (0, 0.08, z + 0.01))
 
 
@@ -925,8 +1165,14 @@ def stove(k: Kit):
         w.box((0, 0.634, 0.46), (0.42, 0.006, 0.3), material=dark, part="oven door")
         k.handle(0, 0.64, 0.74, 0.46)
         for i in range(5):
-            w.cylinder((-0.22 + i * 0.11, 0.61, 0.82), 0.022, 0.03, material=k.black,
-                       axis=(0, 1, 0), part="knob")
+            w.cylinder(
+                (-0.22 + i * 0.11, 0.61, 0.82),
+                0.022,
+                0.03,
+                material=k.black,
+                axis=(0, 1, 0),
+                part="knob",
+            )
         w.box((0, 0.615, 0.1), (0.56, 0.02, 0.16), material=body, part="drawer")
     for x, y in ((-0.14, 0.17), (0.14, 0.17), (0.14, 0.45)):
         if k.chance(0.4):
@@ -959,8 +1205,7 @@ def kettle(k: Kit):
 def toaster(k: Kit):
     w = k.world
     with w.group(object="toaster"):
-        w.soft((0, 0, 0.09), (0.28, 0.17, 0.18), material=k.pick((k.steel, k.plastic())),
-               power=8)
+        w.soft((0, 0, 0.09), (0.28, 0.17, 0.18), material=k.pick((k.steel, k.plastic())), power=8)
         for y in (-0.03, 0.03):
             w.box((0, y, 0.181), (0.2, 0.022, 0.004), material=k.black)
 
@@ -969,8 +1214,12 @@ def microwave(k: Kit):
     w = k.world
     with w.group(object="microwave"):
         w.box((0, 0.18, 0.14), (0.48, 0.34, 0.28), material=k.pick((k.white, k.steel, k.black)))
-        w.box((-0.06, 0.352, 0.14), (0.32, 0.008, 0.22), part="door",
-              material=Material(srgb("#141518"), "glass", gloss=0.7))
+        w.box(
+            (-0.06, 0.352, 0.14),
+            (0.32, 0.008, 0.22),
+            part="door",
+            material=Material(srgb("#141518"), "glass", gloss=0.7),
+        )
         w.box((0.18, 0.352, 0.14), (0.09, 0.006, 0.22), material=k.black, part="control panel")
         k.handle(0.115, 0.355, 0.14, 0.2, True)
 
@@ -983,14 +1232,21 @@ def refrigerator(k: Kit):
     with w.group(object="refrigerator"):
         w.box((0, 0.31, h / 2 + 0.02), (0.66, 0.6, h - 0.04), material=c)
         for z0, z1 in ((0.05, split), (split + 0.012, h - 0.01)):
-            w.soft((0, 0.63, (z0 + z1) / 2), (0.655, 0.07, z1 - z0), material=c, part="door",
-                   power=16)
-            k.handle(-0.26, 0.665, (z0 + z1) / 2 + (0.2 if z0 < 0.1 else -0.08), 0.35, True,
-                     k.chrome)
+            w.soft(
+                (0, 0.63, (z0 + z1) / 2), (0.655, 0.07, z1 - z0), material=c, part="door", power=16
+            )
+            k.handle(
+                -0.26, 0.665, (z0 + z1) / 2 + (0.2 if z0 < 0.1 else -0.08), 0.35, True, k.chrome
+            )
     if k.chance(0.4):
         for _ in range(4):
-            w.box((k.uni(-0.15, 0.2), 0.668, k.uni(1.1, 1.5)), (0.1, 0.003, 0.13), 0,
-                  k.pick((k.paper, k.plastic(1.0))), "paper")
+            w.box(
+                (k.uni(-0.15, 0.2), 0.668, k.uni(1.1, 1.5)),
+                (0.1, 0.003, 0.13),
+                0,
+                k.pick((k.paper, k.plastic(1.0))),
+                "paper",
+            )
 
 
 def range_hood(k: Kit):
@@ -1007,8 +1263,18 @@ def wall_cabinet(k: Kit, width, front, height=0.65):
     w = k.world
     with w.group(object="cabinet"):
         w.box((0, 0.16, height / 2), (width, 0.31, height), material=front)
-        fronts(k, width - 0.01, 0.005, height - 0.005, 0.325, 1, max(1, round(width / 0.45)),
-               panelled(front), "door", True)
+        fronts(
+            k,
+            width - 0.01,
+            0.005,
+            height - 0.005,
+            0.325,
+            1,
+            max(1, round(width / 0.45)),
+            panelled(front),
+            "door",
+            True,
+        )
 
 
 # -- bathroom ----------------------------------------------------------------------------------
@@ -1024,11 +1290,14 @@ def toilet(k: Kit):
         w.ellipsoid((0, 0.42, 0.3), (0.19, 0.26, 0.14), material=c, part="toilet bowl")
         w.soft((0, 0.42, 0.41), (0.38, 0.48, 0.035), material=k.white, part="seat", power=4)
         if k.chance(0.5):
-            w.soft((0, 0.2, 0.6), (0.36, 0.05, 0.4), material=k.white, part="lid", power=4,
-                   roll=-8)
+            w.soft((0, 0.2, 0.6), (0.36, 0.05, 0.4), material=k.white, part="lid", power=4, roll=-8)
         else:
-            w.ellipsoid((0, 0.43, 0.426), (0.12, 0.17, 0.008), part="toilet bowl",
-                        material=Material(srgb("#8d979c"), "ceramic", gloss=0.5))
+            w.ellipsoid(
+                (0, 0.43, 0.426),
+                (0.12, 0.17, 0.008),
+                part="toilet bowl",
+                material=Material(srgb("#8d979c"), "ceramic", gloss=0.5),
+            )
 
 
 def bathtub(k: Kit, length=1.65):
@@ -1040,27 +1309,47 @@ def bathtub(k: Kit, length=1.65):
             skirt = tile if tiles else c
             w.box((0, 0.72, 0.27), (length, 0.04, 0.54), material=skirt, part="side")
             for sx in (-1, 1):
-                w.box((sx * (length / 2 - 0.04), 0.37, 0.27), (0.08, 0.72, 0.54), material=skirt,
-                      part="side")
+                w.box(
+                    (sx * (length / 2 - 0.04), 0.37, 0.27),
+                    (0.08, 0.72, 0.54),
+                    material=skirt,
+                    part="side",
+                )
             for y in (0.05, 0.7):
                 w.soft((0, y, 0.55), (length, 0.1, 0.06), material=c, part="rim", power=8)
             for sx in (-1, 1):
-                w.soft((sx * (length / 2 - 0.07), 0.37, 0.55), (0.14, 0.74, 0.06), material=c,
-                       part="rim", power=8)
+                w.soft(
+                    (sx * (length / 2 - 0.07), 0.37, 0.55),
+                    (0.14, 0.74, 0.06),
+                    material=c,
+                    part="rim",
+                    power=8,
+                )
             w.box((0, 0.37, 0.25), (length - 0.1, 0.66, 0.06), material=c)
             if k.chance(0.5):
-                w.quad((0, 0.37, 0.46), (length - 0.2, 0.6), material=Material(
-                    srgb("#8fc0cc"), "water", gloss=0.9, bump=0.1, bump_scale=0.15),
-                    object="water")
+                w.quad(
+                    (0, 0.37, 0.46),
+                    (length - 0.2, 0.6),
+                    material=Material(
+                        srgb("#8fc0cc"), "water", gloss=0.9, bump=0.1, bump_scale=0.15
+                    ),
+                    object="water",
+                )
         else:  # on feet
             w.soft((0, 0.4, 0.36), (length, 0.74, 0.46), material=c, part="side", power=4)
             w.soft((0, 0.4, 0.56), (length + 0.06, 0.8, 0.06), material=c, part="rim", power=4)
-            w.soft((0, 0.4, 0.585), (length - 0.14, 0.6, 0.02), part="side", power=4,
-                   material=Material(srgb("#b9bfc1"), "ceramic", gloss=0.5))
+            w.soft(
+                (0, 0.4, 0.585),
+                (length - 0.14, 0.6, 0.02),
+                part="side",
+                power=4,
+                material=Material(srgb("#b9bfc1"), "ceramic", gloss=0.5),
+            )
             for sx in (-1, 1):
                 for y in (0.2, 0.6):
-                    w.ellipsoid((sx * 0.55, y, 0.09), (0.06, 0.06, 0.09), material=k.brass,
-                                part="leg")
+                    w.ellipsoid(
+                        (sx * 0.55, y, 0.09), (0.06, 0.06, 0.09), material=k.brass, part="leg"
+                    )
     tap(k, (length / 2 - 0.12, 0.12, 0.56), 0.16)
 
 
@@ -1072,12 +1361,17 @@ def washbasin(k: Kit, mirror=True, vanity=None):
             w.box((0, 0.24, 0.45), (0.75, 0.46, 0.68), material=front)
             fronts(k, 0.74, 0.12, 0.78, 0.475, 1, 2, panelled(front), "door", True)
     else:
-        w.cylinder((0, 0.22, 0), 0.11, 0.72, material=c, object="sink", part="base",
-                   top_radius=0.085)
+        w.cylinder(
+            (0, 0.22, 0), 0.11, 0.72, material=c, object="sink", part="base", top_radius=0.085
+        )
     with w.group(object="sink"):
         w.soft((0, 0.25, 0.83), (0.62, 0.5, 0.14), material=c, part="rim", power=6)
-        w.ellipsoid((0, 0.28, 0.898), (0.22, 0.16, 0.008), part="basin",
-                    material=Material(srgb("#aeb6b9"), "ceramic", gloss=0.5))
+        w.ellipsoid(
+            (0, 0.28, 0.898),
+            (0.22, 0.16, 0.008),
+            part="basin",
+            material=Material(srgb("#aeb6b9"), "ceramic", gloss=0.5),
+        )
     tap(k, (0, 0.06, 0.89), 0.13)
     if k.chance(0.7):
         with w.group((0.24, 0.15, 0.9)):
@@ -1088,8 +1382,7 @@ def washbasin(k: Kit, mirror=True, vanity=None):
 
 
 def soap(k: Kit):
-    k.world.soft((0, 0, 0.025), (0.09, 0.06, 0.04), material=k.plastic(1.0), object="soap",
-                 power=4)
+    k.world.soft((0, 0, 0.025), (0.09, 0.06, 0.04), material=k.plastic(1.0), object="soap", power=4)
 
 
 def towel_roll(k: Kit):
@@ -1108,8 +1401,9 @@ def shower(k: Kit):
         w.quad((0.2, 0.88, 1.05), (0.45, 1.85), (0, 1, 0), material=pane, part="screen")
         w.cylinder((0, 0.03, 1.0), 0.012, 1.0, material=k.chrome, part="pipe")
         w.rod((0, 0.03, 2.0), (0, 0.25, 2.05), 0.012, k.chrome, part="pipe")
-        w.cylinder((0, 0.25, 2.0), 0.1, 0.04, material=k.chrome, part="shower head",
-                   top_radius=0.03)
+        w.cylinder(
+            (0, 0.25, 2.0), 0.1, 0.04, material=k.chrome, part="shower head", top_radius=0.03
+        )
         w.box((0, 0.05, 1.1), (0.22, 0.05, 0.05), material=k.chrome, part="knob")
 
 
@@ -1120,8 +1414,14 @@ def shower_curtain(k: Kit, width=1.5):
 def toilet_paper(k: Kit):
     """On the wall."""
     w = k.world
-    w.cylinder((-0.06, 0.08, 0), 0.055, 0.12, material=Material(srgb("#f0eee8"), "paper"),
-               axis=(1, 0, 0), object="toilet paper")
+    w.cylinder(
+        (-0.06, 0.08, 0),
+        0.055,
+        0.12,
+        material=Material(srgb("#f0eee8"), "paper"),
+        axis=(1, 0, 0),
+        object="toilet paper",
+    )
 
 
 def drape(k: Kit, width, height, cloth, name, z0=0.02):
@@ -1129,8 +1429,13 @@ def drape(k: Kit, width, height, cloth, name, z0=0.02):
     folds = max(3, int(width / 0.09))
     for i in range(folds):
         x = -width / 2 + (i + 0.5) * width / folds
-        k.world.cylinder((x, 0.06 + 0.02 * (i % 2), z0), width / folds * 0.72, height,
-                         material=cloth, object=name)
+        k.world.cylinder(
+            (x, 0.06 + 0.02 * (i % 2), z0),
+            width / folds * 0.72,
+            height,
+            material=cloth,
+            object=name,
+        )
 
 
 # -- utility room ------------------------------------------------------------------------------
@@ -1143,14 +1448,23 @@ def washing_machine(k: Kit, dryer=False):
     name = "dryer" if dryer else "washing machine"
     with w.group(object=name):
         w.soft((0, 0.3, 0.43), (0.6, 0.6, 0.86), material=body, power=16)
-        w.box((0, 0.6, 0.78), (0.56, 0.02, 0.12), material=k.white if body is k.steel else k.steel,
-              part="control panel")
-        w.cylinder((0.12, 0.61, 0.78), 0.032, 0.03, material=k.chrome, axis=(0, 1, 0),
-                   part="knob")
+        w.box(
+            (0, 0.6, 0.78),
+            (0.56, 0.02, 0.12),
+            material=k.white if body is k.steel else k.steel,
+            part="control panel",
+        )
+        w.cylinder((0.12, 0.61, 0.78), 0.032, 0.03, material=k.chrome, axis=(0, 1, 0), part="knob")
         w.box((-0.16, 0.612, 0.78), (0.16, 0.01, 0.08), material=body, part="drawer")
         w.box((0.22, 0.612, 0.78), (0.07, 0.006, 0.05), material=k.black, part="control panel")
-        w.cylinder((0, 0.59, 0.42), 0.215, 0.045, material=k.chrome if k.chance(0.6) else k.white,
-                   axis=(0, 1, 0), part="door")
+        w.cylinder(
+            (0, 0.59, 0.42),
+            0.215,
+            0.045,
+            material=k.chrome if k.chance(0.6) else k.white,
+            axis=(0, 1, 0),
+            part="door",
+        )
         w.cylinder((0, 0.63, 0.42), 0.16, 0.012, material=dark, axis=(0, 1, 0), part="door")
         w.ellipsoid((0, 0.635, 0.42), (0.135, 0.03, 0.135), material=dark, part="door")
         for sx in (-1, 1):
@@ -1176,8 +1490,7 @@ def ironing_board(k: Kit):
             w.rod((-0.08, 0, 0.05), (-0.08, 0, 0.12), 0.014, k.black, part="handle")
             w.rod((0.05, 0, 0.05), (0.05, 0, 0.12), 0.014, k.black, part="handle")
     if k.chance(0.6):
-        w.soft((-0.25, 0, 0.93), (0.4, 0.3, 0.06), k.uni(-15, 15), k.cloth(0.3), "clothes",
-               power=4)
+        w.soft((-0.25, 0, 0.93), (0.4, 0.3, 0.06), k.uni(-15, 15), k.cloth(0.3), "clothes", power=4)
 
 
 def storage_rack(k: Kit, width=1.0):
@@ -1191,8 +1504,12 @@ def storage_rack(k: Kit, width=1.0):
             for y in (0.03, 0.42):
                 w.box((sx * width / 2, y, h / 2), (0.035, 0.035, h), material=metal, part="post")
         for i in range(levels):
-            w.box((0, 0.225, 0.15 + i * (h - 0.2) / (levels - 1)), (width, 0.43, 0.02),
-                  material=metal, part="board")
+            w.box(
+                (0, 0.225, 0.15 + i * (h - 0.2) / (levels - 1)),
+                (width, 0.43, 0.02),
+                material=metal,
+                part="board",
+            )
     for i in range(levels):
         z = 0.16 + i * (h - 0.2) / (levels - 1)
         x = -width / 2 + 0.16
@@ -1215,8 +1532,12 @@ def broom(k: Kit):
     w = k.world
     with w.group((0, 0.02, 0), object="broom"):
         w.rod((0, 0.18, 0.1), (0, 0.02, 1.35), 0.013, k.main_wood, part="handle")
-        w.box((0, 0.19, 0.07), (0.3, 0.06, 0.14), material=Material(
-            k.colour(0.4, 0.9, 0.7), "plastic", bump=1.2, bump_scale=0.01), part="brush")
+        w.box(
+            (0, 0.19, 0.07),
+            (0.3, 0.06, 0.14),
+            material=Material(k.colour(0.4, 0.9, 0.7), "plastic", bump=1.2, bump_scale=0.01),
+            part="brush",
+        )
 
 
 def bucket(k: Kit):
@@ -1240,8 +1561,13 @@ def drying_rack(k: Kit):
             w.rod((-0.5, y, 0.95), (0.5, y, 0.95), 0.006, k.steel, part="rail")
     for i in range(6):
         if k.chance(0.55):
-            w.soft((k.uni(-0.2, 0.2), 0.05 + i * 0.12, 0.72), (k.uni(0.3, 0.5), 0.03,
-                   k.uni(0.35, 0.5)), material=k.cloth(0.4), object="clothes", power=8)
+            w.soft(
+                (k.uni(-0.2, 0.2), 0.05 + i * 0.12, 0.72),
+                (k.uni(0.3, 0.5), 0.03, k.uni(0.35, 0.5)),
+                material=k.cloth(0.4),
+                object="clothes",
+                power=8,
+            )
 
 
 def boiler(k: Kit):
@@ -1251,8 +1577,13 @@ def boiler(k: Kit):
         w.soft((0, 0.17, 0.4), (0.45, 0.34, 0.8), material=k.white, power=14)
         w.cylinder((0.1, 0.35, 0.12), 0.03, 0.01, material=k.black, axis=(0, 1, 0), part="knob")
         for x in (-0.12, -0.04, 0.06):
-            w.cylinder((x, 0.12, -0.5), 0.012, 0.5, material=Material(
-                srgb("#b06a3a"), "metal", mirror=0.4, gloss=0.5), part="pipe")
+            w.cylinder(
+                (x, 0.12, -0.5),
+                0.012,
+                0.5,
+                material=Material(srgb("#b06a3a"), "metal", mirror=0.4, gloss=0.5),
+                part="pipe",
+            )
 
 
 def ladder(k: Kit):
@@ -1262,8 +1593,7 @@ def ladder(k: Kit):
             w.rod((x, 0.4, 0), (x * 0.8, 0.02, 1.9), 0.022, k.steel, part="post")
         for i in range(6):
             t = (i + 1) / 7
-            w.box((0, 0.4 - 0.38 * t, 1.9 * t), (0.42, 0.06, 0.025), material=k.steel,
-                  part="rung")
+            w.box((0, 0.4 - 0.38 * t, 1.9 * t), (0.42, 0.06, 0.025), material=k.steel, part="rung")
 
 
 # -- office and dining -------------------------------------------------------------------------
@@ -1278,12 +1608,19 @@ def desk(k: Kit, width=1.4, computer=True, clutter=3):
         if side < 0.6:
             x = (width / 2 - 0.22) * (1 if k.chance(0.5) else -1)
             with w.group((x, 0, 0)):
-                w.box((0, depth / 2, h / 2 - 0.02), (0.4, depth - 0.08, h - 0.05),
-                      material=k.main_wood)
+                w.box(
+                    (0, depth / 2, h / 2 - 0.02),
+                    (0.4, depth - 0.08, h - 0.05),
+                    material=k.main_wood,
+                )
                 fronts(k, 0.39, 0.06, h - 0.04, depth - 0.03, 3, 1, k.main_wood)
             for y in (0.06, depth - 0.06):
-                w.box((-math.copysign(width / 2 - 0.05, x), y, h / 2), (0.05, 0.05, h),
-                      material=k.main_wood, part="leg")
+                w.box(
+                    (-math.copysign(width / 2 - 0.05, x), y, h / 2),
+                    (0.05, 0.05, h),
+                    material=k.main_wood,
+                    part="leg",
+                )
         else:
             legs(k, width, depth, h, k.pick((k.iron, k.steel, k.main_wood)), 0.026)
     top = h + 0.015
@@ -1300,8 +1637,13 @@ def desk(k: Kit, width=1.4, computer=True, clutter=3):
                     monitor(k)
             with w.group((x, 0.52, top), yaw=k.uni(-6, 6)):
                 keyboard(k)
-            w.soft((x + 0.32, 0.52, top + 0.016), (0.06, 0.1, 0.032), material=k.black,
-                   object="mouse", power=4)
+            w.soft(
+                (x + 0.32, 0.52, top + 0.016),
+                (0.06, 0.1, 0.032),
+                material=k.black,
+                object="mouse",
+                power=4,
+            )
     for _ in range(clutter):
         with w.group((k.uni(-0.45, 0.45) * width, k.uni(0.15, 0.6), top)):
             k.pick((sheets, sheets, cup, pen_cup, magazine, potted_small, telephone))(k)
@@ -1316,15 +1658,24 @@ def monitor(k: Kit):
     w = k.world
     size = k.uni(0.48, 0.62)
     on = k.chance(0.75)
-    screen = Material(srgb("#1f2733"), "glass", "screen", srgb(k.pick(
-        ("#dfe7f2", "#2f6f9c", "#e9ecee", "#27384f"))), emit=1.0 if on else 0.0, gloss=0.4,
-        seed=k.uni(0, 99))
+    screen = Material(
+        srgb("#1f2733"),
+        "glass",
+        "screen",
+        srgb(k.pick(("#dfe7f2", "#2f6f9c", "#e9ecee", "#27384f"))),
+        emit=1.0 if on else 0.0,
+        gloss=0.4,
+        seed=k.uni(0, 99),
+    )
     off = Material(srgb("#0b0c0e"), "glass", gloss=0.6)
     with w.group(object="computer monitor"):
-        w.box((0, 0, 0.13 + size * 0.31), (size, 0.04, size * 0.6), material=k.black,
-              part="frame")
-        w.box((0, 0.022, 0.13 + size * 0.31), (size - 0.03, 0.004, size * 0.6 - 0.03),
-              material=screen if on else off, part="screen")
+        w.box((0, 0, 0.13 + size * 0.31), (size, 0.04, size * 0.6), material=k.black, part="frame")
+        w.box(
+            (0, 0.022, 0.13 + size * 0.31),
+            (size - 0.03, 0.004, size * 0.6 - 0.03),
+            material=screen if on else off,
+            part="screen",
+        )
         w.box((0, -0.02, 0.1), (0.05, 0.03, 0.2), material=k.black, part="stand")
         w.cylinder((0, 0, 0), 0.11, 0.012, material=k.black, part="stand")
 
@@ -1339,8 +1690,9 @@ def keyboard(k: Kit):
 def laptop(k: Kit):
     w = k.world
     keys = Material(srgb("#8b8d90"), "metal", "keys", srgb("#222326"), 0.022)
-    screen = Material(srgb("#1f2733"), "glass", "screen", srgb("#dfe7f2"), emit=1.0,
-                      seed=k.uni(0, 99))
+    screen = Material(
+        srgb("#1f2733"), "glass", "screen", srgb("#dfe7f2"), emit=1.0, seed=k.uni(0, 99)
+    )
     with w.group(object="laptop"):
         w.box((0, 0.03, 0.01), (0.34, 0.24, 0.018), material=keys, part="keyboard")
         with w.group((0, -0.09, 0.02), roll=18):
@@ -1350,8 +1702,13 @@ def laptop(k: Kit):
 
 def sheets(k: Kit):
     for i in range(int(k.rng.integers(1, 4))):
-        k.world.box((k.uni(-0.05, 0.05), k.uni(-0.04, 0.04), 0.004 + 0.005 * i),
-                    (0.21, 0.297, 0.005), k.uni(-25, 25), k.paper, "paper")
+        k.world.box(
+            (k.uni(-0.05, 0.05), k.uni(-0.04, 0.04), 0.004 + 0.005 * i),
+            (0.21, 0.297, 0.005),
+            k.uni(-25, 25),
+            k.paper,
+            "paper",
+        )
 
 
 def pen_cup(k: Kit):
@@ -1359,8 +1716,13 @@ def pen_cup(k: Kit):
     w.cylinder((0, 0, 0), 0.038, 0.1, material=k.plastic(0.7), object="pen holder")
     for i in range(5):
         a = i * 1.26
-        w.rod((0, 0, 0.05), (0.04 * math.cos(a), 0.04 * math.sin(a), 0.18), 0.005,
-              k.plastic(0.95), object="pen")
+        w.rod(
+            (0, 0, 0.05),
+            (0.04 * math.cos(a), 0.04 * math.sin(a), 0.18),
+            0.005,
+            k.plastic(0.95),
+            object="pen",
+        )
 
 
 def telephone(k: Kit):
@@ -1369,8 +1731,13 @@ def telephone(k: Kit):
     with w.group(yaw=k.uni(-30, 30), object="telephone"):
         w.box((0, 0, 0.03), (0.18, 0.2, 0.04), material=c, roll=8, part="base")
         w.soft((-0.05, 0, 0.075), (0.05, 0.21, 0.04), material=c, part="receiver", power=6)
-        w.box((0.04, 0.01, 0.054), (0.08, 0.1, 0.006), roll=8, part="keyboard",
-              material=Material(srgb("#33353a"), "plastic", "keys", srgb("#b8bbc0"), 0.028))
+        w.box(
+            (0.04, 0.01, 0.054),
+            (0.08, 0.1, 0.006),
+            roll=8,
+            part="keyboard",
+            material=Material(srgb("#33353a"), "plastic", "keys", srgb("#b8bbc0"), 0.028),
+        )
 
 
 def desk_lamp(k: Kit):
@@ -1382,8 +1749,15 @@ def desk_lamp(k: Kit):
         w.cylinder((0, 0, 0), 0.08, 0.02, material=c, part="base")
         w.rod((0, 0, 0.02), (0, -0.05, 0.26), 0.01, c, part="arm")
         w.rod((0, -0.05, 0.26), (0, 0.14, 0.42), 0.01, c, part="arm")
-        w.cylinder((0, 0.22, 0.34), 0.08, 0.13, material=c, part="lamp shade", top_radius=0.03,
-                   axis=(0, -0.5, 0.8))
+        w.cylinder(
+            (0, 0.22, 0.34),
+            0.08,
+            0.13,
+            material=c,
+            part="lamp shade",
+            top_radius=0.03,
+            axis=(0, -0.5, 0.8),
+        )
         w.ellipsoid((0, 0.215, 0.35), 0.035, material=bulb, part="bulb")
         if on:
             w.light((0, 0.24, 0.3), (1.0, 0.85, 0.6), 0.6, 0.05)
@@ -1405,16 +1779,19 @@ def swivel_chair(k: Kit):
         w.soft((0, 0.24, 0.86), (0.44, 0.09, 0.54), material=cloth, part="back", power=4)
         if k.chance(0.6):
             for sx in (-1, 1):
-                w.box((sx * 0.26, 0.06, 0.68), (0.05, 0.24, 0.03), material=k.black,
-                      part="armrest")
-                w.box((sx * 0.26, 0.1, 0.58), (0.03, 0.04, 0.2), material=k.black,
-                      part="armrest")
+                w.box((sx * 0.26, 0.06, 0.68), (0.05, 0.24, 0.03), material=k.black, part="armrest")
+                w.box((sx * 0.26, 0.1, 0.58), (0.03, 0.04, 0.2), material=k.black, part="armrest")
 
 
 def filing_cabinet(k: Kit):
     w = k.world
-    c = k.pick((k.steel, Material(srgb("#8d938f"), "metal", gloss=0.3),
-                Material(srgb("#3f4a52"), "metal", gloss=0.3)))
+    c = k.pick(
+        (
+            k.steel,
+            Material(srgb("#8d938f"), "metal", gloss=0.3),
+            Material(srgb("#3f4a52"), "metal", gloss=0.3),
+        )
+    )
     rows = int(k.rng.integers(2, 5))
     h = rows * 0.33
     with w.group(object="filing cabinet"):
@@ -1462,9 +1839,13 @@ def stool(k: Kit):
         w.cylinder((0, 0, h - 0.04), 0.17, 0.04, material=k.second_wood, part="seat")
         for i in range(4):
             a = 0.785 + i * 1.571
-            w.rod((0.17 * math.cos(a), 0.17 * math.sin(a), 0),
-                  (0.11 * math.cos(a), 0.11 * math.sin(a), h - 0.04), 0.016, k.second_wood,
-                  part="leg")
+            w.rod(
+                (0.17 * math.cos(a), 0.17 * math.sin(a), 0),
+                (0.11 * math.cos(a), 0.11 * math.sin(a), h - 0.04),
+                0.016,
+                k.second_wood,
+                part="leg",
+            )
 
 
 def dining_table(k: Kit, width=1.8, depth=0.95, laid=0.8, chairs=True, ends=True):
@@ -1475,25 +1856,25 @@ def dining_table(k: Kit, width=1.8, depth=0.95, laid=0.8, chairs=True, ends=True
     cloth = k.cloth(0.6) if k.chance(0.3) else None
     with w.group(object="dining table"):
         if is_round:
-            w.cylinder((0, 0, h - 0.035), width / 2, 0.035, material=k.main_wood,
-                       part="table top")
+            w.cylinder((0, 0, h - 0.035), width / 2, 0.035, material=k.main_wood, part="table top")
             w.cylinder((0, 0, 0.03), 0.06, h - 0.06, material=k.main_wood, part="leg")
-            w.cylinder((0, 0, 0), 0.28, 0.04, material=k.main_wood, part="leg",
-                       top_radius=0.1)
+            w.cylinder((0, 0, 0), 0.28, 0.04, material=k.main_wood, part="leg", top_radius=0.1)
         else:
-            w.box((0, 0, h - 0.018), (width, depth, 0.036), material=k.main_wood,
-                  part="table top")
+            w.box((0, 0, h - 0.018), (width, depth, 0.036), material=k.main_wood, part="table top")
             w.box((0, 0, h - 0.08), (width - 0.2, depth - 0.2, 0.09), material=k.main_wood)
             legs(k, width, depth, h - 0.03, k.main_wood, 0.04, y0=-depth / 2, inset=0.08)
     if cloth and not is_round:
-        w.box((0, 0, h - 0.09), (width + 0.02, depth + 0.02, 0.2), material=cloth,
-              object="tablecloth")
+        w.box(
+            (0, 0, h - 0.09), (width + 0.02, depth + 0.02, 0.2), material=cloth, object="tablecloth"
+        )
         h += 0.012
     seats = []
     n = max(1, round(width / 0.65))
     if is_round:
-        seats = [(0.62 * width * math.sin(a), -0.62 * width * math.cos(a), math.degrees(a))
-                 for a in (0.4, 1.97, 3.54, 5.11)]
+        seats = [
+            (0.62 * width * math.sin(a), -0.62 * width * math.cos(a), math.degrees(a))
+            for a in (0.4, 1.97, 3.54, 5.11)
+        ]
     else:
         for i in range(n):
             x = -width / 2 + (i + 0.5) * width / n
@@ -1510,22 +1891,28 @@ def dining_table(k: Kit, width=1.8, depth=0.95, laid=0.8, chairs=True, ends=True
             pull = k.uni(0.0, 0.25)
             a = math.radians(yaw)
             kept, k.rng = k.rng, np.random.default_rng(state)  # one design for all of them
-            with w.group((x - pull * math.sin(a), y + pull * math.cos(a), 0),
-                         yaw=yaw + kept.uniform(-12, 12)):
+            with w.group(
+                (x - pull * math.sin(a), y + pull * math.cos(a), 0), yaw=yaw + kept.uniform(-12, 12)
+            ):
                 chair(k, style, cover)
             k.rng = kept
         if k.chance(laid):
             f = 0.68 if is_round else 0.66
-            px, py = (x * f * 0.9, y * f * 0.9) if is_round else (
-                (x, math.copysign(depth / 2 - 0.2, y)) if abs(y) > 0.01
-                else (math.copysign(width / 2 - 0.2, x), 0.0))
+            px, py = (
+                (x * f * 0.9, y * f * 0.9)
+                if is_round
+                else (
+                    (x, math.copysign(depth / 2 - 0.2, y))
+                    if abs(y) > 0.01
+                    else (math.copysign(width / 2 - 0.2, x), 0.0)
+                )
+            )
             with w.group((px, py, h)):
                 plate(k)
                 if k.chance(0.6):
                     with w.group((0.17, 0.05, 0)):
                         k.pick((wine_glass, cup, wine_glass))(k)
-                w.box((-0.17, 0, 0.004), (0.02, 0.19, 0.006), material=k.steel,
-                      object="cutlery")
+                w.box((-0.17, 0, 0.004), (0.02, 0.19, 0.006), material=k.steel, object="cutlery")
     with w.group((k.uni(-0.2, 0.2), 0, h)):
         k.pick((vase, bowl_of_fruit, candles, vase, bowl_of_fruit))(k)
 
@@ -1540,8 +1927,12 @@ def candles(k: Kit):
             w.cylinder((0, 0, 0), 0.04, 0.05, material=k.brass, part="base", top_radius=0.02)
             w.cylinder((0, 0, 0.05), 0.013, 0.16 + 0.04 * (i == 1), material=wax)
             if k.chance(0.7):
-                w.ellipsoid((0, 0, 0.24 + 0.04 * (i == 1)), (0.009, 0.009, 0.022),
-                            material=flame, part="flame")
+                w.ellipsoid(
+                    (0, 0, 0.24 + 0.04 * (i == 1)),
+                    (0.009, 0.009, 0.022),
+                    material=flame,
+                    part="flame",
+                )
 
 
 def sideboard(k: Kit):
@@ -1597,20 +1988,28 @@ def reading_table(k: Kit):
             with w.group((sx * width * 0.28, 0, h), object="lamp"):
                 w.cylinder((0, 0, 0), 0.08, 0.02, material=k.brass, part="base")
                 w.cylinder((0, 0, 0), 0.012, 0.32, material=k.brass, part="base")
-                w.soft((0, 0.03, 0.34), (0.28, 0.14, 0.1), material=green, part="lamp shade",
-                       power=4)
+                w.soft(
+                    (0, 0.03, 0.34), (0.28, 0.14, 0.1), material=green, part="lamp shade", power=4
+                )
             w.light((sx * width * 0.28, 0.04, h + 0.26), (1.0, 0.8, 0.5), 0.35, 0.08)
     for _ in range(int(k.rng.integers(2, 6))):
         at = (k.uni(-0.4, 0.4) * width, k.uni(-0.3, 0.3) * depth, h)
         if k.chance(0.5):
             with w.group(at, yaw=k.uni(0, 360), object="book"):
                 for sx in (-1, 1):
-                    w.box((sx * 0.08, 0, 0.02), (0.16, 0.23, 0.012), material=k.paper,
-                          part="page", pitch=sx * 7)
+                    w.box(
+                        (sx * 0.08, 0, 0.02),
+                        (0.16, 0.23, 0.012),
+                        material=k.paper,
+                        part="page",
+                        pitch=sx * 7,
+                    )
         else:
             book_pile(k, at)
     for i in range(int(k.rng.integers(2, 5))):
         yaw = 0.0 if i % 2 == 0 else 180.0
-        with w.group((k.uni(-0.35, 0.35) * width, (0.65 if i % 2 == 0 else -0.65), 0),
-                     yaw=yaw + k.uni(-25, 25)):
+        with w.group(
+            (k.uni(-0.35, 0.35) * width, (0.65 if i % 2 == 0 else -0.65), 0),
+            yaw=yaw + k.uni(-25, 25),
+        ):
             chair(k, k.main_wood)

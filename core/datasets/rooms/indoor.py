@@ -101,23 +101,53 @@ class Room:
         seed = k.uni(0, 99)
         if style == "wood":
             a, b = k.pick(f.WOODS[:5])
-            return Material(srgb(a), "wood", "planks", srgb(b), k.uni(0.1, 0.16),
-                            gloss=k.uni(0.1, 0.45), seed=seed)
+            return Material(
+                srgb(a),
+                "wood",
+                "planks",
+                srgb(b),
+                k.uni(0.1, 0.16),
+                gloss=k.uni(0.1, 0.45),
+                seed=seed,
+            )
         if style == "tile":
-            a, b = k.pick((("#d9d5cc", "#a7a196"), ("#b9b2a6", "#8a847a"), ("#e6e4df", "#b5b2ab"),
-                           ("#7f8a8f", "#5b6468"), ("#c08a68", "#8a6248")))
-            return Material(srgb(a), "tile", "tiles", srgb(b), k.uni(0.25, 0.45),
-                            gloss=k.uni(0.25, 0.5), seed=seed)
+            a, b = k.pick(
+                (
+                    ("#d9d5cc", "#a7a196"),
+                    ("#b9b2a6", "#8a847a"),
+                    ("#e6e4df", "#b5b2ab"),
+                    ("#7f8a8f", "#5b6468"),
+                    ("#c08a68", "#8a6248"),
+                )
+            )
+            return Material(
+                srgb(a),
+                "tile",
+                "tiles",
+                srgb(b),
+                k.uni(0.25, 0.45),
+                gloss=k.uni(0.25, 0.5),
+                seed=seed,
+            )
         if style == "checker":
             a, b = k.pick((("#e3e0d8", "#3a3d42"), ("#e6e2d6", "#8a5a48"), ("#dfe3e2", "#5d7f8c")))
             return Material(srgb(a), "tile", "checker", srgb(b), k.uni(0.28, 0.42), gloss=0.4)
         if style == "carpet":
             c = srgb(k.pick(("#8f8578", "#6b7685", "#a89a86", "#7a5c52", "#5f6b60", "#55606e")))
-            return Material(c, "carpet", "weave", tuple(0.75 * v for v in c), 0.05, bump=0.3,
-                            bump_scale=0.05, seed=seed)
+            return Material(
+                c,
+                "carpet",
+                "weave",
+                tuple(0.75 * v for v in c),
+                0.05,
+                bump=0.3,
+                bump_scale=0.05,
+                seed=seed,
+            )
         c = srgb(k.pick(("#8d8b86", "#a09c94", "#77797b")))  # concrete
-        return Material(c, "concrete", "noise", tuple(0.8 * v for v in c), 0.5, gloss=0.12,
-                        seed=seed)
+        return Material(
+            c, "concrete", "noise", tuple(0.8 * v for v in c), 0.5, gloss=0.12, seed=seed
+        )
 
     def _wall(self, style: str) -> Material:
         k = self.kit
@@ -125,13 +155,39 @@ class Room:
         seed = k.uni(0, 99)
         if style == "paper":
             tint = k.uni(0.82, 0.93)
-            return Material(c, "wallpaper", k.pick(("stripes", "dots", "stripes")),
-                            tuple(tint * v for v in c), k.uni(0.1, 0.24), seed=seed)
+            return Material(
+                c,
+                "wallpaper",
+                k.pick(("stripes", "dots", "stripes")),
+                tuple(tint * v for v in c),
+                k.uni(0.1, 0.24),
+                seed=seed,
+            )
         if style == "tile":
-            t = srgb(k.pick(("#e9edee", "#cfdde3", "#e8e2d4", "#9cc4cc", "#b9cf9f", "#e5c3b0",
-                             "#7fa9bf", "#e9edee", "#f0dca0")))
-            return Material(t, "tile", "tiles", tuple(0.72 * v for v in t), k.uni(0.13, 0.25),
-                            gloss=0.4, seed=seed)
+            t = srgb(
+                k.pick(
+                    (
+                        "#e9edee",
+                        "#cfdde3",
+                        "#e8e2d4",
+                        "#9cc4cc",
+                        "#b9cf9f",
+                        "#e5c3b0",
+                        "#7fa9bf",
+                        "#e9edee",
+                        "#f0dca0",
+                    )
+                )
+            )
+            return Material(
+                t,
+                "tile",
+                "tiles",
+                tuple(0.72 * v for v in t),
+                k.uni(0.13, 0.25),
+                gloss=0.4,
+                seed=seed,
+            )
         if style == "brick":
             return Material(srgb("#a4553f"), "brick", "bricks", srgb("#c9bdb0"), 0.26, bump=0.5)
         if style == "concrete":
@@ -144,20 +200,30 @@ class Room:
     def _shell(self, floor: str, style: str, openings) -> None:
         k, w = self.kit, self.world
         W, D, H = self.width, self.depth, self.height
-        w.box((W / 2, D / 2, -0.05), (W + 0.6, D + 0.6, 0.1), material=self._floor(floor),
-              object="floor")
+        w.box(
+            (W / 2, D / 2, -0.05),
+            (W + 0.6, D + 0.6, 0.1),
+            material=self._floor(floor),
+            object="floor",
+        )
         ceiling = Material(srgb("#efede8"), "plaster")
-        w.box((W / 2, D / 2, H + 0.05), (W + 0.6, D + 0.6, 0.1), material=ceiling,
-              object="ceiling")
+        w.box((W / 2, D / 2, H + 0.05), (W + 0.6, D + 0.6, 0.1), material=ceiling, object="ceiling")
         if k.chance(0.1):
             beam = k.wood(0.0)
             for i in range(4):
-                w.box((W / 2, D * (i + 0.5) / 4, H - 0.06), (W, 0.14, 0.12), material=beam,
-                      object="ceiling", part="beam")
+                w.box(
+                    (W / 2, D * (i + 0.5) / 4, H - 0.06),
+                    (W, 0.14, 0.12),
+                    material=beam,
+                    object="ceiling",
+                    part="beam",
+                )
         main = self._wall(style)
-        feature = self._wall(k.pick(("paper", "paint", "brick", "wood"))) if (
-            style in ("paint", "paper") and k.chance(0.25)
-        ) else main
+        feature = (
+            self._wall(k.pick(("paper", "paint", "brick", "wood")))
+            if (style in ("paint", "paper") and k.chance(0.25))
+            else main
+        )
         half = style == "tile" and k.chance(0.4)
         upper = self._wall("paint") if half else None
         skirting = k.pick((k.white, k.main_wood))
@@ -169,7 +235,8 @@ class Room:
                 sign = -1.0 if wall in ("back", "left") else 1.0
                 holes = sorted(
                     (sign * (a - span / 2), sign * (b - span / 2), z0, z1)
-                    if sign > 0 else (span / 2 - b, span / 2 - a, z0, z1)
+                    if sign > 0
+                    else (span / 2 - b, span / 2 - a, z0, z1)
                     for a, b, z0, z1 in openings[wall]
                 )
                 pieces, x = [], -span / 2 - 0.2
@@ -187,12 +254,21 @@ class Room:
                     else:
                         self._panel(a, b, z0, z1, mat)
                 if style not in ("tile", "concrete"):
-                    w.box((0, 0.008, 0.05), (span, 0.016, 0.1), material=skirting, object="wall",
-                          part="skirting board")
+                    w.box(
+                        (0, 0.008, 0.05),
+                        (span, 0.016, 0.1),
+                        material=skirting,
+                        object="wall",
+                        part="skirting board",
+                    )
 
     def _panel(self, a, b, z0, z1, material) -> None:
-        self.world.box(((a + b) / 2, -0.1, (z0 + z1) / 2), (b - a, 0.2, z1 - z0),
-                       material=material, object="wall")
+        self.world.box(
+            ((a + b) / 2, -0.1, (z0 + z1) / 2),
+            (b - a, 0.2, z1 - z0),
+            material=material,
+            object="wall",
+        )
 
     def _window(self, wall: str, hole, curtains: bool) -> None:
         k, w = self.kit, self.world
@@ -207,25 +283,52 @@ class Room:
         frame = k.pick((k.white, k.white, k.main_wood, k.black))
         with self._at_wall(wall, s):
             with w.group(object="window"):
-                w.quad((0, -0.14, (z0 + z1) / 2), (width, height), (0, 1, 0), (-1, 0, 0),
-                       material=view, part="pane")
+                w.quad(
+                    (0, -0.14, (z0 + z1) / 2),
+                    (width, height),
+                    (0, 1, 0),
+                    (-1, 0, 0),
+                    material=view,
+                    part="pane",
+                )
                 for sx in (-1, 1):
-                    w.box((sx * (width / 2 - 0.025), -0.08, (z0 + z1) / 2), (0.05, 0.08, height),
-                          material=frame, part="frame")
+                    w.box(
+                        (sx * (width / 2 - 0.025), -0.08, (z0 + z1) / 2),
+                        (0.05, 0.08, height),
+                        material=frame,
+                        part="frame",
+                    )
                 for z in (z0 + 0.025, z1 - 0.025):
                     w.box((0, -0.08, z), (width, 0.08, 0.05), material=frame, part="frame")
                 columns = k.pick((2, 2, 3))
                 for i in range(1, columns):
-                    w.box((-width / 2 + width * i / columns, -0.09, (z0 + z1) / 2),
-                          (0.035, 0.05, height), material=frame, part="frame")
+                    w.box(
+                        (-width / 2 + width * i / columns, -0.09, (z0 + z1) / 2),
+                        (0.035, 0.05, height),
+                        material=frame,
+                        part="frame",
+                    )
                 if k.chance(0.45):
-                    w.box((0, -0.09, z0 + height * 0.68), (width, 0.05, 0.035), material=frame,
-                          part="frame")
-                w.box((0, 0.06, z0 - 0.02), (width + 0.16, 0.24, 0.04), material=frame,
-                      part="window sill")
+                    w.box(
+                        (0, -0.09, z0 + height * 0.68),
+                        (width, 0.05, 0.035),
+                        material=frame,
+                        part="frame",
+                    )
+                w.box(
+                    (0, 0.06, z0 - 0.02),
+                    (width + 0.16, 0.24, 0.04),
+                    material=frame,
+                    part="window sill",
+                )
             if not self.evening:
-                w.area_light((0, -0.05, (z0 + z1) / 2), (width * 0.9, height * 0.9), (0, 1, 0),
-                             color=(0.95, 0.98, 1.0), strength=k.uni(0.9, 1.7) * width * height)
+                w.area_light(
+                    (0, -0.05, (z0 + z1) / 2),
+                    (width * 0.9, height * 0.9),
+                    (0, 1, 0),
+                    color=(0.95, 0.98, 1.0),
+                    strength=k.uni(0.9, 1.7) * width * height,
+                )
             if k.chance(0.25):
                 with w.group((k.uni(-0.3, 0.3) * width, 0.06, z0)):
                     k.pick((f.potted_small, f.vase, f.bottle))(k)
@@ -234,21 +337,41 @@ class Room:
                 share = k.uni(0.16, 0.3) if k.chance(0.85) else 0.42
                 bottom = 0.03 if k.chance(0.6) else z0 - 0.1
                 with w.group(object="curtain"):
-                    w.rod((-width * 0.7, 0.1, z1 + 0.1), (width * 0.7, 0.1, z1 + 0.1), 0.014,
-                          k.pick((k.brass, k.iron, k.main_wood)), part="curtain rod")
+                    w.rod(
+                        (-width * 0.7, 0.1, z1 + 0.1),
+                        (width * 0.7, 0.1, z1 + 0.1),
+                        0.014,
+                        k.pick((k.brass, k.iron, k.main_wood)),
+                        part="curtain rod",
+                    )
                 for sx in (-1, 1):
                     with w.group((sx * (width * 0.6 - width * share / 2), 0.03, 0)):
                         f.drape(k, width * share, z1 + 0.08 - bottom, cloth, "curtain", bottom)
             elif k.chance(0.3):
-                blind = Material(srgb(k.pick(("#e6e0d0", "#c9d0d4", "#b58f62"))), "fabric",
-                                 "stripes", srgb("#8f8a80"), 0.06)
+                blind = Material(
+                    srgb(k.pick(("#e6e0d0", "#c9d0d4", "#b58f62"))),
+                    "fabric",
+                    "stripes",
+                    srgb("#8f8a80"),
+                    0.06,
+                )
                 drop = height * k.uni(0.2, 0.6)
-                w.quad((0, -0.03, z1 - drop / 2), (drop, width - 0.06), (0, 1, 0), (0, 0, 1),
-                       material=blind, object="blind")
+                w.quad(
+                    (0, -0.03, z1 - drop / 2),
+                    (drop, width - 0.06),
+                    (0, 1, 0),
+                    (0, 0, 1),
+                    material=blind,
+                    object="blind",
+                )
         if not self.evening and k.chance(0.45):
             side, up = k.uni(-0.8, 0.8), k.uni(0.45, 1.0)
-            toward = {"back": (side, 1.0, up), "left": (-1.0, side, up),
-                      "right": (1.0, side, up), "front": (side, -1.0, up)}[wall]
+            toward = {
+                "back": (side, 1.0, up),
+                "left": (-1.0, side, up),
+                "right": (1.0, side, up),
+                "front": (side, -1.0, up),
+            }[wall]
             self.world.sun = (toward, (1.0, 0.93, 0.8), k.uni(2.0, 3.4))
 
     def _door(self) -> None:
@@ -261,8 +384,7 @@ class Room:
             for sx in (-1, 1):
                 w.box((sx * 0.45, 0.01, 1.03), (0.08, 0.06, 2.06), material=mat, part="frame")
             w.box((0, 0.01, 2.04), (0.98, 0.06, 0.08), material=mat, part="frame")
-            w.ellipsoid((0.33, 0.06, 1.0), 0.032, material=k.pick((k.brass, k.chrome)),
-                        part="knob")
+            w.ellipsoid((0.33, 0.06, 1.0), 0.032, material=k.pick((k.brass, k.chrome)), part="knob")
 
     # -- furnishing ---------------------------------------------------------------------------
 
@@ -305,8 +427,9 @@ class Room:
             self.hung[wall].append((s - w2, s + w2, 0.0, height))
             with self._at_wall(wall, s, off=0.02):
                 thing()
-            self.spots.append(((rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2,
-                               min(height, 1.6) * 0.5, look))
+            self.spots.append(
+                ((rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2, min(height, 1.6) * 0.5, look)
+            )
             return wall, s
         return None
 
@@ -328,8 +451,10 @@ class Room:
         }[wall]  # fmt: skip
         if not self._free(*rect, gap=0.0):
             return False
-        if any(s + offset + w2 > a and s + offset - w2 < b and height > z0
-               for a, b, z0, _ in self.hung[wall]):
+        if any(
+            s + offset + w2 > a and s + offset - w2 < b and height > z0
+            for a, b, z0, _ in self.hung[wall]
+        ):
             return False
         self.taken.append(rect)
         self.hung[wall].append((s + offset - w2, s + offset + w2, 0.0, height))
@@ -369,8 +494,10 @@ class Room:
                 continue
             s = k.uni(width / 2 + 0.1, span - width / 2 - 0.1)
             z0, z1 = (0.0, height) if blocks else (z - height / 2, z + height / 2)
-            if any(s + width / 2 > a and s - width / 2 < b and z1 > c and z0 < d
-                   for a, b, c, d in self.hung[wall]):
+            if any(
+                s + width / 2 > a and s - width / 2 < b and z1 > c and z0 < d
+                for a, b, c, d in self.hung[wall]
+            ):
                 continue
             self.hung[wall].append((s - width / 2, s + width / 2, z0, z1))
             with self._at_wall(wall, s, z, off=0.005):
@@ -379,8 +506,11 @@ class Room:
                 x, y = self._place(wall, s)
                 dx, dy = {"back": (0, -1), "front": (0, 1), "left": (1, 0), "right": (-1, 0)}[wall]
                 cx, cy = x + dx * 0.25, y + dy * 0.25
-                self.taken.append((cx - 0.4, cy - 0.25, cx + 0.4, cy + 0.25)
-                                  if dy else (cx - 0.25, cy - 0.4, cx + 0.25, cy + 0.4))
+                self.taken.append(
+                    (cx - 0.4, cy - 0.25, cx + 0.4, cy + 0.25)
+                    if dy
+                    else (cx - 0.25, cy - 0.4, cx + 0.25, cy + 0.4)
+                )
             return True
         return False
 
@@ -404,16 +534,28 @@ class Room:
         k = self.kit
         for _ in range(count):
             thing = k.pick(things)
-            self.free(lambda t=thing: t(k), 0.3, 0.3, k.uni(0, 360), (0.08, 0.25, 0.92, 0.9),
-                      look=0.1, height=0.3)
+            self.free(
+                lambda t=thing: t(k),
+                0.3,
+                0.3,
+                k.uni(0, 360),
+                (0.08, 0.25, 0.92, 0.9),
+                look=0.1,
+                height=0.3,
+            )
 
     def pictures(self, chance: float) -> None:
         k = self.kit
         for _ in range(3):
             if k.chance(chance):
                 w, h = k.uni(0.45, 1.1), k.uni(0.4, 0.8)
-                self.hang(lambda w=w, h=h: f.picture(k, w, h), ("back", "left", "right"),
-                          k.uni(1.5, 1.7), w + 0.1, h + 0.1)
+                self.hang(
+                    lambda w=w, h=h: f.picture(k, w, h),
+                    ("back", "left", "right"),
+                    k.uni(1.5, 1.7),
+                    w + 0.1,
+                    h + 0.1,
+                )
 
     def ceiling_light(self, chance: float = 0.75, grand: bool = False, at=None) -> None:
         """A lamp from the ceiling; it is on in the evening and now and then by day."""
@@ -423,8 +565,10 @@ class Room:
         z = self.height - 0.25
         if k.chance(chance):
             with self.world.group((x, y, 0)):
-                z = f.chandelier(k, self.height, on) if grand else f.ceiling_lamp(
-                    k, self.height, on, k.uni(0.35, 0.7)
+                z = (
+                    f.chandelier(k, self.height, on)
+                    if grand
+                    else f.ceiling_lamp(k, self.height, on, k.uni(0.35, 0.7))
                 )
         elif not self.evening:
             on = False
@@ -479,8 +623,7 @@ class Room:
                 x, y = eye[0] + dx / reach * step, eye[1] + dy / reach * step
                 if clear(x, y, 0.15):
                     eye = (x, y, k.uni(0.9, 1.6))
-                target = (spot[0] + k.uni(-0.5, 0.5), spot[1] + k.uni(-0.3, 0.3),
-                          k.uni(0.4, 1.1))
+                target = (spot[0] + k.uni(-0.5, 0.5), spot[1] + k.uni(-0.3, 0.3), k.uni(0.4, 1.1))
                 fov = k.uni(50, 68)
             else:
                 t = k.uni(0.35, 0.8)
@@ -523,19 +666,35 @@ def _strays(r: Room, chance: float = 0.3) -> None:
 
 def bedroom(rng: np.random.Generator) -> World:
     """Bed, nightstands, wardrobe …; now and then a laundry corner, a desk or toys."""
-    r = Room(rng, (3.0, 4.3, 3.2, 4.6), ("wood", "wood", "carpet", "carpet"),
-             ("paint", "paint", "paper", "paper"), curtains=0.75, evening=0.3, door=0.4)
+    r = Room(
+        rng,
+        (3.0, 4.3, 3.2, 4.6),
+        ("wood", "wood", "carpet", "carpet"),
+        ("paint", "paint", "paper", "paper"),
+        curtains=0.75,
+        evening=0.3,
+        door=0.4,
+    )
     k = r.kit
     width = k.pick((0.95, 1.45, 1.65, 1.8))
     wall = k.pick(("back", "back", "left", "right"))
-    spot = r.put(lambda: f.bed(k, width, k.chance(0.25)), wall, width + 0.1, 2.1, 0.8,
-                 where=k.pick((0.5, 0.5, 0.35, 0.65)), look=3.0)
-    spot = spot or r.put(lambda: f.bed(k, width, k.chance(0.25)), SIDES, width + 0.1, 2.1, 0.7,
-                         look=3.0)
+    spot = r.put(
+        lambda: f.bed(k, width, k.chance(0.25)),
+        wall,
+        width + 0.1,
+        2.1,
+        0.8,
+        where=k.pick((0.5, 0.5, 0.35, 0.65)),
+        look=3.0,
+    )
+    spot = spot or r.put(
+        lambda: f.bed(k, width, k.chance(0.25)), SIDES, width + 0.1, 2.1, 0.7, look=3.0
+    )
     for side in (-1, 1):
         if k.chance(0.72):
-            r.beside(spot, side * (width / 2 + 0.36), lambda: f.nightstand(k, k.chance(0.8)),
-                     0.5, 0.45)
+            r.beside(
+                spot, side * (width / 2 + 0.36), lambda: f.nightstand(k, k.chance(0.8)), 0.5, 0.45
+            )
     laundry = k.chance(0.12)
     if laundry:
         if k.chance(0.7):
@@ -571,8 +730,15 @@ def bedroom(rng: np.random.Generator) -> World:
 
 def living_room(rng: np.random.Generator) -> World:
     """Sofa, coffee table, television, bookcase, fireplace …"""
-    r = Room(rng, (3.8, 5.4, 3.8, 5.2), ("wood", "wood", "carpet"),
-             ("paint", "paint", "paper", "brick"), windows=0.8, curtains=0.65, evening=0.28)
+    r = Room(
+        rng,
+        (3.8, 5.4, 3.8, 5.2),
+        ("wood", "wood", "carpet"),
+        ("paint", "paint", "paper", "brick"),
+        windows=0.8,
+        curtains=0.65,
+        evening=0.28,
+    )
     k = r.kit
     width = k.pick((1.5, 2.0, 2.3))
     wall = k.pick(("back", "back", "left", "right"))
@@ -621,14 +787,32 @@ def living_room(rng: np.random.Generator) -> World:
 
 def kitchen(rng: np.random.Generator) -> World:
     """A run of cabinets with sink and stove, wall cabinets, refrigerator, table …"""
-    r = Room(rng, (2.9, 4.4, 3.0, 4.4), ("tile", "checker", "wood", "tile"),
-             ("paint", "paint", "tile", "paint"), windows=0.6, sill=1.12, curtains=0.15,
-             evening=0.2, door=0.3, door_walls=("left", "right"))
+    r = Room(
+        rng,
+        (2.9, 4.4, 3.0, 4.4),
+        ("tile", "checker", "wood", "tile"),
+        ("paint", "paint", "tile", "paint"),
+        windows=0.6,
+        sill=1.12,
+        curtains=0.15,
+        evening=0.2,
+        door=0.3,
+        door_walls=("left", "right"),
+    )
     k = r.kit
-    front = k.lacquer(("#e8e6e1", "#d9d2bf", "#7f9a94", "#46565f", "#b5533c", "#d9b95a",
-                       "#8fa3ad")) if k.chance(0.7) else k.main_wood
-    top = Material(srgb(k.pick(("#4b4a48", "#b9b2a6", "#d9d6d0", "#6b4a33"))), "stone", "marble",
-                   srgb("#8a8680"), 0.5, gloss=0.4)
+    front = (
+        k.lacquer(("#e8e6e1", "#d9d2bf", "#7f9a94", "#46565f", "#b5533c", "#d9b95a", "#8fa3ad"))
+        if k.chance(0.7)
+        else k.main_wood
+    )
+    top = Material(
+        srgb(k.pick(("#4b4a48", "#b9b2a6", "#d9d6d0", "#6b4a33"))),
+        "stone",
+        "marble",
+        srgb("#8a8680"),
+        0.5,
+        gloss=0.4,
+    )
     wall = k.pick(("back", "back", "left", "right"))
     span = r._span(wall)
     s = k.uni(0.0, 0.12)
@@ -648,15 +832,20 @@ def kitchen(rng: np.random.Generator) -> World:
     first = True
     for unit in units:
         w = {"stove": 0.6, "refrigerator": 0.7, "washing machine": 0.62, "sink": 1.0}.get(
-            unit, k.uni(0.7, 1.1))
+            unit, k.uni(0.7, 1.1)
+        )
         h = 1.95 if unit == "refrigerator" else 0.92
         if s + w > span:
             break
         c = s + w / 2
         x, y = r._place(wall, c)
         dx, dy = {"back": (0, -1), "left": (1, 0), "right": (-1, 0)}[wall]
-        rect = (x - (w / 2 if dy else max(-dx, 0) * 0.66), y - (w / 2 if dx else 0.66),
-                x + (w / 2 if dy else max(dx, 0) * 0.66), y + (w / 2 if dx else 0))
+        rect = (
+            x - (w / 2 if dy else max(-dx, 0) * 0.66),
+            y - (w / 2 if dx else 0.66),
+            x + (w / 2 if dy else max(dx, 0) * 0.66),
+            y + (w / 2 if dx else 0),
+        )
         if unit == "refrigerator" and any(
             c + w / 2 > a and c - w / 2 < b for a, b, _, _ in r.hung[wall]
         ):
@@ -681,10 +870,22 @@ def kitchen(rng: np.random.Generator) -> World:
                 if unit != "sink":
                     for _ in range(int(rng.integers(1, 5))):
                         with r.world.group((k.uni(-0.38, 0.38) * w, k.uni(0.15, 0.4), 0.906)):
-                            k.pick((f.kettle, f.toaster, f.jar, f.bowl_of_fruit, f.bottle, f.cup,
-                                    f.pot, f.potted_small, f.microwave if w > 0.9 else f.jar))(k)
+                            k.pick(
+                                (
+                                    f.kettle,
+                                    f.toaster,
+                                    f.jar,
+                                    f.bowl_of_fruit,
+                                    f.bottle,
+                                    f.cup,
+                                    f.pot,
+                                    f.potted_small,
+                                    f.microwave if w > 0.9 else f.jar,
+                                )
+                            )(k)
             if (
-                uppers and unit in ("counter", "sink", "washing machine")
+                uppers
+                and unit in ("counter", "sink", "washing machine")
                 and not any(c + w / 2 > a and c - w / 2 < b for a, b, *_ in r.hung[wall])
             ):
                 with r.world.group((0, 0, 1.45)):
@@ -693,15 +894,21 @@ def kitchen(rng: np.random.Generator) -> World:
                     else:
                         f.wall_shelf(k, w - 0.08, "kitchen")
         r.hung[wall].append((c - w / 2, c + w / 2, 0.0, 2.2 if unit != "sink" else h))
-        r.spots.append(((rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2, 0.9,
-                        1.0 if first else 1.6))
+        r.spots.append(
+            ((rect[0] + rect[2]) / 2, (rect[1] + rect[3]) / 2, 0.9, 1.0 if first else 1.6)
+        )
         first = False
         s += w + 0.005
     if k.chance(0.42):
         n = k.pick((1.0, 1.1, 1.4))
-        r.free(lambda: f.dining_table(k, n, 0.8, 0.35, ends=False), n + 0.7, 1.7,
-               region=(0.3, 0.35, 0.7, 0.7))
+        r.free(
+            lambda: f.dining_table(k, n, 0.8, 0.35, ends=False),
+            n + 0.7,
+            1.7,
+            region=(0.3, 0.35, 0.7, 0.7),
+        )
     elif k.chance(0.4):
+
         def island():
             f.counter(k, 1.2, front, top)
             for x in (-0.3, 0.3):
@@ -709,6 +916,7 @@ def kitchen(rng: np.random.Generator) -> World:
                     f.stool(k)
             with r.world.group((0.2, 0.3, 0.906)):
                 k.pick((f.bowl_of_fruit, f.vase, f.pot))(k)
+
         r.free(island, 1.3, 1.1, yaw=0.0, region=(0.35, 0.3, 0.65, 0.6))
     if k.chance(0.2):
         r.put(lambda: f.waste_bin(k), SIDES, 0.4, 0.4, 0.5, look=0.1)
@@ -726,9 +934,17 @@ def kitchen(rng: np.random.Generator) -> World:
 
 def bathroom(rng: np.random.Generator) -> World:
     """Washbasin with mirror, toilet, bathtub or shower; sometimes a washing machine."""
-    r = Room(rng, (2.1, 3.4, 2.6, 3.8), ("tile", "tile", "checker"),
-             ("tile", "tile", "tile", "paint"), windows=0.5, sill=1.2, curtains=0.15,
-             evening=0.22, door=0.2)
+    r = Room(
+        rng,
+        (2.1, 3.4, 2.6, 3.8),
+        ("tile", "tile", "checker"),
+        ("tile", "tile", "tile", "paint"),
+        windows=0.5,
+        sill=1.2,
+        curtains=0.15,
+        evening=0.22,
+        door=0.2,
+    )
     k = r.kit
     k.main_wood = k.lacquer()
     if k.chance(0.62):
@@ -771,13 +987,25 @@ def bathroom(rng: np.random.Generator) -> World:
 
 def dining_room(rng: np.random.Generator) -> World:
     """A laid table with chairs, chandelier, sideboard, china cabinet …"""
-    r = Room(rng, (3.4, 4.8, 3.6, 5.0), ("wood", "wood", "carpet", "tile"),
-             ("paint", "paper", "paint", "wood"), curtains=0.65, evening=0.3, door=0.4)
+    r = Room(
+        rng,
+        (3.4, 4.8, 3.6, 5.0),
+        ("wood", "wood", "carpet", "tile"),
+        ("paint", "paper", "paint", "wood"),
+        curtains=0.65,
+        evening=0.3,
+        door=0.4,
+    )
     k = r.kit
     n = k.pick((1.15, 1.5, 1.8, 2.1))
-    spot = r.free(lambda: f.dining_table(k, n, k.uni(0.85, 1.0), k.pick((0.85, 0.8, 0.3))),
-                  n + 0.9, 1.9, yaw=k.pick((0.0, 90.0)) + k.uni(-6, 6),
-                  region=(0.42, 0.5, 0.58, 0.62), look=4.0)
+    spot = r.free(
+        lambda: f.dining_table(k, n, k.uni(0.85, 1.0), k.pick((0.85, 0.8, 0.3))),
+        n + 0.9,
+        1.9,
+        yaw=k.pick((0.0, 90.0)) + k.uni(-6, 6),
+        region=(0.42, 0.5, 0.58, 0.62),
+        look=4.0,
+    )
     if k.chance(0.55):
         r.put(lambda: f.sideboard(k), SIDES, 1.65, 0.5, 1.05)
     if k.chance(0.45):
@@ -808,8 +1036,15 @@ def dining_room(rng: np.random.Generator) -> World:
 
 def office(rng: np.random.Generator) -> World:
     """Desks with computers, swivel chairs, whiteboard, filing cabinets …"""
-    r = Room(rng, (3.2, 5.2, 3.4, 5.0), ("carpet", "carpet", "concrete", "wood"),
-             ("paint", "paint", "paint", "concrete"), curtains=0.1, evening=0.16, door=0.45)
+    r = Room(
+        rng,
+        (3.2, 5.2, 3.4, 5.0),
+        ("carpet", "carpet", "concrete", "wood"),
+        ("paint", "paint", "paint", "concrete"),
+        curtains=0.1,
+        evening=0.16,
+        door=0.45,
+    )
     k = r.kit
     k.main_wood = k.pick((k.main_wood, k.lacquer(("#e3e1dc", "#c9c6bd"))))
     desks = int(rng.integers(1, 4))
@@ -855,8 +1090,16 @@ def office(rng: np.random.Generator) -> World:
 
 def library(rng: np.random.Generator) -> World:
     """Walls of books, reading tables with lamps, armchairs, globes."""
-    r = Room(rng, (3.6, 5.6, 3.8, 5.6), ("wood", "carpet", "wood"),
-             ("paint", "wood", "paint"), windows=0.5, curtains=0.3, evening=0.32, door=0.25)
+    r = Room(
+        rng,
+        (3.6, 5.6, 3.8, 5.6),
+        ("wood", "carpet", "wood"),
+        ("paint", "wood", "paint"),
+        windows=0.5,
+        curtains=0.3,
+        evening=0.32,
+        door=0.25,
+    )
     k = r.kit
     tall = k.uni(1.9, 2.3)
     dense = k.pick((0.95, 0.95, 0.75))
@@ -866,12 +1109,20 @@ def library(rng: np.random.Generator) -> World:
         walls = SIDES if i > 2 else ("back", k.pick(SIDES))
         r.put(lambda w=w: f.bookcase(k, w, tall, dense), walls, w, 0.32, tall, look=1.3, tries=20)
     if k.chance(0.25):  # a case that stands in the room
+
         def double():
             f.bookcase(k, 1.4, k.uni(1.3, 1.7), dense)
+
         r.free(double, 1.5, 0.4, yaw=k.pick((180.0, 90.0, -90.0)))
     if k.chance(0.68):
-        r.free(lambda: f.reading_table(k), 2.1, 2.1, yaw=k.pick((0.0, 90.0)) + k.uni(-10, 10),
-               region=(0.35, 0.4, 0.65, 0.65), look=1.5)
+        r.free(
+            lambda: f.reading_table(k),
+            2.1,
+            2.1,
+            yaw=k.pick((0.0, 90.0)) + k.uni(-10, 10),
+            region=(0.35, 0.4, 0.65, 0.65),
+            look=1.5,
+        )
     for _ in range(2):
         if k.chance(0.35):
             r.put(lambda: f.armchair(k), SIDES, 0.95, 0.9, 0.9)
@@ -880,11 +1131,13 @@ def library(rng: np.random.Generator) -> World:
     if k.chance(0.25):
         r.put(lambda: f.desk(k, 1.3, k.chance(0.5)), SIDES, 1.3, 0.75, 0.9)
     if k.chance(0.4):
+
         def stand():
             with r.world.group((0, 0.25, 0)):
                 f.stool(k)
                 with r.world.group((0, 0, 0.6)):
                     f.globe(k)
+
         r.put(stand, SIDES, 0.5, 0.5, 1.1, look=0.2)
     if k.chance(0.3):
         r.put(lambda: f.ladder(k), SIDES, 0.5, 0.45, 2.0, look=0.3)
@@ -904,16 +1157,30 @@ def library(rng: np.random.Generator) -> World:
 def utility_room(rng: np.random.Generator) -> World:
     """Washing machine, ironing board, shelves with boxes, sink, boiler; sometimes a bed or a
     wardrobe, where the room is shared."""
-    r = Room(rng, (2.4, 3.8, 2.8, 4.2), ("tile", "concrete", "tile", "wood"),
-             ("paint", "paint", "tile", "concrete", "paper"), windows=0.5, curtains=0.2,
-             evening=0.24, door=0.5)
+    r = Room(
+        rng,
+        (2.4, 3.8, 2.8, 4.2),
+        ("tile", "concrete", "tile", "wood"),
+        ("paint", "paint", "tile", "concrete", "paper"),
+        windows=0.5,
+        curtains=0.2,
+        evening=0.24,
+        door=0.5,
+    )
     k = r.kit
     shared = k.chance(0.14)
     if k.chance(0.85):
         spot = r.put(lambda: f.washing_machine(k), SIDES, 0.62, 0.66, 0.95, look=2.0)
         if k.chance(0.5):
-            r.beside(spot, k.pick((-0.63, 0.63)), lambda: f.washing_machine(k, True), 0.62, 0.66,
-                     0.95, 1.0)
+            r.beside(
+                spot,
+                k.pick((-0.63, 0.63)),
+                lambda: f.washing_machine(k, True),
+                0.62,
+                0.66,
+                0.95,
+                1.0,
+            )
     if k.chance(0.55):
         r.free(lambda: f.ironing_board(k), 1.3, 0.4, look=1.8)
     if k.chance(0.6):

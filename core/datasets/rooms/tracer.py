@@ -508,9 +508,12 @@ class World:
                 j1, i1 = min(j + 8, ny - 1), min(i + 8, nx - 1)
                 part_of = heights[j : j1 + 1, i : i1 + 1]
                 low, high = float(part_of.min()), float(part_of.max())
-                slope = math.hypot(
-                    float(rise_y[j:j1, i : i1 + 1].max()), float(rise_x[j : j1 + 1, i:i1].max())
-                ) / cell
+                slope = (
+                    math.hypot(
+                        float(rise_y[j:j1, i : i1 + 1].max()), float(rise_x[j : j1 + 1, i:i1].max())
+                    )
+                    / cell
+                )
                 window = (i * cell, i1 * cell, j * cell, j1 * cell)
                 self._prims.append(
                     (FIELD, first, *c, float(self._field_size), float(nx), float(ny), cell, slope,
