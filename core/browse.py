@@ -866,7 +866,7 @@ def mask_photo(
     if only is not None:
         mask = Image.fromarray(np.any(labels == only, axis=0).astype(np.uint8) * 255)
         mask = mask.resize(photo.size, Image.Resampling.NEAREST)
-        dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.6)
+        dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.5)
         return _bytes(Image.composite(photo, dim, mask))
     if not 0 <= channel < len(labels):
         raise UnitscopeError(f"there is no channel {channel}: the run has {len(labels)}")

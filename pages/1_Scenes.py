@@ -249,11 +249,9 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
     if not len(labels):
         st.caption("Nothing is annotated in this photo.")
         return
-    highlight = address.get("label")
 
-    def clicked(place: int) -> None:
-        name = labels["name"].iloc[place]
-        address.put({"label": "" if name == highlight else name})
+    def clicked(place: int | None) -> None:
+        address.put({"label": "" if place is None else labels["name"].iloc[place]})
 
     table = pd.DataFrame(
         {

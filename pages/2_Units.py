@@ -16,9 +16,10 @@ FILTERS = ("category", "concept", "above", "order")
 NUMBER = st.column_config.NumberColumn
 
 
-def open_unit(unit: str) -> None:
-    """Show one unit: a new entry of the history, so that Back returns to the table."""
-    address.put({"unit": unit}, drop=("scene",))
+def open_row(units: pd.Series, place: int | None) -> None:
+    """Show the unit of a chosen row: a new entry of the history, so that Back returns here."""
+    if place is not None:
+        address.put({"unit": str(units.iloc[place])}, drop=("scene",))
 
 
 def _word(name: object) -> str:
@@ -121,7 +122,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
         "Units with label, category, IoU, chance, images active and threshold",
         words.IOU,
         caption=" / ".join(ctx.caption().lines()),
-        picked=lambda place: open_unit(str(shown["unit"].iloc[place])),
+        picked=lambda place: open_row(shown["unit"], place),
         height=min(38 + 35 * len(view), 480),
         column_config={
             "IoU": st.column_config.ProgressColumn(
@@ -190,7 +191,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         draw.table(
             view, f"units-for-{name}", f"Units by their overlap with {name}", words.IOU,
             caption=" / ".join(ctx.caption().lines()), height=min(38 + 35 * len(view), 300),
-            picked=lambda place: open_unit(str(found["unit"].iloc[place])),
+            picked=lambda place: open_row(found["unit"], place),
             column_config={c: NUMBER(format="%.4f") for c in view.columns if "IoU" in c},
         )  # fmt: skip
     st.subheader(f"Photos with most {name}")

@@ -130,9 +130,14 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
         )
     if rows:
         names = list(found)
+
+        def choose(place: int | None) -> None:
+            if place is not None:
+                address.put({"run": names[place]}, drop=("layer",))
+
         draw.table(
             pd.DataFrame(rows), "runs", "Finished runs with dataset, network and accuracy",
-            picked=lambda place: address.put({"run": names[place]}, drop=("layer",)),
+            picked=choose,
             column_config={"accuracy": st.column_config.NumberColumn(format="percent")},
         )  # fmt: skip
         st.caption("Choose a row for its settings, the files it left out, and to delete it.")

@@ -98,22 +98,22 @@ def table(
     alt: str,
     explanation: str | None = None,
     caption: str = "",
-    picked: Callable[[int], None] | None = None,
+    picked: Callable[[int | None], None] | None = None,
     **how: Any,
 ) -> None:
-    """A table with its files. `picked` is called with the place of a row that is clicked."""
+    """A table with its files. `picked` is called with the place of the row that is chosen,
+    or with None when it is let go."""
     if picked is not None:
         key = f"table-{name}"
 
         def call() -> None:
             rows = st.session_state[key]["selection"]["rows"]
-            if rows:
-                picked(rows[0])
+            picked(rows[0] if rows else None)
 
         how |= {"key": key, "on_select": call, "selection_mode": "single-row", "lazy": False}
     st.dataframe(frame, hide_index=True, alt=alt, **how)
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
-        plain = frame.drop(columns=[c for c in frame.columns if c == "open"])
+        plain = frame.drop(columns=[c for c in frame.columns if c == "color"])
         st.download_button(
             "CSV", data=lambda: plain.to_csv(index=False), file_name=f"{name}.csv",
             mime="text/csv", on_click="ignore", key=f"save-{name}-csv", width="stretch",

@@ -40,6 +40,7 @@ CSS = """
            font-variant-numeric: tabular-nums}
 [data-testid="stMetricLabel"] {opacity: .75}
 [data-testid="stImage"] img {border-radius: 6px}
+.stMain [data-testid="stPageLink"] p {white-space: normal}
 dl.facts {display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0 2rem;
           margin: 0 !important; padding: 0; font-size: .95rem; line-height: 1.45}
 dl.facts dt {opacity: .7; padding: .4rem 0}
