@@ -128,8 +128,15 @@ class Names(Sequence[str]):
         return isinstance(name, str) and self.find(name) is not None
 
     def find(self, name: str) -> int | None:
-        """Position of a name, by halving: microseconds, and no table in memory."""
+        """Position of a name, or None."""
         want = name.encode()
+        low = self.bound(want)
+        if low < len(self) and self._bytes[self.offsets[low] : self.offsets[low + 1]] == want:
+            return low
+        return None
+
+    def bound(self, want: bytes) -> int:
+        """How many names are below `want`, by halving: microseconds, and no table in memory."""
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -137,9 +144,7 @@ class Names(Sequence[str]):
                 low = middle + 1
             else:
                 high = middle
-        if low < len(self) and self._bytes[self.offsets[low] : self.offsets[low + 1]] == want:
-            return low
-        return None
+        return low
 
 
 LETTERS = 28
@@ -313,9 +318,7 @@ class Graph:
         Raises UnitscopeError for an unknown node or relation, with the nearest names.
         """
         at = self.need(node_name)
-        allowed = self._allowed(relations)
-        if hops not in (1, 2):
-            raise UnitscopeError(f"hops is 1 or 2, not {hops}")
+        allowed = self.check(relations, hops, direction)
         wanted = None
         if among is not None:
             wanted = {k for k in map(self.node, among) if k is not None}
@@ -335,8 +338,6 @@ class Graph:
         wanted: Collection[int] | None,
     ) -> dict[int, list[int]]:
         """:meth:`neighbours` by numbers: node → edges. `allowed`: bool (relations,)."""
-        if direction not in ("both", "out", "in"):
-            raise unknown("direction", direction, ("both", "out", "in"))
         edges, others, _ = self._step(np.array([at]), allowed, direction, min_weight)
         keep = others != at
         edges, others = edges[keep], others[keep]
@@ -382,7 +383,13 @@ class Graph:
         keep = allowed[self.kinds[edges]] & (self.weights[edges] >= min_weight)
         return edges[keep], others[keep].astype(np.int64), via[keep]
 
-    def _allowed(self, relations: Collection[str]) -> np.ndarray:
+    def check(self, relations: Collection[str], hops: int, direction: str) -> np.ndarray:
+        """bool (relations,): those to follow; raises where what :meth:`neighbours` is asked for
+        does not exist."""
+        if hops not in (1, 2):
+            raise UnitscopeError(f"hops is 1 or 2, not {hops}")
+        if direction not in ("both", "out", "in"):
+            raise unknown("direction", direction, ("both", "out", "in"))
         if isinstance(relations, str):
             relations = [relations]
         for relation in relations:
@@ -404,25 +411,27 @@ class Graph:
             counts[a:b] = np.minimum(held, 255).reshape(-1, LETTERS)
         return counts
 
-    def _letter_gap(self, name: str) -> np.ndarray:
-        """Σ |difference of letter counts| to every node: at most twice the edit distance."""
+    def _letter_gap(self, name: str, low: int, high: int) -> np.ndarray:
+        """Σ |difference of letter counts| to nodes low … high − 1: at most twice the edits."""
         text = np.frombuffer(name.encode(), np.uint8)
-        own = np.bincount(_letter_codes(text), minlength=LETTERS).astype(np.int16)
-        return np.abs(self._letters.astype(np.int16) - np.minimum(own, 255)).sum(1)
+        own = np.minimum(np.bincount(_letter_codes(text), minlength=LETTERS), 255).astype(np.uint8)
+        held = self._letters[low:high]
+        return (np.maximum(held, own) - np.minimum(held, own)).sum(1, dtype=np.int32)
 
     def close(self, name: str, most: int) -> list[tuple[int, int]]:
         """(edit distance, node) of the nodes at most `most` edits away that share the first
         letter; nearest first, of equals the one with more edges."""
         name = fold(name)
-        if not name or not len(self.nodes):
+        if not name:
             return []
+        # Nodes are sorted, so those with one first letter lie together.
+        letter = name[0].encode()
+        low, high = self.nodes.bound(letter), self.nodes.bound(letter + b"\xff")
         hits = []
-        for node in np.flatnonzero(self._letter_gap(name) <= 2 * most).tolist():
-            other = self.nodes[node]
-            if other[:1] == name[:1]:
-                distance = edit_distance(name, other, most)
-                if distance <= most:
-                    hits.append((distance, node))
+        for node in np.flatnonzero(self._letter_gap(name, low, high) <= 2 * most).tolist():
+            distance = edit_distance(name, self.nodes[low + node], most)
+            if distance <= most:
+                hits.append((distance, low + node))
         return sorted(hits, key=lambda hit: (hit[0], -self.degree(hit[1]), hit[1]))
 
     def similar(self, name: str, count: int = 5) -> list[str]:
@@ -430,7 +439,7 @@ class Graph:
         name = fold(name)
         if not name or not len(self.nodes):
             return []
-        gap = self._letter_gap(name)
+        gap = self._letter_gap(name, 0, len(self.nodes))
         few = np.argsort(gap, kind="stable")[:400]
         return nearest(name, [self.nodes[int(k)] for k in few], count)
 
