@@ -298,11 +298,12 @@ def categories(
     data = frame.groupby("category", as_index=False).agg(
         units=("units", "sum"), concepts=("name", "size")
     )
+    data = data.sort_values(["units", "category"], ascending=[False, True], ignore_index=True)
     data["shown"] = [
         f"{u} unit{'s' * (u != 1)}, {c} concept{'s' * (c != 1)}"
         for u, c in zip(data["units"], data["concepts"], strict=True)
     ]
-    base = alt.Chart(data).encode(alt.Y("category:N", title=None, sort="-x"))
+    base = alt.Chart(data).encode(alt.Y("category:N", title=None, sort=list(data["category"])))
     x = alt.X("units:Q", title="units with a label better than chance" if above else "units",
               scale=alt.Scale(domainMax=float(data["units"].max() if len(data) else 1) * 1.45),
               axis=alt.Axis(tickMinStep=1, tickCount=5))  # fmt: skip

@@ -228,7 +228,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     if channels:
         view = address.select(
             "mask", "Show", views, channels[0], widget=st.segmented_control, drop=("label",),
-            format_func=lambda v: "photo alone" if v == "photo" else f"{v} labels",
+            wrap=True, format_func=lambda v: "photo alone" if v == "photo" else v,
             label_visibility="collapsed",
         )  # fmt: skip
     only = regions.loc[regions["name"] == highlight, "concept"]
