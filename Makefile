@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 PORT   ?= 8501
+# Only this machine sees the app; ADDRESS=0.0.0.0 shows it to the network.
+ADDRESS ?= localhost
 
 .PHONY: run test check setup setup-dev rooms clean help
 
@@ -37,7 +39,7 @@ rooms: setup
 	@$(BIN)/python -m core run --dataset rooms --model rooms
 
 run: rooms
-	@$(BIN)/python -m streamlit run app.py --server.port $(PORT)
+	@$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
 
 test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
