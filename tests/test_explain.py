@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.cli import main
+from core.datasets import open_dataset
 from core.errors import UnitscopeError
+from core.explain.account import account
 from core.explain.learned import learned_concepts, select, stand_in_concepts, unit_ious
 from core.explain.metrics import (
     METRICS,
@@ -17,6 +22,9 @@ from core.explain.metrics import (
     explain_predictions,
     similarity,
 )
+from core.explain.photo import explain_photo, measure_stand_in, speaking_labels
+from core.knowledge.graph import open_knowledge
+from core.tables import all_core_concepts, table_1, table_4
 
 # -- references -----------------------------------------------------------------------------
 
@@ -190,3 +198,153 @@ def test_stand_ins_are_the_labels_of_active_units():
     ]  # fmt: skip
     with pytest.raises(UnitscopeError, match="unit 2; the maps have 2"):
         stand_in_concepts(labels, active[:, :2], 4)
+
+
+# -- accounts and tables --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def graph(tmp_path_factory):
+    """Facts that relate the tiny world's scenes to some of its concepts."""
+    path = tmp_path_factory.mktemp("graph") / "facts.tsv"
+    facts = [
+        "AtLocation\tthing 1\tattic", "AtLocation\tthing 2\tattic", "HasA\tattic\tpiece 6",
+        "AtLocation\tthing 3\tbarn", "PartOf\tpiece 7\tbarn", "RelatedTo\tnothing\tbarn",
+    ]  # fmt: skip
+    path.write_text("\n".join(facts) + "\n", encoding="utf-8")
+    return open_knowledge(f"triples:{path}", cache=path.parent)
+
+
+def test_core_concepts_of_a_run(tiny_run, graph):
+    cores = all_core_concepts(tiny_run, graph)
+    assert set(cores) == {"top10", "scc", "icc"}
+    scc = cores["scc"]
+    named = {
+        scene: {scc.concepts[c] for c in np.flatnonzero(scc.members[k])}
+        for k, scene in enumerate(scc.scenes)
+    }
+    assert named == {
+        "attic": {"thing 1", "thing 2", "piece 6"}, "barn": {"thing 3", "piece 7"}, "cellar": set()
+    }  # fmt: skip
+
+
+def test_an_account_is_its_facts(tiny_run, graph):
+    """Seen, met, missed, foreign and the metrics of one image, from sets of its own rows."""
+    core = all_core_concepts(tiny_run, graph)["scc"]
+    truth = tiny_run.sql(
+        "SELECT i.id, i.image, t.name AS target, p.name AS predicted, i.correct FROM images i "
+        "JOIN scenes t USING (scene) JOIN scenes p ON p.class = i.predicted ORDER BY image"
+    )
+    wrong = truth[~truth["correct"].astype(bool) & (truth["target"] == "attic")].iloc[0]
+    told = account(tiny_run, core, wrong["id"], "body.3", "whole_layer")
+    rows = unit_ious(tiny_run, "body.3")
+    rows = rows[rows["image"] == wrong["image"]]
+    names = dict(tiny_run.sql("SELECT concept, name FROM concepts").to_numpy())
+    seen = {names[c] for c in rows["concept"]}
+    assert {s["concept"] for s in told["seen"]} == seen
+    for s in told["seen"]:
+        own = rows[rows["concept"].map(names) == s["concept"]].sort_values("iou", ascending=False)
+        assert s["iou"] == own["iou"].iloc[0] and s["count"] == len(own)
+        assert [u["iou"] for u in s["units"]] == own["iou"].head(5).tolist()
+    here = set(
+        tiny_run.sql(
+            "SELECT name FROM areas JOIN concepts USING (concept) WHERE image = ?",
+            [int(wrong["image"])],
+        )["name"]
+    )
+    attic = {"thing 1", "thing 2", "piece 6"}
+    side = told["sides"]["target"]
+    assert {m["concept"] for m in side["met"]} == attic & seen
+    assert {m["concept"]: m["annotated"] for m in side["missed"]} == {
+        c: c in here for c in attic - seen
+    }
+    assert {m["concept"] for m in side["foreign"]} == seen - attic
+    by_scene = {row["scene"]: row for row in told["scenes"]}
+    assert set(by_scene) == {"attic", "barn"}  # the cellar has no core concepts
+    assert by_scene["attic"]["CM"] == len(attic & seen) / 3
+    assert by_scene["attic"]["SM"] == len(attic & seen) / len(attic | seen)
+    assert by_scene["attic"]["DM"] == len(seen - attic) / 3
+    assert "an attic" in told["sentence"] and f"a {wrong['predicted']}" in told["sentence"]
+    json.dumps(told)  # plain data
+
+
+def test_accounts_tell_mistakes(tiny_run, graph):
+    core = all_core_concepts(tiny_run, graph)["icc"]
+    with pytest.raises(UnitscopeError, match="unknown image of this run '0099'; nearest: "):
+        account(tiny_run, core, "0099")
+    with pytest.raises(UnitscopeError, match="unknown layer"):
+        account(tiny_run, core, "099", layer="body.7")
+
+
+def test_a_photo_without_masks(tiny_run, graph):
+    """An image of the run, given as a photo: the same prediction, and labels of the very
+    units that the run found active in it."""
+    core = all_core_concepts(tiny_run, graph)["scc"]
+    data = open_dataset(tiny_run.info["settings"]["dataset"]["spec"])
+    told = explain_photo(tiny_run, core, data.photo(17), "mine", "body.3", chance=1.0)
+    row = tiny_run.sql(
+        "SELECT c.name, i.confidence FROM images i JOIN classes c ON c.class = i.predicted "
+        "WHERE i.image = 17"
+    ).iloc[0]
+    assert told["predicted"] == row["name"]
+    assert told["confidence"] == pytest.approx(row["confidence"], abs=1e-5)
+    active = tiny_run.sql("SELECT unit FROM hits WHERE layer = 1 AND image = 17")["unit"]
+    assert told["active_units"] == len(active)
+    labels = speaking_labels(tiny_run, "body.3", chance=1.0)
+    want = set(labels[labels["unit"].isin(active)]["name"])
+    assert {s["concept"] for s in told["seen"]} == want
+    assert told["correct"] is None and set(told["sides"]) <= {"predicted"}
+    json.dumps(told)
+
+
+def test_stand_in_measure_counts_what_it_says(tiny_run, graph):
+    core = all_core_concepts(tiny_run, graph)["scc"]
+    told = measure_stand_in(
+        tiny_run, core, ["train"], ["test"], "body.3", strategy="whole_layer", chance=1.0
+    )
+    labels = speaking_labels(tiny_run, "body.3", 1, ["train"], chance=1.0)
+    assert len(labels) > 5
+    concept_of = dict(labels[["unit", "concept"]].to_numpy())
+    hits = tiny_run.sql(
+        "SELECT image, unit FROM hits JOIN images USING (image) WHERE layer = 1 AND split = 'test'"
+    )
+    said = {(i, concept_of[u]) for i, u in hits.to_numpy() if u in concept_of}
+    rows = unit_ious(tiny_run, "body.3")
+    test = set(tiny_run.sql("SELECT image FROM images WHERE split = 'test'")["image"])
+    seen = {(i, c) for i, c in rows[["image", "concept"]].to_numpy().astype(int) if i in test}
+    assert told["images"] == 75
+    assert told["precision"] == pytest.approx(len(said & seen) / len(said))
+    assert told["recall"] == pytest.approx(len(said & seen) / len(seen))
+    # Labels of a network with random weights are not better than chance, and that is said.
+    with pytest.raises(UnitscopeError, match="units have a label that chance reaches"):
+        measure_stand_in(tiny_run, core, ["train"], ["test"], "body.3", chance=0.001)
+    with pytest.raises(UnitscopeError, match="hold no images"):
+        measure_stand_in(tiny_run, core, ["trian"], ["test"], "body.3")
+
+
+def test_tables_in_every_form(tiny_run, graph, tmp_path, capsys):
+    table = table_1(tiny_run, graph, ["test"], layer="body.3")
+    assert [names for names, _ in table.rows] == [
+        (s, k)
+        for s in ("Whole layer", "Highest IoU", "Threshold")
+        for k in ("Top 10", "SCC", "ICC")
+    ]
+    told = table.to_json()
+    assert told["rows"][0]["CM_FP"]["n"] + told["rows"][0]["CM_TP"]["n"] <= 75
+    json.dumps(told)
+    lines = table.to_csv().splitlines()
+    assert len(lines) == 10 and lines[0].startswith("concepts of units,core concepts,CM_FP_value")
+    latex = table.to_latex()
+    assert latex.count("\\\\") == 10 and "\\begin{tabular}{llrrrrrrr}" in latex
+    assert "split test" in table.to_text() and "left out" in table.to_text()
+    four = table_4([tiny_run], graph)
+    assert [names[1] for names, _ in four.rows] == ["SCC", "ICC"]
+    root, facts = str(tiny_run.path.parent), f"triples:{tmp_path / 'facts.tsv'}"
+    (tmp_path / "facts.tsv").write_text("AtLocation\tthing 1\tattic\n")
+    status = main(
+        ["tables", "latest", "--out", root, "--knowledge", facts, "--csv", str(tmp_path), "--json"]
+    )
+    assert status == 0 and (tmp_path / "table_1.csv").read_text().count("\n") == 10
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    status = main(["explain", "latest", "--out", root, "--image", "004", "--knowledge", facts])
+    assert status == 0 and "The network" in capsys.readouterr().out

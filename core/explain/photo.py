@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from core.dissect.counts import upsample_torch
 from core.dissect.labels import unit_labels
 from core.errors import UnitscopeError
 from core.explain.account import finish
@@ -65,11 +66,12 @@ def explain_photo(
     layer: str | None = None,
     model: LoadedModel | None = None,
     per_unit: int = 1,
+    chance: float = CHANCE,
 ) -> dict[str, Any]:
     """The account of :func:`core.explain.account.account` for any photo, without masks.
 
-    The network is run once. A unit is active where its map exceeds its threshold of the run;
-    `seen` names, for each concept, the active units with that label and how far their peak is
+    The network is run once. A unit is active where its upsampled map exceeds its threshold of
+    the run; `seen` names, for each concept, the active units with that label and how far their peak is
     above the threshold. `target` is None and `annotated` is None throughout.
 
     Raises UnitscopeError where the network is not the run's, or the photo is too small for
@@ -82,14 +84,17 @@ def explain_photo(
     forward = Forward(
         model, [names[number]], precision=settings["precision"], map_type=settings["map_type"]
     )
-    seen = np.asarray(model.preprocessing.view(photo.convert("RGB")))
-    passed = forward(seen[None])
-    peaks = passed.layers[names[number]].maps[0].float().amax((1, 2)).numpy()
+    seen = np.stack([np.asarray(model.preprocessing.view(photo.convert("RGB")))])
+    passed = forward(seen)
+    maps = passed.layers[names[number]].maps[0]
+    peaks = maps.float().amax((1, 2)).numpy()
     thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])[
         "threshold"
     ].to_numpy()
-    active = peaks > thresholds
-    labels = speaking_labels(run, layer, per_unit)
+    # Active as the run counts it: a pixel of the working grid above the threshold.
+    grid = upsample_torch(maps, settings["grid"][1], settings["grid"][0])
+    active = (grid.amax((1, 2)).numpy() > thresholds) & (peaks > thresholds)
+    labels = speaking_labels(run, layer, per_unit, chance=chance)
     firing = labels[active[labels["unit"].to_numpy()]]
     logits = passed.logits[0].astype(np.float64)
     shares = np.exp(logits - logits.max())
@@ -147,6 +152,7 @@ def measure_stand_in(
     per_unit: int = 1,
     strategy: str = "highest_iou",
     iou: str = "image",
+    chance: float = CHANCE,
 ) -> dict[str, Any]:
     """How well labels of units stand in for masks, on images that have masks.
 
@@ -173,7 +179,7 @@ def measure_stand_in(
     hits = run.sql("SELECT image, unit FROM hits WHERE layer = ?", [run.layer(layer)])
     active = np.zeros((len(truth.images), units), bool)
     active[np.searchsorted(truth.images, hits["image"]), hits["unit"]] = True
-    labels = speaking_labels(run, layer, per_unit, learn_on)
+    labels = speaking_labels(run, layer, per_unit, learn_on, chance)
     ours = stand_in_concepts(labels, active[rows], len(truth.concepts))
     masks = truth.has[rows].toarray()
     size = max(1, round(float(ours.sum(1).mean())))
@@ -183,7 +189,12 @@ def measure_stand_in(
     told: dict[str, Any] = {"images": len(rows), "labels": len(labels), **_agreement(ours, masks)}
     told["mean_size"] = {"labels": float(ours.sum(1).mean()), "masks": float(masks.sum(1).mean())}
     told["always"] = _agreement(constant, masks)
-    both = (masks.any(1)) & (ours.any(1))
+    both = masks.any(1) & ours.any(1)
+    if not both.any():
+        raise UnitscopeError(
+            "no image has learned concepts both by masks and by labels: "
+            f"{len(labels)} units have a label that chance reaches in at most {chance:.0%}"
+        )
     for name, metric in (("cm", consistency), ("sm", similarity)):
         a = metric(ours[both], core.members)
         b = metric(masks[both], core.members)
@@ -204,6 +215,6 @@ def _agreement(ours: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         return {
             "precision": float(both.sum() / said.sum()),
             "recall": float(both.sum() / there.sum()),
-            "precision_mean": float(np.nanmean(both / said)),
-            "recall_mean": float(np.nanmean(both / there)),
+            "precision_mean": float((both / said)[said > 0].mean()) if said.any() else float("nan"),
+            "recall_mean": float((both / there)[there > 0].mean()) if there.any() else float("nan"),
         }
