@@ -170,6 +170,27 @@ def test_every_address_on_a_fresh_server(browser, fresh, path, title, charts):
     visit.page.close()
 
 
+def test_a_run_is_deleted_only_when_confirmed(browser, cache, tmp_path):
+    root = tmp_path / "cache"
+    shutil.copytree(cache, root)
+    (file,) = root.glob("*.duckdb")
+    server = Server(root)
+    try:
+        visit = Visit(browser, server)
+        visit.open("Runs")
+        visit.page.get_by_role("button", name="Delete this run").click()
+        dialog = visit.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="Delete", exact=True).wait_for()
+        assert file.is_file()
+        dialog.get_by_role("button", name="Delete", exact=True).click()
+        visit.page.get_by_text("None yet.").wait_for()
+        assert not file.exists() and not file.with_suffix(".arrays").exists()
+        visit.check()
+        visit.page.close()
+    finally:
+        server.stop()
+
+
 def test_a_journey(browser, cache):
     """Pick a unit, reload, save a figure, go to a photo and back; then small and dark."""
     server = Server(cache)

@@ -15,7 +15,8 @@ from core import browse
 from core.store import Run
 
 
-@st.cache_resource(max_entries=12, show_spinner=False, on_release=lambda run: run.close())
+# Not closed on leaving the cache: another session may be reading. The last one to let go does.
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _open(path: str, stamp: tuple[int, int]) -> Run:
     return Run(Path(path))
 
@@ -29,7 +30,9 @@ def open_run(path: Path) -> Run:
 def forget(path: Path) -> None:
     """Close a run before its file is deleted."""
     facts = path.stat()
+    run = open_run(path)
     _open.clear(str(path), (facts.st_mtime_ns, facts.st_ino))
+    run.close()
 
 
 @st.cache_data(max_entries=600, show_spinner=False)
