@@ -185,8 +185,8 @@ def write_assertions(path: Path, lines: int, seed: int = 0) -> None:
             n = min(50_000, lines - first)
             kind = rng.random(n)
             rare = rng.integers(1, nodes, (n, 2))
-        common = np.minimum(rng.pareto(0.6, (n, 2)) * 40, nodes)
-        node = np.where(rng.random((n, 2)) < 0.5, rare, common)
+            common = np.minimum(rng.pareto(0.6, (n, 2)) * 40, nodes)
+            node = np.where(rng.random((n, 2)) < 0.5, rare, common)
             pick = rng.integers(0, 1 << 30, (n, 4))
             rows = []
             for k in range(n):
