@@ -72,7 +72,7 @@ def labels_150(graph: Graph) -> list[str]:
     The table writes ``chest;of;drawers;chest;bureau``: words and synonyms alike parted by
     semicolons. The longest run of words that is cleanly a node is taken for one synonym.
     """
-    clean = Aligner(graph)._clean
+    clean = Aligner(graph).clean
     out = []
     with (DATA / "ade20k" / "objectInfo150.csv").open(encoding="utf-8") as f:
         for row in csv.DictReader(f):

@@ -227,6 +227,15 @@ def small() -> Graph:
     return Graph.from_edges(FACTS)
 
 
+def test_a_graph_without_facts():
+    empty = Graph.from_edges([])
+    assert len(empty) == len(empty.nodes) == 0 and empty.counts() == {}
+    assert empty.close("bedroom", 2) == [] and empty.similar("bedroom") == []
+    assert align(["bedroom"], empty)["kind"].tolist() == ["none"]
+    with pytest.raises(UnitscopeError, match="none is like it"):
+        empty.neighbours("bedroom")
+
+
 def test_neighbours(small):
     near = small.neighbours("bedroom")
     assert list(near) == ["bed", "lamp"]

@@ -157,7 +157,7 @@ class Aligner:
         given = [name, *synonyms]
         forms = list(dict.fromkeys(part for g in given for part in (g, *split_synonyms(g))))
         # A clean match of any synonym is worth more than a piece of the first name.
-        for step in (self._clean, self._misspelt, self._head, self._far):
+        for step in (self.clean, self._misspelt, self._head, self._far):
             for form in forms:
                 found = step(form)
                 if found is not None:
@@ -170,7 +170,8 @@ class Aligner:
     def _made(self, node: int, kind: str, score: float, via: str) -> Match:
         return Match(self.graph.nodes[node], kind, round(score, 3), via)
 
-    def _clean(self, form: str) -> Match | None:
+    def clean(self, form: str) -> Match | None:
+        """The node of a whole name, exact, normalised or lemmatised; None where there is none."""
         node = self._hit(form)
         if node is not None:
             return self._corrected(node, "exact", 1.0, form)
@@ -357,7 +358,7 @@ def align(
         chosen = {plain_name(name): node for name, node in overrides.items()}
     elif overrides is not None:
         source = str(overrides)
-        chosen = {plain_name(name): node for name, node in read_overrides(overrides).items()}
+        chosen = {plain_name(name): node for name, node in read_overrides(Path(overrides)).items()}
     asked = {plain_name(name) for name in names}
     if chosen and asked and not asked & set(chosen):
         raise UnitscopeError(

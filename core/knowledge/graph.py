@@ -98,15 +98,15 @@ class Names(Sequence[str]):
 
     def __init__(self, blob: np.ndarray, offsets: np.ndarray):
         """blob : uint8, names in UTF-8 end to end. offsets : int64 (names + 1,)."""
-        self.blob = blob
-        self.offsets = offsets
         self._bytes = blob.tobytes()
+        self.blob = np.frombuffer(self._bytes, np.uint8)
+        self.offsets = offsets
 
     @classmethod
     def of(cls, names: Sequence[bytes]) -> Names:
         """From distinct names that are sorted already (as bytes, which is by code point)."""
         offsets = np.zeros(len(names) + 1, np.int64)
-        np.cumsum([len(name) for name in names], out=offsets[1:])
+        offsets[1:] = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
         return cls(np.frombuffer(b"".join(names), np.uint8), offsets)
 
     def __len__(self) -> int:
@@ -650,7 +650,9 @@ def _open_conceptnet(path: Path, cache: Path, progress: Callable[[Reading], None
     kept = cache / f"knowledge-{_source_key(path)}.npz"
     if kept.is_file():
         try:
-            return load_graph(kept)
+            graph = load_graph(kept)
+            graph.name = f"conceptnet:{path.name}"
+            return graph
         except BadFile:
             kept.unlink()
     graph = read_conceptnet(path, progress)
