@@ -23,7 +23,9 @@ from PIL import Image, ImageFilter
 
 from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError, nearest, unknown
+from core.geometry import upsample
 from core.names import plain_name
+from core.settings import command
 from core.store import CACHE, Run, find_run, list_runs
 
 CHANCE = 0.05
@@ -115,6 +117,7 @@ def summary(run: Run) -> dict[str, Any]:
         "grid": tuple(settings["grid"]),
         "shuffles": settings["shuffles"],
         "splits": list(settings["splits"]),
+        "command": command(info["request"]),
         "categories": run.categories,
         "channels": info["channels"],
         "has_maps": settings["keep_maps"],
@@ -123,16 +126,6 @@ def summary(run: Run) -> dict[str, Any]:
         "seconds": info["seconds"],
         "versions": info["versions"],
     }
-
-
-def command(facts: dict[str, Any]) -> str:
-    """The command line that makes a run again, from :func:`summary`."""
-    parts = ["python -m core run", f"--dataset {facts['dataset_spec']}"]
-    parts.append(f"--model {facts['model_spec']}")
-    parts += [f"--layer {layer['name']}" for layer in facts["layers"]]
-    parts += [f"--split {split}" for split in facts["splits"]]
-    parts.append(f"--q {facts['q']}")
-    return " ".join(parts)
 
 
 def unfinished(root: Path, now: float | None = None) -> list[dict[str, Any]]:
@@ -516,19 +509,9 @@ def has_maps(run: Run, layer: str) -> bool:
 
 
 def peaks(run: Run, layer: str, unit: int) -> np.ndarray:
-    """Largest activation of a unit in every image, float32 (images,).
-
-    From the maps; where the run kept none, of those images alone in which it is active.
-    """
-    if not has_maps(run, layer):
-        found = run.sql(
-            "SELECT peak FROM hits WHERE layer = ? AND unit = ? ORDER BY image",
-            [run.layer(layer), unit],
-        )
-        return found["peak"].to_numpy(np.float32)
-    maps = run.array(f"maps-{layer}")
+    """Largest activation of a unit in every image, float32 (images,)."""
     used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
-    return np.asarray(maps[:, unit]).max((1, 2))[used].astype(np.float32)
+    return np.asarray(run.array(f"peaks-{layer}")[:, unit])[used]
 
 
 def peak_histogram(run: Run, layer: str, unit: int, bins: int = 32) -> pd.DataFrame:
@@ -752,28 +735,6 @@ def _picture(run: Run, layer: str, unit: int, concept: int | None, place: int = 
 
 
 # -- pictures -------------------------------------------------------------------------------
-
-
-def _axis(cells: int, pixels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Bilinear sampling along one axis, as the counting kernel's (checked by a test).
-
-    Written out here because the kernel's module brings torch along, which an app that only
-    looks at finished runs should not have to load.
-    """
-    at = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
-    low = np.floor(at).astype(np.int64)
-    return low, np.minimum(low + 1, cells - 1), at - low
-
-
-def upsample(cells: np.ndarray, height: int, width: int) -> np.ndarray:
-    """One map (h, w) → float64 (height, width), with the counting kernel's own arithmetic."""
-    y_low, y_high, y_w = _axis(cells.shape[0], height)
-    x_low, x_high, x_w = _axis(cells.shape[1], width)
-    f = cells.astype(np.float64)
-    left, right = f[:, x_low], f[:, x_high]
-    rows = left + x_w * (right - left)
-    top, bottom = rows[y_low], rows[y_high]
-    return top + y_w[:, None] * (bottom - top)
 
 
 def lit(

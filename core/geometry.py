@@ -9,7 +9,7 @@ that what the network sees is what is counted.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -184,3 +184,44 @@ def default_grid(input_size: tuple[int, int]) -> tuple[int, int]:
     (112, 112)
     """
     return max(1, input_size[0] // 2), max(1, input_size[1] // 2)
+
+
+class Grid(NamedTuple):
+    """Which two map cells each grid pixel lies between, and how far along.
+
+    low, high : int64 (pixels,) cells; weight : float64 (pixels,) of `high`, in [0, 1).
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    weight: np.ndarray
+
+
+def interpolation(cells: int, pixels: int) -> Grid:
+    """Bilinear sampling of `cells` at `pixels` points along one axis, align_corners=False.
+
+    Pixel p lies at (p + ½)·cells/pixels − ½ in units of cells, clamped at the borders, as
+    in torch.nn.functional.interpolate and PIL's enlargement.
+
+    >>> interpolation(2, 4).weight
+    array([0.  , 0.25, 0.75, 0.  ])
+    """
+    at = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
+    low = np.floor(at).astype(np.int64)
+    return Grid(low, np.minimum(low + 1, cells - 1), at - low)
+
+
+def upsample(cells: np.ndarray, height: int, width: int) -> np.ndarray:
+    """One map (h, w) → float64 (height, width), bilinear: the counting kernel's own arithmetic.
+
+    a + w·(b − a) rather than (1 − w)·a + w·b, because it cannot round above the larger end.
+
+    >>> upsample(np.array([[0.0, 4.0]]), 1, 4)
+    array([[0., 1., 3., 4.]])
+    """
+    y, x = interpolation(cells.shape[0], height), interpolation(cells.shape[1], width)
+    f = cells.astype(np.float64)
+    left, right = f[:, x.low], f[:, x.high]
+    rows = left + x.weight * (right - left)
+    top, bottom = rows[y.low], rows[y.high]
+    return top + y.weight[:, None] * (bottom - top)

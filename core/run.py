@@ -42,6 +42,7 @@ from core.models.forward import MAP_TYPES, Forward
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
 from core.names import match_names
+from core.settings import Settings
 from core.store import (
     CACHE,
     DIGITS,
@@ -59,38 +60,6 @@ from core.store import (
 BATCH = 32
 """Images a forward pass takes at once. Fixed, and shards are whole batches, so that a network
 sees the same batches, and gives the same bytes, whatever the shards are."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """All that decides the numbers of a run.
-
-    Attributes
-    ----------
-    dataset, model : their SPECs.
-    layers : dotted names; empty = the network's default layer.
-    splits : splits of the dataset to dissect; empty = all images.
-    q : T_t is the (1 − q) quantile of unit t's activations.
-    grid : side of the working grid in pixels; None = half the input's side.
-    shuffles : rounds of shuffled labels for the null distribution.
-    seed : of the shuffles.
-    keep_maps : keep activation maps beside the run; otherwise the network runs twice.
-    map_type : float16 or float32, the type in which activations are recorded.
-    device, precision : where and how the network runs.
-    """
-
-    dataset: str
-    model: str
-    layers: tuple[str, ...] = ()
-    splits: tuple[str, ...] = ()
-    q: float = 0.005
-    grid: int | None = None
-    shuffles: int = 10
-    seed: int = 0
-    keep_maps: bool = True
-    map_type: str = "float16"
-    device: str = "cpu"
-    precision: str = "float32"
 
 
 class Progress(NamedTuple):
@@ -218,7 +187,7 @@ def plan(settings: Settings) -> Plan:
         if settings.keep_maps
         else 0,
         "label grids": 2 * n * len(dataset.channels) * grid[0] * grid[1],
-        "features and logits": 4 * n * (outputs + sum(layer.units for layer in layers)),
+        "features and logits": 4 * n * (outputs + 2 * sum(layer.units for layer in layers)),
         "photos": 12_000 * n,
     }
     return Plan(
@@ -313,6 +282,7 @@ class _Meter:
                 "dataset": self.work.plan.settings.dataset,
                 "model": self.work.plan.settings.model,
                 "layers": [layer.name for layer in self.work.plan.layers],
+                "request": asdict(self.work.plan.settings),
             }  # fmt: skip
             write_text(self.work.folder / "progress.json", json.dumps(facts))
 
@@ -426,6 +396,9 @@ class _Pipeline:
         self.pooled = [
             work.array(f"pooled-{layer.name}", (n, layer.units), np.float32)
             for layer in plan.layers
+        ]
+        self.peaks = [
+            work.array(f"peaks-{layer.name}", (n, layer.units), np.float32) for layer in plan.layers
         ]
         self.maps = [
             work.array(
@@ -542,6 +515,7 @@ class _Pipeline:
                             f"{(layer.units, layer.height, layer.width)} was expected"
                         )
                     self.pooled[n].write(at, watched.pooled)
+                    self.peaks[n].write(at, watched.peaks)
                     tops[n].update(watched.maps[keep.to(watched.maps.device)])
                     if self.maps:
                         self.maps[n].write(at, watched.maps.cpu().numpy())
@@ -641,13 +615,11 @@ class _Pipeline:
             if self.kernel == "numba":
                 maps = np.asarray(maps, np.float32)
                 counts = count_images(maps, *arguments)
-                peaks = maps.max((2, 3))[counts.hits[:, 0], counts.hits[:, 1]]
             else:
                 on_device = torch.as_tensor(maps).to(self.forward.device)
                 counts = count_images_torch(on_device, *arguments)
-                top = on_device.float().amax((2, 3)).cpu().numpy()
-                peaks = top[counts.hits[:, 0], counts.hits[:, 1]]
-            return place, counts, peaks
+            top = self.peaks[layer].read(at, size)[place - at]
+            return place, counts, top[counts.hits[:, 0], counts.hits[:, 1]]
 
         waiting = []
         for at in range(a, b, BATCH):
@@ -917,6 +889,7 @@ class _Pipeline:
         }
         meta = {
             "settings": plan.facts,
+            "request": asdict(plan.settings),
             "dataset_name": data.name,
             "model_notes": {
                 k: v for k, v in plan.model.notes.items() if isinstance(v, (str, int, float, bool))

@@ -10,6 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from core import browse
+from core.settings import command
+from core.settings import command
 from core.store import delete_run, list_runs
 from pages.parts import address, draw
 from pages.parts.data import ask, forget, open_run
@@ -79,12 +81,7 @@ def progress(told: dict[str, Any]) -> None:
             f":orange[**Stopped.**] No sign of life for {time_words(told['age'])}. The same "
             "command goes on from where it stopped:"
         )
-        layer = "".join(f" --layer {name}" for name in told.get("layers", []))
-        st.code(
-            f"python -m core run --dataset {told.get('dataset')} "
-            f"--model {told.get('model')}{layer}",
-            language="bash",
-        )  # fmt: skip
+        st.code(command(told["request"]), language="bash", wrap_lines=True)
 
 
 @st.dialog("Delete this run?")
@@ -163,7 +160,7 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
         f"{facts['shuffles']} rounds of shuffled labels · {size_words(size)} on disk · {times}"
     )
     st.markdown("Make it again, or change it:")
-    st.code(browse.command(facts), language="bash", wrap_lines=True)
+    st.code(facts["command"], language="bash", wrap_lines=True)
     left_out = ask(open_run(path), "skipped")
     if len(left_out):
         st.markdown(f"**{len(left_out):,} files left out**")

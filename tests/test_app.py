@@ -17,6 +17,7 @@ from core import browse, figures
 from core.dissect.counts import upsample_torch
 from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError
+from core.geometry import upsample
 from core.run import Settings, execute, plan
 from core.store import Run
 from tests import tiny
@@ -178,7 +179,8 @@ def test_runs_lists_what_is_finished_unfinished_and_left_out(cache, root, run):
         folder.mkdir(exist_ok=True)
         beat = {"stage": "count", "done": 30, "total": 60, "rate": 4.0, "left": 7.5,
                 "time": time.time() - age, "dataset": "folder:x", "model": name,
-                "layers": [LAYER]}  # fmt: skip
+                "layers": [LAYER],
+                "request": {"dataset": "folder:x", "model": name, "q": 0.02}}  # fmt: skip
         (folder / "progress.json").write_text(json.dumps(beat))
     (root / "cccc.duckdb").write_bytes(b"torn")
     at = show("pages/9_Runs.py", run=run.digest)
@@ -187,6 +189,8 @@ def test_runs_lists_what_is_finished_unfinished_and_left_out(cache, root, run):
     told = text_of(at)
     assert "Stopped." in told and "No sign of life for 10 min" in told
     assert "cccc.duckdb cannot be read" in told
+    again = "python -m core run --dataset folder:x --model bbbb --q 0.02"
+    assert again in [block.value for block in at.code]
     (root / "cccc.duckdb").unlink()
     for name in ("aaaa", "bbbb"):
         (root / f"{name}.partial" / "progress.json").unlink()
@@ -205,7 +209,7 @@ def test_lit_region_is_what_was_counted(run):
         assert browse.lit(run, row.name, row.unit, row.image).sum() == row.hits
     cells = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     whole = upsample_torch(torch.from_numpy(cells)[None], 12, 31)[0].numpy()
-    np.testing.assert_array_equal(browse.upsample(cells, 12, 31), whole)
+    np.testing.assert_array_equal(upsample(cells, 12, 31), whole)
 
 
 def test_unit_table_has_every_unit_and_its_label(run):
@@ -346,7 +350,11 @@ def test_questions_with_a_slip(run, bare):
         browse.unit_facts(run, LAYER, 12)
     with pytest.raises(UnitscopeError, match="kept no activation maps"):
         browse.lit(bare, LAYER, 0, 0)
-    assert browse.peaks(bare, LAYER, 3).shape == (browse.unit_facts(bare, LAYER, 3)["images"],)
+    # Peaks are there even where maps are not: one an image, above T_t where it is active.
+    peaks = browse.peaks(bare, LAYER, 3)
+    assert len(peaks) == 59
+    stored = bare.sql("SELECT peak FROM hits WHERE layer = 0 AND unit = 3 ORDER BY image")["peak"]
+    assert set(stored) <= set(peaks)
 
 
 def test_interval_is_wilson():

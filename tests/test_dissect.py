@@ -16,12 +16,12 @@ from core.dissect.counts import (
     Counts,
     count_images,
     count_images_torch,
-    interpolation,
     upsample_torch,
 )
 from core.dissect.labels import iou_table
 from core.dissect.thresholds import TopK, tail_size
 from core.errors import UnitscopeError
+from core.geometry import interpolation
 
 # -- slow references ------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from core.errors import UnitscopeError
+from core.geometry import interpolation
 
 
 class Counts(NamedTuple):
@@ -46,31 +47,6 @@ class Counts(NamedTuple):
     annotated: np.ndarray
     null_both: np.ndarray
     null_hits: np.ndarray
-
-
-class Grid(NamedTuple):
-    """Which two map cells each grid pixel lies between, and how far along.
-
-    low, high : int64 (pixels,) cells; weight : float64 (pixels,) of `high`, in [0, 1).
-    """
-
-    low: np.ndarray
-    high: np.ndarray
-    weight: np.ndarray
-
-
-def interpolation(cells: int, pixels: int) -> Grid:
-    """Bilinear sampling of `cells` at `pixels` points along one axis, align_corners=False.
-
-    Pixel p lies at (p + ½)·cells/pixels − ½ in units of cells, clamped at the borders, as
-    in torch.nn.functional.interpolate and PIL's enlargement.
-
-    >>> interpolation(2, 4).weight
-    array([0.  , 0.25, 0.75, 0.  ])
-    """
-    at = np.clip((np.arange(pixels) + 0.5) * cells / pixels - 0.5, 0, cells - 1)
-    low = np.floor(at).astype(np.int64)
-    return Grid(low, np.minimum(low + 1, cells - 1), at - low)
 
 
 @numba.njit(cache=True, nogil=True)

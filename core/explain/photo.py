@@ -71,8 +71,8 @@ def explain_photo(
     """The account of :func:`core.explain.account.account` for any photo, without masks.
 
     The network is run once. A unit is active where its upsampled map exceeds its threshold of
-    the run; `seen` names, for each concept, the active units with that label and how far their peak is
-    above the threshold. `target` is None and `annotated` is None throughout.
+    the run; `seen` names, for each concept, the active units with that label and how far their peak
+    is above the threshold. `target` is None and `annotated` is None throughout.
 
     Raises UnitscopeError where the network is not the run's, or the photo is too small for
     its preprocessing.

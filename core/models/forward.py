@@ -21,10 +21,12 @@ class Watched(NamedTuple):
 
     maps : (images, units, height, width) in the recorded type, on the network's device.
     pooled : float32 (images, units), the mean over the grid before rounding.
+    peaks : float32 (images, units), the largest recorded activation.
     """
 
     maps: Tensor
     pooled: np.ndarray
+    peaks: np.ndarray
 
 
 class Passed(NamedTuple):
@@ -88,7 +90,11 @@ class Forward:
                     "holds; use --map-type float32"
                 )
             raise UnitscopeError("the network gave activations that are not finite numbers")
-        return Watched(recorded, maps.float().mean((2, 3)).cpu().numpy())
+        return Watched(
+            recorded,
+            maps.float().mean((2, 3)).cpu().numpy(),
+            recorded.amax((2, 3)).float().cpu().numpy(),
+        )
 
     def __call__(self, seen: np.ndarray) -> Passed:
         """One forward pass over uint8 photos (images, height, width, 3) as the network sees them.
