@@ -469,11 +469,11 @@ class _Pipeline:
                     for at in range(a, b, BATCH):
                         size = min(BATCH, b - at)
                         keep = valid[at - a : at - a + size]
-                        top.update(torch.from_numpy(file.read(at, size)[keep]))
+                        top.update(file.read(at, size)[keep])
         if done and not plan.settings.keep_maps:
             stored = work.results("collect", done - 1)
             for k, top in enumerate(tops):
-                top.values = torch.from_numpy(stored[f"top_{k}"])
+                top.restore({name: stored[f"top_{k}_{name}"] for name in top.state()})
         self.meter.start("collect", n, work.shards[done][0] if done < len(work.shards) else n)
         batches = self._batches(work.shards[done:], True) if done < len(work.shards) else iter(())
         for k in range(done, len(work.shards)):
@@ -506,7 +506,6 @@ class _Pipeline:
                         problems.append(item.problem)
                 self.labels.write(at, np.stack([item.labels for item in batch]))
                 self.logits.write(at, passed.logits)
-                keep = torch.from_numpy(fine)
                 for n, layer in enumerate(self.plan.layers):
                     watched = passed.layers[layer.name]
                     if watched.maps.shape[1:] != (layer.units, layer.height, layer.width):
@@ -516,15 +515,20 @@ class _Pipeline:
                         )
                     self.pooled[n].write(at, watched.pooled)
                     self.peaks[n].write(at, watched.peaks)
-                    tops[n].update(watched.maps[keep.to(watched.maps.device)])
+                    recorded = watched.maps.cpu().contiguous().numpy()
+                    tops[n].update(recorded if fine.all() else recorded[fine])
                     if self.maps:
-                        self.maps[n].write(at, watched.maps.cpu().numpy())
+                        self.maps[n].write(at, recorded)
                 a = at + len(batch)
                 self._pause(len(batch))
         state = (
             {}
             if self.plan.settings.keep_maps
-            else {f"top_{n}": top.values.numpy() for n, top in enumerate(tops)}
+            else {
+                f"top_{n}_{name}": part
+                for n, top in enumerate(tops)
+                for name, part in top.state().items()
+            }
         )
         work.finish(
             "collect", k, valid=valid, photo_bytes=sizes,
@@ -613,7 +617,7 @@ class _Pipeline:
                 self.concepts, other,
             )  # fmt: skip
             if self.kernel == "numba":
-                maps = np.asarray(maps, np.float32)
+                maps = torch.from_numpy(maps).float().numpy()
                 counts = count_images(maps, *arguments)
             else:
                 on_device = torch.as_tensor(maps).to(self.forward.device)

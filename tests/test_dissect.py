@@ -196,7 +196,7 @@ def test_thresholds_equal_partition_of_the_whole_array(seed, q, parts):
     shards = [TopK(3, k) for _ in range(parts)]
     for shard, part in zip(shards, np.array_split(maps, parts), strict=True):
         for row in part:
-            shard.update(torch.from_numpy(row[None]))
+            shard.update(row[None])
     merged = shards[0]
     for other in shards[1:]:
         merged.merge(other)

@@ -66,10 +66,12 @@ def _runs(low: np.ndarray) -> np.ndarray:
 def _active_pixels(f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs, x_runs, out):
     """Indices of grid pixels of one map above the threshold, into `out`; returns how many.
 
-    a + w·(b − a) is used rather than (1 − w)·a + w·b because it cannot round above the
-    larger end, which is what makes skipping by maximum exact.
+    `out` needs one place more than there are pixels. a + w·(b − a) is used rather than
+    (1 − w)·a + w·b because it cannot round above the larger end, which is what makes skipping
+    by maximum exact.
     """
     width = x_low.size
+    upper, rise = np.empty(width, np.float64), np.empty(width, np.float64)
     n = 0
     for ry in range(y_runs.size - 1):
         top, bottom = y_low[y_runs[ry]], y_high[y_runs[ry]]
@@ -79,60 +81,66 @@ def _active_pixels(f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs,
             c, d = f[bottom, left], f[bottom, right]
             if a <= threshold and b <= threshold and c <= threshold and d <= threshold:
                 continue
+            first, last = x_runs[rx], x_runs[rx + 1]
+            for x in range(first, last):
+                upper[x] = a + x_w[x] * (b - a)
+                rise[x] = (c + x_w[x] * (d - c)) - upper[x]
             for y in range(y_runs[ry], y_runs[ry + 1]):
-                wy = y_w[y]
-                for x in range(x_runs[rx], x_runs[rx + 1]):
-                    wx = x_w[x]
-                    upper = a + wx * (b - a)
-                    lower = c + wx * (d - c)
-                    if upper + wy * (lower - upper) > threshold:
-                        out[n] = y * width + x
-                        n += 1
+                w, row = y_w[y], y * width
+                for x in range(first, last):
+                    # Written always and kept by counting on: no branch to mispredict.
+                    out[n] = row + x
+                    n += upper[x] + w * rise[x] > threshold
     return n
 
 
 @numba.njit(cache=True, nogil=True)
-def _annotated(labels, category_of, categories):
-    """1 where any channel of a category is annotated: uint8 (categories, pixels)."""
+def _annotated(labels, category_of, only, categories):
+    """1 where any channel of a category is annotated: uint8 (categories, pixels).
+
+    Rows of categories with one channel (only[g] ≥ 0) stay empty: the channel itself tells.
+    """
     channels, pixels = labels.shape
     mask = np.zeros((categories, pixels), np.uint8)
     for k in range(channels):
-        for p in range(pixels):
-            if labels[k, p]:
-                mask[category_of[k], p] = 1
+        if only[category_of[k]] < 0:
+            for p in range(pixels):
+                if labels[k, p]:
+                    mask[category_of[k], p] = 1
     return mask
 
 
 @numba.njit(cache=True, nogil=True)
 def _count(
-    maps, thresholds, labels, others, category_of, categories, concepts,
+    maps, thresholds, labels, others, category_of, only, concepts,
     y_low, y_high, y_w, x_low, x_high, x_w, hits, both, null_both, null_hits,
 ):  # fmt: skip
     """Fill hits, both and the null sums; returns (rows of hits, rows of both).
 
-    A negative second number says that `both` was too short: call again with a longer one.
+    only : (categories,) the channel of a category that has exactly one, −1 for others. A
+    negative second number says that `both` was too short: call again with a longer one.
     """
     images, units = maps.shape[0], maps.shape[1]
-    channels = labels.shape[1]
-    pixels = labels.shape[2] if channels else y_low.size * x_low.size
+    channels, categories, shuffles = labels.shape[1], only.size, others.shape[1]
+    pixels = y_low.size * x_low.size
     y_runs, x_runs = _runs(y_low), _runs(x_low)
-    active = np.empty(y_low.size * x_low.size, np.int64)
+    active = np.empty(pixels + 1, np.int64)
     histogram = np.zeros(concepts + 1, np.int32)
     touched = np.empty(concepts + 1, np.int64)
+    annotated = np.zeros(channels, np.int64)
     n_hits = n_both = 0
     for i in range(images):
-        mask = _annotated(labels[i], category_of, categories)
-        other_masks = np.empty((others.shape[1], categories, pixels), np.uint8)
-        for r in range(others.shape[1]):
-            other_masks[r] = _annotated(others[i, r], category_of, categories)
+        mask = _annotated(labels[i], category_of, only, categories)
+        other_masks = np.empty((shuffles, categories, pixels), np.uint8)
+        for r in range(shuffles):
+            other_masks[r] = _annotated(others[i, r], category_of, only, categories)
         for t in range(units):
             f = maps[i, t]
             threshold = thresholds[t]
             above = False
             for y in range(f.shape[0]):
                 for x in range(f.shape[1]):
-                    if f[y, x] > threshold:
-                        above = True
+                    above |= f[y, x] > threshold
             if not above:
                 continue
             n = _active_pixels(
@@ -142,24 +150,29 @@ def _count(
                 continue
             if n_both + concepts > both.shape[0]:
                 return n_hits, -1
+            seen = 0
+            for k in range(channels):
+                annotated[k] = 0
+                for j in range(n):
+                    label = labels[i, k, active[j]]
+                    if label:
+                        annotated[k] += 1
+                        if histogram[label] == 0:
+                            touched[seen] = label
+                            seen += 1
+                        histogram[label] += 1
             hits[n_hits, 0] = i
             hits[n_hits, 1] = t
             hits[n_hits, 2] = n
             for g in range(categories):
                 inside = 0
-                for j in range(n):
-                    inside += mask[g, active[j]]
+                if only[g] >= 0:
+                    inside = annotated[only[g]]
+                else:
+                    for j in range(n):
+                        inside += mask[g, active[j]]
                 hits[n_hits, 3 + g] = inside
             n_hits += 1
-            seen = 0
-            for k in range(channels):
-                for j in range(n):
-                    label = labels[i, k, active[j]]
-                    if label:
-                        if histogram[label] == 0:
-                            touched[seen] = label
-                            seen += 1
-                        histogram[label] += 1
             order = np.sort(touched[:seen])
             for s in range(seen):
                 both[n_both, 0] = i
@@ -168,14 +181,21 @@ def _count(
                 both[n_both, 3] = histogram[order[s]]
                 histogram[order[s]] = 0
                 n_both += 1
-            for r in range(others.shape[1]):
+            for r in range(shuffles):
+                sums = null_both[r, t]
                 for k in range(channels):
+                    plane = others[i, r, k]
+                    without = sums[0]
                     for j in range(n):
-                        null_both[r, t, others[i, r, k, active[j]]] += 1
+                        sums[plane[active[j]]] += 1
+                    annotated[k] = n - (sums[0] - without)
                 for g in range(categories):
                     inside = 0
-                    for j in range(n):
-                        inside += other_masks[r, g, active[j]]
+                    if only[g] >= 0:
+                        inside = annotated[only[g]]
+                    else:
+                        for j in range(n):
+                            inside += other_masks[r, g, active[j]]
                     null_hits[r, t, g] += inside
     return n_hits, n_both
 
@@ -205,13 +225,14 @@ def count_areas(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(areas, annotated) of :class:`Counts` for label maps (images, channels, height, width)."""
     rows, annotated = [], np.zeros((len(labels), categories), np.int32)
+    never = np.full(categories, -1)
     for i, planes in enumerate(labels):
         flat = planes.reshape(len(planes), math.prod(planes.shape[1:]))
         if flat.size:
             counted = np.bincount(flat.ravel(), minlength=concepts + 1)
             found = np.flatnonzero(counted[1:]) + 1
             rows.append(np.stack([np.full(len(found), i), found, counted[found]], 1))
-            annotated[i] = _annotated(flat, category_of, categories).sum(1)
+            annotated[i] = _annotated(flat, category_of, never, categories).sum(1)
     areas = np.concatenate(rows) if rows else np.zeros((0, 3))
     return areas.astype(np.int32), annotated
 
@@ -255,6 +276,9 @@ def count_images(
     flat = labels.reshape(n, labels.shape[1], height * width)
     y, x = interpolation(maps.shape[2], height), interpolation(maps.shape[3], width)
     category_of = np.ascontiguousarray(category_of, np.int64)
+    times = np.bincount(category_of, minlength=categories)
+    only = np.full(categories, -1)
+    only[category_of] = np.where(times[category_of] == 1, np.arange(len(category_of)), -1)
     hits = np.empty((n * units, 3 + categories), np.int32)
     null_both = np.zeros((shuffles, units, concepts + 1), np.int32)
     null_hits = np.zeros((shuffles, units, categories), np.int32)
@@ -263,8 +287,7 @@ def count_images(
         np.ascontiguousarray(maps, np.float32).astype(np.float64),
         thresholds.astype(np.float64), flat,
         others.reshape(n, shuffles, labels.shape[1], height * width),
-        category_of, categories, concepts,
-        *y, *x, hits,
+        category_of, only, concepts, *y, *x, hits,
     )  # fmt: skip
     room = 64 * n * max(1, units // 8) + concepts
     while True:

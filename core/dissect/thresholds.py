@@ -8,11 +8,12 @@ that has to be remembered: exact, mergeable, and the same for any order of the i
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from fractions import Fraction
 
+import numba
 import numpy as np
 import torch
-from torch import Tensor
 
 from core.errors import UnitscopeError
 
@@ -31,47 +32,80 @@ def tail_size(q: float, values: int) -> int:
     return max(1, math.ceil(Fraction(repr(float(q))) * values))
 
 
+@numba.njit(cache=True, nogil=True)
+def _push(values, kept, filled, bound):
+    """Take one image's map values (units, positions) into the buffers of :class:`TopK`.
+
+    kept : float32 (units, 2k), of which the first filled[t] are in use. bound : what the k-th
+    largest value so far is at least; nothing at or below it can matter any more.
+    """
+    k = kept.shape[1] // 2
+    for t in range(values.shape[0]):
+        n, least = filled[t], bound[t]
+        for p in range(values.shape[1]):
+            value = values[t, p]
+            if value > least:
+                kept[t, n] = value
+                n += 1
+                if n == 2 * k:
+                    kept[t, :k] = np.partition(kept[t], k)[k:]
+                    n = k
+                    least = kept[t, :k].min()
+        filled[t], bound[t] = n, least
+
+
 class TopK:
     """The `k` largest activations of each unit so far.
 
+    Almost every value is below what is already known to be too small, and costs one
+    comparison; the rest is collected and cut back to k values now and then.
+
     >>> tops = TopK(units=1, k=2)
-    >>> tops.update(torch.tensor([1.0, 5, 3]).reshape(1, 1, 1, 3))
-    >>> tops.update(torch.tensor([4.0, 2, 0]).reshape(1, 1, 1, 3))
+    >>> tops.update(np.array([1.0, 5, 3]).reshape(1, 1, 1, 3))
+    >>> tops.update(np.array([4.0, 2, 0]).reshape(1, 1, 1, 3))
     >>> tops.threshold(2)
     array([4.], dtype=float32)
     """
 
     def __init__(self, units: int, k: int):
         self.k = k
-        self.values = torch.empty(units, 0)
+        self._kept = np.empty((units, 2 * k), np.float32)
+        self._filled = np.zeros(units, np.int64)
+        self._bound = np.full(units, -np.inf, np.float32)
 
-    def update(self, maps: Tensor) -> None:
+    def update(self, maps: np.ndarray) -> None:
         """Take in maps (images, units, height, width) of any float type."""
-        flat = maps.transpose(0, 1).reshape(maps.shape[1], -1).float()
-        # The largest of this batch alone first: it is contiguous and mostly far smaller
-        # than what is already kept, and never more than k values can enter.
-        if flat.shape[1] > self.k:
-            flat = flat.topk(self.k, dim=1, sorted=False).values
-        self._take(flat.cpu())
+        # torch turns halves into floats several times faster than NumPy.
+        maps = torch.from_numpy(np.ascontiguousarray(maps)).float().numpy()
+        for image in maps.reshape(*maps.shape[:2], math.prod(maps.shape[2:])):
+            _push(image, self._kept, self._filled, self._bound)
 
     def merge(self, other: TopK) -> None:
         """Take in what another part of the images left."""
-        self._take(other.values)
+        for t, row in enumerate(other.values):
+            part = slice(t, t + 1)
+            _push(row[None], self._kept[part], self._filled[part], self._bound[part])
 
-    def _take(self, values: Tensor) -> None:
-        both = torch.cat([self.values, values], dim=1)
-        if both.shape[1] > self.k:
-            both = both.topk(self.k, dim=1, sorted=False).values
-        self.values = both
+    @property
+    def values(self) -> list[np.ndarray]:
+        """What is kept of each unit: its k largest values and some more, in no order."""
+        return [row[:n].copy() for row, n in zip(self._kept, self._filled, strict=True)]
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays from which :meth:`restore` goes on exactly here."""
+        return {"kept": self._kept, "filled": self._filled, "bound": self._bound}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._kept, self._filled, self._bound = state["kept"], state["filled"], state["bound"]
 
     def threshold(self, k: int) -> np.ndarray:
         """The k-th largest activation of each unit, float32 (units,).
 
         `k` may be smaller than the capacity (images that could not be read leave fewer
-        values), never larger than what was seen.
+        values), never larger than it or than what was seen.
         """
-        if not 0 < k <= self.values.shape[1]:
-            raise UnitscopeError(
-                f"the {k}-th largest activation was asked for; {self.values.shape[1]} are kept"
-            )
-        return self.values.topk(k, dim=1).values[:, -1].numpy()
+        seen = min(self.k, int(self._filled.min()))
+        if not 0 < k <= seen:
+            raise UnitscopeError(f"the {k}-th largest activation was asked for; {seen} are kept")
+        return np.array([np.partition(row, len(row) - k)[len(row) - k] for row in self.values])
