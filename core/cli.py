@@ -110,6 +110,11 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
     tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
     _knowledge(tables)
+    told = verb("predictions", _predictions, "Published predictions as a run without photos.")
+    told.add_argument("table", type=Path, help="CSV with columns pred and target")
+    told.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
+    told.add_argument("--name", default="predictions", help="shown as the dataset's name")
+    told.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
     bench = verb("bench", _bench, "Measure speed, side by side in one run.")
     bench.add_argument("name", choices=["dissect"])
     bench.add_argument("--dataset", metavar="SPEC")
@@ -351,10 +356,11 @@ def _explain(given: argparse.Namespace) -> Answer:
     else:
         told = account(run, core, given.image, given.layer, given.strategy, given.iou)
     lines = [told["sentence"], ""]
-    lines.append(f"{'concept':20} {'IoU':>7}  strongest units")
+    lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
     for seen in told["seen"]:
         units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
-        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {units}")
+        place = (seen.get("where") or {}).get("words", "")
+        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {place:12}  {units}")
     for side, facts in told["sides"].items():
         lines.append("")
         lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
@@ -396,6 +402,26 @@ def _tables(given: argparse.Namespace) -> Answer:
             path.write_text(text(), encoding="utf-8")
             _say(f"wrote {path}")
     return table.to_json(), table.to_text()
+
+
+def _predictions(given: argparse.Namespace) -> Answer:
+    from core.predictions import import_predictions, per_scene
+
+    run = import_predictions(given.table, given.index, given.name, given.out)
+    accuracy = run.info["accuracy"]
+    scenes = per_scene(run)
+    lines = [
+        f"run {run.digest}: {accuracy['right']} of {accuracy['scored']} right "
+        f"({accuracy['right'] / max(1, accuracy['scored']):.2%}), {len(scenes)} scenes",
+        f"{'scene':24} {'images':>7} {'right':>8}  mostly taken for",
+    ]
+    lines += [
+        f"{row.scene:24} {row.images:7} {row.accuracy:8.1%}  "
+        + (f"{row.confused_with} ({row.confused})" if row.confused else "–")
+        for row in scenes.head(20).itertuples()
+    ]
+    facts = {"run": run.digest, **accuracy, "scenes": scenes.to_dict("records")}
+    return facts, "\n".join(lines)
 
 
 def _bench(given: argparse.Namespace) -> Answer:

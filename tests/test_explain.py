@@ -246,6 +246,16 @@ def test_an_account_is_its_facts(tiny_run, graph):
         own = rows[rows["concept"].map(names) == s["concept"]].sort_values("iou", ascending=False)
         assert s["iou"] == own["iou"].iloc[0] and s["count"] == len(own)
         assert [u["iou"] for u in s["units"]] == own["iou"].head(5).tolist()
+        # The place is that of the very pixels that were counted for the strongest unit.
+        counted = tiny_run.sql(
+            "SELECT overlap FROM image_iou WHERE layer = 1 AND image = ? AND unit = ? "
+            "AND concept = ?",
+            [int(wrong["image"]), s["units"][0]["unit"], int(own["concept"].iloc[0])],
+        )["overlap"][0]
+        place = s["where"]
+        assert place["pixels"] == counted
+        assert place["box"][0] <= place["x"] <= place["box"][2]
+        assert place["box"][1] <= place["y"] <= place["box"][3]
     here = set(
         tiny_run.sql(
             "SELECT name FROM areas JOIN concepts USING (concept) WHERE image = ?",

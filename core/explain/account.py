@@ -16,6 +16,7 @@ from scipy import sparse
 from core.errors import UnitscopeError, unknown
 from core.explain.learned import select, unit_ious
 from core.explain.metrics import consistency, difference, similarity
+from core.geometry import upsample
 from core.knowledge.core_concepts import CoreConcepts
 from core.names import match_names, plain_name
 from core.store import Run
@@ -42,7 +43,8 @@ def account(
 
     image, split, predicted, predicted_scene (None where the prediction is no scene of the
         dataset), target, confidence, correct
-    seen : concept, category, iou (the largest), units (unit, iou), area, for LC(x), best first
+    seen : concept, category, iou (the largest), units (unit, iou), area, where (:func:`where`,
+        of the strongest unit), for LC(x), best first
     sides : for "predicted" and "target": scene, core, met, missed (each with `annotated`: is it
         in this photo at all), foreign
     scenes : CM, SM, DM and their ranks for every scene that has core concepts
@@ -59,6 +61,7 @@ def account(
         "WHERE a.image = ?",
         [number],
     ).set_index("concept")
+    names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
     seen = []
     for concept, part in rows.groupby("concept"):
         part = part.sort_values(["iou", "unit"], ascending=[False, True])
@@ -68,6 +71,9 @@ def account(
                 "category": facts.loc[concept, "category"],
                 "iou": float(part["iou"].iloc[0]),
                 "area": int(facts.loc[concept, "area"]),
+                "where": where(
+                    run, names[run.layer(layer)], number, int(part["unit"].iloc[0]), concept
+                ),
                 "units": [
                     {"unit": int(u), "iou": float(v)}
                     for u, v in zip(
@@ -92,7 +98,7 @@ def account(
         "target": row["target_name"],
         "confidence": float(row["confidence"]),
         "correct": None if pd.isna(row["correct"]) else bool(row["correct"]),
-        "layer": layer or run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()[-1],
+        "layer": names[run.layer(layer)],
         "strategy": strategy,
         "iou": iou,
         "core": core.kind,
@@ -106,6 +112,40 @@ def account(
         "seen": seen,
     }
     return finish(told, core, learned, annotated)
+
+
+def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str, Any] | None:
+    """Where A_t(x) and L(x, c) overlap, in fractions of what the network saw of the photo.
+
+    x, y : the middle of the overlap; box : left, top, right, bottom; words : ``"upper left"``,
+    ``"centre"`` and the like, by thirds. None where the run kept no maps, or the concept holds
+    for the whole image.
+    """
+    if not run.info["settings"]["keep_maps"]:
+        return None
+    labels = np.asarray(run.array("labels")[image])
+    threshold = run.sql(
+        "SELECT threshold FROM units WHERE layer = ? AND unit = ?", [run.layer(layer), unit]
+    )["threshold"][0]
+    cells = np.asarray(run.array(f"maps-{layer}")[image, unit], np.float32)
+    height, width = labels.shape[1:]
+    both = (upsample(cells, height, width) > threshold) & (labels == concept).any(0)
+    if not both.any():
+        return None
+    rows, columns = np.nonzero(both)
+    x, y = (columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height
+    across, down = ("left", "", "right")[int(3 * x)], ("upper", "", "lower")[int(3 * y)]
+    return {
+        "x": round(float(x), 3),
+        "y": round(float(y), 3),
+        "box": [
+            round(float(v), 3)
+            for v in (columns.min() / width, rows.min() / height,
+                      (columns.max() + 1) / width, (rows.max() + 1) / height)
+        ],
+        "words": " ".join(filter(None, (down, across))) or "centre",
+        "pixels": int(both.sum()),
+    }  # fmt: skip
 
 
 def finish(
