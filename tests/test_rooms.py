@@ -292,11 +292,10 @@ def test_network_has_the_shape_it_promises():
 
 
 def test_stored_weights_name_their_world():
-    from core.models.rooms_net import PREPROCESSING, WEIGHTS, load
+    from core.models.load import load_model
+    from core.models.rooms_net import PREPROCESSING, WEIGHTS
 
-    if not WEIGHTS.exists():
-        pytest.skip("not trained yet")
     assert WEIGHTS.stat().st_size <= 4e6
-    model = load()
+    model = load_model("rooms")
     assert model.classes == list(SCENES) and model.preprocessing == PREPROCESSING
     assert 0.70 <= model.notes["accuracy"]["test"] <= 0.85

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from core.errors import UnitscopeError, unknown
 from core.geometry import Preprocessing
 from core.models.hooks import Layer, list_layers
-
-ROOT = Path(__file__).resolve().parents[2]
+from core.models.rooms_net import WEIGHTS, RoomsNet
 
 KINDS = {
     "rooms": ("rooms", "the embedded network, trained on the embedded photos"),
@@ -295,8 +294,15 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
 
 
 def _load_rooms(spec: str) -> LoadedModel:
-    from core.models import rooms_net
-
     if spec != "rooms":
         raise UnitscopeError(f"{spec!r}: the embedded network's SPEC is plain `rooms`")
-    return rooms_net.load(spec)
+    if not WEIGHTS.is_file():
+        raise UnitscopeError(
+            f"{WEIGHTS.name} is not there; train it with `python -m core.models.rooms_train`"
+        )
+    state, notes = read_checkpoint(WEIGHTS)
+    classes = [str(name) for name in notes.pop("classes")]
+    module = RoomsNet(len(classes))
+    fill(module, state, WEIGHTS.name)
+    way = Preprocessing.from_json(notes.pop("preprocessing"))
+    return LoadedModel(module, way, classes, spec, "layer4", notes)

@@ -7,17 +7,12 @@ unit is exact on pooled features. ``layer4`` has 192 units on an 8 × 8 grid at 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.errors import UnitscopeError
 from core.geometry import Preprocessing
-
-if TYPE_CHECKING:
-    from core.models.load import LoadedModel
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "data" / "rooms_resnet.pt"
@@ -75,28 +70,6 @@ class RoomsNet(nn.Module):
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return self.fc(self.avgpool(x).flatten(1))
-
-
-def load(spec: str = "rooms", path: Path = WEIGHTS) -> LoadedModel:
-    """The trained network from `data/rooms_resnet.pt`, in evaluation mode, float32.
-
-    Raises UnitscopeError where the file is missing or does not fit, and tells the command
-    that makes it.
-    """
-    from core.models.load import LoadedModel, fill, read_checkpoint
-
-    if not path.is_file():
-        raise UnitscopeError(
-            f"{path.name} is not there; train it with `python -m core.models.rooms_train`"
-        )
-    state, notes = read_checkpoint(path)
-    classes = [str(name) for name in notes.pop("classes")]
-    module = RoomsNet(len(classes))
-    fill(module, state, path.name)
-    return LoadedModel(
-        module.eval(), Preprocessing.from_json(notes.pop("preprocessing")), classes, spec,
-        "layer4", notes,
-    )  # fmt: skip
 
 
 def save(module: RoomsNet, classes: list[str], notes: dict, path: Path = WEIGHTS) -> None:
