@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core import figures
+from core.browse import shown_name
 from core.names import plain_name
 from pages.parts import address, draw, words
 from pages.parts.frame import Context, page, page_files
@@ -35,8 +36,8 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
     tiles: list[draw.Tile] = [
         {
             "src": ctx.ask("photo_or_lit", ctx.layer, one.unit, one.image, 360),
-            "title": f"unit {one.unit}: {plain_name(one.name)}",
-            "alt": f"Photo, bright only where unit {one.unit} is active: {plain_name(one.name)}",
+            "title": f"unit {one.unit}: {shown_name(one.name)}",
+            "alt": f"Photo, bright only where unit {one.unit} is active: {shown_name(one.name)}",
             "href": "Units" + address.query(address.kept(unit=str(one.unit))),
         }
         for one in seen
@@ -140,7 +141,7 @@ def about(ctx: Context) -> None:
     facts = ctx.facts
     layer = next(one for one in facts["layers"] if one["name"] == ctx.layer)
     width, height = facts["grid"]
-    rows = {
+    fact_list({
         "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['images']:,} used, "
         f"{facts['skipped']:,} left out",
         "Annotations": ", ".join(facts["categories"]) or "whole images only",
@@ -155,10 +156,7 @@ def about(ctx: Context) -> None:
         "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC, "
         f"in {sum(facts['seconds'].values()):.0f} s",
         "Run": facts["run"],
-    }
-    st.subheader("What this run is")
-    cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
-    st.html(f'<dl class="facts">{cells}</dl>')
+    })  # fmt: skip
     row = st.container(horizontal=True)
     with row:
         draw.explain(words.THRESHOLD, "Threshold")
@@ -166,8 +164,103 @@ def about(ctx: Context) -> None:
         draw.explain(words.CHANCE, "Chance")
 
 
+def fact_list(rows: dict[str, object]) -> None:
+    """What a run is, as a list of terms."""
+    st.subheader("What this run is")
+    cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
+    st.html(f'<dl class="facts">{cells}</dl>')
+
+
+# -- published predictions: a run without photos and without units ---------------------------
+
+
+def published(ctx: Context) -> None:
+    """How often published predictions are right, by split and by scene."""
+    facts = ctx.facts
+    splits, scenes = ctx.ask("accuracy"), ctx.ask("per_scene")
+    st.title("How often is this network right?")
+    st.html(
+        '<p class="lede">This run holds published predictions without photos: what the network '
+        f"said of {facts['images']:,} images can be checked, but not what its units see.</p>"
+    )
+    if not facts["scored"]:
+        st.info("None of the images has a scene to check against.", icon=":material/rule:")
+    else:
+        st.html(
+            f'<p class="figure"><b>{facts["right"]:,}</b> of {facts["scored"]:,} scored images '
+            f"are right ({facts['accuracy']:.1%})</p>"
+        )
+        st.space("small")
+        left, right = st.columns([6, 5], gap="large", vertical_alignment="center")
+        with left:
+            draw.chart(
+                lambda dark: figures.accuracy(splits, ctx.caption(layered=False), dark),
+                "accuracy",
+                "Bars: share of images the network gets right, by split, with 95 % intervals",
+                words.ACCURACY,
+            )
+        cells = [*right.columns(2), *right.columns(2)]
+        cells[0].metric("images", f"{facts['images']:,}")
+        cells[1].metric("scenes", f"{len(scenes):,}")
+        for cell, row in zip(cells[2:], splits.head(2).itertuples(), strict=False):
+            cell.metric(f"right, {row.split} (n = {row.images:,})", f"{row.accuracy:.1%}",
+                        help=words.ACCURACY)  # fmt: skip
+        scene_rows(ctx, scenes)
+    unscored = facts["images"] - facts["scored"]
+    fact_list({
+        "Predictions": f"{facts['dataset']} ({facts['model_spec']})",
+        "Images": f"{facts['images']:,}, {unscored:,} of them without a scene to check against",
+        "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC",
+        "Run": facts["run"],
+    })  # fmt: skip
+
+
+def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
+    """Accuracy of every scene; a click on a row opens the scene's images."""
+
+    def choose(place: int | None) -> None:
+        if place is not None:
+            st.session_state["open-scene"] = str(scenes["scene"].iloc[place])
+
+    st.subheader("Scene by scene")
+    view = pd.DataFrame(
+        {
+            "scene": [plain_name(n) for n in scenes["scene"]],
+            "images": scenes["images"],
+            "right": scenes["right"],
+            "accuracy": scenes["accuracy"],
+            "mostly taken for": [
+                plain_name(n) if isinstance(n, str) else "" for n in scenes["confused_with"]
+            ],
+            "so taken": scenes["confused"],
+        }
+    )
+    draw.table(
+        view, "scenes", "Scenes with images, images right, accuracy and commonest mistake",
+        caption=" / ".join(ctx.caption(layered=False).lines()), picked=choose,
+        height=min(38 + 35 * len(view), 480),
+        column_config={
+            "accuracy": st.column_config.ProgressColumn(
+                format="percent", min_value=0, max_value=1
+            ),
+            "images": st.column_config.NumberColumn(format="localized"),
+            "right": st.column_config.NumberColumn(format="localized"),
+            "mostly taken for": st.column_config.TextColumn(
+                help="The commonest wrong answer, and in how many images it was given."
+            ),
+        },
+    )  # fmt: skip
+    st.caption("Choose a row to see the scene’s images.")
+    chosen = st.session_state.pop("open-scene", "")
+    if chosen:
+        st.switch_page(page_files()["Scenes"], query_params=address.kept(scene=chosen))
+
+
 ctx = page("Overview")
 assert ctx is not None
+if ctx.layer is None:
+    published(ctx)
+    st.stop()
 units = ctx.ask("unit_table", ctx.layer, ctx.denominator)
 first_sight(ctx, units)
 st.space("small")

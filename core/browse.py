@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import upsample
 from core.names import plain_name
+from core.predictions import per_scene as per_scene
 from core.settings import command
 from core.store import CACHE, Run, find_run, list_runs
 
@@ -37,6 +39,11 @@ OTHER = "any other class"
 STALE = 30.0
 """Seconds without a heartbeat after which a run in the making counts as stopped."""
 
+_COLOR = re.compile(
+    r"^(black|blue|brown|gr[ae]y|green|orange|pink|purple|red|white|yellow)-c\b", re.IGNORECASE
+)
+"""Broden's colour names, which end in ``-c``."""
+
 _NAMED = """
     SELECT i.*, s.name AS scene_name, coalesce(p.name, regexp_replace(k.name, '^/[a-z]/', ''))
                AS predicted_name,
@@ -45,6 +52,15 @@ _NAMED = """
          LEFT JOIN (SELECT class, min(name) AS name FROM scenes WHERE class IS NOT NULL
                     GROUP BY class) p ON p.class = i.predicted
 """
+
+
+def shown_name(name: str) -> str:
+    """A stored name as people read it: plain, a colour of Broden's without its ``-c``.
+
+    >>> shown_name("brown-c"), shown_name("/l/living_room"), shown_name("vitamin-c")
+    ('brown', 'living room', 'vitamin c')
+    """
+    return plain_name(_COLOR.sub(r"\1", name.strip()))
 
 
 # -- runs on disk ---------------------------------------------------------------------------
@@ -85,6 +101,8 @@ def short_name(spec: str) -> str:
     if not rest:
         return kind
     name = Path(rest[0]).name
+    if kind == "predictions":
+        return Path(name).stem
     return name.rsplit(".", 1)[-1] if kind == "python" else name or spec
 
 
@@ -95,12 +113,20 @@ def disk_size(path: Path) -> int:
 
 
 def summary(run: Run) -> dict[str, Any]:
-    """What a run is, in one flat dict: names, definitions, sizes, accuracy, date."""
+    """What a run is, in one flat dict: names, definitions, sizes, accuracy, date.
+
+    A run of published predictions has no layers, no `photos`, nobody says how `sure` its
+    network was, and q, grid, shuffles and command are None.
+    """
     info = run.info
     settings = info["settings"]
     layers = run.sql("SELECT * FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
     scored, right = info["accuracy"]["scored"], info["accuracy"]["right"]
+    has = run.sql(
+        "SELECT count_if(photo_bytes > 0) > 0 AS photos, count(confidence) > 0 AS sure FROM images"
+    ).iloc[0]
+    grid, request = settings.get("grid"), info.get("request")
     return {
         "run": run.digest,
         "dataset": info["dataset_name"],
@@ -113,14 +139,16 @@ def summary(run: Run) -> dict[str, Any]:
         "scored": scored,
         "right": right,
         "accuracy": right / scored if scored else None,
-        "q": settings["q"],
-        "grid": tuple(settings["grid"]),
-        "shuffles": settings["shuffles"],
-        "splits": list(settings["splits"]),
-        "command": command(info["request"]),
+        "photos": bool(has["photos"]),
+        "sure": bool(has["sure"]),
+        "q": settings.get("q"),
+        "grid": tuple(grid) if grid else None,
+        "shuffles": settings.get("shuffles"),
+        "splits": list(settings.get("splits") or []),
+        "command": command(request) if request else None,
         "categories": run.categories,
         "channels": info["channels"],
-        "has_maps": settings["keep_maps"],
+        "has_maps": bool(settings.get("keep_maps")),
         "unmatched_scenes": info["accuracy"]["unmatched_scenes"],
         "finished": info["finished"],
         "seconds": info["seconds"],
@@ -196,14 +224,18 @@ def scenes(run: Run) -> pd.DataFrame:
 
 
 def concepts(run: Run) -> pd.DataFrame:
-    """Concepts that occur: concept (id), label, name, category, whole, images, area.
+    """Concepts that occur: concept (id), label, shown, name, category, whole, images, area.
 
-    `label` is the name, with the category behind it where two concepts share a name.
+    `label` is the name, with the category behind it where two concepts share a name; `shown`
+    is the label as people read it, no two alike.
     """
     frame = run.sql("SELECT * FROM concepts WHERE images > 0 ORDER BY name, category")
     twice = frame["name"].duplicated(keep=False)
     both = frame["name"] + " (" + frame["category"] + ")"
     frame.insert(1, "label", frame["name"].where(~twice, both))
+    shown = frame["label"].map(shown_name)
+    alike = shown.duplicated(keep=False) & ~twice
+    frame.insert(2, "shown", shown.where(~alike, shown + " (" + frame["category"] + ")"))
     return frame
 
 
@@ -224,6 +256,27 @@ def confusion(run: Run, split: str = "") -> pd.DataFrame:
         FROM n GROUP BY scene, predicted ORDER BY scene, predicted
         """,
         [OTHER, split, split],
+    )
+
+
+def confused_pairs(run: Run, split: str = "", count: int = 50) -> pd.DataFrame:
+    """The commonest mistakes: scene, predicted, images, share (of the scene's images scored)."""
+    return run.sql(
+        f"""
+        WITH n AS (
+            SELECT scene_name AS scene, predicted_name AS predicted, correct
+            FROM ({_NAMED}) WHERE correct IS NOT NULL AND (? = '' OR split = ?)
+        ), pairs AS (
+            SELECT scene, predicted, any_value(correct) AS correct,
+                   count(*)::INTEGER AS images,
+                   count(*) / sum(count(*)) OVER (PARTITION BY scene) AS share
+            FROM n GROUP BY scene, predicted
+        )
+        SELECT scene, predicted, images, share FROM pairs
+        WHERE NOT correct AND predicted IS NOT NULL
+        ORDER BY images DESC, share DESC, scene, predicted LIMIT {int(count)}
+        """,
+        [split, split],
     )
 
 
@@ -255,7 +308,7 @@ def gallery(run: Run, choice: Filter, page: int = 1, size: int = 24) -> tuple[in
         where.append("scene_name = ?")
         values.append(choice.scene)
     if choice.predicted == OTHER:
-        where.append("NOT predicted_known")
+        where.append("predicted IS NOT NULL AND NOT predicted_known")
     elif choice.predicted:
         where.append("predicted_name = ?")
         values.append(choice.predicted)
@@ -325,7 +378,7 @@ def image_facts(run: Run, image: int) -> dict[str, Any]:
 def image_labels(run: Run, image: int) -> pd.DataFrame:
     """What is annotated in an image: concept, name, category, area (grid pixels), share (of
     the photo); largest first, whole-image labels last."""
-    width, height = run.info["settings"]["grid"]
+    width, height = run.info["settings"]["grid"] or (1, 1)
     frame = run.sql(
         """
         SELECT a.concept, c.name, c.category, c.whole, a.area
@@ -676,9 +729,9 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
             luck = f"{reached or 'None'} of {draws:,} draws with shuffled labels does as well."
         found.append(
             Finding(
-                f"Unit {top['unit']} sees {plain_name(top['name'])}",
+                f"Unit {top['unit']} sees {shown_name(top['name'])}",
                 f"The clearest unit of {layer}: its lit regions and the {top['category']} "
-                f"“{plain_name(top['name'])}” overlap with IoU {top['iou']:.3f}. {luck}",
+                f"“{shown_name(top['name'])}” overlap with IoU {top['iou']:.3f}. {luck}",
                 _picture(run, layer, int(top["unit"]), int(top["concept"]), 1),
                 int(top["unit"]),
                 "units",
@@ -713,7 +766,7 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
             Finding(
                 f"Unit {unit['unit']} means nothing we can name",
                 f"It lights up in {unit['images']:,} images, yet its best label, "
-                f"“{plain_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched by "
+                f"“{shown_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched by "
                 f"{unit['chance']:.0%} of shuffled labels.",
                 _picture(run, layer, int(unit["unit"]), None),
                 int(unit["unit"]),

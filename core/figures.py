@@ -14,6 +14,7 @@ import altair as alt
 import pandas as pd
 import vl_convert
 
+from core.browse import shown_name
 from core.errors import unknown
 from core.names import plain_name
 
@@ -271,7 +272,7 @@ def detected(
     frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 18, above: bool = True
 ) -> Any:
     """The concepts most units detect, from :func:`core.browse.detected`."""
-    data = frame.head(count).assign(concept=[plain_name(n) for n in frame["name"].head(count)])
+    data = frame.head(count).assign(concept=[shown_name(n) for n in frame["name"].head(count)])
     chart = (
         alt.Chart(data)
         .mark_bar(cornerRadiusEnd=2)

@@ -15,17 +15,31 @@ from pages.parts.frame import Context, page, page_files, stop
 
 SIZE = 24
 ANY = ""
+ROWS = 50
+# Up to so many scenes, confusions are shown as a matrix; beyond, as a list. (No docstring:
+# Streamlit would show it.)
+MATRIX = 60
 VIEWS = {"photos": "Photos", "matrix": "What is taken for what"}
 FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
+
+
+def _scene(name: object) -> str:
+    return plain_name(name) if isinstance(name, str) else "no scene"
+
+
+def _said(name: object) -> str:
+    return plain_name(name) if isinstance(name, str) else "nothing"
+
+
+def _outcome(correct: object) -> str:
+    return "" if pd.isna(correct) else "right" if correct else "wrong"
 
 
 def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile]:
     """Gallery tiles of images: scene as title, the network's word below where it differs."""
     found: list[draw.Tile] = []
     for row in frame.itertuples():
-        scene = plain_name(row.scene_name) if isinstance(row.scene_name, str) else "no scene"
-        said = plain_name(row.predicted_name)
-        mark = "" if pd.isna(row.correct) else "right" if row.correct else "wrong"
+        scene, said, mark = _scene(row.scene_name), _said(row.predicted_name), _outcome(row.correct)
         below = f"said {said}" if mark != "right" else ""
         if sub:
             below = f"{getattr(row, sub):.0%} of the photo"
@@ -53,32 +67,41 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
     said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))]
     if address.get("predicted") and address.get("predicted") not in said:
         said.append(address.get("predicted"))
-    concepts = [ANY, *ctx.ask("concepts")["label"]]
+    known = ctx.ask("concepts")
+    concepts = [ANY, *known["label"]]
+    shown_as = {ANY: "any", **dict(zip(known["label"], known["shown"], strict=True))}
     splits = [ANY, *ctx.ask("splits")]
 
     def named(text: str) -> str:
         return plain_name(text) if text else "any"
 
     reset = ("page",)
-    row = st.columns(5)
-    with row[0]:
+    concept, sort = ANY, "order"
+    row = iter(st.columns(3 + (len(known) > 0) + ctx.facts["sure"]))
+    with next(row):
         scene = address.select("scene", "Scene", scenes, drop=reset, format_func=named)
-    with row[1]:
+    with next(row):
         predicted = address.select("predicted", "Network says", said, drop=reset, format_func=named)
-    with row[2]:
-        concept = address.select("concept", "Contains", concepts, drop=reset, format_func=named)
-    with row[3]:
+    if len(known):
+        with next(row):
+            concept = address.select(
+                "concept", "Contains", concepts, drop=reset, format_func=shown_as.get
+            )
+    with next(row):
         split = address.select("split", "Split", splits, drop=reset, format_func=named)
-    with row[4]:
-        orders = {"order": "as stored", "confident": "most certain", "doubtful": "least certain"}
-        sort = address.select("sort", "Order", list(orders), "order", format_func=orders.get)
+    if ctx.facts["sure"]:
+        with next(row):
+            orders = {"order": "as stored", "confident": "most certain",
+                      "doubtful": "least certain"}  # fmt: skip
+            sort = address.select("sort", "Order", list(orders), "order", format_func=orders.get)
     outcomes = {ANY: "all", "right": "right", "wrong": "wrong"}
     if ctx.facts["scored"] < ctx.facts["images"]:
-        outcomes["unscored"] = "no such class"
+        outcomes["unscored"] = "no such class" if ctx.facts["photos"] else "not scored"
     with st.container(horizontal=True, gap="large"):
         view = address.select(
             "view", "View", list(VIEWS), "photos", widget=st.segmented_control,
-            format_func=VIEWS.get, label_visibility="collapsed",
+            format_func=(VIEWS if ctx.facts["photos"] else VIEWS | {"photos": "Images"}).get,
+            label_visibility="collapsed",
         )  # fmt: skip
         outcome = ANY
         if view == "photos":
@@ -87,6 +110,10 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
                 drop=reset, format_func=outcomes.get, label_visibility="collapsed",
             )  # fmt: skip
     return browse.Filter(scene, predicted, outcome, split, concept, sort), view
+
+
+def _noun(ctx: Context) -> str:
+    return "photo" if ctx.facts["photos"] else "image"
 
 
 def missing(ctx: Context) -> None:
@@ -99,8 +126,8 @@ def missing(ctx: Context) -> None:
         asked = address.get(what)
         if asked and asked not in names:
             near = browse.close_names(asked, names)
-            links = {f"Show {plain_name(n)}": address.kept(**{what: n}) for n in near[:3]}
-            links["Show all photos"] = address.kept()
+            links = {f"Show {browse.shown_name(n)}": address.kept(**{what: n}) for n in near[:3]}
+            links[f"Show all {_noun(ctx)}s"] = address.kept()
             stop(f"This run has no {what} “{asked}”.", links, "Scenes")
 
 
@@ -108,6 +135,9 @@ def confusion(ctx: Context, split: str) -> None:
     """The matrix; a click on a cell filters the gallery."""
     frame = ctx.ask("confusion", split)
     if not len(frame):
+        return
+    if frame["scene"].nunique() > MATRIX:
+        pairs(ctx, split)
         return
     caption = ctx.caption(f"split {split}" if split else "", layered=False)
 
@@ -127,15 +157,76 @@ def confusion(ctx: Context, split: str) -> None:
     )
 
 
+def pairs(ctx: Context, split: str) -> None:
+    """The commonest mistakes, where a matrix would be too large; a row filters the images."""
+    frame = ctx.ask("confused_pairs", split)
+    if not len(frame):
+        st.info("The network made no mistake here.", icon=":material/check:")
+        return
+
+    def clicked(place: int | None) -> None:
+        pair = {"scene": "", "predicted": ""}
+        if place is not None:
+            pair = {name: str(frame[name].iloc[place]) for name in pair}
+        address.put(pair, drop=("page",))
+
+    view = pd.DataFrame(
+        {
+            "scene": [_scene(n) for n in frame["scene"]],
+            "taken for": [_said(n) for n in frame["predicted"]],
+            "images": frame["images"],
+            "share of the scene": frame["share"],
+        }
+    )
+    st.caption(f"The {len(frame)} commonest mistakes. Choose a row to see its images.")
+    draw.table(
+        view, f"mistakes-{split or 'all'}", "Scenes and what they were taken for, commonest first",
+        picked=clicked, height=min(38 + 35 * len(view), 420),
+        caption=" / ".join(ctx.caption(f"split {split}" if split else "", layered=False).lines()),
+        column_config={
+            "share of the scene": st.column_config.ProgressColumn(
+                format="percent", min_value=0, max_value=1
+            )
+        },
+    )  # fmt: skip
+
+
+def image_rows(ctx: Context, frame: pd.DataFrame, page: int) -> None:
+    """Images without photos, as a table; a click on a row opens the image."""
+
+    def choose(place: int | None) -> None:
+        if place is not None:
+            address.put({"image": str(frame["id"].iloc[place])})
+
+    view = pd.DataFrame(
+        {
+            "image": frame["id"],
+            "split": frame["split"],
+            "scene": [_scene(n) for n in frame["scene_name"]],
+            "network says": [_said(n) for n in frame["predicted_name"]],
+            "outcome": [_outcome(c) or "not scored" for c in frame["correct"]],
+        }
+    )
+    draw.table(
+        view, f"images-{page}", "Images with their scene, what the network said, right or wrong",
+        picked=choose, height=min(38 + 35 * len(view), 600),
+        caption=" / ".join(ctx.caption(layered=False).lines()),
+    )  # fmt: skip
+
+
 def all_photos(ctx: Context) -> None:
     """Filters, gallery, matrix."""
     st.title("Scenes")
-    st.html('<p class="lede">The photos as the network saw them, and what it took them for.</p>')
+    lede = "The photos as the network saw them, and what it took them for."
+    if not ctx.facts["photos"]:
+        lede = "What the network took each image for. This run holds predictions without photos."
+    st.html(f'<p class="lede">{lede}</p>')
     missing(ctx)
     choice, view = choose(ctx)
     where = address.number("page", 1)
-    total, frame = ctx.ask("gallery", choice, max(1, where), SIZE)
-    counts = f"{total:,} photo{'s' * (total != 1)}"
+    size = SIZE if ctx.facts["photos"] else ROWS
+    total, frame = ctx.ask("gallery", choice, max(1, where), size)
+    counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
     if view == "matrix":
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
@@ -145,16 +236,19 @@ def all_photos(ctx: Context) -> None:
             )
     if view == "photos" or choice.scene or choice.predicted:
         if not total:
-            st.info("No photo fits all of these filters.", icon=":material/filter_alt_off:")
+            st.info(f"No {_noun(ctx)} fits all of these filters.", icon=":material/filter_alt_off:")
             st.page_link(page_files()["Scenes"], label="Show all", query_params=address.kept())
             return
         if view == "photos":
             st.caption(counts)
-        draw.gallery(tiles_of(ctx, frame), "gallery", tile=140)
-        address.pages("page", -(-total // SIZE))
+        if ctx.facts["photos"]:
+            draw.gallery(tiles_of(ctx, frame), "gallery", tile=140)
+        else:
+            image_rows(ctx, frame, where)
+        address.pages("page", -(-total // size))
     if choice.concept and view == "photos":
         st.page_link(
-            page_files()["Units"], label=f"Units that detect {plain_name(choice.concept)}",
+            page_files()["Units"], label=f"Units that detect {browse.shown_name(choice.concept)}",
             icon=":material/grid_view:", query_params=address.kept(concept=choice.concept),
         )  # fmt: skip
 
@@ -172,11 +266,14 @@ def one_photo(ctx: Context, image_id: str) -> None:
         st.title("Scenes")
         stop(
             f"This run has no image “{image_id}”.",
-            {**links, "Show all photos": address.kept()},
+            {**links, f"Show all {_noun(ctx)}s": address.kept()},
             "Scenes",
         )
     facts = ctx.ask("image_facts", image)
-    top_row(facts)
+    top_row(ctx, facts)
+    if not ctx.facts["photos"]:
+        no_photo(facts)
+        return
     scene = plain_name(facts["scene_name"]) if isinstance(facts["scene_name"], str) else ""
     said = plain_name(facts["predicted_name"])
     st.title(f"{(scene or 'no scene').capitalize()}, taken for {said}"
@@ -202,12 +299,40 @@ def one_photo(ctx: Context, image_id: str) -> None:
     units(ctx, image, facts)
 
 
-def top_row(facts: dict[str, Any]) -> None:
+def no_photo(facts: dict[str, Any]) -> None:
+    """All that published predictions tell of an image."""
+    scene, said = _scene(facts["scene_name"]), _said(facts["predicted_name"])
+    scored = facts["correct"] is not None
+    if not scored:
+        st.title("An image that is not scored")
+    else:
+        right = facts["correct"]
+        st.title(f"{scene.capitalize()}, {'recognised' if right else f'taken for {said}'}")
+    st.caption(f"Image {facts['id']} · split {facts['split']}")
+    st.info(
+        "There is no photo to show: this run was made from published predictions, which hold "
+        "what the network said and nothing more."
+        + ("" if scored else " For this image they name no scene to check against."),
+        icon=":material/hide_image:",
+    )
+    links = {}
+    if isinstance(facts["scene_name"], str):
+        links[f"All images of {scene}"] = {"scene": facts["scene_name"]}
+    if isinstance(facts["predicted_name"], str):
+        links[f"All images taken for {said}"] = {"predicted": facts["predicted_name"]}
+    for label, to in links.items():
+        st.page_link(
+            page_files()["Scenes"], label=label, icon=":material/arrow_forward:",
+            query_params=address.kept(**to),
+        )  # fmt: skip
+
+
+def top_row(ctx: Context, facts: dict[str, Any]) -> None:
     """Back to the gallery, and to the neighbours."""
     back = {k: address.get(k) for k in (*FILTERS, "view") if address.get(k)}
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
-            page_files()["Scenes"], label="All photos", icon=":material/arrow_back:",
+            page_files()["Scenes"], label=f"All {_noun(ctx)}s", icon=":material/arrow_back:",
             query_params=address.kept(**back),
         )  # fmt: skip
         with st.container(horizontal=True, width="content"):
@@ -241,7 +366,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     listed = ", ".join(regions["name"].head(6))
     st.image(shown, width="stretch", alt=f"Photo {facts['id']}; annotated: {listed}")
     if len(only):
-        st.caption(f"Only **{plain_name(highlight)}**, as annotated.")
+        st.caption(f"Only **{browse.shown_name(highlight)}**, as annotated.")
 
 
 def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
@@ -259,7 +384,7 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
                 "" if whole else browse.swatch(int(c))
                 for c, whole in zip(labels["concept"], labels["whole"], strict=True)
             ],
-            "concept": [plain_name(n) for n in labels["name"]],
+            "concept": [browse.shown_name(n) for n in labels["name"]],
             "category": labels["category"],
             "area": labels["share"] * 100,
         }
@@ -297,7 +422,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
                 "src": ctx.ask("lit_photo", ctx.layer, int(row.unit), image, 260),
                 "title": f"unit {row.unit}: {_word(row.name)}",
                 "sub": f"rank {row.rank} of {row.images}"
-                + (f", meets {plain_name(row.here)}" if isinstance(row.here, str) else ""),
+                + (f", meets {browse.shown_name(row.here)}" if isinstance(row.here, str) else ""),
                 "alt": f"The photo, bright only where unit {row.unit} ({_word(row.name)}) is lit",
                 "href": "Units" + address.query(address.kept(unit=str(row.unit))),
             }
@@ -332,7 +457,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
 
 
 def _word(name: object) -> str:
-    return plain_name(name) if isinstance(name, str) else "no label"
+    return browse.shown_name(name) if isinstance(name, str) else "no label"
 
 
 ctx = page("Scenes")

@@ -23,7 +23,7 @@ def open_row(units: pd.Series, place: int | None) -> None:
 
 
 def _word(name: object) -> str:
-    return plain_name(name) if isinstance(name, str) else "no label"
+    return browse.shown_name(name) if isinstance(name, str) else "no label"
 
 
 # -- all units ------------------------------------------------------------------------------
@@ -60,11 +60,13 @@ def all_units(ctx: Context) -> None:
         "annotated regions its active regions cover best.</p>"
     )
     table = ctx.ask("unit_table", ctx.layer, ctx.denominator)
-    labels = list(ctx.ask("concepts")["label"])
+    concepts = ctx.ask("concepts")
+    labels = list(concepts["label"])
+    shown_as = dict(zip(labels, concepts["shown"], strict=True))
     concept = address.get("concept")
     if concept and concept not in labels:
         near = browse.close_names(concept, labels)
-        links = {f"Search {plain_name(n)}": address.kept(concept=n) for n in near[:3]}
+        links = {f"Search {browse.shown_name(n)}": address.kept(concept=n) for n in near[:3]}
         stop(f"This run has no concept “{concept}”.",
              {**links, "Show all units": address.kept()}, "Units")  # fmt: skip
     row = st.columns([2, 3, 3], vertical_alignment="bottom")
@@ -76,7 +78,7 @@ def all_units(ctx: Context) -> None:
     with row[1]:
         concept = address.select(
             "concept", "Which images and units have…", [ANY, *labels], drop=("page",),
-            format_func=lambda c: plain_name(c) if c else "any concept",
+            format_func=lambda c: shown_as[c] if c else "any concept",
         )  # fmt: skip
     with row[2]:
         above = address.toggle("above", "Better than chance only", drop=("page",))
@@ -151,7 +153,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         found = found[found["iou"] >= level]
     images = ctx.ask("search_images", number, 12)
     facts = ctx.ask("concepts").set_index("concept").loc[number]
-    name = plain_name(concept)
+    name = browse.shown_name(concept)
     own = int(found["best"].sum())
     st.markdown(
         f"**{name}** ({facts['category']}) is in {facts['images']:,} images; "
@@ -253,15 +255,15 @@ def one_unit(ctx: Context, text: str) -> None:
         responses(ctx, unit, facts)
         return
     best = concepts.iloc[0]
-    st.title(f"Unit {unit}: {plain_name(best['name'])}")
+    st.title(f"Unit {unit}: {browse.shown_name(best['name'])}")
     verdict(ctx, best, facts)
-    pictures(ctx, unit, int(best["concept"]), plain_name(best["name"]))
+    pictures(ctx, unit, int(best["concept"]), browse.shown_name(best["name"]))
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Its labels")
         view = pd.DataFrame(
             {
-                "concept": [plain_name(n) for n in concepts["name"]],
+                "concept": [browse.shown_name(n) for n in concepts["name"]],
                 "category": concepts["category"],
                 "IoU": concepts["iou"],
                 "chance": concepts["chance"],
@@ -392,6 +394,12 @@ def responses(ctx: Context, unit: int, facts: dict) -> None:
 
 ctx = page("Units")
 assert ctx is not None
+if ctx.layer is None:
+    st.title("Units")
+    stop(
+        "This run has no units: it was made from published predictions, without the network.",
+        {"See how often they are right": address.kept()},
+    )
 asked = address.get("unit")
 if asked:
     one_unit(ctx, asked)

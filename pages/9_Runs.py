@@ -11,7 +11,6 @@ import streamlit as st
 
 from core import browse
 from core.settings import command
-from core.settings import command
 from core.store import delete_run, list_runs
 from pages.parts import address, draw
 from pages.parts.data import ask, forget, open_run
@@ -116,7 +115,7 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
             {
                 "dataset": facts["dataset"],
                 "network": facts["model"],
-                "layers": ", ".join(layer["name"] for layer in facts["layers"]),
+                "layers": ", ".join(layer["name"] for layer in facts["layers"]) or "none",
                 "images": facts["images"],
                 "left out": facts["skipped"],
                 "accuracy": facts["accuracy"],
@@ -150,9 +149,33 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     name = f"{facts['dataset']} · {facts['model']}"
     st.subheader(name)
     with st.container(horizontal=True):
-        for label in ("Overview", "Scenes", "Units"):
+        for label in ("Overview", "Scenes", "Units") if facts["layers"] else ("Overview", "Scenes"):
             st.page_link(page_files()[label], label=label, query_params={"run": path.stem},
                          icon=":material/arrow_forward:", icon_position="right")  # fmt: skip
+    if facts["grid"] is None or facts["command"] is None:
+        st.markdown(
+            f"Published predictions, without photos and without the network: {facts['images']:,} "
+            f"images, {facts['scored']:,} of them scored · {size_words(size)} on disk"
+        )
+        st.caption("Such a run is made with `python -m core predictions`.")
+    else:
+        how_made(facts, size)
+    left_out = ask(open_run(path), "skipped")
+    if len(left_out):
+        st.markdown(f"**{len(left_out):,} files left out**")
+        draw.table(left_out, f"skipped-{path.stem}", "Files left out, with reasons",
+                   height=min(38 + 35 * len(left_out), 300))  # fmt: skip
+    elif facts["layers"]:
+        st.caption("No file was left out.")
+    if facts["unmatched_scenes"]:
+        names = ", ".join(facts["unmatched_scenes"])
+        st.caption(f"Scenes the network has no class for, neither right nor wrong: {names}.")
+    if st.button("Delete this run…", icon=":material/delete:"):
+        confirm(path, name, size)
+
+
+def how_made(facts: dict[str, Any], size: int) -> None:
+    """The settings of a run, and the command that makes it again."""
     width, height = facts["grid"]
     times = ", ".join(f"{k} {v:.1f} s" for k, v in facts["seconds"].items())
     st.markdown(
@@ -161,18 +184,6 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     )
     st.markdown("Make it again, or change it:")
     st.code(facts["command"], language="bash", wrap_lines=True)
-    left_out = ask(open_run(path), "skipped")
-    if len(left_out):
-        st.markdown(f"**{len(left_out):,} files left out**")
-        draw.table(left_out, f"skipped-{path.stem}", "Files left out, with reasons",
-                   height=min(38 + 35 * len(left_out), 300))  # fmt: skip
-    else:
-        st.caption("No file was left out.")
-    if facts["unmatched_scenes"]:
-        names = ", ".join(facts["unmatched_scenes"])
-        st.caption(f"Scenes the network has no class for, neither right nor wrong: {names}.")
-    if st.button("Delete this run…", icon=":material/delete:"):
-        confirm(path, name, size)
 
 
 ctx = page("Runs", needs_run=False)

@@ -18,6 +18,7 @@ from core.dissect.counts import upsample_torch
 from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError
 from core.geometry import upsample
+from core.predictions import import_predictions
 from core.run import Settings, execute, plan
 from core.store import Run
 from tests import tiny
@@ -394,3 +395,64 @@ def test_latex_escapes_and_aligns():
     text = figures.latex(frame)
     assert r"a\_b & n" in text and r"50 \% \& more & --" in text
     assert r"\begin{tabular}{lr}" in text
+
+
+# -- published predictions ------------------------------------------------------------------
+
+
+@pytest.fixture
+def published(monkeypatch, tmp_path) -> Run:
+    """A run without photos, layers and confidence: six images of three scenes, one unscored."""
+    table = tmp_path / "p.csv"
+    rows = ["den-s,den-s", "den-s,attic-s", "den-s,attic-s", "barn-s,barn-s", "den-s,barn-s"]
+    table.write_text("\n".join(["pred,target", *rows, "unk,unk"]) + "\n")
+    root = tmp_path / "cache"
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
+    return import_predictions(table, name="published", root=root)
+
+
+@pytest.mark.parametrize(
+    ("page", "address"),
+    [
+        ("app.py", {}),
+        ("pages/1_Scenes.py", {}),
+        ("pages/1_Scenes.py", {"view": "matrix", "scene": "attic", "predicted": "den"}),
+        ("pages/1_Scenes.py", {"image": "row 2"}),
+        ("pages/1_Scenes.py", {"image": "row 6"}),
+        ("pages/9_Runs.py", {}),
+    ],
+)
+def test_every_page_shows_published_predictions(published, page, address):
+    at = show(page, **address)
+    assert at.title and not at.warning and not at.error
+
+
+def test_overview_of_published_predictions(published):
+    at = show("app.py")
+    told = text_of(at)
+    assert "<b>2</b> of 5 scored images" in told and "(40.0%)" in told
+    table = at.dataframe[0].value
+    assert table.columns[0] == "scene" and len(table) == 3
+    assert table.set_index("scene").loc["attic", "mostly taken for"] == "den"
+
+
+def test_published_predictions_are_filtered_and_have_no_units(published):
+    at = show("pages/1_Scenes.py", scene="attic", outcome="wrong")
+    assert at.dataframe[0].value["image"].tolist() == ["row 2", "row 3"]
+    assert "no photo to show" in text_of(show("pages/1_Scenes.py", image="row 2"))
+    for address in ({}, {"unit": "3"}):
+        assert "has no units" in show("pages/2_Units.py", **address).warning[0].value
+    pairs = browse.confused_pairs(published)
+    assert pairs.iloc[0].tolist() == ["attic", "den", 2, 1.0]
+    assert len(pairs) == 2 and pairs["share"].iloc[1] == pytest.approx(0.5)
+
+
+def test_many_scenes_are_confused_in_a_list(monkeypatch, tmp_path):
+    table = tmp_path / "p.csv"
+    names = [f"{a}{b}" for a in "abcdefgh" for b in "ijklmnop"]
+    rows = [f"{said},{name}" for said, name in zip(names[1:], names, strict=False)]
+    table.write_text("\n".join(["pred,target", *rows]) + "\n")
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(tmp_path / "cache"))
+    import_predictions(table, root=tmp_path / "cache")
+    at = show("pages/1_Scenes.py", view="matrix")
+    assert not specs(at) and len(at.dataframe[0].value) == 50

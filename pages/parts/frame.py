@@ -59,11 +59,14 @@ dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
 
 @dataclass(frozen=True)
 class Context:
-    """What every page works on: one run, one layer, one way to count."""
+    """What every page works on: one run, one layer, one way to count.
+
+    layer : None where the run has none, as one of published predictions.
+    """
 
     run: Run
     facts: dict[str, Any]
-    layer: str
+    layer: str | None
     denominator: str
     dark: bool
 
@@ -73,12 +76,13 @@ class Context:
 
     def caption(self, split: str = "", layered: bool = True) -> Caption:
         """The subtitle of a figure made here; `layered` where it is about units."""
+        layered = layered and self.layer is not None
         if not split:
             split = f"{self.facts['images']:,} images"
         return Caption(
             self.facts["dataset"],
             self.facts["model"],
-            self.layer if layered else "",
+            (self.layer or "") if layered else "",
             DEFINITIONS[self.denominator] if layered else "",
             split,
         )
@@ -145,6 +149,8 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         st.space("small")
         _pick_run(paths, path.stem)
         names = [layer["name"] for layer in facts["layers"]]
+        if not names:
+            return Context(open_run(path), facts, None, "all", is_dark())
         layer = address.get("layer", names[-1])
         layer_known = layer in names
         if not layer_known:
@@ -181,7 +187,8 @@ def _readable(root: Path) -> dict[str, str]:
         except Exception:  # a damaged file must not take every page down; Runs lists it
             continue
         layers = ", ".join(layer["name"] for layer in facts["layers"])
-        found[path.stem] = f"{facts['dataset']} · {facts['model']} · {layers}"
+        words = (facts["dataset"], facts["model"], layers)
+        found[path.stem] = " · ".join(word for word in words if word)
     twice = [name for name in found.values() if list(found.values()).count(name) > 1]
     return {k: f"{v} · {k[:6]}" if v in twice else v for k, v in found.items()}
 
