@@ -22,7 +22,7 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
 import filelock
@@ -42,7 +42,7 @@ from core.models.forward import MAP_TYPES, Forward
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
 from core.names import match_names
-from core.settings import Settings
+from core.settings import Progress, Settings
 from core.store import (
     CACHE,
     DIGITS,
@@ -60,28 +60,6 @@ from core.store import (
 BATCH = 32
 """Images a forward pass takes at once. Fixed, and shards are whole batches, so that a network
 sees the same batches, and gives the same bytes, whatever the shards are."""
-
-
-class Progress(NamedTuple):
-    """How far a run is. `left` is seconds, or None while it cannot be told."""
-
-    stage: str
-    done: int
-    total: int
-    rate: float
-    left: float | None
-
-    def __str__(self) -> str:
-        left = "" if self.left is None else f", {_duration(self.left)} left"
-        return f"{self.stage} {self.done}/{self.total} images, {self.rate:.0f}/s{left}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @dataclass

@@ -1,11 +1,11 @@
-"""What a run is asked for, as plain data: no torch, so that the app can read it too."""
+"""What a run is asked for and how far it is, as plain data that the app reads without torch."""
 
 from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,30 @@ def command(request: Mapping[str, Any]) -> str:
         elif value != option.default:
             parts += [flag.replace("_", "-"), str(value)]
     return shlex.join(parts)
+
+
+class Progress(NamedTuple):
+    """How far a run is. `left` is seconds, or None while it cannot be told."""
+
+    stage: str
+    done: int
+    total: int
+    rate: float
+    left: float | None
+
+    def __str__(self) -> str:
+        left = "" if self.left is None else f", {duration(self.left)} left"
+        return f"{self.stage} {self.done}/{self.total} images, {self.rate:.0f}/s{left}"
+
+
+def duration(seconds: float) -> str:
+    """A span of time in words.
+
+    >>> duration(59.7), duration(3725)
+    ('1 min 0 s', '1 h 2 min')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

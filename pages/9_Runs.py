@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from core import browse
-from core.settings import command
+from core.settings import command, duration
 from core.store import delete_run, list_runs
 from pages.parts import address, draw
 from pages.parts.data import ask, forget, open_run
@@ -28,15 +28,6 @@ def size_words(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def time_words(seconds: float) -> str:
-    """A span of time for people, in its two largest units."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @st.fragment(run_every=2.0)
@@ -73,11 +64,11 @@ def progress(told: dict[str, Any]) -> None:
     words = f"{stage}: {done:,} of {total:,} images"
     if told["state"] == "running":
         words += f", {rate:.0f} a second" if rate else ""
-        words += f", {time_words(left)} left in this step" if left else ""
+        words += f", {duration(left)} left in this step" if left else ""
     st.progress(min(1.0, done / total), text=words)
     if told["state"] == "stopped":
         st.markdown(
-            f":orange[**Stopped.**] No sign of life for {time_words(told['age'])}. The same "
+            f":orange[**Stopped.**] No sign of life for {duration(told['age'])}. The same "
             "command goes on from where it stopped:"
         )
         st.code(command(told["request"]), language="bash", wrap_lines=True)
