@@ -71,7 +71,7 @@ def plain_counts(
 
 
 def measure(
-    dataset: str | None = None, model: str | None = None, images: int = 768, rounds: int = 3
+    dataset: str | None = None, model: str | None = None, images: int = 512, rounds: int = 5
 ) -> tuple[dict[str, Any], str]:
     """The first two comparisons; medians over `rounds`. Returns facts and a text."""
     default_dataset, default_model = defaults()
@@ -222,7 +222,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", default=defaults()[0])
     parser.add_argument("--model", default=defaults()[1])
-    parser.add_argument("--images", type=int, default=768)
+    parser.add_argument("--images", type=int, default=512)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()

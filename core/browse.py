@@ -28,7 +28,7 @@ from core.geometry import upsample
 from core.names import plain_name
 from core.predictions import per_scene as per_scene
 from core.settings import command
-from core.store import CACHE, Run, find_run, list_runs
+from core.store import CACHE, Run, array_name, find_run, list_runs
 
 CHANCE = 0.05
 """A unit counts as better than chance if at most this share of shuffled labels does as well."""
@@ -558,7 +558,7 @@ def unit_images(
 
 def has_maps(run: Run, layer: str) -> bool:
     """Whether the run kept the layer's activation maps."""
-    return (run.arrays / f"maps-{layer}.npy").is_file()
+    return (run.arrays / f"{array_name(f'maps-{layer}')}.npy").is_file()
 
 
 def peaks(run: Run, layer: str, unit: int) -> np.ndarray:

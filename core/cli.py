@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import signal
 import sys
 import time
@@ -26,16 +27,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts, text = given.verb(given)
     except UnitscopeError as err:
         if getattr(given, "json", False):
-            print(json.dumps({"error": str(err)}, ensure_ascii=False))
+            print(_json({"error": str(err)}))
         print(f"error: {err}", file=sys.stderr)
         return 130 if type(err).__name__ == "Stopped" else 2
     except BrokenPipeError:
         return 0
     if given.json:
-        print(json.dumps(facts, ensure_ascii=False))
+        print(_json(facts))
     else:
         print(text)
     return 0
+
+
+def _json(facts: Any) -> str:
+    """One line of strict JSON: figures that do not exist (0 of 0) are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(facts), ensure_ascii=False, allow_nan=False)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
         help="dotted name, repeatable; the network's last stage where left out",
     )  # fmt: skip
     run.add_argument("--split", action="append", default=[], help="repeatable; all where left out")
+    run.add_argument(
+        "--knowledge", default="builtin", metavar="SPEC",
+        help="graph that `explain` and `tables` use for this run unless told otherwise",
+    )  # fmt: skip
     run.add_argument("--q", type=float, default=0.005, help="threshold = (1 − q) quantile")
     run.add_argument("--grid", type=int, help="side of the working grid (half the input's side)")
     run.add_argument("--shuffles", type=int, default=10, help="rounds of the null distribution")
@@ -119,12 +137,14 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("name", choices=["dissect"])
     bench.add_argument("--dataset", metavar="SPEC")
     bench.add_argument("--model", metavar="SPEC")
-    bench.add_argument("--images", type=int, default=768)
+    bench.add_argument("--images", type=int, default=512)
     return parser
 
 
 def _knowledge(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--knowledge", default="builtin", metavar="SPEC", help="see `knowledge`")
+    sub.add_argument(
+        "--knowledge", metavar="SPEC", help="see `knowledge`; the run's own where left out"
+    )
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
 
@@ -140,7 +160,7 @@ def _run(given: argparse.Namespace) -> Answer:
             dataset=given.dataset, model=given.model, layers=tuple(given.layer),
             splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
             seed=given.seed, keep_maps=not given.no_maps, map_type=given.map_type,
-            device=given.device, precision=given.precision,
+            device=given.device, precision=given.precision, knowledge=given.knowledge,
         )
     )  # fmt: skip
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
@@ -285,13 +305,15 @@ def _summary(run: Run) -> dict[str, Any]:
 def _summary_text(facts: dict[str, Any]) -> str:
     scored, right = facts["accuracy"]["scored"], facts["accuracy"]["right"]
     layers = ", ".join(f"{layer['name']} ({layer['units']} units)" for layer in facts["layers"])
+    grid = facts["grid"]
     lines = [
         f"run        {facts['run']}  ({facts['path']})",
         f"dataset    {facts['dataset']}: {facts['images']['used']} images, "
         f"{facts['skipped']} left out",
-        f"model      {facts['model']}, {layers}",
-        f"threshold  {1 - facts['q']:.3%} quantile; grid {facts['grid'][0]}×{facts['grid'][1]}",
+        f"model      {facts['model']}, {layers or 'predictions alone'}",
     ]
+    if grid:
+        lines.append(f"threshold  {1 - facts['q']:.3%} quantile; grid {grid[0]}×{grid[1]}")
     if scored:
         lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
         for split, part in facts["accuracy"]["by_split"].items():
@@ -307,6 +329,8 @@ def _show(given: argparse.Namespace) -> Answer:
 
     run = Run(find_run(given.run, given.out))
     facts = _summary(run)
+    if not facts["layers"]:
+        return facts, _summary_text(facts)
     labels = unit_labels(run, given.layer, given.denominator, given.category)
     null = null_distribution(run, given.layer, given.denominator)
     best = labels.sort_values(["iou", "unit"], ascending=[False, True])
@@ -341,13 +365,18 @@ def _show(given: argparse.Namespace) -> Answer:
     return facts, "\n".join(lines)
 
 
+def _own(run: Run) -> str:
+    """The knowledge SPEC a run was made with."""
+    return str(run.info.get("request", {}).get("knowledge", "builtin"))
+
+
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.knowledge.graph import open_knowledge
     from core.tables import all_core_concepts
 
     run = Run(find_run(given.run, given.out))
-    core = all_core_concepts(run, open_knowledge(given.knowledge))[given.cc]
+    core = all_core_concepts(run, open_knowledge(given.knowledge or _own(run)))[given.cc]
     if given.photo is not None:
         from core.datasets.decode import read_photo
         from core.explain.photo import explain_photo
@@ -386,9 +415,9 @@ def _tables(given: argparse.Namespace) -> Answer:
     from core.tables import table_1, table_4
 
     runs = [Run(find_run(name, given.out)) for name in given.run]
-    graph = open_knowledge(given.knowledge)
+    graph = open_knowledge(given.knowledge or _own(runs[0]))
     if given.table == 4:
-        table = table_4(runs, graph, given.split, given.iou, given.seed)
+        table = table_4(runs, graph, given.split, given.iou, given.layer, given.seed)
     elif len(runs) > 1:
         raise UnitscopeError(f"table {given.table} is of one run; {len(runs)} were given")
     else:

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ from core.dissect.counts import Counts, count_images, count_images_torch
 from core.dissect.labels import chance_rows
 from core.dissect.thresholds import TopK, tail_size
 from core.errors import BadFile, UnitscopeError, unknown
-from core.geometry import default_grid
+from core.geometry import Preprocessing, default_grid
+from core.knowledge.graph import open_knowledge
 from core.models.forward import MAP_TYPES, Forward
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
@@ -49,8 +51,10 @@ from core.store import (
     ArrayFile,
     Run,
     append,
+    array_name,
     code_digest,
     create_tables,
+    delete_run,
     digest_of,
     tables_digest,
     write_text,
@@ -116,7 +120,9 @@ def plan(settings: Settings) -> Plan:
     dataset.check()
     model = load_model(settings.model)
     indices = dataset.select(settings.splits or None)
-    photo_size = _photo_size(dataset, indices)
+    # Opened now, so that a mistake in its SPEC is told before the work, not after it.
+    open_knowledge(settings.knowledge)
+    photo_size = _photo_size(dataset, indices, model.preprocessing)
     known = {layer.name: layer for layer in model.layers(photo_size)}
     wanted = settings.layers or (model.default_layer,)
     for name in wanted:
@@ -126,6 +132,12 @@ def plan(settings: Settings) -> Plan:
         raise UnitscopeError(f"a layer is named twice: {', '.join(wanted)}")
     layers = [known[name] for name in wanted]
     tail_size(settings.q, 1)
+    if settings.shuffles < 0:
+        raise UnitscopeError(f"{settings.shuffles} shuffles were asked for; 0 or more are meant")
+    try:
+        torch.device(settings.device)
+    except RuntimeError:
+        raise UnitscopeError(f"device is cpu or cuda, not {settings.device!r}") from None
     with torch.inference_mode():
         output = model.module(model.example(photo_size))
     if not isinstance(output, torch.Tensor):
@@ -154,9 +166,10 @@ def plan(settings: Settings) -> Plan:
         "device": torch.device(settings.device).type,
         "batch": BATCH,
         "engine": engine_digest(dataset),
-        "torch": torch.__version__,
+        "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
     # Where files lie does not change what they hold.
+    del facts["knowledge"]
     hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
     n = len(indices)
     item = MAP_TYPES[settings.map_type].itemsize
@@ -174,13 +187,20 @@ def plan(settings: Settings) -> Plan:
     )  # fmt: skip
 
 
-def _photo_size(dataset: SceneDataset, indices: np.ndarray) -> tuple[int, int]:
-    """(width, height) of the first of a few photos that can be read."""
+def _photo_size(dataset: SceneDataset, indices: np.ndarray, way: Preprocessing) -> tuple[int, int]:
+    """(width, height) of the first of a few photos that the preprocessing can take."""
+    told: UnitscopeError | None = None
     for index in indices[:16]:
         try:
-            return dataset.photo(int(index)).size
+            size = dataset.photo(int(index)).size
+            way.input_size(*size)
+            return size
         except BadFile:
             continue
+        except UnitscopeError as err:
+            told = told or err
+    if told:
+        raise told
     return 640, 480
 
 
@@ -196,6 +216,11 @@ class _Work:
         self.folder = root / f"{plan.digest}.partial"
         self.folder.mkdir(parents=True, exist_ok=True)
         self.arrays_folder = self.folder / "arrays"
+        self._open: list[ArrayFile] = []
+        if not self.arrays_folder.is_dir():
+            # Marks without the arrays they speak of are worth nothing.
+            for mark in self.folder.glob("*.npz"):
+                mark.unlink()
         self.arrays_folder.mkdir(exist_ok=True)
         size = max(1, round(shard / BATCH)) * BATCH
         # A resumed run keeps the shards it was begun with: its marks are named by them.
@@ -210,7 +235,16 @@ class _Work:
             left_over.unlink()
 
     def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> ArrayFile:
-        return ArrayFile(self.arrays_folder / f"{name}.npy", shape, dtype)
+        path = self.arrays_folder / f"{array_name(name)}.npy"
+        if not path.exists() and any(self.folder.glob("*.npz")):
+            raise UnitscopeError(f"{path.name} of the stopped run is missing; use --fresh")
+        self._open.append(ArrayFile(path, shape, dtype))
+        return self._open[-1]
+
+    def close(self) -> None:
+        """Let all array files go."""
+        for file in self._open:
+            file.close()
 
     def mark(self, stage: str, shard: int) -> Path:
         return self.folder / f"{stage}-{shard:05d}.npz"
@@ -300,9 +334,11 @@ def execute(
         raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
     final = root / f"{plan.digest}.duckdb"
     if final.is_file() and not fresh:
-        return Run(final)
+        return _opened(final, strict)
     root.mkdir(parents=True, exist_ok=True)
-    need, free = sum(plan.sizes.values()), shutil.disk_usage(root).free
+    folder = root / f"{plan.digest}.partial"
+    held = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
+    need, free = sum(plan.sizes.values()) - held, shutil.disk_usage(root).free
     if need > free:
         raise UnitscopeError(
             f"the run needs about {need / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
@@ -313,14 +349,18 @@ def execute(
         lock.acquire(timeout=0)
     except filelock.Timeout:
         raise UnitscopeError(f"run {plan.digest} is being made by another process") from None
+    work = None
     try:
         if final.is_file() and not fresh:
-            return Run(final)  # another process finished it in the meantime
-        folder = root / f"{plan.digest}.partial"
+            return _opened(final, strict)  # another process finished it in the meantime
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
+            # Gone now, so that a fresh run that is stopped is what the next command goes on with.
+            delete_run(final)
+        if (folder / "published").exists():
+            return _settled(folder, final)
         work = _Work(plan, root, shard)
-        cores = threads or os.cpu_count() or 1
+        cores = max(1, threads or os.cpu_count() or 1)
         kind = kernel or ("numba" if torch.device(plan.settings.device).type == "cpu" else "torch")
         pipeline = _Pipeline(plan, work, _Meter(work, tell), stop, strict, cores, kind)
         times = {}
@@ -329,17 +369,36 @@ def execute(
             stage()
             times[stage.__name__] = round(time.monotonic() - began, 3)
         pipeline.publish(times)
-        arrays = final.with_suffix(".arrays")
-        if final.exists():
-            final.unlink()
-        shutil.rmtree(arrays, ignore_errors=True)
-        work.arrays_folder.rename(arrays)
-        (folder / "run.duckdb").rename(final)
-        shutil.rmtree(folder, ignore_errors=True)
+        write_text(folder / "published", "whole: only renaming is left\n")
+        return _settled(folder, final)
     finally:
+        if work is not None:
+            work.close()
         lock.release()
         (root / f"{plan.digest}.lock").unlink(missing_ok=True)
+
+
+def _settled(folder: Path, final: Path) -> Run:
+    """Put a whole run in its place. Every step may have been done before a kill."""
+    arrays = final.with_suffix(".arrays")
+    if (folder / "arrays").is_dir():
+        shutil.rmtree(arrays, ignore_errors=True)
+        (folder / "arrays").rename(arrays)
+    if (folder / "run.duckdb").is_file():
+        (folder / "run.duckdb").rename(final)
+    shutil.rmtree(folder, ignore_errors=True)
     return Run(final)
+
+
+def _opened(final: Path, strict: bool) -> Run:
+    """A finished run; where `strict`, only if nothing was left out of it."""
+    run = Run(final)
+    if strict:
+        first = run.sql("SELECT file, reason FROM skipped LIMIT 1")
+        if len(first):
+            run.close()
+            raise BadFile(first["file"][0], first["reason"][0])
+    return run
 
 
 class _Pipeline:
@@ -441,7 +500,10 @@ class _Pipeline:
         # Shards are finished in order, so those done are the first ones.
         for k in range(done):
             a, b = work.shards[k]
-            valid = work.results("collect", k, "valid")["valid"]
+            stored = work.results("collect", k, "valid", "problems")
+            valid = stored["valid"]
+            if self.strict and len(stored["problems"]):
+                raise BadFile(*stored["problems"][0][1:])
             if plan.settings.keep_maps:
                 for top, file in zip(tops, self.maps, strict=True):
                     for at in range(a, b, BATCH):
@@ -609,6 +671,11 @@ class _Pipeline:
             watched = None
             if again is not None:
                 _, batch = next(again)
+                # What was left out the first time is left out again, whatever the reason was.
+                batch = [
+                    item if fine else item._replace(seen=None)
+                    for item, fine in zip(batch, valid[at : at + size], strict=True)
+                ]
                 watched = self.forward(self._stack(batch)).layers
             for n, layer in enumerate(self.plan.layers):
                 maps = None if watched is None else watched[layer.name].maps.cpu().numpy()

@@ -24,6 +24,8 @@ class Settings:
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
     map_type : float16 or float32, the type in which activations are recorded.
     device, precision : where and how the network runs.
+    knowledge : the graph that explanations of this run use unless told otherwise. It changes
+        no number of the run, and is not part of its digest.
     """
 
     dataset: str
@@ -38,6 +40,7 @@ class Settings:
     map_type: str = "float16"
     device: str = "cpu"
     precision: str = "float32"
+    knowledge: str = "builtin"
 
 
 def command(request: Mapping[str, Any]) -> str:

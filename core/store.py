@@ -21,6 +21,7 @@ from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import duckdb
 import numpy as np
@@ -143,6 +144,15 @@ class ArrayFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def array_name(name: str) -> str:
+    """An array's name as a file name: a layer may be called anything.
+
+    >>> array_name("maps-conv/1")
+    'maps-conv%2F1'
+    """
+    return quote(name, safe="-_. ")
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -298,6 +308,8 @@ class Run:
     def layer(self, name: str | None = None) -> int:
         """Number of a layer by its name (the only or last one where None)."""
         names = self.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+        if not names:
+            raise UnitscopeError(f"run {self.digest} has no layers: it holds predictions alone")
         if name is None:
             return len(names) - 1
         if name not in names:
@@ -307,9 +319,9 @@ class Run:
     def array(self, name: str) -> np.ndarray:
         """A wide array by name, memory-mapped read-only: ``logits``, ``labels``,
         ``pooled-<layer>``, ``maps-<layer>``."""
-        path = self.arrays / f"{name}.npy"
+        path = self.arrays / f"{array_name(name)}.npy"
         if not path.is_file():
-            names = [p.stem for p in sorted(self.arrays.glob("*.npy"))]
+            names = [unquote(p.stem) for p in sorted(self.arrays.glob("*.npy"))]
             raise unknown("array of this run", name, names)
         return np.load(path, mmap_mode="r")
 

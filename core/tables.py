@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from core.dissect.labels import _known
+from core.explain.account import PREDICTED_SCENE
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
 from core.knowledge.core_concepts import (
@@ -143,7 +144,7 @@ def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray
     frame = run.sql(
         "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
         "coalesce(p.scene, -1) AS predicted, coalesce(i.scene, -1) AS target "
-        "FROM images i LEFT JOIN scenes p ON p.class = i.predicted ORDER BY i.image"
+        f"FROM images i LEFT JOIN ({PREDICTED_SCENE}) p USING (image) ORDER BY i.image"
     )
     frame = frame[frame["split"].isin(chosen)]
     return tuple(frame[name].to_numpy(np.int64) for name in ("row", "predicted", "target"))
@@ -200,17 +201,19 @@ def table_4(
     graph: Graph,
     splits: Sequence[str] | None = None,
     iou: str = "image",
+    layer: str | None = None,
     seed: int = 0,
 ) -> Table:
     """False prediction explanation on different models (the paper's Table 4)."""
     rows: list[tuple[tuple[str, ...], Explained]] = []
     notes = ["MinMax threshold; in percent, bootstrap 95 % interval in brackets."]
     for run in runs:
-        part = table_1(run, graph, splits, iou, None, ["minmax_threshold"], ["scc", "icc"], seed)
+        part = table_1(run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed)
         model = run.info["settings"]["model"]["spec"].split(":")
         name = ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
-        layer = run.sql("SELECT name FROM layers ORDER BY layer DESC LIMIT 1")["name"][0]
-        rows += [((f"{name} {layer}", names[1]), told) for names, told in part.rows]
+        names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+        shown = names[run.layer(layer)]
+        rows += [((f"{name} {shown}", labels[1]), told) for labels, told in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
     notes += _left_out(rows, None)
     return Table(

@@ -54,6 +54,18 @@ def test_run_show_and_runs(capsys, tiny_run):
     assert not list(Path(root).glob("*.partial"))
 
 
+def test_predictions_are_shown_like_any_run(capsys, tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("pred,target\nden-s,den-s\nden-s,attic-s\n")
+    status, told, _ = said(capsys, "predictions", str(table), "--out", str(tmp_path / "runs"))
+    assert status == 0 and (told["right"], told["scored"]) == (1, 2)
+    status, told, _ = said(capsys, "show", "latest", "--out", str(tmp_path / "runs"))
+    assert status == 0 and told["accuracy"]["right"] == 1
+    assert main(["runs", "--out", str(tmp_path / "runs")]) == 0
+    status, told, _ = said(capsys, "tables", "latest", "--out", str(tmp_path / "runs"))
+    assert status == 2 and "no layers" in told["error"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

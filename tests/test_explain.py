@@ -24,7 +24,9 @@ from core.explain.metrics import (
 )
 from core.explain.photo import explain_photo, measure_stand_in, speaking_labels
 from core.knowledge.graph import open_knowledge
-from core.tables import all_core_concepts, table_1, table_4
+from core.run import Settings, execute, plan
+from core.tables import all_core_concepts, scenes_of, table_1, table_4
+from tests import tiny
 
 # -- references -----------------------------------------------------------------------------
 
@@ -276,6 +278,22 @@ def test_an_account_is_its_facts(tiny_run, graph):
     assert by_scene["attic"]["DM"] == len(seen - attic) / 3
     assert "an attic" in told["sentence"] and f"a {wrong['predicted']}" in told["sentence"]
     json.dumps(told)  # plain data
+
+
+def test_two_spellings_of_one_scene_do_not_shift_images(tmp_path):
+    """`attic` and `Attic` are one class of the network; every image still has one row."""
+    root = tiny.write_folder(tmp_path / "data", images=40)
+    table = root / "scenes.csv"
+    lines = table.read_text().splitlines()
+    lines[1:6] = [line.replace("attic", "Attic") for line in lines[1:6]]
+    table.write_text("\n".join(lines) + "\n")
+    run = execute(plan(Settings(f"folder:{root}", tiny.SPEC, shuffles=1)), tmp_path / "runs")
+    row, predicted, target = scenes_of(run)
+    assert row.tolist() == list(range(40))
+    names = run.sql("SELECT name FROM scenes ORDER BY scene")["name"].tolist()
+    assert {"attic", "Attic"} <= set(names)
+    right = run.sql("SELECT correct FROM images ORDER BY image")["correct"].astype(bool)
+    assert ((predicted == target) == right).all()
 
 
 def test_accounts_tell_mistakes(tiny_run, graph):

@@ -77,6 +77,11 @@ def test_every_shape_of_output_becomes_maps_or_is_told():
     torch.testing.assert_close(as_maps(last, "swin"), last.permute(0, 3, 1, 2))
     assert as_maps((torch.zeros(1, 4, 2, 2), None), "x").shape == (1, 4, 2, 2)
     assert as_maps(torch.zeros(3, 9), "fc").shape == (3, 9, 1, 1)
+    # Maps of a wide photo whose height is by chance the number of units are no Swin output.
+    wide = torch.randn(2, 64, 64, 86)
+    torch.testing.assert_close(as_maps(wide, "layer1", (256, 341)), wide)
+    turned = as_maps(torch.randn(2, 8, 11, 96), "swin", (256, 341))
+    assert turned.shape == (2, 96, 8, 11)
     with pytest.raises(UnitscopeError, match=r"\(2, 3, 4, 5, 6\)"):
         as_maps(torch.zeros(2, 3, 4, 5, 6), "video")
     with pytest.raises(UnitscopeError, match="dict"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,9 @@ import duckdb
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from core import run as run_module
 from core import store
 from core.datasets.loader import decode
 from core.dissect.labels import null_distribution, unit_labels
@@ -259,6 +262,47 @@ def test_a_run_killed_at_random_moments_is_the_same(settings, whole, tmp_path):
     assert run.photo(149) == whole.photo(149)
 
 
+@pytest.mark.parametrize("step", ["arrays", "run.duckdb", "rmtree"])
+def test_a_run_killed_while_it_is_put_in_place_is_the_same(
+    settings, whole, tmp_path, monkeypatch, step
+):
+    """The moments between the last renamings, which random kills hardly ever meet."""
+    work = plan(settings)
+    rename, rmtree = Path.rename, run_module.shutil.rmtree
+
+    def dying_rename(self, target):
+        if self.name == step:
+            raise KeyboardInterrupt
+        return rename(self, target)
+
+    def dying_rmtree(path, **options):
+        if step == "rmtree" and str(path).endswith(".partial"):
+            raise KeyboardInterrupt
+        return rmtree(path, **options)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "rename", dying_rename)
+        broken.setattr(run_module.shutil, "rmtree", dying_rmtree)
+        with pytest.raises(KeyboardInterrupt):
+            execute(work, tmp_path)
+    run = execute(work, tmp_path)
+    assert run.info["tables_digest"] == whole.info["tables_digest"]
+    np.testing.assert_array_equal(run.array("logits"), whole.array("logits"))
+
+
+def test_marks_without_their_arrays_are_not_believed(settings, whole, tmp_path):
+    work = plan(settings)
+    stops = iter([False, False])
+    with pytest.raises(Stopped):
+        execute(work, tmp_path, shard=32, stop=lambda: next(stops, True))
+    folder = tmp_path / f"{work.digest}.partial"
+    (folder / "arrays" / "logits.npy").unlink()
+    with pytest.raises(UnitscopeError, match=r"logits\.npy of the stopped run is missing"):
+        execute(work, tmp_path)
+    shutil.rmtree(folder / "arrays")
+    assert execute(work, tmp_path).info["tables_digest"] == whole.info["tables_digest"]
+
+
 def test_sigterm_stops_cleanly_and_says_how_to_go_on(settings, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
@@ -332,6 +376,21 @@ def test_all_that_matters_is_in_the_digest(settings, folder, tmp_path):
     assert a == base != b
 
 
+def test_two_functions_of_one_file_are_two_networks(settings, tmp_path, monkeypatch):
+    (tmp_path / "helper_of_mine.py").write_text("SIGN = 1\n")
+    (tmp_path / "nets_of_mine.py").write_text(
+        "import helper_of_mine\nfrom tests.tiny import net\n"
+        "def one():\n    return net()\n\n\ndef two():\n    return net()\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    one, two = (
+        plan(replace(settings, model=f"python:nets_of_mine:{name}")) for name in ("one", "two")
+    )
+    assert one.digest != two.digest
+    (tmp_path / "helper_of_mine.py").write_text("SIGN = -1\n")
+    assert plan(replace(settings, model="python:nets_of_mine:one")).digest != one.digest
+
+
 def test_code_digest_is_of_what_code_does(tmp_path):
     file = tmp_path / "a.py"
     texts = ['"""Doc."""\nx = 1  # why\n', '"""Other."""\nx   = 1\n', '"""Doc."""\nx = 2\n']
@@ -373,6 +432,33 @@ def test_bad_files_are_left_out_and_told(settings, folder, tmp_path):
     run.close()
 
 
+@pytest.mark.parametrize("keep_maps", [True, False])
+def test_an_odd_photo_is_never_fatal(settings, tmp_path, keep_maps):
+    """Too small for the crop, or of another size and left out for its mask: in both passes."""
+    root = tiny.write_folder(tmp_path / "data", images=40)
+    Image.new("RGB", (4, 4)).save(root / "images" / "000.png")
+    Image.new("RGB", (44, 20)).save(root / "images" / "005.png")
+    (root / "masks" / "005.png").write_bytes(b"")
+    model = "python:tests.tiny:uncropped"
+    work = plan(
+        replace(settings, dataset=f"folder:{root}", model=model, layers=(), keep_maps=keep_maps)
+    )
+    run = execute(work, tmp_path / "runs")
+    assert run.info["images"] == {"planned": 40, "used": 38}
+
+
+def test_photos_alone_are_enough(settings, tmp_path):
+    """Neither masks nor scenes: units are counted, nothing is labelled, nothing breaks."""
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    drawn = tiny.write_folder(tmp_path / "drawn", images=40)
+    for photo in sorted((drawn / "images").iterdir()):
+        shutil.copy(photo, root / "images")
+    run = execute(plan(replace(settings, dataset=f"folder:{root}")), tmp_path / "runs")
+    assert len(run.sql("FROM hits")) and not len(run.sql("FROM unit_concept"))
+    assert unit_labels(run, "body.3").empty
+
+
 def test_a_dataset_of_bad_files_only_is_told(settings, tmp_path):
     root = tiny.write_folder(tmp_path / "data", images=3)
     for photo in (root / "images").iterdir():
@@ -392,6 +478,9 @@ def test_a_dataset_of_bad_files_only_is_told(settings, tmp_path):
         ({"splits": ("tset",)}, "nearest: test"),
         ({"q": 1.5}, "between 0 and 1"),
         ({"grid": 0}, "working grid"),
+        ({"shuffles": -1}, "0 or more"),
+        ({"device": "gpu"}, "device is cpu or cuda"),
+        ({"knowledge": "wikidata"}, "wikidata"),
         ({"model": "python:tests.tiny:nett"}, "nearest: Net, net"),
     ],
 )

@@ -75,3 +75,9 @@ def net(checkpoint: Path | None = None) -> tuple[nn.Module, dict[str, Any]]:
 
 
 SPEC = "python:tests.tiny:net"
+
+
+def uncropped() -> tuple[nn.Module, dict[str, Any]]:
+    """The same network on the middle of the photo at its own scale: small photos do not fit."""
+    module, info = net()
+    return module, {**info, "preprocessing": Preprocessing(resize=None, center_crop=(24, 20))}

@@ -60,6 +60,8 @@ def chance_rows(
         ]
     )
     hits, areas = units["hits"].to_numpy(), concepts["area"].to_numpy()
+    if not len(concepts):
+        return pd.DataFrame(columns=["denominator", "shuffle", "unit", "concept", "iou"])
     frames = []
     for denominator in DENOMINATORS:
         for r in range(len(both)):

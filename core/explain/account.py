@@ -21,6 +21,14 @@ from core.knowledge.core_concepts import CoreConcepts
 from core.names import match_names, plain_name
 from core.store import Run
 
+PREDICTED_SCENE = """
+    SELECT i.image, CASE WHEN bool_or(s.scene = i.scene) THEN any_value(i.scene)
+                         ELSE min(s.scene) END AS scene
+    FROM images i JOIN scenes s ON s.class = i.predicted GROUP BY i.image
+"""
+"""The dataset's scene that each prediction is: two scenes may be spellings of one class, and
+then the image's own is meant where it is among them, the first otherwise."""
+
 
 def account(
     run: Run,
@@ -189,10 +197,11 @@ def scene_table(core: CoreConcepts, learned: np.ndarray) -> pd.DataFrame:
 
 def _image_row(run: Run, image: str) -> pd.Series:
     frame = run.sql(
-        """
+        f"""
         SELECT i.*, k.name AS class_name, t.name AS target_name, p.name AS predicted_name
         FROM images i JOIN classes k ON k.class = i.predicted
-             LEFT JOIN scenes t ON t.scene = i.scene LEFT JOIN scenes p ON p.class = i.predicted
+             LEFT JOIN scenes t ON t.scene = i.scene
+             LEFT JOIN ({PREDICTED_SCENE}) q USING (image) LEFT JOIN scenes p ON p.scene = q.scene
         WHERE i.id = ?
         """,
         [image],
@@ -211,7 +220,8 @@ def _image_row(run: Run, image: str) -> pd.Series:
 def _side(
     core: CoreConcepts, scene: str, learned: np.ndarray, annotated: np.ndarray | None
 ) -> dict[str, Any]:
-    number = int(match_names([scene], core.scenes)[0])
+    known = scene in core.scenes
+    number = core.scenes.index(scene) if known else int(match_names([scene], core.scenes)[0])
     if number < 0:
         raise unknown("scene", scene, core.scenes)
     members = core.members[number]

@@ -25,11 +25,12 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     raise unknown("layer", name, [layer for layer in modules if layer])
 
 
-def as_maps(output: Any, layer: str) -> Tensor:
+def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Tensor:
     """A layer's output as unit maps (images, units, height, width).
 
-    Convolutional maps stay as they are; (images, height, width, units) with a square grid
-    (Swin) is turned; tokens (images, tokens, units) are laid on their grid after the class
+    Convolutional maps stay as they are; (images, height, width, units) (Swin) is turned, told
+    apart by which two sides have the shape of the network's input, `seen` (height, width;
+    square where None); tokens (images, tokens, units) are laid on their grid after the class
     and register tokens are dropped; (images, units) is a map of one cell.
 
     Raises UnitscopeError where the output is none of these, with its shape.
@@ -43,7 +44,11 @@ def as_maps(output: Any, layer: str) -> Tensor:
         raise UnitscopeError(f"layer {layer!r} gives {type(output).__name__}, not a tensor")
     if output.ndim == 4:
         _, a, b, c = output.shape
-        return output.permute(0, 3, 1, 2) if a == b != c else output
+        height, width = seen or (1, 1)
+        # How far each reading's grid is from the input's shape, as a ratio.
+        first = abs(math.log(b / c * width / height)) if c else 0.0
+        last = abs(math.log(a / b * width / height)) if b else 0.0
+        return output.permute(0, 3, 1, 2) if last + 0.2 < first else output
     if output.ndim == 3:
         tokens = output.shape[1]
         side = math.isqrt(tokens)
@@ -81,11 +86,13 @@ def capture(
     """
     found: dict[str, Any] = {}
     passes = 0
+    shape: tuple[int, int] | None = None
     seen: dict[str, int] = {}
 
-    def start(_module: nn.Module, _args: Any) -> None:
-        nonlocal passes
+    def start(_module: nn.Module, args: Any) -> None:
+        nonlocal passes, shape
         passes += 1
+        shape = _shape_of(args)
 
     def hook_for(layer: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _args: Any, output: Any) -> None:
@@ -95,7 +102,7 @@ def capture(
                     "choose the block that contains it"
                 )
             seen[layer] = passes
-            found[layer] = keep(as_maps(output, layer))
+            found[layer] = keep(as_maps(output, layer, shape))
 
         return hook
 
@@ -108,6 +115,13 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _shape_of(args: Any) -> tuple[int, int] | None:
+    image = args[0] if args else None
+    if isinstance(image, Tensor) and image.ndim == 4:
+        return image.shape[2], image.shape[3]
+    return None
 
 
 class Layer(NamedTuple):
@@ -134,7 +148,7 @@ def list_layers(model: nn.Module, example: Tensor) -> list[Layer]:
                 rows[name] = None
                 return
             try:
-                _, units, height, width = as_maps(output, name).shape
+                _, units, height, width = as_maps(output, name, _shape_of((example,))).shape
             except UnitscopeError:
                 return
             rows[name] = Layer(name, type(module).__name__, units, height, width)

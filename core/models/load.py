@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import inspect
 import sys
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -49,7 +50,8 @@ class LoadedModel:
     classes : class names in the order of the logits; may be empty.
     default_layer : the layer dissected where none is named.
     notes : what the checkpoint says of itself (accuracies and the like), shown, not used.
-    source : text of the Python file a ``python:`` network came from, part of the digest.
+    source : name of the function and text of the Python files that a ``python:`` network came
+        from, part of the digest.
     """
 
     module: nn.Module
@@ -281,7 +283,6 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
     preprocessing = info.get("preprocessing", Preprocessing())
     if isinstance(preprocessing, dict):
         preprocessing = Preprocessing.from_json(preprocessing)
-    file = inspect.getsourcefile(code)
     return LoadedModel(
         module,
         preprocessing,
@@ -289,8 +290,29 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         spec,
         info.get("default_layer") or _usual_layer(module),
         {k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")},
-        Path(file).read_text(encoding="utf-8") if file else "",
+        f"{name}:{function}\n" + _sources(code, module),
     )
+
+
+def _sources(code: ModuleType, module: nn.Module) -> str:
+    """Text of the user's own files that a network is made by: the imported one, what it imports
+    of the same package or folder, and those of the modules' classes. Installed packages are
+    not read: their versions are part of a run's facts."""
+    own = {code.__name__: code}
+    for value in vars(code).values():
+        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
+        if isinstance(name, str) and name in sys.modules:
+            own[name] = sys.modules[name]
+    for part in module.modules():
+        own[type(part).__module__] = sys.modules[type(part).__module__]
+    texts = []
+    for name in sorted(own):
+        file = getattr(own[name], "__file__", None) or ""
+        installed = "site-packages" in file or "dist-packages" in file
+        outside = Path(file).is_relative_to(sysconfig.get_paths()["stdlib"]) if file else True
+        if file.endswith(".py") and not installed and not outside:
+            texts.append(f"# {name}\n" + Path(file).read_text(encoding="utf-8"))
+    return "\n".join(texts)
 
 
 def _load_rooms(spec: str) -> LoadedModel:
