@@ -108,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--category", action="append", help="labels of these categories only")
     show.add_argument("--top", type=int, default=20, help="units listed")
     show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    aligned = verb("align", _align, "Which node of the graph each scene and concept name is.")
+    aligned.add_argument("run", help="digest, the beginning of one, or `latest`")
+    aligned.add_argument("--write", type=Path, metavar="FILE", help="the table, to edit")
+    _knowledge(aligned)
+    concepts = verb("concepts", _concepts, "The core concepts of scenes, with their facts.")
+    concepts.add_argument("run", help="digest, the beginning of one, or `latest`")
+    concepts.add_argument("--scene", help="all scenes, in short, where left out")
+    concepts.add_argument("--cc", default="scc", choices=["scc", "icc", "top10"])
+    _knowledge(concepts)
     explain = verb("explain", _explain, "Why the network said what it said of one image.")
     explain.add_argument("run", help="digest, the beginning of one, or `latest`")
     what = explain.add_mutually_exclusive_group(required=True)
@@ -144,6 +153,9 @@ def _parser() -> argparse.ArgumentParser:
 def _knowledge(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--knowledge", metavar="SPEC", help="see `knowledge`; the run's own where left out"
+    )
+    sub.add_argument(
+        "--overrides", type=Path, metavar="FILE", help="names and nodes, as `align --write` gives"
     )
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
@@ -370,13 +382,67 @@ def _own(run: Run) -> str:
     return str(run.info.get("request", {}).get("knowledge", "builtin"))
 
 
+def _align(given: argparse.Namespace) -> Answer:
+    from core.knowledge.align import align, write_alignment
+    from core.knowledge.core_concepts import Annotated
+    from core.knowledge.graph import open_knowledge
+
+    run = Run(find_run(given.run, given.out))
+    annotated = Annotated.from_run(run)
+    names = list(dict.fromkeys([*annotated.scenes, *annotated.concepts]))
+    graph = open_knowledge(given.knowledge or _own(run))
+    frame = align(names, graph, overrides=given.overrides)
+    if given.write is not None:
+        write_alignment(frame, given.write)
+        _say(f"wrote {given.write}: edit its nodes and give it back with --overrides")
+    kinds = frame["kind"].value_counts().to_dict()
+    lines = [", ".join(f"{count} {kind}" for kind, count in kinds.items()), ""]
+    lines += [
+        f"{row.name:28} {row.node or '–':28} {row.kind:12} {row.score:5.2f}"
+        for row in frame.itertuples(index=False)
+    ]
+    return {"kinds": kinds, "names": frame.to_dict("records")}, "\n".join(lines)
+
+
+def _concepts(given: argparse.Namespace) -> Answer:
+    from core.knowledge.graph import open_knowledge
+    from core.tables import all_core_concepts
+
+    run = Run(find_run(given.run, given.out))
+    graph = open_knowledge(given.knowledge or _own(run))
+    core = all_core_concepts(run, graph, given.overrides)[given.cc]
+    facts: dict[str, Any] = {
+        "kind": core.kind, "p_c": core.p_c, "p_sc": core.p_sc, "distinct": core.distinct,
+        "collisions": [[core.scenes[s] for s in same] for same in core.collisions],
+    }  # fmt: skip
+    lines = []
+    if core.p_sc is not None:
+        lines.append(f"P_c = {core.p_c:.1%}, P_sc = {core.p_sc:.1%}")
+    for same in facts["collisions"]:
+        lines.append(f"one set for all of: {', '.join(same)}")
+    if given.scene:
+        table = core.table(given.scene)
+        facts["scene"], facts["members"] = given.scene, table.to_dict("records")
+        lines += [
+            f"{row.concept:20} {row.category:10} in {row.frequency:6.1%} of its images  "
+            f"by {row.by:10} {row.edges}"
+            for row in table.itertuples(index=False)
+        ]
+    else:
+        facts["scenes"] = {scene: core.table(scene)["concept"].tolist() for scene in core.scenes}
+        lines += [f"{scene:20} {', '.join(m) or '–'}" for scene, m in facts["scenes"].items()]
+    return facts, "\n".join(lines)
+
+
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.knowledge.graph import open_knowledge
     from core.tables import all_core_concepts
 
     run = Run(find_run(given.run, given.out))
-    core = all_core_concepts(run, open_knowledge(given.knowledge or _own(run)))[given.cc]
+    core = all_core_concepts(run, open_knowledge(given.knowledge or _own(run)), given.overrides)[
+        given.cc
+    ]
     if given.photo is not None:
         from core.datasets.decode import read_photo
         from core.explain.photo import explain_photo
@@ -417,11 +483,16 @@ def _tables(given: argparse.Namespace) -> Answer:
     runs = [Run(find_run(name, given.out)) for name in given.run]
     graph = open_knowledge(given.knowledge or _own(runs[0]))
     if given.table == 4:
-        table = table_4(runs, graph, given.split, given.iou, given.layer, given.seed)
+        table = table_4(
+            runs, graph, given.split, given.iou, given.layer, given.seed, given.overrides
+        )
     elif len(runs) > 1:
         raise UnitscopeError(f"table {given.table} is of one run; {len(runs)} were given")
     else:
-        table = table_1(runs[0], graph, given.split, given.iou, given.layer, seed=given.seed)
+        table = table_1(
+            runs[0], graph, given.split, given.iou, given.layer, seed=given.seed,
+            overrides=given.overrides,
+        )  # fmt: skip
     for folder, suffix, text in (
         (given.csv, "csv", table.to_csv), (given.latex, "tex", table.to_latex),
     ):  # fmt: skip

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -126,10 +127,15 @@ class Table:
         return "\n".join(lines) + "\n"
 
 
-def all_core_concepts(run: Run, graph: Graph) -> dict[str, CoreConcepts]:
-    """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph."""
+def all_core_concepts(
+    run: Run, graph: Graph, overrides: Path | None = None
+) -> dict[str, CoreConcepts]:
+    """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
+
+    overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
+    """
     annotated = Annotated.from_run(run)
-    related = related_concepts(annotated, graph)
+    related = related_concepts(annotated, graph, overrides=overrides)
     return {
         "top10": top_k_concepts(annotated),
         "scc": scoping_core_concepts(annotated, related),
@@ -167,10 +173,11 @@ def table_1(
     strategies: Sequence[str] = STRATEGIES,
     kinds: Sequence[str] = KINDS,
     seed: int = 0,
+    overrides: Path | None = None,
 ) -> Table:
     """False and true prediction explanation (the paper's Table 1, rows of its own methods)."""
     row, predicted, target = scenes_of(run, splits)
-    cores = all_core_concepts(run, graph)
+    cores = all_core_concepts(run, graph, overrides)
     rows: list[tuple[tuple[str, ...], Explained]] = []
     name = layer or ""
     for strategy in strategies:
@@ -203,12 +210,15 @@ def table_4(
     iou: str = "image",
     layer: str | None = None,
     seed: int = 0,
+    overrides: Path | None = None,
 ) -> Table:
     """False prediction explanation on different models (the paper's Table 4)."""
     rows: list[tuple[tuple[str, ...], Explained]] = []
     notes = ["MinMax threshold; in percent, bootstrap 95 % interval in brackets."]
     for run in runs:
-        part = table_1(run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed)
+        part = table_1(
+            run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
+        )
         model = run.info["settings"]["model"]["spec"].split(":")
         name = ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
         names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()

@@ -374,5 +374,26 @@ def test_tables_in_every_form(tiny_run, graph, tmp_path, capsys):
     )
     assert status == 0 and (tmp_path / "table_1.csv").read_text().count("\n") == 10
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    override = tmp_path / "nodes.tsv"
+    status = main(
+        ["align", "latest", "--out", root, "--knowledge", facts, "--write", str(override)]
+    )
+    assert status == 0 and "thing 1" in capsys.readouterr().out
+    text = (
+        override.read_text()
+        .replace("thing 1\tthing 1", "thing 1\t")
+        .replace("thing 2\t", "thing 2\tthing 1", 1)
+    )
+    override.write_text(text)
+    arguments = ["concepts", "latest", "--out", root, "--knowledge", facts, "--scene", "attic"]
+    assert main([*arguments, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [m["concept"] for m in told["members"]] == ["thing 1"]
+    assert "AtLocation" in told["members"][0]["edges"]
+    assert main([*arguments, "--overrides", str(override), "--json"]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [m["concept"] for m in told["members"]] == ["thing 2"]
+    assert main(["concepts", "latest", "--out", root, "--cc", "icc"]) == 0
+    assert "P_sc" in capsys.readouterr().out
     status = main(["explain", "latest", "--out", root, "--image", "004", "--knowledge", facts])
     assert status == 0 and "The network" in capsys.readouterr().out
