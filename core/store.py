@@ -305,9 +305,14 @@ class Run:
         """Categories of pixel annotations, in the order of the hits_… columns."""
         return list(self.info["categories"])
 
+    @cached_property
+    def layer_names(self) -> list[str]:
+        """Dotted names of the dissected layers, by number; none in a run of predictions."""
+        return self.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+
     def layer(self, name: str | None = None) -> int:
         """Number of a layer by its name (the only or last one where None)."""
-        names = self.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+        names = self.layer_names
         if not names:
             raise UnitscopeError(f"run {self.digest} has no layers: it holds predictions alone")
         if name is None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from core.dissect.labels import _known
+from core.dissect.labels import known_values
 from core.explain.account import PREDICTED_SCENE
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
@@ -146,7 +146,7 @@ def all_core_concepts(
 def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:
     """(row, predicted, target) of the images of some splits: row in :class:`Learned`, and the
     scenes of the dataset that prediction and annotation are, −1 where they are none."""
-    chosen = _known(run, "split", "images", splits)
+    chosen = known_values(run, "split", "images", splits)
     frame = run.sql(
         "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
         "coalesce(p.scene, -1) AS predicted, coalesce(i.scene, -1) AS target "
@@ -221,8 +221,7 @@ def table_4(
         )
         model = run.info["settings"]["model"]["spec"].split(":")
         name = ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
-        names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
-        shown = names[run.layer(layer)]
+        shown = run.layer_names[run.layer(layer)]
         rows += [((f"{name} {shown}", labels[1]), told) for labels, told in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
     notes += _left_out(rows, None)

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.datasets.base import CATEGORIES, Annotations, Channel, Concept, Problem
-from core.datasets.decode import check_mask_size, read_rg
+from core.datasets.decode import check_mask_size, check_same_size, read_rg
 from core.datasets.files import (
     FileDataset,
     Listing,
@@ -156,12 +156,8 @@ class Broden(FileDataset):
                 first = path
                 check_mask_size(path, labels, self.photo_files[index])
                 maps = np.zeros((len(self.channels), height, width), np.uint16)
-            elif labels.shape != maps.shape[1:]:
-                raise BadFile(
-                    path,
-                    f"is {width}×{height}, but {Path(first).name} is "
-                    f"{maps.shape[2]}×{maps.shape[1]}",
-                )
+            else:
+                check_same_size(path, labels, first, maps.shape[1:])
             category = channel.category
             maps[plane] = to_concepts(
                 labels, self.tables[category], path, f"the {category} labels of label.csv"

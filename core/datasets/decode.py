@@ -141,6 +141,16 @@ def check_mask_size(mask: str | Path, labels: np.ndarray, photo: str | Path) -> 
         raise BadFile(mask, str(wrong)) from wrong
 
 
+def check_same_size(
+    mask: str | Path, labels: np.ndarray, first: str | Path, shape: tuple[int, ...]
+) -> None:
+    """Raise :class:`BadFile` with both sizes where a further mask of a photo is not (height,
+    width) `shape`, which is that of its `first`."""
+    if labels.shape != shape:
+        height, width = labels.shape
+        raise BadFile(mask, f"is {width}×{height}, but {Path(first).name} is {shape[1]}×{shape[0]}")
+
+
 def _load(path: Path, mask: bool = False) -> Image.Image:
     """The decoded image, in the file's own mode."""
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from core.datasets.base import CATEGORIES, Annotations, Channel, Concept, Problem
-from core.datasets.decode import check_mask_size, read_labels
+from core.datasets.decode import check_mask_size, check_same_size, read_labels
 from core.datasets.files import (
     FileDataset,
     bad_row,
@@ -116,12 +116,8 @@ class Folder(FileDataset):
                 first = path
                 check_mask_size(path, labels, self.photo_files[index])
                 maps = np.zeros((len(self.channels), height, width), np.uint16)
-            elif labels.shape != maps.shape[1:]:
-                raise BadFile(
-                    path,
-                    f"is {width}×{height}, but {Path(first).name} is "
-                    f"{maps.shape[2]}×{maps.shape[1]}",
-                )
+            else:
+                check_same_size(path, labels, first, maps.shape[1:])
             to_concepts(labels, self.tables[layer], path, _known_in(layer))
             for plane, table in self.planes[layer]:
                 maps[plane] = table[labels]

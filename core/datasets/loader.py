@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from core.datasets.base import Channel, Problem, SceneDataset
 from core.errors import BadFile, UnitscopeError
@@ -122,8 +121,3 @@ def decode_ahead(
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def open_photo(data: bytes) -> Image.Image:
-    """The picture in JPEG bytes kept with a run."""
-    return Image.open(io.BytesIO(data)).convert("RGB")

@@ -126,13 +126,13 @@ def unit_labels(
     if denominator not in DENOMINATORS:
         raise unknown("denominator", denominator, DENOMINATORS)
     number = run.layer(layer)
-    chosen = _known(run, "category", "concepts", categories)
+    chosen = known_values(run, "category", "concepts", categories)
     holes = ", ".join("?" * len(chosen)) or "NULL"
     if splits is None:
         source = "SELECT * FROM dataset_iou WHERE layer = ?"
         given: list[object] = [number]
     else:
-        splits = _known(run, "split", "images", splits)
+        splits = known_values(run, "split", "images", splits)
         columns = [f"hits_{c}" for c in run.categories]
         inside = " ".join(f"WHEN '{c}' THEN u.hits_{c}" for c in run.categories)
         source = _OVER_SPLITS.format(
@@ -160,7 +160,7 @@ def unit_labels(
     return frame
 
 
-def _known(run: Run, column: str, table: str, names: Sequence[str] | None) -> list[str]:
+def known_values(run: Run, column: str, table: str, names: Sequence[str] | None) -> list[str]:
     """`names`, each checked to occur in a column; all that occur where None."""
     known = run.sql(f"SELECT DISTINCT {column} FROM {table} ORDER BY 1")[column].tolist()
     for name in names or ():

@@ -69,7 +69,7 @@ def account(
         "WHERE a.image = ?",
         [number],
     ).set_index("concept")
-    names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+    name_of_layer = run.layer_names[run.layer(layer)]
     seen = []
     for concept, part in rows.groupby("concept"):
         part = part.sort_values(["iou", "unit"], ascending=[False, True])
@@ -79,9 +79,7 @@ def account(
                 "category": facts.loc[concept, "category"],
                 "iou": float(part["iou"].iloc[0]),
                 "area": int(facts.loc[concept, "area"]),
-                "where": where(
-                    run, names[run.layer(layer)], number, int(part["unit"].iloc[0]), concept
-                ),
+                "where": where(run, name_of_layer, number, int(part["unit"].iloc[0]), concept),
                 "units": [
                     {"unit": int(u), "iou": float(v)}
                     for u, v in zip(
@@ -106,7 +104,7 @@ def account(
         "target": row["target_name"],
         "confidence": float(row["confidence"]),
         "correct": None if pd.isna(row["correct"]) else bool(row["correct"]),
-        "layer": names[run.layer(layer)],
+        "layer": name_of_layer,
         "strategy": strategy,
         "iou": iou,
         "core": core.kind,

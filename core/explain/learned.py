@@ -122,9 +122,8 @@ def learned_concepts(
     )
     has.sum_duplicates()
     has.data[:] = True
-    layers = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
     return Learned(
-        layer or layers[-1], strategy, iou, images, concepts["name"].tolist(), has,
+        run.layer_names[run.layer(layer)], strategy, iou, images, concepts["name"].tolist(), has,
         rows.reset_index(drop=True), tau.reindex(images).to_numpy(),
     )  # fmt: skip
 

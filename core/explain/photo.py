@@ -79,14 +79,14 @@ def explain_photo(
     """
     model = model or open_model(run)
     settings = run.info["settings"]
-    names = run.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
     number = run.layer(layer)
+    name_of_layer = run.layer_names[number]
     forward = Forward(
-        model, [names[number]], precision=settings["precision"], map_type=settings["map_type"]
+        model, [name_of_layer], precision=settings["precision"], map_type=settings["map_type"]
     )
     seen = np.stack([np.asarray(model.preprocessing.view(photo.convert("RGB")))])
     passed = forward(seen)
-    maps = passed.layers[names[number]].maps[0]
+    maps = passed.layers[name_of_layer].maps[0]
     peaks = maps.float().amax((1, 2)).numpy()
     thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])[
         "threshold"
@@ -132,7 +132,7 @@ def explain_photo(
         "target": None,
         "confidence": float(shares[predicted] / shares.sum()),
         "correct": None,
-        "layer": names[number],
+        "layer": name_of_layer,
         "strategy": "unit_labels",
         "iou": "dataset",
         "core": core.kind,
