@@ -1,4 +1,4 @@
-"""``python -m core``: the command line of core/cli.py."""
+"""``python -m core``: the command line of core/cli/."""
 
 import sys
 

@@ -1,0 +1,72 @@
+"""The command line: ``python -m core VERB``. With ``--json`` the last line is one JSON object.
+
+Each module beside this one has an ``add`` that makes its verbs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from core.cli import bench, explain, knowledge, runs
+from core.cli.common import Answer
+from core.errors import UnitscopeError
+
+VERBS = (runs, knowledge, explain, bench)
+"""Modules of verbs, in the order of the help."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb; returns the exit status: 0 done, 2 a mistake in the input, 130 stopped."""
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    try:
+        facts, text = given.verb(given)
+    except UnitscopeError as err:
+        if getattr(given, "json", False):
+            print(_json({"error": str(err)}))
+        print(f"error: {err}", file=sys.stderr)
+        return 130 if type(err).__name__ == "Stopped" else 2
+    except BrokenPipeError:
+        return 0
+    if given.json:
+        print(_json(facts))
+    else:
+        print(text)
+    return 0
+
+
+def _json(facts: Any) -> str:
+    """One line of strict JSON: figures that do not exist (0 of 0) are null."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(plain(facts), ensure_ascii=False, allow_nan=False)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m core", description="Unitscope: dissect image classifiers."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def verb(
+        name: str, do: Callable[[argparse.Namespace], Answer], text: str
+    ) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
+        sub.set_defaults(verb=do)
+        return sub
+
+    for module in VERBS:
+        module.add(verb)
+    return parser

@@ -1,0 +1,27 @@
+"""The verb that measures speed, by the scripts under benchmarks/."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import import_module
+
+from core.cli.common import Answer, Verb
+
+BENCHES = ("dissect",)
+"""Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
+
+
+def add(verb: Verb) -> None:
+    """bench."""
+    bench = verb("bench", _bench, "Measure speed, side by side in one run.")
+    bench.add_argument("name", choices=BENCHES)
+    bench.add_argument("--dataset", metavar="SPEC")
+    bench.add_argument("--model", metavar="SPEC")
+    bench.add_argument("--images", type=int, help="how many; each benchmark has its own default")
+
+
+def _bench(given: argparse.Namespace) -> Answer:
+    asked = {name: getattr(given, name) for name in ("dataset", "model", "images")}
+    module = import_module(f"benchmarks.{given.name}")
+    told: Answer = module.measure(**{k: v for k, v in asked.items() if v is not None})
+    return told

@@ -1,0 +1,95 @@
+"""What the verbs share: how an answer is said, options that several take, progress."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from core.store import CACHE, Run, find_run
+
+Answer = tuple[dict[str, Any], str]
+"""What a verb says: the object for --json, and the same for people."""
+
+Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
+"""(name, what does it, help) → the parser of a new verb, for its options."""
+
+
+def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
+    """The run a verb works on."""
+    text = "digest, the beginning of one, or `latest`"
+    if several:
+        sub.add_argument("run", nargs="+", help="digests, beginnings of them, or `latest`")
+    else:
+        sub.add_argument("run", help=text)
+
+
+def open_given(given: argparse.Namespace) -> Run:
+    """The run that the command line names."""
+    return Run(find_run(given.run, given.out))
+
+
+def add_knowledge(sub: argparse.ArgumentParser) -> None:
+    """The graph, the user's own alignment with it, and where the runs are."""
+    sub.add_argument(
+        "--knowledge", metavar="SPEC", help="see `knowledge`; the run's own where left out"
+    )
+    sub.add_argument(
+        "--overrides", type=Path, metavar="FILE", help="names and nodes, as `align --write` gives"
+    )
+    sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
+
+
+def own_knowledge(run: Run) -> str:
+    """The knowledge SPEC a run was made with."""
+    return str(run.info.get("request", {}).get("knowledge", "builtin"))
+
+
+def say_kinds(kinds: list[tuple[str, str, str]]) -> Answer:
+    """A table of SPECs: kind, form, what it is."""
+    rows = [{"kind": kind, "form": form, "what": what} for kind, form, what in kinds]
+    width = max(len(row["form"]) for row in rows)
+    return {"kinds": rows}, "\n".join(f"{row['form']:{width}}  {row['what']}" for row in rows)
+
+
+def say(text: str) -> None:
+    """A line beside the answer, on standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+_last_told = [0.0]
+
+
+def show_progress(progress: Any) -> None:
+    """One line that is written over at a terminal; one each ten seconds elsewhere."""
+    now = time.monotonic()
+    whole = progress.done == progress.total
+    if sys.stderr.isatty():
+        if whole or now - _last_told[0] > 0.2:
+            _last_told[0] = now
+            print(f"\r\033[K{progress}", end="\n" if whole else "", file=sys.stderr, flush=True)
+    elif whole or now - _last_told[0] > 10:
+        _last_told[0] = now
+        say(str(progress))
+
+
+@contextmanager
+def stoppable() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C and SIGTERM only ask the work to stop; yields a function that says whether they did."""
+    stopping: list[int] = []
+    before = {
+        signum: signal.signal(signum, lambda signum, _frame: stopping.append(signum))
+        for signum in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield lambda: bool(stopping)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        if sys.stderr.isatty():
+            print("\r\033[K", end="", file=sys.stderr)

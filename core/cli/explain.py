@@ -1,0 +1,104 @@
+"""Verbs that explain predictions: the account of one image, the paper's tables."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, own_knowledge, say
+from core.errors import UnitscopeError
+from core.store import Run, find_run
+
+
+def add(verb: Verb) -> None:
+    """explain, tables."""
+    explain = verb("explain", _explain, "Why the network said what it said of one image.")
+    add_run(explain)
+    what = explain.add_mutually_exclusive_group(required=True)
+    what.add_argument("--image", metavar="ID", help="an image of the run")
+    what.add_argument("--photo", type=Path, metavar="FILE", help="any photo, without masks")
+    explain.add_argument("--strategy", default="minmax_threshold")
+    explain.add_argument("--cc", default="scc", choices=["scc", "icc", "top10"])
+    explain.add_argument("--iou", default="image")
+    explain.add_argument("--layer", metavar="NAME")
+    add_knowledge(explain)
+    tables = verb("tables", _tables, "The paper's tables for one run, or several (Table 4).")
+    add_run(tables, several=True)
+    tables.add_argument("--table", type=int, default=1, choices=[1, 4])
+    tables.add_argument("--split", action="append", help="images of these splits alone")
+    tables.add_argument("--iou", default="image")
+    tables.add_argument("--layer", metavar="NAME")
+    tables.add_argument("--seed", type=int, default=0)
+    tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
+    tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
+    add_knowledge(tables)
+
+
+def _explain(given: argparse.Namespace) -> Answer:
+    from core.explain.account import account
+    from core.knowledge.graph import open_knowledge
+    from core.tables import all_core_concepts
+
+    run = open_given(given)
+    core = all_core_concepts(
+        run, open_knowledge(given.knowledge or own_knowledge(run)), given.overrides
+    )[given.cc]
+    if given.photo is not None:
+        from core.datasets.decode import read_photo
+        from core.explain.photo import explain_photo
+
+        told = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
+    else:
+        told = account(run, core, given.image, given.layer, given.strategy, given.iou)
+    lines = [told["sentence"], ""]
+    lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
+    for seen in told["seen"]:
+        units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
+        place = (seen.get("where") or {}).get("words", "")
+        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {place:12}  {units}")
+    for side, facts in told["sides"].items():
+        lines.append("")
+        lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
+        for kind in ("met", "missed", "foreign"):
+            names = [
+                item["concept"] + (" (not in the photo)" if item["annotated"] is False else "")
+                for item in facts[kind]
+            ]
+            lines.append(f"  {kind:8} {', '.join(names) or '–'}")
+    lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
+    sides = {facts["scene"] for facts in told["sides"].values()}
+    for row in told["scenes"]:
+        if row["SM_rank"] <= 5 or row["scene"] in sides:
+            lines.append(
+                f"{row['scene']:24} {row['CM']:6.3f} {row['SM']:6.3f} {row['DM']:6.2f}   "
+                f"{row['CM_rank']}, {row['SM_rank']}, {row['DM_rank']}"
+            )
+    return told, "\n".join(lines)
+
+
+def _tables(given: argparse.Namespace) -> Answer:
+    from core.knowledge.graph import open_knowledge
+    from core.tables import table_1, table_4
+
+    runs = [Run(find_run(name, given.out)) for name in given.run]
+    graph = open_knowledge(given.knowledge or own_knowledge(runs[0]))
+    if given.table == 4:
+        table = table_4(
+            runs, graph, given.split, given.iou, given.layer, given.seed, given.overrides
+        )
+    elif len(runs) > 1:
+        raise UnitscopeError(f"table {given.table} is of one run; {len(runs)} were given")
+    else:
+        table = table_1(
+            runs[0], graph, given.split, given.iou, given.layer, seed=given.seed,
+            overrides=given.overrides,
+        )  # fmt: skip
+    for folder, suffix, text in (
+        (given.csv, "csv", table.to_csv), (given.latex, "tex", table.to_latex),
+    ):  # fmt: skip
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"table_{given.table}.{suffix}"
+            path.write_text(text(), encoding="utf-8")
+            say(f"wrote {path}")
+    return table.to_json(), table.to_text()

@@ -1,0 +1,267 @@
+"""Verbs about runs: make one, list them, what one holds, what can be read."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from core.cli.common import (
+    Answer,
+    Verb,
+    add_run,
+    open_given,
+    say,
+    say_kinds,
+    show_progress,
+    stoppable,
+)
+from core.errors import UnitscopeError
+from core.store import CACHE, Run, list_runs
+
+
+def add(verb: Verb) -> None:
+    """run, datasets, models, layers, runs, show, predictions."""
+    run = verb("run", _run, "Dissect a network on a dataset; resumes a stopped run.")
+    run.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
+    run.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
+    run.add_argument(
+        "--layer", action="append", default=[], metavar="NAME",
+        help="dotted name, repeatable; the network's last stage where left out",
+    )  # fmt: skip
+    run.add_argument("--split", action="append", default=[], help="repeatable; all where left out")
+    run.add_argument(
+        "--knowledge", default="builtin", metavar="SPEC",
+        help="graph that `explain` and `tables` use for this run unless told otherwise",
+    )  # fmt: skip
+    run.add_argument("--q", type=float, default=0.005, help="threshold = (1 − q) quantile")
+    run.add_argument("--grid", type=int, help="side of the working grid (half the input's side)")
+    run.add_argument("--shuffles", type=int, default=10, help="rounds of the null distribution")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--no-maps", action="store_true", help="keep no maps; run the network twice")
+    run.add_argument("--map-type", default="float16", choices=["float16", "float32"])
+    run.add_argument("--device", default="cpu", help="cpu or cuda")
+    run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    run.add_argument("--shard", type=int, default=256, help="images between two save points")
+    run.add_argument("--threads", type=int, help="for decoding and counting")
+    run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
+    run.add_argument("--resume", action="store_true", help="go on with a stopped run (default)")
+    run.add_argument(
+        "--fresh", action="store_true", help="throw away an earlier run and start anew"
+    )
+    run.add_argument("--plan", action="store_true", help="say what would be done, and stop")
+    run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+
+    verb("datasets", _datasets, "The kinds of dataset and how to name them.")
+    verb("models", _models, "The kinds of network and how to name them.")
+    layers = verb("layers", _layers, "The layers of a network that can be dissected.")
+    layers.add_argument("--model", required=True, metavar="SPEC")
+    runs = verb("runs", _runs, "Finished and unfinished runs.")
+    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    show = verb("show", _show, "What a run is and what its units detect.")
+    add_run(show)
+    show.add_argument("--layer", metavar="NAME")
+    show.add_argument("--denominator", default="all", choices=["all", "annotated"])
+    show.add_argument("--category", action="append", help="labels of these categories only")
+    show.add_argument("--top", type=int, default=20, help="units listed")
+    show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    told = verb("predictions", _predictions, "Published predictions as a run without photos.")
+    told.add_argument("table", type=Path, help="CSV with columns pred and target")
+    told.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
+    told.add_argument("--name", default="predictions", help="shown as the dataset's name")
+    told.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+
+
+def _run(given: argparse.Namespace) -> Answer:
+    from core.run import Settings, execute, plan
+
+    began = time.monotonic()
+    work = plan(
+        Settings(
+            dataset=given.dataset, model=given.model, layers=tuple(given.layer),
+            splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
+            seed=given.seed, keep_maps=not given.no_maps, map_type=given.map_type,
+            device=given.device, precision=given.precision, knowledge=given.knowledge,
+        )
+    )  # fmt: skip
+    layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
+    sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in work.sizes.items() if size)
+    say(
+        f"run {work.digest}: {len(work.indices)} images of {work.dataset.name}, {layers}, "
+        f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
+    )
+    if given.plan:
+        facts = {"run": work.digest, "sizes": work.sizes, "images": len(work.indices)}
+        return facts, "nothing was run"
+    with stoppable() as stop:
+        run = execute(
+            work, given.out, tell=show_progress, stop=stop, fresh=given.fresh,
+            strict=given.strict, shard=given.shard, threads=given.threads,
+        )  # fmt: skip
+    facts = _summary(run)
+    facts["wall_seconds"] = round(time.monotonic() - began, 3)
+    return facts, _summary_text(facts)
+
+
+def _datasets(_given: argparse.Namespace) -> Answer:
+    from core.datasets import KINDS
+
+    return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
+
+
+def _models(_given: argparse.Namespace) -> Answer:
+    from core.models.load import KINDS
+
+    return say_kinds([(kind, *told) for kind, told in KINDS.items()])
+
+
+def _layers(given: argparse.Namespace) -> Answer:
+    from core.models.load import load_model
+
+    model = load_model(given.model)
+    rows = [layer._asdict() for layer in model.layers()]
+    width = max(len(row["name"]) for row in rows)
+    lines = [
+        f"{row['name']:{width}}  {row['units']:5} units  {row['height']:3} × {row['width']:<3}  "
+        f"{row['kind']}{'   (default)' if row['name'] == model.default_layer else ''}"
+        for row in rows
+    ]
+    return {"model": given.model, "default": model.default_layer, "layers": rows}, "\n".join(lines)
+
+
+def _runs(given: argparse.Namespace) -> Answer:
+    rows = []
+    for path in list_runs(given.out):
+        try:
+            run = Run(path)
+            rows.append({"state": "finished", **_summary(run)})
+            run.close()
+        except UnitscopeError as err:
+            rows.append({"state": "unreadable", "run": path.stem, "why": str(err)})
+    for folder in sorted(given.out.glob("*.partial")):
+        beat = folder / "progress.json"
+        told = json.loads(beat.read_text()) if beat.is_file() else {}
+        rows.append({"state": "unfinished", "run": folder.stem, **told})
+    lines = []
+    for row in rows:
+        if row["state"] == "finished":
+            layers = ", ".join(layer["name"] for layer in row["layers"])
+            lines.append(
+                f"{row['run']}  finished    {row['dataset']}  {row['model']}  {layers}  "
+                f"{row['images']['used']} images"
+            )
+        elif row["state"] == "unfinished":
+            where = f"{row.get('stage', '')} {row.get('done', 0)}/{row.get('total', '?')}"
+            lines.append(
+                f"{row['run']}  unfinished  {row.get('dataset', '')}  "
+                f"{row.get('model', '')}  {where}"
+            )
+        else:
+            lines.append(f"{row['run']}  unreadable  {row['why']}")
+    return {"runs": rows}, "\n".join(lines) or "no runs yet: make one with `python -m core run`"
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    info = run.info
+    layers = run.sql("SELECT name, units, height, width FROM layers ORDER BY layer")
+    skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
+    return {
+        "run": run.digest,
+        "path": str(run.path),
+        "dataset": info["settings"]["dataset"]["spec"],
+        "model": info["settings"]["model"]["spec"],
+        "layers": layers.to_dict("records"),
+        "q": info["settings"]["q"],
+        "grid": info["settings"]["grid"],
+        "images": info["images"],
+        "skipped": int(skipped),
+        "accuracy": info["accuracy"],
+        "tables_digest": info["tables_digest"],
+        "finished": info["finished"],
+        "seconds": info["seconds"],
+    }
+
+
+def _summary_text(facts: dict[str, Any]) -> str:
+    scored, right = facts["accuracy"]["scored"], facts["accuracy"]["right"]
+    layers = ", ".join(f"{layer['name']} ({layer['units']} units)" for layer in facts["layers"])
+    grid = facts["grid"]
+    lines = [
+        f"run        {facts['run']}  ({facts['path']})",
+        f"dataset    {facts['dataset']}: {facts['images']['used']} images, "
+        f"{facts['skipped']} left out",
+        f"model      {facts['model']}, {layers or 'predictions alone'}",
+    ]
+    if grid:
+        lines.append(f"threshold  {1 - facts['q']:.3%} quantile; grid {grid[0]}×{grid[1]}")
+    if scored:
+        lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
+        for split, part in facts["accuracy"]["by_split"].items():
+            lines.append(
+                f"           {split}: {part['right']} of {part['images']} "
+                f"({part['right'] / max(1, part['images']):.1%})"
+            )
+    return "\n".join(lines)
+
+
+def _show(given: argparse.Namespace) -> Answer:
+    from core.dissect.labels import null_distribution, unit_labels
+
+    run = open_given(given)
+    facts = _summary(run)
+    if not facts["layers"]:
+        return facts, _summary_text(facts)
+    labels = unit_labels(run, given.layer, given.denominator, given.category)
+    null = null_distribution(run, given.layer, given.denominator)
+    best = labels.sort_values(["iou", "unit"], ascending=[False, True])
+    layer = given.layer or facts["layers"][-1]["name"]
+    facts["labels"] = {
+        "layer": layer,
+        "denominator": given.denominator,
+        "units": next(s["units"] for s in facts["layers"] if s["name"] == layer),
+        "above_0.04": int((labels["iou"] > 0.04).sum()),
+        "chance_95": float(null[int(0.95 * len(null))]) if len(null) else None,
+        "above_chance_95": int((labels["chance"] <= 0.05).sum()) if len(null) else None,
+        "concepts": int(labels.loc[labels["iou"] > 0.04, "name"].nunique()),
+        "top": best.head(given.top).to_dict("records"),
+    }
+    told = facts["labels"]
+    lines = [_summary_text(facts), ""]
+    lines.append(
+        f"{layer}: {told['above_0.04']} of {told['units']} units above IoU 0.04 "
+        f"({told['concepts']} concepts), denominator {given.denominator}"
+    )
+    if len(null):
+        lines.append(
+            f"chance: 95 % of shuffled labels stay below IoU {told['chance_95']:.4f}; "
+            f"{told['above_chance_95']} units do better"
+        )
+    lines.append(f"{'unit':>6}  {'IoU':>7}  {'chance':>7}  {'category':9}  concept")
+    lines += [
+        f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['category']:9}  "
+        f"{row['name']}"
+        for row in told["top"]
+    ]
+    return facts, "\n".join(lines)
+
+
+def _predictions(given: argparse.Namespace) -> Answer:
+    from core.predictions import import_predictions, per_scene
+
+    run = import_predictions(given.table, given.index, given.name, given.out)
+    accuracy = run.info["accuracy"]
+    scenes = per_scene(run)
+    lines = [
+        f"run {run.digest}: {accuracy['right']} of {accuracy['scored']} right "
+        f"({accuracy['right'] / max(1, accuracy['scored']):.2%}), {len(scenes)} scenes",
+        f"{'scene':24} {'images':>7} {'right':>8}  mostly taken for",
+    ]
+    lines += [
+        f"{row.scene:24} {row.images:7} {row.accuracy:8.1%}  "
+        + (f"{row.confused_with} ({row.confused})" if row.confused else "–")
+        for row in scenes.head(20).itertuples()
+    ]
+    facts = {"run": run.digest, **accuracy, "scenes": scenes.to_dict("records")}
+    return facts, "\n".join(lines)
