@@ -80,7 +80,7 @@ def show_progress(progress: Any) -> None:
 
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C and SIGTERM only ask the work to stop; yields a function that says whether they did."""
+    """Ctrl-C and SIGTERM only ask the work to stop; yields what tells whether they did."""
     stopping: list[int] = []
     before = {
         signum: signal.signal(signum, lambda signum, _frame: stopping.append(signum))

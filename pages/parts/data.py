@@ -6,6 +6,8 @@ unhashed.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,21 +37,30 @@ def forget(path: Path) -> None:
     run.close()
 
 
+def _function(name: str) -> Callable[..., Any]:
+    """``accuracy`` is core.browse's; ``explain.account`` that of core.browse.explain."""
+    module, _, last = name.rpartition(".")
+    return getattr(import_module(f"core.browse.{module}") if module else browse, last)
+
+
 @st.cache_data(max_entries=600, show_spinner=False)
 def _frames(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> Any:
-    return getattr(browse, name)(_run, *given, **dict(more))
+    return _function(name)(_run, *given, **dict(more))
 
 
 @st.cache_data(max_entries=3000, show_spinner=False)
 def _pictures(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> bytes:
-    return getattr(browse, name)(_run, *given, **dict(more))
+    return _function(name)(_run, *given, **dict(more))
 
 
 PICTURES = ("thumbnail", "lit_photo", "mask_photo", "photo_or_lit")
 
 
 def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
-    """``core.browse.<name>(run, …)``, from the cache where it was asked before."""
+    """``core.browse.<name>(run, …)``, from the cache where it was asked before.
+
+    The name may lead into a module of the package: ``explain.account``.
+    """
     keep = _pictures if name in PICTURES else _frames
     stamp = f"{run.path}:{run.digest}"
     return keep(run, stamp, name, given, tuple(sorted(more.items())))

@@ -119,7 +119,7 @@ AROUND = 128
 """Pixels that title, subtitle and the axis below take beside the drawing itself."""
 
 
-def _titled(
+def titled(
     chart: Any, title: str, caption: Caption, dark: bool, around: int = 0, widest: int = 0
 ) -> Any:
     """A chart with its title, and with the theme fixed in it, so that no renderer's own wins.
@@ -228,7 +228,7 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         alt.X("high:Q", scale=share), y, alt.Text("shown:N")
     )
     chart = (bars + spans + text).properties(width=WIDTH, height=40 * max(1, len(data)))
-    return _titled(chart, "How often the network is right", caption, dark)
+    return titled(chart, "How often the network is right", caption, dark)
 
 
 def iou_chance(
@@ -265,7 +265,7 @@ def iou_chance(
             )
         )
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
-    return _titled(chart, "Do the units mean anything?", caption, dark, 30)
+    return titled(chart, "Do the units mean anything?", caption, dark, 30)
 
 
 def detected(
@@ -289,7 +289,7 @@ def detected(
     )  # fmt: skip
     more = f"the first {count} of {len(frame)}" if len(frame) > count else f"{len(frame)}"
     kind = "detected better than chance" if above else "that are some unit's best label"
-    return _titled(chart, f"Concepts {kind} ({more})", caption, dark, 30)
+    return titled(chart, f"Concepts {kind} ({more})", caption, dark, 30)
 
 
 def categories(
@@ -315,7 +315,7 @@ def categories(
     )
     text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(x, alt.Text("shown:N"))
     chart = (bars + text).properties(width=WIDTH, height=34 * max(1, len(data)))
-    return _titled(chart, "What kinds of things the units detect", caption, dark)
+    return titled(chart, "What kinds of things the units detect", caption, dark)
 
 
 def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
@@ -355,7 +355,7 @@ def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         width=max(200, side * len(columns)), height=max(90, side * len(rows))
     )
     title = "True scenes (rows) and what the network said (columns)"
-    return _titled(chart, title, caption, dark, 90, widest=max(420, 40 * len(columns) + 160))
+    return titled(chart, title, caption, dark, 90, widest=max(420, 40 * len(columns) + 160))
 
 
 def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
@@ -376,7 +376,7 @@ def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> An
     )  # fmt: skip
     text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(x, y, text="shown:N")
     chart = (bars + text).properties(width=WIDTH, height=26 * max(1, len(data)))
-    return _titled(chart, "What the network says", caption, dark, 30)
+    return titled(chart, "What the network says", caption, dark, 30)
 
 
 def unit_chance(
@@ -404,7 +404,7 @@ def unit_chance(
         color=BLUE[dark], fontWeight=600,
     ).encode(x="x:Q", y=alt.value(0), text="t:N")  # fmt: skip
     chart = (bars + rule + text).properties(width=WIDTH, height=170)
-    return _titled(chart, "Its best label against shuffled labels", caption, dark)
+    return titled(chart, "Its best label against shuffled labels", caption, dark)
 
 
 def peaks(
@@ -431,7 +431,7 @@ def peaks(
         x="x:Q", y=alt.value(0), text="t:N"
     )
     chart = (bars + rule + text).properties(width=WIDTH, height=170)
-    return _titled(chart, f"How strongly unit {unit} responds", caption, dark)
+    return titled(chart, f"How strongly unit {unit} responds", caption, dark)
 
 
 def unit_scenes(
@@ -458,4 +458,4 @@ def unit_scenes(
     title = f"Where unit {unit} is active"
     if len(frame) > count:
         title += f" ({count} of {len(frame)} scenes)"
-    return _titled(chart, title, caption, dark)
+    return titled(chart, title, caption, dark)
