@@ -65,17 +65,20 @@ def command(request: Mapping[str, Any]) -> str:
 
 
 class Progress(NamedTuple):
-    """How far a run is. `left` is seconds, or None while it cannot be told."""
+    """How far long work is. `left` is seconds, or None while it cannot be told; `of` is what
+    is counted."""
 
     stage: str
     done: int
     total: int
     rate: float
     left: float | None
+    of: str = "images"
 
     def __str__(self) -> str:
         left = "" if self.left is None else f", {duration(self.left)} left"
-        return f"{self.stage} {self.done}/{self.total} images, {self.rate:.0f}/s{left}"
+        rate = f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
+        return f"{self.stage} {self.done}/{self.total} {self.of}, {rate}/s{left}"
 
 
 def duration(seconds: float) -> str:

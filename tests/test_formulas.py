@@ -14,11 +14,13 @@ from core.dissect.formulas import (
     NOT,
     OR,
     Formula,
+    Search,
     Sizes,
     beam_search,
     formula_table,
     optimal_search,
     search_units,
+    unit_formulas,
 )
 from core.dissect.signatures import Signatures
 from core.errors import UnitscopeError
@@ -208,3 +210,30 @@ def test_mistakes_are_told():
         optimal_search(s, 0, penalty=1.2)
     with pytest.raises(UnitscopeError, match="no unit 7"):
         list(search_units(s, [0, 7]))
+
+
+def test_formulas_of_a_run_are_kept_and_gone_on_with(tiny_run):
+    search = Search(length=2, beam=3)
+    frame, s = unit_formulas(tiny_run, search=search)
+    assert len(frame) == 12 and (frame["iou"] >= frame["label_iou"]).all()
+    labels = tiny_run.sql(
+        "SELECT unit, max(iou_all) AS iou FROM dataset_iou WHERE layer = 1 GROUP BY unit"
+    )
+    merged = frame.merge(labels, on="unit")
+    assert np.allclose(merged["label_iou"], merged["iou_y"], atol=0)
+    (path,) = tiny_run.path.with_suffix(".derived").glob("formulas-*.jsonl")
+    whole = path.read_text()
+    # A search that was killed in the middle of a line.
+    path.write_text(whole[: len(whole) // 2])
+    again, _ = unit_formulas(tiny_run, search=search)
+    assert again.equals(frame) and path.read_text() == whole
+    with pytest.raises(UnitscopeError, match="stopped with 0 of 12"):
+        unit_formulas(tiny_run, search=Search(length=2, beam=4), stop=lambda: True)
+    objects, _ = unit_formulas(tiny_run, search=Search(categories=("object",)), units=[3])
+    assert "piece" not in str(objects["formula"][0])
+    grouped, _ = unit_formulas(tiny_run, groups={"thing 2": "thing 1"}, units=[0, 1, 2])
+    assert not grouped["formula"].str.contains("thing 2").any()
+    with pytest.raises(UnitscopeError, match="unknown concept 'thing 9'; nearest"):
+        unit_formulas(tiny_run, groups={"thing 9": "thing 1"})
+    with pytest.raises(UnitscopeError, match="unknown category"):
+        unit_formulas(tiny_run, search=Search(categories=("objekt",)))

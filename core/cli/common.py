@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.errors import UnitscopeError
 from core.store import CACHE, Run, find_run
 
 Answer = tuple[dict[str, Any], str]
@@ -48,6 +49,22 @@ def add_knowledge(sub: argparse.ArgumentParser) -> None:
 def own_knowledge(run: Run) -> str:
     """The knowledge SPEC a run was made with."""
     return str(run.info.get("request", {}).get("knowledge", "builtin"))
+
+
+def numbers(text: str | None) -> list[int] | None:
+    """Unit numbers from the command line; None where none were given.
+
+    Raises UnitscopeError for what is no whole number.
+
+    >>> numbers("3,17, 201"), numbers(None)
+    ([3, 17, 201], None)
+    """
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.replace(" ", "").split(",") if part]
+    except ValueError:
+        raise UnitscopeError(f"units are whole numbers with commas between, not {text!r}") from None
 
 
 def say_kinds(kinds: list[tuple[str, str, str]]) -> Answer:

@@ -20,22 +20,26 @@ better one.
 from __future__ import annotations
 
 import heapq
+import json
 import math
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 import pandas as pd
 
-from core.dissect.signatures import Signatures, _pairs, sums_by_label
-from core.errors import UnitscopeError
+from core.dissect.labels import known_values
+from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
+from core.errors import UnitscopeError, unknown
 from core.settings import Progress
+from core.store import Run, code_digest, derived, write_text
 
 OR, AND, NOT = 1, 2, 3
 WORDS = {OR: "OR", AND: "AND", NOT: "AND NOT"}
@@ -599,8 +603,113 @@ def search_units(
             if tell:
                 rate = (n + 1) / max(time.monotonic() - began, 1e-9)
                 left = (len(wanted) - n - 1) / rate
-                tell(Progress("formulas", n + 1, len(wanted), rate, left))
+                tell(Progress("formulas", n + 1, len(wanted), rate, left, "units"))
             yield found
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched for, and how: all that decides a run's formulas.
+
+    length, beam, penalty, merge : see :func:`beam_search`. optimal, most : use
+    :func:`optimal_search`. categories : concepts of these alone; all where empty. splits :
+    images of these alone; all where empty.
+    """
+
+    length: int = 3
+    beam: int = 5
+    penalty: float = 1.0
+    merge: bool = True
+    optimal: bool = False
+    most: int = 5000
+    categories: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+
+
+def unit_formulas(
+    run: Run,
+    layer: str | None = None,
+    search: Search | None = None,
+    groups: Mapping[str, str] | None = None,
+    units: Sequence[int] | None = None,
+    threads: int = 1,
+    tell: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[pd.DataFrame, Signatures]:
+    """The best formula of every unit of a run's layer, and the signatures they are about.
+
+    Each unit's result is kept beside the run as soon as it is there, so that a search that is
+    stopped goes on where it was, and a finished one is only read.
+
+    groups : concept → representative, both by name: formulas over filtered concepts, a group's
+        mask being the union of its members'.
+
+    Returns :func:`formula_table`. Raises UnitscopeError for an unknown layer, category, split,
+    concept or unit, and where `stop` said True before all units were done.
+    """
+    search = search or Search()
+    _check(search.length, search.beam, search.penalty)
+    kinds = known_values(run, "category", "concepts", search.categories or None)
+    s = signatures(run, layer, search.splits or None, tell, stop, threads)
+    s = s.without([kind for kind in s.categories[1:] if kind not in kinds])
+    if groups:
+        known = {name: k for k, name in enumerate(s.concepts) if k}
+        for name in [*groups, *groups.values()]:
+            if name not in known:
+                raise unknown("concept", name, known)
+        s = s.merged({known[a]: known[b] for a, b in groups.items()})
+    wanted = list(range(s.units)) if units is None else [int(t) for t in units]
+    for t in wanted:
+        s.unit(t)
+    here = Path(__file__)
+    facts = {
+        "layer": s.layer, "search": asdict(search), "groups": sorted((groups or {}).items()),
+        "code": code_digest([here, here.with_name("signatures.py"), here.with_name("counts.py")]),
+    }  # fmt: skip
+    path = derived(run, "formulas", facts, "jsonl")
+    kept = {one.unit: one for one in _read(path)}
+    todo = [t for t in wanted if t not in kept]
+    found = search_units(
+        s, todo, search.length, search.beam, search.penalty, search.merge, search.optimal,
+        search.most, threads, tell, stop,
+    )  # fmt: skip
+    if todo:
+        # What a kill left of a last line goes; a whole line is a whole result.
+        write_text(path, "".join(_line(one) for one in kept.values()))
+        with path.open("a", encoding="utf-8") as out:
+            for one in found:
+                kept[one.unit] = one
+                out.write(_line(one))
+                out.flush()
+    missing = [t for t in wanted if t not in kept]
+    if missing:
+        raise UnitscopeError(
+            f"stopped with {len(wanted) - len(missing)} of {len(wanted)} units done; the same "
+            "command goes on from here"
+        )
+    return formula_table(s, [kept[t] for t in wanted]), s
+
+
+def _line(found: Found) -> str:
+    return json.dumps(asdict(found)) + "\n"
+
+
+def _read(path: Path) -> Iterator[Found]:
+    """Results that an earlier search left; a line that a kill cut short ends them."""
+    if not path.is_file():
+        return
+
+    def formula(told: Sequence[Sequence[int]]) -> Formula:
+        return Formula(tuple(told[0]), tuple(told[1]))
+
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return
+        told["formula"] = formula(told["formula"]) if told["formula"] else None
+        told["ties"] = [formula(one) for one in told["ties"]]
+        yield Found(**told)
 
 
 def formula_table(s: Signatures, found: Sequence[Found]) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -34,7 +35,7 @@ from core.dissect.labels import known_values
 from core.errors import UnitscopeError
 from core.geometry import interpolation
 from core.settings import Progress
-from core.store import Run, code_digest, derived, write_whole
+from core.store import ArrayFile, Run, array_name, code_digest, derived, write_whole
 
 BATCH = 32
 """Images a thread takes at once."""
@@ -436,7 +437,7 @@ def gather_signatures(
             )
         y = interpolation(maps.shape[2], labels.shape[2])
         x = interpolation(maps.shape[3], labels.shape[3])
-        values = torch.from_numpy(np.ascontiguousarray(maps)).double().numpy()
+        values = torch.from_numpy(np.array(maps)).double().numpy()
         flat = labels.reshape(*labels.shape[:2], labels.shape[2] * labels.shape[3])
         return _images(values, limit, flat, *y, *x, 64 * len(maps) * max(1, units // 8))
 
@@ -530,14 +531,14 @@ def signatures(
     for image, concept in zip(whole["image"].tolist(), whole["concept"].tolist(), strict=True):
         of_image.setdefault(image, []).append(concept)
     thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])
-    maps, labels = run.array(f"maps-{name}"), run.array("labels")
 
     def batches() -> Iterator[Batch]:
         for at in range(0, len(images), BATCH):
             if stop():
                 raise UnitscopeError("stopped while the pixels' labels were counted")
-            part = images[at : at + BATCH]
-            yield maps[part], labels[part], [of_image.get(i, []) for i in part.tolist()]
+            part = images[at : at + BATCH].tolist()
+            read = [np.concatenate([file.read(i, 1) for i in part]) for file in (maps, labels)]
+            yield read[0], read[1], [of_image.get(i, []) for i in part]
 
     began = time.monotonic()
     done = 0
@@ -549,10 +550,15 @@ def signatures(
         if tell:
             tell(Progress("signatures", done, len(images), rate, (len(images) - done) / rate))
 
-    found = gather_signatures(
-        batches(), thresholds["threshold"].to_numpy(np.float32), names, kinds,
-        max((len(ids) for ids in of_image.values()), default=0), threads, step,
-    )  # fmt: skip
+    # Plain reads: mapped pages would count as this process's memory.
+    with (
+        closing(ArrayFile(run.arrays / f"{array_name(f'maps-{name}')}.npy")) as maps,
+        closing(ArrayFile(run.arrays / "labels.npy")) as labels,
+    ):
+        found = gather_signatures(
+            batches(), thresholds["threshold"].to_numpy(np.float32), names, kinds,
+            max((len(ids) for ids in of_image.values()), default=0), threads, step,
+        )  # fmt: skip
     found.layer, found.splits = name, chosen
     arrays = {
         key: getattr(found, key) for key in ("labels", "pixels", "starts", "which", "lit", "hits")

@@ -1,0 +1,91 @@
+"""The verb that searches compositional explanations of units."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from core.cli.common import (
+    Answer,
+    Verb,
+    add_run,
+    numbers,
+    open_given,
+    say,
+    show_progress,
+    stoppable,
+)
+from core.store import CACHE
+
+
+def add(verb: Verb) -> None:
+    """formulas."""
+    formulas = verb("formulas", _formulas, "The logical formula of concepts each unit detects.")
+    add_run(formulas)
+    formulas.add_argument("--layer", metavar="NAME")
+    formulas.add_argument("--length", type=int, default=3, help="concepts in the longest formula")
+    formulas.add_argument("--beam", type=int, default=5, help="formulas kept at each length")
+    formulas.add_argument(
+        "--penalty", type=float, default=1.0, help="score = penalty^(cost − 1) · IoU"
+    )
+    formulas.add_argument(
+        "--optimal", action="store_true", help="go on until no formula can be better"
+    )
+    formulas.add_argument(
+        "--most", type=int, default=5000, help="formulas opened for one unit with --optimal"
+    )
+    formulas.add_argument(
+        "--keep-duplicates", action="store_true",
+        help="`a OR b` and `b OR a` both take a place in the beam, as in CEN",
+    )  # fmt: skip
+    formulas.add_argument("--units", help="numbers, comma separated; all where left out")
+    formulas.add_argument("--category", action="append", help="concepts of these categories only")
+    formulas.add_argument("--split", action="append", help="images of these splits only")
+    formulas.add_argument("--threads", type=int, default=1)
+    formulas.add_argument("--top", type=int, default=20, help="units listed")
+    formulas.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table")
+    formulas.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of runs")
+
+
+def _formulas(given: argparse.Namespace) -> Answer:
+    from core.dissect.formulas import Search, unit_formulas
+
+    run = open_given(given)
+    search = Search(
+        given.length, given.beam, given.penalty, not given.keep_duplicates, given.optimal,
+        given.most, tuple(given.category or ()), tuple(given.split or ()),
+    )  # fmt: skip
+    with stoppable() as stop:
+        frame, s = unit_formulas(
+            run, given.layer, search, units=numbers(given.units), threads=given.threads,
+            tell=show_progress, stop=stop,
+        )  # fmt: skip
+    if given.csv is not None:
+        frame.to_csv(given.csv, index=False)
+        say(f"wrote {given.csv}")
+    named = frame.dropna(subset="formula")
+    facts: dict[str, Any] = {
+        "run": run.digest, "layer": s.layer, "units": len(frame), "signatures": len(s),
+        "pixels": int(s.pixels.sum()), "mean_iou": float(named["iou"].mean()),
+        "mean_label_iou": float(named["label_iou"].mean()),
+        "longer_than_one": int((named["length"] > 1).sum()),
+        "formulas": frame.sort_values(["iou", "unit"], ascending=[False, True]).to_dict("records"),
+    }  # fmt: skip
+    lines = [
+        f"{run.info['dataset_name']}, {run.info['settings']['model']['spec']}, {s.layer}, "
+        f"dataset IoU, {'all images' if not s.splits else ', '.join(s.splits)}",
+        f"{len(named)} of {len(frame)} units have a formula; mean IoU {facts['mean_iou']:.4f}, "
+        f"of the best concept alone {facts['mean_label_iou']:.4f}",
+    ]
+    if search.optimal:
+        facts["proven"] = int(frame["proven"].astype(bool).sum())
+        lines.append(f"{facts['proven']} proven to be the best of all formulas")
+    lines += ["", f"{'unit':>6}  {'IoU':>7}  {'concept':>7}  formula"]
+    lines += [
+        f"{row['unit']:6}  {row['iou']:7.4f}  {row['label_iou']:7.4f}  {row['formula']}"
+        + (f"   (equals: {row['ties']})" if row["ties"] else "")
+        for row in facts["formulas"][: given.top]
+        if row["formula"]
+    ]
+    return facts, "\n".join(lines)
