@@ -237,3 +237,21 @@ def test_formulas_of_a_run_are_kept_and_gone_on_with(tiny_run):
         unit_formulas(tiny_run, groups={"thing 9": "thing 1"})
     with pytest.raises(UnitscopeError, match="unknown category"):
         unit_formulas(tiny_run, search=Search(categories=("objekt",)))
+
+
+def test_chance_is_the_same_search_on_exchanged_labels(tiny_run):
+    from core.dissect.signatures import signatures
+
+    search = Search(length=2)
+    frame, _ = unit_formulas(tiny_run, search=search, shuffles=2)
+    null = []
+    for r in range(2):
+        s = signatures(tiny_run, shuffle=r)
+        assert s.pixels.sum() == signatures(tiny_run).pixels.sum()
+        assert np.array_equal(np.sort(s.areas), np.sort(signatures(tiny_run).areas))
+        null += [beam_search(s, t, 2).score for t in range(s.units)]
+    for row in frame.itertuples():
+        reached = sum(score >= row.score for score in null)
+        assert row.chance == (1 + reached) / (1 + len(null))
+    with pytest.raises(UnitscopeError, match="0 or more"):
+        unit_formulas(tiny_run, shuffles=-1)

@@ -42,6 +42,10 @@ def add(verb: Verb) -> None:
     formulas.add_argument("--units", help="numbers, comma separated; all where left out")
     formulas.add_argument("--category", action="append", help="concepts of these categories only")
     formulas.add_argument("--split", action="append", help="images of these splits only")
+    formulas.add_argument(
+        "--shuffles", type=int, default=0,
+        help="rounds of the same search with exchanged labels: how often chance does as well",
+    )  # fmt: skip
     formulas.add_argument("--threads", type=int, default=1)
     formulas.add_argument("--top", type=int, default=20, help="units listed")
     formulas.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table")
@@ -58,8 +62,8 @@ def _formulas(given: argparse.Namespace) -> Answer:
     )  # fmt: skip
     with stoppable() as stop:
         frame, s = unit_formulas(
-            run, given.layer, search, units=numbers(given.units), threads=given.threads,
-            tell=show_progress, stop=stop,
+            run, given.layer, search, units=numbers(given.units), shuffles=given.shuffles,
+            threads=given.threads, tell=show_progress, stop=stop,
         )  # fmt: skip
     if given.csv is not None:
         frame.to_csv(given.csv, index=False)
@@ -81,6 +85,12 @@ def _formulas(given: argparse.Namespace) -> Answer:
     if search.optimal:
         facts["proven"] = int(frame["proven"].astype(bool).sum())
         lines.append(f"{facts['proven']} proven to be the best of all formulas")
+    if given.shuffles:
+        facts["above_chance"] = int((frame["chance"] <= 0.05).sum())
+        lines.append(
+            f"{facts['above_chance']} do better than 95 % of what the same search finds in "
+            f"exchanged labels ({given.shuffles} rounds)"
+        )
     lines += ["", f"{'unit':>6}  {'IoU':>7}  {'concept':>7}  formula"]
     lines += [
         f"{row['unit']:6}  {row['iou']:7.4f}  {row['label_iou']:7.4f}  {row['formula']}"

@@ -632,6 +632,7 @@ def unit_formulas(
     search: Search | None = None,
     groups: Mapping[str, str] | None = None,
     units: Sequence[int] | None = None,
+    shuffles: int = 0,
     threads: int = 1,
     tell: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -643,14 +644,46 @@ def unit_formulas(
 
     groups : concept → representative, both by name: formulas over filtered concepts, a group's
         mask being the union of its members'.
+    shuffles : rounds of the same search with every image's labels exchanged for another's, over
+        all units. Then `chance` is the share (1 + reached) / (1 + drawn) of what these found
+        that scores as high; a search over millions of formulas finds much by chance.
 
     Returns :func:`formula_table`. Raises UnitscopeError for an unknown layer, category, split,
     concept or unit, and where `stop` said True before all units were done.
     """
     search = search or Search()
     _check(search.length, search.beam, search.penalty)
+    if shuffles < 0:
+        raise UnitscopeError(f"{shuffles} shuffles were asked for; 0 or more are meant")
+    found, s = _kept(run, layer, search, groups, units, None, threads, tell, stop)
+    frame = formula_table(s, found)
+    if shuffles:
+        null = np.sort(
+            [
+                one.score
+                for r in range(shuffles)
+                for one in _kept(run, layer, search, groups, None, r, threads, tell, stop)[0]
+            ]
+        )
+        reached = len(null) - np.searchsorted(null, frame["score"].to_numpy(), "left")
+        frame["chance"] = (1 + reached) / (1 + len(null))
+    return frame, s
+
+
+def _kept(
+    run: Run,
+    layer: str | None,
+    search: Search,
+    groups: Mapping[str, str] | None,
+    units: Sequence[int] | None,
+    shuffle: int | None,
+    threads: int,
+    tell: Callable[[Progress], None] | None,
+    stop: Callable[[], bool],
+) -> tuple[list[Found], Signatures]:
+    """The results of one search, read from beside the run or worked out and left there."""
     kinds = known_values(run, "category", "concepts", search.categories or None)
-    s = signatures(run, layer, search.splits or None, tell, stop, threads)
+    s = signatures(run, layer, search.splits or None, tell, stop, threads, shuffle)
     s = s.without([kind for kind in s.categories[1:] if kind not in kinds])
     if groups:
         known = {name: k for k, name in enumerate(s.concepts) if k}
@@ -664,6 +697,7 @@ def unit_formulas(
     here = Path(__file__)
     facts = {
         "layer": s.layer, "search": asdict(search), "groups": sorted((groups or {}).items()),
+        "shuffle": shuffle,
         "code": code_digest([here, here.with_name("signatures.py"), here.with_name("counts.py")]),
     }  # fmt: skip
     path = derived(run, "formulas", facts, "jsonl")
@@ -687,7 +721,7 @@ def unit_formulas(
             f"stopped with {len(wanted) - len(missing)} of {len(wanted)} units done; the same "
             "command goes on from here"
         )
-    return formula_table(s, [kept[t] for t in wanted]), s
+    return [kept[t] for t in wanted], s
 
 
 def _line(found: Found) -> str:

@@ -493,10 +493,13 @@ def signatures(
     tell: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     threads: int | None = None,
+    shuffle: int | None = None,
 ) -> Signatures:
     """The signatures of a run's images and one layer, from beside the run where they are there.
 
     splits : count the images of these splits alone; the thresholds stay those of the whole run.
+    shuffle : give every image the labels of another, by this seed: what units overlap then, they
+        overlap by chance.
 
     Raises UnitscopeError for an unknown layer or split, a run that kept no maps, or where `stop`
     said True.
@@ -511,7 +514,12 @@ def signatures(
     chosen = tuple(known_values(run, "split", "images", splits)) if splits is not None else ()
     here = Path(__file__)
     code = code_digest([here, here.with_name("counts.py"), here.parents[1] / "geometry.py"])
-    path = derived(run, "signatures", {"layer": name, "splits": chosen, "code": code}, "npz")
+    path = derived(
+        run,
+        "signatures",
+        {"layer": name, "splits": chosen, "code": code, "shuffle": shuffle},
+        "npz",
+    )
     concepts = run.sql("SELECT concept, name, category FROM concepts ORDER BY concept")
     names = ["", *concepts["name"]]
     kinds = ["", *concepts["category"]]
@@ -523,6 +531,10 @@ def signatures(
     images = frame["image"].to_numpy()
     if chosen:
         images = images[frame["split"].isin(chosen).to_numpy()]
+    labelled = dict(zip(images.tolist(), images.tolist(), strict=True))
+    if shuffle is not None:
+        order = np.random.default_rng([shuffle, 0x516]).permutation(images)
+        labelled = dict(zip(images.tolist(), order.tolist(), strict=True))
     whole = run.sql(
         "SELECT image, concept FROM areas JOIN concepts c USING (concept) WHERE c.whole "
         "ORDER BY image, concept"
@@ -537,8 +549,12 @@ def signatures(
             if stop():
                 raise UnitscopeError("stopped while the pixels' labels were counted")
             part = images[at : at + BATCH].tolist()
-            read = [np.concatenate([file.read(i, 1) for i in part]) for file in (maps, labels)]
-            yield read[0], read[1], [of_image.get(i, []) for i in part]
+            theirs = [labelled[i] for i in part]
+            yield (
+                np.concatenate([maps.read(i, 1) for i in part]),
+                np.concatenate([labels.read(i, 1) for i in theirs]),
+                [of_image.get(i, []) for i in theirs],
+            )
 
     began = time.monotonic()
     done = 0
