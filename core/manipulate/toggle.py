@@ -40,7 +40,6 @@ import torch
 from PIL import Image
 from torch import Tensor, fx, nn
 
-from core.dissect.labels import known_values
 from core.errors import UnitscopeError, unknown
 from core.explain.photo import open_model
 from core.intervals import interval, paired_interval
@@ -171,7 +170,6 @@ def class_names(run: Run) -> list[str]:
 
 
 def choose(
-    run: Run,
     images: pd.DataFrame,
     scene: str | None = None,
     splits: Sequence[str] | None = None,
@@ -190,7 +188,11 @@ def choose(
         keep &= (images["scene"] == scene).to_numpy()
         said.append(f"of scene {scene!r}")
     if splits:
-        keep &= images["split"].isin(known_values(run, "split", "images", splits)).to_numpy()
+        known = images["split"].unique().tolist()
+        for split in splits:
+            if split not in known:
+                raise unknown("split", split, known)
+        keep &= images["split"].isin(list(splits)).to_numpy()
         said.append(f"of split {', '.join(splits)}")
     if ids is not None:
         here = set(images["id"])
@@ -201,7 +203,7 @@ def choose(
         said.append("among the ids given")
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise UnitscopeError(f"no image of run {run.digest} is {' and '.join(said) or 'there'}")
+        raise UnitscopeError(f"no image is {' and '.join(said) or 'there'}")
     return rows
 
 
@@ -233,31 +235,33 @@ def _judge(row: np.ndarray, target: int) -> tuple[int, int]:
 
 @_jit
 def _add_and_judge(
-    logits: np.ndarray, moved: np.ndarray, weights: np.ndarray, target: np.ndarray,
-    first: int, last: int, predicted: np.ndarray, larger: np.ndarray,
+    logits: np.ndarray, by_unit: np.ndarray, at: np.ndarray, weights: np.ndarray,
+    offset: np.ndarray, target: np.ndarray, first: int, last: int,
+    predicted: np.ndarray, larger: np.ndarray,
 ) -> None:  # fmt: skip
-    """argmax and rank of logits + movedᵀ·weights for images first … last − 1.
+    """argmax and rank of logits + offset + by_unit[at]ᵀ·weights for images first … last − 1.
 
-    logits (images, classes), moved (units, images), weights (units, classes). The sums of four
-    images stay in the first cache while the weights pass by four units at a time.
+    logits (images, classes), by_unit (units, images), at (changed,), weights (changed, classes),
+    offset (classes,). The sums of four images stay in the first cache while the weights pass by
+    four units at a time.
     """
     units, classes = weights.shape
     sums = np.empty((4, classes), np.float32)
     for i in range(first, last, 4):
         n = min(4, last - i)
         for r in range(n):
-            sums[r] = logits[i + r]
+            for c in range(classes):
+                sums[r, c] = logits[i + r, c] + offset[c]
         s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
         k = 0
         while n == 4 and k + 4 <= units:
             w0, w1, w2, w3 = weights[k], weights[k + 1], weights[k + 2], weights[k + 3]
-            a0, b0, c0, d0 = moved[k, i], moved[k + 1, i], moved[k + 2, i], moved[k + 3, i]
-            a1, b1 = moved[k, i + 1], moved[k + 1, i + 1]
-            c1, d1 = moved[k + 2, i + 1], moved[k + 3, i + 1]
-            a2, b2 = moved[k, i + 2], moved[k + 1, i + 2]
-            c2, d2 = moved[k + 2, i + 2], moved[k + 3, i + 2]
-            a3, b3 = moved[k, i + 3], moved[k + 1, i + 3]
-            c3, d3 = moved[k + 2, i + 3], moved[k + 3, i + 3]
+            xa, xb = by_unit[at[k]], by_unit[at[k + 1]]
+            xc, xd = by_unit[at[k + 2]], by_unit[at[k + 3]]
+            a0, a1, a2, a3 = xa[i], xa[i + 1], xa[i + 2], xa[i + 3]
+            b0, b1, b2, b3 = xb[i], xb[i + 1], xb[i + 2], xb[i + 3]
+            c0, c1, c2, c3 = xc[i], xc[i + 1], xc[i + 2], xc[i + 3]
+            d0, d1, d2, d3 = xd[i], xd[i + 1], xd[i + 2], xd[i + 3]
             for c in range(classes):
                 v0, v1, v2, v3 = w0[c], w1[c], w2[c], w3[c]
                 s0[c] = s0[c] + a0 * v0 + b0 * v1 + c0 * v2 + d0 * v3
@@ -267,7 +271,7 @@ def _add_and_judge(
             k += 4
         while k < units:
             for r in range(n):
-                d = moved[k, i + r]
+                d = by_unit[at[k], i + r]
                 row, w = sums[r], weights[k]
                 for c in range(classes):
                     row[c] = row[c] + d * w[c]
@@ -693,9 +697,7 @@ class _Whole:
 
 def stored_photos(run: Run, images: np.ndarray) -> np.ndarray:
     """uint8 (images, height, width, 3) of the run's stored photos."""
-    photos = [
-        np.asarray(Image.open(io.BytesIO(run.photo(int(k)))).convert("RGB")) for k in images
-    ]
+    photos = [np.asarray(Image.open(io.BytesIO(run.photo(int(k)))).convert("RGB")) for k in images]
     return np.stack(photos)
 
 
@@ -706,12 +708,12 @@ def _agree(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.abs(a - b).max(initial=0.0) / max(1.0, np.abs(b).max(initial=0.0)))
 
 
-def _linear_head(
+def linear_head(
     module: nn.Module, layer: str, inputs: Tensor
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """(weights (units, classes), bias (classes,)) of the linear layer that turns the means of
-    the layer's maps into the network's output, found by what goes in and comes out; None where
-    no module of the network does."""
+) -> tuple[nn.Module, np.ndarray, np.ndarray] | None:
+    """The linear layer that turns the means of a layer's maps into the network's output, found by
+    what goes in and comes out: (module, weights (units, classes), bias (classes,)); None where
+    no module of the network does that."""
     shape = (inputs.shape[2], inputs.shape[3])
     pooled: list[Tensor] = []
     passed: list[tuple[nn.Module, Tensor, Tensor]] = []
@@ -742,12 +744,12 @@ def _linear_head(
     for linear, given, gave in reversed(passed):
         enters, leaves = given.float().flatten(1).numpy(), gave.float().flatten(1).numpy()
         if _agree(enters, means) <= CLOSE and _agree(leaves, out) <= CLOSE:
-            weight = linear.weight.detach().float().flatten(1).numpy().T
-            bias = linear.bias
-            classes = weight.shape[1]
-            none = np.zeros(classes, np.float32)
-            own = none if bias is None else bias.detach().float().numpy()
-            return np.ascontiguousarray(weight), own
+            facts = dict(linear.named_parameters(recurse=False))
+            weight = facts["weight"].detach().float().flatten(1).numpy().T
+            bias = np.zeros(weight.shape[1], np.float32)
+            if "bias" in facts:
+                bias = facts["bias"].detach().float().numpy()
+            return linear, np.ascontiguousarray(weight), bias
     return None
 
 
@@ -761,7 +763,8 @@ class Toggler:
 
     Attributes
     ----------
-    way : of :data:`WAYS`.
+    layer, way : the layer's name, and which of :data:`WAYS` tells.
+    names : of the classes.
     images : see :func:`images_of`; row r of everything here is its row r.
     target : int32 (images,), class of the true scene, −1 where the network does not know it.
     pooled : float32 (images, units), mean of each map.
@@ -773,14 +776,24 @@ class Toggler:
         whose unedited prediction is not the recorded one), ``why`` (in words).
     """
 
-    def __init__(self, run: Run, layer: str, way: str, pooled: np.ndarray,
-                 weights: np.ndarray | None, source: _Source | None,
-                 check: dict[str, Any], base: np.ndarray):  # fmt: skip
-        self.run, self.layer, self.way, self.check = run, layer, way, check
-        self.images = images_of(run)
-        self.target = self.images["target"].to_numpy(np.int32)
-        self.names = class_names(run)
-        self.pooled, self.weights = pooled, weights
+    def __init__(
+        self,
+        pooled: np.ndarray,
+        base: np.ndarray,
+        images: pd.DataFrame,
+        names: list[str],
+        *,
+        weights: np.ndarray | None = None,
+        source: _Source | None = None,
+        layer: str = "",
+        way: str = WAYS[0],
+        check: dict[str, Any] | None = None,
+        run: Run | None = None,
+    ):
+        self.pooled, self.weights, self.layer, self.way = pooled, weights, layer, way
+        self.images, self.names, self._run = images, names, run
+        self.check: dict[str, Any] = check or {}
+        self.target = images["target"].to_numpy(np.int32)
         self.units = pooled.shape[1]
         self._source, self._lock = source, threading.Lock()
         # Unedited logits; NaN in rows that were not replayed yet.
@@ -788,6 +801,13 @@ class Toggler:
         if weights is not None:
             self._by_unit = np.ascontiguousarray(pooled.T)
             self._recorded = judge(base, self.target)
+
+    @property
+    def run(self) -> Run:
+        """The run that this is a layer of."""
+        if self._run is None:
+            raise UnitscopeError("this toggler was made of bare arrays, not of a run")
+        return self._run
 
     # -- unedited ---------------------------------------------------------------------------
 
@@ -822,9 +842,7 @@ class Toggler:
 
     # -- edited -----------------------------------------------------------------------------
 
-    def predict(
-        self, edits: Edits, rows: np.ndarray | None = None, **progress: Any
-    ) -> Predictions:
+    def predict(self, edits: Edits, rows: np.ndarray | None = None, **progress: Any) -> Predictions:
         """What the network says of some rows (all where None) under edits.
 
         In closed form milliseconds; otherwise the network's tail is run, with ``tell`` (called
@@ -836,15 +854,18 @@ class Toggler:
             logits = next(iter(self._finished(rows, [change], **progress)))
             return judge(logits, self.target[self.every if rows is None else rows])
         at = change.touched
-        moved = self._by_unit[at] if rows is None else self._by_unit[np.ix_(at, rows)]
-        moved = moved * (change.scale[at] - 1)[:, None] + change.shift[at][:, None]
-        weights = self.weights[at]
+        # scale·x + shift less x, as (scale − 1)·x·W and one offset for all images.
+        weights = (change.scale[at] - 1)[:, None] * self.weights[at]
+        offset = change.shift[at] @ self.weights[at]
+        by_unit = self._by_unit
+        if rows is not None:
+            by_unit, at = by_unit[np.ix_(at, rows)], np.arange(len(at))
         base = self._base if rows is None else self._base[rows]
         target = self.target if rows is None else self.target[rows]
         predicted, larger = np.empty(len(base), np.int32), np.empty(len(base), np.int32)
         in_parts(
             lambda a, b: _add_and_judge(
-                base, moved, weights, target, a, b, predicted, larger
+                base, by_unit, at, weights, offset, target, a, b, predicted, larger
             ),
             len(base),
         )  # fmt: skip
@@ -880,7 +901,7 @@ class Toggler:
         if rows is not None and not len(rows):
             raise UnitscopeError("no image was chosen")
         if rows is None and not whole:
-            rows = choose(self.run, self.images, scene, splits, ids)
+            rows = choose(self.images, scene, splits, ids)
         after = self.predict(edits, rows, **progress)
         before = self.unedited(rows, **progress)
         parts = [f"scene {scene}"] if scene else []
@@ -1070,7 +1091,9 @@ class Live:
         moved = way._by_unit[unit] * by + on
         units = np.full(len(moved), unit, np.int32)
         predicted, larger = np.empty(len(moved), np.int32), np.empty(len(moved), np.int32)
-        logits, weights, target = self._logits, way.weights, way.target
+        logits, target = self._logits, way.target
+        weights = way.weights
+        assert weights is not None
         in_parts(
             lambda a, b: _follow(
                 logits, units, moved, weights, target, a, b, predicted, larger
@@ -1105,8 +1128,8 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
     picks = np.linspace(0, len(numbers) - 1, min(PROBES, len(numbers))).astype(int)
     inputs = forward.inputs(stored_photos(run, numbers[picks]))
     rng = np.random.default_rng(0)
-    off = np.sort(rng.choice(units, max(1, units // 4), replace=False))
-    change = Change.of(Edit(tuple(off)), units)
+    off = rng.choice(units, max(1, units // 4), replace=False)
+    change = Change.of(Edit(tuple(np.sort(off))), units)
     hooked = forward_edited(loaded.module, name, inputs, change).numpy()
     raw: list[Any] = []
     handle = find_layer(loaded.module, name).register_forward_hook(
@@ -1119,9 +1142,9 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
         handle.remove()
     shape = (inputs.shape[2], inputs.shape[3])
     maps = as_maps(raw[0], name, shape).float()
-    head = _linear_head(loaded.module, name, inputs)
+    head = linear_head(loaded.module, name, inputs)
     if head is not None:
-        weights, bias = head
+        _, weights, bias = head
         means = maps.mean((2, 3)).numpy() * change.scale
         agreement = _agree(means @ weights + bias, hooked)
         base = pooled @ weights + bias
@@ -1139,13 +1162,20 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
                 "agreement": agreement, "recorded": gap, "why": why,
                 "flipped": int((base.argmax(1) != images["predicted"].to_numpy()).sum()),
             }  # fmt: skip
-            return Toggler(run, name, WAYS[0], pooled, weights, None, check, base)
+            return Toggler(
+                pooled, base, images, class_names(run), weights=weights, layer=name, check=check,
+                run=run,
+            )  # fmt: skip
     source, check = _replaying(run, loaded, forward, name, raw, maps, change, plain, hooked, shape)
     way = WAYS[1] if isinstance(source, _Tail) else WAYS[2]
     base = np.full(recorded.shape, np.nan, np.float32)
-    toggler = Toggler(run, name, way, pooled, None, source, check, base)
+    toggler = Toggler(
+        pooled, base, images, class_names(run), source=source, layer=name, way=way, check=check,
+        run=run,
+    )  # fmt: skip
     if settings["precision"] != "float32":
-        check["why"] += "; the run was recorded in mixed precision and is replayed in float32"
+        mixed = "the run was recorded in mixed precision and is replayed in float32"
+        check["why"] = f"{check['why']}; {mixed}"
     if toggler._kept().is_file():
         toggler._base = np.load(toggler._kept(), allow_pickle=False)
         toggler._keep_base()
