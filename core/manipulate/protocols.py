@@ -464,6 +464,13 @@ def curves(
     return pd.concat(parts, ignore_index=True)
 
 
+def negative_candidates(
+    study: Study, kind: str, rows: np.ndarray, over: str = "true"
+) -> np.ndarray:
+    """Units whose contribution (Eq. 9), summed over scenes, is negative on some rows: ascending."""
+    return np.flatnonzero(study.contribution(kind, rows, over).together() < 0)
+
+
 def _middle(values: np.ndarray) -> tuple[float, float]:
     low, high = np.quantile(values, [0.025, 0.975])
     return float(low), float(high)

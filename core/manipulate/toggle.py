@@ -262,10 +262,13 @@ def _add_and_judge(
             b0, b1, b2, b3 = xb[i], xb[i + 1], xb[i + 2], xb[i + 3]
             c0, c1, c2, c3 = xc[i], xc[i + 1], xc[i + 2], xc[i + 3]
             d0, d1, d2, d3 = xd[i], xd[i + 1], xd[i + 2], xd[i + 3]
+            # Two images at a time: eight factors and the weights fit the registers.
             for c in range(classes):
                 v0, v1, v2, v3 = w0[c], w1[c], w2[c], w3[c]
                 s0[c] = s0[c] + a0 * v0 + b0 * v1 + c0 * v2 + d0 * v3
                 s1[c] = s1[c] + a1 * v0 + b1 * v1 + c1 * v2 + d1 * v3
+            for c in range(classes):
+                v0, v1, v2, v3 = w0[c], w1[c], w2[c], w3[c]
                 s2[c] = s2[c] + a2 * v0 + b2 * v1 + c2 * v2 + d2 * v3
                 s3[c] = s3[c] + a3 * v0 + b3 * v1 + c3 * v2 + d3 * v3
             k += 4
