@@ -22,10 +22,8 @@ from core.explain.metrics import METRICS, Estimate, Explained, explain_predictio
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
-    identifier_core_concepts,
+    core_concepts,
     related_concepts,
-    scoping_core_concepts,
-    top_k_concepts,
 )
 from core.knowledge.graph import Graph
 from core.store import Run
@@ -136,11 +134,7 @@ def all_core_concepts(
     """
     annotated = Annotated.from_run(run)
     related = related_concepts(annotated, graph, overrides=overrides)
-    return {
-        "top10": top_k_concepts(annotated),
-        "scc": scoping_core_concepts(annotated, related),
-        "icc": identifier_core_concepts(annotated, related),
-    }
+    return {kind: core_concepts(annotated, related, kind) for kind in KINDS}
 
 
 def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:

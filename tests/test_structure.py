@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
     ["core.errors", "core.names"],
-    ["core.geometry", "core.settings"],
+    ["core.geometry", "core.intervals", "core.settings"],
     ["core.store"],
     ["core.datasets", "core.models"],
     ["core.dissect"],

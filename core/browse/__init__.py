@@ -25,6 +25,7 @@ from PIL import Image, ImageFilter
 from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import upsample
+from core.intervals import interval as interval
 from core.names import plain_name
 from core.predictions import per_scene as per_scene
 from core.settings import command
@@ -180,20 +181,6 @@ def skipped(run: Run) -> pd.DataFrame:
 
 
 # -- the network and its images -------------------------------------------------------------
-
-
-def interval(right: float, n: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share `right`/`n`.
-
-    >>> [round(x, 3) for x in interval(50, 100)]
-    [0.404, 0.596]
-    """
-    if not n:
-        return 0.0, 1.0
-    z, p = 1.959964, right / n
-    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
-    half = z * np.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return float(middle - half), float(middle + half)
 
 
 def accuracy(run: Run) -> pd.DataFrame:

@@ -108,6 +108,12 @@ class Annotated:
             has,
         )
 
+    def part(self, rows: np.ndarray) -> Annotated:
+        """The annotations of some images alone, by their rows."""
+        return Annotated(
+            self.scenes, self.concepts, self.categories, self.scene_of[rows], self.has[rows]
+        )
+
     @cached_property
     def eligible(self) -> np.ndarray:
         """bool (concepts,): may be core concepts, by their category."""
@@ -349,6 +355,17 @@ def identifier_core_concepts(annotated: Annotated, related: Related, k: int = 2)
         p_c=count.p, p_sc=scount.p, distinct=scount.distinct, collisions=scount.collisions,
         top=top, count_search=count, scount_search=scount,
     )  # fmt: skip
+
+
+def core_concepts(annotated: Annotated, related: Related, kind: str) -> CoreConcepts:
+    """Core concepts of a kind by name: ``top10``, ``scc`` or ``icc``."""
+    if kind == "top10":
+        return top_k_concepts(annotated)
+    if kind == "scc":
+        return scoping_core_concepts(annotated, related)
+    if kind == "icc":
+        return identifier_core_concepts(annotated, related)
+    raise unknown("kind of core concepts", kind, ("top10", "scc", "icc"))
 
 
 def _scoped(annotated: Annotated, related: Related) -> np.ndarray:
