@@ -22,6 +22,7 @@ from core.explain.metrics import METRICS, Estimate, Explained, explain_predictio
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
+    Related,
     identifier_core_concepts,
     related_concepts,
     scoping_core_concepts,
@@ -135,7 +136,11 @@ def all_core_concepts(
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
     """
     annotated = Annotated.from_run(run)
-    related = related_concepts(annotated, graph, overrides=overrides)
+    return core_kinds(annotated, related_concepts(annotated, graph, overrides=overrides))
+
+
+def core_kinds(annotated: Annotated, related: Related) -> dict[str, CoreConcepts]:
+    """Top 10, SCC and ICC of annotated scenes, by :data:`KINDS`."""
     return {
         "top10": top_k_concepts(annotated),
         "scc": scoping_core_concepts(annotated, related),
