@@ -22,6 +22,7 @@ from core.explain.metrics import METRICS, Estimate, Explained, explain_predictio
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
+    Related,
     core_concepts,
     related_concepts,
 )
@@ -133,7 +134,11 @@ def all_core_concepts(
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
     """
     annotated = Annotated.from_run(run)
-    related = related_concepts(annotated, graph, overrides=overrides)
+    return core_kinds(annotated, related_concepts(annotated, graph, overrides=overrides))
+
+
+def core_kinds(annotated: Annotated, related: Related) -> dict[str, CoreConcepts]:
+    """Top 10, SCC and ICC of annotated scenes, by :data:`KINDS`."""
     return {kind: core_concepts(annotated, related, kind) for kind in KINDS}
 
 

@@ -336,6 +336,12 @@ def top_row(ctx: Context, facts: dict[str, Any]) -> None:
             query_params=address.kept(**back),
         )  # fmt: skip
         with st.container(horizontal=True, width="content"):
+            if ctx.layer is not None:
+                st.page_link(
+                    page_files()["Explain"], label="Why?", icon=":material/question_mark:",
+                    query_params=address.kept(image=facts["id"]),
+                    help="Why the network said what it said of this photo.",
+                )  # fmt: skip
             for word, key in (("Previous", "before"), ("Next", "after")):
                 st.page_link(
                     page_files()["Scenes"], label=word, disabled=facts[key] is None,

@@ -290,6 +290,28 @@ def gallery(run: Run, choice: Filter, page: int = 1, size: int = 24) -> tuple[in
     Rows: image, id, split, scene_name, predicted_name, confidence, correct. `page` counts
     from 1. Raises UnitscopeError for an unknown concept.
     """
+    where, values = fitting(run, choice)
+    order = {"confident": "confidence DESC, image", "doubtful": "confidence, image"}
+    frame = run.sql(
+        f"""
+        SELECT image, id, split, scene_name, predicted_name, confidence, correct,
+               count(*) OVER () AS fitting
+        FROM ({where})
+        ORDER BY {order.get(choice.sort, "image")} LIMIT {int(size)} OFFSET {(page - 1) * size}
+        """,
+        values,
+    )
+    total = int(frame["fitting"].iloc[0]) if len(frame) else 0
+    if not total and page > 1:
+        return gallery(run, choice, 1, size)
+    return total, frame.drop(columns="fitting")
+
+
+def fitting(run: Run, choice: Filter) -> tuple[str, list[str]]:
+    """SQL for the images that fit, with names of scenes and predictions, and its parameters.
+
+    Raises UnitscopeError for an unknown concept or outcome.
+    """
     where, values = ["TRUE"], []
     if choice.scene:
         where.append("scene_name = ?")
@@ -310,20 +332,7 @@ def gallery(run: Run, choice: Filter, page: int = 1, size: int = 24) -> tuple[in
     if choice.concept:
         where.append("image IN (SELECT image FROM areas WHERE concept = ?)")
         values.append(str(concept_id(run, choice.concept)))
-    order = {"confident": "confidence DESC, image", "doubtful": "confidence, image"}
-    frame = run.sql(
-        f"""
-        SELECT image, id, split, scene_name, predicted_name, confidence, correct,
-               count(*) OVER () AS fitting
-        FROM ({_NAMED}) WHERE {" AND ".join(where)}
-        ORDER BY {order.get(choice.sort, "image")} LIMIT {int(size)} OFFSET {(page - 1) * size}
-        """,
-        values,
-    )
-    total = int(frame["fitting"].iloc[0]) if len(frame) else 0
-    if not total and page > 1:
-        return gallery(run, choice, 1, size)
-    return total, frame.drop(columns="fitting")
+    return f"SELECT * FROM ({_NAMED}) WHERE {' AND '.join(where)}", values
 
 
 def concept_id(run: Run, label: str) -> int:
@@ -831,13 +840,17 @@ def lit_photo(run: Run, layer: str, unit: int, image: int, side: int = 320) -> b
     grey = photo.convert("L").convert("RGB")
     dim = Image.blend(Image.blend(photo, grey, 0.75), Image.new("RGB", photo.size), 0.5)
     picture = Image.composite(photo, dim, mask)
-    # A line two pixels wide: the mask grown by a pixel, less the mask shrunk by one.
+    outline(picture, mask)
+    return _bytes(picture)
+
+
+def outline(picture: Image.Image, mask: Image.Image) -> None:
+    """Draw a line two pixels wide around a region: the mask grown by a pixel, less the mask
+    shrunk by one."""
     edge = np.asarray(mask.filter(ImageFilter.MaxFilter(3))) != np.asarray(
         mask.filter(ImageFilter.MinFilter(3))
     )
-    line = Image.fromarray(edge.astype(np.uint8) * 255)
-    picture.paste(OUTLINE, mask=line)
-    return _bytes(picture)
+    picture.paste(OUTLINE, mask=Image.fromarray(edge.astype(np.uint8) * 255))
 
 
 def concept_color(concept: int) -> tuple[int, int, int]:

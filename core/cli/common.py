@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UnitscopeError
+from core.knowledge.graph import own_knowledge as own_knowledge
 from core.store import CACHE, Run, find_run
 
 Answer = tuple[dict[str, Any], str]
@@ -44,11 +45,6 @@ def add_knowledge(sub: argparse.ArgumentParser) -> None:
         "--overrides", type=Path, metavar="FILE", help="names and nodes, as `align --write` gives"
     )
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
-
-
-def own_knowledge(run: Run) -> str:
-    """The knowledge SPEC a run was made with."""
-    return str(run.info.get("request", {}).get("knowledge", "builtin"))
 
 
 def numbers(text: str | None) -> list[int] | None:

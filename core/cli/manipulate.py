@@ -12,6 +12,7 @@ from core.cli.common import (
     Verb,
     add_knowledge,
     add_run,
+    numbers,
     open_given,
     own_knowledge,
     say,
@@ -135,12 +136,7 @@ def _study(run: Run, given: argparse.Namespace) -> Any:
 def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str]:
     """The units that the command line names, and how they were chosen."""
     if given.units is not None:
-        try:
-            units = tuple(int(part) for part in given.units.split(",") if part.strip())
-        except ValueError:
-            raise UnitscopeError(
-                f"--units takes numbers with commas between, not {given.units!r}"
-            ) from None
+        units = tuple(numbers(given.units) or ())
         if not units:
             raise UnitscopeError("--units names no unit")
         return units, "by hand"

@@ -62,8 +62,7 @@ def account(
     """
     row = _image_row(run, image)
     number = int(row["image"])
-    rows = unit_ious(run, layer, iou)
-    rows, tau = select(rows[rows["image"] == number], strategy)
+    rows, tau = select(unit_ious(run, layer, iou, number), strategy)
     facts = run.sql(
         "SELECT c.concept, c.name, c.category, a.area FROM areas a JOIN concepts c USING (concept) "
         "WHERE a.image = ?",
@@ -260,31 +259,34 @@ def sentence(told: dict[str, Any]) -> str:
     sure = f"with confidence {told['confidence']:.0%}"
     parts = []
     if told["correct"]:
-        parts.append(f"The network rightly called this photo {_spoken(predicted)}, {sure}.")
+        parts.append(f"The network rightly called this photo {spoken(predicted)}, {sure}.")
     elif target:
         parts.append(
-            f"The network called this photo of {_spoken(target)} {_spoken(predicted)}, {sure}."
+            f"The network called this photo of {spoken(target)} {spoken(predicted)}, {sure}."
         )
     else:
-        parts.append(f"The network called this photo {_spoken(predicted)}, {sure}.")
+        parts.append(f"The network called this photo {spoken(predicted)}, {sure}.")
     names = [s["concept"] for s in told["seen"]]
     parts.append(
         f"Its units saw {_listed(names)}." if names else "No unit overlapped any concept in it."
     )
     sides = told["sides"]
     if not sides.get("predicted"):
-        parts.append(f"{predicted} is no scene of this dataset, so it has no core concepts here.")
+        parts.append(
+            f"{plain_name(predicted).capitalize()} is no scene of this dataset, so it has no core "
+            "concepts here."
+        )
     for name in ("predicted",) if told["correct"] else ("predicted", "target"):
         side = sides.get(name)
         if not side:
             continue
         if not side["core"]:
-            parts.append(f"No core concepts are known for {side['scene']}.")
+            parts.append(f"No core concepts are known for {plain_name(side['scene'])}.")
             continue
         met, missed = side["met"], side["missed"]
         text = (
-            f"Of the {len(side['core'])} core concepts of {side['scene']} they met {len(met)}"
-            + (f" ({_listed([m['concept'] for m in met])})" if met else "")
+            f"Of the {len(side['core'])} core concepts of {plain_name(side['scene'])} they met "
+            f"{len(met)}" + (f" ({_listed([m['concept'] for m in met])})" if met else "")
         )
         present = [m["concept"] for m in missed if m["annotated"]]
         absent = [m["concept"] for m in missed if m["annotated"] is False]
@@ -300,10 +302,10 @@ def _are(names: Sequence[str]) -> str:
     return "is" if len(names) == 1 else "are"
 
 
-def _spoken(scene: str) -> str:
+def spoken(scene: str) -> str:
     """``a dining room``, ``an office`` from any spelling of a scene's name.
 
-    >>> _spoken("/d/dining_room"), _spoken("office")
+    >>> spoken("/d/dining_room"), spoken("office")
     ('a dining room', 'an office')
     """
     name = plain_name(scene)

@@ -50,19 +50,24 @@ class Learned:
     tau: np.ndarray
 
 
-def unit_ious(run: Run, layer: str | None = None, iou: str = "image") -> pd.DataFrame:
+def unit_ious(
+    run: Run, layer: str | None = None, iou: str = "image", image: int | None = None
+) -> pd.DataFrame:
     """σ(A_t(x), L(x, c)) > 0 of every (image, unit, concept), colours and scenes left out.
+
+    image : of this image number alone, which reads no other image's counts.
 
     Columns image, unit, concept, iou, ordered by all three. Raises for an unknown layer or IoU.
     """
     if iou not in IOUS:
         raise unknown("IoU", iou, IOUS)
     holes = ", ".join("?" * len(LEFT_OUT))
+    one = "" if image is None else f"AND i.image = {int(image)}"
     return run.sql(
         f"""
         SELECT i.image, i.unit, i.concept, i.iou_{iou} AS iou
         FROM image_iou i JOIN concepts c USING (concept)
-        WHERE i.layer = ? AND c.category NOT IN ({holes}) ORDER BY 1, 2, 3
+        WHERE i.layer = ? AND c.category NOT IN ({holes}) {one} ORDER BY 1, 2, 3
         """,
         [run.layer(layer), *LEFT_OUT],
     )

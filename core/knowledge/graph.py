@@ -27,7 +27,7 @@ from typing import IO, Any, NamedTuple, overload
 import numpy as np
 
 from core.errors import BadFile, UnitscopeError, nearest, unknown
-from core.store import CACHE, DIGITS, write_whole
+from core.store import CACHE, DIGITS, Run, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ROOT / "data" / "everyday.tsv"
@@ -511,6 +511,23 @@ def _sorted(table: dict[bytes, int]) -> tuple[np.ndarray, list[bytes]]:
 
 
 # -- opening by SPEC -------------------------------------------------------------------------
+
+
+def own_knowledge(run: Run) -> str:
+    """The knowledge SPEC a run was made with."""
+    return str((run.info.get("request") or {}).get("knowledge", "builtin"))
+
+
+def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of the last change (ns) and size of every file a SPEC reads.
+
+    While it stays the same, a graph that is open need not be opened again. Empty where there is
+    nothing to read; :func:`open_knowledge` says why.
+    """
+    path = BUILTIN if spec == "builtin" else Path(spec.partition(":")[2]).expanduser()
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    facts = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in facts)
 
 
 def open_knowledge(

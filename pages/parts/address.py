@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-KEPT = ("run", "layer", "definition")
+KEPT = ("run", "layer", "definition", "knowledge")
 """Parameters that go along to another page."""
 
 

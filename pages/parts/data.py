@@ -14,6 +14,8 @@ from typing import Any
 import streamlit as st
 
 from core import browse
+from core.browse.explain import Network, open_network
+from core.browse.knowledge import Known, know, knowledge_stamp, open_knowledge
 from core.store import Run
 
 
@@ -43,17 +45,24 @@ def _function(name: str) -> Callable[..., Any]:
     return getattr(import_module(f"core.browse.{module}") if module else browse, last)
 
 
-@st.cache_data(max_entries=600, show_spinner=False)
+BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
+    Known: lambda known: known.digest,
+    Network: lambda network: network.digest,
+}
+"""What answers are kept by, of things that are given along whole."""
+
+
+@st.cache_data(max_entries=600, show_spinner=False, hash_funcs=BY_DIGEST)
 def _frames(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> Any:
     return _function(name)(_run, *given, **dict(more))
 
 
-@st.cache_data(max_entries=3000, show_spinner=False)
+@st.cache_data(max_entries=3000, show_spinner=False, hash_funcs=BY_DIGEST)
 def _pictures(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> bytes:
     return _function(name)(_run, *given, **dict(more))
 
 
-PICTURES = ("thumbnail", "lit_photo", "mask_photo", "photo_or_lit")
+PICTURES = ("thumbnail", "lit_photo", "mask_photo", "photo_or_lit", "explain.evidence")
 
 
 def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
@@ -64,3 +73,41 @@ def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
     keep = _pictures if name in PICTURES else _frames
     stamp = f"{run.path}:{run.digest}"
     return keep(run, stamp, name, given, tuple(sorted(more.items())))
+
+
+# -- knowledge and networks -----------------------------------------------------------------
+
+
+# Few: a graph of millions of facts is large, and one serves all runs of its SPEC.
+@st.cache_resource(max_entries=3, show_spinner="Opening the knowledge graph …")
+def _graph(spec: str, stamp: tuple) -> Any:
+    return open_knowledge(spec)
+
+
+@st.cache_resource(max_entries=16, show_spinner="Finding what each scene is made of …")
+def _known(_run: Run, _graph: Any, stamp: str, spec: str, facts: str) -> Known:
+    return know(_run, _graph, spec)
+
+
+def known(run: Run, spec: str) -> Known:
+    """The names of a run in the graph of a knowledge SPEC, and its core concepts.
+
+    The graph is opened once for all runs and sessions, and again when its files change.
+    Raises UnitscopeError where there is no such graph, or nothing to bring to it.
+    """
+    graph = _graph(spec, knowledge_stamp(spec))
+    return _known(run, graph, f"{run.path}:{run.digest}", spec, graph.digest())
+
+
+# One: networks are large, and a photo of one's own is explained by the run that is looked at.
+@st.cache_resource(max_entries=1, show_spinner="Loading the network …")
+def _network(_run: Run, stamp: str) -> Network:
+    return open_network(_run)
+
+
+def network(run: Run) -> Network:
+    """The network of a run, loaded when it is first asked for.
+
+    Raises UnitscopeError where it is no longer the one the run was made with.
+    """
+    return _network(run, f"{run.path}:{run.digest}")

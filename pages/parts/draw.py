@@ -30,13 +30,46 @@ class Tile(TypedDict, total=False):
     href: str
 
 
+class Item(TypedDict, total=False):
+    """One line of a ledger: `text` is a link where there is an `href`.
+
+    hint : for a pointer that rests on it. sub : beneath. units : links beneath, each with text,
+    href and hint. current : is it the chosen one?
+    """
+
+    text: str
+    href: str
+    hint: str
+    sub: str
+    units: list[dict[str, str]]
+    current: bool
+
+
+class Group(TypedDict, total=False):
+    """A headed list of a ledger. mark : "met", "missed", "foreign" or empty."""
+
+    title: str
+    mark: str
+    items: list[Item]
+
+
+class Side(TypedDict, total=False):
+    """A column of a ledger. tone : "predicted", "target", "both" or empty."""
+
+    title: str
+    note: str
+    tone: str
+    groups: list[Group]
+
+
 @st.cache_resource(show_spinner=False)
-def _renderer() -> Any:
+def _renderer(name: str, html: str) -> Any:
+    scripts = [(HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("links", name)]
     return st.components.v2.component(
-        "unitscope_gallery",
-        css=(HERE / "gallery.css").read_text(encoding="utf-8"),
-        js=(HERE / "gallery.js").read_text(encoding="utf-8"),
-        html='<div class="grid" role="list"></div>',
+        f"unitscope_{name}",
+        css=(HERE / f"{name}.css").read_text(encoding="utf-8"),
+        js="\n".join(scripts),
+        html=html,
     )
 
 
@@ -45,7 +78,14 @@ def gallery(tiles: Sequence[Tile], key: str, tile: int = 140) -> None:
     items = [
         {**t, "src": "data:image/jpeg;base64," + base64.b64encode(t["src"]).decode()} for t in tiles
     ]
-    _renderer()(data={"items": items, "tile": tile}, key=key)
+    draw = _renderer("gallery", '<div class="grid" role="list"></div>')
+    draw(data={"items": items, "tile": tile}, key=key)
+
+
+def ledger(sides: Sequence[Side], key: str, keep: str = "") -> None:
+    """Columns of short lists whose lines are links; `keep` selects what a click brings in sight."""
+    draw = _renderer("ledger", '<div class="sides"></div>')
+    draw(data={"sides": list(sides), "keep": keep}, key=key)
 
 
 def explain(text: str, label: str = "How to read this") -> None:
@@ -74,13 +114,45 @@ def chart(
     make : dark → chart, so that the saved figure can be on white while the screen is dark.
     name : file name without suffix, and the key.
     """
-    dark = is_dark()
     more: dict[str, Any] = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
-    drawn = make(dark)
+    drawn = make(is_dark())
     height, widest = figures.box(drawn)
     st.altair_chart(
         drawn, width=widest or "stretch", height=height, theme=None, alt=alt, **more
     )  # fmt: skip
+    _files(make, name, explanation)
+
+
+def deck(
+    shown: Any,
+    make: Callable[[bool], Any],
+    name: str,
+    alt: str,
+    height: int,
+    explanation: str | None = None,
+    picked: Callable[[dict[str, Any] | None], None] | None = None,
+) -> None:
+    """A pydeck picture with its explanation, and the files of its printed form.
+
+    shown : the deck, every layer with an id. make : dark → the same as a chart. `picked` is
+    called with the object that is clicked, or with None when it is let go.
+    """
+    more: dict[str, Any] = {}
+    if picked is not None:
+        key = f"deck-{name}"
+
+        def call() -> None:
+            objects = st.session_state[key]["selection"]["objects"]
+            picked(next((chosen[0] for chosen in objects.values() if chosen), None))
+
+        more = {"key": key, "on_select": call, "selection_mode": "single-object"}
+    st.pydeck_chart(shown, height=height, alt=alt, **more)
+    _files(make, name, explanation)
+
+
+def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> None:
+    """The row under a figure: its explanation, and the figure as files."""
+    dark = is_dark()
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
         white = not dark or st.toggle("On white, for print", True, key=f"white-{name}")
         for kind, mime in figures.FORMATS.items():

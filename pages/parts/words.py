@@ -76,3 +76,112 @@ SEARCH = r"""
 Images: how much of each photo the concept covers. Units: their IoU with the concept over all
 images, and whether it is their best label.
 """
+
+LEARNED = r"""
+**LC(x)**: the concepts that the layer’s units saw in photo *x* (Eq. 2). A unit is *lit* where
+it exceeds its threshold; its overlap with a concept is $\mathrm{IoU}=\frac{|A_t(x)\cap
+L_c(x)|}{|A_t(x)\cup L_c(x)|}$ in this photo, or with $|L_c|$ taken over the whole dataset in
+the denominator. A concept counts as seen, if for some lit unit:
+
+- *any overlap* (whole layer): IoU > 0;
+- *each unit’s best* (highest IoU): it is the concept the unit overlaps most;
+- *above a threshold* (MinMax): IoU ≥ τ(x), the least of the lit units’ best IoUs.
+
+Colours and scene labels are left out. Overlap needs masks: what nobody annotated cannot be
+seen.
+"""
+
+CORE = r"""
+The things a scene is made of, in one of three ways.
+
+- **SCC**, scoping: $\mathrm{SCC}(y) = RC(y, G) \cap C_y$: concepts that the knowledge graph
+  relates to the scene *and* that are annotated in its photos. Broad.
+- **ICC**, identifier: of those and the two most frequent, the ones in at least the share
+  $P_{sc}$ of the scene’s photos, the highest share at which no two scenes have the same set.
+  Narrow: what tells scenes apart.
+- **Top 10**: the ten concepts in most of the scene’s photos; no graph.
+
+Colours and scene labels are never core concepts.
+"""
+
+CM = r"""
+**Consistency** (Eq. 3): of the scene’s core concepts, the share that the units saw,
+$$\mathrm{CM}(x,y)=\frac{|LC(x)\cap CC(y)|}{|CC(y)|}.$$
+1 means that all of them were seen. Each grey tick is one scene; the bars are the two of this
+photo, with their rank among all. A scene of one or two core concepts jumps between 0 and 1.
+"""
+
+SM = r"""
+**Similarity** (Eq. 4): what was seen and what the scene is made of, shared over either,
+$$\mathrm{SM}(x,y)=\frac{|LC(x)\cap CC(y)|}{|LC(x)\cup CC(y)|}.$$
+Unlike CM it falls when much else was seen. Each grey tick is one scene.
+"""
+
+DM = r"""
+**Difference** (Eq. 5): how much was seen that does not belong to the scene, for every one of
+its core concepts,
+$$\mathrm{DM}(x,y)=\frac{|LC(x)\setminus CC(y)|}{|CC(y)|}.$$
+Here **small** is near; it may exceed 1, and is large for scenes of few core concepts. Rank 1 is
+the smallest.
+"""
+
+VERDICT = r"""
+The paper calls a mistake *explained* by a measure where it is strictly larger at the predicted
+scene $y_p$ than at the true one $y_t$ (Eq. 6); a tie is a failure. For one photo this is a hint
+and not a proof: handing the core concepts to other scenes at random passes the test in about
+four of ten mistakes (Table 1, `python -m core tables RUN`). Note that the paper’s formula for
+DM asks for *more* that is foreign to the predicted scene, the opposite of what its text says.
+"""
+
+SIDES = r"""
+**Met**: core concepts of the scene that some unit saw. **Missed**: in the photo, but no unit
+saw them. **Not in the photo**: nobody annotated them, so they could not be seen. **Beside it**:
+seen, but no core concept of the scene. Click a concept to see it in the photo: its mask stays
+bright, and the yellow line is where the unit beneath is lit. A number is a unit; click it to see
+what else it responds to.
+"""
+
+OWN_PHOTO = r"""
+Nobody annotated your photo, so nothing can be said of what its pixels show. Instead every lit
+unit speaks for its *label*, the concept it overlaps best on the run’s own photos, where that is
+better than chance.
+
+How well does that stand in for masks? Badly. On NYUv2’s test photos, such labels named a
+concept that the masks confirm in 18 % (ResNet-18, layer4) and 22 % (SqueezeNet, fire9) of
+cases, where a constant answer reaches 86 % and 30 %; CM by labels and CM by masks hardly agree
+(correlation 0.05 and 0.07). See `docs/explain.md`. Take this as what the lit units are known
+for, **not** as what is in the photo.
+"""
+
+SCENE_CONCEPTS = r"""
+$C_y$: everything annotated in at least one photo of the scene. $RC(y, G)$: the words that the
+knowledge graph relates to it by AtLocation, LocatedNear, HasA, PartOf, RelatedTo, UsedFor or
+MadeOf, one step away, in either direction; each keeps the facts that brought it in.
+*Frequency*: the share of the scene’s photos with the concept. **SCC** $= RC \cap C_y$. **ICC**:
+of the SCC and the two most frequent, those with frequency at least $P_{sc}$. Facts are only as
+good as the graph, and as the word that the name was brought to.
+"""
+
+GRAPH = r"""
+The scene is in the middle; around it the concepts that a fact joins to it, and the core
+concepts of the chosen kind. **Nearer** means in more of the scene’s photos. **Full** dots are
+in its photos, **faint** ones, outermost, in none. A dark ring marks core concepts; the colour
+is the category. A faint line without facts: the concept came in by frequency alone. Rest the
+pointer on a line to read its facts; click a dot to see which photos and units have the concept.
+"""
+
+PERCENTAGE = r"""
+$\mathrm{Count}(y,p)$: concepts in at least the share *p* of a scene’s photos. $P_c$ is the
+**highest** *p* at which it differs between any two scenes; $P_{sc}$ the same for the related
+and frequent ones alone. Both are searched over every frequency that occurs. Where no *p* tells
+all scenes apart, the one with the most different sets is taken, and the scenes that then share
+a set are named: no account can tell those apart by their ICC.
+"""
+
+NAMES = r"""
+A scene or concept takes part in facts only through a word of the graph. *exact* and
+*normalised* (case, plural, hyphens) are safe. **Guesses** are marked: *lemmatised* (dining room
+→ dine room), *head noun* (words left out: mountain snowy → mountain) and *fuzzy* (a letter
+off). *none*: no word was found, and the graph says nothing of it. The score is 1 where nothing
+had to be changed.
+"""

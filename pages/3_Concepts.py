@@ -1,0 +1,558 @@
+"""Concepts: what scenes are made of, with the facts behind it; names and their words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import streamlit as st
+
+from core import browse
+from core.browse.knowledge import GUESSES, KINDS, Known, own_knowledge
+from core.figures import Caption
+from core.figures import concepts as figures
+from core.names import plain_name
+from pages.parts import address, draw, knowledge, words
+from pages.parts.frame import Context, page, page_files, stop
+
+ANY = ""
+NUMBER = st.column_config.NumberColumn
+SHARE = st.column_config.ProgressColumn
+
+KIND_NAMES = {"scc": "SCC", "icc": "ICC", "top10": "Top 10"}
+SHOW = {
+    "": "everything",
+    "photos": "in the scene’s photos (C_y)",
+    "related": "related by facts (RC)",
+    "scc": "both: SCC",
+    "icc": "what tells it apart: ICC",
+    "top10": "most frequent: Top 10",
+}
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+# -- all scenes -----------------------------------------------------------------------------
+
+
+def scenes(ctx: Context, known: Known) -> None:
+    """The scenes with their numbers of concepts; a row opens one."""
+    asked = address.get("scene")
+    if asked:
+        one_scene(ctx, known, asked)
+        return
+    table = ctx.ask("knowledge.scene_table", known)
+    shares = ctx.ask("knowledge.percentages", known)
+    bare = int((table["scc"] == 0).sum())
+    st.markdown(
+        f"**{_count(len(table), 'scene')}.** The graph ({knowledge_line(ctx, known)}) relates "
+        f"something in the photos to {len(table) - bare} of them"
+        + (f"; of the other {bare}, only frequency tells what they are made of." if bare else ".")
+    )
+    view = pd.DataFrame(
+        {
+            "scene": [plain_name(s) for s in table["scene"]],
+            "photos": table["images"],
+            "in them": table["annotated"],
+            "related": table["related"],
+            "SCC": table["scc"],
+            "ICC": table["icc"],
+            "what tells it apart (ICC)": table["identifiers"],
+            "same as": table["alike"],
+        }
+    )
+
+    def choose(place: int | None) -> None:
+        if place is not None:
+            address.put({"scene": str(table["scene"].iloc[place])})
+
+    draw.table(
+        view, "scenes-concepts", "Scenes with their photos, concepts and core concepts",
+        words.SCENE_CONCEPTS, caption=" / ".join(caption_of(ctx, known).lines()), picked=choose,
+        height=min(38 + 35 * len(view), 480),
+        column_config={
+            "in them": NUMBER(help="C_y: concepts annotated in the scene’s photos."),
+            "related": NUMBER(help="RC(y, G): the dataset’s concepts that a fact relates to it."),
+            "SCC": NUMBER(help="Both: related by a fact, and in the photos."),
+            "ICC": NUMBER(help="The related or frequent ones that tell the scene apart."),
+            "same as": st.column_config.TextColumn(help="Scenes with the very same ICC."),
+        },
+    )  # fmt: skip
+    st.caption("Choose a row to see a scene’s concepts, the facts behind them, and their graph.")
+    apart(ctx, known, shares)
+
+
+def apart(ctx: Context, known: Known, shares: dict) -> None:
+    """P_c and P_sc, how they were found, and the scenes that collide."""
+    st.subheader("Telling scenes apart")
+    left, right = st.columns([7, 5], gap="large")
+    steps = ctx.ask("knowledge.search_steps", known)
+    with left:
+        if len(steps):
+            draw.chart(
+                lambda dark: figures.search(steps, shares["scenes"], caption_of(ctx, known), dark),
+                "telling-apart",
+                "Lines: how many different sets of concepts the scenes have, by the least "
+                "frequency p",
+                words.PERCENTAGE,
+            )
+    with right:
+        cells = st.columns(2)
+        cells[0].metric("P_c", f"{shares['p_c']:.0%}", help=words.PERCENTAGE)
+        cells[1].metric("P_sc", f"{shares['p_sc']:.0%}", help=words.PERCENTAGE)
+        if shares["distinct"]:
+            st.markdown("At this share every scene has identifying concepts of its own.")
+        else:
+            st.markdown(
+                "**No share tells all scenes apart.** At the best one, these have one set of "
+                "identifying concepts (ICC) between them:"
+            )
+            for group in shares["groups"]:
+                st.markdown("- " + ", ".join(plain_name(name) for name in group))
+
+
+# -- one scene ------------------------------------------------------------------------------
+
+
+def one_scene(ctx: Context, known: Known, scene: str) -> None:
+    """One scene: its graph and its concepts with their facts."""
+    names = list(ctx.ask("knowledge.scene_table", known)["scene"])
+    if scene not in names:
+        near = browse.close_names(scene, names)
+        links = {f"Show {plain_name(n)}": address.kept(scene=n) for n in near[:3]}
+        stop(f"This run has no scene “{scene}”.",
+             {**links, "Show all scenes": address.kept()}, "Concepts")  # fmt: skip
+    facts = ctx.ask("knowledge.scene_facts", known, scene)
+    at = names.index(scene)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.page_link(
+            page_files()["Concepts"], label="All scenes", icon=":material/arrow_back:",
+            query_params=address.kept(),
+        )  # fmt: skip
+        with st.container(horizontal=True, width="content"):
+            for word, other in (("Previous", at - 1), ("Next", at + 1)):
+                st.page_link(
+                    page_files()["Concepts"], label=word, disabled=not 0 <= other < len(names),
+                    query_params=address.kept(
+                        scene=names[min(max(other, 0), len(names) - 1)], cc=address.get("cc"),
+                        show=address.get("show"),
+                    ),
+                )  # fmt: skip
+    name = plain_name(scene)
+    st.subheader(f"What {'an' if name[0] in 'aeiou' else 'a'} {name} is made of")
+    left, right = st.columns([7, 4], gap="large")
+    with right:
+        st.markdown(told(known, name, facts))
+        numbers = {
+            "Photos of it": facts["images"],
+            "Things in them (C_y)": facts["annotated"],
+            "Related by facts (RC)": facts["related"],
+            "Both (SCC)": facts["scc"],
+            "What tells it apart (ICC)": facts["icc"],
+        }
+        cells = "".join(f"<dt>{word}</dt><dd>{count:,}</dd>" for word, count in numbers.items())
+        st.html(f'<dl class="facts">{cells}</dl>')
+        draw.explain(words.CORE, "What these are")
+    with left:
+        kind = address.select(
+            "cc", "Ring around", list(KINDS), "scc", widget=st.segmented_control,
+            format_func=lambda k: f"ring: {KIND_NAMES[k]}", label_visibility="collapsed",
+        )  # fmt: skip
+        graph(ctx, known, scene, kind)
+    concept_rows(ctx, known, scene)
+
+
+def told(known: Known, name: str, facts: dict) -> str:
+    """What the graph knows of a scene, in words."""
+    if facts["node"] is None:
+        text = (
+            f"**{known.name} has no word for {name}**, so nothing is related to it: SCC is "
+            "empty, and ICC holds what is most frequent alone."
+        )
+    else:
+        text = f"In {known.name} it is **{facts['node']}**"
+        if facts["match"] in GUESSES:
+            text += f", a guess ({facts['match'].replace('_', ' ')}, {facts['score']:.2f})"
+        text += (
+            f", with facts about {_count(facts['neighbours'], 'other word')}. "
+            f"{facts['related']} of these are concepts of this dataset, and {facts['scc']} are "
+            "in the scene’s photos."
+        )
+    alike = facts["alike"]["icc"]
+    if alike:
+        text += f" Its ICC is the same as that of {', '.join(plain_name(n) for n in alike)}."
+    return text
+
+
+def graph(ctx: Context, known: Known, scene: str, kind: str) -> None:
+    """The scene's neighbourhood drawn; a click on a dot searches its concept."""
+    nodes, edges = ctx.ask("knowledge.picture", known, scene, kind)
+    name = plain_name(scene)
+    if len(nodes) == 1:
+        st.caption(f"Nothing to draw: no fact and no {KIND_NAMES[kind]} of {name}.")
+        return
+
+    def picked(thing: dict | None) -> None:
+        if thing and thing.get("concept"):
+            address.put({"view": "find", "concept": str(thing["label"])}, drop=("scene", "cc"))
+
+    title = f"What {known.name} and the photos say of {name}"
+    caption = caption_of(ctx, known, f"ring: {KIND_NAMES[kind]}")
+    draw.deck(
+        figures.scene_deck(nodes, edges, ctx.dark),
+        lambda dark: figures.scene_graph(nodes, edges, title, caption, dark),
+        f"graph-{scene}-{kind}",
+        f"Graph: {name} in the middle, around it {len(nodes) - 1} concepts; the table below says "
+        "the same",
+        figures.graph_height(nodes) + 40,
+        words.GRAPH,
+        picked,
+    )
+    st.html(legend(sorted(set(nodes["category"]) - {"scene"}), ctx.dark))
+
+
+def legend(categories: list[str], dark: bool) -> str:
+    """The colours of the graph, in words."""
+    dots = "".join(
+        f'<span><i style="background:{figures.color(c, dark)}"></i>{c}</span>' for c in categories
+    )
+    rest = (
+        '<span><i class="ring"></i>core concept</span>'
+        '<span><i class="faint"></i>related, but in none of its photos</span>'
+    )
+    return (
+        "<style>.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;opacity:.85}"
+        ".legend i{display:inline-block;width:.75em;height:.75em;border-radius:50%;"
+        "margin-right:.4em;vertical-align:-.05em}"
+        ".legend .ring{border:2px solid currentColor;box-sizing:border-box}"
+        ".legend .faint{background:currentColor;opacity:.3}</style>"
+        f'<div class="legend">{dots}{rest}</div>'
+    )
+
+
+def concept_rows(ctx: Context, known: Known, scene: str) -> None:
+    """The table of a scene's concepts with filters; a row searches its concept."""
+    table = ctx.ask("knowledge.scene_concepts", known, scene)
+    st.subheader("Every concept, and why it belongs")
+    left, middle, right = st.columns([4, 3, 3], vertical_alignment="bottom")
+    with left:
+        show = address.select("show", "Show", list(SHOW), ANY, format_func=SHOW.get)
+    with middle:
+        kinds = [ANY, *sorted(set(table["category"]))]
+        category = address.select(
+            "category", "Kind of thing", kinds, format_func=lambda c: c or "any"
+        )
+    with right:
+        word = find_box("word", "Name contains")
+    shown = table
+    if show:
+        column = {"photos": "in_photos"}.get(show, show)
+        shown = shown[shown[column]]
+    if category:
+        shown = shown[shown["category"] == category]
+    if word:
+        shown = shown[shown["shown"].str.contains(word.lower(), regex=False)]
+    if not len(shown):
+        st.info("No concept fits these filters.", icon=":material/filter_alt_off:")
+        return
+    view = pd.DataFrame(
+        {
+            "concept": shown["shown"],
+            "category": shown["category"],
+            "frequency": shown["frequency"],
+            "photos": shown["images"],
+            "related": shown["related"],
+            "SCC": shown["scc"],
+            "ICC": shown["icc"],
+            "Top 10": shown["top10"],
+            "facts that brought it in": [
+                facts or ("frequency alone" if frequent or top else "")
+                for facts, frequent, top in zip(
+                    shown["facts"], shown["frequent"], shown["top10"], strict=True
+                )
+            ],
+        }
+    )
+
+    def choose(place: int | None) -> None:
+        if place is not None:
+            address.put(
+                {"view": "find", "concept": str(shown["label"].iloc[place])},
+                drop=("scene", "show", "category", "word", "cc"),
+            )
+
+    draw.table(
+        view, f"concepts-{scene}", f"Concepts of {plain_name(scene)} with frequency and facts",
+        words.SCENE_CONCEPTS, caption=" / ".join(caption_of(ctx, known, plain_name(scene)).lines()),
+        picked=choose, height=min(38 + 35 * len(view), 560),
+        column_config={
+            "frequency": SHARE(
+                format="percent", min_value=0, max_value=1, width="small",
+                help="The share of the scene’s photos with the concept.",
+            ),
+            "facts that brought it in": st.column_config.TextColumn(width="large"),
+        },
+    )  # fmt: skip
+    st.caption(
+        f"{len(shown)} of {_count(len(table), 'concept')}. Choose a row to see the photos and "
+        "units that have it."
+    )
+
+
+def find_box(name: str, label: str) -> str:
+    """A box for a piece of a name, kept in the address."""
+    key = f"at-{name}"
+    st.session_state[key] = address.get(name)
+    st.text_input(
+        label, key=key, on_change=lambda: address.put({name: st.session_state[key].strip()})
+    )
+    return address.get(name)
+
+
+# -- search ---------------------------------------------------------------------------------
+
+
+def find(ctx: Context, known: Known) -> None:
+    """Which images, units and scenes have one concept."""
+    table = ctx.ask("concepts")
+    labels = list(table["label"])
+    shown_as = dict(zip(labels, table["shown"], strict=True))
+    concept = address.get("concept")
+    if concept and concept not in labels:
+        near = browse.close_names(concept, labels)
+        links = {
+            f"Search {browse.shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]
+        }
+        stop(f"This run has no concept “{concept}”.",
+             {**links, "Show all scenes": address.kept()}, "Concepts")  # fmt: skip
+    concept = address.select(
+        "concept", "Which photos, units and scenes have…", [ANY, *labels],
+        format_func=lambda c: shown_as[c] if c else "choose a concept", width=420,
+    )  # fmt: skip
+    if not concept:
+        commonest(ctx, table)
+        return
+    number = ctx.ask("concept_id", concept)
+    facts = table.set_index("concept").loc[number]
+    name = facts["shown"]
+    where = ctx.ask("knowledge.scenes_with", known, number)
+    st.subheader(f"{name} ({facts['category']})")
+    node = known.alignment["node"].get(facts["name"])
+    st.markdown(
+        f"In **{_count(int(facts['images']), 'photo')}**"
+        + (f" of {_count(int((where['images'] > 0).sum()), 'scene')}" if len(where) else "")
+        + (f". In {known.name} it is **{node}**." if node else
+           f". {known.name} has no word for it.")
+    )  # fmt: skip
+    if ctx.layer is not None:
+        units_with(ctx, number, name)
+    images = ctx.ask("search_images", number, 12)
+    st.markdown(f"**Photos with most {name}**")
+    tiles: list[draw.Tile] = [
+        {
+            "src": ctx.ask("explain.evidence", ctx.layer, int(row.image), number, None, 224),
+            "title": plain_name(row.scene_name) if isinstance(row.scene_name, str) else "no scene",
+            "sub": f"{row.share:.0%} of the photo",
+            "alt": f"Photo {row.id}, bright where {name} is annotated",
+            "href": "Scenes" + address.query(address.kept(image=row.id, label=concept)),
+        }
+        for row in images.itertuples()
+    ]
+    draw.gallery(tiles, "concept-images", tile=140)
+    st.page_link(
+        page_files()["Scenes"], label=f"All {facts['images']:,} photos with {name}",
+        icon=":material/photo_library:", query_params=address.kept(concept=concept),
+    )  # fmt: skip
+    scene_rows(ctx, known, where, name)
+
+
+def commonest(ctx: Context, table: pd.DataFrame) -> None:
+    """What there is to search, commonest first; a row searches it."""
+    table = table.sort_values(["images", "name"], ascending=[False, True], ignore_index=True)
+
+    def choose(place: int | None) -> None:
+        if place is not None:
+            address.put({"concept": str(table["label"].iloc[place])})
+
+    view = pd.DataFrame(
+        {"concept": table["shown"], "category": table["category"], "photos": table["images"]}
+    )
+    draw.table(
+        view, "all-concepts", "Concepts with their category and number of photos",
+        caption=" / ".join(ctx.caption(layered=False).lines()), picked=choose,
+        height=min(38 + 35 * len(view), 480),
+    )  # fmt: skip
+    st.caption("Choose a row, or a concept above.")
+
+
+def units_with(ctx: Context, number: int, name: str) -> None:
+    """The units that overlap a concept best, in pictures."""
+    units = ctx.ask("search_units", ctx.layer, number, ctx.denominator, 6)
+    st.markdown(f"**Units of {ctx.layer} that overlap {name} best**")
+    if not len(units):
+        st.caption("No unit is lit anywhere on it.")
+        return
+    tiles: list[draw.Tile] = []
+    for row in units.itertuples():
+        best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
+        best = best.sort_values("iou", ascending=False, kind="stable")
+        tiles.append(
+            {
+                "src": ctx.ask(
+                    "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
+                ),
+                "title": f"unit {row.unit}",
+                "sub": f"IoU {row.iou:.3f}" + (", its best label" if row.best else ""),
+                "alt": f"Photo, bright where unit {row.unit} is lit",
+                "href": "Units" + address.query(address.kept(unit=str(row.unit))),
+            }
+        )
+    draw.gallery(tiles, "concept-units", tile=140)
+
+
+def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> None:
+    """The scenes that have a concept; a row opens one."""
+    st.markdown(f"**Scenes with {name}**")
+    if not len(where):
+        st.caption("Colours and scenes are never core concepts, so no scene is made of it.")
+        return
+
+    def choose(place: int | None) -> None:
+        if place is not None:
+            address.put({"scene": str(where["scene"].iloc[place])}, drop=("view", "concept"))
+
+    view = pd.DataFrame(
+        {
+            "scene": [plain_name(s) for s in where["scene"]],
+            "frequency": where["frequency"],
+            "photos": where["images"],
+            "SCC": where["scc"],
+            "ICC": where["icc"],
+            "Top 10": where["top10"],
+            "facts": where["facts"],
+        }
+    )
+    draw.table(
+        view, f"scenes-with-{name}", f"Scenes by the share of their photos with {name}",
+        words.SCENE_CONCEPTS, caption=" / ".join(caption_of(ctx, known, name).lines()),
+        picked=choose, height=min(38 + 35 * len(view), 420),
+        column_config={
+            "frequency": SHARE(format="percent", min_value=0, max_value=1, width="small"),
+            "facts": st.column_config.TextColumn(width="large"),
+        },
+    )  # fmt: skip
+
+
+# -- names ----------------------------------------------------------------------------------
+
+
+def names(ctx: Context, known: Known) -> None:
+    """Which word of the graph each name was brought to, and how to correct it."""
+    frame = ctx.ask("knowledge.alignment", known)
+    guesses, none = int(frame["guess"].sum()), int(frame["node"].isna().sum())
+    st.markdown(
+        f"**{len(frame):,} names** of scenes and concepts: {len(frame) - guesses - none:,} found "
+        f"in {known.name} as they are, **{guesses:,} guessed**, {none:,} not found. "
+        "The doubtful ones come first."
+    )
+    left, middle, right = st.columns([3, 3, 4], vertical_alignment="bottom")
+    with left:
+        word = find_box("word", "Name or word contains")
+    with middle:
+        kinds = [ANY, *(k for k in frame["kind"].unique())]
+        kind = address.select(
+            "kind", "How it was found", kinds,
+            format_func=lambda k: k.replace("_", " ") if k else "any way",
+        )  # fmt: skip
+    with right:
+        doubtful = address.toggle("guess", "Guesses and missing ones only")
+    shown = frame
+    if word:
+        hit = shown["name"].str.lower().str.contains(word.lower(), regex=False)
+        hit |= shown["node"].fillna("").str.contains(word.lower(), regex=False)
+        shown = shown[hit]
+    if kind:
+        shown = shown[shown["kind"] == kind]
+    if doubtful:
+        shown = shown[shown["guess"] | shown["node"].isna()]
+    if not len(shown):
+        st.info("No name fits these filters.", icon=":material/filter_alt_off:")
+    else:
+        # The columns of the file that `--overrides` reads, under the same names.
+        view = shown[["name", "node", "kind", "score", "via", "guess", "what", "facts"]]
+        draw.table(
+            view, "names-and-words", "Names with their word in the graph, how it was found, score",
+            words.NAMES, caption=" / ".join(caption_of(ctx, known).lines()),
+            height=min(38 + 35 * len(view), 480),
+            column_config={
+                "node": st.column_config.TextColumn("node", help="The word of the graph."),
+                "score": SHARE(format="%.2f", min_value=0, max_value=1, width="small"),
+                "guess": st.column_config.CheckboxColumn("guess?"),
+                "facts": NUMBER(help="Facts about the word in the graph."),
+                "via": st.column_config.TextColumn(help="The spelling that was looked up."),
+            },
+        )  # fmt: skip
+    st.subheader("To correct a name")
+    run = ctx.facts["run"]
+    own = own_knowledge(ctx.run)
+    more = "" if known.spec == own else f" --knowledge {known.spec}"
+    st.markdown(
+        "Write the table, edit its column *node* (leave it empty where there is no such word), and "
+        "give it back. The CSV above will do too: only *name* and *node* are read."
+    )
+    st.code(
+        f"python -m core align {run}{more} --write nodes.tsv\n"
+        f"python -m core concepts {run}{more} --overrides nodes.tsv\n"
+        f"python -m core explain {run}{more} --overrides nodes.tsv --image ID",
+        language="bash",
+    )
+    st.caption("This page always shows the alignment without a file of yours.")
+
+
+# -- the page -------------------------------------------------------------------------------
+
+
+def knowledge_line(ctx: Context, known: Known) -> str:
+    return str(ctx.ask("knowledge.knowledge_name", known))
+
+
+def caption_of(ctx: Context, known: Known, more: str = "") -> Caption:
+    """The subtitle of what is said of scenes here: data, graph, and what of them."""
+    told = f"knowledge {known.name}" + (f", {more}" if more else "")
+    return ctx.caption(f"{ctx.facts['images']:,} images, {told}", layered=False)
+
+
+VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
+    "scenes": ("Scene by scene", scenes),
+    "find": ("Find a concept", find),
+    "names": ("Names and words", names),
+}
+
+
+ctx = page("Concepts")
+assert ctx is not None
+if not ctx.facts["photos"] or not len(ctx.ask("concepts")):
+    st.title("Concepts")
+    stop(
+        "This run has no photos with annotated things, so nothing tells what its scenes are "
+        "made of."
+        if ctx.facts["photos"]
+        else "This run holds published predictions without photos: nothing tells what its "
+        "scenes are made of.",
+        {"See how often they are right": address.kept()},
+    )
+known = knowledge.chosen(ctx, "Concepts")
+st.title("What are scenes made of?")
+st.html(
+    '<p class="lede">A kitchen has a stove; what else? The knowledge graph knows facts, the '
+    "photos show things. Where both agree, a thing is a <em>core concept</em> of the scene."
+    "</p>"
+)
+view = address.select(
+    "view", "View", list(VIEWS), "scenes", widget=st.segmented_control,
+    drop=("scene", "concept", "word", "kind", "show", "category", "guess", "cc"),
+    format_func=lambda name: VIEWS[name][0], label_visibility="collapsed",
+)  # fmt: skip
+VIEWS[view][1](ctx, known)

@@ -1,0 +1,523 @@
+"""Explain: why the network said what it said of one photo, step by step."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core import browse
+from core.browse.explain import MEASURES, SIDES, account_table
+from core.browse.explain import spoken as a
+from core.browse.explain import verdict as speaks
+from core.browse.knowledge import Known
+from core.errors import UnitscopeError
+from core.figures import Caption
+from core.figures import explain as figures
+from core.names import plain_name
+from pages.parts import address, draw, knowledge, words
+from pages.parts.data import network
+from pages.parts.frame import Context, page, page_files, stop
+
+ANY = ("", "", "")
+MISTAKE = ("", "", "wrong")
+PAIRS = 200
+SHOWN = ("see", "lit")
+POOL = ("scene", "predicted", "outcome")
+TILES = 12
+UNITS = 3
+
+VIEWS = {"run": "A photo of this run", "own": "A photo of your own"}
+STRATEGIES = {
+    "minmax_threshold": "overlap above a threshold",
+    "highest_iou": "each unit’s best concept",
+    "whole_layer": "any overlap at all",
+}
+EQ2 = {"image": "overlap within the photo", "dataset_normalised": "overlap over the whole dataset"}
+CORE = {
+    "scc": "related by facts, and seen in photos (SCC)",
+    "icc": "what tells the scene apart (ICC)",
+    "top10": "the ten most frequent (Top 10)",
+}
+GROUPS = {"met": "Met", "missed": "Missed", "foreign": "Seen beside it"}
+SHORT = {
+    "minmax_threshold": "threshold", "highest_iou": "highest IoU", "whole_layer": "whole layer",
+    "image": "in photo", "dataset_normalised": "over dataset",
+}  # fmt: skip
+
+CSS = """
+<style>
+.stMain .st-key-measures .stHorizontalBlock:has(> .stColumn:nth-child(3)) {flex-wrap: wrap}
+.stMain .st-key-measures .stHorizontalBlock:has(> .stColumn:nth-child(3)) > .stColumn {
+  min-width: 19rem; flex: 1 1 19rem}
+.st-key-evidence {max-width: 34rem}
+p.account {font-size: 1.06rem; line-height: 1.55; max-width: 56rem; margin: 0 0 .4rem}
+</style>
+"""
+
+
+# -- which photo ----------------------------------------------------------------------------
+
+
+def pool(ctx: Context) -> browse.Filter:
+    """The photos to go through: all, the mistakes, or one confusion; kept in the address."""
+    pairs = ctx.ask("confused_pairs", "", PAIRS)
+    counts = {
+        (r.scene, r.predicted, ""): f"{plain_name(r.scene)} → {plain_name(r.predicted)} "
+        f"({r.images})"
+        for r in pairs.itertuples()
+    }
+    names = {ANY: "any photo", MISTAKE: "any mistake", **counts}
+    now = tuple(address.get(name) for name in POOL)
+    if now not in names:
+        scene, said, outcome = now
+        told = f"{plain_name(scene) or 'any scene'} → {plain_name(said) or 'anything'}"
+        names[now] = f"{told}, {outcome}" if outcome else told
+
+    def changed() -> None:
+        values = dict(zip(POOL, st.session_state["explain-pool"], strict=True))
+        address.put(values, drop=("image", *SHOWN))
+
+    st.session_state["explain-pool"] = now
+    st.selectbox(
+        "True scene → the network’s answer", list(names), key="explain-pool",
+        format_func=names.get, on_change=changed,
+    )  # fmt: skip
+    return browse.Filter(now[0], now[1], now[2])
+
+
+def choose(ctx: Context) -> tuple[browse.Filter, str]:
+    """The row in which a photo is chosen: (which photos, the photo's id)."""
+    left, middle, right = st.columns([5, 3, 2], vertical_alignment="bottom")
+    with left:
+        try:
+            choice = pool(ctx)
+            image = address.get("image") or ctx.ask("explain.clearest", choice)
+        except UnitscopeError as err:
+            text = str(err)
+            stop(f"{text[:1].upper()}{text[1:]}.", {"Show any photo": address.kept()}, "Explain")
+    if image is None:
+        st.info("No photo fits that.", icon=":material/filter_alt_off:")
+        st.page_link(page_files()["Explain"], label="Show any photo", query_params=address.kept())
+        st.stop()
+
+    def typed() -> None:
+        address.put({"image": st.session_state["explain-id"].strip()}, drop=SHOWN)
+
+    def random_one() -> None:
+        among = choice
+        if not (choice.scene or choice.predicted or choice.outcome):
+            among = browse.Filter(outcome="wrong")
+        found = ctx.ask("explain.drawn", among, random.randrange(2**31))
+        if found is not None:
+            address.put({"image": found}, drop=SHOWN)
+
+    with middle:
+        st.session_state["explain-id"] = image
+        st.text_input("Photo", key="explain-id", on_change=typed)
+    with right:
+        confused = choice.scene or choice.predicted
+        st.button(
+            "Another at random" if confused else "A random mistake", on_click=random_one,
+            icon=":material/shuffle:", width="stretch",
+        )  # fmt: skip
+    return choice, image
+
+
+def settings() -> tuple[str, str, str]:
+    """(strategy, reading of Eq. 2, kind of core concepts), kept in the address."""
+    row = st.columns([4, 4, 5], vertical_alignment="bottom")
+    with row[0]:
+        strategy = address.select(
+            "strategy", "A concept counts as seen by", list(STRATEGIES), "minmax_threshold",
+            drop=("lit",), format_func=STRATEGIES.get,
+        )  # fmt: skip
+    with row[1]:
+        eq2 = address.select(
+            "eq2", "Measured as", list(EQ2), "image", drop=("lit",), format_func=EQ2.get
+        )
+    with row[2]:
+        kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
+    return strategy, eq2, kind
+
+
+# -- one account ----------------------------------------------------------------------------
+
+
+def question(told: dict[str, Any]) -> str:
+    """The account's heading: what a person would ask.
+
+    >>> question({"target": "bedroom", "predicted": "office", "correct": False})
+    'Why did it call this bedroom an office?'
+    """
+    if told["correct"]:
+        return f"Why did it recognise this {plain_name(told['target'])}?"
+    what = plain_name(told["target"]) if told["target"] else "photo"
+    return f"Why did it call this {what} {a(told['predicted'])}?"
+
+
+def seen_items(told: dict[str, Any], items: list[dict[str, Any]], linked: bool) -> list[draw.Item]:
+    """Lines of a ledger: concepts with place and units; a click shows one in the photo."""
+    seen = {one["concept"]: one for one in told["seen"]}
+    lines: list[draw.Item] = []
+    for item in items:
+        one = seen.get(item["concept"])
+        line: draw.Item = {"text": item["shown"]}
+        if linked and item["annotated"]:
+            line["href"] = address.here(see=item["label"], lit="")
+            line["hint"] = f"Show {item['shown']} in the photo"
+            line["current"] = item["label"] == address.get("see")
+        if one is not None:
+            where = (one.get("where") or {}).get("words", "")
+            count = f"{one['count']} unit{'s' * (one['count'] != 1)}:"
+            line["sub"] = f"{where}, {count}" if where else count
+            line["units"] = [
+                {
+                    "text": str(u["unit"]),
+                    "href": "Units" + address.query(address.kept(unit=str(u["unit"]))),
+                    "hint": f"unit {u['unit']}, IoU {u['iou']:.3f}",
+                }
+                for u in one["units"][:UNITS]
+            ]
+        lines.append(line)
+    return lines
+
+
+def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
+    """The two scenes of an account as columns of a ledger."""
+    heads = {"predicted": "The network’s answer", "target": "The true scene"}
+    columns: list[draw.Side] = []
+    both = told["correct"]
+    for name in SIDES:
+        if both and name == "target":
+            continue
+        facts = told["sides"].get(name)
+        tone = "both" if both else name
+        head = "Answer and truth" if both else heads[name]
+        if facts is None:
+            if name == "predicted":
+                columns.append(
+                    {
+                        "title": f"{head}: {plain_name(told['predicted'])}", "tone": tone,
+                        "note": "No scene of this dataset, so nobody knows here what it is made "
+                        "of.", "groups": [],
+                    }
+                )  # fmt: skip
+            continue
+        size = len(facts["core"])
+        note = f"made of {size} core concept{'s' * (size != 1)}"
+        if not size:
+            note = "No core concepts are known for it: try another kind of them above."
+        groups: list[draw.Group] = []
+        absent = [item["shown"] for item in facts["missed"] if item["annotated"] is False]
+        for key, word in GROUPS.items():
+            items = [
+                item for item in facts[key] if key != "missed" or item["annotated"] is not False
+            ]
+            if not items:
+                continue
+            title = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
+            groups.append({"title": title, "mark": key, "items": seen_items(told, items, linked)})
+        if absent:
+            title = f"Not in the photo: {len(absent)} of {size}"
+            at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
+            groups.insert(at, {"title": title, "items": [{"text": ", ".join(absent)}]})
+        columns.append(
+            {
+                "title": f"{head}: {plain_name(facts['scene'])}", "note": note, "tone": tone,
+                "groups": groups,
+            }
+        )  # fmt: skip
+    return columns
+
+
+def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
+    """The photo, with one concept and one unit's lit region where they were chosen."""
+    labels = ctx.ask("image_labels", image)
+    named = ctx.ask("concepts").set_index("label")
+    wanted = address.get("see")
+    here = set(labels["concept"])
+    concept = int(named.loc[wanted, "concept"]) if wanted in named.index else None
+    if wanted and concept not in here:
+        st.caption(f"There is no “{wanted}” annotated in this photo.")
+        concept = None
+    alt = f"Photo {told['image']} as the network saw it"
+    maps = ctx.ask("has_maps", ctx.layer)
+    if concept is None:
+        with st.container(key="evidence"):
+            st.image(ctx.ask("thumbnail", image, 560), width="stretch", alt=alt)
+        st.caption("What the network saw. Click a concept to see where it is.")
+        return
+    one = next((s for s in told["seen"] if s["id"] == concept), None)
+    word = browse.shown_name(wanted)
+    unit = None
+    box = st.container(key="evidence")
+    if one is not None and maps:
+        options = [str(u["unit"]) for u in one["units"]]
+        chosen = address.select(
+            "lit", f"Units that saw {word}", [*options, "none"], options[0],
+            widget=st.segmented_control, wrap=True,
+            format_func=lambda u: u if u == "none" else f"unit {u}",
+        )  # fmt: skip
+        unit = None if chosen == "none" else int(chosen)
+    with box:
+        picture = ctx.ask("explain.evidence", ctx.layer, image, concept, unit, 560)
+        st.image(
+            picture, width="stretch",
+            alt=f"{alt}; bright: {word}"
+            + ("" if unit is None else f"; outlined: where unit {unit} is lit"),
+        )  # fmt: skip
+    told_line = f"Bright: **{word}**, as annotated."
+    if unit is not None:
+        told_line += f" Yellow line: where unit {unit} is lit."
+    elif one is None:
+        told_line += " No unit counts as having seen it."
+    elif not maps:
+        told_line += " This run kept no activation maps, so lit regions cannot be drawn."
+    st.caption(told_line)
+    st.page_link(
+        page_files()["Explain"], label="The whole photo again", icon=":material/close:",
+        query_params={k: v for k, v in st.query_params.to_dict().items() if k not in SHOWN},
+    )  # fmt: skip
+
+
+def seen_tiles(ctx: Context, told: dict[str, Any], image: int) -> None:
+    """Everything the units saw, in pictures."""
+    seen = told["seen"]
+    st.subheader("What its units saw")
+    count = f"{told['active_units']} lit unit{'s' * (told['active_units'] != 1)}"
+    if not seen:
+        st.caption(f"{count} of {ctx.layer}; none overlaps anything annotated here.")
+        return
+    more = f"; the {TILES} clearest of {len(seen)}" if len(seen) > TILES else ""
+    tau = f"; the threshold τ of this photo is {told['tau']:.4f}" if told["tau"] else ""
+    st.caption(
+        f"{count} of {ctx.layer} saw {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
+    )
+    maps = ctx.ask("has_maps", ctx.layer)
+    tiles: list[draw.Tile] = []
+    for one in seen[:TILES]:
+        unit = one["units"][0]["unit"]
+        where = (one.get("where") or {}).get("words", "")
+        tiles.append(
+            {
+                "src": ctx.ask(
+                    "explain.evidence", ctx.layer, image, one["id"], unit if maps else None, 224
+                ),
+                "title": one["shown"],
+                "sub": f"unit {unit}, IoU {one['iou']:.3f}" + (f", {where}" if where else ""),
+                "alt": f"The photo, bright where {one['shown']} is, with the region where unit "
+                f"{unit} is lit",
+                "href": "Units" + address.query(address.kept(unit=str(unit))),
+            }
+        )
+    draw.gallery(tiles, "seen", tile=140)
+
+
+def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> None:
+    """CM, SM and DM of the photo's scenes among all scenes, and what they say of a mistake."""
+    st.subheader("How well the photo fits each scene")
+    frame = pd.DataFrame(told["scenes"])
+    if not len(frame):
+        st.caption("No scene has core concepts of this kind, so there is nothing to compare.")
+        return
+    both = {name: facts["scene"] for name, facts in told["sides"].items()}
+    verdict(told)
+    explanations = {"CM": words.CM, "SM": words.SM, "DM": words.DM}
+    with st.container(key="measures"):
+        for column, name in zip(st.columns(3, gap="medium"), MEASURES, strict=True):
+            with column:
+                draw.chart(
+                    lambda dark, name=name: figures.measure(frame, name, both, caption, dark),
+                    f"{stem}-{name}",
+                    f"Bars: {name} of the photo for its scenes, with ticks for all scenes",
+                    explanations[name],
+                )
+    with st.expander("All scenes, as a table"):
+        view = pd.DataFrame(
+            {
+                "scene": [plain_name(s) for s in frame["scene"]],
+                "core concepts": frame["size"],
+                **{
+                    key: frame[source]
+                    for name in MEASURES
+                    for key, source in ((name, name), (f"rank by {name}", f"{name}_rank"))
+                },
+            }
+        )
+        draw.table(
+            view, f"{stem}-scenes", "CM, SM and DM of the photo for every scene, with ranks",
+            caption=" / ".join(caption.lines()), height=min(38 + 35 * len(view), 420),
+            column_config={name: st.column_config.NumberColumn(format="%.3f") for name in MEASURES},
+        )  # fmt: skip
+
+
+def verdict(told: dict[str, Any]) -> None:
+    """Whether the measures speak for the network's answer."""
+    found = speaks(told)
+    if all(value is None for value in found.values()):
+        return
+    answer, truth = (plain_name(told["sides"][side]["scene"]) for side in SIDES)
+    speak = [name for name, value in found.items() if value]
+    against = [name for name, value in found.items() if not value]
+    text = (
+        f"**{len(speak)} of {len(found)} measures are larger for {answer}**, the network’s "
+        f"answer, than for {truth}, the true scene"
+    )
+    text += f" ({', '.join(speak)}" if speak else " ("
+    text += f"{'; not ' if speak else 'not '}{', '.join(against)})." if against else ")."
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(text)
+        draw.explain(words.VERDICT, "What that proves")
+
+
+def as_table(told: dict[str, Any], caption: Any, stem: str) -> None:
+    """The account as a table that can be taken away."""
+    frame = account_table(told)
+    with st.expander("The account, as a table"):
+        view = frame.assign(
+            side=frame["side"].map({"predicted": "the network’s answer", "target": "true scene"}),
+            scene=[plain_name(s) for s in frame["scene"]],
+            annotated=[
+                "" if pd.isna(v) else "yes" if v else "no"
+                for v in frame["annotated"].astype(object)
+            ],
+        ).rename(columns={"annotated": "in the photo", "iou": "IoU"})
+        draw.table(
+            view, f"{stem}-account", "Core concepts met, missed and foreign, for both scenes",
+            caption=" / ".join(caption.lines()), height=min(38 + 35 * len(view), 420),
+            column_config={"IoU": st.column_config.NumberColumn(format="%.4f")},
+        )  # fmt: skip
+
+
+# -- the two views --------------------------------------------------------------------------
+
+
+def one_account(ctx: Context, known: Known) -> None:
+    """An annotated photo of the run."""
+    choice, image_id = choose(ctx)
+    try:
+        image = ctx.ask("image_number", image_id)
+    except UnitscopeError as err:
+        near = []
+        if "nearest: " in str(err):
+            near = str(err).split("nearest: ")[-1].split(" (of")[0].split(", ")
+        links = {f"Explain {n}": address.kept(image=n) for n in near[:3]}
+        stop(f"This run has no photo “{image_id}”.",
+             {**links, "Show any photo": address.kept()}, "Explain")  # fmt: skip
+    strategy, eq2, kind = settings()
+    told = ctx.ask("explain.account", known, image_id, ctx.layer, strategy, eq2, kind)
+    neighbours(ctx, choice, image, image_id)
+    st.subheader(question(told))
+    st.html(f'<p class="account">{_escaped(told["sentence"])}</p>')
+    left, right = st.columns([5, 7], gap="large")
+    with left:
+        evidence(ctx, told, image)
+    with right:
+        draw.ledger(sides(told, True), "account", keep=".st-key-evidence")
+        row = st.container(horizontal=True)
+        with row:
+            draw.explain(words.SIDES, "How to read this")
+            draw.explain(words.LEARNED, "What counts as seen")
+            draw.explain(words.CORE, "What a scene is made of")
+    way = f"{SHORT[strategy]}, IoU {SHORT[eq2]}, {known.core[kind].kind.upper()}"
+    caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way,
+                      f"photo {image_id}")  # fmt: skip
+    stem = f"explain-{image_id}"
+    seen_tiles(ctx, told, image)
+    measures(ctx, told, caption, stem)
+    as_table(told, caption, stem)
+
+
+def neighbours(ctx: Context, choice: browse.Filter, image: int, image_id: str) -> None:
+    """Where the photo stands among those chosen; the one before and after; its own page."""
+    place = ctx.ask("explain.place", choice, image)
+    now = {k: v for k, v in st.query_params.to_dict().items() if k not in ("image", *SHOWN)}
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        st.page_link(
+            page_files()["Scenes"], label=f"Photo {image_id} and its labels",
+            icon=":material/photo_library:", query_params=address.kept(image=image_id),
+        )  # fmt: skip
+        with st.container(horizontal=True, width="content", vertical_alignment="center"):
+            if place["number"]:
+                st.caption(f"{place['number']:,} of {place['total']:,}")
+            for word, key in (("Previous", "before"), ("Next", "after")):
+                st.page_link(
+                    page_files()["Explain"], label=word, disabled=place[key] is None,
+                    query_params={**now, "image": place[key] or image_id},
+                )  # fmt: skip
+
+
+def own_photo(ctx: Context, known: Known) -> None:
+    """Any photo: the labels of lit units stand in for masks."""
+    st.info(
+        "Nobody annotated your photo. Lit units speak for what they responded to on this run’s "
+        "photos, and that stands in **badly** for masks: where it was measured, about one in five "
+        "concepts named this way was right.",
+        icon=":material/warning:",
+    )
+    draw.explain(words.OWN_PHOTO, "How badly, and why")
+    left, right = st.columns(2, vertical_alignment="bottom", gap="large")
+    with left:
+        given = st.file_uploader(
+            "A photo (JPEG, PNG, WebP, BMP)", help="It is shown to the network on this machine, "
+            "is sent nowhere else and is not kept. A link to this page does not hold it.",
+        )  # fmt: skip
+    with right:
+        kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
+    if given is None:
+        return
+    try:
+        told = ctx.ask(
+            "explain.own_photo", known, network(ctx.run), given.getvalue(), given.name, ctx.layer,
+            kind,
+        )  # fmt: skip
+    except UnitscopeError as err:
+        text = str(err)
+        st.warning(f"{text[:1].upper()}{text[1:]}.", icon=":material/broken_image:")
+        return
+    st.subheader(question(told))
+    st.html(f'<p class="account">{_escaped(told["sentence"])}</p>')
+    left, right = st.columns([5, 7], gap="large")
+    with left:
+        with st.container(key="evidence"):
+            st.image(told["photo"], width="stretch", alt=f"{given.name} as the network saw it")
+        st.caption(
+            f"What the network saw of {given.name}. {told['active_units']} units of {ctx.layer} "
+            f"are lit; {len(told['seen'])} concepts are the label of one that beats chance."
+        )
+    with right:
+        draw.ledger(sides(told, False), "own-account")
+        draw.explain(words.CORE, "What a scene is made of")
+    way = f"labels of lit units, {known.core[kind].kind.upper()}"
+    caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, given.name)
+    measures(ctx, told, caption, "explain-own")
+    as_table(told, caption, "explain-own")
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+ctx = page("Explain")
+assert ctx is not None
+if ctx.layer is None or not ctx.facts["photos"]:
+    st.title("Explain")
+    stop(
+        "This run holds published predictions, without the network and without photos: "
+        "nothing tells what the network saw.",
+        {"See how often they are right": address.kept()},
+    )
+known = knowledge.chosen(ctx, "Explain")
+st.html(CSS)
+st.title("Why did the network say that?")
+view = address.select(
+    "view", "Which photo", list(VIEWS), "run", widget=st.segmented_control,
+    drop=("image", *SHOWN, *POOL), format_func=VIEWS.get, label_visibility="collapsed",
+)  # fmt: skip
+if view == "own":
+    own_photo(ctx, known)
+else:
+    one_account(ctx, known)

@@ -1,0 +1,48 @@
+"""The knowledge graph that a page reads a run by, chosen in the sidebar, kept in the address."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.browse.knowledge import Known, own_knowledge, spoken_name
+from core.errors import UnitscopeError
+from pages.parts import address
+from pages.parts.data import known
+from pages.parts.frame import Context, stop
+
+BUILTIN = "builtin"
+
+
+def chosen(ctx: Context, title: str) -> Known:
+    """The run's names in its graph, or in the embedded one where the address says so.
+
+    Where the graph cannot be opened, or the run has nothing to bring to it, the page says so
+    and ends.
+    """
+    own = own_knowledge(ctx.run)
+    options = list(dict.fromkeys([own, BUILTIN]))
+    asked = address.get("knowledge", own)
+    if asked not in options:
+        # Only graphs that a run was made with are opened: an address is no way to read files.
+        st.title(title)
+        stop(
+            f"This run has no knowledge graph “{asked}”; it was made with “{own}”.",
+            {"Use the run’s own": address.kept(knowledge="") | {"knowledge": own}}, title,
+        )  # fmt: skip
+    names = {name: spoken_name(name) for name in options}
+    if len(options) > 1:
+        with st.sidebar:
+            asked = address.select(
+                "knowledge", "Knowledge", options, own, format_func=names.get,
+                help="Which graph says what belongs to a scene. The run’s own is the one it was "
+                "made with.",
+            )  # fmt: skip
+    try:
+        return known(ctx.run, asked)
+    except UnitscopeError as err:
+        st.title(title)
+        text = str(err)
+        links = {"Back to the overview": address.kept()}
+        if asked != BUILTIN:
+            links = {"Use the embedded facts instead": address.kept(knowledge=BUILTIN)}
+        stop(f"{text[:1].upper()}{text[1:]}.", links, title if asked != BUILTIN else "")
