@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.browsing import FLAGS
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +40,20 @@ def tiny_run(tmp_path_factory):
         f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3
     )
     return execute(plan(settings), root / "runs")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """The system's Chromium. On a CI machine its absence is a failure, elsewhere a skip."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        why = "no Chromium found: apt-get install chromium"
+        if os.environ.get("CI"):
+            pytest.fail(why)
+        pytest.skip(why)
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as driver:
+        chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
+        yield chromium
+        chromium.close()

@@ -5,46 +5,17 @@ Failing are an error box, an error on the console and a request to another host.
 
 from __future__ import annotations
 
-import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from core.run import Settings, execute, plan
 from tests import tiny
-
-ROOT = Path(__file__).resolve().parents[1]
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+from tests.browsing import Server, Visit
 
 pytestmark = pytest.mark.browser
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """The system's Chromium. On a CI machine its absence is a failure, elsewhere a skip."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not found:
-        why = "no Chromium found: apt-get install chromium"
-        if os.environ.get("CI"):
-            pytest.fail(why)
-        pytest.skip(why)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
@@ -56,95 +27,11 @@ def cache(tmp_path_factory) -> Path:
     return out
 
 
-class Server:
-    """A Streamlit server of the app on a free port."""
-
-    def __init__(self, cache: Path):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        self.host = f"127.0.0.1:{port}"
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
-             "--server.port", str(port), "--server.address", "127.0.0.1"],
-            cwd=ROOT, env={**os.environ, "UNITSCOPE_CACHE": str(cache)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        end = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://{self.host}/_stcore/health", timeout=1).read()
-                return
-            except OSError:
-                if time.monotonic() > end or self.process.poll() is not None:
-                    self.stop()
-                    raise
-                time.sleep(0.1)
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
 @pytest.fixture
 def fresh(cache) -> Iterator[Server]:
     server = Server(cache)
     yield server
     server.stop()
-
-
-class Visit:
-    """A page of the browser that remembers what went wrong."""
-
-    def __init__(self, browser: Any, server: Server, width: int = 1280, scheme: str = "light"):
-        self.page = browser.new_page(
-            viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
-        )
-        self.server, self.wrong = server, []
-        self.page.on("console", self._console)
-        self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
-        self.page.on("request", self._request)
-        self.page.on("response", self._response)
-
-    def _console(self, message: Any) -> None:
-        # A page's own address makes Streamlit look for its server beneath it first.
-        if message.type == "error" and "/_stcore/" not in message.location["url"]:
-            self.wrong.append(f"console: {message.text}")
-
-    def _response(self, response: Any) -> None:
-        if response.status >= 400 and "/_stcore/" not in response.url:
-            self.wrong.append(f"{response.status}: {response.url}")
-
-    def _request(self, request: Any) -> None:
-        url = request.url
-        inside = (f"http://{self.server.host}/", f"ws://{self.server.host}/", "data:", "blob:")
-        if not url.startswith(inside):
-            self.wrong.append(f"request to another host: {url}")
-
-    def open(self, path: str) -> None:
-        self.page.goto(f"http://{self.server.host}/{path}")
-        self.settle()
-
-    def settle(self) -> None:
-        """Until the script has run through and nothing is left to draw."""
-        self.page.wait_for_selector("h1", timeout=60_000)
-        self.page.wait_for_function(
-            """() => {
-                const app = document.querySelector('[data-testid="stApp"]');
-                return app && app.getAttribute('data-test-script-state') === 'notRunning'
-                    && !document.querySelector('[data-testid="stSkeleton"]');
-            }""",
-            timeout=60_000,
-        )
-        self.page.wait_for_timeout(300)
-
-    def check(self) -> None:
-        boxes = self.page.locator('[data-testid="stException"], [data-testid="stAlert"]')
-        assert boxes.count() == 0, boxes.first.inner_text()
-        assert not self.wrong, self.wrong
-
-    def title(self) -> str:
-        return self.page.locator("h1").first.inner_text()
 
 
 @pytest.mark.parametrize(

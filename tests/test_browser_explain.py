@@ -1,0 +1,183 @@
+"""Explain and Concepts in a real Chromium: fresh addresses, clicks in the account, a photo."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.run import Settings, execute, plan
+from tests import tiny
+from tests.browsing import Server, Visit
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    base = tmp_path_factory.mktemp("ask")
+    folder = tiny.write_folder(base / "tiny", 45)
+    facts = base / "facts.tsv"
+    facts.write_text("AtLocation\tthing 1\tattic\nHasA\tbarn\tthing 2\nAtLocation\thay\tbarn\n")
+    settings = Settings(
+        f"folder:{folder}", tiny.SPEC, ("body.3",), q=0.05, shuffles=3, knowledge=f"triples:{facts}"
+    )
+    execute(plan(settings), base / "cache").close()
+    return base / "cache"
+
+
+@pytest.fixture
+def fresh(cache) -> Iterator[Server]:
+    server = Server(cache)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def server(cache) -> Iterator[Server]:
+    one = Server(cache)
+    yield one
+    one.stop()
+
+
+@pytest.mark.parametrize(
+    ("path", "title", "charts", "graphs"),
+    [
+        ("Explain?image=010&strategy=whole_layer&see=thing+1", "Why did the network", 3, 0),
+        ("Concepts?scene=attic", "What are scenes", 0, 1),
+    ],
+)
+def test_an_address_on_a_fresh_server(browser, fresh, path, title, charts, graphs):
+    visit = Visit(browser, fresh)
+    visit.open(path)
+    assert visit.title().startswith(title)
+    drawn = '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg'
+    assert visit.page.locator(drawn).count() >= charts
+    assert visit.page.locator('[data-testid="stDeckGlJsonChart"] canvas').count() == graphs
+    visit.check()
+    visit.page.close()
+
+
+def test_an_account_is_followed(browser, server):
+    """From a photo's page to its account, a concept by a click, the next photo, and back."""
+    visit = Visit(browser, server)
+    page = visit.page
+    visit.open("Scenes?image=010")
+    page.get_by_role("link", name="Why?").click()
+    page.wait_for_url("**/Explain?*image=010*")
+    visit.settle()
+    page.get_by_label("A concept counts as seen by").click()
+    page.get_by_role("option", name="any overlap at all").click()
+    page.wait_for_url("**strategy=whole_layer*")
+    visit.settle()
+    account = page.get_by_role("region", name="The true scene").or_(
+        page.get_by_role("region", name="Answer and truth")
+    )
+    concept = account.locator("a.name").first
+    name = concept.inner_text()
+    concept.click()
+    page.wait_for_url("**see=*")
+    visit.settle()
+    assert page.get_by_text(f"Bright: {name}").is_visible()
+    assert account.locator("a[aria-current=true]").inner_text() == name
+    page.reload()
+    visit.settle()
+    assert page.get_by_text(f"Bright: {name}").is_visible()
+    page.get_by_role("link", name="Next", exact=True).click()
+    page.wait_for_url(lambda url: "image=011" in url and "see=" not in url)
+    visit.settle()
+    page.go_back()
+    page.wait_for_url(lambda url: "image=010" in url and "see=" in url)
+    visit.settle()
+    account.locator(".more a").first.click()
+    page.wait_for_url("**/Units?*unit=*")
+    visit.settle()
+    assert visit.title().startswith("Unit ")
+    visit.check()
+    page.close()
+
+
+def photo(width: int, height: int) -> bytes:
+    out = io.BytesIO()
+    noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(out, "JPEG")
+    return out.getvalue()
+
+
+def test_a_photo_of_ones_own_is_explained(browser, server):
+    visit = Visit(browser, server)
+    page = visit.page
+    visit.open("Explain?view=own&cc=top10")
+    page.set_input_files(
+        "input[type=file]", {"name": "mine.jpg", "mimeType": "image/jpeg", "buffer": photo(90, 70)}
+    )
+    page.get_by_text("What the network saw of mine.jpg").wait_for()
+    visit.settle()
+    assert page.get_by_role("region", name="The network’s answer").count() == 1
+    # The only box is the note of how badly labels stand in for masks.
+    boxes = page.locator('[data-testid="stAlert"]')
+    assert boxes.count() == 1 and "badly" in boxes.inner_text()
+    assert page.locator('[data-testid="stException"]').count() == 0 and not visit.wrong
+    page.set_input_files(
+        "input[type=file]", {"name": "no.jpg", "mimeType": "image/jpeg", "buffer": b"hello"}
+    )
+    page.get_by_text("No.jpg: ").wait_for()
+    assert page.locator('[data-testid="stException"]').count() == 0 and not visit.wrong
+    page.close()
+
+
+def test_concepts_are_found_from_a_scene(browser, server):
+    visit = Visit(browser, server)
+    page = visit.page
+    visit.open("Concepts?scene=attic")
+    for kind, start in (("SVG", b"<svg"), ("PDF", b"%PDF")):
+        page.get_by_text("Save", exact=True).first.click()
+        with page.expect_download() as saved:
+            page.get_by_role("button", name=kind, exact=True).click()
+        assert Path(saved.value.path()).read_bytes().startswith(start)
+        page.keyboard.press("Escape")
+    page.get_by_role("link", name="Next", exact=True).click()
+    page.wait_for_url("**scene=barn*")
+    visit.settle()
+    page.get_by_text("Find a concept", exact=True).click()
+    page.wait_for_url("**view=find*")
+    visit.settle()
+    visit.open("Concepts?view=find&concept=thing+2")
+    assert page.locator("a[role=listitem]").count() > 6
+    page.locator("a[role=listitem]").last.click()
+    page.wait_for_url("**/Scenes?*image=*")
+    visit.settle()
+    visit.check()
+    page.close()
+
+
+def test_both_pages_fit_a_narrow_window(browser, server):
+    for scheme in ("light", "dark"):
+        visit = Visit(browser, server, width=800, scheme=scheme)
+        for path in ("Explain?image=010&strategy=whole_layer", "Concepts", "Concepts?scene=attic",
+                     "Concepts?view=find&concept=thing+2", "Concepts?view=names"):  # fmt: skip
+            visit.open(path)
+            over = visit.page.evaluate(
+                "(() => { const m = document.querySelector('.stMain');"
+                " return m.scrollWidth - m.clientWidth; })()"
+            )
+            assert over <= 1, f"{path} is {over} pixels too wide at 800"
+        visit.check()
+        visit.page.close()
+
+
+def test_two_sessions_do_not_mix(browser, server):
+    """Two visitors with other settings at once: each sees its own account."""
+    first, second = Visit(browser, server), Visit(browser, server)
+    first.open("Explain?image=010&cc=top10")
+    second.open("Explain?image=011&cc=icc")
+    assert first.page.get_by_label("Photo", exact=True).input_value() == "010"
+    assert second.page.get_by_label("Photo", exact=True).input_value() == "011"
+    assert "cc=top10" in first.page.url and "cc=icc" in second.page.url
+    for visit in (first, second):
+        visit.check()
+        visit.page.close()
