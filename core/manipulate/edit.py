@@ -160,7 +160,7 @@ def write_edit(
     spec, settings = model.spec, run.info["settings"]
     numbers = toggler.images["image"].to_numpy()
     picks = np.linspace(0, len(numbers) - 1, min(PROBES, len(numbers))).astype(int)
-    inputs = Forward(model, [layer]).inputs(stored_photos(run, numbers[picks]))
+    inputs = Forward(model, [layer]).inputs(stored_photos(run, model.preprocessing, numbers[picks]))
     wanted = forward_edited(model.module, layer, inputs, change)
     key = [run.digest, layer, change.scale.tolist(), change.shift.tolist()]
     name = f"edited-{digest_of(key)[:8]}"

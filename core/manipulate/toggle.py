@@ -14,8 +14,9 @@ check when a :class:`Toggler` is prepared decides which is taken, never a name:
                     and after are both of that network, so their difference is the edit's alone.
 ``whole forward``   the maps do not decide the logits (a skip connection runs past the layer, a
                     class token was not recorded), or none were kept: the network runs whole,
-                    with a hook, on the run's stored photos. These are JPEGs: before and after
-                    are both of the stored photos.
+                    with a hook, on the dataset's photos. Equal to the network. Where the dataset
+                    is gone or another one, on the run's stored photos, which are JPEGs: before
+                    and after are then both of those.
 
 How far each way's unedited predictions are from the recorded ones is in :attr:`Toggler.check`.
 """
@@ -40,8 +41,10 @@ import torch
 from PIL import Image
 from torch import Tensor, fx, nn
 
+from core.datasets import open_dataset
 from core.errors import UnitscopeError, unknown
 from core.explain.photo import open_model
+from core.geometry import Preprocessing
 from core.intervals import interval, paired_interval
 from core.models.forward import Forward
 from core.models.hooks import as_maps, find_layer
@@ -668,7 +671,7 @@ class _Tail:
         self.shape, self.seen, self.channels_last = shape, seen, channels_last
 
     def load(self, images: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.asarray(self.maps[images])).float()
+        return torch.from_numpy(np.array(self.maps[images])).float()
 
     def output(self, maps: Tensor, change: Change) -> Tensor:
         """Changed maps laid out as the layer gives them."""
@@ -686,22 +689,64 @@ class _Tail:
 
 
 class _Whole:
-    """The whole network on the run's stored photos."""
+    """The whole network, on photos given by `photos`: numbers of images → uint8 RGB."""
 
-    def __init__(self, run: Run, forward: Forward, layer: str):
-        self.run, self.forward, self.layer = run, forward, layer
+    def __init__(self, forward: Forward, layer: str, photos: Callable[[np.ndarray], np.ndarray]):
+        self.forward, self.layer, self.photos = forward, layer, photos
 
     def load(self, images: np.ndarray) -> Tensor:
-        return self.forward.inputs(stored_photos(self.run, images))
+        return self.forward.inputs(self.photos(images))
 
     def logits(self, loaded: Tensor, change: Change) -> np.ndarray:
         return forward_edited(self.forward.module, self.layer, loaded, change).numpy()
 
 
-def stored_photos(run: Run, images: np.ndarray) -> np.ndarray:
-    """uint8 (images, height, width, 3) of the run's stored photos."""
-    photos = [np.asarray(Image.open(io.BytesIO(run.photo(int(k)))).convert("RGB")) for k in images]
+def seen_size(way: Preprocessing, width: int, height: int) -> tuple[int, int]:
+    """(width, height) of the network's input for a stored photo of the given size, which shows
+    the part that the network saw, at a scale for people.
+
+    >>> seen_size(Preprocessing(resize=144, center_crop=128), 224, 224)
+    (128, 128)
+    >>> seen_size(Preprocessing(resize=100, center_crop=None), 300, 224)
+    (133, 100)
+    """
+    if way.center_crop is not None:
+        side = way.center_crop
+        return (side, side) if isinstance(side, int) else side
+    if isinstance(way.resize, int):
+        short = min(width, height)
+        return int(width * way.resize / short), int(height * way.resize / short)
+    if way.resize is None and way.crop is not None:
+        return way.crop[2] - way.crop[0], way.crop[3] - way.crop[1]
+    return way.resize or (width, height)
+
+
+def stored_photos(run: Run, way: Preprocessing, images: np.ndarray) -> np.ndarray:
+    """uint8 (images, height, width, 3): the run's stored photos at the network's own size.
+
+    They are JPEGs, and those of small inputs were stored larger: close to what the network saw,
+    not equal to it.
+    """
+    photos = []
+    for image in images:
+        photo = Image.open(io.BytesIO(run.photo(int(image)))).convert("RGB")
+        size = seen_size(way, *photo.size)
+        photos.append(np.asarray(photo if photo.size == size else photo.resize(size)))
     return np.stack(photos)
+
+
+def dataset_photos(run: Run, way: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
+    """Reads what the network saw from the run's dataset; raises where that cannot be opened."""
+    dataset = open_dataset(run.info["settings"]["dataset"]["spec"])
+    place = {name: k for k, name in enumerate(dataset.ids)}
+    ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]
+
+    def read(images: np.ndarray) -> np.ndarray:
+        return np.stack(
+            [np.asarray(way.view(dataset.photo(place[ids[int(k)]]))) for k in images]
+        )  # fmt: skip
+
+    return read
 
 
 def _agree(a: np.ndarray, b: np.ndarray) -> float:
@@ -1129,7 +1174,7 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
     recorded = np.ascontiguousarray(run.array("logits")[numbers])
     units = pooled.shape[1]
     picks = np.linspace(0, len(numbers) - 1, min(PROBES, len(numbers))).astype(int)
-    inputs = forward.inputs(stored_photos(run, numbers[picks]))
+    inputs = forward.inputs(stored_photos(run, loaded.preprocessing, numbers[picks]))
     rng = np.random.default_rng(0)
     off = rng.choice(units, max(1, units // 4), replace=False)
     change = Change.of(Edit(tuple(np.sort(off))), units)
@@ -1169,8 +1214,16 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
                 pooled, base, images, class_names(run), weights=weights, layer=name, check=check,
                 run=run,
             )  # fmt: skip
-    source, check = _replaying(run, loaded, forward, name, raw, maps, change, plain, hooked, shape)
-    way = WAYS[1] if isinstance(source, _Tail) else WAYS[2]
+    tail, check = _tail_source(run, loaded.module, name, raw, maps, change, plain, hooked, shape)
+    source: _Source
+    if tail is not None:
+        way, source = WAYS[1], tail
+    else:
+        way = WAYS[2]
+        source, photos = _whole_source(
+            run, forward, loaded.preprocessing, name, numbers[picks], recorded[picks]
+        )
+        check["why"] = f"{check['why']}; the network runs whole, on {photos}"
     base = np.full(recorded.shape, np.nan, np.float32)
     toggler = Toggler(
         pooled, base, images, class_names(run), source=source, layer=name, way=way, check=check,
@@ -1185,42 +1238,57 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
     return toggler
 
 
-def _replaying(
-    run: Run, loaded: LoadedModel, forward: Forward, name: str, raw: list[Any], maps: Tensor,
-    change: Change, plain: np.ndarray, hooked: np.ndarray, shape: tuple[int, int],
-) -> tuple[_Source, dict[str, Any]]:  # fmt: skip
-    """The tail where it is exact, otherwise the whole network; and what the check said."""
-    whole = _Whole(run, forward, name)
+def _tail_source(
+    run: Run, module: nn.Module, name: str, raw: list[Any], maps: Tensor, change: Change,
+    plain: np.ndarray, hooked: np.ndarray, shape: tuple[int, int],
+) -> tuple[_Tail | None, dict[str, Any]]:  # fmt: skip
+    """The tail of the network where it is exact, and what the check said."""
     path = "the head is not an average and one linear layer"
+
+    def none(why: str) -> tuple[None, dict[str, Any]]:
+        return None, {"agreement": 0.0, "why": f"{path}, and {why}"}
+
     if not run.info["settings"]["keep_maps"]:
-        return whole, {"agreement": 0.0, "why": f"{path}, and the run kept no maps (--no-maps)"}
+        return none("the run kept no maps (--no-maps)")
+    stored = run.array(f"maps-{name}")
     if not isinstance(raw[0], Tensor) or maps.numel() != raw[0].numel():
-        return whole, {
-            "agreement": 0.0,
-            "why": f"{path}, and the recorded maps are not all that the layer gives "
-            f"({tuple(raw[0].shape) if isinstance(raw[0], Tensor) else type(raw[0]).__name__})",
-        }
-    graph = tail_of(loaded.module, name)
+        gave = tuple(raw[0].shape) if isinstance(raw[0], Tensor) else type(raw[0]).__name__
+        return none(f"the recorded maps are not all that the layer gives ({gave})")
+    if maps.shape[1:] != stored.shape[1:]:
+        return none(f"the recorded maps are {stored.shape[1:]}, not {tuple(maps.shape[1:])}")
+    graph = tail_of(module, name)
     if graph is None:
-        return whole, {
-            "agreement": 0.0,
-            "why": f"{path}, and what follows the layer cannot be cut off: the network cannot be "
-            "traced, or its output also depends on what runs past the layer",
-        }
+        return none(
+            "what follows the layer cannot be cut off: the network cannot be traced, or its "
+            "output also depends on what runs past the layer"
+        )
     last = raw[0].ndim == 4 and raw[0].is_contiguous(memory_format=torch.channels_last)
-    tail = _Tail(run.array(f"maps-{name}"), graph, name, raw[0].shape, shape, last)
+    tail = _Tail(stored, graph, name, raw[0].shape, shape, last)
     nothing = Change(np.ones_like(change.scale), np.zeros_like(change.shift))
     agreement = max(
         _agree(tail.logits(maps, nothing), plain), _agree(tail.logits(maps, change), hooked)
     )
     if agreement > CLOSE:
-        return whole, {
-            "agreement": 0.0,
-            "why": f"{path}, and the tail cut off behind the layer differs from the network by "
-            f"{agreement:.1e} of the largest logit",
-        }
-    stored = run.info["settings"]["map_type"]
-    return tail, {
-        "agreement": agreement,
-        "why": f"{path}; what follows the layer is run again on its {stored} maps",
-    }
+        return none(f"the tail cut off behind the layer differs by {agreement:.1e}")
+    kind = run.info["settings"]["map_type"]
+    why = f"{path}; what follows the layer is run again on its {kind} maps"
+    return tail, {"agreement": agreement, "why": why}
+
+
+def _whole_source(
+    run: Run, forward: Forward, way: Preprocessing, name: str, images: np.ndarray,
+    recorded: np.ndarray,
+) -> tuple[_Whole, str]:  # fmt: skip
+    """The whole network, on the dataset's photos if they still give the recorded logits."""
+    try:
+        photos = dataset_photos(run, way)
+        gave = forward(photos(images)).logits
+        if _agree(gave, recorded) <= 10 * CLOSE:
+            return _Whole(forward, name, photos), "the dataset's photos"
+        gone = "the dataset's photos no longer give the recorded logits"
+    except (UnitscopeError, KeyError, OSError) as err:
+        gone = f"the dataset cannot be read ({err})"
+    return (
+        _Whole(forward, name, lambda some: stored_photos(run, way, some)),
+        f"the run's stored photos (JPEG): {gone}",
+    )
