@@ -20,7 +20,7 @@ FLOORS = [
     ["core.knowledge"],
     ["core.explain"],
     ["core.manipulate", "core.baselines"],
-    ["core.run", "core.jobs", "core.tables", "core.predictions"],
+    ["core.run", "core.jobs", "core.tables", "core.predictions", "core.named_sets"],
     ["core.browse", "core.figures"],
     ["core.cli", "core.__main__"],
 ]

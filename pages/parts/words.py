@@ -185,3 +185,37 @@ A scene or concept takes part in facts only through a word of the graph. *exact*
 off). *none*: no word was found, and the graph says nothing of it. The score is 1 where nothing
 had to be changed.
 """
+
+CONTRIBUTION = r"""
+Does a unit help or hinder a scene? In each photo *x* of the scene, the concepts that the unit
+learned there are counted: those among the scene’s core concepts for it, the others against it,
+$$\mathrm{score}(t,y)=\sum_{x\in D_y}\bigl(P(x)-N(x)\bigr)\qquad\text{(Eq. 9)}.$$
+As published, the sum is over the photos the network gets right. A high score says that the unit
+responds to what the scene is made of; a low one, that it responds to other things **in the
+scene’s own photos**. Neither says that switching it off changes an answer: look.
+"""
+
+TOGGLE = r"""
+Switching a unit off sets its whole map to 0. Where the network ends in an average over places
+and one linear layer, the answer of every image follows at once,
+$$\text{logits}-\sum_{t\in S}\overline{a_t}\,W_t ,$$
+exactly (*closed form*). Elsewhere the rest of the network is run again on the kept maps
+(*replayed tail*), or the whole of it on the stored photos. Which of them told is written beside
+the result, checked against a real forward pass.
+
+The interval of the change is Agresti and Min’s for pairs: the same photos before and after.
+**Units that are chosen by looking at these very photos do better on them than on new ones.**
+Choose on one split, judge on another.
+"""
+
+PROTOCOLS = r"""
+**By the true scene** is how the paper does it: in every photo the units of its *true* scene are
+switched off, the most positive where the network was right, the most negative where it was
+wrong. That takes an oracle: one must know the answer to know what to do. **By the predicted
+scene** and **the same units everywhere** need none.
+
+Each curve is set against controls of the same size: units drawn at random (20 draws, the band
+is the middle 95 %), the most active ones, those with the largest weights, those with the
+largest gradient × activation, and a greedy search. Choose units on one split and judge them on
+another for an honest figure.
+"""

@@ -1,0 +1,546 @@
+"""Disable: switch units off and see at once what the network then gets right and wrong."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from core.browse import disable, shown_name
+from core.browse.disable import Toggled, Toggler, parse_units
+from core.errors import UnitscopeError
+from core.figures import disable as figures
+from core.names import plain_name
+from pages.parts import address, draw, knowledge, words
+from pages.parts.data import contribution, toggler
+from pages.parts.frame import Context, page, stop
+
+ANY = ""
+MOST = 50
+TILES = 12
+KEPT = 6
+
+WAYS = {"scene": "That help or hinder a scene", "hand": "One by one", "search": "By a search"}
+SIGNS = {"negative": "hinder it most", "positive": "help it most"}
+CORE = {
+    "icc": "what tells the scene apart (ICC)",
+    "scc": "related by facts, and seen in photos (SCC)",
+    "top10": "the ten most frequent (Top 10)",
+}
+OVER = {
+    "true": "photos it gets right (as published)",
+    "false": "photos it gets wrong",
+    "all": "all photos",
+}
+PROTOCOLS = {
+    "paper": "by the true scene (the paper’s, an oracle)",
+    "by_predicted_scene": "by the predicted scene",
+    "global": "the same units everywhere",
+}
+STRATEGY, EQ2 = "minmax_threshold", "image"
+
+
+def named(text: str) -> str:
+    """A scene or split as people read it."""
+    return plain_name(text) if text else "all"
+
+
+def count_words(count: int) -> str:
+    """``no unit``, ``1 unit``, ``20 units``."""
+    return "no unit" if not count else f"{count} unit{'s' * (count != 1)}"
+
+
+# -- the set of units -----------------------------------------------------------------------
+
+
+def now(ready: Toggler) -> tuple[int, ...]:
+    """The units that the address says are off."""
+    try:
+        return parse_units(address.get("off"), ready.units)
+    except UnitscopeError as err:
+        text = str(err)
+        stop(f"{text[:1].upper()}{text[1:]}.", {"Begin with none": address.kept()}, "Disable")
+
+
+def put(units: tuple[int, ...] | list[int]) -> None:
+    """Switch exactly these units off; what was off before can be had back."""
+    before = address.get("off")
+    chosen = "-".join(str(unit) for unit in sorted(set(units)))
+    if chosen != before:
+        st.session_state["undo"] = [*st.session_state.get("undo", [])[-50:], before]
+        address.put({"off": chosen})
+
+
+def undo() -> None:
+    """The set as it was before the last change."""
+    steps = st.session_state.get("undo", [])
+    if steps:
+        address.put({"off": steps.pop()})
+
+
+def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
+    """The set itself: edit it, undo, clear, scale."""
+    labels = ctx.ask("disable.labelled_units", ctx.layer, ctx.denominator).set_index("unit")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+
+        def typed() -> None:
+            try:
+                put(parse_units(st.session_state["off-text"], ready.units))
+            except UnitscopeError as err:
+                st.session_state["off-wrong"] = str(err)
+
+        st.session_state["off-text"] = ", ".join(map(str, off))
+        st.text_input(
+            "Units that are off", key="off-text", on_change=typed, placeholder="3, 17, 201",
+            help="Numbers with commas between. They are kept in the address: a link to this page "
+            "shows the same set.",
+        )  # fmt: skip
+        st.button("Undo", on_click=undo, icon=":material/undo:",
+                  disabled=not st.session_state.get("undo"))  # fmt: skip
+        st.button("All on again", on_click=put, args=((),), icon=":material/restart_alt:",
+                  disabled=not off)  # fmt: skip
+    wrong = st.session_state.pop("off-wrong", "")
+    if wrong:
+        st.warning(f"{wrong[:1].upper()}{wrong[1:]}.", icon=":material/edit_off:")
+    if off:
+        told = ", ".join(
+            f"[{unit}](Units{address.query(address.kept(unit=str(unit)))}) "
+            + (shown_name(labels["label"][unit]) if isinstance(labels["label"][unit], str) else "")
+            for unit in off[:24]
+        )
+        more = f" and {len(off) - 24} more" if len(off) > 24 else ""
+        st.caption(f"Off: {told}{more}")
+
+
+def by_scene(ctx: Context, off: tuple[int, ...]) -> None:
+    """The units that help or hinder a scene most, by their contribution (Eq. 9)."""
+    known = knowledge.chosen(ctx, "Disable")
+    scenes = ctx.ask("scenes")
+    names = scenes["scene"].tolist()
+    first = str(scenes.sort_values(["images", "scene"], ascending=[False, True])["scene"].iloc[0])
+    row = st.columns([4, 3, 4, 4], vertical_alignment="bottom")
+    with row[0]:
+        scene = address.select("of", "Scene", names, first, format_func=named)
+    with row[1]:
+        sign = address.select("sign", "Units that", list(SIGNS), "negative", format_func=SIGNS.get)
+    with row[2]:
+        kind = address.select("cc", "A scene is made of", list(CORE), "icc", format_func=CORE.get)
+    with row[3]:
+        over = address.select("over", "Summed over", list(OVER), "true", format_func=OVER.get)
+    told = contribution(ctx.run, known, ctx.layer, STRATEGY, EQ2, kind, over)
+    frame = ctx.ask("disable.ranking", told, scene, sign, ctx.denominator)
+    if frame.empty:
+        if not told.has_core[told.scene(scene)]:
+            st.info(f"{named(scene).capitalize()} has no core concepts of this kind, so no unit "
+                    "can be for or against it.", icon=":material/category:")  # fmt: skip
+        else:
+            side = "below" if sign == "negative" else "above"
+            st.info(f"No unit has a score {side} 0 for {named(scene)}.", icon=":material/balance:")
+        return
+    most = min(MOST, len(frame))
+    top = min(most, address.number("k", 20)) or 1
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if most > 1:
+            st.session_state["at-k"] = max(1, top)
+
+            def moved() -> None:
+                address.put({"k": str(st.session_state["at-k"])})
+
+            top = st.slider("How many", 1, most, key="at-k", on_change=moved, width=320)
+        units = frame["unit"].head(top).tolist()
+        st.button(
+            f"Switch off the {count_words(len(units))}", type="primary", on_click=put,
+            args=(units,), icon=":material/toggle_off:",
+        )  # fmt: skip
+        st.button("Add to those that are off", on_click=put, args=([*off, *units],),
+                  icon=":material/add:", disabled=not off)  # fmt: skip
+    with st.expander(f"The {len(frame)} units that {SIGNS[sign].split()[0]} {named(scene)}"):
+        view = pd.DataFrame(
+            {
+                "unit": frame["unit"],
+                "responds to": [
+                    shown_name(n) if isinstance(n, str) else "" for n in frame["label"]
+                ],
+                "score": frame["score"],
+                "for": frame["inside"],
+                "against": frame["outside"],
+                "photos": frame["active"],
+            }
+        )
+        draw.table(
+            view, f"contribution-{scene}", f"Units by their contribution to {named(scene)}",
+            words.CONTRIBUTION, height=min(38 + 35 * len(view), 320),
+            caption=" / ".join([*ctx.caption().lines(), told.words()]),
+        )  # fmt: skip
+
+
+def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
+    """Any units, by number or by what they respond to."""
+    labels = ctx.ask("disable.labelled_units", ctx.layer, ctx.denominator)
+    names = {
+        row.unit: f"{row.unit} · {shown_name(row.label) if isinstance(row.label, str) else '–'}"
+        for row in labels.itertuples()
+    }
+    st.session_state["off-many"] = list(off)
+    st.multiselect(
+        "Units that are off, by number or by what they respond to", list(names), key="off-many",
+        format_func=names.get, on_change=lambda: put(st.session_state["off-many"]),
+        placeholder="Type a number or a word, such as wall",
+    )  # fmt: skip
+
+
+def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
+    """The units whose loss wins most photos of a split, one after another."""
+    if ready.weights is None:
+        st.info(
+            "A search needs a network that ends in one linear layer. Here: "
+            f"{ready.check['why']}.", icon=":material/search_off:",
+        )  # fmt: skip
+        return
+    row = st.columns([3, 3, 4], vertical_alignment="bottom")
+    with row[0]:
+        on = address.select("on", "Searched on", [ANY, *splits], format_func=named)
+    with row[1]:
+        most = st.number_input("At most", 1, 200, 20, key="search-most")
+    with row[2]:
+        if st.button("Search", icon=":material/search:", width="stretch"):
+            with st.spinner("Trying every unit, again and again …"):
+                found = disable.greedy(ready, on, ANY, int(most))
+            st.session_state["search-told"] = (
+                f"The search switched off {count_words(len(found))} on {named(on)} photos."
+            )
+            put(found)
+            st.rerun()
+    told = st.session_state.pop("search-told", "")
+    st.caption(f"{told} Judge them on another split: what was searched on flatters them.".strip())
+
+
+# -- what it does ---------------------------------------------------------------------------
+
+
+def result(
+    ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float, split: str, scene: str
+) -> Toggled:
+    """What the set does; a replay shows how far it is, and is kept for this visitor."""
+    key = (ctx.run.digest, ctx.layer, off, factor, split, scene)
+    kept: dict[Any, Toggled] = st.session_state.setdefault("toggled", {})
+    if key not in kept:
+        progress: dict[str, Any] = {}
+        bar = None
+        if ready.weights is None:
+            bar = st.progress(0.0, text="The rest of the network is run again …")
+            progress["tell"] = lambda e: bar.progress(e.done / max(1, e.total), text=str(e))
+        kept[key] = disable.toggled(ready, off, factor, split, scene, **progress)
+        if bar is not None:
+            bar.empty()
+        while len(kept) > KEPT:
+            kept.pop(next(iter(kept)))
+    return kept[key]
+
+
+def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
+    """Accuracy before and after, and everything that changed."""
+    before, after = told.accuracy
+    gain, top = told.gain, told.top5
+    if not before.n:
+        st.info("No photo here has a scene that the network knows.", icon=":material/rule:")
+        return
+    cells = st.columns(4)
+    cells[0].metric(
+        f"right, {judged} (n = {before.n:,})", f"{after.value:.2%}",
+        f"{100 * gain.value:+.2f} points", help=words.TOGGLE,
+    )  # fmt: skip
+    cells[1].metric("right before", f"{before.value:.2%}")
+    cells[2].metric("photos gained, lost", f"+{gain.gained:,} −{gain.lost:,}")
+    cells[3].metric("among its first five", f"{top[1].value:.1%}",
+                    f"{100 * (top[1].value - top[0].value):+.1f} points")  # fmt: skip
+    sure = "cannot be told from none" if gain.low <= 0 <= gain.high else "is more than luck"
+    st.caption(
+        f"The change is {100 * gain.value:+.2f} points, 95 % interval {100 * gain.low:+.2f} to "
+        f"{100 * gain.high:+.2f}: it {sure} for a set chosen beforehand. {told.changed:,} answers "
+        f"are other ones now. Told by {told.way}, in {1000 * told.seconds:,.0f} ms."
+    )
+
+
+def details(ctx: Context, told: Toggled, judged: str) -> None:
+    """By scene, by confusion, photo by photo."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        scenes = told.scenes
+        if len(scenes):
+            draw.chart(
+                lambda dark: figures.scene_shift(
+                    scenes, ctx.caption(f"{judged}; {told.edits[0].words()}"), dark
+                ),
+                "shift-by-scene",
+                "Bars: change of accuracy of every scene, with 95 % intervals",
+                words.TOGGLE,
+            )
+    with right:
+        st.subheader("What is now taken for what")
+        cells = told.confusion
+        if cells.empty:
+            st.caption("No answer changed.")
+        else:
+            view = pd.DataFrame(
+                {
+                    "true scene": [named(s) for s in cells["scene"]],
+                    "answer": [named(s) for s in cells["predicted"]],
+                    "before": cells["before"],
+                    "after": cells["after"],
+                    "change": cells["change"],
+                }
+            )
+            draw.table(
+                view, "confusion-change", "Changes of the confusion matrix, the largest first",
+                caption=" / ".join(ctx.caption(judged).lines()), height=330,
+            )  # fmt: skip
+    for title, frame, mark in (
+        ("Won", told.gained, "right"), ("Lost", told.lost, "wrong"),
+    ):  # fmt: skip
+        st.subheader(f"{title}: {len(frame):,} photo{'s' * (len(frame) != 1)}")
+        if frame.empty:
+            st.caption("None.")
+            continue
+        tiles: list[draw.Tile] = [
+            {
+                "src": ctx.ask("thumbnail", int(row.image), 200),
+                "title": named(row.scene),
+                "sub": f"{named(row.before)} → {named(row.after)}",
+                "mark": mark,
+                "alt": f"Photo {row.id} of {named(row.scene)}: {named(row.before)} before, "
+                f"{named(row.after)} now",
+                "href": "Explain" + address.query(address.kept(image=row.id)),
+            }
+            for row in frame.head(TILES).itertuples()
+        ] if ctx.facts["photos"] else []  # fmt: skip
+        if tiles:
+            draw.gallery(tiles, f"tiles-{title}", tile=130)
+        if len(frame) > TILES or not tiles:
+            with st.expander(f"All {len(frame):,}"):
+                draw.table(frame.drop(columns="image"), f"photos-{title.lower()}",
+                           f"Photos {title.lower()}", height=300)  # fmt: skip
+
+
+# -- named sets -----------------------------------------------------------------------------
+
+
+def sets(
+    ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float, split: str, scene: str
+) -> None:
+    """Keep the set under a name, take one up again, compare two."""
+    kept = disable.list_sets(ctx.run, ctx.layer)
+
+    def keep() -> None:
+        try:
+            disable.save_set(ctx.run, ctx.layer, st.session_state["set-name"], off)
+            st.session_state["set-name"] = ""
+        except UnitscopeError as err:
+            st.session_state["set-wrong"] = str(err)
+
+    row = st.columns([5, 2], vertical_alignment="bottom")
+    row[0].text_input("Keep this set as", key="set-name", placeholder="a name of your own")
+    row[1].button("Keep", on_click=keep, disabled=not off, icon=":material/bookmark_add:",
+                  width="stretch")  # fmt: skip
+    wrong = st.session_state.pop("set-wrong", "")
+    if wrong:
+        st.warning(f"{wrong[:1].upper()}{wrong[1:]}.", icon=":material/edit_off:")
+    if kept.empty:
+        st.caption("No set is kept yet. Sets are kept beside the runs, for everyone who opens "
+                   "this app.")  # fmt: skip
+        return
+    of = dict(zip(kept["name"], map(tuple, kept["units"]), strict=True))
+    chosen = st.selectbox(
+        "Kept sets", list(of), format_func=lambda name: f"{name} ({count_words(len(of[name]))})"
+    )
+
+    def drop() -> None:
+        disable.delete_set(ctx.run, ctx.layer, chosen)
+
+    with st.container(horizontal=True):
+        st.button("Take it up", on_click=put, args=(of[chosen],), icon=":material/input:")
+        st.button("Forget it", on_click=drop, icon=":material/delete:")
+    if off and tuple(off) != of[chosen]:
+        now_told = result(ctx, ready, off, factor, split, scene)
+        other = result(ctx, ready, of[chosen], factor, split, scene)
+        frame = disable.compared(other, now_told, (chosen, "this set"))
+        draw.table(
+            frame, "sets-compared", f"The set {chosen} and this one on the same photos",
+            words.TOGGLE, caption=" / ".join(ctx.caption(split or "").lines()),
+            column_config={
+                name: st.column_config.NumberColumn(format="percent")
+                for name in ("accuracy", "low", "high", "gain", "gain_low", "gain_high")
+            },
+        )  # fmt: skip
+
+
+# -- curves ---------------------------------------------------------------------------------
+
+
+def curves(ctx: Context, ready: Toggler, splits: list[str]) -> None:
+    """The paper's Figs. 3 and 4, with controls, chosen and judged where one likes."""
+    st.subheader("How far does it go?")
+    st.html(
+        '<p class="lede">Accuracy as one unit after the other is switched off, the most positive '
+        "and the most negative ones, beside controls that know nothing of concepts.</p>"
+    )
+    row = st.columns([4, 3, 3], vertical_alignment="bottom")
+    with row[0]:
+        protocol = address.select("protocol", "Which units go", list(PROTOCOLS), "paper",
+                                  format_func=PROTOCOLS.get)  # fmt: skip
+    with row[1]:
+        select = address.select("select", "Chosen on", [ANY, *splits], format_func=named)
+    with row[2]:
+        judge = address.select("judge", "Judged on", [ANY, *splits], format_func=named)
+    names = {key: figures.RANKINGS[key][0] for key in disable.rankings(ready)}
+    usual = [n for n in ("icc", "scc", "random", "mean_activation", "weight") if n in names]
+    asked = [n for n in address.get("curves").split("-") if n in names] or usual
+    st.session_state["curve-names"] = asked
+    st.multiselect(
+        "Curves", list(names), key="curve-names", format_func=names.get,
+        on_change=lambda: address.put({"curves": "-".join(st.session_state["curve-names"])}),
+    )  # fmt: skip
+    if select == judge:
+        st.caption(
+            "Units are chosen on the very photos they are judged on, as published: what helps "
+            "here need not help elsewhere."
+        )
+    slow = ready.weights is None
+    if not address.toggle("drawn", "Draw the curves"):
+        if slow:
+            st.caption(
+                "This layer is replayed, not computed: the curves take minutes. The command "
+                "`python -m core figures` draws them without the app waiting."
+            )
+        return
+    known = knowledge.chosen(ctx, "Disable")
+    with st.spinner("Switching units off, one after the other …"):
+        frame = ctx.ask(
+            "disable.curves", ready, known, protocol, tuple(asked), select, judge,
+            20, STRATEGY, EQ2,
+        )  # fmt: skip
+    split = f"chosen on {named(select)}, judged on {named(judge)}"
+    draw.chart(
+        lambda dark: figures.curves(frame, ctx.caption(split), dark),
+        f"curves-{protocol}",
+        "Lines: accuracy against the number of units switched off, for each ranking",
+        words.PROTOCOLS,
+    )
+    with st.expander("As a table"):
+        draw.table(frame, f"curves-{protocol}-table", "The curves as numbers", height=320,
+                   caption=" / ".join(ctx.caption(split).lines()))  # fmt: skip
+
+
+# -- to take away ---------------------------------------------------------------------------
+
+
+def away(ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float) -> None:
+    """The edited network as files, and the command that does the same."""
+    st.subheader("Take the edited network away")
+    if not off:
+        st.caption("Switch some units off first.")
+        return
+    listed = ",".join(map(str, off))
+    scaled = f" --factor {factor:g}" if factor else ""
+    st.code(
+        f"python -m core toggle {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled}\n"
+        f"python -m core edit {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled} "
+        "--out-dir edited/",
+        language="bash", wrap_lines=True,
+    )  # fmt: skip
+    key = f"{ctx.run.digest}-{ctx.layer}-{listed}-{factor:g}"
+    if st.session_state.get("edited", ("", b""))[0] != key:
+        if st.button("Write it", icon=":material/save:"):
+            try:
+                with st.spinner("Writing it, loading it again, comparing …"):
+                    packed = disable.edited_network(ready, off, factor, "in the app")
+            except UnitscopeError as err:
+                st.warning(f"{err}", icon=":material/error:")
+                return
+            st.session_state["edited"] = (key, packed)
+            st.rerun()
+        st.caption(
+            "A state dict with the edit beside it, an ordinary checkpoint with the edit folded "
+            "into its last layer where there is one, and a text that says what was done."
+        )
+    else:
+        packed = st.session_state["edited"][1]
+        st.download_button(
+            f"Download ({len(packed) / 1e6:.1f} MB)", packed, f"edited-{ctx.run.digest[:8]}.zip",
+            "application/zip", on_click="ignore", icon=":material/download:",
+        )  # fmt: skip
+
+
+# -- the page -------------------------------------------------------------------------------
+
+ctx = page("Disable")
+assert ctx is not None
+if ctx.layer is None:
+    st.title("Disable")
+    stop(
+        "This run has no units to switch off: it was made from published predictions, without "
+        "the network.",
+        {"See how often they are right": address.kept()},
+    )
+st.title("What if some units were switched off?")
+st.html(
+    '<p class="lede">Choose units of the network; the answer for every photo follows at once. '
+    "Does it get better where you hoped, and what does it cost elsewhere?</p>"
+)
+try:
+    ready = toggler(ctx.run, ctx.layer)
+except UnitscopeError as err:
+    text = str(err)
+    stop(f"{text[:1].upper()}{text[1:]}.", {"Back to the overview": address.kept()})
+off = now(ready)
+splits = ctx.ask("splits")
+with st.container(border=True):
+    way = address.select(
+        "way", "Choose units", list(WAYS), "scene", widget=st.segmented_control,
+        format_func=WAYS.get, label_visibility="collapsed",
+    )  # fmt: skip
+    if way == "scene":
+        by_scene(ctx, off)
+    elif way == "hand":
+        by_hand(ctx, off)
+    else:
+        by_search(ctx, ready, splits)
+    chosen_units(ctx, ready, off)
+row = st.columns([3, 3, 3], vertical_alignment="bottom")
+with row[0]:
+    split = address.select("split", "Judged on", [ANY, *splits], format_func=named)
+with row[1]:
+    scene = address.select(
+        "scene", "Photos of", [ANY, *ctx.ask("scenes")["scene"]], format_func=named
+    )
+with row[2]:
+    factors = {"0": "switched off", "0.5": "halved", "2": "doubled"}
+    factor = float(
+        address.select("factor", "The units are", list(factors), "0", format_func=factors.get)
+    )
+judged = (f"{named(split)} photos" if split else "all photos") + (
+    f" of {named(scene)}" if scene else ""
+)
+try:
+    told = result(ctx, ready, off, factor, split, scene)
+except UnitscopeError as err:
+    text = str(err)
+    stop(f"{text[:1].upper()}{text[1:]}.", {"Judge all photos": address.kept()}, "Disable")
+effect(ctx, ready, told, judged)
+if off:
+    details(ctx, told, judged)
+else:
+    st.caption(
+        "Every unit is on: this is the network as it is. Choose a scene above and switch off the "
+        "units that hinder it, or pick any units by hand."
+    )
+st.divider()
+left, right = st.columns(2, gap="large")
+with left:
+    st.subheader("Sets you keep")
+    sets(ctx, ready, off, factor, split, scene)
+with right:
+    away(ctx, ready, off, factor)
+st.divider()
+curves(ctx, ready, splits)
