@@ -9,6 +9,7 @@ import streamlit as st
 
 from core.browse import disable, shown_name
 from core.browse.disable import Toggled, Toggler, parse_units
+from core.browse.knowledge import Known
 from core.errors import UnitscopeError
 from core.figures import disable as figures
 from core.names import plain_name
@@ -113,9 +114,8 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
         st.caption(f"Off: {told}{more}")
 
 
-def by_scene(ctx: Context, off: tuple[int, ...]) -> None:
+def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
     """The units that help or hinder a scene most, by their contribution (Eq. 9)."""
-    known = knowledge.chosen(ctx, "Disable")
     scenes = ctx.ask("scenes")
     names = scenes["scene"].tolist()
     first = str(scenes.sort_values(["images", "scene"], ascending=[False, True])["scene"].iloc[0])
@@ -378,7 +378,7 @@ def sets(
 # -- curves ---------------------------------------------------------------------------------
 
 
-def curves(ctx: Context, ready: Toggler, splits: list[str]) -> None:
+def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> None:
     """The paper's Figs. 3 and 4, with controls, chosen and judged where one likes."""
     st.subheader("How far does it go?")
     st.html(
@@ -414,7 +414,6 @@ def curves(ctx: Context, ready: Toggler, splits: list[str]) -> None:
                 "`python -m core figures` draws them without the app waiting."
             )
         return
-    known = knowledge.chosen(ctx, "Disable")
     with st.spinner("Switching units off, one after the other …"):
         frame = ctx.ask(
             "disable.curves", ready, known, protocol, tuple(asked), select, judge,
@@ -493,6 +492,7 @@ try:
 except UnitscopeError as err:
     text = str(err)
     stop(f"{text[:1].upper()}{text[1:]}.", {"Back to the overview": address.kept()})
+known = knowledge.chosen(ctx, "Disable")
 off = now(ready)
 splits = ctx.ask("splits")
 with st.container(border=True):
@@ -501,7 +501,7 @@ with st.container(border=True):
         format_func=WAYS.get, label_visibility="collapsed",
     )  # fmt: skip
     if way == "scene":
-        by_scene(ctx, off)
+        by_scene(ctx, known, off)
     elif way == "hand":
         by_hand(ctx, off)
     else:
@@ -543,4 +543,4 @@ with left:
 with right:
     away(ctx, ready, off, factor)
 st.divider()
-curves(ctx, ready, splits)
+curves(ctx, known, ready, splits)

@@ -135,6 +135,7 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame
 
 
 def curves(
+    _run: Run,
     toggler: Toggler,
     known: Known,
     protocol: str,
@@ -149,7 +150,7 @@ def curves(
     study = Study.of(toggler, known.graph, strategy, iou)
     return all_curves(
         study, list(rankings), protocols=(protocol,), select=[select] if select else None,
-        judge=[judge] if judge else None, at=list(range(1, most + 1)),
+        judge=[judge] if judge else None, at=list(range(1, min(most, toggler.units) + 1)),
     )  # fmt: skip
 
 
