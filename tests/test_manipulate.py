@@ -744,7 +744,12 @@ def test_comparing_searches_judges_held_out_images_with_random_candidates(study)
     assert frame["n"].eq(len(rows)).all()
     control = frame[frame["candidates"] == "random, as many as three"]
     assert (control["searches"] >= 20).all() and (control["size"] == 3).all()
-    assert ((frame["low"] <= frame["gain"]) & (frame["gain"] <= frame["high"])).all()
+    assert frame["gain"].between(frame["gain_low"], frame["gain_high"]).all()
+    gain = frame.set_index(["method", "candidates"])["gain"]
+    for row in frame[frame["candidates"] == "three"].itertuples():
+        random = gain[row.method, "random, as many as three"]
+        assert row.over_random == pytest.approx(row.gain - random)
+        assert row.over_first == pytest.approx(row.gain - gain[row.method, "all units"])
 
 
 # -- edited networks ------------------------------------------------------------------------

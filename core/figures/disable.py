@@ -127,7 +127,7 @@ def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     data = frame.assign(
         name=[f"{m}, {c}" for m, c in zip(frame["method"], frame["candidates"], strict=True)]
     )
-    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=220))
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=330))
     colors = alt.Scale(
         domain=["held out", "on the images searched on"], range=[BLUE[dark], GREY[dark]]
     )
@@ -153,12 +153,12 @@ def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     spans = (
         alt.Chart(data)
         .mark_rule(color=BLUE[dark], strokeWidth=1.5)
-        .encode(alt.X("low:Q"), alt.X2("high:Q"), y)
+        .encode(alt.X("gain_low:Q"), alt.X2("gain_high:Q"), y)
     )
     zero = (
         alt.Chart(pd.DataFrame({"x": [0]}))
         .mark_rule(color=SOFT[dark], strokeDash=[2, 2])
         .encode(x="x:Q")
     )
-    chart = (zero + spans + dots).properties(width=WIDTH - 120, height=24 * max(1, len(data)))
+    chart = (zero + spans + dots).properties(width=WIDTH - 160, height=24 * max(1, len(data)))
     return titled(chart, "Sets of units found by search", caption, dark, 30)
