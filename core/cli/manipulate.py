@@ -345,8 +345,8 @@ def _figures(given: argparse.Namespace) -> Answer:
     ]
     if given.protocol == "paper":
         lines.append(
-            "protocol `paper` changes only images known to be right (positive) or wrong "
-            "(negative): it can lose nothing on the one and gain nothing on the other"
+            "protocol `paper` changes only images known to be right (positive units, which can "
+            "only lose) or known to be wrong (negative units, which can only win)"
         )
     return facts, "\n".join(lines)
 

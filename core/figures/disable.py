@@ -27,13 +27,15 @@ SIGNS = {"positive": "most positive units disabled", "negative": "most negative 
 
 def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     """Accuracy against k, from :func:`core.manipulate.protocols.curves` of one protocol (Figs. 3
-    and 4): one panel a sign; bands are 95 % intervals of the core-concept curves, and the
-    middle 95 % of the draws of random units."""
+    and 4): one panel a sign. Bands: the accuracy before with the paired 95 % interval of the
+    change added, for core concepts; the middle 95 % of the draws, for random units."""
     names = [key for key in RANKINGS if key in set(frame["ranking"])]
     start = frame.drop_duplicates(["ranking", "protocol", "sign"]).assign(k=0, units=0.0)
-    for column in ("accuracy", "low", "high"):
-        start[column] = start["before"]
+    start["accuracy"] = start["before"]
+    start["gain_low"] = start["gain_high"] = 0.0
     data = pd.concat([start, frame]).assign(
+        low=lambda rows: rows["before"] + rows["gain_low"],
+        high=lambda rows: rows["before"] + rows["gain_high"],
         name=lambda rows: [RANKINGS[r][0] for r in rows["ranking"]],
         kind=lambda rows: [
             "core concepts" if r in ("icc", "scc", "top10") else "control" for r in rows["ranking"]
@@ -46,7 +48,7 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         "name:N", title=None, sort=[RANKINGS[n][0] for n in names],
         scale=alt.Scale(domain=[RANKINGS[n][0] for n in names],
                         range=[RANKINGS[n][1][dark] for n in names]),
-        legend=alt.Legend(columns=4, symbolType="stroke"),
+        legend=alt.Legend(columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3),
     )  # fmt: skip
     dash = alt.StrokeDash(
         "kind:N", legend=None,
