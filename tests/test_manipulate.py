@@ -38,7 +38,6 @@ from core.manipulate.toggle import (
     forward_edited,
     images_of,
     prepare,
-    stored_photos,
     tail_of,
 )
 from core.models.forward import Forward
@@ -178,16 +177,18 @@ def test_accounts_of_a_toggle_add_up():
 # -- real networks against a forward hook -----------------------------------------------------
 
 
-def hooked_logits(run: Run, layer: str, edits, rounded: bool) -> np.ndarray:
-    """The whole network on the dataset's photos with a plain hook that changes the units of
-    `layer`, after rounding its output to half precision where asked."""
-    model = open_model(run)
+def seen_photos(run: Run) -> np.ndarray:
+    """What the network saw of every image, read from the dataset."""
+    way = open_model(run).preprocessing
     dataset = open_dataset(run.info["settings"]["dataset"]["spec"])
-    photos = [
-        np.asarray(model.preprocessing.view(dataset.photo(dataset.ids.index(name))))
-        for name in images_of(run)["id"]
-    ]
-    forward = Forward(model, [layer])
+    ids = images_of(run)["id"]
+    return np.stack([np.asarray(way.view(dataset.photo(dataset.ids.index(k)))) for k in ids])
+
+
+def hooked_logits(run: Run, layer: str, edits, rounded: bool) -> np.ndarray:
+    """The whole network with a plain hook that changes the units of `layer`, after rounding its
+    output to half precision where asked."""
+    model = open_model(run)
 
     def hook(_module, _args, output):
         changed = output.half().float() if rounded else output.clone()
@@ -200,7 +201,7 @@ def hooked_logits(run: Run, layer: str, edits, rounded: bool) -> np.ndarray:
     handle = dict(model.module.named_modules())[layer].register_forward_hook(hook)
     try:
         with torch.inference_mode():
-            inputs = forward.inputs(np.stack(photos))
+            inputs = Forward(model, [layer]).inputs(seen_photos(run))
             return model.module(inputs).flatten(1).numpy()
     finally:
         handle.remove()
@@ -285,7 +286,7 @@ def test_an_inner_layer_is_replayed_and_equals_a_hook(tiny_run):
 def test_a_replay_can_be_stopped_and_needs_known_units(tiny_run):
     toggler = prepare(tiny_run, "body.1")
     calls = []
-    with pytest.raises(Stopped, match="stopped after 64 of 150 images"):
+    with pytest.raises(Stopped, match="stopped after 128 of 150 images"):
         toggler.predict(Edit((0,)), stop=lambda: len(calls) > 1 or calls.append(1) is not None)
     with pytest.raises(UnitscopeError, match="no unit 8"):
         toggler.predict(Edit((8,)))
@@ -501,7 +502,7 @@ def tiny_graph():
     """Facts of the tiny folder's concepts."""
     facts = [("thing 1", "attic"), ("thing 2", "attic"), ("piece 6", "attic"),
              ("thing 1", "barn"), ("piece 7", "barn"), ("thing 4", "cellar")]  # fmt: skip
-    return Graph.from_edges("facts", [("AtLocation", a, b, 1.0) for a, b in facts])
+    return Graph.from_edges([("AtLocation", a, b, 1.0) for a, b in facts])
 
 
 # -- protocols ------------------------------------------------------------------------------
@@ -540,9 +541,10 @@ def test_sweeps_of_a_replayed_layer_agree_with_toggling(tiny_run):
 def test_protocols_change_what_they_say(study, protocol, sign):
     rows = study.rows(["test"])
     right = study.right(rows)
-    order = study.order("scc", sign, rows, 4, protocol)
+    # Over all predictions: the small network says one scene of everything.
+    order = study.order("scc", sign, rows, 4, protocol, "all")
     each = study.orders_of(rows, order, sign, protocol)
-    contribution = study.contribution("scc", rows)
+    contribution = study.contribution("scc", rows, "all")
     for j, row in enumerate(rows):
         if protocol == "paper" and right[j] != (sign == "positive"):
             assert (each[j] == -1).all()
@@ -606,25 +608,32 @@ def test_unknown_names_of_protocols_are_told(study):
     assert not set(frame["ranking"]) & set(protocols.BY_HEAD)
 
 
-def test_controls_follow_their_definitions(study):
+@pytest.mark.parametrize("over", ["true", "all"])
+def test_controls_follow_their_definitions(study, over):
     toggler, rows = study.toggler, study.rows()
-    used = rows[study.right(rows)]
+    used = rows[study.right(rows)] if over == "true" else rows
     logits = toggler.logits(used).astype(np.float64)
     shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+
+    def order(ranking, sign):
+        return study.order(ranking, sign, rows, 12, over=over)
+
     for y in range(3):
-        own = np.flatnonzero(study.scene[used] == y)
-        activation = toggler.pooled[used[own]].mean(0)
-        got = study.order("mean_activation", "negative", rows, 12)[y]
-        assert (np.diff(activation[got]) <= 1e-7).all()
         size = np.abs(toggler.weights[:, y])
-        assert (np.diff(size[study.order("weight", "positive", rows, 12)[y]]) <= 0).all()
+        assert (np.diff(size[order("weight", "positive")[y]]) <= 0).all()
+        own = np.flatnonzero(study.scene[used] == y)
+        if not len(own):
+            assert over == "true" and (order("mean_activation", "negative")[y] == -1).all()
+            continue
+        activation = toggler.pooled[used[own]].mean(0)
+        assert (np.diff(activation[order("mean_activation", "negative")[y]]) <= 1e-7).all()
         value = np.zeros(12)
         for j in own:
             for u in range(12):
                 slope = toggler.weights[u, y] - (shares[j] * toggler.weights[u]).sum()
                 value[u] += toggler.pooled[used[j], u] * slope
         for sign, turn in (("positive", -1), ("negative", 1)):
-            got = study.order("gradient_activation", sign, rows, 12)[y]
+            got = order("gradient_activation", sign)[y]
             assert (np.diff(turn * value[got]) >= -1e-5).all()
 
 
@@ -728,14 +737,19 @@ def test_comparing_searches_judges_held_out_images_with_random_candidates(study)
     frame = search.compare(
         study.toggler, rows, study.scene,
         {"all units": lambda _: None, "three": lambda _: np.array([1, 4, 6])},
-        methods=("forward", "relaxed"), most=3, repeats=2, controls=20,
+        methods=("forward", "backward"), most=3, repeats=2, controls=20,
     )  # fmt: skip
     names = frame[frame["method"] == "forward"]["candidates"].tolist()
     assert names == ["all units", "three", "random, as many as three"]
     assert frame["n"].eq(len(rows)).all()
     control = frame[frame["candidates"] == "random, as many as three"]
     assert (control["searches"] >= 20).all() and (control["size"] == 3).all()
-    assert ((frame["low"] <= frame["gain"]) & (frame["gain"] <= frame["high"])).all()
+    assert frame["gain"].between(frame["gain_low"], frame["gain_high"]).all()
+    gain = frame.set_index(["method", "candidates"])["gain"]
+    for row in frame[frame["candidates"] == "three"].itertuples():
+        random = gain[row.method, "random, as many as three"]
+        assert row.over_random == pytest.approx(row.gain - random)
+        assert row.over_first == pytest.approx(row.gain - gain[row.method, "all units"])
 
 
 # -- edited networks ------------------------------------------------------------------------
@@ -751,7 +765,7 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
         assert fact in text
     module, info = load(told.files["state"])
     assert info["classes"] == list(tiny.SCENES)
-    photos = stored_photos(tiny_run, open_model(tiny_run).preprocessing, np.arange(40))
+    photos = seen_photos(tiny_run)[:40]
     forward = Forward(open_model(tiny_run), ["body.3"])
     with torch.inference_mode():
         got = module.eval()(forward.inputs(photos)).numpy()
@@ -792,9 +806,7 @@ def test_an_exported_program_gives_the_same_logits(tiny_run, tmp_path):
     assert set(told.files) == {"state", "program", "text"}
     assert "no linear head" in told.left_out["folded"]
     program = torch.export.load(told.files["program"]).module()
-    inputs = Forward(open_model(tiny_run), ["body.1"]).inputs(
-        stored_photos(tiny_run, open_model(tiny_run).preprocessing, np.arange(7))
-    )
+    inputs = Forward(open_model(tiny_run), ["body.1"]).inputs(seen_photos(tiny_run)[:7])
     wanted = hooked_logits(tiny_run, "body.1", EDITS, rounded=False)[:7]
     assert np.abs(program(inputs).numpy() - wanted).max() <= CLOSE * max(1.0, wanted.max())
 
@@ -831,12 +843,10 @@ def test_verbs(tiny_run, tmp_path, capsys):
     assert told["way"] == "closed form" and told["units"] == [0, 3]
     told = say(capsys, "toggle", *place, "--units", "0,3", "--layer", "body.1", "--factor", "0.5")
     assert told["way"] == "replayed tail"
-    told = say(capsys, "contribution", *place, "--scene", "attic", "--unit", "1", "--over", "all")
-    assert told["core"] == ["thing 1"] and told["negative"]
-    chosen = [r["unit"] for r in told["negative"]][:2]
-    told = say(capsys, "toggle", *place, "--top-negative", "2", "--scene", "attic")
-    assert len(told["units"]) <= 2 and "most negative of scene attic" in told["chosen"]
-    assert chosen
+    told = say(capsys, "contribution", *place, "--scene", "cellar", "--unit", "1", "--over", "all")
+    assert told["core"] == ["piece 6"] and told["negative"]
+    told = say(capsys, "toggle", *place, "--top-negative", "2", "--scene", "cellar")
+    assert len(told["units"]) <= 2 and "most negative of scene cellar" in told["chosen"]
     told = say(capsys, "figures", *place, "--every", "2", "--most", "4", "--to",
                str(tmp_path / "figures"), "--csv", str(tmp_path), "--ranking", "scc", "--ranking",
                "random", "--format", "svg,png")  # fmt: skip

@@ -341,8 +341,8 @@ def _figures(given: argparse.Namespace) -> Answer:
     ]
     if given.protocol == "paper":
         lines.append(
-            "protocol `paper` changes only images known to be right (positive) or wrong "
-            "(negative): it can lose nothing on the one and gain nothing on the other"
+            "protocol `paper` changes only images known to be right (positive units, which can "
+            "only lose) or known to be wrong (negative units, which can only win)"
         )
     return facts, "\n".join(lines)
 
@@ -390,8 +390,16 @@ def _search(given: argparse.Namespace) -> Answer:
     ]
     lines += [
         f"{r.method:9} {r.candidates:34} {r.size:6.0f} {r.units:6.1f} {r.looked:12,.0f} "
-        f"{r.seconds:8.3f} {r.gain_selection:+9.2%} {r.gain:+9.2%} [{r.low:+7.2%}, {r.high:+7.2%}]"
+        f"{r.seconds:8.3f} {r.gain_selection:+9.2%} {r.gain:+9.2%} "
+        f"[{r.gain_low:+7.2%}, {r.gain_high:+7.2%}]"
         for r in frame.itertuples()
+    ]
+    lines += ["", "held-out gain beyond that of all units, and of as many random candidates:"]
+    lines += [
+        f"{r.method:9} {r.candidates:34} {r.over_first:+9.2%} "
+        f"[{r.over_first_low:+7.2%}, {r.over_first_high:+7.2%}] {r.over_random:+9.2%} "
+        f"[{r.over_random_low:+7.2%}, {r.over_random_high:+7.2%}]"
+        for r in frame[frame["over_random"].notna()].itertuples()
     ]
     facts = {
         "run": run.digest, "layer": study.toggler.layer, "definition": definition,

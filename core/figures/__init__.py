@@ -130,7 +130,8 @@ def titled(
     """
     dressed = chart.properties(title=alt.Title(title, subtitle=caption.lines()))
     dressed.config = alt.Config(**config(dark))
-    height = chart.height if isinstance(chart.height, (int, float)) else HEIGHT
+    own = getattr(chart, "height", None)  # panels side by side have none of their own
+    height = own if isinstance(own, (int, float)) else HEIGHT
     dressed.usermeta = {"height": int(height) + AROUND + around, "widest": widest}
     return dressed
 

@@ -27,13 +27,15 @@ SIGNS = {"positive": "most positive units disabled", "negative": "most negative 
 
 def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     """Accuracy against k, from :func:`core.manipulate.protocols.curves` of one protocol (Figs. 3
-    and 4): one panel a sign; bands are 95 % intervals of the core-concept curves, and the
-    middle 95 % of the draws of random units."""
+    and 4): one panel a sign. Bands: the accuracy before with the paired 95 % interval of the
+    change added, for core concepts; the middle 95 % of the draws, for random units."""
     names = [key for key in RANKINGS if key in set(frame["ranking"])]
     start = frame.drop_duplicates(["ranking", "protocol", "sign"]).assign(k=0, units=0.0)
-    for column in ("accuracy", "low", "high"):
-        start[column] = start["before"]
+    start["accuracy"] = start["before"]
+    start["gain_low"] = start["gain_high"] = 0.0
     data = pd.concat([start, frame]).assign(
+        low=lambda rows: rows["before"] + rows["gain_low"],
+        high=lambda rows: rows["before"] + rows["gain_high"],
         name=lambda rows: [RANKINGS[r][0] for r in rows["ranking"]],
         kind=lambda rows: [
             "core concepts" if r in ("icc", "scc", "top10") else "control" for r in rows["ranking"]
@@ -46,7 +48,7 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         "name:N", title=None, sort=[RANKINGS[n][0] for n in names],
         scale=alt.Scale(domain=[RANKINGS[n][0] for n in names],
                         range=[RANKINGS[n][1][dark] for n in names]),
-        legend=alt.Legend(columns=4, symbolType="stroke"),
+        legend=alt.Legend(columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3),
     )  # fmt: skip
     dash = alt.StrokeDash(
         "kind:N", legend=None,
@@ -127,7 +129,7 @@ def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     data = frame.assign(
         name=[f"{m}, {c}" for m, c in zip(frame["method"], frame["candidates"], strict=True)]
     )
-    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=220))
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=330))
     colors = alt.Scale(
         domain=["held out", "on the images searched on"], range=[BLUE[dark], GREY[dark]]
     )
@@ -153,12 +155,12 @@ def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     spans = (
         alt.Chart(data)
         .mark_rule(color=BLUE[dark], strokeWidth=1.5)
-        .encode(alt.X("low:Q"), alt.X2("high:Q"), y)
+        .encode(alt.X("gain_low:Q"), alt.X2("gain_high:Q"), y)
     )
     zero = (
         alt.Chart(pd.DataFrame({"x": [0]}))
         .mark_rule(color=SOFT[dark], strokeDash=[2, 2])
         .encode(x="x:Q")
     )
-    chart = (zero + spans + dots).properties(width=WIDTH - 120, height=24 * max(1, len(data)))
+    chart = (zero + spans + dots).properties(width=WIDTH - 160, height=24 * max(1, len(data)))
     return titled(chart, "Sets of units found by search", caption, dark, 30)

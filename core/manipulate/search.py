@@ -422,7 +422,7 @@ def compare(
             if units is not None:
                 for _ in range(draws):
                     drawn = rng.choice(toggler.units, len(units), replace=False)
-                    pools.append((f"random, as many as {name}", drawn))
+                    pools.append((_control(name), drawn))
         for name, units in pools:
             if units is not None and not len(units):
                 continue
@@ -445,22 +445,41 @@ def compare(
         if tell:
             _report(tell, "halves", job + 1, jobs, began)
     table = []
+    means = {key: _per_image(told["change"]) for key, told in found.items()}
+    blind = next((name for name in candidates if (methods[0], name) in found), "")
     for (method, name), told in found.items():
-        # Mean over the searches that judged an image, then over images.
-        changes = np.array(told["change"])
-        seen = (~np.isnan(changes)).any(0)
-        each = np.nanmean(changes[:, seen], 0)
-        low, high = map(float, bootstrap(each, seed))
-        table.append(
-            {
-                "method": method, "candidates": name, "size": np.mean(told["size"]),
-                "units": np.mean(told["units"]), "looked": np.mean(told["looked"]),
-                "seconds": np.mean(told["seconds"]), "gain_selection": np.mean(told["on"]),
-                "gain": each.mean(), "low": low, "high": high, "n": int(seen.sum()),
-                "searches": len(changes),
+        each = means[method, name]
+        row = {
+            "method": method, "candidates": name, "size": np.mean(told["size"]),
+            "units": np.mean(told["units"]), "looked": np.mean(told["looked"]),
+            "seconds": np.mean(told["seconds"]), "gain_selection": np.mean(told["on"]),
+        }  # fmt: skip
+        nothing = np.zeros(len(each))
+        for column, against in (
+            ("gain", nothing),
+            ("over_first", None if name == blind else means.get((method, blind))),
+            ("over_random", means.get((method, _control(name)))),
+        ):
+            if against is None:
+                row |= {column: np.nan, f"{column}_low": np.nan, f"{column}_high": np.nan}
+                continue
+            low, high = bootstrap(each - against, seed)
+            row |= {
+                column: (each - against).mean(),
+                f"{column}_low": float(low),
+                f"{column}_high": float(high),
             }
-        )  # fmt: skip
+        table.append({**row, "n": len(each), "searches": len(told["change"])})
     return pd.DataFrame(table)
+
+
+def _control(name: str) -> str:
+    return f"random, as many as {name}"
+
+
+def _per_image(changes: list[np.ndarray]) -> np.ndarray:
+    """Mean over the searches that judged an image; every image was judged by some."""
+    return np.nanmean(np.array(changes), axis=0)
 
 
 def bootstrap(

@@ -30,7 +30,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -861,7 +861,8 @@ class Toggler:
 
     def _kept(self) -> Path:
         """Where the replayed unedited logits lie, beside the run."""
-        facts = [self.run.digest, self.layer, self.way, code_digest([Path(__file__)])]
+        photos = self.check.get("photos", "")
+        facts = [self.run.digest, self.layer, self.way, photos, code_digest([Path(__file__)])]
         return self.run.path.parent / f"replayed-{digest_of(facts)[:DIGITS]}.npy"
 
     def logits(
@@ -899,8 +900,8 @@ class Toggler:
         """
         change = Change.of(edits, self.units)
         if self.weights is None:
-            logits = next(iter(self._finished(rows, [change], **progress)))
-            return judge(logits, self.target[self.every if rows is None else rows])
+            rows = self.every if rows is None else rows
+            return judge(self._replayed(rows, change, **progress), self.target[rows])
         at = change.touched
         # scale·x + shift less x, as (scale − 1)·x·W and one offset for all images.
         weights = (change.scale[at] - 1)[:, None] * self.weights[at]
@@ -925,7 +926,7 @@ class Toggler:
         """Logits float32 (rows, classes) under edits."""
         change = Change.of(edits, self.units)
         if self.weights is None:
-            return next(iter(self._finished(rows, [change], **progress)))
+            return self._replayed(self.every if rows is None else rows, change, **progress)
         rows = self.every if rows is None else rows
         at = change.touched
         moved = self.pooled[np.ix_(rows, at)] * (change.scale[at] - 1) + change.shift[at]
@@ -978,15 +979,21 @@ class Toggler:
         if wanted and not 0 <= wanted[0] <= wanted[-1] <= orders.shape[1]:
             raise UnitscopeError(f"k runs from 0 to {orders.shape[1]}")
         if self.weights is None:
-            changes = []
-            for k in wanted:
-                scale = np.ones((len(rows), self.units), np.float32)
-                row, column = np.nonzero(orders[:, :k] >= 0)
-                scale[row, orders[row, column]] = 0.0
-                changes.append(Change(scale, np.zeros_like(scale)))
-            told = self._finished(rows, changes, **progress)
-            for k, logits in zip(wanted, told, strict=True):
-                yield k, judge(logits, self.target[rows])
+            # Judged shard by shard: logits of all images under every k would not fit.
+            told = [Predictions(*np.empty((2, len(rows)), np.int32)) for _ in wanted]
+            nothing = np.zeros(self.units, np.float32)
+
+            def off(k: int, places: np.ndarray) -> Change:
+                scale = np.ones((len(places), self.units), np.float32)
+                row, column = np.nonzero(orders[places, :k] >= 0)
+                scale[row, orders[places[row], column]] = 0.0
+                return Change(scale, np.broadcast_to(nothing, scale.shape))
+
+            for places, each in self._replay(rows, [partial(off, k) for k in wanted], **progress):
+                for whole, logits in zip(told, each, strict=True):
+                    part = judge(logits, self.target[rows[places]])
+                    whole.predicted[places], whole.larger[places] = part
+            yield from zip(wanted, told, strict=True)
             return
         logits, target = self._base[rows], self.target[rows]
         predicted, larger = np.empty(len(rows), np.int32), np.empty(len(rows), np.int32)
@@ -1016,27 +1023,23 @@ class Toggler:
 
     # -- replay -----------------------------------------------------------------------------
 
-    def _finished(
-        self, rows: np.ndarray | None, changes: list[Change], **progress: Any
-    ) -> list[np.ndarray]:
-        """Logits of the rows under every change."""
-        rows = self.every if rows is None else rows
-        out = [np.empty((len(rows), self._base.shape[1]), np.float32) for _ in changes]
-        for places, told in self._replay(rows, changes, **progress):
-            for whole, part in zip(out, told, strict=True):
-                whole[places] = part
+    def _replayed(self, rows: np.ndarray, change: Change, **progress: Any) -> np.ndarray:
+        """Logits of the rows under one change."""
+        out = np.empty((len(rows), self._base.shape[1]), np.float32)
+        for places, (told,) in self._replay(rows, [lambda _places: change], **progress):
+            out[places] = told
         return out
 
     def _replay(
         self,
         rows: np.ndarray,
-        changes: list[Change],
+        changes: Sequence[Callable[[np.ndarray], Change]],
         tell: Callable[[Estimate], None] | None = None,
         stop: Callable[[], bool] = lambda: False,
         seed: int = 0,
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
-        """(places in `rows`, logits under every change), shard by shard in random order, so
-        that what is done at any moment is a fair sample of the whole."""
+        """(places in `rows`, logits under every change of these places), shard by shard in random
+        order, so that what is done at any moment is a fair sample of the whole."""
         assert self._source is not None
         nothing = Change(np.ones(self.units, np.float32), np.zeros(self.units, np.float32))
         order = np.random.default_rng(seed).permutation(len(rows))
@@ -1055,14 +1058,7 @@ class Toggler:
                 loaded = self._source.load(self.images["image"].to_numpy()[here])
                 if np.isnan(self._base[here, 0]).any():
                     self._base[here] = self._source.logits(loaded, nothing)
-                told = [
-                    self._source.logits(
-                        loaded,
-                        change if change.scale.ndim == 1
-                        else Change(change.scale[places], change.shift[places]),
-                    )
-                    for change in changes
-                ]  # fmt: skip
+                told = [self._source.logits(loaded, change(places)) for change in changes]
             yield places, told
             done += len(places)
             known = self.target[here] >= 0
@@ -1220,10 +1216,10 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
         way, source = WAYS[1], tail
     else:
         way = WAYS[2]
-        source, photos = _whole_source(
+        source, check["photos"], said = _whole_source(
             run, forward, loaded.preprocessing, name, numbers[picks], recorded[picks]
         )
-        check["why"] = f"{check['why']}; the network runs whole, on {photos}"
+        check["why"] = f"{check['why']}; the network runs whole, on {said}"
     base = np.full(recorded.shape, np.nan, np.float32)
     toggler = Toggler(
         pooled, base, images, class_names(run), source=source, layer=name, way=way, check=check,
@@ -1278,17 +1274,19 @@ def _tail_source(
 def _whole_source(
     run: Run, forward: Forward, way: Preprocessing, name: str, images: np.ndarray,
     recorded: np.ndarray,
-) -> tuple[_Whole, str]:  # fmt: skip
-    """The whole network, on the dataset's photos if they still give the recorded logits."""
+) -> tuple[_Whole, str, str]:  # fmt: skip
+    """The whole network, which photos it runs on (``dataset`` if they still give the recorded
+    logits, else ``stored``), and that in words."""
     try:
         photos = dataset_photos(run, way)
         gave = forward(photos(images)).logits
         if _agree(gave, recorded) <= 10 * CLOSE:
-            return _Whole(forward, name, photos), "the dataset's photos"
+            return _Whole(forward, name, photos), "dataset", "the dataset's photos"
         gone = "the dataset's photos no longer give the recorded logits"
     except (UnitscopeError, KeyError, OSError) as err:
         gone = f"the dataset cannot be read ({err})"
     return (
         _Whole(forward, name, lambda some: stored_photos(run, way, some)),
+        "stored",
         f"the run's stored photos (JPEG): {gone}",
     )
