@@ -3,6 +3,7 @@
 ``<root>/<digest>.duckdb``   the tables of :data:`TABLES`, described in docs/run-file.md
 ``<root>/<digest>.arrays/``  wide arrays as .npy (pooled features, logits, label grids, maps)
                              and the photos as the network saw them
+``<root>/<digest>.derived/`` what was worked out from a finished run and is kept for speed
 ``<root>/<digest>.partial/`` a run that is being made or was stopped
 
 A run file is renamed into place when it is whole and never written again, so readers need no
@@ -377,4 +378,15 @@ def delete_run(path: Path) -> None:
     """Remove a finished run: the file first, so that nobody opens it without its arrays."""
     with suppress(FileNotFoundError):
         path.unlink()
-    shutil.rmtree(path.with_suffix(".arrays"), ignore_errors=True)
+    for beside in (".arrays", ".derived"):
+        shutil.rmtree(path.with_suffix(beside), ignore_errors=True)
+
+
+def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:
+    """Where a result worked out from a finished run is kept: a path in a folder that exists.
+
+    facts : plain data, all that decides the result beside the run itself (code included).
+    """
+    folder = run.path.with_suffix(".derived")
+    folder.mkdir(exist_ok=True)
+    return folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}"
