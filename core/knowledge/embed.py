@@ -12,11 +12,13 @@ compared by their angle, so all are used at length 1.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
@@ -87,8 +89,8 @@ class Subgraph:
         more = "" if s["links_one"] == 1 else f" (with {s['links_one']} or more links to them)"
         return (
             f"{self.knowledge}: {s['aligned']} of {s['concepts']} concepts on {s['nodes']} nodes, "
-            f"{s['one_hop']:,} neighbours{more}, {s['two_hop']:,} of {s['two_hop_all']:,} nodes two "
-            f"steps away with {s['links_two']} or more links; {s['entities']:,} entities, "
+            f"{s['one_hop']:,} neighbours{more}, {s['two_hop']:,} of {s['two_hop_all']:,} nodes "
+            f"two steps away with {s['links_two']} or more links; {s['entities']:,} entities, "
             f"{s['facts']:,} facts of {s['relations']} relations"
         )
 
@@ -390,7 +392,6 @@ def _model(sub: Subgraph, how: Training, train: np.ndarray) -> tuple[Any, Any]:
     from pykeen.triples import CoreTriplesFactory
 
     torch.manual_seed(how.seed)
-    np.random.seed(how.seed)
     factory = CoreTriplesFactory(
         torch.as_tensor(train), num_entities=len(sub.names), num_relations=len(sub.relations)
     )
@@ -413,9 +414,12 @@ def _train(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     random_state = torch.get_rng_state()
+    # PyKEEN collects garbage after every epoch: a second each time where much else is alive.
+    gc.freeze()
     try:
         return _train_alone(sub, how, path, progress, stopping, ask)
     finally:
+        gc.unfreeze()
         torch.set_num_threads(threads)
         torch.set_rng_state(random_state)
 
@@ -472,19 +476,18 @@ def _train_alone(
     loop = SLCWATrainingLoop(
         model=model, triples_factory=factory, optimizer=optimizer,
         negative_sampler_kwargs={"num_negs_per_pos": how.negatives},
+        automatic_memory_optimization=False,
     )  # fmt: skip
     if not resumed:
         torch.manual_seed(how.seed)
     if len(losses) < how.epochs and not _settled(losses, how.patience):
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                loop.train(
-                    factory, num_epochs=how.epochs - len(losses), batch_size=how.batch,
-                    continue_training=resumed, use_tqdm=False, callbacks=AfterEpoch(),
-                    checkpoint_directory=folder, pin_memory=False,
-                )  # fmt: skip
-            except _Enough:
-                pass
+        # PyKEEN makes a folder for its checkpoints even where it writes none.
+        with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
+            loop.train(
+                factory, num_epochs=how.epochs - len(losses), batch_size=how.batch,
+                continue_training=resumed, use_tqdm=False, callbacks=AfterEpoch(),
+                checkpoint_directory=folder, pin_memory=False,
+            )  # fmt: skip
     seconds = time.perf_counter() - began
     with torch.no_grad():
         vectors = model.entity_representations[0](indices=None).numpy().astype(np.float32)

@@ -1,4 +1,4 @@
-"""Concept filtering (T2): concepts that mean nearly the same, as a knowledge graph has them, merged.
+"""Concept filtering (T2): concepts that a knowledge graph has for nearly the same are merged.
 
 Every concept has a vector (:class:`Vectors`); those with close vectors are put into k groups, by
 agglomerative clustering (average linkage, cosine distance) or k-means on vectors of length 1. A
@@ -15,8 +15,9 @@ Word similarity (:func:`word_vectors`) is the control: it knows the names alone,
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,11 @@ from scipy import sparse
 
 from core.errors import BadFile, UnitscopeError, unknown
 from core.knowledge.core_concepts import Annotated
-from core.knowledge.embed import Embedding, Subgraph
+from core.knowledge.embed import Embedding, Epoch, Subgraph, Training, open_embedding, subgraph
+from core.knowledge.embed import training as chosen_training
+from core.knowledge.graph import Graph
 from core.names import plain_name
-from core.store import write_whole
+from core.store import Run, write_whole
 
 METHODS = ("agglomerative", "kmeans")
 
@@ -96,6 +99,71 @@ def word_vectors(names: Sequence[str]) -> Vectors:
     plain = [plain_name(name) or name for name in names]
     table = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4)).fit_transform(plain)
     return Vectors(WORDS, _unit(np.asarray(table.todense(), float)), np.ones(len(plain), bool))
+
+
+class Space:
+    """A run's concepts in a knowledge graph: what all clusterings of them start from.
+
+    Attributes
+    ----------
+    annotated : what is annotated where; concepts are columns of it everywhere here.
+    labels : names of concepts, told apart. images : int64 (concepts,), images with each.
+    members : indices of the concepts that take part: those that occur, without colours and scenes.
+    folder : where embeddings are kept.
+    """
+
+    def __init__(self, run: Run, graph: Graph, overrides: Path | None = None):
+        self.annotated = Annotated.from_run(run)
+        self.labels = labels_of(self.annotated)
+        self.images = np.asarray(self.annotated.has.sum(0)).ravel().astype(np.int64)
+        self.members = np.flatnonzero(self.annotated.eligible & (self.images > 0))
+        self.folder = run.path.parent / "embeddings"
+        self._graph, self._overrides = graph, overrides
+        if not len(self.members):
+            raise UnitscopeError(f"run {run.digest} has no concepts but colours and scenes")
+
+    @cached_property
+    def sub(self) -> Subgraph:
+        """The graph around the members."""
+        names = [self.annotated.concepts[c] for c in self.members]
+        return subgraph(names, self._graph, overrides=self._overrides)
+
+    def embedding(
+        self,
+        model: str | Training = "TransE",
+        progress: Callable[[Epoch], None] | None = None,
+        stopping: Callable[[], bool] | None = None,
+        make: bool = True,
+    ) -> Embedding:
+        """The embedding of a model, made where it is not there; see :func:`open_embedding`."""
+        how = chosen_training(model) if isinstance(model, str) else model
+        return open_embedding(self.sub, how, self.folder, progress, stopping, make)
+
+    def vectors(
+        self,
+        model: str | Training = "TransE",
+        progress: Callable[[Epoch], None] | None = None,
+        stopping: Callable[[], bool] | None = None,
+        make: bool = True,
+    ) -> Vectors:
+        """Vectors of all concepts by an embedding, or by :data:`WORDS`; members alone have one."""
+        if model == WORDS:
+            held = word_vectors([self.annotated.concepts[c] for c in self.members])
+        else:
+            held = concept_vectors(self.sub, self.embedding(model, progress, stopping, make))
+        rows = np.zeros((len(self.labels), held.rows.shape[1]))
+        known = np.zeros(len(self.labels), bool)
+        rows[self.members], known[self.members] = held.rows, held.known
+        return Vectors(held.name, rows, known)
+
+    def scene(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(members, frequency) of C_y: its concepts that take part, and their share of D_y.
+
+        Raises UnitscopeError for an unknown scene, with the nearest."""
+        if name not in self.annotated.scenes:
+            raise unknown("scene", name, self.annotated.scenes)
+        frequency = self.annotated.frequency[self.annotated.scenes.index(name)]
+        return self.members[frequency[self.members] > 0], frequency
 
 
 # -- what a person says ----------------------------------------------------------------------
@@ -314,7 +382,8 @@ def dendrogram(vectors: Vectors, members: np.ndarray, links: Links | None = None
     np.fill_diagonal(apart, 0)
     tree = linkage(squareform(apart, checks=False), "average")
     cluster = dict(enumerate(own.tolist()))
-    merges, heights = [], []
+    merges: list[tuple[int, int]] = []
+    heights: list[float] = []
     for step, (a, b, height, _) in enumerate(tree.tolist()):
         left, right = cluster.pop(int(a)), cluster.pop(int(b))
         if left == right:

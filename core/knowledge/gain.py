@@ -11,25 +11,30 @@ diluted. So each figure stands beside random groups of the same sizes and a grou
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import sparse
 
 from core.errors import UnitscopeError, unknown
+from core.knowledge.core_concepts import LEFT_OUT
 from core.knowledge.fuse import (
     METHODS,
+    WORDS,
     Dendrogram,
     Groups,
     Links,
+    Space,
     Vectors,
     check_k,
     dendrogram,
     kmeans,
 )
-from core.store import Run
+from core.store import Run, code_digest, derived, write_whole
 
 DRAWS = 20
 RESAMPLES = 1000
@@ -93,16 +98,13 @@ class UnionCounts:
         """
         from core.dissect.signatures import signatures
 
-        held = signatures(run, layer, splits)
+        held = signatures(run, layer, splits).without(LEFT_OUT)
         concepts = int(
             run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
         )
-        units = len(held.starts) - 1
-        lit = sparse.csr_array(
-            (held.lit.astype(np.int64), held.which, held.starts), shape=(units, len(held.pixels))
-        )
+        lit = sparse.csr_array((held.lit, held.which, held.starts), shape=(held.units, len(held)))
         return cls.of_sets(
-            held.hits, held.labels, held.pixels, sparse.csr_array(lit.T), concepts
+            held.hits, held.labels.astype(np.int64), held.pixels, sparse.csr_array(lit.T), concepts
         )
 
     def union(self, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
@@ -407,3 +409,48 @@ def gain_curve(
             "over_words_high": over_high,
         }
     )
+
+
+def run_gain(
+    run: Run,
+    space: Space,
+    vectors: Vectors,
+    ks: Sequence[int] | None = None,
+    method: str = "agglomerative",
+    links: Links | None = None,
+    layer: str | None = None,
+    splits: Sequence[str] | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
+    progress: Callable[[int, int], None] | None = None,
+    make: bool = True,
+) -> pd.DataFrame:
+    """:func:`gain_curve` of a run's layer, kept beside the run; names are compared at every k.
+
+    Raises UnitscopeError where `make` is False and it was not made yet, and as
+    :meth:`UnionCounts.from_run`.
+    """
+    name = run.layer_names[run.layer(layer)]
+    here = Path(__file__)
+    facts = {
+        "layer": name, "splits": list(splits or ()), "method": method, "seed": seed,
+        "draws": draws, "ks": list(ks) if ks is not None else None,
+        "vectors": [vectors.name, hashlib.sha256(vectors.rows.tobytes()).hexdigest()],
+        "links": None if links is None else [links.block.tolist(), sorted(links.apart)],
+        "code": code_digest([here, here.with_name("fuse.py")]),
+    }  # fmt: skip
+    path = derived(run, "gain", facts, "csv")
+    if path.is_file():
+        return pd.read_csv(path)
+    if not make:
+        raise UnitscopeError(
+            f"the IoU gain of {vectors.name} was not worked out for {name} yet: "
+            f"`python -m core tables {run.digest} --table 5` does"
+        )
+    counts = UnionCounts.from_run(run, layer, splits)
+    words = None if vectors.name == WORDS else space.vectors(WORDS)
+    frame = gain_curve(
+        counts, vectors, space.members, ks, method, links, seed, draws, words, progress
+    )
+    write_whole(path, lambda fresh: frame.to_csv(fresh, index=False))
+    return frame
