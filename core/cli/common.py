@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from core.knowledge.graph import own_knowledge as own_knowledge
 from core.store import CACHE, Run, find_run
 
 Answer = tuple[dict[str, Any], str]
@@ -43,11 +44,6 @@ def add_knowledge(sub: argparse.ArgumentParser) -> None:
         "--overrides", type=Path, metavar="FILE", help="names and nodes, as `align --write` gives"
     )
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
-
-
-def own_knowledge(run: Run) -> str:
-    """The knowledge SPEC a run was made with."""
-    return str(run.info.get("request", {}).get("knowledge", "builtin"))
 
 
 def say_kinds(kinds: list[tuple[str, str, str]]) -> Answer:

@@ -251,7 +251,12 @@ class Training:
             raise UnitscopeError(f"the learning rate lies in (0, 10), not {self.rate}")
 
 
-CHOSEN: dict[str, Training] = {name: Training(name) for name in MODELS}
+CHOSEN: dict[str, Training] = {
+    "TransE": Training("TransE"),
+    "DistMult": Training("DistMult", epochs=30),
+    "TransD": Training("TransD", epochs=30, rate=0.003),
+    "ProjE": Training("ProjE", epochs=30),
+}
 """Settings of each model, chosen on validation facts (docs/filtering.md)."""
 
 

@@ -27,7 +27,7 @@ from typing import IO, Any, NamedTuple, overload
 import numpy as np
 
 from core.errors import BadFile, UnitscopeError, nearest, unknown
-from core.store import CACHE, DIGITS, write_whole
+from core.store import CACHE, DIGITS, Run, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ROOT / "data" / "everyday.tsv"
@@ -508,6 +508,11 @@ def _sorted(table: dict[bytes, int]) -> tuple[np.ndarray, list[bytes]]:
     new = np.zeros(len(names), np.int64)
     new[[table[name] for name in names]] = np.arange(len(names))
     return new, names
+
+
+def own_knowledge(run: Run) -> str:
+    """The knowledge SPEC a run was made with."""
+    return str(run.info.get("request", {}).get("knowledge", "builtin"))
 
 
 # -- opening by SPEC -------------------------------------------------------------------------
