@@ -190,11 +190,13 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     ks = numbers(given.k) if given.k else None
     if given.table == 5:
         curves = {}
-        for name in given.embedding or MODELS:
-            vectors = _vectors(space, name)
-            curves[vectors.name] = run_gain(
-                run, space, vectors, ks, given.method, links, given.layer, given.split, given.seed
-            )
+        with stoppable() as stopping:
+            for name in given.embedding or MODELS:
+                vectors = space.vectors(name, show_progress, stopping)
+                curves[vectors.name] = run_gain(
+                    run, space, vectors, ks, given.method, links, given.layer, given.split,
+                    given.seed, tell=show_progress, stopping=stopping,
+                )  # fmt: skip
         return table_5(run, graph, curves, given.method, given.split, given.layer)
     if given.embedding and len(given.embedding) > 1:
         raise UnitscopeError(f"table {given.table} is of one embedding")

@@ -34,6 +34,7 @@ from core.knowledge.fuse import (
     dendrogram,
     kmeans,
 )
+from core.settings import Progress
 from core.store import Run, code_digest, derived, write_whole
 
 DRAWS = 20
@@ -90,15 +91,21 @@ class UnionCounts:
 
     @classmethod
     def from_run(
-        cls, run: Run, layer: str | None = None, splits: Sequence[str] | None = None
+        cls,
+        run: Run,
+        layer: str | None = None,
+        splits: Sequence[str] | None = None,
+        tell: Callable[[Progress], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> UnionCounts:
         """Of one layer over the images of some splits (all where None).
 
-        Raises for an unknown layer or split.
+        Raises for an unknown layer or split, a run without maps, and where `stopping` says yes
+        while the pixels' labels are counted.
         """
         from core.dissect.signatures import signatures
 
-        held = signatures(run, layer, splits).without(LEFT_OUT)
+        held = signatures(run, layer, splits, tell, stopping).without(LEFT_OUT)
         concepts = int(
             run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
         )
@@ -422,7 +429,8 @@ def run_gain(
     splits: Sequence[str] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
-    progress: Callable[[int, int], None] | None = None,
+    tell: Callable[[Progress], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
     make: bool = True,
 ) -> pd.DataFrame:
     """:func:`gain_curve` of a run's layer, kept beside the run; names are compared at every k.
@@ -447,10 +455,8 @@ def run_gain(
             f"the IoU gain of {vectors.name} was not worked out for {name} yet: "
             f"`python -m core tables {run.digest} --table 5` does"
         )
-    counts = UnionCounts.from_run(run, layer, splits)
+    counts = UnionCounts.from_run(run, layer, splits, tell, stopping)
     words = None if vectors.name == WORDS else space.vectors(WORDS)
-    frame = gain_curve(
-        counts, vectors, space.members, ks, method, links, seed, draws, words, progress
-    )
+    frame = gain_curve(counts, vectors, space.members, ks, method, links, seed, draws, words)
     write_whole(path, lambda fresh: frame.to_csv(fresh, index=False))
     return frame
