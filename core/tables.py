@@ -1,21 +1,25 @@
 """The paper's tables from a run: each cell with its interval, and what chance gives.
 
 Table 1: false and true prediction explanation for every strategy and kind of core concepts.
+Tables 2 and 3: the same with filtered concepts, CF(C_y), beside unfiltered ones and two controls.
 Table 4: false prediction explanation across models, MinMax threshold.
+Table 5: IoU gain of merging concepts, by number of groups and embedding.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from core.dissect.labels import known_values
+from core.errors import UnitscopeError
 from core.explain.account import PREDICTED_SCENE
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
@@ -26,6 +30,8 @@ from core.knowledge.core_concepts import (
     core_concepts,
     related_concepts,
 )
+from core.knowledge.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
+from core.knowledge.gain import DRAWS
 from core.knowledge.graph import Graph
 from core.store import Run
 
@@ -107,7 +113,10 @@ class Table:
 
         heads = [
             *self.labels,
-            *(name.replace("_", "$_{\\mathrm{", 1) + "}}$" for name in self.columns),
+            *(
+                name.replace("_", "$_{\\mathrm{", 1) + "}}$" if "_" in name else name
+                for name in self.columns
+            ),
         ]
         lines = [
             "\\begin{table}", "\\centering",
@@ -227,6 +236,179 @@ def table_4(
     return Table(
         "False prediction explanation on different models", ("model", "core concepts"),
         ("CM_FP", "DM_FP", "SM_FP"), rows, notes,
+    )  # fmt: skip
+
+
+def tables_2_and_3(
+    run: Run,
+    graph: Graph,
+    space: Space,
+    vectors: Vectors,
+    k: int,
+    method: str = "agglomerative",
+    links: Links | None = None,
+    splits: Sequence[str] | None = None,
+    iou: str = "image",
+    layer: str | None = None,
+    strategy: str = "whole_layer",
+    seed: int = 0,
+    overrides: Path | None = None,
+    draws: int = DRAWS,
+) -> tuple[Table, Table]:
+    """False (Table 2) and true (Table 3) prediction explanation with filtered concepts.
+
+    In every scene y the concepts C_y are put into k / n · |C_y| groups, where n is the number of
+    concepts over all; LC(x) and CC(y) are then the representatives of their members
+    (:func:`core.knowledge.fuse.filter_scenes`). Beside the filtered figures: unfiltered ones, those
+    of groups by word similarity, and the mean of `draws` random groupings of the same sizes, with
+    the middle 95 % of them in place of the interval.
+
+    Raises UnitscopeError for a k that is not in 1 … n.
+    """
+    concepts = len(space.members)
+    if not 1 <= k <= concepts:
+        raise UnitscopeError(f"k lies in 1 … {concepts}, the number of concepts, not {k}")
+    row, predicted, target = scenes_of(run, splits)
+    cores = all_core_concepts(run, graph, overrides)
+    learned = learned_concepts(run, layer, strategy, iou)
+    made = {
+        of.name: filter_scenes(space.annotated, of, k / concepts, method, links, seed)
+        for of in (vectors, space.vectors(WORDS))
+    }
+    rng = np.random.default_rng(seed)
+    drawn = [exchanged(made[vectors.name], space.annotated, rng).to for _ in range(draws)]
+
+    def told(kind: str, to: np.ndarray | None) -> Explained:
+        return explain_predictions(
+            learned.has[row], cores[kind].members, predicted, target, to=to, seed=seed
+        )
+
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    for kind in KINDS:
+        rows.append(((NAMES[kind], "unfiltered"), told(kind, None)))
+        for name, filtered in made.items():
+            rows.append(((NAMES[kind], f"filtered by {name}"), told(kind, filtered.to)))
+        if drawn:
+            at_random = [
+                explain_predictions(
+                    learned.has[row], cores[kind].members, predicted, target, to=to, draws=1,
+                    shuffles=20, seed=seed,
+                )
+                for to in drawn
+            ]  # fmt: skip
+            rows.append(((NAMES[kind], "random groups"), _mean_of(at_random)))
+    size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
+    notes = [
+        f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
+        f"{method}; the most frequent member stands for a group. In percent; in brackets the "
+        "bootstrap 95 % interval over images, for random groups the middle 95 % of "
+        f"{len(drawn)} draws; chance: core concept sets exchanged between scenes at random.",
+        *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
+    ]
+    title = (
+        f"explanation with filtered concepts, {NAMES[strategy].lower()} of {learned.layer}. "
+        f"{_source(run, graph, iou, splits)}"
+    )
+    heads = ("core concepts", "concepts")
+    return (
+        Table(f"False prediction {title}", heads, METRICS[:3], rows, notes),
+        Table(f"True prediction {title}", heads, METRICS[3:], rows, notes),
+    )
+
+
+def _mean_of(many: Sequence[Explained]) -> Explained:
+    """The mean of several draws as one; the interval is the middle 95 % of them."""
+    figures = {}
+    for name, first in many[0].figures.items():
+        values = np.array([told.figures[name].value for told in many])
+        low, high = np.quantile(values, [0.025, 0.975])
+        chance, chance_low, chance_high = (
+            float(np.mean([getattr(told.figures[name], part) for told in many]))
+            for part in ("chance", "chance_low", "chance_high")
+        )
+        figures[name] = Estimate(
+            float(values.mean()), float(low), float(high), chance, chance_low, chance_high, first.n
+        )
+    return Explained(figures, many[0].left_out)
+
+
+@dataclass
+class GainTable(Table):
+    """Table 5, with the whole curve of every embedding.
+
+    curve : rows of :func:`core.knowledge.gain.gain_curve`, one embedding after another.
+    """
+
+    curve: pd.DataFrame
+
+    def to_json(self) -> dict[str, Any]:
+        """Title, notes and the rows of the curve as they are."""
+        return {"title": self.title, "notes": self.notes, "rows": self.curve.to_dict("records")}
+
+    def to_csv(self) -> str:
+        """The curve, in the columns of the published table and then the others."""
+        return str(self.curve.to_csv(index=False, lineterminator="\n"))
+
+    def to_text(self) -> str:
+        """For a terminal: a line for each embedding and k, all in percent."""
+        lines = [self.title, ""]
+        lines.append(
+            f"{'embedding':10}{'groups':>7}{'rose':>6}{'fell':>6}{'gain':>24}{'random groups':>24}"
+            f"{'beyond random':>26}{'beyond words':>24}"
+        )
+        for r in self.curve.itertuples(index=False):
+            lines.append(
+                f"{r.Embeddings:10}{r.nb_groups:7d}{r.true_victory:6d}{r.true_defeat:6d}"
+                + f"{100 * r.ratio_iou:9.2f} [{100 * r.low:5.1f}, {100 * r.high:5.1f}]"
+                + f"{100 * r.random:9.2f} [{100 * r.random_low:5.1f}, {100 * r.random_high:5.1f}]"
+                + f"{100 * r.beyond:11.2f} [{100 * r.beyond_low:5.1f}, {100 * r.beyond_high:5.1f}]"
+                + f"{100 * r.over_words:9.2f} [{100 * r.over_words_low:5.1f}, "
+                f"{100 * r.over_words_high:5.1f}]"
+            )
+        return "\n".join([*lines, "", *self.notes])
+
+
+def table_5(
+    run: Run,
+    graph: Graph,
+    curves: Mapping[str, pd.DataFrame],
+    method: str = "agglomerative",
+    splits: Sequence[str] | None = None,
+    layer: str | None = None,
+) -> GainTable:
+    """IoU gain (B − A) / A by number of groups and embedding (the paper's Table 5).
+
+    curves : by embedding, of :func:`core.knowledge.gain.run_gain`. Chance in a cell is the gain of
+    random groups of the same sizes.
+    """
+    curve = pd.concat(curves.values(), ignore_index=True)
+    units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [run.layer(layer)])["units"][0])
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    for k, part in curve.groupby("nb_groups"):
+        held = part.set_index("Embeddings")
+        figures = {}
+        for name in curves:
+            gain, low, high, drawn, drawn_low, drawn_high = (
+                float(held.loc[name, column]) if name in held.index else float("nan")
+                for column in ("ratio_iou", "low", "high", "random", "random_low", "random_high")
+            )
+            figures[name] = Estimate(gain, low, high, drawn, drawn_low, drawn_high, units)
+        rows.append(((str(k),), Explained(figures)))
+    first = curve["before"].iloc[0]
+    notes = [
+        f"A = {first:.5f}: the mean over {units} units of their best dataset IoU over single "
+        "concepts; B: over groups, a group's mask being the union of its members', each pixel "
+        "counted once. In percent; in brackets the bootstrap 95 % interval over units; random "
+        "groups: mean and middle 95 % of draws with the same sizes. Rose, fell: groups whose best "
+        "IoU is above or below the best of their members. Colours and scenes take no part.",
+    ]
+    name = run.layer_names[run.layer(layer)]
+    dataset = run.info["dataset_name"]
+    model = run.info["settings"]["model"]["spec"]
+    return GainTable(
+        f"IoU gain of merged concepts, {name}, {method}. {dataset}, {model}, split "
+        f"{', '.join(splits) if splits else 'all'}, knowledge {graph.name}",
+        ("groups",), tuple(curves), rows, notes, curve,
     )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, own_knowledge, say
+from core.cli.fusion import add_clustering, filtered_table
 from core.errors import UnitscopeError
 from core.store import Run, find_run
 
@@ -24,11 +25,20 @@ def add(verb: Verb) -> None:
     add_knowledge(explain)
     tables = verb("tables", _tables, "The paper's tables for one run, or several (Table 4).")
     add_run(tables, several=True)
-    tables.add_argument("--table", type=int, default=1, choices=[1, 4])
+    tables.add_argument("--table", type=int, default=1, choices=[1, 2, 3, 4, 5])
     tables.add_argument("--split", action="append", help="images of these splits alone")
     tables.add_argument("--iou", default="image")
     tables.add_argument("--layer", metavar="NAME")
     tables.add_argument("--seed", type=int, default=0)
+    add_clustering(tables)
+    tables.add_argument(
+        "--embedding", action="append", metavar="NAME",
+        help="of tables 2, 3 (one: TransE) and 5 (all); or `words`, similarity of names",
+    )  # fmt: skip
+    tables.add_argument(
+        "--k", metavar="K", help="groups: a number (tables 2, 3; half the concepts), or such as "
+        "160-185 or 10,20,30 (table 5; all)",
+    )  # fmt: skip
     tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
     tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
     add_knowledge(tables)
@@ -88,6 +98,8 @@ def _tables(given: argparse.Namespace) -> Answer:
         )
     elif len(runs) > 1:
         raise UnitscopeError(f"table {given.table} is of one run; {len(runs)} were given")
+    elif given.table in (2, 3, 5):
+        table = filtered_table(runs[0], graph, given)
     else:
         table = table_1(
             runs[0], graph, given.split, given.iou, given.layer, seed=given.seed,

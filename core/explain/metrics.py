@@ -15,11 +15,14 @@ METRICS = ("CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP")
 
 
 def overlaps(
-    learned: sparse.csr_array | np.ndarray, core: np.ndarray
+    learned: sparse.csr_array | np.ndarray, core: np.ndarray, to: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(|LC(x) ∩ CC(y)|, |LC(x)|, |CC(y)|): float64 (images, scenes), (images, 1), (scenes,).
 
     learned : bool (images, concepts); core : bool (scenes, concepts).
+    to : int (scenes, concepts), where concepts are filtered: what stands for each concept in each
+        scene. LC(x) and CC(y) are then what stands for their members in y, as sets, and the
+        second result is (images, scenes).
     """
     if learned.shape[1] != core.shape[1]:
         raise UnitscopeError(
@@ -27,38 +30,74 @@ def overlaps(
             f"{core.shape[1]}: both must come from one run"
         )
     left = sparse.csr_array(learned).astype(np.float64)
+    if to is not None:
+        return _filtered(left, core, to)
     both = left @ core.T.astype(np.float64)
     size = np.asarray(left.sum(1)).reshape(-1, 1)
     return np.asarray(both), size, core.sum(1).astype(np.float64)
 
 
-def consistency(learned: sparse.csr_array | np.ndarray, core: np.ndarray) -> np.ndarray:
+def _filtered(
+    left: sparse.csr_array, core: np.ndarray, to: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    concepts = core.shape[1]
+    both = np.zeros((left.shape[0], len(core)))
+    size, core_size = np.zeros_like(both), np.zeros(len(core))
+    for y, stands in enumerate(to):
+        one_hot = sparse.csr_array(
+            (np.ones(concepts), (np.arange(concepts), stands)), shape=(concepts, concepts)
+        )
+        merged = ((left @ one_hot) > 0).astype(np.float64)
+        chosen = np.zeros(concepts)
+        chosen[stands[core[y]]] = 1
+        both[:, y] = merged @ chosen
+        size[:, y] = merged.sum(1)
+        core_size[y] = chosen.sum()
+    return both, size, core_size
+
+
+def consistency(
+    learned: sparse.csr_array | np.ndarray, core: np.ndarray, to: np.ndarray | None = None
+) -> np.ndarray:
     """CM(x, y) = |LC(x) ∩ CC(y)| / |CC(y)| (Eq. 3), float64 (images, scenes); NaN without CC.
 
     >>> consistency(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1], [0, 0, 0]], bool))
     array([[0.5, nan]])
     """
-    both, _, core_size = overlaps(learned, core)
-    return both / _or_nan(core_size)
+    return _cm(*overlaps(learned, core, to))
 
 
-def similarity(learned: sparse.csr_array | np.ndarray, core: np.ndarray) -> np.ndarray:
+def similarity(
+    learned: sparse.csr_array | np.ndarray, core: np.ndarray, to: np.ndarray | None = None
+) -> np.ndarray:
     """SM(x, y) = |LC(x) ∩ CC(y)| / |LC(x) ∪ CC(y)| (Eq. 4), float64 (images, scenes).
 
     >>> similarity(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1]], bool)).round(3)
     array([[0.333]])
     """
-    both, size, core_size = overlaps(learned, core)
-    return both / (size + _or_nan(core_size) - both)
+    return _sm(*overlaps(learned, core, to))
 
 
-def difference(learned: sparse.csr_array | np.ndarray, core: np.ndarray) -> np.ndarray:
+def difference(
+    learned: sparse.csr_array | np.ndarray, core: np.ndarray, to: np.ndarray | None = None
+) -> np.ndarray:
     """DM(x, y) = |LC(x) \\ CC(y)| / |CC(y)| (Eq. 5), float64 (images, scenes).
 
     >>> difference(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1]], bool))
     array([[0.5]])
     """
-    both, size, core_size = overlaps(learned, core)
+    return _dm(*overlaps(learned, core, to))
+
+
+def _cm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+    return both / _or_nan(core_size)
+
+
+def _sm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+    return both / (size + _or_nan(core_size) - both)
+
+
+def _dm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
     return (size - both) / _or_nan(core_size)
 
 
@@ -103,6 +142,7 @@ def explain_predictions(
     predicted: np.ndarray,
     target: np.ndarray,
     *,
+    to: np.ndarray | None = None,
     draws: int = 1000,
     shuffles: int = 200,
     seed: int = 0,
@@ -115,6 +155,7 @@ def explain_predictions(
     core : bool (scenes, concepts), CC(y).
     predicted, target : int (images,), scene of the prediction and the annotation; −1 where
         the prediction is no scene of the dataset, or the scene is unknown.
+    to : int (scenes, concepts), filtered concepts; see :func:`overlaps`.
     draws : bootstrap resamples of the images. shuffles : random exchanges of core concept sets
         between the scenes that have any.
 
@@ -137,11 +178,10 @@ def explain_predictions(
     for reason, here in reasons.items():
         left_out[reason] = int((here & keep).sum())
         keep &= ~here
+    counted = overlaps(learned, core, to)
     matrices = {
-        "CM": consistency(learned, core)[keep],
-        "DM": difference(learned, core)[keep],
-        "SM": similarity(learned, core)[keep],
-    }
+        "CM": _cm(*counted)[keep], "DM": _dm(*counted)[keep], "SM": _sm(*counted)[keep]
+    }  # fmt: skip
     p, t = predicted[keep], target[keep]
     wrong = p != t
     rng = np.random.default_rng(seed)

@@ -510,6 +510,11 @@ def _sorted(table: dict[bytes, int]) -> tuple[np.ndarray, list[bytes]]:
     return new, names
 
 
+def own_knowledge(run: Run) -> str:
+    """The knowledge SPEC a run was made with."""
+    return str(run.info.get("request", {}).get("knowledge", "builtin"))
+
+
 # -- opening by SPEC -------------------------------------------------------------------------
 
 
