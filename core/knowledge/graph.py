@@ -512,14 +512,6 @@ def _sorted(table: dict[bytes, int]) -> tuple[np.ndarray, list[bytes]]:
 
 def own_knowledge(run: Run) -> str:
     """The knowledge SPEC a run was made with."""
-    return str(run.info.get("request", {}).get("knowledge", "builtin"))
-
-
-# -- opening by SPEC -------------------------------------------------------------------------
-
-
-def own_knowledge(run: Run) -> str:
-    """The knowledge SPEC a run was made with."""
     return str((run.info.get("request") or {}).get("knowledge", "builtin"))
 
 
