@@ -231,10 +231,10 @@ def test_formulas_of_a_run_are_kept_and_gone_on_with(tiny_run):
         unit_formulas(tiny_run, search=Search(length=2, beam=4), stop=lambda: True)
     objects, _ = unit_formulas(tiny_run, search=Search(categories=("object",)), units=[3])
     assert "piece" not in str(objects["formula"][0])
-    grouped, _ = unit_formulas(tiny_run, groups={"thing 2": "thing 1"}, units=[0, 1, 2])
+    grouped, _ = unit_formulas(tiny_run, groups={2: 1}, units=[0, 1, 2])
     assert not grouped["formula"].str.contains("thing 2").any()
-    with pytest.raises(UnitscopeError, match="unknown concept 'thing 9'; nearest"):
-        unit_formulas(tiny_run, groups={"thing 9": "thing 1"})
+    with pytest.raises(UnitscopeError, match="concept ids are 1 to"):
+        unit_formulas(tiny_run, groups={99: 1})
     with pytest.raises(UnitscopeError, match="unknown category"):
         unit_formulas(tiny_run, search=Search(categories=("objekt",)))
 

@@ -48,19 +48,25 @@ def add_knowledge(sub: argparse.ArgumentParser) -> None:
 
 
 def numbers(text: str | None) -> list[int] | None:
-    """Unit numbers from the command line; None where none were given.
+    """Numbers and ranges of them, parted by commas; None where nothing was given.
 
-    Raises UnitscopeError for what is no whole number.
+    Raises UnitscopeError for anything else.
 
-    >>> numbers("3,17, 201"), numbers(None)
-    ([3, 17, 201], None)
+    >>> numbers("5, 10-12"), numbers(None)
+    ([5, 10, 11, 12], None)
     """
     if text is None:
         return None
+    out: list[int] = []
     try:
-        return [int(part) for part in text.replace(" ", "").split(",") if part]
+        for part in text.split(","):
+            low, _, high = part.partition("-")
+            out += range(int(low), int(high or low) + 1)
     except ValueError:
-        raise UnitscopeError(f"units are whole numbers with commas between, not {text!r}") from None
+        out = []
+    if not out:
+        raise UnitscopeError(f"{text!r} is no list of numbers; write 30, or 160-185, or 5,10,20")
+    return out
 
 
 def say_kinds(kinds: list[tuple[str, str, str]]) -> Answer:

@@ -9,6 +9,7 @@ from typing import Any
 from core.cli.common import (
     Answer,
     Verb,
+    add_knowledge,
     add_run,
     numbers,
     open_given,
@@ -16,7 +17,7 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.store import CACHE
+from core.cli.fusion import add_clustering, merged_concepts
 
 
 def add(verb: Verb) -> None:
@@ -49,7 +50,12 @@ def add(verb: Verb) -> None:
     formulas.add_argument("--threads", type=int, default=1)
     formulas.add_argument("--top", type=int, default=20, help="units listed")
     formulas.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table")
-    formulas.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of runs")
+    formulas.add_argument(
+        "--k", type=int, help="over filtered concepts: put into this many groups first"
+    )
+    formulas.add_argument("--embedding", default="TransE", metavar="NAME", help="with --k")
+    add_clustering(formulas)
+    add_knowledge(formulas)
 
 
 def _formulas(given: argparse.Namespace) -> Answer:
@@ -60,9 +66,10 @@ def _formulas(given: argparse.Namespace) -> Answer:
         given.length, given.beam, given.penalty, not given.keep_duplicates, given.optimal,
         given.most, tuple(given.category or ()), tuple(given.split or ()),
     )  # fmt: skip
+    groups = merged_concepts(run, given) if given.k is not None else None
     with stoppable() as stop:
         frame, s = unit_formulas(
-            run, given.layer, search, units=numbers(given.units), shuffles=given.shuffles,
+            run, given.layer, search, groups, units=numbers(given.units), shuffles=given.shuffles,
             threads=given.threads, tell=show_progress, stop=stop,
         )  # fmt: skip
     if given.csv is not None:
@@ -78,7 +85,8 @@ def _formulas(given: argparse.Namespace) -> Answer:
     }  # fmt: skip
     lines = [
         f"{run.info['dataset_name']}, {run.info['settings']['model']['spec']}, {s.layer}, "
-        f"dataset IoU, {'all images' if not s.splits else ', '.join(s.splits)}",
+        f"dataset IoU, {'all images' if not s.splits else ', '.join(s.splits)}"
+        + (f", concepts in {given.k} groups by {given.embedding}" if groups else ""),
         f"{len(named)} of {len(frame)} units have a formula; mean IoU {facts['mean_iou']:.4f}, "
         f"of the best concept alone {facts['mean_label_iou']:.4f}",
     ]

@@ -12,6 +12,7 @@ from core.cli.common import (
     Verb,
     add_knowledge,
     add_run,
+    numbers,
     open_given,
     own_knowledge,
     say,
@@ -64,24 +65,6 @@ def add_clustering(sub: argparse.ArgumentParser) -> None:
         "--links", type=Path, metavar="FILE",
         help="lines `merge`, a, b or `keep_apart`, a, b: merges forced and forbidden",
     )  # fmt: skip
-
-
-def numbers(text: str) -> list[int]:
-    """Numbers and ranges of them, parted by commas.
-
-    >>> numbers("5, 10-12")
-    [5, 10, 11, 12]
-    """
-    out: list[int] = []
-    try:
-        for part in text.split(","):
-            low, _, high = part.partition("-")
-            out += range(int(low), int(high or low) + 1)
-    except ValueError:
-        out = []
-    if not out:
-        raise UnitscopeError(f"{text!r} is no list of numbers; write 30, or 160-185, or 5,10,20")
-    return out
 
 
 def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
@@ -178,6 +161,19 @@ def _cluster(given: argparse.Namespace) -> Answer:
     }, "\n".join(lines)  # fmt: skip
 
 
+def merged_concepts(run: Run, given: argparse.Namespace) -> dict[int, int]:
+    """Concept id → id of its group's representative, for those that are merged into another."""
+    from core.knowledge.fuse import cluster, mapping, read_links
+
+    _, space = _space(run, given)
+    links = read_links(given.links, space.annotated) if given.links else None
+    vectors = _vectors(space, given.embedding)
+    groups = cluster(vectors, space.members, given.k, given.method, links)
+    # Concepts are counted from 0 in groups and from 1 in the run's table.
+    to = mapping(groups, space.images)
+    return {c + 1: int(r) + 1 for c, r in enumerate(to) if r != c}
+
+
 def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     """Table 2, 3 or 5, embeddings trained where they are not there yet."""
     from core.knowledge.embed import MODELS
@@ -187,7 +183,7 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
 
     space = Space(run, graph, given.overrides)
     links = read_links(given.links, space.annotated) if given.links else None
-    ks = numbers(given.k) if given.k else None
+    ks = numbers(given.k)
     if given.table == 5:
         curves = {}
         with stoppable() as stopping:

@@ -37,7 +37,7 @@ import pandas as pd
 
 from core.dissect.labels import known_values
 from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError
 from core.settings import Progress
 from core.store import Run, code_digest, derived, write_text
 
@@ -630,7 +630,7 @@ def unit_formulas(
     run: Run,
     layer: str | None = None,
     search: Search | None = None,
-    groups: Mapping[str, str] | None = None,
+    groups: Mapping[int, int] | None = None,
     units: Sequence[int] | None = None,
     shuffles: int = 0,
     threads: int = 1,
@@ -642,8 +642,8 @@ def unit_formulas(
     Each unit's result is kept beside the run as soon as it is there, so that a search that is
     stopped goes on where it was, and a finished one is only read.
 
-    groups : concept → representative, both by name: formulas over filtered concepts, a group's
-        mask being the union of its members'.
+    groups : concept id → id of its group's representative: formulas over filtered concepts, a
+        group's mask being the union of its members'.
     shuffles : rounds of the same search with every image's labels exchanged for another's, over
         all units. Then `chance` is the share (1 + reached) / (1 + drawn) of what these found
         that scores as high; a search over millions of formulas finds much by chance.
@@ -674,7 +674,7 @@ def _kept(
     run: Run,
     layer: str | None,
     search: Search,
-    groups: Mapping[str, str] | None,
+    groups: Mapping[int, int] | None,
     units: Sequence[int] | None,
     shuffle: int | None,
     threads: int,
@@ -686,11 +686,7 @@ def _kept(
     s = signatures(run, layer, search.splits or None, tell, stop, threads, shuffle)
     s = s.without([kind for kind in s.categories[1:] if kind not in kinds])
     if groups:
-        known = {name: k for k, name in enumerate(s.concepts) if k}
-        for name in [*groups, *groups.values()]:
-            if name not in known:
-                raise unknown("concept", name, known)
-        s = s.merged({known[a]: known[b] for a, b in groups.items()})
+        s = s.merged(groups)
     wanted = list(range(s.units)) if units is None else [int(t) for t in units]
     for t in wanted:
         s.unit(t)

@@ -126,6 +126,8 @@ class Signatures:
             table = group_of.astype(np.int64)
         else:
             for concept, representative in group_of.items():
+                if not 0 < concept < len(table):
+                    raise UnitscopeError(f"concept ids are 1 to {len(table) - 1}, not {concept}")
                 table[concept] = representative
         if table[0] != 0 or table.min() < 0 or table.max() >= len(table):
             raise UnitscopeError(
