@@ -75,7 +75,9 @@ def main() -> None:
                 )
                 for name in given.only:
                     tail = VIEWS[name].format(
-                        image=given.image, unit=given.unit, concept=given.concept,
+                        image=given.image,
+                        unit=given.unit,
+                        concept=given.concept,
                         scene=given.scene,
                     )
                     if given.run:
