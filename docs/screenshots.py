@@ -24,6 +24,13 @@ VIEWS = {
     "units": "Units",
     "unit": "Units?unit={unit}",
     "search": "Units?concept={concept}",
+    "explain": "Explain",
+    "evidence": "Explain?image={image}&strategy=whole_layer&see={concept}",
+    "own-photo": "Explain?view=own",
+    "concepts": "Concepts",
+    "graph": "Concepts?scene={scene}",
+    "find": "Concepts?view=find&concept={concept}",
+    "names": "Concepts?view=names",
     "runs": "Runs",
 }
 SIZES = {"wide": (1440, 900), "narrow": (800, 900)}
@@ -51,6 +58,7 @@ def main() -> None:
     parser.add_argument("--image", default="0")
     parser.add_argument("--unit", default="0")
     parser.add_argument("--concept", default="")
+    parser.add_argument("--scene", default="")
     parser.add_argument("--only", nargs="*", default=list(VIEWS))
     parser.add_argument("--sizes", nargs="*", default=list(SIZES))
     parser.add_argument("--schemes", nargs="*", default=["light", "dark"])
@@ -67,7 +75,10 @@ def main() -> None:
                 )
                 for name in given.only:
                     tail = VIEWS[name].format(
-                        image=given.image, unit=given.unit, concept=given.concept
+                        image=given.image,
+                        unit=given.unit,
+                        concept=given.concept,
+                        scene=given.scene,
                     )
                     if given.run:
                         tail += ("&" if "?" in tail else "?") + f"run={given.run}"

@@ -160,10 +160,10 @@ def question(told: dict[str, Any]) -> str:
 
 def seen_items(told: dict[str, Any], items: list[dict[str, Any]], linked: bool) -> list[draw.Item]:
     """Lines of a ledger: concepts with place and units; a click shows one in the photo."""
-    seen = {one["concept"]: one for one in told["seen"]}
+    seen = {one["id"]: one for one in told["seen"]}
     lines: list[draw.Item] = []
     for item in items:
-        one = seen.get(item["concept"])
+        one = seen.get(item["id"])
         line: draw.Item = {"text": item["shown"]}
         if linked and item["annotated"]:
             line["href"] = address.here(see=item["label"], lit="")
@@ -362,12 +362,14 @@ def verdict(told: dict[str, Any]) -> None:
     answer, truth = (plain_name(told["sides"][side]["scene"]) for side in SIDES)
     speak = [name for name, value in found.items() if value]
     against = [name for name, value in found.items() if not value]
+    is_are = "is" if len(speak) == 1 else "are"
     text = (
-        f"**{len(speak)} of {len(found)} measures are larger for {answer}**, the network’s "
+        f"**{len(speak)} of {len(found)} measures {is_are} larger for {answer}**, the network’s "
         f"answer, than for {truth}, the true scene"
     )
     text += f" ({', '.join(speak)}" if speak else " ("
     text += f"{'; not ' if speak else 'not '}{', '.join(against)})." if against else ")."
+    text += " A larger DM means that more is foreign to the scene."
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(text)
         draw.explain(words.VERDICT, "What that proves")

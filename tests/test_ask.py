@@ -544,3 +544,18 @@ def test_a_photo_leads_to_its_account(cache):
     at = show("pages/1_Scenes.py", image="010")
     why = next(link for link in at.get("page_link") if link.proto.label == "Why?")
     assert "image=010" in why.proto.query_string
+
+
+def test_concepts_that_share_a_name_are_told_apart(tmp_path):
+    folder = tiny.write_folder(tmp_path / "tiny", 12)
+    labels = folder / "labels.csv"
+    labels.write_text(labels.read_text().replace("piece 6", "thing 1"))
+    settings = Settings(f"folder:{folder}", tiny.SPEC, (LAYER,), q=0.05, shuffles=0)
+    made = execute(plan(settings), tmp_path / "cache")
+    known = knowledge.know(made, knowledge.open_knowledge("builtin"), "builtin")
+    told = explain.account(made, known, "003", LAYER, "whole_layer", "image", "top10")
+    items = [i for side in told["sides"].values() for g in explain.GROUPS for i in side[g]]
+    for item in [*told["seen"], *items]:
+        assert browse.concept_id(made, item["label"]) == item["id"]
+    both = {i["label"] for i in items if i["concept"] == "thing 1"}
+    assert both == {"thing 1 (object)", "thing 1 (part)"}

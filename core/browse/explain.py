@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core.browse import Filter, _bytes, _photo, fitting, lit, outline, shown_name
+from core.browse import Filter, _bytes, _photo, fitting, lit, outline
 from core.browse import concepts as concepts_of
 from core.browse.knowledge import Known
 from core.datasets.decode import read_photo
@@ -23,6 +23,7 @@ from core.store import Run
 from core.tables import KINDS
 
 SIDES = ("predicted", "target")
+GROUPS = ("met", "missed", "foreign")
 MEASURES = {"CM": False, "SM": False, "DM": True}
 """Eqs. 3, 4, 5 → does a small value mean that the photo is like the scene?"""
 
@@ -32,8 +33,9 @@ def account(
 ) -> dict[str, Any]:
     """:func:`core.explain.account.account` by core concepts of a `kind`, for people to read.
 
-    Beyond what that gives: in every `seen`, and every concept of a side, `label` and `shown`
-    (:func:`core.browse.concepts`). Raises UnitscopeError as that does, and for an unknown kind.
+    Beyond what that gives: in every `seen`, and every concept of a side, `id`, `label` and
+    `shown` (:func:`core.browse.concepts`). Raises UnitscopeError as that does, and for an
+    unknown kind.
     """
     if kind not in KINDS:
         raise unknown("kind of core concepts", kind, KINDS)
@@ -43,35 +45,26 @@ def account(
 
 def _labelled(run: Run, known: Known, told: dict[str, Any]) -> dict[str, Any]:
     """Names as the other pages have them, beside those of the account."""
-    labels = concepts_of(run)
-    # Two concepts may share a name; an account tells them apart by nothing, so the first stands.
-    named = labels.drop_duplicates("name").set_index("name")
-    both = labels.set_index(["name", "category"])
-    for seen in told["seen"]:
-        own = both.loc[(seen["concept"], seen["category"])]
-        seen["id"], seen["label"], seen["shown"] = int(own["concept"]), own["label"], own["shown"]
-    for side in told["sides"].values():
-        for group in ("met", "missed", "foreign"):
-            for item in side[group]:
-                known_here = item["concept"] in named.index
-                own = named.loc[item["concept"]] if known_here else {}
-                item["label"] = own["label"] if known_here else item["concept"]
-                item["shown"] = own["shown"] if known_here else shown_name(item["concept"])
+    named = {(r.name, r.category): r for r in concepts_of(run).itertuples(index=False)}
+    listed = [item for side in told["sides"].values() for group in GROUPS for item in side[group]]
+    for item in [*told["seen"], *listed]:
+        own = named[item["concept"], item["category"]]
+        item["id"], item["label"], item["shown"] = int(own.concept), own.label, own.shown
     return told
 
 
 def account_table(told: dict[str, Any]) -> pd.DataFrame:
     """An account as one table: side, scene, concept, group (met, missed, foreign), annotated,
     where, iou, units (numbers, the strongest first)."""
-    seen = {one["concept"]: one for one in told["seen"]}
+    seen = {one["id"]: one for one in told["seen"]}
     rows = []
     for side in SIDES:
         facts = told["sides"].get(side)
         if facts is None:
             continue
-        for group in ("met", "missed", "foreign"):
+        for group in GROUPS:
             for item in facts[group]:
-                one = seen.get(item["concept"], {})
+                one = seen.get(item["id"], {})
                 rows.append(
                     {
                         "side": side,

@@ -53,8 +53,8 @@ def account(
         dataset), target, confidence, correct
     seen : concept, category, iou (the largest), units (unit, iou), area, where (:func:`where`,
         of the strongest unit), for LC(x), best first
-    sides : for "predicted" and "target": scene, core, met, missed (each with `annotated`: is it
-        in this photo at all), foreign
+    sides : for "predicted" and "target": scene, core, met, missed, foreign (each concept with
+        its category, and `annotated`: is it in this photo at all)
     scenes : CM, SM, DM and their ranks for every scene that has core concepts
     sentence : the account in plain words
 
@@ -227,6 +227,7 @@ def _side(
         return [
             {
                 "concept": core.concepts[c],
+                "category": core.categories[c],
                 "annotated": None if annotated is None else bool(annotated[c]),
             }
             for c in np.flatnonzero(mask)

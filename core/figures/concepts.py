@@ -21,7 +21,7 @@ from core.figures import (
     titled,
 )
 
-ROW, LEAST, REACH = 20, 320, 138
+ROW, LEAST, REACH = 20, 320, 130
 """Pixels: height of a name in the drawn graph, the graph's least height, from the middle to the
 outermost dots."""
 

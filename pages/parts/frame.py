@@ -88,6 +88,14 @@ class Context:
         )
 
 
+@st.cache_resource(show_spinner=False)
+def _same_page() -> Any:
+    """What makes links to the page that is open change the address."""
+    here = Path(__file__).resolve().parent
+    js = "\n".join((here / f"{n}.js").read_text(encoding="utf-8") for n in ("links", "same_page"))
+    return st.components.v2.component("unitscope_same_page", js=js, html="<i></i>")
+
+
 def is_dark() -> bool:
     """Whether the reader's browser shows the dark theme."""
     return st.context.theme.type == "dark"
@@ -127,6 +135,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
                 file, label=label, icon=f":material/{ICONS.get(label, 'article')}:",
                 query_params=address.kept(), width="stretch",
             )  # fmt: skip
+        _same_page()(key="same-page")
     root = browse.cache_root()
     paths = _readable(root)
     if not paths:
