@@ -2,6 +2,7 @@
 
 Table 1: false and true prediction explanation for every strategy and kind of core concepts.
 Table 4: false prediction explanation across models, MinMax threshold.
+Table 6: a linear SVM on the explanation metrics, beside the network.
 """
 
 from __future__ import annotations
@@ -13,21 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from core.dissect.labels import known_values
-from core.explain.account import PREDICTED_SCENE
+from core.errors import UnitscopeError
+from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
-from core.knowledge.core_concepts import (
-    Annotated,
-    CoreConcepts,
-    identifier_core_concepts,
-    related_concepts,
-    scoping_core_concepts,
-    top_k_concepts,
-)
+from core.knowledge.core_concepts import Annotated, CoreConcepts, every_kind
 from core.knowledge.graph import Graph
+from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
 from core.store import Run
 
 KINDS = ("top10", "scc", "icc")
@@ -42,8 +35,8 @@ class Table:
     """A table with what is needed to read it on its own.
 
     title, notes : where the figures come from and what was left out. labels : heads of the row
-    labels. columns : names of :data:`core.explain.metrics.METRICS`. rows : (row labels,
-    figures by column, left out by reason).
+    labels. columns : names of the figures, as :data:`core.explain.metrics.METRICS`, what follows
+    a ``_`` set as an index. rows : (row labels, figures by column, left out by reason).
     """
 
     title: str
@@ -106,10 +99,11 @@ class Table:
                 text = text.replace(sign, "\\" + sign)
             return text
 
-        heads = [
-            *self.labels,
-            *(name.replace("_", "$_{\\mathrm{", 1) + "}}$" for name in self.columns),
-        ]
+        def head(name: str) -> str:
+            first, _, index = name.partition("_")
+            return safe(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
+
+        heads = [*self.labels, *map(head, self.columns)]
         lines = [
             "\\begin{table}", "\\centering",
             f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}", "\\toprule",
@@ -128,32 +122,17 @@ class Table:
 
 
 def all_core_concepts(
-    run: Run, graph: Graph, overrides: Path | None = None
+    run: Run,
+    graph: Graph,
+    overrides: Path | None = None,
+    splits: Sequence[str] | None = None,
 ) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
 
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
+    splits : from the annotations of these images alone; all where None.
     """
-    annotated = Annotated.from_run(run)
-    related = related_concepts(annotated, graph, overrides=overrides)
-    return {
-        "top10": top_k_concepts(annotated),
-        "scc": scoping_core_concepts(annotated, related),
-        "icc": identifier_core_concepts(annotated, related),
-    }
-
-
-def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:
-    """(row, predicted, target) of the images of some splits: row in :class:`Learned`, and the
-    scenes of the dataset that prediction and annotation are, −1 where they are none."""
-    chosen = known_values(run, "split", "images", splits)
-    frame = run.sql(
-        "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
-        "coalesce(p.scene, -1) AS predicted, coalesce(i.scene, -1) AS target "
-        f"FROM images i LEFT JOIN ({PREDICTED_SCENE}) p USING (image) ORDER BY i.image"
-    )
-    frame = frame[frame["split"].isin(chosen)]
-    return tuple(frame[name].to_numpy(np.int64) for name in ("row", "predicted", "target"))
+    return every_kind(Annotated.from_run(run, splits), graph, overrides)
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
@@ -219,8 +198,7 @@ def table_4(
         part = table_1(
             run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
         )
-        model = run.info["settings"]["model"]["spec"].split(":")
-        name = ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
+        name = _short(run.info["settings"]["model"]["spec"])
         shown = run.layer_names[run.layer(layer)]
         rows += [((f"{name} {shown}", labels[1]), told) for labels, told in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
@@ -229,6 +207,73 @@ def table_4(
         "False prediction explanation on different models", ("model", "core concepts"),
         ("CM_FP", "DM_FP", "SM_FP"), rows, notes,
     )  # fmt: skip
+
+
+def table_6(results: Sequence[dict[str, Any]]) -> Table:
+    """Re-training via PE (the paper's Table 6): the network and SVMs on all groups of features.
+
+    results : of :func:`core.manipulate.svm.retrain_pe`, a column each. Rows: the network, an SVM on
+    the hidden state alone, and for each kind of core concepts one with LC(x) from the masks of
+    the test photo and one without. Beside each figure, as chance, that of always saying the most
+    frequent training scene.
+
+    Raises UnitscopeError where no result was made with all groups.
+    """
+    columns = []
+    figures: dict[tuple[str, str], dict[str, Estimate]] = {}
+    notes = [
+        "Accuracy on test images in percent, Wilson's 95 % interval in brackets; chance: always "
+        "the most frequent training scene.",
+        "Masks: the SVM needs the masks of the test photo, which the network does not; labels of "
+        "units need none. Masks alone: which concepts are annotated, no network, no knowledge.",
+    ]
+    for told in results:
+        name = f"{told['dataset']} {_short(told['model'])}".replace("_", " ")
+        while name in columns:
+            name += "′"
+        columns.append(name)
+        rows = accuracies(told)
+        base = rows[0]
+        for row in rows[1:]:
+            groups = row["groups"]
+            if row["method"] == "network":
+                labels = ("network", "–")
+            elif groups == ["hidden"]:
+                labels = ("SVM (hidden state)", "–")
+            elif groups == [MASKS_ALONE]:
+                labels = ("SVM (masks alone)", "masks")
+            elif groups == list(GROUPS):
+                labels = (f"SVM ({NAMES.get(row['cc'], row['cc'])})", row["source"])
+            else:
+                continue
+            figures.setdefault(labels, {})[name] = Estimate(
+                row["accuracy"], row["low"], row["high"], base["accuracy"],
+                *wilson(base["right"], base["n"]), row["n"],
+            )  # fmt: skip
+        notes.append(
+            f"{name}: {told['layer']}, {told['n_train']} training images "
+            f"({', '.join(told['train'])}), {told['n']} test images ({', '.join(told['test'])}); "
+            f"LC(x) by {told['strategy']}, IoU {told['iou']}, or by {told['labels']} labels; "
+            f"core concepts from {told['core_on']} images; thresholds of units over all images; "
+            f"hidden state: {told['hidden']}."
+        )
+    order = {source: k for k, source in enumerate(("–", *SOURCES))}
+    kept = sorted(
+        ((labels, row) for labels, row in figures.items() if len(row) == len(columns)),
+        key=lambda item: order[item[0][1]],
+    )
+    if not any(labels[1] in SOURCES for labels, _ in kept):
+        raise UnitscopeError("no SVM on all three groups of features is among the results")
+    return Table(
+        "Re-training via PE: linear SVM on explanation metrics", ("method", "LC(x) from"),
+        tuple(columns), [(labels, Explained(row)) for labels, row in kept], notes,
+    )  # fmt: skip
+
+
+def _short(spec: str) -> str:
+    """A model's SPEC without its checkpoint: what tells networks apart in a table."""
+    model = spec.split(":")
+    return ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
 
 
 def _left_out(rows: list[tuple[tuple[str, ...], Explained]], images: int | None) -> list[str]:

@@ -351,6 +351,18 @@ def identifier_core_concepts(annotated: Annotated, related: Related, k: int = 2)
     )  # fmt: skip
 
 
+def every_kind(
+    annotated: Annotated, graph: Graph, overrides: Path | Mapping[str, str] | None = None
+) -> dict[str, CoreConcepts]:
+    """``top10``, ``scc`` and ``icc`` of the same annotations, from one alignment with the graph."""
+    related = related_concepts(annotated, graph, overrides=overrides)
+    return {
+        "top10": top_k_concepts(annotated),
+        "scc": scoping_core_concepts(annotated, related),
+        "icc": identifier_core_concepts(annotated, related),
+    }
+
+
 def _scoped(annotated: Annotated, related: Related) -> np.ndarray:
     if len(related) != len(annotated.scenes):
         raise UnitscopeError(f"{len(related)} related sets for {len(annotated.scenes)} scenes")
