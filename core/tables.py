@@ -262,7 +262,8 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
         ((labels, row) for labels, row in figures.items() if len(row) == len(columns)),
         key=lambda item: order[item[0][1]],
     )
-    if not any(labels[1] in SOURCES for labels, _ in kept):
+    whole = [r for told in results for r in told["rows"] if r["groups"] == list(GROUPS)]
+    if not whole:
         raise UnitscopeError("no SVM on all three groups of features is among the results")
     return Table(
         "Re-training via PE: linear SVM on explanation metrics", ("method", "LC(x) from"),

@@ -296,7 +296,7 @@ def augment(photos: np.ndarray, rng: np.random.Generator, margin: float = MARGIN
     out = np.empty_like(photos)
     most = round(height * margin), round(width * margin)
     shifts: list[np.ndarray] = [rng.integers(-m, m + 1, n) for m in most]
-    flips = rng.random(n) < 0.5
+    flips = np.asarray(rng.random(n) < 0.5)
     for k in range(n):
         rows, columns = (
             _reflected(np.arange(size) + shift[k], size)

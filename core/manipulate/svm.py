@@ -18,9 +18,9 @@ LC(x) comes from one of two sources, and this decides what the figure may be com
 ``labels``   from the labels of the units active in the photo, learned on the training images:
              no annotation of the test photo is used
 
-Beside them stands an SVM on ``annotated``, which concepts the masks of the photo hold at all: what
-the masks say by themselves, with neither network nor knowledge. Where it does as well as an SVM with
-LC(x) from masks, the gain is the annotator's, not the explanation's.
+Beside them stands an SVM on ``annotated``, which concepts the masks of the photo hold at all:
+what the masks say by themselves, with neither network nor knowledge. Where it does as well as an
+SVM with LC(x) from masks, the gain is the annotator's, not the explanation's.
 """
 
 from __future__ import annotations
