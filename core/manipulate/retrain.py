@@ -22,7 +22,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -39,7 +39,7 @@ from torch import Tensor, nn
 from core.datasets import open_dataset
 from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
-from core.errors import UnitscopeError, unknown
+from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.core_concepts import Annotated, CoreConcepts, every_kind
 from core.knowledge.graph import Graph, open_knowledge
@@ -385,6 +385,8 @@ def plan(asked: Retraining) -> Plan:
             raise UnitscopeError(f"{name} must be at least 1, not {getattr(asked, name)}")
     if not 0 < asked.rate < 1 or asked.decay < 0:
         raise UnitscopeError(f"learning rate {asked.rate} or weight decay {asked.decay} is absurd")
+    if asked.overrides and not Path(asked.overrides).is_file():
+        raise UnitscopeError(f"there is no file of overrides {asked.overrides}")
     dataset = open_dataset(asked.dataset)
     model = load_model(asked.model)
     graph = open_knowledge(asked.knowledge)
@@ -392,8 +394,8 @@ def plan(asked: Retraining) -> Plan:
         raise UnitscopeError(f"train and test are both split {asked.train!r}")
     train = dataset.select([asked.train])
     dataset.select([asked.test])
-    photo_size = dataset.photo(int(train[0])).size
     own = model.preprocessing
+    photo_size = _photo_size(dataset, train)
     way = scaled(own, asked.side) if asked.side else own
     width, height = way.input_size(*photo_size)
     classifier, features, outputs = find_classifier(model.module, torch.zeros(1, 3, height, width))
@@ -428,6 +430,14 @@ def plan(asked: Retraining) -> Plan:
         asked, dataset, model, graph, way, default_grid(own.input_size(*photo_size)), classifier,
         features, classes, own_head, class_of, digest_of(facts)[:DIGITS], facts,
     )  # fmt: skip
+
+
+def _photo_size(dataset: SceneDataset, places: np.ndarray) -> tuple[int, int]:
+    """(width, height) of the first of a few photos that can be read."""
+    for place in places[:16]:
+        with suppress(BadFile):
+            return dataset.photo(int(place)).size
+    raise UnitscopeError(f"none of the first photos of {dataset.spec!r} can be read")
 
 
 # -- training -------------------------------------------------------------------------------
