@@ -18,7 +18,12 @@ from core.errors import UnitscopeError
 from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
-from core.knowledge.core_concepts import Annotated, CoreConcepts, every_kind
+from core.knowledge.core_concepts import (
+    Annotated,
+    CoreConcepts,
+    core_concepts,
+    related_concepts,
+)
 from core.knowledge.graph import Graph
 from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
 from core.store import Run
@@ -132,7 +137,9 @@ def all_core_concepts(
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
     splits : from the annotations of these images alone; all where None.
     """
-    return every_kind(Annotated.from_run(run, splits), graph, overrides)
+    annotated = Annotated.from_run(run, splits)
+    related = related_concepts(annotated, graph, overrides=overrides)
+    return {kind: core_concepts(annotated, related, kind) for kind in KINDS}
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:

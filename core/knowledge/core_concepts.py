@@ -351,16 +351,15 @@ def identifier_core_concepts(annotated: Annotated, related: Related, k: int = 2)
     )  # fmt: skip
 
 
-def every_kind(
-    annotated: Annotated, graph: Graph, overrides: Path | Mapping[str, str] | None = None
-) -> dict[str, CoreConcepts]:
-    """``top10``, ``scc`` and ``icc`` of the same annotations, from one alignment with the graph."""
-    related = related_concepts(annotated, graph, overrides=overrides)
-    return {
-        "top10": top_k_concepts(annotated),
-        "scc": scoping_core_concepts(annotated, related),
-        "icc": identifier_core_concepts(annotated, related),
-    }
+def core_concepts(annotated: Annotated, related: Related, kind: str) -> CoreConcepts:
+    """Core concepts of a kind by name: ``top10``, ``scc`` or ``icc``."""
+    if kind == "top10":
+        return top_k_concepts(annotated)
+    if kind == "scc":
+        return scoping_core_concepts(annotated, related)
+    if kind == "icc":
+        return identifier_core_concepts(annotated, related)
+    raise unknown("kind of core concepts", kind, ("top10", "scc", "icc"))
 
 
 def _scoped(annotated: Annotated, related: Related) -> np.ndarray:

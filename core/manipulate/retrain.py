@@ -41,7 +41,7 @@ from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import Preprocessing, default_grid
-from core.knowledge.core_concepts import Annotated, CoreConcepts, every_kind
+from core.knowledge.core_concepts import Annotated, CoreConcepts, core_concepts, related_concepts
 from core.knowledge.graph import Graph, open_knowledge
 from core.manipulate.progress import STOPPED, Meter, Stopped
 from core.models.hooks import find_layer
@@ -695,7 +695,11 @@ def _prepare(
         scene[of_core].astype(np.int32),
         sparse.csr_array(photos.has[of_core]),
     )
-    cores = every_kind(annotated, work.graph, Path(asked.overrides) if asked.overrides else None)
+    overrides = Path(asked.overrides) if asked.overrides else None
+    related = related_concepts(annotated, work.graph, overrides=overrides)
+    cores = {
+        kind: core_concepts(annotated, related, kind) for kind in asked.cc if kind != "annotated"
+    }
     usable = (scene >= 0) & (work.class_of[scene] >= 0)
     own, other = usable & (split == asked.train), np.flatnonzero(usable & (split == asked.test))
     rows = np.flatnonzero(own)
@@ -817,7 +821,6 @@ def retrain(
                     for s in range(len(core.scenes))
                 }
                 for kind, core in cores.items()
-                if kind in work.asked.cc
             },
             "original": original, "trainings": told, "test_ids": ids,
             "target": sets.target[sets.test].tolist(), "chosen": chosen, "weights": weights,
