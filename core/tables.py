@@ -69,18 +69,18 @@ class Table:
         """For a terminal: percentages with their 95 % interval, chance in a second line."""
         width = max(len(" ".join(names)) for names, _ in self.rows) + 2
         lines = [self.title, ""]
-        lines.append(" " * width + "".join(f"{name:>22}" for name in self.columns))
+        wide = [max(22, len(name) + 2) for name in self.columns]
+        heads = zip(self.columns, wide, strict=True)
+        lines.append(" " * width + "".join(f"{name:>{w}}" for name, w in heads))
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
-            lines.append(
-                f"{' '.join(names):{width}}"
-                + "".join(
-                    f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
-                )
-            )
-            lines.append(
-                f"{'  by chance':{width}}" + "".join(f"{100 * c.chance:9.2f}{'':13}" for c in cells)
-            )
+            spans = [
+                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
+            ]
+            chances = [f"{100 * c.chance:9.2f}{'':13}" for c in cells]
+            for label, texts in ((" ".join(names), spans), ("  by chance", chances)):
+                cut = zip(texts, wide, strict=True)
+                lines.append(f"{label:{width}}" + "".join(f"{text:>{w}}" for text, w in cut))
         return "\n".join([*lines, "", *self.notes])
 
     def to_csv(self) -> str:

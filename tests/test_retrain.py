@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from core.browse import retrain as shown
+from core.browse import unfinished
 from core.errors import UnitscopeError
 from core.figures import export
 from core.figures.retrain import caption, learning, retraining
@@ -307,6 +308,10 @@ def test_a_killed_one_goes_on_to_the_same_bytes(asked, finished, tmp_path, after
     beat = json.loads((tmp_path / f"retrain-{work.digest}.partial" / "progress.json").read_text())
     assert {"stage", "done", "total", "rate", "left", "pid", "time", "what"} <= set(beat)
     assert beat["command"] == asked.command()
+    # Not among the runs in the making, but among the re-trainings.
+    assert unfinished(tmp_path) == []
+    going = unfinished(tmp_path, kind="retrain")
+    assert [(row["run"], row["state"]) for row in going] == [(f"retrain-{work.digest}", "running")]
     seen = []
     retrain(work, tmp_path, tell=seen.append)
     assert seen[-1].done == seen[-1].total
