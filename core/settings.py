@@ -92,3 +92,78 @@ def duration(seconds: float) -> str:
     if hours:
         return f"{hours} h {minutes} min"
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+@dataclass(frozen=True)
+class Retraining:
+    """All that decides the numbers of a re-training via core concepts (Eq. 10).
+
+    Attributes
+    ----------
+    dataset, model : SPECs; training starts from the model's weights.
+    cc : kinds of golden concepts, of :data:`GOLDEN`.
+    weights : the values of λ tried with each; the control (λ = 0) is always trained beside them.
+    form : ``softmax`` (Eq. 10 as written) or ``sigmoid`` (each concept a yes or no).
+    seeds : how often everything is trained, with other batches and another concept head.
+    epochs, batch, rate, decay : the budget; AdamW, one half cosine after a short warm-up.
+    patience : epochs without a better validation accuracy after which training ends.
+    side : shorter side of the network's input in pixels; its own where None.
+    since : dotted name of the first layer that is trained; those listed before it keep their
+        weights and their batch statistics. All are trained where None.
+    train, test : splits; `hold_out` of the train split is kept for validation.
+    core_on : images whose annotations core concepts are made from: ``train``, or ``all``, which
+        lets the test photos' annotations in.
+    knowledge, overrides : the graph, and the user's own alignment with it.
+    head : ``own`` classifier, or a ``new`` one for the dataset's scenes; ``auto`` takes the own
+        one where it has a class for every scene of the train split.
+    seed : the first seed, and that of the validation part.
+    threads : of PyTorch; sums come out in another order with another number.
+    """
+
+    dataset: str
+    model: str
+    cc: tuple[str, ...] = ("scc", "icc")
+    weights: tuple[float, ...] = (0.1, 0.3, 1.0)
+    form: str = "softmax"
+    seeds: int = 3
+    epochs: int = 8
+    batch: int = 32
+    rate: float = 3e-4
+    decay: float = 0.01
+    patience: int = 4
+    side: int | None = None
+    since: str | None = None
+    train: str = "train"
+    test: str = "test"
+    hold_out: float = 0.2
+    core_on: str = "train"
+    knowledge: str = "builtin"
+    overrides: str | None = None
+    head: str = "auto"
+    seed: int = 0
+    threads: int = 1
+
+    def command(self) -> str:
+        """The command line that asks for this; only what differs from the defaults is named.
+
+        >>> Retraining("rooms", "rooms", weights=(1.0,)).command()
+        'python -m core retrain cc --dataset rooms --model rooms --lambda 1.0'
+        """
+        parts = ["python", "-m", "core", "retrain", "cc"]
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if value == option.default:
+                continue
+            flag = {"weights": "lambda"}.get(option.name, option.name.replace("_", "-"))
+            told = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            parts += [f"--{flag}", told]
+        return shlex.join(parts)
+
+
+GOLDEN = {
+    "scc": "annotated in the photo and in SCC of its scene",
+    "icc": "annotated in the photo and in ICC of its scene",
+    "top10": "annotated in the photo and among the ten most frequent of its scene",
+    "annotated": "all that is annotated in the photo: the masks without the knowledge graph",
+}
+"""What c* of Eq. 10 may be, with what it means; the last two are controls of the knowledge."""

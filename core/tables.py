@@ -4,6 +4,7 @@ Table 1: false and true prediction explanation for every strategy and kind of co
 Tables 2 and 3: the same with filtered concepts, CF(C_y), beside unfiltered ones and two controls.
 Table 4: false prediction explanation across models, MinMax threshold.
 Table 5: IoU gain of merging concepts, by number of groups and embedding.
+Table 6: a linear SVM on the explanation metrics, beside the network.
 """
 
 from __future__ import annotations
@@ -18,9 +19,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.dissect.labels import known_values
 from core.errors import UnitscopeError
-from core.explain.account import PREDICTED_SCENE
+from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
 from core.knowledge.core_concepts import (
@@ -33,6 +33,7 @@ from core.knowledge.core_concepts import (
 from core.knowledge.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
 from core.knowledge.gain import DRAWS
 from core.knowledge.graph import Graph
+from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
 from core.store import Run
 
 KINDS = ("top10", "scc", "icc")
@@ -47,8 +48,8 @@ class Table:
     """A table with what is needed to read it on its own.
 
     title, notes : where the figures come from and what was left out. labels : heads of the row
-    labels. columns : names of :data:`core.explain.metrics.METRICS`. rows : (row labels,
-    figures by column, left out by reason).
+    labels. columns : names of the figures, as :data:`core.explain.metrics.METRICS`, what follows
+    a ``_`` set as an index. rows : (row labels, figures by column, left out by reason).
     """
 
     title: str
@@ -76,18 +77,18 @@ class Table:
         """For a terminal: percentages with their 95 % interval, chance in a second line."""
         width = max(len(" ".join(names)) for names, _ in self.rows) + 2
         lines = [self.title, ""]
-        lines.append(" " * width + "".join(f"{name:>22}" for name in self.columns))
+        wide = [max(22, len(name) + 2) for name in self.columns]
+        heads = zip(self.columns, wide, strict=True)
+        lines.append(" " * width + "".join(f"{name:>{w}}" for name, w in heads))
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
-            lines.append(
-                f"{' '.join(names):{width}}"
-                + "".join(
-                    f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
-                )
-            )
-            lines.append(
-                f"{'  by chance':{width}}" + "".join(f"{100 * c.chance:9.2f}{'':13}" for c in cells)
-            )
+            spans = [
+                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
+            ]
+            chances = [f"{100 * c.chance:9.2f}{'':13}" for c in cells]
+            for label, texts in ((" ".join(names), spans), ("  by chance", chances)):
+                cut = zip(texts, wide, strict=True)
+                lines.append(f"{label:{width}}" + "".join(f"{text:>{w}}" for text, w in cut))
         return "\n".join([*lines, "", *self.notes])
 
     def to_csv(self) -> str:
@@ -111,13 +112,11 @@ class Table:
                 text = text.replace(sign, "\\" + sign)
             return text
 
-        heads = [
-            *self.labels,
-            *(
-                name.replace("_", "$_{\\mathrm{", 1) + "}}$" if "_" in name else name
-                for name in self.columns
-            ),
-        ]
+        def head(name: str) -> str:
+            first, _, index = name.partition("_")
+            return safe(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
+
+        heads = [*self.labels, *map(head, self.columns)]
         lines = [
             "\\begin{table}", "\\centering",
             f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}", "\\toprule",
@@ -136,32 +135,23 @@ class Table:
 
 
 def all_core_concepts(
-    run: Run, graph: Graph, overrides: Path | None = None
+    run: Run,
+    graph: Graph,
+    overrides: Path | None = None,
+    splits: Sequence[str] | None = None,
 ) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
 
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
+    splits : from the annotations of these images alone; all where None.
     """
-    annotated = Annotated.from_run(run)
+    annotated = Annotated.from_run(run, splits)
     return core_kinds(annotated, related_concepts(annotated, graph, overrides=overrides))
 
 
 def core_kinds(annotated: Annotated, related: Related) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of annotated scenes, by :data:`KINDS`."""
     return {kind: core_concepts(annotated, related, kind) for kind in KINDS}
-
-
-def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:
-    """(row, predicted, target) of the images of some splits: row in :class:`Learned`, and the
-    scenes of the dataset that prediction and annotation are, −1 where they are none."""
-    chosen = known_values(run, "split", "images", splits)
-    frame = run.sql(
-        "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
-        "coalesce(p.scene, -1) AS predicted, coalesce(i.scene, -1) AS target "
-        f"FROM images i LEFT JOIN ({PREDICTED_SCENE}) p USING (image) ORDER BY i.image"
-    )
-    frame = frame[frame["split"].isin(chosen)]
-    return tuple(frame[name].to_numpy(np.int64) for name in ("row", "predicted", "target"))
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
@@ -227,8 +217,7 @@ def table_4(
         part = table_1(
             run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
         )
-        model = run.info["settings"]["model"]["spec"].split(":")
-        name = ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
+        name = _short(run.info["settings"]["model"]["spec"])
         shown = run.layer_names[run.layer(layer)]
         rows += [((f"{name} {shown}", labels[1]), told) for labels, told in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
@@ -410,6 +399,74 @@ def table_5(
         f"{', '.join(splits) if splits else 'all'}, knowledge {graph.name}",
         ("groups",), tuple(curves), rows, notes, curve,
     )  # fmt: skip
+
+
+def table_6(results: Sequence[dict[str, Any]]) -> Table:
+    """Re-training via PE (the paper's Table 6): the network and SVMs on all groups of features.
+
+    results : of :func:`core.manipulate.svm.retrain_pe`, a column each. Rows: the network, an SVM on
+    the hidden state alone, and for each kind of core concepts one with LC(x) from the masks of
+    the test photo and one without. Beside each figure, as chance, that of always saying the most
+    frequent training scene.
+
+    Raises UnitscopeError where no result was made with all groups.
+    """
+    columns = []
+    figures: dict[tuple[str, str], dict[str, Estimate]] = {}
+    notes = [
+        "Accuracy on test images in percent, Wilson's 95 % interval in brackets; chance: always "
+        "the most frequent training scene.",
+        "Masks: the SVM needs the masks of the test photo, which the network does not; labels of "
+        "units need none. Masks alone: which concepts are annotated, no network, no knowledge.",
+    ]
+    for told in results:
+        name = f"{told['dataset']} {_short(told['model'])}".replace("_", " ")
+        while name in columns:
+            name += "′"
+        columns.append(name)
+        rows = accuracies(told)
+        base = rows[0]
+        for row in rows[1:]:
+            groups = row["groups"]
+            if row["method"] == "network":
+                labels = ("network", "–")
+            elif groups == ["hidden"]:
+                labels = ("SVM (hidden state)", "–")
+            elif groups == [MASKS_ALONE]:
+                labels = ("SVM (masks alone)", "masks")
+            elif groups == list(GROUPS):
+                labels = (f"SVM ({NAMES.get(row['cc'], row['cc'])})", row["source"])
+            else:
+                continue
+            figures.setdefault(labels, {})[name] = Estimate(
+                row["accuracy"], row["low"], row["high"], base["accuracy"],
+                *wilson(base["right"], base["n"]), row["n"],
+            )  # fmt: skip
+        notes.append(
+            f"{name}: {told['layer']}, {told['n_train']} training images "
+            f"({', '.join(told['train'])}), {told['n']} test images ({', '.join(told['test'])}); "
+            f"LC(x) by {told['strategy']}, IoU {told['iou']}, or by {told['labels']} labels; "
+            f"core concepts from {told['core_on']} images; thresholds of units over all images; "
+            f"hidden state: {told['hidden']}."
+        )
+    order = {source: k for k, source in enumerate(("–", *SOURCES))}
+    kept = sorted(
+        ((labels, row) for labels, row in figures.items() if len(row) == len(columns)),
+        key=lambda item: order[item[0][1]],
+    )
+    whole = [r for told in results for r in told["rows"] if r["groups"] == list(GROUPS)]
+    if not whole:
+        raise UnitscopeError("no SVM on all three groups of features is among the results")
+    return Table(
+        "Re-training via PE: linear SVM on explanation metrics", ("method", "LC(x) from"),
+        tuple(columns), [(labels, Explained(row)) for labels, row in kept], notes,
+    )  # fmt: skip
+
+
+def _short(spec: str) -> str:
+    """A model's SPEC without its checkpoint: what tells networks apart in a table."""
+    model = spec.split(":")
+    return ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
 
 
 def _left_out(rows: list[tuple[tuple[str, ...], Explained]], images: int | None) -> list[str]:

@@ -157,14 +157,19 @@ def summary(run: Run) -> dict[str, Any]:
     }
 
 
-def unfinished(root: Path, now: float | None = None) -> list[dict[str, Any]]:
+def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dict[str, Any]]:
     """Runs in the making, or stopped, under `root`: their progress files and a `state`.
+
+    kind : what is in the making, by the word before its digest: ``retrain`` or ``svm``; runs have
+    none.
 
     state: ``"running"``; ``"stopped"`` where the last heartbeat is older than :data:`STALE`
     seconds; ``"starting"`` where none was written yet.
     """
     rows = []
     for folder in sorted(root.glob("*.partial")):
+        if folder.stem.rpartition("-")[0] != kind:
+            continue
         try:
             told = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):

@@ -25,7 +25,7 @@ def add(verb: Verb) -> None:
     add_knowledge(explain)
     tables = verb("tables", _tables, "The paper's tables for one run, or several (Table 4).")
     add_run(tables, several=True)
-    tables.add_argument("--table", type=int, default=1, choices=[1, 2, 3, 4, 5])
+    tables.add_argument("--table", type=int, default=1, choices=[1, 2, 3, 4, 5, 6])
     tables.add_argument("--split", action="append", help="images of these splits alone")
     tables.add_argument("--iou", default="image")
     tables.add_argument("--layer", metavar="NAME")
@@ -87,12 +87,16 @@ def _explain(given: argparse.Namespace) -> Answer:
 
 
 def _tables(given: argparse.Namespace) -> Answer:
+    from core.cli.retrain import pe_defaults, pe_of
     from core.knowledge.graph import open_knowledge
-    from core.tables import table_1, table_4
+    from core.tables import table_1, table_4, table_6
 
     runs = [Run(find_run(name, given.out)) for name in given.run]
     graph = open_knowledge(given.knowledge or own_knowledge(runs[0]))
-    if given.table == 4:
+    if given.table == 6:
+        asked = pe_defaults(given)
+        table = table_6([pe_of(run, asked) for run in runs])
+    elif given.table == 4:
         table = table_4(
             runs, graph, given.split, given.iou, given.layer, given.seed, given.overrides
         )

@@ -141,6 +141,8 @@ def _runs(given: argparse.Namespace) -> Answer:
         except UnitscopeError as err:
             rows.append({"state": "unreadable", "run": path.stem, "why": str(err)})
     for folder in sorted(given.out.glob("*.partial")):
+        if "-" in folder.stem:
+            continue  # a re-training: `retrain list` tells of it
         beat = folder / "progress.json"
         told = json.loads(beat.read_text()) if beat.is_file() else {}
         rows.append({"state": "unfinished", "run": folder.stem, **told})

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from core.dissect.labels import known_values
 from core.errors import UnitscopeError, unknown
 from core.explain.learned import select, unit_ious
 from core.explain.metrics import consistency, difference, similarity
@@ -28,6 +29,19 @@ PREDICTED_SCENE = """
 """
 """The dataset's scene that each prediction is: two scenes may be spellings of one class, and
 then the image's own is meant where it is among them, the first otherwise."""
+
+
+def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:
+    """(row, predicted, target) of the images of some splits: row in :class:`Learned`, and the
+    scenes of the dataset that prediction and annotation are, −1 where they are none."""
+    chosen = known_values(run, "split", "images", splits)
+    frame = run.sql(
+        "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
+        "coalesce(p.scene, -1) AS predicted, coalesce(i.scene, -1) AS target "
+        f"FROM images i LEFT JOIN ({PREDICTED_SCENE}) p USING (image) ORDER BY i.image"
+    )
+    frame = frame[frame["split"].isin(chosen)]
+    return tuple(frame[name].to_numpy(np.int64) for name in ("row", "predicted", "target"))
 
 
 def account(

@@ -7,6 +7,7 @@ unit is exact on pooled features. ``layer4`` has 192 units on an 8 × 8 grid at 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,3 +89,17 @@ def save(module: RoomsNet, classes: list[str], notes: dict, path: Path = WEIGHTS
     part = path.with_name(path.name + ".partial")
     torch.save(stored, part)
     part.replace(path)
+
+
+def load(path: Path) -> tuple[RoomsNet, dict[str, Any]]:
+    """Other weights of this network, as ``python:core.models.rooms_net:load:FILE`` opens them.
+
+    The file is one that :func:`save` writes, or that re-training leaves.
+    """
+    # Not above: that module knows this one.
+    from core.models.load import fill, read_checkpoint
+
+    state, notes = read_checkpoint(path)
+    module = RoomsNet(len(notes["classes"]))
+    fill(module, state, path.name)
+    return module, {**notes, "default_layer": "layer4"}

@@ -1,0 +1,242 @@
+"""Verbs that train again: the network with core concepts (Eq. 10), an SVM on the metrics."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from core.cli.common import (
+    Answer,
+    Verb,
+    own_knowledge,
+    say,
+    show_progress,
+    stoppable,
+)
+from core.errors import UnitscopeError, unknown
+from core.settings import GOLDEN, Retraining
+from core.store import CACHE, Run, find_run
+
+
+def add(verb: Verb) -> None:
+    """retrain cc | pe | show | figure."""
+    top = verb("retrain", _missing, "Train again with core concepts (Eq. 10), or an SVM (Table 6).")
+    kinds = top.add_subparsers(metavar="cc|pe|list|show|figure")
+
+    def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
+        sub = kinds.add_parser(name, help=text, description=text)
+        # Suppressed, so that it does not take back a --json that stands before the word.
+        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+        sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+        sub.set_defaults(verb=do)
+        return sub
+
+    cc = add_kind("cc", _cc, "Re-training via core concepts; goes on with a stopped one.")
+    cc.add_argument("run", nargs="?", help="dataset, network and knowledge of this run")
+    cc.add_argument("--dataset", metavar="SPEC", help="instead of a run; see `datasets`")
+    cc.add_argument("--model", metavar="SPEC", help="instead of a run's; see `models`")
+    cc.add_argument("--knowledge", metavar="SPEC", help="see `knowledge`")
+    cc.add_argument("--overrides", metavar="FILE", help="names and nodes, as `align --write` gives")
+    cc.add_argument("--cc", type=_words, help=f"golden concepts, of {', '.join(GOLDEN)}")
+    cc.add_argument("--lambda", dest="weights", type=_numbers, help="values of λ, as 0.1,0.3,1")
+    cc.add_argument("--form", choices=["softmax", "sigmoid"], help="of L_c; softmax as written")
+    for name, kind, text in (
+        ("seeds", int, "how often everything is trained"),
+        ("epochs", int, "the most; the validation part decides which one counts"),
+        ("batch", int, "images a step"),
+        ("rate", float, "learning rate of AdamW"),
+        ("decay", float, "weight decay"),
+        ("patience", int, "epochs without a better validation accuracy before training ends"),
+        ("side", int, "shorter side of the input in pixels; the network's own where left out"),
+        ("since", str, "first layer that is trained; those before it stay as they are"),
+        ("train", str, "split to train on"),
+        ("test", str, "split to judge on, once"),
+        ("hold-out", float, "share of the train split kept for validation"),
+        ("seed", int, "the first seed"),
+        ("threads", int, "of PyTorch"),
+    ):
+        cc.add_argument(f"--{name}", type=kind, help=text)
+    cc.add_argument("--core-on", choices=["train", "all"], help="where core concepts come from")
+    cc.add_argument("--head", choices=["auto", "own", "new"], help="keep the classifier or not")
+    cc.add_argument("--fresh", action="store_true", help="throw an earlier result away")
+
+    pe = add_kind("pe", _pe, "Re-training via PE: an SVM on the metrics, groups ablated.")
+    pe.add_argument("run", help="digest, the beginning of one, or `latest`")
+    add_pe(pe)
+    pe.add_argument("--knowledge", metavar="SPEC", help="the run's own where left out")
+    pe.add_argument("--overrides", type=Path, metavar="FILE", help="names and nodes")
+    pe.add_argument("--fresh", action="store_true", help="throw an earlier result away")
+
+    add_kind("list", _list, "Finished re-trainings, and those that go on or were stopped.")
+    show = add_kind("show", _show, "A finished re-training: accuracies, learning curves.")
+    show.add_argument("result", help="digest, the beginning of one, or `latest`")
+    figure = add_kind("figure", _figure, "Figure 5: accuracy per model before and after.")
+    figure.add_argument("result", nargs="+", help="digests, beginnings of them, or `latest`")
+    figure.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
+    figure.add_argument("--format", type=_words, default=("svg",), help="svg,pdf,png")
+
+
+def add_pe(sub: argparse.ArgumentParser) -> None:
+    """Options of the SVM that `retrain pe` has."""
+    sub.add_argument("--layer", metavar="NAME")
+    sub.add_argument("--train", type=_words, default=("train",), help="splits to fit on")
+    sub.add_argument("--test", type=_words, default=("test",), help="splits to judge on")
+    sub.add_argument("--strategy", default="minmax_threshold", help="of LC(x) by masks")
+    sub.add_argument("--iou", default="image")
+    sub.add_argument("--hidden", default="layer", choices=["layer", "classifier"])
+    sub.add_argument("--cc", type=_words, default=("scc", "icc"), help="kinds of core concepts")
+    sub.add_argument("--per-unit", type=int, default=1, help="labels each unit speaks for")
+    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument(
+        "--core-on", default="train", choices=["train", "all"],
+        help="images core concepts come from; all lets the test photos' annotations in",
+    )  # fmt: skip
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.split(",")))
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    return tuple(float(part) for part in _words(text))
+
+
+def _missing(_given: argparse.Namespace) -> Answer:
+    raise UnitscopeError("retrain what? `retrain cc` trains the network, `retrain pe` an SVM")
+
+
+def _cc(given: argparse.Namespace) -> Answer:
+    from core.browse.retrain import summary, summary_text
+    from core.manipulate.retrain import plan, retrain
+
+    asked = _asked(given)
+    work = plan(asked)
+    say(
+        f"retrain-{work.digest}: {len(work.jobs)} trainings of up to {asked.epochs} epochs, "
+        f"classifier {work.classifier}, {'its own' if work.own_head else 'a new'} head"
+    )
+    with stoppable() as stop:
+        result = retrain(work, given.out, tell=show_progress, stop=stop, fresh=given.fresh)
+    table = summary(result)
+    facts = {key: value for key, value in result.items() if key not in ("trainings", "test_ids")}
+    facts["summary"] = table.to_dict("records")
+    facts["path"] = str(given.out / f"retrain-{work.digest}.json")
+    return facts, summary_text(result, table)
+
+
+def _asked(given: argparse.Namespace) -> Retraining:
+    """The settings that the command line names; those of a run where it names one."""
+    options = {
+        option.name: getattr(given, option.name)
+        for option in fields(Retraining)
+        if getattr(given, option.name) is not None
+    }
+    if given.run:
+        run = Run(find_run(given.run, given.out))
+        settings = run.info["settings"]
+        options.setdefault("dataset", settings["dataset"]["spec"])
+        options.setdefault("model", settings["model"]["spec"])
+        options.setdefault("knowledge", own_knowledge(run))
+        run.close()
+    if "dataset" not in options or "model" not in options:
+        raise UnitscopeError("name a run, or both --dataset and --model")
+    return Retraining(**options)
+
+
+def _pe(given: argparse.Namespace) -> Answer:
+    from core.browse.retrain import pe_text
+    from core.manipulate.svm import accuracies
+
+    told = pe_of(Run(find_run(given.run, given.out)), given)
+    rows = accuracies(told)
+    facts = {k: v for k, v in told.items() if k not in ("rows", "target", "network")}
+    return {**facts, "methods": rows}, pe_text(told, rows)
+
+
+def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
+    """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
+    from core.knowledge.graph import open_knowledge
+    from core.manipulate.svm import retrain_pe
+    from core.tables import all_core_concepts
+
+    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    splits = list(given.train) if given.core_on == "train" else None
+    cores = all_core_concepts(run, graph, given.overrides, splits)
+    for kind in given.cc:
+        if kind not in cores:
+            raise unknown("kind of core concepts", kind, cores)
+    with stoppable() as stop:
+        return retrain_pe(
+            run, {kind: cores[kind] for kind in given.cc}, train=given.train, test=given.test,
+            layer=given.layer, strategy=given.strategy, iou=given.iou, hidden=given.hidden,
+            per_unit=given.per_unit, seed=given.seed, core_on=given.core_on, root=given.out,
+            command=shlex.join(["python", "-m", "core", *sys.argv[1:]]), tell=show_progress,
+            stop=stop, fresh=getattr(given, "fresh", False),
+        )  # fmt: skip
+
+
+def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
+    """What `tables --table 6` asks of :func:`pe_of`: `retrain pe`'s defaults, its own options."""
+    parser = argparse.ArgumentParser()
+    add_pe(parser)
+    asked = parser.parse_args([])
+    own = {"iou": given.iou, "layer": given.layer, "seed": given.seed, "out": given.out}
+    own |= {"knowledge": given.knowledge, "overrides": given.overrides}
+    vars(asked).update(own, test=given.split or asked.test)
+    return asked
+
+
+def _list(given: argparse.Namespace) -> Answer:
+    from core.browse import unfinished
+    from core.browse.retrain import results
+
+    rows = results(given.out).to_dict("records")
+    going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
+    lines = [
+        f"{row['digest']}  finished  {row['dataset']}  {row['model']}  {row['cc'] or 'control'}  "
+        f"λ {row['weights']}  {row['seeds']} seeds"
+        for row in rows
+    ]
+    lines += [
+        f"{row['run']}  {row['state']}  {row.get('what', '')}  {row.get('stage', '')} "
+        f"{row.get('done', 0)}/{row.get('total', '?')}"
+        for row in going
+    ]
+    return {"finished": rows, "unfinished": going}, "\n".join(lines) or (
+        "no re-trainings yet: make one with `python -m core retrain cc RUN`"
+    )
+
+
+def _show(given: argparse.Namespace) -> Answer:
+    from core.browse.retrain import curves, result, summary, summary_text
+
+    told = result(given.result, given.out)
+    table, points = summary(told), curves(told)
+    lines = [summary_text(told, table), "", points.to_string(index=False, float_format="%.3f")]
+    facts = {
+        "digest": told["digest"], "asked": told["asked"], "summary": table.to_dict("records"),
+        "curves": points.to_dict("records"), "counts": told["counts"], "core": told["core"],
+        "weights": told["weights"],
+    }  # fmt: skip
+    return facts, "\n".join(lines)
+
+
+def _figure(given: argparse.Namespace) -> Answer:
+    from core.browse.retrain import figure_5, result
+    from core.figures import export
+    from core.figures.retrain import caption, retraining
+
+    tolds = [result(name, given.out) for name in given.result]
+    frame = figure_5(tolds)
+    chart = retraining(frame, caption(tolds))
+    given.to.mkdir(parents=True, exist_ok=True)
+    files = []
+    for kind in given.format:
+        path = given.to / f"figure_5.{kind}"
+        path.write_bytes(export(chart, kind))
+        files.append(str(path))
+    return {"files": files, "rows": frame.to_dict("records")}, "\n".join(files)
