@@ -86,6 +86,24 @@ def select(
     return (widget or st.selectbox)(label, options, **bound, **how)
 
 
+def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **how) -> str:
+    """A line of text that is a parameter; returned without blanks around it."""
+    bound = _bind(name, get(name, default), default, drop)
+    return (st.text_input(label, **bound, **how) or "").strip()
+
+
+def several(name: str, label: str, options: Sequence[str], drop: Sequence[str] = (), **how) -> list:
+    """A choice of several that is a parameter, parted by commas; names that are no option fall
+    out."""
+    key = f"at-{name}"
+    st.session_state[key] = [one for one in get(name).split(",") if one in options]
+
+    def changed() -> None:
+        put({name: ",".join(st.session_state[key])}, drop)
+
+    return st.multiselect(label, options, key=key, on_change=changed, **how)
+
+
 def toggle(name: str, label: str, default: bool = False, drop: Sequence[str] = (), **how) -> bool:
     """A switch whose state is a parameter (1 or 0)."""
     key = f"at-{name}"
