@@ -94,15 +94,17 @@ def short_names(names: Sequence[str]) -> list[str]:
     return [" · ".join(p[k] for k in differ) or name for p, name in zip(parts, names, strict=True)]
 
 
-def caption(ctx: Context, sides: Sequence[Side], units: bool = True) -> Caption:
-    """What a figure of all sides was measured on."""
+def caption(ctx: Context, sides: Sequence[Side], units: bool = True, split: str = "") -> Caption:
+    """What a figure of all sides was measured on; `split` where only one counts."""
     datasets = list(dict.fromkeys(side.facts["dataset"] for side in sides))
     networks = list(dict.fromkeys(side.facts["model"] for side in sides))
-    images = list(dict.fromkeys(f"{side.facts['images']:,}" for side in sides))
+    key = "images" if units else "scored"
+    images = list(dict.fromkeys(f"{side.facts[key]:,}" for side in sides))
     layers = list(dict.fromkeys(side.layer for side in sides if side.layer))
+    shown = f"{' and '.join(images)} images" + (f", split {split}" if split else "")
     return Caption(
         " and ".join(datasets), " and ".join(networks), " and ".join(layers) if units else "",
-        DEFINITIONS[ctx.denominator] if units else "", f"{' and '.join(images)} images",
+        DEFINITIONS[ctx.denominator] if units else "", shown,
     )  # fmt: skip
 
 
@@ -141,7 +143,7 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
         )
 
 
-def two_shares(ctx: Context, sides: Sequence[Side]) -> None:
+def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
     """Accuracy, and units better than chance, with intervals."""
     left, right = st.columns(2, gap="large")
     scored = [s for s in sides if s.facts["scored"]]
@@ -150,9 +152,7 @@ def two_shares(ctx: Context, sides: Sequence[Side]) -> None:
     if runs:
         frame = pd.DataFrame(
             {
-                "side": short_names([" · ".join((s.facts["dataset"], s.facts["model"],
-                                                s.run.digest[:6])) for s in runs.values()])
-                if len(runs) > 1 else [s.facts["model"] for s in runs.values()],
+                "side": run_names(list(runs.values())),
                 "share": [s.facts["accuracy"] for s in runs.values()],
                 "low": [s.facts["low"] for s in runs.values()],
                 "high": [s.facts["high"] for s in runs.values()],
@@ -163,7 +163,7 @@ def two_shares(ctx: Context, sides: Sequence[Side]) -> None:
             draw.chart(
                 lambda dark: drawn.shares(
                     frame, "How often they are right", "share of images right",
-                    caption(ctx, list(runs.values()), units=False), dark,
+                    caption(ctx, list(runs.values()), units=False, split=split), dark,
                 ),
                 "compare-accuracy", "Bars: accuracy of each run with 95 % interval",
                 words.ACCURACY,
@@ -265,7 +265,7 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
     st.caption("Numbers are units, those better than chance where chance was measured.")
 
 
-def same_images(ctx: Context, sides: Sequence[Side]) -> None:
+def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     """Two runs on the same images: who is right where."""
     runs = {s.run.digest: s for s in sides if s.facts["scored"]}
     pairs = [
@@ -273,7 +273,10 @@ def same_images(ctx: Context, sides: Sequence[Side]) -> None:
         for k, a in enumerate(runs)
         for b in list(runs)[k + 1 :]
         if len(
-            compare.met(ask(runs[a].run, "compare.outcomes"), ask(runs[b].run, "compare.outcomes"))
+            compare.met(
+                ask(runs[a].run, "compare.outcomes", split),
+                ask(runs[b].run, "compare.outcomes", split),
+            )
         )
     ]
     st.subheader("The same images")
@@ -281,10 +284,10 @@ def same_images(ctx: Context, sides: Sequence[Side]) -> None:
         st.markdown(
             "These are layers of one run: its answers are the same for all of them."
             if len(runs) == 1
-            else "No two of these runs have images in common, by their names."
+            else "No two of these runs have images in common that both have scored."
         )
         return
-    labels = dict(zip(runs, _run_names(list(runs.values())), strict=True))
+    labels = dict(zip(runs, run_names(list(runs.values())), strict=True))
     pair = pairs[0]
     if len(pairs) > 1:
         keys = ["~".join(p) for p in pairs]
@@ -295,14 +298,18 @@ def same_images(ctx: Context, sides: Sequence[Side]) -> None:
         pair = pairs[keys.index(key)]
     one, other = runs[pair[0]], runs[pair[1]]
     first, second = labels[pair[0]], labels[pair[1]]
-    met = compare.met(ask(one.run, "compare.outcomes"), ask(other.run, "compare.outcomes"))
+    met = compare.met(
+        ask(one.run, "compare.outcomes", split), ask(other.run, "compare.outcomes", split)
+    )
     told = compare.agreement(met)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
     with left:
         draw.chart(
             lambda dark: drawn.agreement(
                 told, first, second,
-                caption(ctx, [one, other], units=False)._replace(split=f"{len(met):,} images"),
+                caption(ctx, [one, other], False, split)._replace(
+                    split=f"{len(met):,} images" + (f", split {split}" if split else "")
+                ),
                 dark,
             ),
             "compare-images", "Bars: images that both, one, or neither gets right",
@@ -314,7 +321,7 @@ def same_images(ctx: Context, sides: Sequence[Side]) -> None:
             f"Of **{told['images']:,}** images that both were shown, they give the same answer "
             f"on **{told['same']:.0%}**. {told['first']:,} are right with {first} alone, "
             f"{told['second']:,} with {second} alone"
-            + (f"; a fair coin would be as uneven with p = {luck:.2g}." if luck == luck else ".")
+            + (f"; a fair coin would be as uneven with {p_words(luck)}." if luck == luck else ".")
         )
         if one.facts["dataset_digest"] != other.facts["dataset_digest"]:
             st.caption("The two read their photos from different data; images are matched by name.")
@@ -324,7 +331,17 @@ def same_images(ctx: Context, sides: Sequence[Side]) -> None:
             apart(rows, side, kind, f"Only {name} is right ({len(rows):,})")
 
 
-def _run_names(sides: Sequence[Side]) -> list[str]:
+def p_words(p: float) -> str:
+    """A small p without more digits than it has meaning.
+
+    >>> p_words(0.0312), p_words(1e-9)
+    ('p = 0.031', 'p < 0.0001')
+    """
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+
+
+def run_names(sides: Sequence[Side]) -> list[str]:
+    """Names of runs, without what all share, and never two alike."""
     names = [f"{side.facts['dataset']} · {side.facts['model']}" for side in sides]
     short = short_names(names) if len(set(names)) == len(names) else names
     return [
@@ -424,8 +441,17 @@ chosen = choose(ctx, options)
 if not chosen:
     st.caption("Nothing is chosen.")
     st.stop()
+every_split = sorted({s for key in chosen for s in ask(options[key][0], "splits")})
+split = ""
+if len(every_split) > 1:
+    split = address.select(
+        "split", "Answers on", ["", *every_split], widget=st.segmented_control,
+        format_func=lambda name: name or "all images",
+        help="Which images count where answers are compared. On images that a network was trained "
+        "on it is right more often than it will be elsewhere. Units are compared over all images.",
+    )  # fmt: skip
 sides = [
-    Side(run, layer, name, ask(run, "compare.side", layer, ctx.denominator))
+    Side(run, layer, name, ask(run, "compare.side", layer, ctx.denominator, split))
     for (run, layer, _), name in zip(
         [options[key] for key in chosen],
         short_names([options[key][2] for key in chosen]),
@@ -435,11 +461,11 @@ sides = [
 if len(sides) == 1:
     st.caption("Choose another layer or run to lay beside this one.")
 at_a_glance(ctx, sides)
-two_shares(ctx, sides)
+two_shares(ctx, sides, split)
 st.divider()
 what_they_detect(ctx, sides)
 if len(sides) > 1:
     st.divider()
-    same_images(ctx, sides)
+    same_images(ctx, sides, split)
 st.divider()
 table_4(ctx, sides)

@@ -23,8 +23,8 @@ CONDITIONS = ("dataset_digest", "splits", "q", "grid", "shuffles")
 """What must be alike for figures of two runs to be told apart by the network alone."""
 
 
-def side(run: Run, layer: str | None, denominator: str = "all") -> dict[str, Any]:
-    """One side in one flat dict.
+def side(run: Run, layer: str | None, denominator: str = "all", split: str = "") -> dict[str, Any]:
+    """One side in one flat dict; answers are those on `split`, on all images where it is empty.
 
     run, dataset, dataset_digest, model, layer, images, splits, q, grid, shuffles; scored,
     right, accuracy, low, high (Wilson's 95 % interval); units, and of these above (better than
@@ -41,9 +41,12 @@ def side(run: Run, layer: str | None, denominator: str = "all") -> dict[str, Any
         "model": facts["model"],
         "layer": layer,
         **{k: facts[k] for k in ("images", "splits", "q", "grid", "shuffles")},
-        **{k: facts[k] for k in ("scored", "right", "accuracy")},
     }
-    told["low"], told["high"] = interval(facts["right"], facts["scored"])
+    part = browse.accuracy(run)
+    part = part[part["split"] == split] if split else part
+    scored, right = int(part["images"].sum()), int(part["right"].sum())
+    told |= {"scored": scored, "right": right, "accuracy": right / scored if scored else None}
+    told["low"], told["high"] = interval(right, scored)
     keys = ("units", "above", "above_share", "above_low", "above_high", "concepts", "median_iou")
     told |= dict.fromkeys(keys)
     if layer is None:
@@ -73,11 +76,14 @@ def reach(run: Run, layer: str, denominator: str = "all", points: int = 120) -> 
     return pd.DataFrame({"iou": at, "share": beyond / max(1, len(values))})
 
 
-def outcomes(run: Run) -> pd.DataFrame:
-    """What a network said of every scored image: image, id, split, scene, predicted, correct."""
+def outcomes(run: Run, split: str = "") -> pd.DataFrame:
+    """What a network said of every scored image (of a split): image, id, split, scene,
+    predicted, correct."""
     frame = run.sql(
         f"SELECT image, id, split, scene_name AS scene, predicted_name AS predicted, correct "
-        f"FROM ({browse._NAMED}) WHERE correct IS NOT NULL ORDER BY image"
+        f"FROM ({browse._NAMED}) WHERE correct IS NOT NULL AND (? = '' OR split = ?) "
+        "ORDER BY image",
+        [split, split],
     )
     return frame.astype({"correct": bool})
 

@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.cli import bench, explain, knowledge, runs
+from core.cli import bench, explain, export, knowledge, runs
 from core.cli.common import Answer
 from core.errors import UnitscopeError
 
-VERBS = (runs, knowledge, explain, bench)
+VERBS = (runs, knowledge, explain, export, bench)
 """Modules of verbs, in the order of the help."""
 
 
