@@ -127,13 +127,15 @@ def measure(
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
         rows = [_one(browser, path.parent, one, path.stem) for one in asked]
         browser.close()
+    load = os.getloadavg()
     head = f"{'page':36} {'first: title, all':>20} {'again: title, all':>20} {'redraw: all':>12}"
     lines = [head]
     for row in rows:
         cells = [f"{row[n][0]:9.2f} {row[n][1]:9.2f} " for n in ("first", "again")]
         lines.append(f"{row['page']:36} {' '.join(cells)} {row['redraw'][1]:11.2f}"
                      + (f"  ERROR {row['error'][:60]}" if row["error"] else ""))  # fmt: skip
-    return {"run": path.stem, "seconds": rows}, "\n".join(lines)
+    lines.append(f"load of the machine over the last minutes: {load[0]:.1f}, {load[1]:.1f}")
+    return {"run": path.stem, "seconds": rows, "load": load}, "\n".join(lines)
 
 
 if __name__ == "__main__":

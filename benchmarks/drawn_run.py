@@ -15,6 +15,7 @@ import argparse
 import io
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ import pandas as pd
 from PIL import Image
 
 from core.browse import concept_color
-from core.datasets.rooms import Rooms
 from core.store import (
     CACHE,
     DIGITS,
+    ROOT,
     ArrayFile,
     Run,
     append,
@@ -42,20 +43,38 @@ SIDE = 8
 CELL = 8
 """Pixels of the working grid a cell: the grid is 64 × 64."""
 CHUNK = 500
-CLASSES, SCENES = 365, 150
+CLASSES, SCENES, PLACES = 365, 150, 30
+FACTS = ROOT / "data" / "everyday.tsv"
 LAYER = "layer4"
 SHUFFLES = 10
+
+
+def names_of_facts() -> tuple[list[tuple[str, str]], list[str]]:
+    """((concept, category), …) and scenes, the commonest of the built-in facts: so that core
+    concepts and explanations have something to find in a drawn run."""
+    facts = [line.split("\t")[:3] for line in FACTS.read_text(encoding="utf-8").splitlines()
+             if line and not line.startswith("#")]  # fmt: skip
+
+    def most(relation: str, column: int, count: int, but: set[str]) -> list[str]:
+        times = Counter(f[column] for f in facts if f[0] == relation and f[column] not in but)
+        return sorted(times, key=lambda name: (-times[name], name))[:count]
+
+    places = most("AtLocation", 2, PLACES, set())
+    things = most("AtLocation", 1, 200, set(places))
+    parts = most("HasA", 2, 70, {*places, *things})
+    stuffs = most("MadeOf", 2, 30, {*places, *things, *parts})
+    groups = zip(CATEGORIES, (things, parts, stuffs), strict=True)
+    return [(name, category) for category, names in groups for name in names], places
 
 
 class World:
     """What is the same for all images: names, what a scene holds, what a unit likes."""
 
     def __init__(self, units: int, seed: int):
-        rooms = Rooms.from_spec("")
-        kept = [c for c in rooms.concepts if c.category in CATEGORIES]
-        self.concepts = [(k + 1, c.name, c.category) for k, c in enumerate(kept)]
+        concepts, places = names_of_facts()
+        self.concepts = [(k + 1, *one) for k, one in enumerate(concepts)]
         # Scenes known to the built-in facts first; they are also the commonest.
-        self.scenes = [*rooms.scenes, *(f"scene {k:03}" for k in range(len(rooms.scenes), SCENES))]
+        self.scenes = [*places, *(f"scene {k:03}" for k in range(len(places), SCENES))]
         self.classes = [*self.scenes, *(f"class {k:03}" for k in range(SCENES, CLASSES))]
         rng = np.random.default_rng(seed)
         self.ids = {
@@ -158,7 +177,7 @@ def make(
     images: int = 20_000, units: int = 512, seed: int = 0, root: Path = CACHE / "drawn"
 ) -> Run:
     """Draw the run, or open it where it is drawn already. The same seed gives the same tables."""
-    digest = digest_of(["drawn", 1, images, units, seed])[:DIGITS]
+    digest = digest_of(["drawn", 2, images, units, seed])[:DIGITS]
     final = root / f"{digest}.duckdb"
     if final.is_file():
         return Run(final)
@@ -286,13 +305,14 @@ def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
         """)
     # As a unit would fare that likes nothing: about what the middle one reaches.
     best = con.execute("SELECT max(iou_all) AS best FROM dataset_iou GROUP BY unit").df()["best"]
+    level = float(best.median())
     rng = np.random.default_rng([seed, 2**31])
     rows = 2 * SHUFFLES * units
     append(con, "chance", pd.DataFrame({
         "layer": 0, "denominator": np.repeat(["all", "annotated"], SHUFFLES * units),
         "shuffle": np.tile(np.repeat(range(SHUFFLES), units), 2),
         "unit": np.tile(range(units), 2 * SHUFFLES),
-        "concept": rng.integers(1, first, rows), "iou": float(best.median()) * rng.gamma(16, 1 / 18, rows),
+        "concept": rng.integers(1, first, rows), "iou": level * rng.gamma(16, 1 / 18, rows),
     }))  # fmt: skip
 
 

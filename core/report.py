@@ -194,7 +194,8 @@ def available(view: View) -> tuple[list[str], list[str]]:
     """Names of the figures and of the tables that this run can give."""
     has = view.layer is not None
     shown = [name for name, one in FIGURES.items() if has or not one.needs_units]
-    if browse.confusion(view.run)["scene"].nunique() > MOST_SCENES:
+    scenes = view.run.sql("SELECT count(DISTINCT scene) AS n FROM images")["n"].iloc[0]
+    if not 0 < scenes <= MOST_SCENES:
         shown.remove("confusion")
     return shown, [name for name, one in TABLES.items() if has or not one.needs_units]
 
@@ -296,9 +297,8 @@ def report(
     """
     shown, listed = available(view)
     facts = view.facts
-    drawn = [
-        (FIGURES[name].title, _chart(view, name)) for name in (shown if chosen is None else chosen)
-    ]
+    charts = {name: _chart(view, name) for name in (shown if chosen is None else chosen)}
+    drawn = [(FIGURES[name].title, chart) for name, chart in charts.items()]
     parts = [_head(facts, view)]
     if photos and view.layer is not None and facts["photos"]:
         parts.append(_photos(view))
@@ -390,10 +390,12 @@ def _svg(chart: Any, number: int) -> str:
     not share any, or the first one's clips would cut the second."""
     text = export(chart, "svg").decode()
     text = text[text.index("<svg") :]
-    for name in sorted(set(re.findall(r'\bid="([^"]+)"', text)), key=len, reverse=True):
-        own = f"figure{number}-{name}"
-        text = text.replace(f'id="{name}"', f'id="{own}"').replace(f"url(#{name})", f"url(#{own})")
-        text = text.replace(f'href="#{name}"', f'href="#{own}"')
+    # The writer numbers them on through the life of the process: here they count from 0, so
+    # that a report of one run is the same file each time.
+    for k, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', text))):
+        own = f"figure{number}-{k}"
+        for form in ('id="{}"', "url(#{})", 'href="#{}"'):
+            text = text.replace(form.format(name), form.format(own))
     return text
 
 

@@ -48,11 +48,16 @@ def everything(root: Path) -> dict[str, tuple[Run, str | None, str]]:
         for layer in [row["name"] for row in facts["layers"]] or [None]:
             name = " · ".join(w for w in (facts["dataset"], facts["model"], layer) if w)
             found[f"{path.stem}:{layer or ''}"] = (run, layer, name)
-    names = [name for _, _, name in found.values()]
-    return {
-        key: (run, layer, f"{name} · {run.digest[:6]}" if names.count(name) > 1 else name)
-        for key, (run, layer, name) in found.items()
-    }
+    return found
+
+
+def apart_names(options: dict[str, tuple[Run, str | None, str]], keys: Sequence[str]) -> list[str]:
+    """The names of some of the options, with the run's digest where two have one name."""
+    names = [options[key][2] for key in keys]
+    return [
+        f"{name} · {options[key][0].digest[:6]}" if names.count(name) > 1 else name
+        for key, name in zip(keys, names, strict=True)
+    ]
 
 
 def choose(ctx: Context, options: dict[str, tuple[Run, str | None, str]]) -> list[str]:
@@ -74,9 +79,10 @@ def choose(ctx: Context, options: dict[str, tuple[Run, str | None, str]]) -> lis
     def changed() -> None:
         address.put({"sides": ",".join(st.session_state["at-sides"])}, drop=("pair", "which"))
 
+    names = dict(zip(options, apart_names(options, list(options)), strict=True))
     return st.multiselect(
         "What to compare", list(options), key="at-sides", on_change=changed,
-        format_func=lambda key: options[key][2], max_selections=MOST,
+        format_func=names.get, max_selections=MOST,
         placeholder="Choose two or more layers or runs",
     )  # fmt: skip
 
@@ -454,7 +460,7 @@ sides = [
     Side(run, layer, name, ask(run, "compare.side", layer, ctx.denominator, split))
     for (run, layer, _), name in zip(
         [options[key] for key in chosen],
-        short_names([options[key][2] for key in chosen]),
+        short_names(apart_names(options, chosen)),
         strict=True,
     )
 ]
