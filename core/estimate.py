@@ -43,9 +43,9 @@ class Estimate(NamedTuple):
 def extrapolate(pieces: list[tuple[int, float]], images: int) -> tuple[float, float, float]:
     """(guess, low, high) seconds for `images`, from timed pieces (images, seconds).
 
-    The last two pieces give a rate and a fixed cost: t = a + b·n. Low leaves the fixed cost
-    out; high is the last piece's mean rate, which spreads the fixed cost over every image. With
-    one piece there is its mean rate alone.
+    The last two pieces give a rate and a fixed cost, t = a + b·n; where noise makes the fixed
+    cost negative, the last piece's mean rate is the guess. Low and high are the least and the
+    most of: the rate alone, the mean rate (the fixed cost spread over every image), the guess.
 
     >>> extrapolate([(32, 2.0), (96, 4.0)], 1000)
     (32.25, 31.25, 41.666666666666664)
@@ -61,9 +61,10 @@ def extrapolate(pieces: list[tuple[int, float]], images: int) -> tuple[float, fl
     if rate <= 0:
         # Noise drowned the difference; only the mean rate is to be trusted.
         return mean, mean / 2, mean
-    fixed = max(0.0, earlier - rate * before)
-    guess = fixed + rate * images
-    return guess, min(rate * images, guess), max(mean, guess)
+    fixed = earlier - rate * before
+    guess = fixed + rate * images if fixed > 0 else mean
+    every = (rate * images, mean, guess)
+    return guess, min(every), max(every)
 
 
 def estimate(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import jobs
-from core.run import Settings, plan
+from core.run import Settings, execute, plan
 from core.store import list_runs
 from tests import tiny
 from tests.test_browser import Server, Visit, browser, cache  # noqa: F401
@@ -75,6 +75,68 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):  # n
         page.get_by_text("At work").wait_for(state="detached")
         visit.open(f"Runs?run={digest}")
         page.get_by_text("No file was left out.").wait_for()
+        visit.check()
+        page.close()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """A folder with two runs of one set of photos, by layers and by thresholds."""
+    folder = tiny.write_folder(tmp_path_factory.mktemp("data") / "tiny", 60)
+    out = tmp_path_factory.mktemp("cache")
+    for layers, q in ((("body.1", "body.3"), 0.05), (("body.3",), 0.1)):
+        execute(plan(Settings(f"folder:{folder}", tiny.SPEC, layers, q=q, shuffles=2)), out).close()
+    return out
+
+
+def test_a_report_is_taken_away_and_opens_by_itself(browser, two, tmp_path):  # noqa: F811
+    server = Server(two)
+    try:
+        visit = Visit(browser, server)
+        visit.open("")
+        with visit.page.expect_download(timeout=WAIT) as saved:
+            visit.page.get_by_role("button", name="Report").click()
+        assert saved.value.suggested_filename.endswith(".html")
+        file = tmp_path / "report.html"
+        saved.value.save_as(file)
+        visit.check()
+        visit.page.close()
+
+        asked: list[str] = []
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: asked.append(message.text))
+        page.goto(file.as_uri())
+        assert page.locator("h1").inner_text() == "tiny · tiny"
+        assert page.locator("figure svg").count() >= 3
+        wide = page.locator("figure svg").first.bounding_box()
+        assert wide and wide["width"] > 300
+        assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+        page.close()
+    finally:
+        server.stop()
+
+
+def test_sides_are_chosen_and_kept_in_the_address(browser, two):  # noqa: F811
+    server = Server(two)
+    try:
+        visit = Visit(browser, server)
+        visit.open("Compare")
+        page = visit.page
+        assert visit.title() == "Compare"
+        tags = page.locator('[data-testid="stMultiSelect"] [data-baseweb="tag"]')
+        before = tags.count()
+        page.get_by_label("What to compare").click()
+        page.get_by_role("option").first.click()
+        page.wait_for_url("**sides=*")
+        visit.settle()
+        assert tags.count() == before + 1
+        page.get_by_text("Who is right, image by image").first.wait_for(timeout=WAIT)
+        page.reload()
+        visit.settle()
+        assert tags.count() == before + 1
         visit.check()
         page.close()
     finally:
