@@ -183,12 +183,12 @@ def take_away(ctx: Context) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         chosen = st.multiselect(
-            "Figures", known[0], known[0], key="report-figures",
+            "Figures", known[0], known[0], key=f"report-figures-{ctx.run.digest}",
             format_func=lambda name: report.FIGURES[name].title,
         )  # fmt: skip
     with right:
         tables = st.multiselect(
-            "Tables", known[1], known[1], key="report-tables",
+            "Tables", known[1], known[1], key=f"report-tables-{ctx.run.digest}",
             format_func=lambda name: report.TABLES[name].title,
         )  # fmt: skip
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -198,7 +198,7 @@ def take_away(ctx: Context) -> None:
             help="Photos of your dataset travel with the file; its licence may not allow that.",
         )  # fmt: skip
         st.download_button(
-            "Report", data=lambda: report.report(view, chosen, tables, photos),
+            "Save the report", data=lambda: report.report(view, chosen, tables, photos),
             file_name=f"{ctx.facts['dataset']}-{ctx.facts['model']}-{ctx.run.digest[:6]}.html",
             mime="text/html", icon=":material/description:", on_click="ignore",
             key="report",

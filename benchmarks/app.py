@@ -83,10 +83,12 @@ def _times(page: Any, act: Any) -> tuple[float, float]:
 
 
 def _one(browser: Any, cache: Path, path: str, run: str) -> dict[str, Any]:
+    from playwright.sync_api import TimeoutError as Late
+
     process, host = _served(cache)
+    row: dict[str, Any] = {"page": path or "Overview", "error": ""}
     try:
         address = f"{host}/{path}{'&' if '?' in path else '?'}run={run}"
-        row: dict[str, Any] = {"page": path or "Overview"}
         for name in ("first", "again"):
             page = browser.new_page(viewport={"width": 1440, "height": 900})
             row[name] = _times(page, lambda page=page: page.goto(address))
@@ -104,10 +106,12 @@ def _one(browser: Any, cache: Path, path: str, run: str) -> dict[str, Any]:
         boxes = page.locator('[data-testid="stException"]')
         row["error"] = boxes.first.inner_text() if boxes.count() else ""
         page.close()
-        return row
+    except Late as err:
+        row["error"] = f"did not come to rest: {str(err).splitlines()[0]}"
     finally:
         process.terminate()
         process.wait(20)
+    return row
 
 
 def measure(
@@ -123,19 +127,24 @@ def measure(
     labels = [file.stem.split("_", 1)[-1] for file in sorted((ROOT / "pages").glob("*.py"))]
     every = ["", *(p for label in labels for p in PATHS.get(label, (label,)))]
     asked = [p if p != "Overview" else "" for p in paths] or every
+    head = f"{'page':36} {'first: title, all':>20} {'again: title, all':>20} {'redraw: all':>12}"
+    lines, rows = [head], []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
-        rows = [_one(browser, path.parent, one, path.stem) for one in asked]
+        for one in asked:
+            rows.append(_one(browser, path.parent, one, path.stem))
+            lines.append(_line(rows[-1]))
+            print(lines[-1], file=sys.stderr, flush=True)
         browser.close()
     load = os.getloadavg()
-    head = f"{'page':36} {'first: title, all':>20} {'again: title, all':>20} {'redraw: all':>12}"
-    lines = [head]
-    for row in rows:
-        cells = [f"{row[n][0]:9.2f} {row[n][1]:9.2f} " for n in ("first", "again")]
-        lines.append(f"{row['page']:36} {' '.join(cells)} {row['redraw'][1]:11.2f}"
-                     + (f"  ERROR {row['error'][:60]}" if row["error"] else ""))  # fmt: skip
     lines.append(f"load of the machine over the last minutes: {load[0]:.1f}, {load[1]:.1f}")
     return {"run": path.stem, "seconds": rows, "load": load}, "\n".join(lines)
+
+
+def _line(row: dict[str, Any]) -> str:
+    cells = " ".join(f"{row[n][0]:9.2f} {row[n][1]:9.2f} " for n in ("first", "again") if n in row)
+    redraw = f"{row['redraw'][1]:11.2f}" if "redraw" in row else ""
+    return f"{row['page']:36} {cells} {redraw}" + (f"  {row['error'][:90]}" if row["error"] else "")
 
 
 if __name__ == "__main__":

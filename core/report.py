@@ -11,6 +11,7 @@ import base64
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -234,10 +235,13 @@ def export_figures(
         tail = f"-{view.layer}" if FIGURES[name].needs_units else ""
         for kind in kinds:
             path = folder / f"{name}{tail}.{kind}"
-            made = export(chart, kind)
-            write_whole(path, lambda fresh, made=made: fresh.write_bytes(made))
+            write_whole(path, partial(_write, export(chart, kind)))
             written.append(path)
     return written
+
+
+def _write(made: bytes, path: Path) -> None:
+    path.write_bytes(made)
 
 
 def _chart(view: View, name: str) -> Any:

@@ -169,8 +169,8 @@ def test_compare_takes_published_predictions(monkeypatch, tmp_path):
 
 def test_a_report_is_offered(cache, run):  # noqa: F811
     at = show("app.py", run=run.digest)
-    assert at.multiselect(key="report-figures").value[0] == "accuracy"
-    assert [b.label for b in at.get("download_button")].count("Report") == 1
+    assert at.multiselect(key=f"report-figures-{run.digest}").value[0] == "accuracy"
+    assert [b.label for b in at.get("download_button")].count("Save the report") == 1
 
 
 # -- the form that starts a run -------------------------------------------------------------

@@ -42,8 +42,8 @@ def _export(given: argparse.Namespace) -> Answer:
     view = open_view(open_given(given), given.layer, given.denominator)
     kinds = [kind.strip() for kind in given.format.split(",") if kind.strip()]
     written = export_figures(view, given.figures, kinds, given.only)
-    facts = {"run": view.run.digest, "layer": view.layer, "files": [str(path) for path in written]}
-    return facts, "\n".join(facts["files"])
+    files = [str(path) for path in written]
+    return {"run": view.run.digest, "layer": view.layer, "files": files}, "\n".join(files)
 
 
 def _report(given: argparse.Namespace) -> Answer:
