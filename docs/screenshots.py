@@ -24,6 +24,7 @@ VIEWS = {
     "units": "Units",
     "unit": "Units?unit={unit}",
     "search": "Units?concept={concept}",
+    "compare": "Compare",
     "runs": "Runs",
 }
 SIZES = {"wide": (1440, 900), "narrow": (800, 900)}

@@ -219,5 +219,5 @@ def _empty(title: str) -> NoReturn:
     st.caption("`python -m core datasets` and `python -m core models` list what can be read.")
     files = page_files()
     if title != "Runs" and "Runs" in files:
-        st.page_link(files["Runs"], label="Watch a run in the making", icon=":material/storage:")
+        st.page_link(files["Runs"], label="Start one from the browser", icon=":material/storage:")
     st.stop()
