@@ -9,8 +9,9 @@ For each page, in the system's Chromium against a server of its own:
 * ``again``: the same address once more, in a new tab (its answers are cached);
 * ``redraw``: the page's script run again within the tab, as by a click in the sidebar.
 
-Two times each, in seconds: until the title is there, and until all is drawn and the script has
-come to its end. Whoever else uses the machine is measured along; nothing here asserts.
+Three times each, in seconds: until the title is there, until all is drawn and the script has
+come to its end, and what the server spent of a core's time meanwhile. Whoever else uses the
+machine is measured along in the first two, hardly in the third; nothing here asserts.
 """
 
 from __future__ import annotations
@@ -72,14 +73,25 @@ def _served(cache: Path) -> tuple[subprocess.Popen[bytes], str]:
     raise UnitscopeError("the app's server did not come up in a minute")
 
 
-def _times(page: Any, act: Any) -> tuple[float, float]:
-    """Seconds until the title is there, and until all is drawn, after `act`."""
+def _core_time(pid: int) -> float:
+    """Seconds of a core that a process has used; NaN where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _times(page: Any, act: Any, server: int) -> tuple[float, float, float]:
+    """Seconds until the title is there, until all is drawn after `act`, and of the server's
+    core."""
+    before = _core_time(server)
     began = time.perf_counter()
     act()
     page.wait_for_selector("h1", timeout=120_000)
     title = time.perf_counter() - began
     page.wait_for_function(DRAWN, timeout=120_000)
-    return title, time.perf_counter() - began
+    return title, time.perf_counter() - began, _core_time(server) - before
 
 
 def _one(browser: Any, cache: Path, path: str, run: str) -> dict[str, Any]:
@@ -91,7 +103,7 @@ def _one(browser: Any, cache: Path, path: str, run: str) -> dict[str, Any]:
         address = f"{host}/{path}{'&' if '?' in path else '?'}run={run}"
         for name in ("first", "again"):
             page = browser.new_page(viewport={"width": 1440, "height": 900})
-            row[name] = _times(page, lambda page=page: page.goto(address))
+            row[name] = _times(page, lambda page=page: page.goto(address), process.pid)
             if name == "first":
                 page.close()
         label = path.split("?")[0] or "Overview"
@@ -102,7 +114,7 @@ def _one(browser: Any, cache: Path, path: str, run: str) -> dict[str, Any]:
             # The script starts a moment after the click.
             page.wait_for_timeout(60)
 
-        row["redraw"] = _times(page, again)
+        row["redraw"] = _times(page, again, process.pid)
         boxes = page.locator('[data-testid="stException"]')
         row["error"] = boxes.first.inner_text() if boxes.count() else ""
         page.close()
@@ -127,7 +139,9 @@ def measure(
     labels = [file.stem.split("_", 1)[-1] for file in sorted((ROOT / "pages").glob("*.py"))]
     every = ["", *(p for label in labels for p in PATHS.get(label, (label,)))]
     asked = [p if p != "Overview" else "" for p in paths] or every
-    head = f"{'page':36} {'first: title, all':>20} {'again: title, all':>20} {'redraw: all':>12}"
+    head = f"{'page':36}" + "".join(
+        f"{f'{name}: title, all, core':>29}" for name in ("first", "again", "redraw")
+    )
     lines, rows = [head], []
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=FLAGS)
@@ -142,9 +156,12 @@ def measure(
 
 
 def _line(row: dict[str, Any]) -> str:
-    cells = " ".join(f"{row[n][0]:9.2f} {row[n][1]:9.2f} " for n in ("first", "again") if n in row)
-    redraw = f"{row['redraw'][1]:11.2f}" if "redraw" in row else ""
-    return f"{row['page']:36} {cells} {redraw}" + (f"  {row['error'][:90]}" if row["error"] else "")
+    cells = [
+        "".join(f"{seconds:8.2f}" for seconds in row[name]).rjust(29)
+        for name in ("first", "again", "redraw")
+        if name in row
+    ]
+    return f"{row['page']:36}{''.join(cells)}" + (f"  {row['error'][:90]}" if row["error"] else "")
 
 
 if __name__ == "__main__":
