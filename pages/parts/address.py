@@ -88,8 +88,16 @@ def select(
 
 def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **how) -> str:
     """A line of text that is a parameter; returned without blanks around it."""
-    bound = _bind(name, get(name, default), default, drop)
-    return (st.text_input(label, **bound, **how) or "").strip()
+    key, value = f"at-{name}", get(name, default)
+    # Set only where it differs: a value that is set takes away what is being typed meanwhile.
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+    def changed() -> None:
+        chosen = (st.session_state[key] or "").strip()
+        put({name: "" if chosen == default else chosen}, drop)
+
+    return (st.text_input(label, key=key, on_change=changed, **how) or "").strip()
 
 
 def several(name: str, label: str, options: Sequence[str], drop: Sequence[str] = (), **how) -> list:
