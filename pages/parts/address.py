@@ -93,9 +93,18 @@ def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **h
     if st.session_state.get(key) != value:
         st.session_state[key] = value
 
+    fields = st.session_state.setdefault("typed", {})
+    fields[name] = default
+
     def changed() -> None:
-        chosen = (st.session_state[key] or "").strip()
-        put({name: "" if chosen == default else chosen}, drop)
+        # All fields of the page: the next one may be filled in before the browser has learned
+        # of the address that the last one made, and that one would be lost.
+        typed = {}
+        for other, usual in fields.items():
+            if f"at-{other}" in st.session_state:
+                chosen = (st.session_state[f"at-{other}"] or "").strip()
+                typed[other] = "" if chosen == usual else chosen
+        put(typed, drop)
 
     return (st.text_input(label, key=key, on_change=changed, **how) or "").strip()
 
