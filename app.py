@@ -7,7 +7,7 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from core import figures
+from core import figures, report
 from core.browse import shown_name
 from core.names import plain_name
 from pages.parts import address, draw, words
@@ -171,6 +171,40 @@ def fact_list(rows: dict[str, object]) -> None:
     st.html(f'<dl class="facts">{cells}</dl>')
 
 
+def take_away(ctx: Context) -> None:
+    """A report in one file, of what the reader chooses."""
+    st.subheader("Take it away")
+    st.markdown(
+        "One HTML file with figures, tables, definitions and the command that makes the run "
+        "again. It needs no network, so it can be mailed, printed and archived."
+    )
+    view = report.View(ctx.run, ctx.layer, ctx.denominator)
+    known = report.available(view)
+    left, right = st.columns(2, gap="large")
+    with left:
+        chosen = st.multiselect(
+            "Figures", known[0], known[0], key=f"report-figures-{ctx.run.digest}",
+            format_func=lambda name: report.FIGURES[name].title,
+        )  # fmt: skip
+    with right:
+        tables = st.multiselect(
+            "Tables", known[1], known[1], key=f"report-tables-{ctx.run.digest}",
+            format_func=lambda name: report.TABLES[name].title,
+        )  # fmt: skip
+    with st.container(horizontal=True, vertical_alignment="center"):
+        pictured = ctx.layer is not None and ctx.facts["photos"]
+        photos = pictured and st.toggle(
+            "With three photos", True, key="report-photos",
+            help="Photos of your dataset travel with the file; its licence may not allow that.",
+        )  # fmt: skip
+        st.download_button(
+            "Save the report", data=lambda: report.report(view, chosen, tables, photos),
+            file_name=f"{ctx.facts['dataset']}-{ctx.facts['model']}-{ctx.run.digest[:6]}.html",
+            mime="text/html", icon=":material/description:", on_click="ignore",
+            key="report",
+        )  # fmt: skip
+
+
 # -- published predictions: a run without photos and without units ---------------------------
 
 
@@ -260,6 +294,7 @@ ctx = page("Overview")
 assert ctx is not None
 if ctx.layer is None:
     published(ctx)
+    take_away(ctx)
     st.stop()
 units = ctx.ask("unit_table", ctx.layer, ctx.denominator)
 first_sight(ctx, units)
@@ -270,3 +305,4 @@ findings(ctx)
 st.divider()
 charts(ctx)
 about(ctx)
+take_away(ctx)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,8 @@ import numpy as np
 import pandas as pd
 
 from core.errors import UnitscopeError, unknown
+from core.files import write_text as write_text
+from core.files import write_whole as write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "cache"
@@ -154,18 +156,6 @@ def array_name(name: str) -> str:
     'maps-conv%2F1'
     """
     return quote(name, safe="-_. ")
-
-
-def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it: it is there whole, or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    write(fresh)
-    fresh.replace(path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """:func:`write_whole` of a text."""
-    write_whole(path, lambda fresh: fresh.write_bytes(text.encode()))
 
 
 # -- tables ---------------------------------------------------------------------------------

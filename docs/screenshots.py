@@ -31,6 +31,9 @@ VIEWS = {
     "graph": "Concepts?scene={scene}",
     "find": "Concepts?view=find&concept={concept}",
     "names": "Concepts?view=names",
+    "disable": "Disable?of={scene}&sign=negative&split=test",
+    "retrain": "Retrain",
+    "compare": "Compare",
     "runs": "Runs",
 }
 SIZES = {"wide": (1440, 900), "narrow": (800, 900)}

@@ -1,4 +1,4 @@
-"""Runs: the finished ones, those in the making, how to start one, what was left out."""
+"""Runs: start one, watch it, stop it; the finished ones; what was left out."""
 
 from __future__ import annotations
 
@@ -9,69 +9,151 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import browse
+from core import browse, jobs
+from core.browse import start as starting
+from core.errors import UnitscopeError
 from core.settings import command, duration
 from core.store import delete_run, list_runs
-from pages.parts import address, draw
+from pages.parts import address, draw, start
 from pages.parts.data import ask, forget, open_run
-from pages.parts.frame import START, page, page_files
+from pages.parts.frame import page, page_files
+from pages.parts.start import size_words
+
+STEPS = {
+    "collect": "Step 1 of 3, running the network",
+    "count": "Step 2 of 3, counting overlaps",
+    "publish": "Step 3 of 3, writing the run file",
+}
+
+# Seconds after which a run that was asked to stop may be ended the hard way.
+HURRY = 10.0
 
 
-def size_words(size: float) -> str:
-    """Bytes for people.
-
-    >>> size_words(2_500_000)
-    '2.5 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
+# -- at work ----------------------------------------------------------------------------------
 
 
 @st.fragment(run_every=2.0)
-def in_the_making(root: Path) -> None:
-    """Progress of unfinished runs, read again every two seconds."""
-    rows = browse.unfinished(root)
+def at_work(root: Path) -> None:
+    """Runs in the making, read again every two seconds."""
     known = {path.stem for path in list_runs(root)}
     seen = st.session_state.setdefault("runs-seen", known)
     if known - seen:
-        # A run has finished while we watched: the table above must learn of it.
+        # A run has finished while we watched: the table below must learn of it.
         st.session_state["runs-seen"] = known
         st.rerun()
+    rows = starting.at_work(root)
     if not rows:
-        st.caption("None. This list looks again every two seconds.")
+        return
+    st.subheader("At work")
     for told in rows:
         with st.container(border=True):
-            progress(told)
+            one_at_work(told, root)
 
 
-def progress(told: dict[str, Any]) -> None:
-    """One unfinished run."""
-    what = f"{told.get('dataset', '')} · {told.get('model', '')}".strip(" ·") or told["run"]
+def one_at_work(told: dict[str, Any], root: Path) -> None:
+    """One run that is not finished, or was a moment ago."""
+    job: jobs.Job | None = told["job"]
+    what = " · ".join(
+        browse.short_name(told[key]) for key in ("dataset", "model") if told.get(key)
+    )  # fmt: skip
     layers = ", ".join(told.get("layers", []))
-    st.markdown(f"**{what}**" + (f" · {layers}" if layers else ""))
-    done, total = told.get("done", 0), max(1, told.get("total", 1))
-    steps = {"collect": "Step 1 of 3, running the network",
-             "count": "Step 2 of 3, counting overlaps",
-             "publish": "Step 3 of 3, writing the run file"}  # fmt: skip
-    stage = steps.get(told.get("stage", ""), told.get("stage", ""))
-    if told["state"] == "starting":
-        st.caption("Begun, no sign of progress yet.")
-        return
-    rate, left = told.get("rate") or 0, told.get("left")
-    words = f"{stage}: {done:,} of {total:,} images"
-    if told["state"] == "running":
-        words += f", {rate:.0f} a second" if rate else ""
-        words += f", {duration(left)} left in this step" if left else ""
-    st.progress(min(1.0, done / total), text=words)
-    if told["state"] == "stopped":
+    st.markdown(f"**{what or told['run']}**" + (f" · {layers}" if layers else ""))
+    state = told["state"]
+    if state == "finished":
+        st.markdown(":green[:material/check_circle:] **Finished.**")
+    elif state == "failed":
+        st.markdown(":red[:material/error:] **It failed:**")
+        st.text(job.error if job else "")
+    elif state == "starting" or "done" not in told:
+        if state == "stopped":
+            st.markdown(":orange[**Stopped**] before it had done anything.")
+        elif state == "stopping":
+            st.caption("Stopping …")
+        else:
+            st.caption("Begun: opening the photos, loading the network.")
+    else:
+        bar(told)
+    if state == "stopped" and "done" in told:
+        stopped_at = job.error if job and job.error else ""
+        if job is None:
+            stopped_at = f"no sign of life for {duration(told['age'])}"
         st.markdown(
-            f":orange[**Stopped.**] No sign of life for {duration(told['age'])}. The same "
-            "command goes on from where it stopped:"
+            ":orange[**Stopped.**] "
+            + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
+            + "What it has done is kept; the same command goes on from there."
         )
+    controls(told, job, root)
+
+
+def bar(told: dict[str, Any]) -> None:
+    """How far a run is."""
+    done, total = told["done"], max(1, told["total"])
+    said = f"{STEPS.get(told['stage'], told['stage'])}: {done:,} of {total:,} images"
+    if told["state"] == "running":
+        rate, left = told.get("rate") or 0, told.get("left")
+        said += (
+            f", {rate:.0f} a second" if rate >= 1 else f", one in {1 / rate:.0f} s" if rate else ""
+        )
+        said += f", {duration(left)} left in this step" if left else ""
+    elif told["state"] == "stopping":
+        said += ", stopping …"
+    st.progress(min(1.0, done / total), text=said)
+
+
+def controls(told: dict[str, Any], job: jobs.Job | None, root: Path) -> None:
+    """What can be done with it: stop, go on, put away; its log."""
+    name, state = told["run"], told["state"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if job is None and state in ("running", "starting"):
+            st.caption("Started on the command line; stop it there with Ctrl-C.")
+        elif state in ("starting", "running"):
+            if st.button("Stop", icon=":material/stop:", key=f"stop-{name}"):
+                jobs.cancel(name, root)
+                st.rerun(scope="fragment")
+        elif state == "stopping":
+            asked = (job.folder / "stop").stat().st_mtime if job else time.time()
+            if time.time() - asked > HURRY and st.button("End it at once", key=f"kill-{name}"):
+                jobs.cancel(name, root, at_once=True)
+                st.rerun(scope="fragment")
+        elif state == "finished":
+            st.page_link(page_files()["Overview"], label="Open it", query_params={"run": name},
+                         icon=":material/arrow_forward:")  # fmt: skip
+        elif start.allowed():
+            label = "Go on" if state == "stopped" else "Try again"
+            if st.button(label, icon=":material/play_arrow:", key=f"go-{name}", type="primary"):
+                asked = list(job.arguments) if job else starting.arguments(told["request"], root)
+                starting.start_run(asked, name, root)
+                st.rerun(scope="fragment")
+        if job is not None and state in ("finished", "failed"):
+            if st.button("Put away", type="tertiary", key=f"away-{name}"):
+                jobs.forget(name, root)
+                st.rerun(scope="fragment")
+        elif state == "stopped" and st.button("Discard …", type="tertiary", key=f"drop-{name}"):
+            confirm_discard(name, root)
+    if job is not None and (said := job.log(40)):
+        with st.expander("Log", icon=":material/terminal:"):
+            st.code(said, language=None, wrap_lines=True)
+    elif job is None and state == "stopped" and "request" in told:
         st.code(command(told["request"]), language="bash", wrap_lines=True)
+
+
+@st.dialog("Discard what this run has done?")
+def confirm_discard(name: str, root: Path) -> None:
+    """Ask before the work of a stopped run is thrown away."""
+    st.markdown("It would have to begin anew. The photos and the network stay where they are.")
+    yes, no = st.columns(2)
+    if yes.button("Discard", type="primary", width="stretch"):
+        try:
+            starting.discard(name, root)
+        except UnitscopeError as err:
+            st.error(str(err))
+            return
+        st.rerun()
+    if no.button("Keep", width="stretch"):
+        st.rerun()
+
+
+# -- finished ---------------------------------------------------------------------------------
 
 
 @st.dialog("Delete this run?")
@@ -161,8 +243,11 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     if facts["unmatched_scenes"]:
         names = ", ".join(facts["unmatched_scenes"])
         st.caption(f"Scenes the network has no class for, neither right nor wrong: {names}.")
-    if st.button("Delete this run…", icon=":material/delete:"):
-        confirm(path, name, size)
+    with st.container(horizontal=True):
+        if facts["request"] and start.allowed():
+            start.fill_in("Change it and run again", facts["request"])
+        if st.button("Delete this run…", icon=":material/delete:", type="tertiary"):
+            confirm(path, name, size)
 
 
 def how_made(facts: dict[str, Any], size: int) -> None:
@@ -184,23 +269,12 @@ st.html(
     '<p class="lede">A run is one network dissected on one set of photos. A finished run never '
     "changes, so links into it stay true.</p>"
 )
+at_work(root)
+st.subheader("Finished")
 runs = finished(root)
 if runs and ctx is not None:
     with st.container(border=True):
         one_run(*runs[ctx.run.digest])
-st.subheader("In the making")
-in_the_making(root)
-st.subheader("Start one")
-st.markdown("With the embedded photos and network:")
-st.code(START, language="bash")
-st.markdown("With your own:")
-st.code(
-    "python -m core run --dataset folder:PHOTOS --model torchvision:resnet18:WEIGHTS.pt "
-    "--layer layer4",
-    language="bash",
-)
-st.caption(
-    "`python -m core datasets`, `models` and `layers --model …` list the choices; "
-    "`--plan` says what a run would take before it starts. "
-    f"Runs seen here lie in `{root.name}/`; looked at {time.strftime('%H:%M:%S')}."
-)
+st.subheader("Start a run")
+start.draw(root)
+st.caption(f"Runs seen here lie in `{root.name}/`; looked at {time.strftime('%H:%M:%S')}.")

@@ -24,7 +24,9 @@ from core.store import Run
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ["app.py", "pages/1_Scenes.py", "pages/2_Units.py", "pages/9_Runs.py"]
+PAGES = [
+    "app.py", "pages/1_Scenes.py", "pages/2_Units.py", "pages/7_Compare.py", "pages/9_Runs.py"
+]  # fmt: skip
 LAYER = "body.3"
 
 

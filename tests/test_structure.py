@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
-    ["core.errors", "core.names"],
+    ["core.errors", "core.names", "core.files"],
     ["core.geometry", "core.intervals", "core.settings"],
     ["core.store"],
     ["core.datasets", "core.models"],
@@ -20,8 +20,15 @@ FLOORS = [
     ["core.knowledge"],
     ["core.explain"],
     ["core.manipulate", "core.baselines"],
-    ["core.run", "core.jobs", "core.tables", "core.predictions", "core.named_sets"],
-    ["core.browse", "core.figures"],
+    [
+        "core.run",
+        "core.estimate",
+        "core.jobs",
+        "core.tables",
+        "core.predictions",
+        "core.named_sets",
+    ],
+    ["core.browse", "core.figures", "core.report"],
     ["core.cli", "core.__main__"],
 ]
 """From the ground up; a module imports from its own floor or below (docs: design, floors)."""

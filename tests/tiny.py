@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,16 @@ def uncropped() -> tuple[nn.Module, dict[str, Any]]:
     """The same network on the middle of the photo at its own scale: small photos do not fit."""
     module, info = net()
     return module, {**info, "preprocessing": Preprocessing(resize=None, center_crop=(24, 20))}
+
+
+class Slow(Net):
+    """The same network, in no hurry: there is time to stop a run of it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(0.25)
+        return super().forward(x)
+
+
+def slow() -> tuple[nn.Module, dict[str, Any]]:
+    """:func:`net`, a quarter of a second a batch."""
+    return Slow(), net()[1]

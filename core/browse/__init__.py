@@ -147,6 +147,7 @@ def summary(run: Run) -> dict[str, Any]:
         "shuffles": settings.get("shuffles"),
         "splits": list(settings.get("splits") or []),
         "command": command(request) if request else None,
+        "request": request,
         "categories": run.categories,
         "channels": info["channels"],
         "has_maps": bool(settings.get("keep_maps")),

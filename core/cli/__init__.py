@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.cli import bench, explain, formulas, fusion, knowledge, manipulate, retrain, runs
+from core.cli import bench, explain, export, formulas, fusion, knowledge, manipulate, retrain, runs
 from core.cli.common import Answer
 from core.errors import UnitscopeError
 
-VERBS = (runs, formulas, knowledge, fusion, explain, manipulate, retrain, bench)
+VERBS = (runs, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench)
 """Modules of verbs, in the order of the help."""
 
 

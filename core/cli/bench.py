@@ -7,7 +7,7 @@ from importlib import import_module
 
 from core.cli.common import Answer, Verb
 
-BENCHES = ("dissect", "formulas", "toggle")
+BENCHES = ("dissect", "formulas", "toggle", "app")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 

@@ -19,6 +19,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.errors import UnitscopeError
+from core.settings import duration
 from core.store import CACHE, Run, list_runs
 
 
@@ -51,7 +52,11 @@ def add(verb: Verb) -> None:
     run.add_argument(
         "--fresh", action="store_true", help="throw away an earlier run and start anew"
     )
-    run.add_argument("--plan", action="store_true", help="say what would be done, and stop")
+    run.add_argument(
+        "--plan",
+        action="store_true",
+        help="say what would be done, time it on a few images, and stop",
+    )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
     verb("datasets", _datasets, "The kinds of dataset and how to name them.")
@@ -93,8 +98,22 @@ def _run(given: argparse.Namespace) -> Answer:
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
     )
     if given.plan:
-        facts = {"run": work.digest, "sizes": work.sizes, "images": len(work.indices)}
-        return facts, "nothing was run"
+        from core.estimate import describe, estimate
+
+        planned = time.monotonic() - began
+        facts = describe(work, given.out)
+        with stoppable() as stop:
+            took = estimate(work, stop, given.threads)
+        facts["seconds"] = {
+            **took._asdict(), "seconds": took.seconds + planned, "low": took.low + planned,
+            "high": took.high + planned, "check": planned,
+        }  # fmt: skip
+        about = facts["seconds"]
+        return facts, (
+            f"about {duration(about['seconds'])} ({duration(about['low'])} to "
+            f"{duration(about['high'])}, from {took.images} images timed just now); "
+            "nothing was run"
+        )
     with stoppable() as stop:
         run = execute(
             work, given.out, tell=show_progress, stop=stop, fresh=given.fresh,

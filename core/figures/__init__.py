@@ -47,6 +47,13 @@ FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
 """What :func:`export` writes, with media types."""
 
 
+COUNTING = {
+    "all": "every pixel counts",
+    "annotated": "only annotated pixels count",
+}
+"""Denominator → what figures call it."""
+
+
 class Caption(NamedTuple):
     """What a figure was measured on: its subtitle.
 

@@ -86,6 +86,41 @@ def select(
     return (widget or st.selectbox)(label, options, **bound, **how)
 
 
+def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **how) -> str:
+    """A line of text that is a parameter; returned without blanks around it."""
+    key, value = f"at-{name}", get(name, default)
+    # Set only where it differs: a value that is set takes away what is being typed meanwhile.
+    if st.session_state.get(key) != value:
+        st.session_state[key] = value
+
+    fields = st.session_state.setdefault("typed", {})
+    fields[name] = default
+
+    def changed() -> None:
+        # All fields of the page: the next one may be filled in before the browser has learned
+        # of the address that the last one made, and that one would be lost.
+        typed = {}
+        for other, usual in fields.items():
+            if f"at-{other}" in st.session_state:
+                chosen = (st.session_state[f"at-{other}"] or "").strip()
+                typed[other] = "" if chosen == usual else chosen
+        put(typed, drop)
+
+    return (st.text_input(label, key=key, on_change=changed, **how) or "").strip()
+
+
+def several(name: str, label: str, options: Sequence[str], drop: Sequence[str] = (), **how) -> list:
+    """A choice of several that is a parameter, parted by commas; names that are no option fall
+    out."""
+    key = f"at-{name}"
+    st.session_state[key] = [one for one in get(name).split(",") if one in options]
+
+    def changed() -> None:
+        put({name: ",".join(st.session_state[key])}, drop)
+
+    return st.multiselect(label, options, key=key, on_change=changed, **how)
+
+
 def toggle(name: str, label: str, default: bool = False, drop: Sequence[str] = (), **how) -> bool:
     """A switch whose state is a parameter (1 or 0)."""
     key = f"at-{name}"

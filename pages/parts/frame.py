@@ -10,6 +10,7 @@ import streamlit as st
 
 from core import browse
 from core.errors import UnitscopeError, unknown
+from core.figures import COUNTING as DEFINITIONS
 from core.figures import Caption
 from core.store import Run, list_runs
 from pages.parts import address
@@ -24,11 +25,6 @@ ICONS = {
 }  # fmt: skip
 
 START = "python -m core run --dataset rooms --model rooms"
-
-DEFINITIONS = {
-    "all": "every pixel counts",
-    "annotated": "only annotated pixels count",
-}
 
 CSS = """
 <style>
@@ -232,5 +228,5 @@ def _empty(title: str) -> NoReturn:
     st.caption("`python -m core datasets` and `python -m core models` list what can be read.")
     files = page_files()
     if title != "Runs" and "Runs" in files:
-        st.page_link(files["Runs"], label="Watch a run in the making", icon=":material/storage:")
+        st.page_link(files["Runs"], label="Start one from the browser", icon=":material/storage:")
     st.stop()

@@ -40,6 +40,36 @@ Scenes are labels too: a unit called “kitchen” is lit all over kitchens, wit
 them standing out.
 """
 
+REACH = r"""
+For every overlap on the horizontal axis, the share of the layer’s units whose best label has at
+least that IoU. A line further to the right means clearer units. IoUs depend on how large the
+concepts are in the photos: compare lines of different datasets with care.
+"""
+
+JACCARD = r"""
+A concept counts as detected by a side if it is the best label of at least one unit that is
+better than chance. The **Jaccard index** of two sides is
+$$\frac{\#\text{detected by both}}{\#\text{detected by either}}:$$
+1 where they detect the same, 0 where nothing is shared. A layer with more units has more
+chances to detect something.
+"""
+
+AGREEMENT = r"""
+Both networks were shown the same images; those that neither or both get right do not tell them
+apart. **p** is McNemar’s exact test on the others: if either network were as likely to be the
+one that is right, how often would the counts be at least as uneven? Small is a real
+difference; whether it is a large one, the counts say.
+"""
+
+TABLE_4 = r"""
+The paper’s Table 4. For each wrong prediction: do the concepts that the units learned
+(MinMax threshold) fit the core concepts of the *predicted* scene better than those of the true
+one? CM asks by consistency, DM by difference, SM by similarity; ties count as failures. In
+percent of the false predictions, with bootstrap 95 % intervals. **By chance**: the same with
+core concepts exchanged between scenes at random. A figure below chance says that the units saw
+the true scene’s concepts after all.
+"""
+
 CONFUSION = r"""
 Row: the scene of the image. Column: what the network said. The number is images, the shade is
 the share of the row. The diagonal is right. **Click a cell** to see its images; click again to

@@ -1,0 +1,59 @@
+"""Verbs that take something away from a run: figures as files, a report."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from core.cli.common import Answer, Verb, add_run, open_given
+from core.errors import UnitscopeError
+from core.files import write_text
+from core.store import CACHE, DENOMINATORS
+
+
+def add(verb: Verb) -> None:
+    """export, report."""
+    export = verb("export", _export, "Write the figures of a run as files.")
+    add_run(export)
+    export.add_argument("--figures", type=Path, required=True, metavar="DIR", help="where to")
+    export.add_argument(
+        "--format", default="svg,pdf,png", metavar="KINDS", help="of svg,pdf,png, with commas"
+    )
+    export.add_argument("--only", action="append", default=[], metavar="NAME", help="repeatable")
+    report = verb("report", _report, "Write one HTML file with figures, tables, definitions.")
+    add_run(report)
+    report.add_argument("--to", type=Path, metavar="FILE", help="<run>.html where left out")
+    report.add_argument(
+        "--figure", action="append", metavar="NAME", help="repeatable; all where left out"
+    )
+    report.add_argument(
+        "--table", action="append", metavar="NAME", help="repeatable; all where left out"
+    )
+    report.add_argument("--no-photos", action="store_true", help="leave the photos out")
+    for sub in (export, report):
+        sub.add_argument("--layer", metavar="NAME", help="the run's last where left out")
+        sub.add_argument("--denominator", default="all", choices=DENOMINATORS)
+        sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of runs")
+
+
+def _export(given: argparse.Namespace) -> Answer:
+    from core.report import export_figures, open_view
+
+    view = open_view(open_given(given), given.layer, given.denominator)
+    kinds = [kind.strip() for kind in given.format.split(",") if kind.strip()]
+    written = export_figures(view, given.figures, kinds, given.only)
+    files = [str(path) for path in written]
+    return {"run": view.run.digest, "layer": view.layer, "files": files}, "\n".join(files)
+
+
+def _report(given: argparse.Namespace) -> Answer:
+    from core.report import open_view, report
+
+    view = open_view(open_given(given), given.layer, given.denominator)
+    text = report(view, given.figure, given.table, not given.no_photos)
+    to = given.to or Path(f"{view.run.digest}.html")
+    if not to.parent.is_dir():
+        raise UnitscopeError(f"there is no folder {to.parent} to write {to.name} into")
+    write_text(to, text)
+    facts = {"run": view.run.digest, "layer": view.layer, "file": str(to), "bytes": len(text)}
+    return facts, f"{to} ({len(text) / 1e6:.1f} MB)"

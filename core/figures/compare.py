@@ -1,0 +1,135 @@
+"""Charts of sides laid beside each other, from :mod:`core.browse.compare`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from core.figures import GREY, HEIGHT, INK, WIDTH, Caption, titled
+
+SIDES = (
+    ("#0072b2", "#56b4e9"), ("#d55e00", "#f0894a"), ("#009e73", "#2fc79b"),
+    ("#cc79a7", "#dd9cc0"), ("#e69f00", "#f0b73d"), ("#7a8794", "#97a3af"),
+)  # fmt: skip
+"""A colour for each side, from Okabe and Ito's palette, on light and on dark paper."""
+
+
+def _scale(names: list[str], dark: bool) -> alt.Scale:
+    return alt.Scale(domain=names, range=[pair[dark] for pair in SIDES[: len(names)]])
+
+
+def _long(names: list[str]) -> int:
+    """Pixels that side names need before an axis."""
+    return min(260, 20 + 7 * max(map(len, names)))
+
+
+def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bool = False) -> Any:
+    """A share of each side with its 95 % interval: columns side, share, low, high, told.
+
+    `told` is the count behind it, written at the bar.
+    """
+    names = list(frame["side"])
+    base = alt.Chart(frame)
+    y = alt.Y("side:N", title=None, sort=names, axis=alt.Axis(labelLimit=_long(names)))
+    top = min(1.0, float(frame["high"].max()) * 1.05) if len(frame) else 1.0
+    scale = alt.Scale(domain=[0, max(top, 0.05) * 1.3])
+    bars = base.mark_bar(size=18, cornerRadiusEnd=2).encode(
+        alt.X("share:Q", title=axis, scale=scale, axis=alt.Axis(format="%", tickCount=5)),
+        y,
+        alt.Color("side:N", legend=None, scale=_scale(names, dark)),
+        tooltip=["side", alt.Tooltip("share", format=".1%"), alt.Tooltip("told", title="count"),
+                 alt.Tooltip("low", format=".1%", title="95 % from"),
+                 alt.Tooltip("high", format=".1%", title="to")],
+    )  # fmt: skip
+    spans = base.mark_rule(color=INK[dark], strokeWidth=1.5).encode(
+        alt.X("low:Q", scale=scale), alt.X2("high:Q"), y
+    )
+    text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(
+        alt.X("high:Q", scale=scale), y, alt.Text("told:N")
+    )
+    chart = (bars + spans + text).properties(width=WIDTH, height=36 * max(1, len(frame)))
+    return titled(chart, what, caption, dark)
+
+
+def categories(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """Concepts detected by category, a bar a side: columns side, category, concepts, units."""
+    names = list(dict.fromkeys(frame["side"]))
+    order = frame.groupby("category")["concepts"].sum().sort_values(ascending=False).index.tolist()
+    base = alt.Chart(frame).encode(
+        alt.Y("category:N", title=None, sort=order),
+        alt.YOffset("side:N", sort=names),
+        alt.X("concepts:Q", title="concepts that some unit detects",
+              axis=alt.Axis(tickMinStep=1, tickCount=5)),
+    )  # fmt: skip
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        alt.Color("side:N", title=None, scale=_scale(names, dark),
+                  legend=alt.Legend(columns=1, labelLimit=460)),
+        tooltip=["side", "category", "concepts", "units"],
+    )  # fmt: skip
+    text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(text="concepts:Q")
+    height = max(90, (16 * len(names) + 12) * max(1, len(order)))
+    chart = (bars + text).properties(width=WIDTH, height=height)
+    return titled(chart, "Kinds of things they detect", caption, dark, 30 + 20 * len(names))
+
+
+def reach(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """Share of units beyond each IoU, a line a side: columns side, iou, share."""
+    names = list(dict.fromkeys(frame["side"]))
+    lines = (
+        alt.Chart(frame)
+        .mark_line(strokeWidth=2.5, interpolate="step-before")
+        .encode(
+            alt.X("iou:Q", title="overlap (IoU) of the best label"),
+            alt.Y("share:Q", title="share of units that reach it",
+                  axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(domain=[0, 1])),
+            alt.Color("side:N", title=None, scale=_scale(names, dark),
+                      legend=alt.Legend(columns=1, labelLimit=460, symbolType="stroke")),
+            alt.StrokeDash("side:N", title=None, sort=names, legend=None,
+                           scale=alt.Scale(domain=names, range=_dashes(len(names)))),
+            tooltip=["side", alt.Tooltip("iou", format=".3f"),
+                     alt.Tooltip("share", format=".1%")],
+        )
+        .properties(width=WIDTH, height=HEIGHT)
+    )  # fmt: skip
+    return titled(lines, "How far the labels reach", caption, dark, 30 + 20 * len(names))
+
+
+def _dashes(count: int) -> list[list[int]]:
+    """A dash for each line, so that colour is not the only difference."""
+    return [[1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4]][:count]
+
+
+KINDS = ("both", "first", "second", "neither")
+
+
+def agreement(
+    told: dict[str, Any], first: str, second: str, caption: Caption, dark: bool = False
+) -> Any:
+    """Images that both, one or neither get right, from :func:`core.browse.compare.agreement`."""
+    words = {"both": "both right", "first": f"only {first}", "second": f"only {second}",
+             "neither": "neither right"}  # fmt: skip
+    colors = {"both": SIDES[2][dark], "first": SIDES[0][dark], "second": SIDES[1][dark],
+              "neither": GREY[dark]}  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "kind": [words[kind] for kind in KINDS],
+            "images": [told[kind] for kind in KINDS],
+            "shown": [f"{told[k]:,}  ({told[k] / max(1, told['images']):.0%})" for k in KINDS],
+        }
+    )
+    names = list(frame["kind"])
+    base = alt.Chart(frame)
+    y = alt.Y("kind:N", title=None, sort=names, axis=alt.Axis(labelLimit=_long(names)))
+    most = float(frame["images"].max()) or 1.0
+    x = alt.X("images:Q", title="images", scale=alt.Scale(domain=[0, 1.25 * most]),
+              axis=alt.Axis(tickMinStep=1, tickCount=5))  # fmt: skip
+    bars = base.mark_bar(size=20, cornerRadiusEnd=2).encode(
+        x, y, tooltip=["kind", "images"],
+        color=alt.Color("kind:N", legend=None,
+                        scale=alt.Scale(domain=names, range=[colors[k] for k in KINDS])),
+    )  # fmt: skip
+    text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(x, y, text="shown:N")
+    chart = (bars + text).properties(width=WIDTH, height=34 * len(names))
+    return titled(chart, "Who is right, image by image", caption, dark)

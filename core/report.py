@@ -1,0 +1,448 @@
+"""What is taken away from a run: its figures as files, and a report in one HTML file.
+
+A report holds figures as inline SVG, tables, definitions, versions, and the command that makes
+the run again. It asks for nothing from anywhere: no script, no font, no picture from outside
+(its own policy forbids the browser to try), so it can be mailed and archived.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from html import escape
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from core import browse, figures
+from core.browse import shown_name
+from core.errors import UnitscopeError, unknown
+from core.figures import COUNTING, FORMATS, Caption, export
+from core.files import write_whole
+from core.names import plain_name
+from core.settings import duration
+from core.store import Run
+
+MOST_SCENES = 40
+"""A confusion matrix of more scenes cannot be read; the commonest mistakes are listed."""
+
+ROWS = 40
+"""Rows of a table in a report; how many there are is said."""
+
+
+class View(NamedTuple):
+    """What a figure is drawn of."""
+
+    run: Run
+    layer: str | None
+    denominator: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """:func:`core.browse.summary` of the run."""
+        return browse.summary(self.run)
+
+    def caption(self, layered: bool = True) -> Caption:
+        """As the app's pages caption the same figure."""
+        facts = self.facts
+        layered = layered and self.layer is not None
+        return Caption(
+            facts["dataset"], facts["model"], (self.layer or "") if layered else "",
+            COUNTING[self.denominator] if layered else "", f"{facts['images']:,} images",
+        )  # fmt: skip
+
+
+class Figure(NamedTuple):
+    """A figure of a report: what it shows, whether it needs units, and how it is drawn.
+
+    draw : view → chart, or None where the run has nothing to draw.
+    """
+
+    title: str
+    needs_units: bool
+    draw: Callable[[View], Any]
+
+
+def _accuracy(view: View) -> Any:
+    frame = browse.accuracy(view.run)
+    return figures.accuracy(frame, view.caption(False)) if len(frame) else None
+
+
+def _chance(view: View) -> Any:
+    layer = view.layer or ""
+    histogram = browse.iou_histogram(view.run, layer, view.denominator)
+    level = browse.chance_level(view.run, layer, view.denominator)
+    return figures.iou_chance(histogram, level, view.caption())
+
+
+def _detected(view: View) -> Any:
+    frame, above = _found(view)
+    return figures.detected(frame, view.caption(), above=above) if len(frame) else None
+
+
+def _categories(view: View) -> Any:
+    frame, above = _found(view)
+    return figures.categories(frame, view.caption(), above=above) if len(frame) else None
+
+
+def _found(view: View) -> tuple[pd.DataFrame, bool]:
+    level = browse.chance_level(view.run, view.layer or "", view.denominator)
+    return browse.detected(view.run, view.layer or "", view.denominator), level is not None
+
+
+def _confusion(view: View) -> Any:
+    frame = browse.confusion(view.run)
+    if not len(frame) or frame["scene"].nunique() > MOST_SCENES:
+        return None
+    return figures.confusion(frame, view.caption(False))
+
+
+FIGURES = {
+    "accuracy": Figure("How often the network is right", False, _accuracy),
+    "confusion": Figure("True scenes and what the network said", False, _confusion),
+    "overlap": Figure("Do the units mean anything?", True, _chance),
+    "concepts": Figure("Concepts that units detect", True, _detected),
+    "categories": Figure("What kinds of things the units detect", True, _categories),
+}
+"""Name → figure, in the order of a report."""
+
+
+class Listing(NamedTuple):
+    """A table of a report: its heading, whether it needs units, view → rows."""
+
+    title: str
+    needs_units: bool
+    rows: Callable[[View], pd.DataFrame]
+
+
+def _units(view: View) -> pd.DataFrame:
+    table = browse.unit_table(view.run, view.layer or "", view.denominator).dropna(subset="name")
+    table = table.sort_values(["iou", "unit"], ascending=[False, True])
+    return pd.DataFrame(
+        {
+            "unit": table["unit"],
+            "label": [shown_name(n) for n in table["name"]],
+            "category": table["category"].astype(str),
+            "IoU": table["iou"].round(4),
+            "chance p": table["chance"].round(4),
+            "images": table["images"],
+        }
+    )
+
+
+def _scene_rows(view: View) -> pd.DataFrame:
+    table = browse.per_scene(view.run)
+    return pd.DataFrame(
+        {
+            "scene": [plain_name(n) for n in table["scene"]],
+            "images": table["images"],
+            "right": table["right"],
+            "accuracy": [f"{a:.1%}" for a in table["accuracy"]],
+            "mostly taken for": [
+                plain_name(n) if isinstance(n, str) else "" for n in table["confused_with"]
+            ],
+            "so taken": table["confused"],
+        }
+    )
+
+
+def _mistakes(view: View) -> pd.DataFrame:
+    table = browse.confused_pairs(view.run)
+    table["share"] = [f"{s:.1%}" for s in table["share"]]
+    for name in ("scene", "predicted"):
+        table[name] = table[name].map(plain_name)
+    return table
+
+
+def _concepts(view: View) -> pd.DataFrame:
+    table, _ = _found(view)
+    table = table.assign(name=[shown_name(n) for n in table["name"]], iou=table["iou"].round(4))
+    return table.rename(columns={"name": "concept", "iou": "best IoU", "best": "best unit"})
+
+
+TABLES = {
+    "scenes": Listing("Scene by scene", False, _scene_rows),
+    "mistakes": Listing("The commonest mistakes", False, _mistakes),
+    "units": Listing("Units with the clearest labels", True, _units),
+    "detected": Listing("Concepts detected", True, _concepts),
+    "left-out": Listing("Files left out", False, lambda view: browse.skipped(view.run)),
+}
+"""Name → table, in the order of a report."""
+
+DEFINITIONS = {
+    "Accuracy": "The share of images whose most probable class is their scene. Intervals are "
+    "Wilson’s, 95 %. Images whose scene is no class of the network are left out.",
+    "Threshold T<sub>t</sub>": "The 1 − q quantile of all activations of unit t over all places "
+    "of all images. A unit is lit, A<sub>t</sub>(x), where its map, upsampled bilinearly, "
+    "exceeds it.",
+    "Overlap (IoU)": "Σ<sub>x</sub> |A<sub>t</sub>(x) ∩ L<sub>c</sub>(x)| ∕ "
+    "Σ<sub>x</sub> |A<sub>t</sub>(x) ∪ L<sub>c</sub>(x)|, summed over all images; "
+    "L<sub>c</sub>(x) is where concept c is annotated. A unit’s label is the concept with the "
+    "highest IoU.",
+    "Chance": "The same search with every image’s labels exchanged for another’s. "
+    "p = (1 + draws at least as good) ∕ (1 + draws); p ≤ 0.05 is called better than chance, and "
+    "about one unit in twenty gets there by luck.",
+    "Concept detected": "The best label of at least one unit that is better than chance.",
+}
+"""Term → what it means, in HTML."""
+
+
+def available(view: View) -> tuple[list[str], list[str]]:
+    """Names of the figures and of the tables that this run can give."""
+    has = view.layer is not None
+    shown = [name for name, one in FIGURES.items() if has or not one.needs_units]
+    scenes = view.run.sql("SELECT count(DISTINCT scene) AS n FROM images")["n"].iloc[0]
+    if not 0 < scenes <= MOST_SCENES:
+        shown.remove("confusion")
+    return shown, [name for name, one in TABLES.items() if has or not one.needs_units]
+
+
+def open_view(run: Run, layer: str | None = None, denominator: str = "all") -> View:
+    """A view of a run, its last layer where none is named; none of a run without layers.
+
+    Raises UnitscopeError for an unknown layer or denominator.
+    """
+    if denominator not in COUNTING:
+        raise unknown("denominator", denominator, COUNTING)
+    if layer is not None or run.layer_names:
+        layer = run.layer_names[run.layer(layer)]
+    return View(run, layer, denominator)
+
+
+def export_figures(
+    view: View, folder: Path, kinds: Sequence[str] = ("svg",), names: Sequence[str] = ()
+) -> list[Path]:
+    """Write figures as files, named after the figure and, where it is of units, the layer.
+
+    names : of :data:`FIGURES`; all that the run can give where empty.
+
+    Returns the files written. Raises UnitscopeError for an unknown figure or format, before
+    anything is written.
+    """
+    for kind in kinds:
+        if kind not in FORMATS:
+            raise unknown("figure format", kind, FORMATS)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name in names or available(view)[0]:
+        chart = _chart(view, name)
+        if chart is None:
+            continue
+        tail = f"-{view.layer}" if FIGURES[name].needs_units else ""
+        for kind in kinds:
+            path = folder / f"{name}{tail}.{kind}"
+            write_whole(path, partial(_write, export(chart, kind)))
+            written.append(path)
+    return written
+
+
+def _write(made: bytes, path: Path) -> None:
+    path.write_bytes(made)
+
+
+def _chart(view: View, name: str) -> Any:
+    if name not in FIGURES:
+        raise unknown("figure", name, FIGURES)
+    if FIGURES[name].needs_units and view.layer is None:
+        raise UnitscopeError(f"figure {name!r} is of units, and this run has none")
+    return FIGURES[name].draw(view)
+
+
+# -- the report -------------------------------------------------------------------------------
+
+STYLE = """
+body { font: 16px/1.5 'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif;
+  color: #1f2933; background: #fff; max-width: 60rem; margin: 2.5rem auto; padding: 0 1.25rem; }
+h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem; }
+h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-top: 1px solid #dfe4e9;
+  padding-top: 1.2rem; }
+.lede { font-size: 1.08rem; color: #3c4852; margin-top: 0; }
+figure { margin: 1.6rem 0; overflow-x: auto; }
+figure svg { max-width: 100%; height: auto; }
+.photos { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.6rem 0; }
+.photos figure { margin: 0; width: 12rem; }
+.photos img { width: 100%; border-radius: 6px; display: block; }
+figcaption { font-size: .9rem; color: #5b6770; }
+dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1.6rem; margin: 0; }
+dt { color: #5b6770; } dd { margin: 0; overflow-wrap: anywhere; }
+.scroll { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
+caption { text-align: left; color: #5b6770; padding-bottom: .4rem; }
+th, td { padding: .22rem .9rem .22rem 0; text-align: left; border-bottom: 1px solid #e3e7eb; }
+th { font-weight: 600; } .n { text-align: right; }
+pre { background: #f4f6f8; border-radius: 6px; padding: .8rem 1rem; white-space: pre-wrap;
+  overflow-wrap: anywhere; }
+@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } }
+@media print { h2 { break-after: avoid; } figure, tr { break-inside: avoid; } }
+"""
+
+
+def report(
+    view: View,
+    chosen: Sequence[str] | None = None,
+    tables: Sequence[str] | None = None,
+    photos: bool = True,
+    extra: Sequence[tuple[str, Any]] = (),
+) -> str:
+    """A report of a run as the text of one HTML file.
+
+    Parameters
+    ----------
+    chosen, tables : names of :data:`FIGURES` and :data:`TABLES`; all that the run can give
+        where None.
+    photos : show three units' photos; a report that goes to others carries them along.
+    extra : more figures, as (heading, chart).
+
+    Raises UnitscopeError for an unknown name.
+    """
+    shown, listed = available(view)
+    facts = view.facts
+    charts = {name: _chart(view, name) for name in (shown if chosen is None else chosen)}
+    drawn = [(FIGURES[name].title, chart) for name, chart in charts.items()]
+    parts = [_head(facts, view)]
+    if photos and view.layer is not None and facts["photos"]:
+        parts.append(_photos(view))
+    sections = [(title, chart) for title, chart in (*drawn, *extra) if chart is not None]
+    if sections:
+        parts.append("<h2>Figures</h2>")
+    for k, (title, chart) in enumerate(sections):
+        parts.append(f'<figure aria-label="{escape(title)}">{_svg(chart, k)}</figure>')
+    for name in listed if tables is None else tables:
+        if name not in TABLES:
+            raise unknown("table", name, TABLES)
+        if TABLES[name].needs_units and view.layer is None:
+            raise UnitscopeError(f"table {name!r} is of units, and this run has none")
+        frame = TABLES[name].rows(view)
+        if len(frame):
+            own = view.caption(TABLES[name].needs_units)
+            parts.append(_table(TABLES[name].title, frame, own))
+    parts.append(_definitions(view))
+    parts.append(_again(facts, view))
+    title = escape(f"{facts['dataset']} · {facts['model']}: Unitscope report")
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
+        "style-src 'unsafe-inline'; img-src data:\">\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(parts)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def _head(facts: dict[str, Any], view: View) -> str:
+    said = [f"{facts['images']:,} images"]
+    if facts["scored"]:
+        said.append(
+            f"{facts['right']:,} of {facts['scored']:,} scored ones are right "
+            f"({facts['accuracy']:.1%})"
+        )
+    if view.layer is not None:
+        table = browse.unit_table(view.run, view.layer, view.denominator)
+        if table["chance"].notna().any():
+            said.append(
+                f"{int(table['above'].sum()):,} of {len(table):,} units of {escape(view.layer)} "
+                "respond to something with a name, better than chance would have it"
+            )
+        else:
+            said.append(f"{len(table):,} units of {escape(view.layer)}, not measured on chance")
+    rows = {
+        "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['skipped']:,} left out",
+        "Network": f"{facts['model']} ({facts['model_spec']})",
+    }
+    if view.layer is not None:
+        layer = next(one for one in facts["layers"] if one["name"] == view.layer)
+        width, height = facts["grid"]
+        rows |= {
+            "Layer": f"{view.layer}: {layer['units']} units, maps of "
+            f"{layer['width']} × {layer['height']}",
+            "Annotations": ", ".join(facts["categories"]) or "whole images only",
+            "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
+            "Counted on": f"a grid of {width} × {height} over what the network saw",
+            "Overlap": COUNTING[view.denominator],
+            "Chance": f"{facts['shuffles']} rounds of shuffled labels",
+        }
+    if facts["splits"]:
+        rows["Splits"] = ", ".join(facts["splits"])
+    rows["Finished"] = f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC"
+    cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
+    return (
+        f"<h1>{escape(facts['dataset'])} · {escape(facts['model'])}</h1>\n"
+        f'<p class="lede">{"; ".join(said)}.</p>\n<dl>{cells}</dl>'
+    )
+
+
+def _photos(view: View) -> str:
+    tiles = []
+    for seen in browse.hero(view.run, view.layer or "", view.denominator):
+        picture = browse.photo_or_lit(view.run, view.layer or "", seen.unit, seen.image, 360)
+        name = escape(shown_name(seen.name))
+        tiles.append(
+            f'<figure><img src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}" '
+            f'alt="Photo, bright where unit {seen.unit} is lit"><figcaption>unit {seen.unit}: '
+            f"{name} (IoU {seen.iou:.3f})</figcaption></figure>"
+        )
+    return f'<div class="photos">{"".join(tiles)}</div>' if tiles else ""
+
+
+def _svg(chart: Any, number: int) -> str:
+    """A chart as an inline SVG. Names of parts are made its own: two figures of one page must
+    not share any, or the first one's clips would cut the second."""
+    text = export(chart, "svg").decode()
+    text = text[text.index("<svg") :]
+    # The writer numbers them on through the life of the process: here they count from 0, so
+    # that a report of one run is the same file each time.
+    for k, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', text))):
+        own = f"figure{number}-{k}"
+        for form in ('id="{}"', "url(#{})", 'href="#{}"'):
+            text = text.replace(form.format(name), form.format(own))
+    return text
+
+
+def _table(title: str, frame: pd.DataFrame, caption: Caption) -> str:
+    numbers = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
+
+    def cell(value: Any, number: bool, tag: str) -> str:
+        missing = (
+            value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value))
+        )
+        said = "–" if missing else f"{value:g}" if isinstance(value, float) else str(value)
+        return f"<{tag}{' class=n' if number else ''}>{escape(said)}</{tag}>"
+
+    def row(values: Any, tag: str) -> str:
+        cells = [cell(v, n, tag) for v, n in zip(values, numbers, strict=True)]
+        return f"<tr>{''.join(cells)}</tr>"
+
+    body = "".join(row(values, "td") for values in frame.head(ROWS).itertuples(index=False))
+    many = f"the first {ROWS} of {len(frame):,}; " if len(frame) > ROWS else ""
+    return (
+        f'<h2>{escape(title)}</h2>\n<div class="scroll"><table><caption>'
+        f"{many}{escape(' · '.join(line for line in caption.lines() if line))}</caption><thead>"
+        f"{row(frame.columns, 'th')}</thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def _definitions(view: View) -> str:
+    names = list(DEFINITIONS) if view.layer is not None else ["Accuracy"]
+    cells = "".join(f"<dt>{name}</dt><dd>{DEFINITIONS[name]}</dd>" for name in names)
+    return f"<h2>What the words mean</h2>\n<dl>{cells}</dl>"
+
+
+def _again(facts: dict[str, Any], view: View) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
+    rows = {"Run": facts["run"], "Digest of its tables": view.run.info["tables_digest"]}
+    if versions:
+        rows["Versions"] = versions
+    if facts["seconds"]:
+        rows["It took"] = duration(sum(facts["seconds"].values()))
+    cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
+    how = "<h2>How to make it again</h2>\n"
+    if facts["command"]:
+        how += f"<pre>{escape(facts['command'])}</pre>\n"
+    else:
+        how += "<p>A table of published predictions, read in with python -m core predictions.</p>"
+    return f"{how}<dl>{cells}</dl>"

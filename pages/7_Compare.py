@@ -1,0 +1,477 @@
+"""Compare: networks, layers and runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import streamlit as st
+
+from core import browse
+from core.browse import compare
+from core.errors import UnitscopeError
+from core.figures import Caption
+from core.figures import compare as drawn
+from core.names import plain_name
+from core.store import Run, list_runs
+from pages.parts import address, draw, words
+from pages.parts.data import ask, open_run
+from pages.parts.frame import DEFINITIONS, Context, page
+
+# As many as there are colours that stay apart for colour-blind readers.
+MOST = len(drawn.SIDES)
+
+# Photos of each kind shown before the table.
+SHOWN = 6
+
+
+class Side(NamedTuple):
+    """One layer of one run, with the name it has on this page and what is known of it."""
+
+    run: Run
+    layer: str | None
+    name: str
+    facts: dict[str, Any]
+
+
+def everything(root: Path) -> dict[str, tuple[Run, str | None, str]]:
+    """Key (digest:layer) → run, layer, name, of all that can be compared; newest first."""
+    found: dict[str, tuple[Run, str | None, str]] = {}
+    for path in list_runs(root):
+        try:
+            run = open_run(path)
+            facts = ask(run, "summary")
+        except Exception:  # a damaged file; the page Runs tells of it
+            continue
+        for layer in [row["name"] for row in facts["layers"]] or [None]:
+            name = " · ".join(w for w in (facts["dataset"], facts["model"], layer) if w)
+            found[f"{path.stem}:{layer or ''}"] = (run, layer, name)
+    return found
+
+
+def apart_names(options: dict[str, tuple[Run, str | None, str]], keys: Sequence[str]) -> list[str]:
+    """The names of some of the options, with the run's digest where two have one name."""
+    names = [options[key][2] for key in keys]
+    return [
+        f"{name} · {options[key][0].digest[:6]}" if names.count(name) > 1 else name
+        for key, name in zip(keys, names, strict=True)
+    ]
+
+
+def choose(ctx: Context, options: dict[str, tuple[Run, str | None, str]]) -> list[str]:
+    """The sides, from the address; at first this run and what is most like it."""
+    own = f"{ctx.run.digest}:{ctx.layer or ''}"
+    wanted = [one for one in address.get("sides").split(",") if one in options]
+    if not wanted:
+
+        def likeness(key: str) -> tuple[bool, bool]:
+            run = options[key][0]
+            same = run.info["settings"]["dataset"]["digest"]
+            mine = ctx.run.info["settings"]["dataset"]["digest"]
+            return run.digest == ctx.run.digest, same == mine
+
+        others = sorted((k for k in options if k != own), key=likeness, reverse=True)
+        wanted = [own, *others[:1]]
+    st.session_state["at-sides"] = wanted[:MOST]
+
+    def changed() -> None:
+        address.put({"sides": ",".join(st.session_state["at-sides"])}, drop=("pair", "which"))
+
+    names = dict(zip(options, apart_names(options, list(options)), strict=True))
+    return st.multiselect(
+        "What to compare", list(options), key="at-sides", on_change=changed,
+        format_func=names.get, max_selections=MOST,
+        placeholder="Choose two or more layers or runs",
+    )  # fmt: skip
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names without the parts that all of them share.
+
+    >>> short_names(["nyuv2 · resnet18 · layer3", "nyuv2 · resnet18 · layer4"])
+    ['layer3', 'layer4']
+    """
+    parts = [name.split(" · ") for name in names]
+    if len({len(p) for p in parts}) > 1:
+        return list(names)
+    differ = [k for k in range(len(parts[0])) if len({p[k] for p in parts}) > 1]
+    return [" · ".join(p[k] for k in differ) or name for p, name in zip(parts, names, strict=True)]
+
+
+def caption(ctx: Context, sides: Sequence[Side], units: bool = True, split: str = "") -> Caption:
+    """What a figure of all sides was measured on; `split` where only one counts."""
+    datasets = list(dict.fromkeys(side.facts["dataset"] for side in sides))
+    networks = list(dict.fromkeys(side.facts["model"] for side in sides))
+    key = "images" if units else "scored"
+    images = list(dict.fromkeys(f"{side.facts[key]:,}" for side in sides))
+    layers = list(dict.fromkeys(side.layer for side in sides if side.layer))
+    shown = f"{' and '.join(images)} images" + (f", split {split}" if split else "")
+    return Caption(
+        " and ".join(datasets), " and ".join(networks), " and ".join(layers) if units else "",
+        DEFINITIONS[ctx.denominator] if units else "", shown,
+    )  # fmt: skip
+
+
+def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
+    """One row a side, and what is not alike between them."""
+    rows = pd.DataFrame(
+        {
+            "side": [s.name for s in sides],
+            "dataset": [s.facts["dataset"] for s in sides],
+            "network": [s.facts["model"] for s in sides],
+            "layer": [s.layer or "none" for s in sides],
+            "images": [s.facts["images"] for s in sides],
+            "right": [s.facts["accuracy"] for s in sides],
+            "units": [s.facts["units"] for s in sides],
+            "better than chance": [s.facts["above"] for s in sides],
+            "concepts detected": [s.facts["concepts"] for s in sides],
+            "median IoU": [s.facts["median_iou"] for s in sides],
+        }
+    )
+    draw.table(
+        rows, "compare", "Sides with images, accuracy, units, and concepts detected",
+        caption=" / ".join(caption(ctx, sides).lines()),
+        column_config={
+            "right": st.column_config.NumberColumn(format="percent", help=words.ACCURACY),
+            "median IoU": st.column_config.NumberColumn(format="%.4f", help=words.IOU),
+            "images": st.column_config.NumberColumn(format="localized"),
+        },
+    )  # fmt: skip
+    unlike = compare.differing([side.facts for side in sides])
+    said = {"dataset_digest": "photos", "splits": "splits", "q": "thresholds (q)",
+            "grid": "working grids", "shuffles": "rounds of shuffled labels"}  # fmt: skip
+    if unlike:
+        st.markdown(
+            f":orange[:material/balance:] These sides differ in their "
+            f"{', '.join(said[name] for name in unlike)} too, not in the network alone."
+        )
+
+
+def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
+    """Accuracy, and units better than chance, with intervals."""
+    left, right = st.columns(2, gap="large")
+    scored = [s for s in sides if s.facts["scored"]]
+    # Layers of one run share its accuracy: once is enough.
+    runs = {s.run.digest: s for s in scored}
+    if runs:
+        frame = pd.DataFrame(
+            {
+                "side": run_names(list(runs.values())),
+                "share": [s.facts["accuracy"] for s in runs.values()],
+                "low": [s.facts["low"] for s in runs.values()],
+                "high": [s.facts["high"] for s in runs.values()],
+                "told": [f"{s.facts['accuracy']:.1%}" for s in runs.values()],
+            }
+        )  # fmt: skip
+        with left:
+            draw.chart(
+                lambda dark: drawn.shares(
+                    frame, "How often they are right", "share of images right",
+                    caption(ctx, list(runs.values()), units=False, split=split), dark,
+                ),
+                "compare-accuracy", "Bars: accuracy of each run with 95 % interval",
+                words.ACCURACY,
+            )  # fmt: skip
+    tested = [s for s in sides if s.facts["above"] is not None]
+    if tested:
+        units = pd.DataFrame(
+            {
+                "side": [s.name for s in tested],
+                "share": [s.facts["above_share"] for s in tested],
+                "low": [s.facts["above_low"] for s in tested],
+                "high": [s.facts["above_high"] for s in tested],
+                "told": [f"{s.facts['above']:,} of {s.facts['units']:,}" for s in tested],
+            }
+        )
+        with right if runs else left:
+            draw.chart(
+                lambda dark: drawn.shares(
+                    units, "Units that mean something", "share of units better than chance",
+                    caption(ctx, tested), dark,
+                ),
+                "compare-units", "Bars: share of units better than chance, by side",
+                words.CHANCE,
+            )  # fmt: skip
+
+
+def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
+    """Kinds of concepts, how far the labels reach, and which concepts who detects."""
+    sides = [side for side in sides if side.layer]
+    if not sides:
+        return
+    st.subheader("What their units detect")
+    found = {s.name: ask(s.run, "detected", s.layer, ctx.denominator) for s in sides}
+    kinds = pd.concat(
+        [
+            frame.groupby("category", as_index=False)
+            .agg(concepts=("name", "size"), units=("units", "sum"))
+            .assign(side=name)
+            for name, frame in found.items()
+        ],
+        ignore_index=True,
+    )
+    reach = pd.concat(
+        [ask(s.run, "compare.reach", s.layer, ctx.denominator).assign(side=s.name) for s in sides],
+        ignore_index=True,
+    )
+    left, right = st.columns(2, gap="large")
+    with left:
+        if len(kinds):
+            draw.chart(
+                lambda dark: drawn.categories(kinds, caption(ctx, sides), dark),
+                "compare-categories", "Bars: number of concepts detected, by category and side",
+                words.DETECTED,
+            )  # fmt: skip
+        else:
+            st.caption("No unit of any of them is better than chance.")
+    with right:
+        draw.chart(
+            lambda dark: drawn.reach(reach, caption(ctx, sides), dark),
+            "compare-reach", "Lines: share of units whose best label reaches an IoU, by side",
+            words.REACH,
+        )  # fmt: skip
+    if len(kinds):
+        concepts(ctx, sides, compare.concepts(found))
+
+
+def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
+    """Which concepts are detected by whom."""
+    names = [side.name for side in sides]
+    if len(sides) > 1:
+        pairs = compare.overlaps(table, names)
+        if len(pairs) == 1:
+            one = pairs.iloc[0]
+            st.markdown(
+                f"**{one['shared']} concepts** are detected by both, {one['only_first']} by "
+                f"{one['first']} alone, {one['only_second']} by {one['second']} alone "
+                f"(Jaccard index {one['jaccard']:.2f})."
+            )
+        else:
+            draw.table(
+                pairs.rename(columns={"only_first": "only the first", "jaccard": "Jaccard index",
+                                      "only_second": "only the second"}),
+                "compare-overlap", "Concepts that two sides share", words.JACCARD,
+                column_config={"Jaccard index": st.column_config.NumberColumn(format="%.2f")},
+            )  # fmt: skip
+        which = address.select(
+            "which", "Concepts", ["", "all", "some"], widget=st.segmented_control,
+            format_func={"": "every one", "all": "detected by all", "some": "not by all"}.get,
+        )  # fmt: skip
+        if which:
+            table = table[(table["sides"] == len(sides)) == (which == "all")]
+    draw.table(
+        table.drop(columns="sides"), "compare-concepts",
+        "Concepts, and how many units of each side detect them",
+        words.DETECTED if len(sides) < 2 else words.JACCARD,
+        caption=" / ".join(caption(ctx, sides).lines()),
+        height=min(38 + 35 * max(1, len(table)), 420),
+    )  # fmt: skip
+    st.caption("Numbers are units, those better than chance where chance was measured.")
+
+
+def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
+    """Two runs on the same images: who is right where."""
+    runs = {s.run.digest: s for s in sides if s.facts["scored"]}
+    pairs = [
+        (a, b)
+        for k, a in enumerate(runs)
+        for b in list(runs)[k + 1 :]
+        if len(
+            compare.met(
+                ask(runs[a].run, "compare.outcomes", split),
+                ask(runs[b].run, "compare.outcomes", split),
+            )
+        )
+    ]
+    st.subheader("The same images")
+    if not pairs:
+        st.markdown(
+            "These are layers of one run: its answers are the same for all of them."
+            if len(runs) == 1
+            else "No two of these runs have images in common that both have scored."
+        )
+        return
+    labels = dict(zip(runs, run_names(list(runs.values())), strict=True))
+    pair = pairs[0]
+    if len(pairs) > 1:
+        keys = ["~".join(p) for p in pairs]
+        key = address.select(
+            "pair", "Which two", keys,
+            format_func=lambda k: " against ".join(labels[d] for d in k.split("~")),
+        )  # fmt: skip
+        pair = pairs[keys.index(key)]
+    one, other = runs[pair[0]], runs[pair[1]]
+    first, second = labels[pair[0]], labels[pair[1]]
+    met = compare.met(
+        ask(one.run, "compare.outcomes", split), ask(other.run, "compare.outcomes", split)
+    )
+    told = compare.agreement(met)
+    left, right = st.columns(2, gap="large", vertical_alignment="center")
+    with left:
+        draw.chart(
+            lambda dark: drawn.agreement(
+                told, first, second,
+                caption(ctx, [one, other], False, split)._replace(
+                    split=f"{len(met):,} images" + (f", split {split}" if split else "")
+                ),
+                dark,
+            ),
+            "compare-images", "Bars: images that both, one, or neither gets right",
+            words.AGREEMENT,
+        )  # fmt: skip
+    with right:
+        luck = told["p"]
+        st.markdown(
+            f"Of **{told['images']:,}** images that both were shown, they give the same answer "
+            f"on **{told['same']:.0%}**. {told['first']:,} are right with {first} alone, "
+            f"{told['second']:,} with {second} alone"
+            + (f"; a fair coin would be as uneven with {p_words(luck)}." if luck == luck else ".")
+        )
+        if one.facts["dataset_digest"] != other.facts["dataset_digest"]:
+            st.caption("The two read their photos from different data; images are matched by name.")
+    for kind, side, name in (("first", one, first), ("second", other, second)):
+        rows = met[met["kind"] == kind]
+        if len(rows):
+            apart(rows, side, kind, f"Only {name} is right ({len(rows):,})")
+
+
+def p_words(p: float) -> str:
+    """A small p without more digits than it has meaning.
+
+    >>> p_words(0.0312), p_words(1e-9)
+    ('p = 0.031', 'p < 0.0001')
+    """
+    return f"p = {p:.2g}" if p >= 1e-4 else "p < 0.0001"
+
+
+def run_names(sides: Sequence[Side]) -> list[str]:
+    """Names of runs, without what all share, and never two alike."""
+    names = [f"{side.facts['dataset']} · {side.facts['model']}" for side in sides]
+    short = short_names(names) if len(set(names)) == len(names) else names
+    return [
+        name if short.count(name) == 1 else f"{name} ({side.run.digest[:6]})"
+        for name, side in zip(short, sides, strict=True)
+    ]
+
+
+def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
+    """Images that one side alone gets right: a few photos, and all of them in a table."""
+    column = "image" if kind == "first" else "image_other"
+    st.markdown(f"**{title}**")
+    said, mistaken = ("predicted", "predicted_other")[:: 1 if kind == "first" else -1]
+    if side.run.info["settings"].get("grid"):
+        tiles: list[draw.Tile] = [
+            {
+                "src": ask(side.run, "thumbnail", int(row[column]), 220),
+                "title": plain_name(row["scene"]),
+                "sub": f"the other says {plain_name(row[mistaken] or 'nothing')}",
+                "alt": f"Photo {row['id']}: {plain_name(row['scene'])}",
+                "href": "Scenes" + address.query({"run": side.run.digest, "image": row["id"]}),
+            }
+            for row in rows.head(SHOWN).to_dict("records")
+        ]
+        draw.gallery(tiles, f"apart-{kind}", tile=150)
+    view = pd.DataFrame(
+        {
+            "image": rows["id"],
+            "split": rows["split"],
+            "scene": [plain_name(n) for n in rows["scene"]],
+            "the other says": [plain_name(n) if isinstance(n, str) else "" for n in rows[mistaken]],
+            "open": [
+                "Scenes" + address.query({"run": side.run.digest, "image": name})
+                for name in rows["id"]
+            ],
+        }
+    )
+    with st.expander(f"All {len(rows):,}" if len(rows) > SHOWN else "As a table"):
+        draw.table(
+            view, f"apart-{kind}", title, height=min(38 + 35 * len(view), 360),
+            column_config={"open": st.column_config.LinkColumn(display_text="photo")},
+        )  # fmt: skip
+
+
+def table_4(ctx: Context, sides: Sequence[Side]) -> None:
+    """The paper's Table 4 for these sides, when asked for."""
+    sides = [side for side in sides if side.layer]
+    if not sides:
+        return
+    st.subheader("Do core concepts tell why they are wrong?")
+    left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
+    with left:
+        own = str(ctx.run.info.get("request", {}).get("knowledge", "builtin"))
+        knowledge = address.text("knowledge", "Knowledge graph", own) or own
+    with right:
+        wanted = address.toggle("table4", "Reckon it", help="Some seconds for each side.")
+    draw.explain(words.TABLE_4)
+    if not wanted:
+        return
+    rows, notes = [], []
+    try:
+        with st.spinner("Reckoning …"):
+            for side in sides:
+                frame, said = ask(side.run, "compare.false_explanation", side.layer, knowledge)
+                frame.insert(0, "side", side.name)
+                rows.append(frame)
+                notes += said
+    except UnitscopeError as err:
+        st.error(str(err)[:1].upper() + str(err)[1:], icon=":material/error:")
+        return
+    table = pd.concat(rows, ignore_index=True)
+    shown = table[["side", "core concepts"]].copy()
+    for name in ("CM_FP", "DM_FP", "SM_FP"):
+        shown[name] = [
+            f"{100 * v:.1f}  [{100 * a:.1f}, {100 * b:.1f}]"
+            for v, a, b in zip(
+                table[name], table[f"{name}_low"], table[f"{name}_high"], strict=True
+            )
+        ]
+        shown[f"{name} by chance"] = [f"{100 * v:.1f}" for v in table[f"{name}_chance"]]
+    shown["false predictions"] = table["n"]
+    draw.table(shown, "compare-table4", "Table 4: false prediction explanation by side",
+               caption="; ".join(dict.fromkeys(notes)))  # fmt: skip
+    with st.expander("What was left out, and why"):
+        st.markdown("\n".join(f"- {note}" for note in dict.fromkeys(notes)))
+
+
+ctx = page("Compare")
+assert ctx is not None
+st.title("Compare")
+st.html(
+    '<p class="lede">Two or more networks, layers or runs beside each other: how often they are '
+    "right, what their units detect, and on which images they part.</p>"
+)
+options = everything(browse.cache_root())
+chosen = choose(ctx, options)
+if not chosen:
+    st.caption("Nothing is chosen.")
+    st.stop()
+every_split = sorted({s for key in chosen for s in ask(options[key][0], "splits")})
+split = ""
+if len(every_split) > 1:
+    split = address.select(
+        "split", "Answers on", ["", *every_split], widget=st.segmented_control,
+        format_func=lambda name: name or "all images",
+        help="Which images count where answers are compared. On images that a network was trained "
+        "on it is right more often than it will be elsewhere. Units are compared over all images.",
+    )  # fmt: skip
+sides = [
+    Side(run, layer, name, ask(run, "compare.side", layer, ctx.denominator, split))
+    for (run, layer, _), name in zip(
+        [options[key] for key in chosen],
+        short_names(apart_names(options, chosen)),
+        strict=True,
+    )
+]
+if len(sides) == 1:
+    st.caption("Choose another layer or run to lay beside this one.")
+at_a_glance(ctx, sides)
+two_shares(ctx, sides, split)
+st.divider()
+what_they_detect(ctx, sides)
+if len(sides) > 1:
+    st.divider()
+    same_images(ctx, sides, split)
+st.divider()
+table_4(ctx, sides)

@@ -1,0 +1,147 @@
+"""Runs made, compared and taken away in a real Chromium."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from core import jobs
+from core.run import Settings, execute, plan
+from core.store import list_runs
+from tests import tiny
+from tests.test_browser import Server, Visit, browser, cache  # noqa: F401
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+WAIT = 90_000
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    return tiny.write_folder(tmp_path / "photos", 192)
+
+
+def fill(page, label: str, value: str) -> None:
+    box = page.get_by_label(label, exact=True)
+    box.fill(value)
+    box.press("Enter")
+
+
+def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):  # noqa: F811
+    root = tmp_path / "cache"
+    root.mkdir()
+    server = Server(root)
+    try:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.open("Runs")
+        fill(page, "Photos and masks", f"folder:{photos}/nowhere")
+        fill(page, "Network", "python:tests.tiny:slow")
+        page.get_by_role("button", name="Check").click()
+        error = page.locator('[data-testid="stAlert"]')
+        error.wait_for(timeout=WAIT)
+        assert "nowhere" in error.inner_text()
+
+        fill(page, "Photos and masks", f"folder:{photos}")
+        error.wait_for(state="detached")
+        visit.settle()
+        page.get_by_role("button", name="Check").click()
+        page.get_by_text("Reading the photos").wait_for()
+        # What a check found is there after a reload, under the same address.
+        page.reload()
+        page.get_by_role("button", name="Start").wait_for(timeout=WAIT)
+        assert "192" in page.locator('[data-testid="stMetric"]').first.inner_text()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text(re.compile(r"Step 1 of 3.* of 192 images")).wait_for(timeout=WAIT)
+        page.get_by_role("button", name="Stop", exact=True).click()
+        page.get_by_text("Stopped.").wait_for(timeout=WAIT)
+        assert not list_runs(root)
+    finally:
+        server.stop()
+
+    digest = plan(Settings(f"folder:{photos}", "python:tests.tiny:slow")).digest
+    assert jobs.watch(digest, root).state == "stopped"
+    server = Server(root)  # the server may be another one by then
+    try:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.open("Runs")
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
+        assert [path.stem for path in list_runs(root)] == [digest]
+        page.get_by_role("button", name="Put away").click()
+        page.get_by_text("At work").wait_for(state="detached")
+        visit.open(f"Runs?run={digest}")
+        page.get_by_text("No file was left out.").wait_for()
+        visit.check()
+        page.close()
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """A folder with two runs of one set of photos, by layers and by thresholds."""
+    folder = tiny.write_folder(tmp_path_factory.mktemp("data") / "tiny", 60)
+    out = tmp_path_factory.mktemp("cache")
+    for layers, q in ((("body.1", "body.3"), 0.05), (("body.3",), 0.1)):
+        execute(plan(Settings(f"folder:{folder}", tiny.SPEC, layers, q=q, shuffles=2)), out).close()
+    return out
+
+
+def test_a_report_is_taken_away_and_opens_by_itself(browser, two, tmp_path):  # noqa: F811
+    server = Server(two)
+    try:
+        visit = Visit(browser, server)
+        visit.open("")
+        with visit.page.expect_download(timeout=WAIT) as saved:
+            visit.page.get_by_role("button", name="Save the report").click()
+        assert saved.value.suggested_filename.endswith(".html")
+        file = tmp_path / "report.html"
+        saved.value.save_as(file)
+        visit.check()
+        visit.page.close()
+
+        asked: list[str] = []
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: asked.append(message.text))
+        page.goto(file.as_uri())
+        assert page.locator("h1").inner_text() == "tiny · tiny"
+        assert page.locator("figure svg").count() >= 3
+        wide = page.locator("figure svg").first.bounding_box()
+        assert wide and wide["width"] > 300
+        assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
+        page.close()
+    finally:
+        server.stop()
+
+
+def test_sides_are_chosen_and_kept_in_the_address(browser, two):  # noqa: F811
+    server = Server(two)
+    try:
+        visit = Visit(browser, server)
+        visit.open("Compare")
+        page = visit.page
+        assert visit.title() == "Compare"
+        chosen = page.get_by_test_id("stMultiSelect")
+
+        def sides() -> int:
+            return chosen.inner_text().count("tiny · tiny · body")
+
+        assert sides() == 2
+        page.get_by_label("What to compare").click()
+        page.get_by_role("option").first.click()
+        page.wait_for_url("**sides=*")
+        visit.settle()
+        assert sides() == 3
+        page.get_by_text("Who is right, image by image").first.wait_for(timeout=WAIT)
+        page.reload()
+        visit.settle()
+        assert sides() == 3
+        visit.check()
+        page.close()
+    finally:
+        server.stop()
