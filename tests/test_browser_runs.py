@@ -11,11 +11,20 @@ from core import jobs
 from core.run import Settings, execute, plan
 from core.store import list_runs
 from tests import tiny
-from tests.test_browser import Server, Visit, browser, cache  # noqa: F401
+from tests.browsing import Server, Visit
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 WAIT = 90_000
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory) -> Path:
+    folder = tiny.write_folder(tmp_path_factory.mktemp("data") / "tiny", 60)
+    out = tmp_path_factory.mktemp("cache")
+    settings = Settings(f"folder:{folder}", tiny.SPEC, ("body.3",), q=0.05, shuffles=3)
+    execute(plan(settings), out).close()
+    return out
 
 
 @pytest.fixture
@@ -29,7 +38,7 @@ def fill(page, label: str, value: str) -> None:
     box.press("Enter")
 
 
-def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):  # noqa: F811
+def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
     root = tmp_path / "cache"
     root.mkdir()
     server = Server(root)
@@ -91,7 +100,7 @@ def two(tmp_path_factory) -> Path:
     return out
 
 
-def test_a_report_is_taken_away_and_opens_by_itself(browser, two, tmp_path):  # noqa: F811
+def test_a_report_is_taken_away_and_opens_by_itself(browser, two, tmp_path):
     server = Server(two)
     try:
         visit = Visit(browser, server)
@@ -119,7 +128,7 @@ def test_a_report_is_taken_away_and_opens_by_itself(browser, two, tmp_path):  # 
         server.stop()
 
 
-def test_sides_are_chosen_and_kept_in_the_address(browser, two):  # noqa: F811
+def test_sides_are_chosen_and_kept_in_the_address(browser, two):
     server = Server(two)
     try:
         visit = Visit(browser, server)
