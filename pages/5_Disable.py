@@ -250,6 +250,7 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
     cells[0].metric(
         f"right, {judged} (n = {before.n:,})", f"{after.value:.2%}",
         f"{100 * gain.value:+.2f} points", help=words.TOGGLE,
+        delta_color="normal" if gain.value else "off",
     )  # fmt: skip
     cells[1].metric("right before", f"{before.value:.2%}")
     cells[2].metric("photos gained, lost", f"+{gain.gained:,} −{gain.lost:,}")
@@ -420,12 +421,16 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
             20, STRATEGY, EQ2,
         )  # fmt: skip
     split = f"chosen on {named(select)}, judged on {named(judge)}"
-    draw.chart(
-        lambda dark: figures.curves(frame, ctx.caption(split), dark),
-        f"curves-{protocol}",
-        "Lines: accuracy against the number of units switched off, for each ranking",
-        words.PROTOCOLS,
-    )
+    # One chart a sign: a chart of two panels cannot be fitted to a narrow window.
+    for column, sign in zip(st.columns(2, gap="large"), figures.SIGNS, strict=True):
+        with column:
+            part = frame[frame["sign"] == sign]
+            draw.chart(
+                lambda dark, part=part: figures.curves(part, ctx.caption(split), dark),
+                f"curves-{protocol}-{sign}",
+                f"Lines: accuracy against the number of {figures.SIGNS[sign]}, by ranking",
+                words.PROTOCOLS,
+            )
     with st.expander("As a table"):
         draw.table(frame, f"curves-{protocol}-table", "The curves as numbers", height=320,
                    caption=" / ".join(ctx.caption(split).lines()))  # fmt: skip

@@ -50,7 +50,7 @@ from core.models.forward import Forward
 from core.models.hooks import as_maps, find_layer
 from core.models.load import LoadedModel
 from core.settings import duration
-from core.store import DIGITS, Run, code_digest, digest_of, write_whole
+from core.store import Run, code_digest, derived, write_whole
 
 WAYS = ("closed form", "replayed tail", "whole forward")
 
@@ -862,8 +862,8 @@ class Toggler:
     def _kept(self) -> Path:
         """Where the replayed unedited logits lie, beside the run."""
         photos = self.check.get("photos", "")
-        facts = [self.run.digest, self.layer, self.way, photos, code_digest([Path(__file__)])]
-        return self.run.path.parent / f"replayed-{digest_of(facts)[:DIGITS]}.npy"
+        facts = [self.layer, self.way, photos, code_digest([Path(__file__)])]
+        return derived(self.run, "replayed", facts, "npy")
 
     def logits(
         self, rows: np.ndarray | None = None, **progress: Any
