@@ -370,7 +370,13 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     else:
         shown = ctx.ask("thumbnail", image, 480)
     listed = ", ".join(regions["name"].head(6))
-    st.image(shown, width="stretch", alt=f"Photo {facts['id']}; annotated: {listed}")
+    here = {k: v for k, v in st.query_params.to_dict().items() if k != "label"}
+    draw.labelled(
+        shown, f"Photo {facts['id']}; annotated: {listed}", ctx.ask("label_planes", image),
+        "photo", address.query(here) + "&label=",
+    )  # fmt: skip
+    if channels:
+        st.caption("Rest the pointer on the photo to read what is there; a click shows it alone.")
     if len(only):
         st.caption(f"Only **{browse.shown_name(highlight)}**, as annotated.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import time
@@ -458,3 +459,15 @@ def test_many_scenes_are_confused_in_a_list(monkeypatch, tmp_path):
     import_predictions(table, root=tmp_path / "cache")
     at = show("pages/1_Scenes.py", view="matrix")
     assert not specs(at) and len(at.dataframe[0].value) == 50
+
+
+def test_label_planes_say_what_is_where(run):
+    planes = browse.label_planes(run, 10)
+    labels = np.asarray(run.array("labels")[10])
+    assert (planes.height, planes.width) == labels.shape[1:]
+    for text, plane in zip(planes.planes, labels, strict=True):
+        back = np.frombuffer(base64.b64decode(text), "<u2").reshape(plane.shape)
+        assert np.array_equal(back, plane)
+    assert set(planes.names) == set(np.unique(labels).tolist()) - {0}
+    known = browse.concepts(run).set_index("concept")
+    assert all(planes.names[c] == (known["shown"][c], known["name"][c]) for c in planes.names)

@@ -130,3 +130,30 @@ def test_a_journey(browser, cache):
             visit.page.close()
     finally:
         server.stop()
+
+
+def test_the_pointer_is_told_what_is_annotated(browser, cache):
+    server = Server(cache)
+    try:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.open("Scenes?image=010")
+        photo = page.locator(".photo img")
+        box = photo.bounding_box()
+        known = {"thing 1", "thing 2", "thing 3", "thing 4", "piece 6", "piece 7", "piece 8"}
+        told = set()
+        for share in (0.1, 0.3, 0.5, 0.7, 0.9):
+            page.mouse.move(box["x"] + share * box["width"], box["y"] + 0.5 * box["height"])
+            label = page.locator(".told")
+            if label.is_visible():
+                told |= set(label.inner_text().split(", "))
+                at = share
+        assert told and told <= known
+        page.mouse.click(box["x"] + at * box["width"], box["y"] + 0.5 * box["height"])
+        page.wait_for_url("**label=*")
+        visit.settle()
+        assert page.get_by_text("as annotated.").is_visible()
+        visit.check()
+        page.close()
+    finally:
+        server.stop()

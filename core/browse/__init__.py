@@ -8,6 +8,7 @@ dataset's scenes takes the scene's spelling.
 
 from __future__ import annotations
 
+import base64
 import io
 import json
 import os
@@ -904,6 +905,31 @@ def mask_photo(
     edge[:, 1:] |= plane[:, 1:] != plane[:, :-1]
     mixed[edge] = 255
     return _bytes(Image.fromarray(mixed.round().astype(np.uint8)))
+
+
+class Planes(NamedTuple):
+    """Label maps of one image for a page that says what is under the pointer.
+
+    width, height : of the working grid. planes : one text a channel, base64 of its concept ids
+    as uint16, little-endian, row by row. names : concept id → (as people read it, its name).
+    """
+
+    width: int
+    height: int
+    planes: list[str]
+    names: dict[int, tuple[str, str]]
+
+
+def label_planes(run: Run, image: int) -> Planes:
+    """What is annotated where in an image, on the working grid."""
+    labels = np.asarray(run.array("labels")[image])
+    known = concepts(run).set_index("concept")
+    found = [int(c) for c in np.unique(labels) if c and c in known.index]
+    return Planes(
+        labels.shape[2], labels.shape[1],
+        [base64.b64encode(plane.astype("<u2").tobytes()).decode() for plane in labels],
+        {c: (known["shown"][c], known["name"][c]) for c in found},
+    )  # fmt: skip
 
 
 def swatch(concept: int) -> str:

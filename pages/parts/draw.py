@@ -88,6 +88,16 @@ def ledger(sides: Sequence[Side], key: str, keep: str = "") -> None:
     draw(data={"sides": list(sides), "keep": keep}, key=key)
 
 
+def labelled(photo: bytes, alt: str, planes: Any, key: str, href: str) -> None:
+    """A photo that names what is under the pointer; a click goes to `href` and that name.
+
+    planes : :class:`core.browse.Planes`.
+    """
+    draw = _renderer("hover", '<figure class="photo"></figure>')
+    src = "data:image/jpeg;base64," + base64.b64encode(photo).decode()
+    draw(data={"src": src, "alt": alt, "href": href, **planes._asdict()}, key=key)
+
+
 def explain(text: str, label: str = "How to read this") -> None:
     """A popover with an explanation."""
     with st.popover(label, type="tertiary", icon=":material/help:"):
