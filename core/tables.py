@@ -33,7 +33,6 @@ from core.knowledge.core_concepts import (
 from core.knowledge.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
 from core.knowledge.gain import DRAWS
 from core.knowledge.graph import Graph
-from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
 from core.store import Run
 
 KINDS = ("top10", "scc", "icc")
@@ -411,6 +410,9 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
 
     Raises UnitscopeError where no result was made with all groups.
     """
+    # Imported here: PyTorch comes with it, which the app's other pages need not wait for.
+    from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
+
     columns = []
     figures: dict[tuple[str, str], dict[str, Estimate]] = {}
     notes = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,21 @@ def test_pages_never_import_torch(file):
     heads = {name.split(".")[0] for name in imports(file)}
     assert not heads & {"torch", "torchvision", "pykeen", "duckdb"}
     assert "st.navigation" not in file.read_text(encoding="utf-8")
+
+
+def test_most_pages_open_without_pytorch():
+    """It takes seconds to import: only what changes or runs the network may wait for it."""
+    names = set()
+    for file in [ROOT / "app.py", *files("pages")]:
+        if file.name not in ("5_Disable.py", "6_Retrain.py"):
+            # What a page imports while it is loaded; functions may ask for more.
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            for node in tree.body:
+                if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("core"):
+                    names.add(node.module)
+    code = f"import sys\nfor name in {sorted(names)}: __import__(name)\n"
+    code += "assert not {'torch', 'numba', 'pykeen', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "pages").glob("*.py")), ids=lambda p: p.name)

@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from core import browse
-from core.browse import disable
-from core.browse.disable import Contribution, Toggler, UnitConcepts
-from core.browse.explain import Network, open_network
 from core.browse.knowledge import Known, know, knowledge_stamp, open_knowledge
 from core.store import Run
+
+if TYPE_CHECKING:
+    from core.browse.disable import Contribution, Toggler, UnitConcepts
+    from core.browse.explain import Network
 
 
 # Not closed on leaving the cache: another session may be reading. The last one to let go does.
@@ -41,17 +42,25 @@ def forget(path: Path) -> None:
     run.close()
 
 
+def _module(name: str) -> Any:
+    """``core.browse.<name>``, imported when it is first needed: some bring PyTorch along, which
+    takes seconds, and the pages that do without shall not wait for it."""
+    return import_module(f"core.browse.{name}")
+
+
 def _function(name: str) -> Callable[..., Any]:
     """``accuracy`` is core.browse's; ``explain.account`` that of core.browse.explain."""
     module, _, last = name.rpartition(".")
-    return getattr(import_module(f"core.browse.{module}") if module else browse, last)
+    return getattr(_module(module) if module else browse, last)
 
 
 BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
     Known: lambda known: known.digest,
-    Network: lambda network: network.digest,
-    Toggler: lambda toggler: f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}",
-    Contribution: lambda told: f"{told.words()}:{told.layer}",
+    "core.browse.explain.Network": lambda network: network.digest,
+    "core.manipulate.toggle.Toggler": lambda toggler: (
+        f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
+    ),
+    "core.manipulate.contribution.Contribution": lambda told: f"{told.words()}:{told.layer}",
 }
 """What answers are kept by, of things that are given along whole."""
 
@@ -106,7 +115,7 @@ def known(run: Run, spec: str) -> Known:
 # One: networks are large, and a photo of one's own is explained by the run that is looked at.
 @st.cache_resource(max_entries=1, show_spinner="Loading the network …")
 def _network(_run: Run, stamp: str) -> Network:
-    return open_network(_run)
+    return _module("explain").open_network(_run)
 
 
 def network(run: Run) -> Network:
@@ -123,7 +132,7 @@ def network(run: Run) -> Network:
 # Pooled features and logits of all images: 75 MB for 20,000 images, 512 units and 365 classes.
 @st.cache_resource(max_entries=4, show_spinner="Making the layer ready …")
 def _toggler(_run: Run, stamp: str, layer: str) -> Toggler:
-    return disable.prepare(_run, layer)
+    return _module("disable").prepare(_run, layer)
 
 
 def toggler(run: Run, layer: str) -> Toggler:
@@ -136,7 +145,7 @@ def toggler(run: Run, layer: str) -> Toggler:
 
 @st.cache_resource(max_entries=3, show_spinner="Reading what each unit learned …")
 def _unit_concepts(_run: Run, stamp: str, layer: str, strategy: str, iou: str) -> UnitConcepts:
-    return disable.unit_concepts(_run, layer, strategy, iou)
+    return _module("disable").unit_concepts(_run, layer, strategy, iou)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -145,7 +154,7 @@ def _contribution(
     kind: str, over: str,
 ) -> Contribution:  # fmt: skip
     learned = _unit_concepts(_run, stamp, layer, strategy, iou)
-    return disable.contribution(learned, _known, kind, over)
+    return _module("disable").contribution(learned, _known, kind, over)
 
 
 def contribution(
