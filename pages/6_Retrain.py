@@ -26,10 +26,10 @@ from pages.parts.frame import Context, page, page_files, stop
 
 VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
 KINDS = {
-    "scc": "related by facts, and seen in photos (SCC)",
-    "icc": "what tells scenes apart (ICC)",
-    "top10": "the ten most frequent (Top 10)",
-    "annotated": "all that is annotated: no facts (a control)",
+    "scc": "SCC: related by facts",
+    "icc": "ICC: tells scenes apart",
+    "top10": "Top 10: the most frequent",
+    "annotated": "all annotated (a control)",
 }
 FORMS = {
     "softmax": "all concepts share one probability (as published)",
@@ -53,7 +53,7 @@ def sentence(text: object) -> str:
 
 def points(value: float) -> str:
     """A difference of shares in percentage points."""
-    return f"{100 * value:+.1f}".replace("-", "−")
+    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
 
 
 def span(low: float, high: float) -> str:
@@ -230,8 +230,10 @@ def cc_results(ctx: Context, root: Path) -> None:
         )  # fmt: skip
     with right:
         said(told, table)
+    about = figures.caption([told])
+    about = about._replace(model=f"{short_name(told['model']['spec'])} · {about.model}")
     as_table(told, table, about)
-    learning(told, about)
+    learning(told, about._replace(split=f"held-out photos of split {told['asked']['train']}"))
     weights(told, root)
 
 
@@ -267,11 +269,12 @@ def said(told: dict[str, Any], table: pd.DataFrame) -> None:
                 "unsure": "**cannot be told from the control**",
             }[one["verdict"]]
             lines.append(f"{name}: {gain}; {seeds}, {photos}: {verdict}.")
-        if one["constant"]:
-            lines.append(
-                f":orange[{NAMES[one['cc']]} gives every test photo the same answer]: it has "
-                "learned nothing that tells scenes apart, and neither gain nor loss means much."
-            )
+    same = [NAMES[kind] for kind in retrain.same_answer(told)]
+    if same:
+        lines.append(
+            f":orange[{', '.join(same)}: one and the same answer for every test photo.] So nothing "
+            "was learned that tells scenes apart, and neither gain nor loss means much."
+        )
     if not told["chosen"]:
         lines.append("No concepts were asked for: this is the control alone.")
     st.markdown("\n".join(f"- {line}" for line in lines))
@@ -293,8 +296,8 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
             "trained with": [NAMES.get(cc, cc) for cc in table["cc"]],
             "λ": table["weight"],
             "chosen": picked,
-            "held out": table["validation"],
-            "test": table["test"],
+            "held out (%)": 100 * table["validation"],
+            "test (%)": 100 * table["test"],
             "gain (points)": 100 * table["gain"],
             "seeds from": 100 * table["gain_low"],
             "seeds to": 100 * table["gain_high"],
@@ -303,7 +306,7 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
             "best epoch": table["epochs"],
         }
     )
-    percent = st.column_config.NumberColumn(format="percent")
+    percent = st.column_config.NumberColumn(format="%.1f")
     point = st.column_config.NumberColumn(format="%+.1f")
     with st.expander(f"Every λ as numbers ({len(view)} rows)", icon=":material/table:"):
         draw.table(
@@ -311,7 +314,7 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
             "Accuracy of the original, the control and every kind and λ, with gains",
             words.GAIN, caption=" / ".join(about.lines()),
             column_config={
-                "held out": percent, "test": percent,
+                "held out (%)": percent, "test (%)": percent,
                 "best epoch": st.column_config.NumberColumn(format="%.1f"),
                 **{name: point for name in view.columns[5:10]},
             },
@@ -381,7 +384,7 @@ def lambdas(text: str) -> tuple[float, ...]:
     except ValueError:
         found = ()
     if not found or not all(0 < w < math.inf for w in found):
-        raise UnitscopeError(f"λ is a list of numbers above 0, such as 0.1, 0.3, 1; not {text!r}")
+        raise UnitscopeError(f"values of λ are numbers above 0, such as 0.1, 0.3, 1; not {text!r}")
     return tuple(dict.fromkeys(found))
 
 
@@ -574,7 +577,8 @@ def pe_results(ctx: Context, root: Path) -> None:
     pe_said(table)
     groups = {
         "": "Without masks of the test photo: may be compared with the network",
-        "masks": "A person must annotate the test photo first: may not be",
+        "masks": "With masks of the test photo, which a person must draw first: may not be "
+        "compared with the network",
     }
     for need, title in groups.items():
         rows = table[table["needs_masks"] == bool(need)]
@@ -584,16 +588,16 @@ def pe_results(ctx: Context, root: Path) -> None:
             f"Table 6: accuracy of each choice of features. {title}", words.TABLE_6,
             caption=" / ".join(about.lines()), height=38 + 35 * len(rows),
             column_config={
-                **{c: st.column_config.NumberColumn(format="percent")
-                   for c in ("accuracy", "from", "to")},
+                **{c: st.column_config.NumberColumn(format="%.1f")
+                   for c in ("right (%)", "from", "to")},
                 **{c: st.column_config.NumberColumn(format="%+.1f")
                    for c in ("over the network", "over hidden state", "lowest", "highest")},
             },
         )  # fmt: skip
     st.caption(
-        f"{told['n_train']:,} training photos, {told['n']:,} test photos; {told['labels']} units "
-        "have a label that speaks for them. “Lowest” and “highest” bound the gain over the "
-        "hidden state (95 %)."
+        f"{told['n_train']:,} training photos, {told['n']:,} test photos; {told['labels']} labels "
+        "of units speak. “From” and “to” bound the share right, “lowest” and “highest” the gain "
+        "over the hidden state (95 %)."
     )
 
 
@@ -601,16 +605,18 @@ def pe_view(rows: pd.DataFrame) -> pd.DataFrame:
     """The table as people read it."""
 
     def features(groups: object) -> str:
-        return " + ".join(HIDDEN.get(g, g) for g in str(groups).split(" + ")) if groups else ""
+        return " + ".join(HIDDEN.get(g, g) for g in str(groups).split(" + "))
 
     return pd.DataFrame(
         {
-            "method": rows["method"],
-            "core concepts": [NAMES.get(c, "") if isinstance(c, str) else "" for c in rows["cc"]],
-            "features": [features(g) for g in rows["groups"]],
-            "accuracy": rows["accuracy"],
-            "from": rows["low"],
-            "to": rows["high"],
+            "judged by": [
+                features(groups) if method == "SVM" else f"({method})"
+                for method, groups in zip(rows["method"], rows["groups"], strict=True)
+            ],
+            "concepts": [NAMES.get(c, "") if isinstance(c, str) else "" for c in rows["cc"]],
+            "right (%)": 100 * rows["accuracy"],
+            "from": 100 * rows["low"],
+            "to": 100 * rows["high"],
             "over the network": 100 * rows["gain"],
             "over hidden state": 100 * rows["hidden_gain"],
             "lowest": 100 * rows["hidden_low"],

@@ -336,7 +336,6 @@ def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
 
     verdict : ``better`` or ``worse`` where both intervals, over seeds and over images, leave 0 out
         on the same side; ``one seed`` where there is none over seeds; else ``unsure``.
-    constant : gives the network one and the same answer to every test image, with every seed?
     """
     out = []
     for row in table[table["chosen"] & table["cc"].isin(list(told["chosen"]))].itertuples():
@@ -349,16 +348,27 @@ def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
             verdict = "worse"
         else:
             verdict = "unsure"
-        mine = [o for o in told["trainings"] if (o["cc"], o["weight"]) == (row.cc, row.weight)]
         out.append(
             {
                 "cc": row.cc, "weight": row.weight, "gain": row.gain, "gain_low": row.gain_low,
                 "gain_high": row.gain_high, "image_low": row.image_low,
                 "image_high": row.image_high, "verdict": verdict,
-                "constant": all(len(set(one["predicted"])) == 1 for one in mine),
             }
         )  # fmt: skip
     return out
+
+
+def same_answer(told: dict[str, Any]) -> list[str]:
+    """The control and the kinds (at their chosen λ) that give every test image one and the same
+    answer, with every seed: they have learned nothing that tells scenes apart."""
+    wanted = {CONTROL: 0.0, **told["chosen"]}
+    return [
+        kind for kind, weight in wanted.items()
+        if all(
+            len(set(one["predicted"])) == 1
+            for one in told["trainings"] if (one["cc"], one["weight"]) == (kind, weight)
+        )
+    ]  # fmt: skip
 
 
 # -- new ones -------------------------------------------------------------------------------
