@@ -233,7 +233,7 @@ def cc_results(ctx: Context, root: Path) -> None:
     about = figures.caption([told])
     about = about._replace(model=f"{short_name(told['model']['spec'])} · {about.model}")
     as_table(told, table, about)
-    learning(told, about._replace(split=f"held-out photos of split {told['asked']['train']}"))
+    learning(told, about._replace(split=f"held out of {told['asked']['train']}"))
     weights(told, root)
 
 
@@ -340,6 +340,9 @@ def learning(told: dict[str, Any], about: Caption) -> None:
         [wanted.get(c) == w for c, w in zip(points_of["cc"], points_of["weight"], strict=True)]
     ]
     kept = kept.assign(cc=[NAMES[c] for c in kept["cc"]])
+    if chosen:
+        about = about._replace(definition=about.definition.replace("λ chosen on validation",
+                                                                   f"λ = {chosen}"))  # fmt: skip
     draw.chart(
         lambda dark: figures.learning(kept, about, dark), f"learning-{told['digest'][:6]}",
         "Lines: accuracy on the held-out photos by epoch, one line a training", words.LEARNING,

@@ -338,3 +338,37 @@ def test_a_training_is_started_and_seen_to_finish(browser, root, tmp_path):
         page.close()
     finally:
         server.stop()
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+def test_a_training_is_stopped_and_gone_on_with(browser, folder, tmp_path):
+    execute(
+        plan(Settings(f"folder:{folder}", "python:tests.tiny:slow", q=0.05, shuffles=0)), tmp_path
+    ).close()
+    address = "Retrain?cc=top10&tried=1&seeds=1&epochs=4&batch=4"
+    server = Server(tmp_path)
+    try:
+        visit = Visit(browser, server)
+        visit.open(address)
+        visit.page.get_by_role("button", name="Start", exact=True).click()
+        visit.page.get_by_text("Training, forward and back").wait_for(timeout=WAIT)
+        visit.page.get_by_role("button", name="Stop", exact=True).click()
+        visit.page.get_by_text("Stopped.").wait_for(timeout=WAIT)
+        visit.check()
+    finally:
+        server.stop()
+    assert not list(tmp_path.glob("retrain-*.json"))
+    (left,) = shown.at_work(tmp_path, "cc")
+    assert left["state"] == "stopped" and left["run"].startswith("retrain-") and left["total"]
+    server = Server(tmp_path)  # the server may be another one by then
+    try:
+        visit = Visit(browser, server)
+        visit.open(address)
+        visit.page.get_by_role("button", name="Go on").click()
+        visit.page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
+        visit.page.get_by_text("There is a result of just this").wait_for(timeout=WAIT)
+        visit.check()
+    finally:
+        server.stop()
+    assert len(list(tmp_path.glob("retrain-*.json"))) == 1
