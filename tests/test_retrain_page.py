@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+import streamlit as st
 
 from core import browse, jobs
 from core.browse import retrain as shown
@@ -20,6 +21,7 @@ from core.knowledge.graph import open_knowledge
 from core.manipulate.retrain import plan as plan_cc
 from core.manipulate.retrain import retrain
 from core.manipulate.svm import retrain_pe
+from core.predictions import import_predictions
 from core.run import Settings, execute, plan
 from core.settings import Retraining
 from core.store import Run
@@ -160,13 +162,21 @@ def test_wrong_choices_in_the_address_fall_back(filled):
     assert not at.warning and "**21 trainings**" in text_of(at)
 
 
+def test_published_predictions_cannot_be_trained(monkeypatch, tmp_path):
+    table = tmp_path / "p.csv"
+    table.write_text("pred,target\nden-s,den-s\nden-s,attic-s\n")
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(tmp_path / "cache"))
+    import_predictions(table, name="published", root=tmp_path / "cache")
+    at = show(PAGE)
+    assert "there is nothing to train" in at.warning[0].value
+    assert not at.button
+
+
 def test_photos_that_are_gone_are_told(root, folder, monkeypatch):
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
     moved = folder.with_name("elsewhere")
     folder.rename(moved)
     try:
-        import streamlit as st
-
         st.cache_data.clear()
         at = show(PAGE)
         assert any("cannot be opened" in box.value for box in at.info)
