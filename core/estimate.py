@@ -15,7 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+import torch.nn.functional as F
 
+from core.manipulate import retrain
+from core.manipulate.progress import STOPPED, Stopped
 from core.names import match_names
 from core.run import BATCH, Plan, execute
 
@@ -137,3 +141,88 @@ def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -
         "grid": list(plan.grid),
         "input_size": list(plan.input_size),
     }
+
+
+def retraining(
+    work: retrain.Plan, root: Path, stop: Callable[[], bool] = lambda: False, steps: int = 3
+) -> dict[str, Any]:
+    """What a re-training would be, as plain data: its size, and its time from a few real steps.
+
+    Photos of one batch are decoded, and the network is trained on them for `steps` batches after
+    one that warms up and is not counted; nothing of it is kept.
+
+    Keys: digest, finished (is it there already), trainings, epochs, train, validation, test
+    (images), passes (images through the network and back at most), classifier, own_head, seconds
+    (the mean step; every epoch used up), low, high (the quickest and the slowest step), timed
+    (images).
+
+    Raises UnitscopeError where no photo can be used; core.manipulate.progress.Stopped where `stop`
+    says so.
+    """
+    asked, data = work.asked, work.dataset
+    scene, split = np.asarray(data.scene), np.asarray(data.split)
+    usable = (scene >= 0) & (work.class_of[scene] >= 0)
+    places = np.flatnonzero(usable & (split == asked.train))
+    aside = int(retrain.held_out(scene[places], asked.hold_out, asked.seed).sum())
+    counts = {
+        "train": len(places) - aside, "validation": aside,
+        "test": int((usable & (split == asked.test)).sum()),
+    }  # fmt: skip
+    decoded = int(np.isin(split, [asked.train, asked.test]).sum())
+    if asked.core_on == "all":
+        decoded = len(data)
+    chosen = places[np.unique(np.linspace(0, len(places) - 1, asked.batch).astype(int))]
+    began = time.monotonic()
+    photos = retrain.read_photos(data, chosen, work.way, work.grid, asked.threads)
+    per_photo = (time.monotonic() - began) / len(chosen)
+    took, judged = _timed_steps(work, photos.seen, work.class_of[scene[photos.place]], steps, stop)
+    passes = len(work.jobs) * asked.epochs * counts["train"]
+    others = len(work.jobs) * (asked.epochs * aside + counts["test"])
+
+    def whole(step: float) -> float:
+        return decoded * per_photo + (passes * step + others * judged) / len(photos.seen)
+
+    return {
+        "digest": work.digest, "finished": (root / f"retrain-{work.digest}.json").is_file(),
+        "trainings": len(work.jobs), "epochs": asked.epochs, **counts, "passes": passes,
+        "classifier": work.classifier, "own_head": work.own_head,
+        "seconds": whole(sum(took) / len(took)), "low": whole(min(took)), "high": whole(max(took)),
+        "timed": steps * len(photos.seen),
+    }  # fmt: skip
+
+
+def _timed_steps(
+    work: retrain.Plan, seen: np.ndarray, target: np.ndarray, steps: int, stop: Callable[[], bool]
+) -> tuple[list[float], float]:
+    """(seconds of each training step on the photos `seen`, seconds to judge them)."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(work.asked.threads)
+    try:
+        module = retrain.start_module(work, work.asked.seed)
+        module.requires_grad_(True)
+        kept = retrain.kept_layers(module, work.asked.since)
+        for part in kept:
+            part.requires_grad_(False)
+        trained = [p for p in module.parameters() if p.requires_grad]
+        optimiser = torch.optim.AdamW(trained, lr=work.asked.rate)
+        rng, inputs = np.random.default_rng(0), retrain._Inputs(work.way)
+        scenes = torch.from_numpy(target.astype(np.int64))
+        took = []
+        for _ in range(steps + 1):
+            if stop():
+                raise Stopped(STOPPED)
+            began = time.monotonic()
+            module.train()
+            for part in kept:
+                part.eval()
+            photos = inputs(retrain.augment(seen, rng))
+            loss = F.cross_entropy(retrain.logits_of(module(photos)), scenes)
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            took.append(time.monotonic() - began)
+        began = time.monotonic()
+        retrain.predict(module, work.way, seen, stop, work.classifier)
+        return took[1:], time.monotonic() - began
+    finally:
+        torch.set_num_threads(threads)

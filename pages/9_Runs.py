@@ -12,9 +12,9 @@ import streamlit as st
 from core import browse, jobs
 from core.browse import start as starting
 from core.errors import UnitscopeError
-from core.settings import command, duration
+from core.settings import command
 from core.store import delete_run, list_runs
-from pages.parts import address, draw, start
+from pages.parts import address, draw, start, work
 from pages.parts.data import ask, forget, open_run
 from pages.parts.frame import page, page_files
 from pages.parts.start import size_words
@@ -24,9 +24,6 @@ STEPS = {
     "count": "Step 2 of 3, counting overlaps",
     "publish": "Step 3 of 3, writing the run file",
 }
-
-# Seconds after which a run that was asked to stop may be ended the hard way.
-HURRY = 10.0
 
 
 # -- at work ----------------------------------------------------------------------------------
@@ -53,87 +50,24 @@ def at_work(root: Path) -> None:
 def one_at_work(told: dict[str, Any], root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
     job: jobs.Job | None = told["job"]
+    name = told["run"]
     what = " · ".join(
         browse.short_name(told[key]) for key in ("dataset", "model") if told.get(key)
     )  # fmt: skip
     layers = ", ".join(told.get("layers", []))
-    st.markdown(f"**{what or told['run']}**" + (f" · {layers}" if layers else ""))
-    state = told["state"]
-    if state == "finished":
-        st.markdown(":green[:material/check_circle:] **Finished.**")
-    elif state == "failed":
-        st.markdown(":red[:material/error:] **It failed:**")
-        st.text(job.error if job else "")
-    elif state == "starting" or "done" not in told:
-        if state == "stopped":
-            st.markdown(":orange[**Stopped**] before it had done anything.")
-        elif state == "stopping":
-            st.caption("Stopping …")
-        else:
-            st.caption("Begun: opening the photos, loading the network.")
-    else:
-        bar(told)
-    if state == "stopped" and "done" in told:
-        stopped_at = job.error if job and job.error else ""
-        if job is None:
-            stopped_at = f"no sign of life for {duration(told['age'])}"
-        st.markdown(
-            ":orange[**Stopped.**] "
-            + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
-            + "What it has done is kept; the same command goes on from there."
-        )
-    controls(told, job, root)
+    st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
+    work.state(told, STEPS)
 
+    def shown() -> None:
+        st.page_link(page_files()["Overview"], label="Open it", query_params={"run": name},
+                     icon=":material/arrow_forward:")  # fmt: skip
 
-def bar(told: dict[str, Any]) -> None:
-    """How far a run is."""
-    done, total = told["done"], max(1, told["total"])
-    said = f"{STEPS.get(told['stage'], told['stage'])}: {done:,} of {total:,} images"
-    if told["state"] == "running":
-        rate, left = told.get("rate") or 0, told.get("left")
-        said += (
-            f", {rate:.0f} a second" if rate >= 1 else f", one in {1 / rate:.0f} s" if rate else ""
-        )
-        said += f", {duration(left)} left in this step" if left else ""
-    elif told["state"] == "stopping":
-        said += ", stopping …"
-    st.progress(min(1.0, done / total), text=said)
+    def again() -> None:
+        asked = list(job.arguments) if job else starting.arguments(told["request"], root)
+        starting.start_run(asked, name, root)
 
-
-def controls(told: dict[str, Any], job: jobs.Job | None, root: Path) -> None:
-    """What can be done with it: stop, go on, put away; its log."""
-    name, state = told["run"], told["state"]
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if job is None and state in ("running", "starting"):
-            st.caption("Started on the command line; stop it there with Ctrl-C.")
-        elif state in ("starting", "running"):
-            if st.button("Stop", icon=":material/stop:", key=f"stop-{name}"):
-                jobs.cancel(name, root)
-                st.rerun(scope="fragment")
-        elif state == "stopping":
-            asked = (job.folder / "stop").stat().st_mtime if job else time.time()
-            if time.time() - asked > HURRY and st.button("End it at once", key=f"kill-{name}"):
-                jobs.cancel(name, root, at_once=True)
-                st.rerun(scope="fragment")
-        elif state == "finished":
-            st.page_link(page_files()["Overview"], label="Open it", query_params={"run": name},
-                         icon=":material/arrow_forward:")  # fmt: skip
-        elif start.allowed():
-            label = "Go on" if state == "stopped" else "Try again"
-            if st.button(label, icon=":material/play_arrow:", key=f"go-{name}", type="primary"):
-                asked = list(job.arguments) if job else starting.arguments(told["request"], root)
-                starting.start_run(asked, name, root)
-                st.rerun(scope="fragment")
-        if job is not None and state in ("finished", "failed"):
-            if st.button("Put away", type="tertiary", key=f"away-{name}"):
-                jobs.forget(name, root)
-                st.rerun(scope="fragment")
-        elif state == "stopped" and st.button("Discard …", type="tertiary", key=f"drop-{name}"):
-            confirm_discard(name, root)
-    if job is not None and (said := job.log(40)):
-        with st.expander("Log", icon=":material/terminal:"):
-            st.code(said, language=None, wrap_lines=True)
-    elif job is None and state == "stopped" and "request" in told:
+    work.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
+    if job is None and told["state"] == "stopped" and "request" in told:
         st.code(command(told["request"]), language="bash", wrap_lines=True)
 
 

@@ -1,13 +1,19 @@
 """What the app shows of re-trainings: results on disk, learning curves, Figure 5, as frames.
 
 All of it is read off the result files that :mod:`core.manipulate.retrain` leaves; nothing here
-makes PyTorch start working.
+makes PyTorch start working. New ones are started as jobs (:mod:`core.jobs`), never in the app.
 """
 
 from __future__ import annotations
 
 import json
+import math
+import shlex
+import time
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +21,25 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from core.browse import short_name
+from core import jobs
+from core.browse import short_name, unfinished
+from core.datasets import open_dataset
 from core.errors import UnitscopeError, unknown
-from core.manipulate.svm import SOURCES, accuracies, wilson
+from core.intervals import interval
+from core.settings import Retraining
+from core.store import Run, digest_of
 
 CONTROL = "control"
 NAMES = {
     CONTROL: "control", "scc": "SCC", "icc": "ICC", "top10": "Top 10", "annotated": "all annotated",
 }  # fmt: skip
 DRAWS = 2000
+
+TIMING = "time-"
+"""How the names of jobs begin that only time a few steps."""
+
+SEEN = 3600.0
+"""Seconds for which a job that ended well is still shown."""
 
 
 def results(root: Path) -> pd.DataFrame:
@@ -208,6 +224,8 @@ def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
 def table_6(told: dict[str, Any]) -> pd.DataFrame:
     """Every SVM of one result of :func:`core.manipulate.svm.retrain_pe`, with the network and the
     most frequent scene: the columns of :func:`core.manipulate.svm.accuracies`, groups in words."""
+    from core.manipulate.svm import accuracies
+
     frame = pd.DataFrame(accuracies(told))
     frame["groups"] = [" + ".join(groups) if groups else "" for groups in frame["groups"]]
     return frame
@@ -232,8 +250,24 @@ def pe_result(path: Path) -> dict[str, Any]:
     return _read(path)
 
 
+def table_of_run(_run: Run, path: Path) -> pd.DataFrame:
+    """:func:`table_6` of the result at `path`, of SVMs on a run."""
+    return table_6(pe_result(path))
+
+
+def find_result(asked: Retraining, root: Path) -> str:
+    """The digest of the newest finished re-training of just these settings; empty for none."""
+    wanted = json.loads(json.dumps(asdict(asked)))
+    for digest in results(root)["digest"]:
+        if _read(root / f"retrain-{digest}.json")["asked"] == wanted:
+            return str(digest)
+    return ""
+
+
 def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     """Accuracies of every SVM for a terminal, in percent."""
+    from core.manipulate.svm import SOURCES
+
     lines = [
         f"Linear SVM on explanation metrics: {told['dataset']}, {told['model']}, {told['layer']}; "
         f"{told['n_train']} training images, {told['n']} test images "
@@ -280,7 +314,7 @@ def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
         for row in table[table["chosen"]].itertuples(index=False):
             low, high = row.low, row.high
             if row.cc == "original":
-                low, high = wilson(round(row.test * n), n)
+                low, high = interval(round(row.test * n), n)
             rows.append(
                 {
                     "model": short_name(told["model"]["spec"]),
@@ -290,3 +324,168 @@ def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
                 }
             )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+# -- in words -------------------------------------------------------------------------------
+
+
+def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
+    """What the chosen row of each kind in :func:`summary` says of its gain over the control.
+
+    cc, weight, gain, gain_low, gain_high, image_low, image_high of the row, and
+
+    verdict : ``better`` or ``worse`` where both intervals, over seeds and over images, leave 0 out
+        on the same side; ``one seed`` where there is none over seeds; else ``unsure``.
+    """
+    out = []
+    for row in table[table["chosen"] & table["cc"].isin(list(told["chosen"]))].itertuples():
+        spans = [(row.gain_low, row.gain_high), (row.image_low, row.image_high)]
+        if math.isnan(row.gain_low):
+            verdict = "one seed"
+        elif all(low > 0 for low, _ in spans):
+            verdict = "better"
+        elif all(high < 0 for _, high in spans):
+            verdict = "worse"
+        else:
+            verdict = "unsure"
+        out.append(
+            {
+                "cc": row.cc, "weight": row.weight, "gain": row.gain, "gain_low": row.gain_low,
+                "gain_high": row.gain_high, "image_low": row.image_low,
+                "image_high": row.image_high, "verdict": verdict,
+            }
+        )  # fmt: skip
+    return out
+
+
+def same_answer(told: dict[str, Any]) -> list[str]:
+    """The control and the kinds (at their chosen λ) that give every test image one and the same
+    answer, with every seed: they have learned nothing that tells scenes apart."""
+    wanted = {CONTROL: 0.0, **told["chosen"]}
+    return [
+        kind for kind, weight in wanted.items()
+        if all(
+            len(set(one["predicted"])) == 1
+            for one in told["trainings"] if (one["cc"], one["weight"]) == (kind, weight)
+        )
+    ]  # fmt: skip
+
+
+# -- new ones -------------------------------------------------------------------------------
+
+
+def material(run: Run) -> dict[str, Any]:
+    """What a run offers for training: dataset and model (SPECs), splits (images with a scene).
+
+    Raises UnitscopeError where the dataset can no longer be opened.
+    """
+    settings = run.info["settings"]
+    data = open_dataset(settings["dataset"]["spec"])
+    placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
+    return {
+        "dataset": settings["dataset"]["spec"], "model": settings["model"]["spec"],
+        "splits": dict(sorted(Counter(map(str, placed)).items())),
+    }  # fmt: skip
+
+
+def passes(asked: Retraining, images: int) -> tuple[int, int]:
+    """(trainings, images through the network and back at most) for `images` in the train split.
+
+    >>> passes(Retraining("rooms", "rooms", weights=(1.0,), seeds=2, epochs=5), 100)
+    (6, 2400)
+    """
+    trainings = asked.seeds * (1 + len(asked.cc) * len(asked.weights))
+    return trainings, trainings * asked.epochs * round(images * (1 - asked.hold_out))
+
+
+def cc_arguments(asked: Retraining, root: Path) -> list[str]:
+    """After ``python -m core``: the re-training that is asked for, its result in `root`.
+
+    >>> cc_arguments(Retraining("rooms", "rooms", seeds=1), Path("cache"))[2:-3]
+    ['--dataset', 'rooms', '--model', 'rooms', '--seeds', '1']
+    """
+    return [*shlex.split(asked.command())[3:], "--out", str(root), "--json"]
+
+
+def pe_arguments(
+    run: Run, root: Path, layer: str, knowledge: str, cc: Sequence[str], train: str, test: str,
+    core_on: str,
+) -> list[str]:  # fmt: skip
+    """After ``python -m core``: SVMs on the metrics of a run (Table 6), the result in `root`."""
+    return [
+        "retrain", "pe", run.digest, "--layer", layer, "--knowledge", knowledge,
+        "--cc", ",".join(cc), "--train", train, "--test", test, "--core-on", core_on,
+        "--out", str(root), "--json",
+    ]  # fmt: skip
+
+
+def job_name(arguments: Sequence[str]) -> str:
+    """The name of the job of a command line: the same question has one answer.
+
+    >>> job_name(["retrain", "cc", "--seeds", "1"]).partition("-")[0]
+    'retrain'
+    """
+    kind = TIMING if "--plan" in arguments else {"pe": "svm-"}.get(arguments[1], "retrain-")
+    return kind + digest_of(list(arguments))[:12]
+
+
+def start(arguments: Sequence[str], root: Path) -> jobs.Job:
+    """Start a re-training, go on with a stopped one, or time it where ``--plan`` is asked.
+
+    Raises UnitscopeError where it is at work already.
+    """
+    for job in jobs.every(root):
+        old = time.time() - job.started > 10 * SEEN
+        if job.name.startswith(TIMING) and not job.alive and old:
+            jobs.forget(job.name, root)
+    return jobs.start(job_name(arguments), arguments, root)
+
+
+def at_work(root: Path, kind: str) -> list[dict[str, Any]]:
+    """Re-trainings (`kind` ``cc``) or SVMs (``pe``) in the making, stopped or failed, and those
+    that a job finished within the hour, the one started last first.
+
+    Keys: job (:class:`core.jobs.Job`; None for one of the command line), state, what, command;
+    stage, done, total, rate, left, age of its heartbeat, where there is one.
+    """
+    beats = unfinished(root, kind={"cc": "retrain", "pe": "svm"}[kind])
+    rows = []
+    for job in jobs.every(root):
+        if tuple(job.arguments[:2]) != ("retrain", kind) or job.name.startswith(TIMING):
+            continue
+        commands = (_command(job.arguments), _command(job.arguments, whole=True))
+        mine = [beat for beat in beats if beat.get("command") in commands]
+        beats = [beat for beat in beats if beat.get("command") not in commands]
+        if job.state == "finished" and time.time() - (job.ended or 0) > SEEN:
+            continue
+        beat = mine[0] if mine else {}
+        # What an earlier start of it left is no sign of life of this one.
+        if job.alive and beat.get("time", 0) < job.started:
+            beat = {}
+        rows.append(
+            {**beat, "job": job, "state": job.state, "command": commands[0],
+             "what": _what(job.arguments)}
+        )  # fmt: skip
+    return rows + [{**beat, "job": None} for beat in beats]
+
+
+def _command(arguments: Sequence[str], whole: bool = False) -> str:
+    """The command line of a job, as the heartbeat of its work has it: that of an SVM is whole,
+    that of a re-training says nothing of where its result goes."""
+    kept = list(arguments)
+    if not whole:
+        at = kept.index("--out") if "--out" in kept else len(kept)
+        kept = [one for one in kept[:at] + kept[at + 2 :] if one != "--json"]
+    return shlex.join(["python", "-m", "core", *kept])
+
+
+def _what(arguments: Sequence[str]) -> str:
+    said = dict(pairwise(arguments))
+    if arguments[1] == "pe":
+        return f"SVMs on run {arguments[2][:6]}, {said['--layer']}"
+    return f"{short_name(said.get('--model', ''))} on {short_name(said.get('--dataset', ''))}"
+
+
+def finished_digest(job: jobs.Job) -> str:
+    """The digest of the result of a finished job."""
+    return str(job.answer()["digest"])

@@ -125,8 +125,9 @@ def at_work(root: Path) -> list[dict[str, Any]]:
     return rows + [{**beat, "job": None} for beat in beats.values()]
 
 
-def discard(digest: str, root: Path) -> None:
-    """Throw away what a stopped run has done so far, and its job.
+def discard(digest: str, root: Path, job: str = "") -> None:
+    """Throw away what a stopped run, or other work of that name, has done so far, and its job,
+    where that has another name.
 
     Raises UnitscopeError where the run is being made.
     """
@@ -134,9 +135,9 @@ def discard(digest: str, root: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise UnitscopeError(f"run {digest} is being made; stop it first") from None
+        raise UnitscopeError(f"{digest} is being made; stop it first") from None
     try:
-        jobs.forget(digest, root)
+        jobs.forget(job or digest, root)
         shutil.rmtree(root / f"{digest}.partial", ignore_errors=True)
     finally:
         lock.release()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+import time
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.errors import UnitscopeError, unknown
-from core.settings import GOLDEN, Retraining
+from core.settings import GOLDEN, Retraining, duration
 from core.store import CACHE, Run, find_run
 
 
@@ -63,6 +64,7 @@ def add(verb: Verb) -> None:
     cc.add_argument("--core-on", choices=["train", "all"], help="where core concepts come from")
     cc.add_argument("--head", choices=["auto", "own", "new"], help="keep the classifier or not")
     cc.add_argument("--fresh", action="store_true", help="throw an earlier result away")
+    cc.add_argument("--plan", action="store_true", help="only check, size, and time a few steps")
 
     pe = add_kind("pe", _pe, "Re-training via PE: an SVM on the metrics, groups ablated.")
     pe.add_argument("run", help="digest, the beginning of one, or `latest`")
@@ -114,11 +116,24 @@ def _cc(given: argparse.Namespace) -> Answer:
     from core.manipulate.retrain import plan, retrain
 
     asked = _asked(given)
+    began = time.monotonic()
     work = plan(asked)
     say(
         f"retrain-{work.digest}: {len(work.jobs)} trainings of up to {asked.epochs} epochs, "
         f"classifier {work.classifier}, {'its own' if work.own_head else 'a new'} head"
     )
+    if given.plan:
+        from core.estimate import retraining
+
+        planned = time.monotonic() - began
+        with stoppable() as stop:
+            told = retraining(work, given.out, stop)
+        told |= {key: told[key] + planned for key in ("seconds", "low", "high")}
+        return told, (
+            f"about {duration(told['seconds'])} at most ({duration(told['low'])} to "
+            f"{duration(told['high'])}): {told['passes']} images through the network and back, "
+            f"from {told['timed']} timed just now; nothing was trained"
+        )
     with stoppable() as stop:
         result = retrain(work, given.out, tell=show_progress, stop=stop, fresh=given.fresh)
     table = summary(result)

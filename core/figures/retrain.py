@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,9 @@ def caption(results: Sequence[dict[str, Any]]) -> Caption:
     return Caption(
         words([told["dataset"]["name"] for told in results]),
         f"knowledge {words([told['knowledge'] for told in results])}",
-        "",
-        f"L_c {words([one['form'] for one in asked])}, core concepts from "
-        f"{words([one['core_on'] for one in asked])} images, {words([o['seeds'] for o in asked])} "
-        "seeds, λ chosen on validation",
+        f"L_c {words([one['form'] for one in asked])}",
+        f"core concepts from {words([one['core_on'] for one in asked])} images, "
+        f"{words([one['seeds'] for one in asked])} seeds, λ chosen on validation",
         f"split {words([one['test'] for one in asked])}",
     )
 
@@ -78,10 +78,14 @@ def learning(frame: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
         line=[f"{c} {w} {s}" for c, w, s in zip(frame["cc"], frame["weight"], frame["seed"],
                                                 strict=True)],
     )  # fmt: skip
+    # Whole steps of 5 % around the lines, so that a flat line has an axis too.
+    low, high = data["validation"].min() - 0.02, data["validation"].max() + 0.02
+    shares = [max(0.0, math.floor(20 * low) / 20), min(1.0, math.ceil(20 * high) / 20)]
     base = alt.Chart(data).encode(
-        alt.X("epoch:Q", title="epoch", axis=alt.Axis(tickMinStep=1)),
+        alt.X("epoch:Q", title="epoch",
+              axis=alt.Axis(tickMinStep=1, format="d", tickCount=int(data["epoch"].max()))),
         alt.Y("validation:Q", title="share of validation images right",
-              scale=alt.Scale(zero=False), axis=alt.Axis(format="%", tickCount=5)),
+              scale=alt.Scale(domain=shares), axis=alt.Axis(format="%", tickCount=5)),
         alt.Color("method:N", title=None, sort=None, scale=alt.Scale(scheme="tableau10")),
         alt.Detail("line:N"),
     )  # fmt: skip

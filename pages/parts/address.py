@@ -109,14 +109,22 @@ def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **h
     return (st.text_input(label, key=key, on_change=changed, **how) or "").strip()
 
 
-def several(name: str, label: str, options: Sequence[str], drop: Sequence[str] = (), **how) -> list:
+def several(
+    name: str,
+    label: str,
+    options: Sequence[str],
+    drop: Sequence[str] = (),
+    default: Sequence[str] = (),
+    **how: Any,
+) -> list:
     """A choice of several that is a parameter, parted by commas; names that are no option fall
-    out."""
-    key = f"at-{name}"
-    st.session_state[key] = [one for one in get(name).split(",") if one in options]
+    out. None chosen is `default`."""
+    key, usual = f"at-{name}", ",".join(default)
+    st.session_state[key] = [one for one in get(name, usual).split(",") if one in options]
 
     def changed() -> None:
-        put({name: ",".join(st.session_state[key])}, drop)
+        chosen = ",".join(st.session_state[key])
+        put({name: "" if chosen == usual else chosen}, drop)
 
     return st.multiselect(label, options, key=key, on_change=changed, **how)
 

@@ -72,7 +72,7 @@ def _forms(rows: list[tuple[str, str]], label: str) -> None:
         st.caption("Paths are those of the machine that serves this page.")
 
 
-def _number(name: str, label: str, default: float, **how: Any) -> float:
+def number(name: str, label: str, default: float, **how: Any) -> float:
     """A number whose value is a parameter of the address."""
     kind = type(default)
     key = f"at-{name}"
@@ -132,7 +132,7 @@ def form(root: Path) -> dict[str, Any]:
     with st.expander("More choices", icon=":material/tune:"):
         left, right = st.columns(2, gap="large")
         with left:
-            request["q"] = _number(
+            request["q"] = number(
                 "q", "Lit share of all places (q)", 0.005, min_value=0.0005, max_value=0.2,
                 step=0.001, format="%.4f", help=words.THRESHOLD,
             )  # fmt: skip
@@ -143,7 +143,7 @@ def form(root: Path) -> dict[str, Any]:
             )  # fmt: skip
         with right:
             request["shuffles"] = int(
-                _number(
+                number(
                     "shuffles",
                     "Rounds of shuffled labels",
                     10,

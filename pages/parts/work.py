@@ -1,0 +1,111 @@
+"""Long work as pages show it: how far it is, how it ended, what can be done with it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from core import jobs
+from core.settings import duration
+from pages.parts import start
+
+HURRY = 10.0
+"""Seconds after which work that was asked to stop may be ended the hard way."""
+
+
+def state(told: dict[str, Any], steps: Mapping[str, str]) -> None:
+    """How far it is, or how it ended.
+
+    told : job (None where it was started on the command line), state, and stage, done, total,
+    rate, left and age where there was a heartbeat. steps : stage → what people call it.
+    """
+    job: jobs.Job | None = told["job"]
+    now = told["state"]
+    if now == "finished":
+        st.markdown(":green[:material/check_circle:] **Finished.**")
+    elif now == "failed":
+        st.markdown(":red[:material/error:] **It failed:**")
+        st.text(job.error if job else "")
+    elif now == "starting" or "done" not in told:
+        if now == "stopped":
+            st.markdown(":orange[**Stopped**] before it had done anything.")
+        elif now == "stopping":
+            st.caption("Stopping …")
+        else:
+            st.caption("Begun: opening the photos, loading the network.")
+    else:
+        bar(told, steps)
+    if now == "stopped" and "done" in told:
+        stopped_at = job.error if job and job.error else ""
+        if job is None:
+            stopped_at = f"no sign of life for {duration(told['age'])}"
+        st.markdown(
+            ":orange[**Stopped.**] "
+            + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
+            + "What it has done is kept; the same command goes on from there."
+        )
+
+
+def bar(told: dict[str, Any], steps: Mapping[str, str]) -> None:
+    """How far it is."""
+    done, total = told["done"], max(1, told["total"])
+    said = f"{steps.get(told['stage'], told['stage'])}: {done:,} of {total:,} images"
+    if told["state"] == "running":
+        rate, left = told.get("rate") or 0, told.get("left")
+        said += (
+            f", {rate:.0f} a second" if rate >= 1 else f", one in {1 / rate:.0f} s" if rate else ""
+        )
+        said += f", {duration(left)} left in this step" if left else ""
+    elif told["state"] == "stopping":
+        said += ", stopping …"
+    st.progress(min(1.0, done / total), text=said)
+
+
+def controls(
+    told: dict[str, Any],
+    name: str,
+    root: Path,
+    shown: Callable[[], None],
+    again: Callable[[], None] | None,
+    drop: Callable[[], None],
+) -> None:
+    """What can be done with it, and its log.
+
+    shown : draws the link to what a finished one made. again : goes on with a stopped one, or
+    tries a failed one anew; None where that cannot be done here. drop : throws away what a
+    stopped one has done.
+    """
+    job: jobs.Job | None = told["job"]
+    now = told["state"]
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if job is None and now in ("running", "starting"):
+            st.caption("Started on the command line; stop it there with Ctrl-C.")
+        elif now in ("starting", "running"):
+            if st.button("Stop", icon=":material/stop:", key=f"stop-{name}"):
+                jobs.cancel(name, root)
+                st.rerun(scope="fragment")
+        elif now == "stopping":
+            asked = (job.folder / "stop").stat().st_mtime if job else time.time()
+            if time.time() - asked > HURRY and st.button("End it at once", key=f"kill-{name}"):
+                jobs.cancel(name, root, at_once=True)
+                st.rerun(scope="fragment")
+        elif now == "finished":
+            shown()
+        elif again is not None and start.allowed():
+            label = "Go on" if now == "stopped" else "Try again"
+            if st.button(label, icon=":material/play_arrow:", key=f"go-{name}", type="primary"):
+                again()
+                st.rerun(scope="fragment")
+        if job is not None and now in ("finished", "failed"):
+            if st.button("Put away", type="tertiary", key=f"away-{name}"):
+                jobs.forget(name, root)
+                st.rerun(scope="fragment")
+        elif now == "stopped" and st.button("Discard …", type="tertiary", key=f"drop-{name}"):
+            drop()
+    if job is not None and (said := job.log(40)):
+        with st.expander("Log", icon=":material/terminal:"):
+            st.code(said, language=None, wrap_lines=True)
