@@ -6,9 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from core import browse, figures
+from core.browse.units import METHODS, formula_words
 from core.errors import UnitscopeError
 from core.names import plain_name
 from pages.parts import address, draw, words
+from pages.parts.data import formulas
 from pages.parts.frame import Context, page, page_files, stop
 
 ANY = ""
@@ -293,6 +295,7 @@ def one_unit(ctx: Context, text: str) -> None:
         else:
             st.caption("This run was made without shuffled labels (`--shuffles 0`).")
     responses(ctx, unit, facts)
+    methods(ctx, unit)
 
 
 def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
@@ -390,6 +393,64 @@ def responses(ctx: Context, unit: int, facts: dict) -> None:
                 "share": NUMBER(format="%.3f"), "mean activation": NUMBER(format="%.3f"),
             },
         )  # fmt: skip
+
+
+def methods(ctx: Context, unit: int) -> None:
+    """What every method calls the unit, with one and the same overlap beside it."""
+    st.subheader("What each method calls it")
+    rows = ctx.ask("units.single_labels", ctx.layer, unit)
+    missing = ""
+    if ctx.ask("has_maps", ctx.layer):
+        try:
+            rows = pd.concat([rows, formulas(ctx.run, ctx.layer, unit)], ignore_index=True)
+        except UnitscopeError as err:
+            missing = f"No formulas: {err}."
+    else:
+        missing = (
+            "Formulas of several concepts are counted from activation maps, and this run kept "
+            "none (`--no-maps`)."
+        )
+    names = ctx.ask("units.names_by_id")
+    shown = names["shown"].to_dict()
+    draw.table(
+        pd.DataFrame(
+            {
+                "method": [METHODS[m] for m in rows["method"]],
+                "label": [
+                    formula_words(c, o, shown)
+                    for c, o in zip(rows["concepts"], rows["ops"], strict=True)
+                ],
+                "concepts": [len(c) for c in rows["concepts"]],
+                "IoU": rows["iou"].astype(float),
+                "its own measure": rows["own"].astype(float),
+                "chance": rows["chance"].astype(float),
+                "note": rows["told"],
+            }
+        ),
+        f"unit-{unit}-methods", f"Labels of unit {unit} by {len(rows)} methods with their overlap",
+        words.METHODS, caption=" / ".join(ctx.caption().lines()),
+        column_config={
+            "label": st.column_config.TextColumn(width="large"),
+            "IoU": st.column_config.ProgressColumn(
+                format="%.3f", min_value=0, max_value=float(max(rows["iou"].max(), 1e-6)),
+                help="Overlap over all images, every pixel counts: one rule for all rows.",
+            ),
+            "its own measure": NUMBER(format="%.3f", help="What the method itself looks for."),
+            "chance": NUMBER(
+                format="%.4f", help="Share of shuffled labels that do as well; empty: not measured."
+            ),
+        },
+    )  # fmt: skip
+    links = {
+        concept: f"[{row.shown}](Units{address.query(address.kept(concept=row.label))})"
+        for concept, row in names.iterrows()
+    }
+    told = dict.fromkeys(
+        formula_words(c, o, links) for c, o in zip(rows["concepts"], rows["ops"], strict=True)
+    )
+    st.markdown("Look for " + " · ".join(told))
+    if missing:
+        st.caption(missing)
 
 
 ctx = page("Units")

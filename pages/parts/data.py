@@ -14,10 +14,11 @@ from typing import Any
 import streamlit as st
 
 from core import browse
-from core.browse import disable
+from core.browse import disable, units
 from core.browse.disable import Contribution, Toggler, UnitConcepts
 from core.browse.explain import Network, open_network
 from core.browse.knowledge import Known, know, knowledge_stamp, open_knowledge
+from core.browse.units import Signatures, Sizes
 from core.store import Run
 
 
@@ -115,6 +116,30 @@ def network(run: Run) -> Network:
     Raises UnitscopeError where it is no longer the one the run was made with.
     """
     return _network(run, f"{run.path}:{run.digest}")
+
+
+# -- formulas -------------------------------------------------------------------------------
+
+
+# A layer's signatures and the sizes of formulas that its units share: some 100 MB at most.
+@st.cache_resource(max_entries=2, show_spinner="Counting where each unit is lit …")
+def _signatures(_run: Run, stamp: str, layer: str) -> tuple[Signatures, Sizes]:
+    found = units.signatures(_run, layer)
+    return found, Sizes(found)
+
+
+@st.cache_data(max_entries=600, show_spinner="Searching its formulas …")
+def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> Any:
+    return units.formula_labels(*_signatures(_run, stamp, layer), unit)
+
+
+def formulas(run: Run, layer: str, unit: int) -> Any:
+    """The best formulas of a unit, as :func:`core.browse.units.formula_labels` gives them.
+
+    Nothing is left beside the run but the layer's signatures, so a search of all units by the
+    command line may go on meanwhile. Raises UnitscopeError where the run kept no maps.
+    """
+    return _formulas(run, f"{run.path}:{run.digest}", layer, unit)
 
 
 # -- switching units off --------------------------------------------------------------------

@@ -24,6 +24,23 @@ often a lot: read it against chance, not against 1. A unit’s **label** is the 
 highest IoU.
 """
 
+METHODS = r"""
+One unit, named by five methods; **IoU** is the same for all of them, over all images and with
+every pixel counted, so that rows can be compared.
+
+- *NetDissect*: the concept with the highest IoU, over all pixels or only over those where the
+  concept’s category is annotated (its own measure).
+- *Most often the best in a photo*: in every photo where the unit is lit, the concept it overlaps
+  most (Eq. 2, colours and scenes left out); of all photos the commonest. Its own measure is the
+  share of these photos.
+- *Formula*: up to three concepts joined by OR, AND, AND NOT. **Beam search** (CEN) keeps the best
+  five on the way. **Best of all** goes on until no formula can be better; *proven* says that it
+  got there.
+
+A formula is chosen among millions, so it always overlaps at least as well as one concept, by luck
+too: `python -m core formulas RUN --shuffles 5` measures how much luck finds.
+"""
+
 CHANCE = r"""
 Each image is given the labels of another image, and every unit’s best label is found again,
 over all concepts, many times. Whatever overlap is left is luck. **Chance** is the share of

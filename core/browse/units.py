@@ -1,0 +1,176 @@
+"""Units in depth: labels by every method, scenes they serve and harm, the map of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.browse import concepts as concepts_of
+from core.browse import unit_concepts, unit_facts
+from core.dissect.formulas import Formula, Sizes, beam_search, optimal_search
+from core.dissect.signatures import Signatures
+from core.dissect.signatures import signatures as signatures
+from core.errors import UnitscopeError
+from core.explain.learned import LEFT_OUT, select
+from core.manipulate.contribution import Contribution
+from core.store import Run
+
+LENGTH = 3
+"""Concepts in the longest formula that the app searches for."""
+
+MOST = 2000
+"""Formulas opened for one unit in search of a proof: a second, as a rule."""
+
+METHODS = {
+    "all": "NetDissect, every pixel counts",
+    "annotated": "NetDissect, annotated pixels only",
+    "highest_iou": "most often the best in a photo (Eq. 2)",
+    "beam": "formula, beam search",
+    "optimal": "formula, best of all",
+}
+
+
+# -- labels by every method -----------------------------------------------------------------
+
+
+def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
+    """The one concept that each method without formulas gives a unit.
+
+    Columns: method (of :data:`METHODS`), concepts (ids, here of one), ops, iou (the dataset's,
+    every pixel counts, whatever the method), own (what the method itself maximises), chance (NaN
+    where it was not measured), told. A method that finds no concept has no row.
+
+    ``highest_iou``: in each photo the concept with the highest Eq. 2 IoU (colours and scenes
+    left out, as in LC(x)); of all photos the commonest, of equals the first in the concept table.
+
+    Raises UnitscopeError for an unknown layer or unit.
+    """
+    unit_facts(run, layer, unit)
+    rows: list[dict[str, Any]] = []
+    for method in ("all", "annotated"):
+        best = unit_concepts(run, layer, unit, method, 1)
+        if len(best):
+            told = best.iloc[0]
+            rows.append(
+                {"method": method, "concept": int(told["concept"]), "own": float(told["iou"]),
+                 "chance": float(told["chance"]), "told": ""}
+            )  # fmt: skip
+    often = most_often(run, layer, unit)
+    if len(often):
+        told = often.iloc[0]
+        photos = int(often["images"].sum())
+        rows.append(
+            {"method": "highest_iou", "concept": int(told["concept"]),
+             "own": float(told["images"] / photos), "chance": np.nan,
+             "told": f"in {told['images']:,} of {photos:,} photos"}
+        )  # fmt: skip
+    counts = run.sql(
+        "SELECT concept, overlap, hits, area FROM dataset_iou WHERE layer = ? AND unit = ?",
+        [run.layer(layer), unit],
+    ).set_index("concept")
+    for row in rows:
+        told = counts.loc[row["concept"]]
+        row["iou"] = _iou(int(told["overlap"]), int(told["area"]), int(told["hits"]))
+        row["concepts"], row["ops"] = (row.pop("concept"),), (0,)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+COLUMNS = ["method", "concepts", "ops", "iou", "own", "chance", "told"]
+
+
+def _iou(both: int, area: int, hits: int) -> float:
+    """|A ∩ F| / |A ∪ F| of counted pixels: one rule for every row of the comparison."""
+    union = hits + area - both
+    return both / union if union else 0.0
+
+
+def most_often(run: Run, layer: str, unit: int) -> pd.DataFrame:
+    """Concepts by how often each is the unit's best of a photo (Eq. 2, highest IoU): concept,
+    images; most first. Colours and scenes are left out."""
+    holes = ", ".join("?" * len(LEFT_OUT))
+    rows = run.sql(
+        f"""
+        SELECT i.image, i.unit, i.concept, i.iou_image AS iou
+        FROM image_iou i JOIN concepts c USING (concept)
+        WHERE i.layer = ? AND i.unit = ? AND c.category NOT IN ({holes}) ORDER BY 1, 2, 3
+        """,
+        [run.layer(layer), unit, *LEFT_OUT],
+    )
+    best, _ = select(rows, "highest_iou")
+    table = best.groupby("concept").size().rename("images").reset_index()
+    return table.sort_values(["images", "concept"], ascending=[False, True], ignore_index=True)
+
+
+def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
+    """The best formula of up to :data:`LENGTH` concepts by beam search, and the best of all:
+    rows as of :func:`single_labels`; none for a unit that overlaps no concept.
+
+    told : of the best of all, whether that is proven; where :data:`MOST` formulas did not
+    suffice, what IoU remains possible.
+    """
+    found = {
+        "beam": beam_search(s, unit, LENGTH, sizes=sizes),
+        "optimal": optimal_search(s, unit, LENGTH, most=MOST, sizes=sizes),
+    }
+    rows = []
+    for method, one in found.items():
+        if one.formula is None:
+            continue
+        told = ""
+        if method == "optimal":
+            told = "proven" if one.proven else f"not proven: up to {one.bound:.3f} is possible"
+        if one.ties:
+            told += f"{', ' if told else ''}{len(one.ties)} more do as well"
+        rows.append(
+            {"method": method, "concepts": one.formula.concepts, "ops": one.formula.ops,
+             "iou": _iou(one.both, one.area, one.hits), "own": one.score, "chance": np.nan,
+             "told": told}
+        )  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def formula_words(concepts: Sequence[int], ops: Sequence[int], names: Mapping[int, str]) -> str:
+    """A formula in words, each concept by its name (or link) in `names`.
+
+    >>> formula_words((3, 1, 2), (0, 1, 3), {1: "bed", 2: "wall", 3: "lamp"})
+    '(lamp OR bed) AND NOT wall'
+    """
+    known = [names.get(k, "") for k in range(max(concepts) + 1)]
+    return Formula(tuple(concepts), tuple(ops)).words(known)
+
+
+def names_by_id(run: Run) -> pd.DataFrame:
+    """label and shown name of every concept that occurs, by its id."""
+    return concepts_of(run).set_index("concept")[["label", "shown"]]
+
+
+# -- scenes it serves and harms -------------------------------------------------------------
+
+
+def unit_contribution(_run: Run, told: Contribution, unit: int) -> pd.DataFrame:
+    """Every scene with core concepts in which a unit learned anything: scene, score (Eq. 9),
+    inside, outside, active (images in which it learned a concept), images (summed over), rank
+    (1 = no unit has a higher score for the scene); highest score first.
+
+    Raises UnitscopeError for an unknown unit.
+    """
+    count = told.scores.shape[1]
+    if not 0 <= unit < count:
+        raise UnitscopeError(f"there is no unit {unit}: the layer has units 0 to {count - 1}")
+    score = told.scores[:, unit]
+    at = np.flatnonzero(told.has_core & (told.active[:, unit] > 0))
+    frame = pd.DataFrame(
+        {
+            "scene": [told.scenes[row] for row in at],
+            "score": score[at],
+            "inside": told.inside[at, unit],
+            "outside": told.outside[at, unit],
+            "active": told.active[at, unit],
+            "images": told.images[at],
+            "rank": 1 + (told.scores[at] > score[at, None]).sum(1),
+        }
+    )
+    return frame.sort_values(["score", "scene"], ascending=[False, True], ignore_index=True)
