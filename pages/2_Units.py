@@ -6,15 +6,16 @@ import pandas as pd
 import streamlit as st
 
 from core import browse, figures
+from core.browse import disable
 from core.browse.units import METHODS, formula_words
 from core.errors import UnitscopeError
 from core.names import plain_name
-from pages.parts import address, draw, words
-from pages.parts.data import formulas
+from pages.parts import address, draw, knowledge, words
+from pages.parts.data import contribution, formulas, toggler
 from pages.parts.frame import Context, page, page_files, stop
 
 ANY = ""
-FILTERS = ("category", "concept", "above", "order")
+FILTERS = ("category", "concept", "above", "order", "view")
 NUMBER = st.column_config.NumberColumn
 
 
@@ -245,7 +246,9 @@ def one_unit(ctx: Context, text: str) -> None:
             for word, other in (("Previous", unit - 1), ("Next", unit + 1)):
                 st.page_link(
                     page_files()["Units"], label=word, disabled=not 0 <= other <= last,
-                    query_params=address.kept(**back, unit=str(min(max(other, 0), last))),
+                    query_params=address.kept(
+                        **back, unit=str(min(max(other, 0), last)), serves=address.get("serves")
+                    ),
                 )  # fmt: skip
     concepts = ctx.ask("unit_concepts", ctx.layer, unit, ctx.denominator)
     if not len(concepts):
@@ -296,6 +299,7 @@ def one_unit(ctx: Context, text: str) -> None:
             st.caption("This run was made without shuffled labels (`--shuffles 0`).")
     responses(ctx, unit, facts)
     methods(ctx, unit)
+    serves(ctx, unit)
 
 
 def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
@@ -420,7 +424,7 @@ def methods(ctx: Context, unit: int) -> None:
                     formula_words(c, o, shown)
                     for c, o in zip(rows["concepts"], rows["ops"], strict=True)
                 ],
-                "concepts": [len(c) for c in rows["concepts"]],
+                "length": [len(c) for c in rows["concepts"]],
                 "IoU": rows["iou"].astype(float),
                 "its own measure": rows["own"].astype(float),
                 "chance": rows["chance"].astype(float),
@@ -430,14 +434,17 @@ def methods(ctx: Context, unit: int) -> None:
         f"unit-{unit}-methods", f"Labels of unit {unit} by {len(rows)} methods with their overlap",
         words.METHODS, caption=" / ".join(ctx.caption().lines()),
         column_config={
-            "label": st.column_config.TextColumn(width="large"),
+            "length": NUMBER(width=60, help="Concepts in the label."),
             "IoU": st.column_config.ProgressColumn(
                 format="%.3f", min_value=0, max_value=float(max(rows["iou"].max(), 1e-6)),
                 help="Overlap over all images, every pixel counts: one rule for all rows.",
             ),
-            "its own measure": NUMBER(format="%.3f", help="What the method itself looks for."),
+            "its own measure": NUMBER(
+                width=110, format="%.3f", help="What the method itself looks for."
+            ),
             "chance": NUMBER(
-                format="%.4f", help="Share of shuffled labels that do as well; empty: not measured."
+                width=80, format="%.4f",
+                help="Share of shuffled labels that do as well; empty: not measured.",
             ),
         },
     )  # fmt: skip
@@ -451,6 +458,79 @@ def methods(ctx: Context, unit: int) -> None:
     st.markdown("Look for " + " · ".join(told))
     if missing:
         st.caption(missing)
+
+
+def serves(ctx: Context, unit: int) -> None:
+    """The scenes the unit helps and hinders, and what the network loses without it."""
+    st.subheader("Scenes it serves and harms")
+    if not ctx.facts["photos"] or not len(ctx.ask("scenes")):
+        st.caption("The images of this run have no scenes.")
+        return
+    if not address.toggle("serves", "Work it out", help="Opens the network: seconds at first."):
+        return
+    off = address.query(address.kept(off=str(unit)))
+    st.markdown(without(ctx, unit, off))
+    known = knowledge.chosen(ctx, "Units")
+    told = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
+    frame = ctx.ask("units.unit_contribution", told, unit)
+    if not len(frame):
+        st.caption("In no rightly predicted photo of a scene with core concepts did it learn any.")
+        return
+    sides = {
+        "It serves (positive scores)": frame[frame["score"] > 0],
+        "It harms (negative scores)": frame[frame["score"] < 0].iloc[::-1],
+    }
+    for column, (title, side) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            if not len(side):
+                st.caption("No scene.")
+                continue
+            for row in side.head(6).itertuples():
+                link = address.query(address.kept(off=str(unit), of=row.scene, scene=row.scene))
+                st.markdown(
+                    f"[{plain_name(row.scene)}](Disable{link}) **{row.score:+d}**: "
+                    f"{row.inside} of its core concepts seen, {row.outside} others, in "
+                    f"{row.active} of {row.images} photos"
+                )
+    caption = ctx.caption(f"Eq. 9, {told.words()}, knowledge {known.name}")
+    with st.expander("All scenes, as a table"):
+        draw.table(
+            frame.assign(scene=[plain_name(s) for s in frame["scene"]]),
+            f"unit-{unit}-contribution", f"Contribution of unit {unit} to every scene",
+            words.CONTRIBUTION, caption=" / ".join(caption.lines()),
+            column_config={
+                "score": NUMBER(help="Con_Score (Eq. 9): inside less outside."),
+                "inside": NUMBER(help="Learned concepts among the scene’s core concepts."),
+                "outside": NUMBER(help="Learned concepts that are not."),
+                "active": NUMBER(help="Photos in which it learned any concept."),
+                "images": NUMBER(help="Rightly predicted photos of the scene."),
+                "rank": NUMBER(help="1: no unit has a higher score for the scene."),
+            },
+        )  # fmt: skip
+    st.caption(" · ".join(caption.lines()))
+
+
+def without(ctx: Context, unit: int, off: str) -> str:
+    """What switching the unit off does to accuracy, in a line."""
+    link = f"[Switch it off](Disable{off})"
+    try:
+        ready = toggler(ctx.run, ctx.layer)
+    except UnitscopeError as err:
+        return f"What the network loses without it cannot be told: {err}. {link}"
+    if ready.weights is None:
+        return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
+    told = disable.toggled(ready, (unit,), 0.0, "", "")
+    before, after = told.accuracy
+    gain = told.gain
+    if not before.n:
+        return f"The network knows no scene of these images. {link}"
+    return (
+        f"Switched off, accuracy goes from {before.value:.2%} to **{after.value:.2%}** "
+        f"(n = {after.n:,}): a change of {100 * gain.value:+.2f} points, 95 % interval "
+        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos gained, "
+        f"{gain.lost} lost. {link}"
+    )
 
 
 ctx = page("Units")

@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 
 from core import browse
-from core.browse import units
+from core.browse import disable, units
+from core.browse.knowledge import know, open_knowledge
 from core.dissect.signatures import signatures
 from core.errors import UnitscopeError
+from core.manipulate.contribution import UnitConcepts
 from core.run import Settings, execute, plan
 from core.store import Run
 from tests import tiny
@@ -139,3 +141,43 @@ def test_without_maps_the_methods_without_formulas_remain(tmp_path, monkeypatch)
 def test_no_unit_no_label(run):
     with pytest.raises(UnitscopeError, match="units are 0 to 11"):
         units.single_labels(run, LAYER, 12)
+
+
+# -- scenes it serves and harms -------------------------------------------------------------
+
+
+def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
+    known = know(run, open_knowledge(f"triples:{run.path.parents[1] / 'facts.tsv'}"), "facts")
+    learned = UnitConcepts.of(run, LAYER)
+    for kind in ("icc", "scc"):
+        core = known.core[kind]
+        told = learned.contribution(core)
+        for unit in range(12):
+            frame = units.unit_contribution(run, told, unit)
+            assert frame["score"].is_monotonic_decreasing
+            for row in frame.itertuples():
+                behind = learned.behind(core, row.scene, unit)
+                assert row.inside == behind["core"].sum()
+                assert row.outside == (~behind["core"]).sum()
+                assert row.score == row.inside - row.outside
+                assert row.active == behind["image"].nunique()
+                better = [told.scores[told.scene(row.scene), t] > row.score for t in range(12)]
+                assert row.rank == 1 + sum(better)
+            silent = set(known.annotated.scenes) - set(frame["scene"])
+            assert all(not len(learned.behind(core, s, unit)) for s in silent
+                       if told.has_core[told.scene(s)])  # fmt: skip
+    with pytest.raises(UnitscopeError, match="units 0 to 11"):
+        units.unit_contribution(run, told, 12)
+
+
+def test_a_unit_says_what_is_lost_without_it(run):
+    assert "Switched off" not in text_of(show(PAGE, unit="3"))
+    at = show(PAGE, unit="3", serves="1")
+    told = disable.prepare(run, LAYER).toggle(disable.Edit((3,)))
+    gain = told.gain
+    shown = text_of(at)
+    assert f"to **{told.accuracy[1].value:.2%}**" in shown
+    assert f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos" in shown
+    assert "off=3" in shown and "It serves" in shown
+    at = show(PAGE, unit="3", serves="1", layer="body.1")
+    assert "this layer is replayed tail" in text_of(at)
