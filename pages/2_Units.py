@@ -7,8 +7,9 @@ import streamlit as st
 
 from core import browse, figures
 from core.browse import disable
-from core.browse.units import METHODS, formula_words
+from core.browse.units import MAP_METHOD, METHODS, formula_words
 from core.errors import UnitscopeError
+from core.figures import units as maps
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import contribution, formulas, toggler
@@ -17,6 +18,7 @@ from pages.parts.frame import Context, page, page_files, stop
 ANY = ""
 FILTERS = ("category", "concept", "above", "order", "view")
 NUMBER = st.column_config.NumberColumn
+VIEWS = {"table": "Table", "map": "Map"}
 
 
 def open_row(units: pd.Series, place: int | None) -> None:
@@ -103,8 +105,39 @@ def all_units(ctx: Context) -> None:
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
         return
+    view = address.select(
+        "view", "View", list(VIEWS), "table", widget=st.segmented_control,
+        format_func=VIEWS.get, label_visibility="collapsed",
+    )  # fmt: skip
+    if view == "map":
+        unit_map(ctx, shown)
+        return
     draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", tile=140)
     unit_rows(ctx, shown)
+
+
+def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
+    """The units that fit the filters on the map of their layer; a click opens one."""
+    with st.spinner("Laying the units out …"):
+        at = ctx.ask("units.unit_map", ctx.layer)
+    frame = maps.placed(shown, at)
+
+    def picked(thing: dict | None) -> None:
+        if thing and "unit" in thing:
+            address.put({"unit": str(thing["unit"])}, drop=("scene",))
+
+    caption = ctx.caption()
+    draw.deck(
+        maps.units_deck(frame, ctx.dark),
+        lambda dark: maps.units_map(frame, MAP_METHOD, caption, dark),
+        f"unit-map-{ctx.layer}",
+        f"Map of {len(frame):,} units; the table view says the same in words",
+        maps.HEIGHT,
+        words.UNIT_MAP,
+        picked,
+    )
+    st.html(maps.legend(sorted(set(frame["kind"])), ctx.dark))
+    st.caption(" · ".join([*caption.lines(), MAP_METHOD]))
 
 
 def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:

@@ -210,26 +210,8 @@ def graph(ctx: Context, known: Known, scene: str, kind: str) -> None:
         words.GRAPH,
         picked,
     )
-    st.html(legend(sorted(set(nodes["category"]) - {"scene"}), ctx.dark))
-
-
-def legend(categories: list[str], dark: bool) -> str:
-    """The colours of the graph, in words."""
-    dots = "".join(
-        f'<span><i style="background:{figures.color(c, dark)}"></i>{c}</span>' for c in categories
-    )
-    rest = (
-        '<span><i class="ring"></i>core concept</span>'
-        '<span><i class="faint"></i>related, but in none of its photos</span>'
-    )
-    return (
-        "<style>.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;opacity:.85}"
-        ".legend i{display:inline-block;width:.75em;height:.75em;border-radius:50%;"
-        "margin-right:.4em;vertical-align:-.05em}"
-        ".legend .ring{border:2px solid currentColor;box-sizing:border-box}"
-        ".legend .faint{background:currentColor;opacity:.3}</style>"
-        f'<div class="legend">{dots}{rest}</div>'
-    )
+    marks = {"ring": "core concept", "faint": "related, but in none of its photos"}
+    st.html(figures.color_legend(sorted(set(nodes["category"]) - {"scene"}), marks, ctx.dark))
 
 
 def concept_rows(ctx: Context, known: Known, scene: str) -> None:

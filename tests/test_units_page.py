@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import browse
+from core import browse, figures
 from core.browse import disable, units
 from core.browse.knowledge import know, open_knowledge
 from core.dissect.signatures import signatures
 from core.errors import UnitscopeError
+from core.figures import units as maps
 from core.manipulate.contribution import UnitConcepts
 from core.run import Settings, execute, plan
 from core.store import Run
@@ -181,3 +183,70 @@ def test_a_unit_says_what_is_lost_without_it(run):
     assert "off=3" in shown and "It serves" in shown
     at = show(PAGE, unit="3", serves="1", layer="body.1")
     assert "this layer is replayed tail" in text_of(at)
+
+
+# -- the map --------------------------------------------------------------------------------
+
+
+def test_correlations_are_those_of_the_definition():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(50, 7)).astype(np.float32)
+    values[:, 3] = 2.5
+    found = units.correlations(values, chunk=16)
+    for a in range(7):
+        for b in range(7):
+            x, y = values[:, a].astype(float), values[:, b].astype(float)
+            top = ((x - x.mean()) * (y - y.mean())).sum()
+            low = np.sqrt(((x - x.mean()) ** 2).sum() * ((y - y.mean()) ** 2).sum())
+            wanted = 1.0 if a == b else top / low if low > 1e-9 else 0.0
+            assert found[a, b] == pytest.approx(wanted, abs=1e-9)
+
+
+def test_the_layout_is_steady_and_keeps_groups_together():
+    rng = np.random.default_rng(1)
+    group = np.repeat(np.arange(3), 8)
+    values = rng.normal(size=(200, 3))[:, group] + 0.3 * rng.normal(size=(200, 24))
+    similar = units.correlations(values)
+    points = units.layout(similar)
+    assert points.tobytes() == units.layout(similar).tobytes()
+    assert points.shape == (24, 2) and np.abs(points).max() == pytest.approx(1)
+    apart = np.linalg.norm(points[:, None] - points[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    assert (group[apart.argmin(1)] == group).all()
+    for few in (1, 2, 4):
+        assert units.layout(similar[:few, :few]).shape == (few, 2)
+    # Two units: classical scaling puts them √(2 − 2r) apart, here before the map is scaled.
+    two = units.layout(similar[:2, :2])
+    assert two[0, 0] == pytest.approx(-two[1, 0]) and np.allclose(two[:, 1], 0, atol=1e-6)
+
+
+def test_the_map_is_made_once_and_drawn(run):
+    first = units.unit_map(run, LAYER)
+    (kept,) = run.path.with_suffix(".derived").glob("map-*.csv")
+    text = kept.read_bytes()
+    pd.testing.assert_frame_equal(first, units.unit_map(run, LAYER))
+    kept.unlink()
+    units.unit_map(run, LAYER)
+    assert kept.read_bytes() == text
+    frame = maps.placed(browse.unit_table(run, LAYER), first)
+    assert frame["unit"].tolist() == list(range(12))
+    deck = json.loads(maps.units_deck(frame).to_json())
+    assert [layer["id"] for layer in deck["layers"]] == ["units", "names"]
+    assert not deck.get("mapProvider")
+    assert "IoU" in deck["layers"][0]["data"][0]["told"]
+    chart = maps.units_map(frame, units.MAP_METHOD, figures.Caption("tiny", "net", LAYER))
+    assert b"t-SNE" in figures.export(chart, "svg")
+
+
+def test_the_map_is_a_view_of_the_units(run):
+    at = show(PAGE, view="map")
+    (deck,) = at.get("deck_gl_json_chart")
+    told = json.loads(deck.proto.json)
+    assert len(told["layers"][0]["data"]) == 12
+    assert not [t for t in at.dataframe if "threshold" in t.value.columns]
+    assert "t-SNE" in text_of(at)
+    at = show(PAGE, view="map", category="part")
+    (deck,) = at.get("deck_gl_json_chart")
+    table = browse.unit_table(run, LAYER)
+    told = json.loads(deck.proto.json)["layers"][0]["data"]
+    assert {row["unit"] for row in told} == set(table.loc[table["category"] == "part", "unit"])

@@ -41,6 +41,14 @@ A formula is chosen among millions, so it always overlaps at least as well as on
 too: `python -m core formulas RUN --shuffles 5` measures how much luck finds.
 """
 
+UNIT_MAP = r"""
+Each dot is a unit. Units whose mean activations rise and fall over the same images
+(Pearson’s correlation) are **near each other**; the colour is the category of the label, the size
+its IoU, faint ones are no better than chance. Only nearness can be read off: t-SNE keeps
+neighbours together, but distances between groups, and their sizes, mean nothing. The place of a
+unit does not depend on labels. Rest the pointer on a dot; click it to open the unit.
+"""
+
 CHANCE = r"""
 Each image is given the labels of another image, and every unit’s best label is found again,
 over all concepts, many times. Whatever overlap is left is luck. **Chance** is the share of
