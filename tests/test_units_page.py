@@ -11,19 +11,23 @@ import pandas as pd
 import pytest
 
 from core import browse, figures
-from core.browse import disable, units
+from core.browse import disable, fusion, units
 from core.browse.knowledge import know, open_knowledge
+from core.cli import main
 from core.dissect.signatures import signatures
 from core.errors import UnitscopeError
 from core.figures import units as maps
+from core.knowledge.fuse import Space
+from core.knowledge.gain import run_gain
 from core.manipulate.contribution import UnitConcepts
 from core.run import Settings, execute, plan
 from core.store import Run
 from tests import tiny
-from tests.test_app import show, text_of
+from tests.test_app import show, specs, text_of
 
 LAYER = "body.3"
 PAGE = "pages/2_Units.py"
+CONCEPTS = "pages/3_Concepts.py"
 FACTS = "AtLocation\tthing 1\tattic\nHasA\tattic\tpiece 6\nHasA\tbarn\tthing 2\n"
 
 
@@ -250,3 +254,68 @@ def test_the_map_is_a_view_of_the_units(run):
     table = browse.unit_table(run, LAYER)
     told = json.loads(deck.proto.json)["layers"][0]["data"]
     assert {row["unit"] for row in told} == set(table.loc[table["category"] == "part", "unit"])
+
+
+# -- merged concepts ------------------------------------------------------------------------
+
+
+def groups_on(at) -> set[frozenset[str]]:
+    frames = [t.value for t in at.dataframe if "group" in t.value.columns]
+    return {frozenset(g.split(" + ")) for frame in frames for g in frame["group"]}
+
+
+def test_groups_are_those_of_the_command_line(run, capsys, tmp_path):
+    at = show(CONCEPTS, view="groups", k="4", merge="thing 1~piece 8", apart="thing 2~thing 3")
+    links = tmp_path / "links.tsv"
+    links.write_text("merge\tthing 1\tpiece 8\nkeep_apart\tthing 2\tthing 3\n")
+    assert main(["cluster", run.digest, "--out", str(run.path.parent), "--k", "4", "--embedding",
+                 "words", "--links", str(links), "--json"]) == 0  # fmt: skip
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    wanted = {frozenset(g["members"]) for g in told["groups"] if len(g["members"]) > 1}
+    assert groups_on(at) == wanted and wanted
+    assert any({"thing 1", "piece 8"} <= g for g in wanted)
+    assert "in 4 groups" in text_of(at)
+    assert any("--k 4 --embedding words --links links.tsv" in c.value for c in at.code)
+    assert f"tables {run.digest} --table 5 --layer {LAYER}" in text_of(at)
+    assert "core embed" in text_of(at)
+
+
+def test_pairs_are_kept_in_the_address(run):
+    at = show(CONCEPTS, view="groups")
+    (one,) = [b for b in at.selectbox if b.label == "This concept"]
+    one.set_value("thing 2")
+    (two,) = [b for b in at.selectbox if b.label == "and this one"]
+    two.set_value("piece 6").run()
+    (button,) = [b for b in at.button if b.label == "Merge them"]
+    button.click().run()
+    assert not at.exception
+    told = at.query_params["merge"]
+    assert (told if isinstance(told, str) else told[0]) == "thing 2~piece 6"
+    assert any({"thing 2", "piece 6"} <= g for g in groups_on(at))
+    (forget,) = [b for b in at.button if b.label == "Forget"]
+    forget.click().run()
+    assert not at.query_params.get("merge") and not at.exception
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        ({"merge": "thing 1~piece 8", "apart": "thing 1~piece 8"}, "merged and kept apart"),
+        ({"merge": "thong 1~piece 8"}, "nearest: thing 1"),
+    ],
+)
+def test_a_pair_that_cannot_be_is_told(run, address, words):
+    at = show(CONCEPTS, view="groups", **address)
+    assert any(words in box.value for box in at.warning), [box.value for box in at.warning]
+
+
+def test_the_gain_is_drawn_where_it_was_made(run):
+    known = know(run, open_knowledge(f"triples:{run.path.parents[1] / 'facts.tsv'}"), "facts")
+    space = Space(run, known.graph)
+    made = run_gain(run, space, space.vectors("words"), layer="body.1")
+    pd.testing.assert_frame_equal(
+        fusion.gain(run, "body.1", "words", knowledge=known), made, check_dtype=False
+    )
+    at = show(CONCEPTS, view="groups", embedding="words", layer="body.1", within="barn")
+    titles = [spec["title"]["text"] for spec in specs(at)]
+    assert titles == ["What merging concepts does to the IoU of units"]

@@ -233,6 +233,22 @@ all scenes apart, the one with the most different sets is taken, and the scenes 
 a set are named: no account can tell those apart by their ICC.
 """
 
+GROUPS = r"""
+Concepts are merged two by two, always the two groups whose members are nearest on average (cosine
+distance of their vectors; 0 is the same, 1 nothing in common), until *k* groups remain. Vectors
+come from the knowledge graph by an **embedding**: a model that learned to tell true facts from
+made-up ones. *Similar spelling* compares the letters of the names instead, as a control.
+Concepts that the graph has no word for stay alone; colours and scenes never take part. Names near
+each other in a graph need not mean the same: look, and keep apart what should not be merged.
+"""
+
+GAIN = r"""
+For *k* groups, how much higher the IoU of units is with the best **group** (the union of its
+members’ regions) than with the best single concept, on average. The grey band holds the middle
+95 % of **random** groups of the same sizes: larger regions alone change IoU too. *Similar names*
+groups by spelling. A line within the grey band says that the embedding adds nothing.
+"""
+
 NAMES = r"""
 A scene or concept takes part in facts only through a word of the graph. *exact* and
 *normalised* (case, plural, hyphens) are safe. **Guesses** are marked: *lemmatised* (dining room
