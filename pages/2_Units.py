@@ -7,7 +7,7 @@ import streamlit as st
 
 from core import browse, figures
 from core.browse import disable
-from core.browse.units import MAP_METHOD, METHODS, formula_words
+from core.browse.units import MAP_METHOD, METHODS, formula_table, formula_words
 from core.errors import UnitscopeError
 from core.figures import units as maps
 from core.names import plain_name
@@ -154,6 +154,15 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
             "threshold": shown["threshold"].astype(float).round(4),
         }
     )
+    found = formula_table(ctx.run, ctx.layer)
+    if len(found):
+        names = ctx.ask("units.names_by_id")["shown"].to_dict()
+        found = found.set_index("unit")
+        said = {
+            row.Index: formula_words(row.concepts, row.ops, names) for row in found.itertuples()
+        }
+        view.insert(4, "formula", [said.get(unit, "") for unit in shown["unit"]])
+        view.insert(5, "IoU of the formula", found["iou"].reindex(shown["unit"]).to_numpy())
     st.subheader("All of them")
     draw.table(
         view, f"units-{ctx.layer}-{ctx.denominator}",
@@ -168,12 +177,20 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
                 help="Overlap of the unit’s active regions with its label, over all images.",
             ),
             "chance": NUMBER(format="%.4f", help="Share of shuffled labels that do as well."),
+            "IoU of the formula": NUMBER(
+                format="%.3f", help="Every pixel counts; chosen among millions of formulas."
+            ),
             "threshold": NUMBER(
                 format="%.3f", help="T_t: the unit is active where it exceeds this."
             ),
         },
     )  # fmt: skip
     st.caption("Choose a row to open the unit.")
+    if not len(found) and ctx.ask("has_maps", ctx.layer):
+        st.caption(
+            "Formulas of several concepts for all units, as a column of this table: "
+            f"`python -m core formulas {ctx.facts['run']} --layer {ctx.layer}`"
+        )
 
 
 def search(ctx: Context, concept: str, category: str, above: bool, table: pd.DataFrame) -> None:

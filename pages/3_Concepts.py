@@ -499,8 +499,8 @@ def names(ctx: Context, known: Known) -> None:
 
 Pairs = tuple[tuple[str, str], ...]
 BETWEEN, WITHIN = "|", "~"
+# A parameter of the address → its word in a file of --links. (A string would be shown.)
 LINKS = {"merge": "merge", "apart": "keep_apart"}
-"""Parameter of the address → its word in a file of --links."""
 
 
 def pairs_of(name: str) -> Pairs:
@@ -510,7 +510,7 @@ def pairs_of(name: str) -> Pairs:
 
 
 def put_pairs(name: str, pairs: Pairs) -> None:
-    address.put({name: BETWEEN.join(WITHIN.join(pair) for pair in pairs)}, drop=("k",))
+    address.put({name: BETWEEN.join(WITHIN.join(pair) for pair in pairs)})
 
 
 def groups(ctx: Context, known: Known) -> None:
@@ -574,12 +574,13 @@ def groups(ctx: Context, known: Known) -> None:
             words.GROUPS, caption=" / ".join(caption.lines()),
             height=min(38 + 35 * len(view), 480),
             column_config={
-                "group": st.column_config.TextColumn(width="large", help="Commonest first."),
-                "distance": NUMBER(format="%.3f", help="Mean cosine distance of two members."),
-                "widest": NUMBER(format="%.3f", help="The largest distance of two members."),
+                "group": st.column_config.TextColumn(help="Commonest first."),
+                "size": NUMBER(width=60),
+                "distance": NUMBER(width=90, format="%.3f", help="Mean cosine distance."),
+                "widest": NUMBER(width=80, format="%.3f", help="The largest distance."),
             },
         )  # fmt: skip
-        st.caption("Groups of one concept are left out of the table.")
+        st.caption("Groups of one concept are left out. " + " · ".join(caption.lines()))
     else:
         st.info("Every concept is alone: choose fewer groups.", icon=":material/workspaces:")
     own_pairs(ctx, known, concepts, embedding, k, scene)

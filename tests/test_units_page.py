@@ -14,6 +14,7 @@ from core import browse, figures
 from core.browse import disable, fusion, units
 from core.browse.knowledge import know, open_knowledge
 from core.cli import main
+from core.dissect.formulas import finished_formulas, unit_formulas
 from core.dissect.signatures import signatures
 from core.errors import UnitscopeError
 from core.figures import units as maps
@@ -319,3 +320,34 @@ def test_the_gain_is_drawn_where_it_was_made(run):
     at = show(CONCEPTS, view="groups", embedding="words", layer="body.1", within="barn")
     titles = [spec["title"]["text"] for spec in specs(at)]
     assert titles == ["What merging concepts does to the IoU of units"]
+
+
+# -- formulas of all units ------------------------------------------------------------------
+
+
+def test_formulas_of_all_units_are_shown_where_they_are_there(run):
+    def columns(at) -> pd.DataFrame:
+        (frame,) = [t.value for t in at.dataframe if "threshold" in t.value.columns]
+        return frame
+
+    kept = run.path.with_suffix(".derived")
+    for path in kept.glob("formulas-*.jsonl"):
+        path.unlink()
+    at = show(PAGE)
+    assert "formula" not in columns(at)
+    assert f"core formulas {run.digest} --layer {LAYER}" in text_of(at)
+    assert not list(kept.glob("formulas-*.jsonl")), "a page never searches all units"
+    unit_formulas(run, LAYER, units=[0, 1])
+    (part,) = kept.glob("formulas-*.jsonl")
+    before = part.read_bytes()
+    assert finished_formulas(run, LAYER) is None
+    assert "formula" not in columns(show(PAGE)) and part.read_bytes() == before
+    made, s = unit_formulas(run, LAYER, shuffles=2)
+    assert [one.iou for one in finished_formulas(run, LAYER)] == made["iou"].tolist()
+    frame = columns(show(PAGE)).set_index("unit")
+    made = made.set_index("unit")
+    assert frame["formula"].to_dict() == made["formula"].fillna("").to_dict()
+    assert np.allclose(frame["IoU of the formula"], made["iou"].reindex(frame.index))
+    rows = units.with_chance(run, LAYER, units.formula_labels(s, units.Sizes(s), 3))
+    chance = rows.set_index("method")["chance"]
+    assert chance["beam"] == made.loc[3, "chance"] and np.isnan(chance["optimal"])

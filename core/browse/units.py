@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,14 @@ import pandas as pd
 
 from core.browse import concepts as concepts_of
 from core.browse import unit_concepts, unit_facts
-from core.dissect.formulas import Formula, Sizes, beam_search, optimal_search
+from core.dissect.formulas import (
+    Formula,
+    Search,
+    Sizes,
+    beam_search,
+    finished_formulas,
+    optimal_search,
+)
 from core.dissect.signatures import Signatures
 from core.dissect.signatures import signatures as signatures
 from core.errors import UnitscopeError
@@ -19,8 +28,8 @@ from core.explain.learned import LEFT_OUT, select
 from core.manipulate.contribution import Contribution
 from core.store import Run, code_digest, derived, write_whole
 
-LENGTH = 3
-"""Concepts in the longest formula that the app searches for."""
+SEARCHES = {"optimal": Search(optimal=True), "beam": Search()}
+"""What `python -m core formulas RUN` does, with `--optimal` and without."""
 
 MOST = 2000
 """Formulas opened for one unit in search of a proof: a second, as a rule."""
@@ -106,15 +115,15 @@ def most_often(run: Run, layer: str, unit: int) -> pd.DataFrame:
 
 
 def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
-    """The best formula of up to :data:`LENGTH` concepts by beam search, and the best of all:
+    """The best formula of up to three concepts by beam search, and the best of all:
     rows as of :func:`single_labels`; none for a unit that overlaps no concept.
 
     told : of the best of all, whether that is proven; where :data:`MOST` formulas did not
     suffice, what IoU remains possible.
     """
     found = {
-        "beam": beam_search(s, unit, LENGTH, sizes=sizes),
-        "optimal": optimal_search(s, unit, LENGTH, most=MOST, sizes=sizes),
+        "beam": beam_search(s, unit, sizes=sizes),
+        "optimal": optimal_search(s, unit, most=MOST, sizes=sizes),
     }
     rows = []
     for method, one in found.items():
@@ -131,6 +140,48 @@ def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
              "told": told}
         )  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def with_chance(run: Run, layer: str, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of formulas (method, own) with their chance: the share (1 + reached) / (1 + drawn) of
+    what the same search found in exchanged labels, where `formulas --shuffles` was run on all
+    units; NaN elsewhere. A search that ended at :data:`MOST` formulas is set against those of the
+    command line, which open more."""
+    rows = rows.copy()
+    for method, search in SEARCHES.items():
+        here = rows["method"] == method
+        if not here.any():
+            continue
+        scores: list[float] = []
+        for shuffle in count():
+            found = finished_formulas(run, layer, search, shuffle)
+            if found is None:
+                break
+            scores += [one.score for one in found]
+        if scores:
+            null = np.sort(scores)
+            reached = len(null) - np.searchsorted(null, rows.loc[here, "own"].to_numpy(), "left")
+            rows.loc[here, "chance"] = (1 + reached) / (1 + len(null))
+    return rows
+
+
+def formula_table(run: Run, layer: str) -> pd.DataFrame:
+    """The formula of every unit of a layer, where a search of all of them has been run: unit,
+    concepts, ops, iou; the best of all rather than the beam's. Without rows where none was.
+
+    Units without a formula have no row. It only reads.
+    """
+    rows: list[dict[str, Any]] = []
+    for search in SEARCHES.values():
+        found = finished_formulas(run, layer, search)
+        if found is not None:
+            rows = [
+                {"unit": one.unit, "concepts": one.formula.concepts, "ops": one.formula.ops,
+                 "iou": one.iou}
+                for one in found if one.formula is not None
+            ]  # fmt: skip
+            break
+    return pd.DataFrame(rows, columns=["unit", "concepts", "ops", "iou"])
 
 
 def formula_words(concepts: Sequence[int], ops: Sequence[int], names: Mapping[int, str]) -> str:
@@ -158,9 +209,9 @@ def unit_contribution(_run: Run, told: Contribution, unit: int) -> pd.DataFrame:
 
     Raises UnitscopeError for an unknown unit.
     """
-    count = told.scores.shape[1]
-    if not 0 <= unit < count:
-        raise UnitscopeError(f"there is no unit {unit}: the layer has units 0 to {count - 1}")
+    last = told.scores.shape[1] - 1
+    if not 0 <= unit <= last:
+        raise UnitscopeError(f"there is no unit {unit}: the layer has units 0 to {last}")
     score = told.scores[:, unit]
     at = np.flatnonzero(told.has_core & (told.active[:, unit] > 0))
     frame = pd.DataFrame(
@@ -179,7 +230,7 @@ def unit_contribution(_run: Run, told: Contribution, unit: int) -> pd.DataFrame:
 
 # -- the map --------------------------------------------------------------------------------
 
-DIMENSIONS, PERPLEXITY = 50, 30
+DIMENSIONS, PERPLEXITY, STEPS = 50, 30, 500
 """Of the classical scaling that goes before t-SNE, and of t-SNE itself."""
 
 MAP_METHOD = (
@@ -237,7 +288,11 @@ def layout(similar: np.ndarray, seed: int = 0) -> np.ndarray:
         if n >= 5 and points.any():
             start = 1e-4 * points[:, :2] / max(float(points[:, 0].std()), 1e-12)
             points = TSNE(
-                perplexity=min(PERPLEXITY, (n - 1) / 3), init=start, random_state=seed, n_jobs=1
+                perplexity=min(PERPLEXITY, (n - 1) / 3),
+                init=start,
+                random_state=seed,
+                n_jobs=1,
+                max_iter=STEPS,
             ).fit_transform(points)
     points = np.asarray(points[:, :2], np.float64)
     points -= (points.max(0) + points.min(0)) / 2
@@ -251,7 +306,8 @@ def unit_map(run: Run, layer: str) -> pd.DataFrame:
     the run. Made once, then kept beside the run. Raises UnitscopeError for an unknown layer.
     """
     name = run.layer_names[run.layer(layer)]
-    facts = {"layer": name, "code": code_digest([Path(__file__)])}
+    facts = {"layer": name, "code": code_digest([Path(__file__)]),
+             "scikit-learn": version("scikit-learn")}  # fmt: skip
     path = derived(run, "map", facts, "csv")
     if not path.is_file():
         used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()

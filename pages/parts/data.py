@@ -139,7 +139,9 @@ def formulas(run: Run, layer: str, unit: int) -> Any:
     Nothing is left beside the run but the layer's signatures, so a search of all units by the
     command line may go on meanwhile. Raises UnitscopeError where the run kept no maps.
     """
-    return _formulas(run, f"{run.path}:{run.digest}", layer, unit)
+    found = _formulas(run, f"{run.path}:{run.digest}", layer, unit)
+    # Not from the cache: chance may have been worked out meanwhile.
+    return units.with_chance(run, layer, found)
 
 
 # -- switching units off --------------------------------------------------------------------
