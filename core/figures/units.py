@@ -13,7 +13,7 @@ from core.browse import shown_name
 from core.figures import INK, PAPER, Caption, titled
 from core.figures.concepts import color, color_legend, deck_letters, deck_rows, rgb
 
-REACH, HEIGHT = 250, 560
+REACH, HEIGHT = 205, 500
 """Pixels: from the middle of the map to its edge, and its height."""
 
 NAMED = 24
