@@ -6,14 +6,18 @@ import pandas as pd
 import streamlit as st
 
 from core import browse, figures
+from core.browse.units import MAP_METHOD, METHODS, formula_table, formula_words
 from core.errors import UnitscopeError
+from core.figures import units as maps
 from core.names import plain_name
-from pages.parts import address, draw, words
+from pages.parts import address, draw, knowledge, words
+from pages.parts.data import contribution, formulas, toggler
 from pages.parts.frame import Context, page, page_files, stop
 
 ANY = ""
-FILTERS = ("category", "concept", "above", "order")
+FILTERS = ("category", "concept", "above", "order", "view")
 NUMBER = st.column_config.NumberColumn
+VIEWS = {"table": "Table", "map": "Map"}
 
 
 def open_row(units: pd.Series, place: int | None) -> None:
@@ -100,8 +104,39 @@ def all_units(ctx: Context) -> None:
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
         return
+    view = address.select(
+        "view", "View", list(VIEWS), "table", widget=st.segmented_control,
+        format_func=VIEWS.get, label_visibility="collapsed",
+    )  # fmt: skip
+    if view == "map":
+        unit_map(ctx, shown)
+        return
     draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", tile=140)
     unit_rows(ctx, shown)
+
+
+def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
+    """The units that fit the filters on the map of their layer; a click opens one."""
+    with st.spinner("Laying the units out …"):
+        at = ctx.ask("units.unit_map", ctx.layer)
+    frame = maps.placed(shown, at)
+
+    def picked(thing: dict | None) -> None:
+        if thing and "unit" in thing:
+            address.put({"unit": str(thing["unit"])}, drop=("scene",))
+
+    caption = ctx.caption()
+    draw.deck(
+        maps.units_deck(frame, ctx.dark),
+        lambda dark: maps.units_map(frame, MAP_METHOD, caption, dark),
+        f"unit-map-{ctx.layer}",
+        f"Map of {len(frame):,} units; the table view says the same in words",
+        maps.HEIGHT,
+        words.UNIT_MAP,
+        picked,
+    )
+    st.html(maps.legend(sorted(set(frame["kind"])), ctx.dark))
+    st.caption(" · ".join([*caption.lines(), MAP_METHOD]))
 
 
 def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
@@ -118,6 +153,15 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
             "threshold": shown["threshold"].astype(float).round(4),
         }
     )
+    found = formula_table(ctx.run, ctx.layer)
+    if len(found):
+        names = ctx.ask("units.names_by_id")["shown"].to_dict()
+        found = found.set_index("unit")
+        said = {
+            row.Index: formula_words(row.concepts, row.ops, names) for row in found.itertuples()
+        }
+        view.insert(4, "formula", [said.get(unit, "") for unit in shown["unit"]])
+        view.insert(5, "IoU of the formula", found["iou"].reindex(shown["unit"]).to_numpy())
     st.subheader("All of them")
     draw.table(
         view, f"units-{ctx.layer}-{ctx.denominator}",
@@ -132,12 +176,20 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
                 help="Overlap of the unit’s active regions with its label, over all images.",
             ),
             "chance": NUMBER(format="%.4f", help="Share of shuffled labels that do as well."),
+            "IoU of the formula": NUMBER(
+                format="%.3f", help="Every pixel counts; chosen among millions of formulas."
+            ),
             "threshold": NUMBER(
                 format="%.3f", help="T_t: the unit is active where it exceeds this."
             ),
         },
     )  # fmt: skip
     st.caption("Choose a row to open the unit.")
+    if not len(found) and ctx.ask("has_maps", ctx.layer):
+        st.caption(
+            "Formulas of several concepts for all units, as a column of this table: "
+            f"`python -m core formulas {ctx.facts['run']} --layer {ctx.layer}`"
+        )
 
 
 def search(ctx: Context, concept: str, category: str, above: bool, table: pd.DataFrame) -> None:
@@ -243,7 +295,9 @@ def one_unit(ctx: Context, text: str) -> None:
             for word, other in (("Previous", unit - 1), ("Next", unit + 1)):
                 st.page_link(
                     page_files()["Units"], label=word, disabled=not 0 <= other <= last,
-                    query_params=address.kept(**back, unit=str(min(max(other, 0), last))),
+                    query_params=address.kept(
+                        **back, unit=str(min(max(other, 0), last)), serves=address.get("serves")
+                    ),
                 )  # fmt: skip
     concepts = ctx.ask("unit_concepts", ctx.layer, unit, ctx.denominator)
     if not len(concepts):
@@ -293,6 +347,8 @@ def one_unit(ctx: Context, text: str) -> None:
         else:
             st.caption("This run was made without shuffled labels (`--shuffles 0`).")
     responses(ctx, unit, facts)
+    methods(ctx, unit)
+    serves(ctx, unit)
 
 
 def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
@@ -390,6 +446,140 @@ def responses(ctx: Context, unit: int, facts: dict) -> None:
                 "share": NUMBER(format="%.3f"), "mean activation": NUMBER(format="%.3f"),
             },
         )  # fmt: skip
+
+
+def methods(ctx: Context, unit: int) -> None:
+    """What every method calls the unit, with one and the same overlap beside it."""
+    st.subheader("What each method calls it")
+    rows = ctx.ask("units.single_labels", ctx.layer, unit)
+    missing = ""
+    if ctx.ask("has_maps", ctx.layer):
+        try:
+            rows = pd.concat([rows, formulas(ctx.run, ctx.layer, unit)], ignore_index=True)
+        except UnitscopeError as err:
+            missing = f"No formulas: {err}."
+    else:
+        missing = (
+            "Formulas of several concepts are counted from activation maps, and this run kept "
+            "none (`--no-maps`)."
+        )
+    names = ctx.ask("units.names_by_id")
+    shown = names["shown"].to_dict()
+    draw.table(
+        pd.DataFrame(
+            {
+                "method": [METHODS[m] for m in rows["method"]],
+                "label": [
+                    formula_words(c, o, shown)
+                    for c, o in zip(rows["concepts"], rows["ops"], strict=True)
+                ],
+                "length": [len(c) for c in rows["concepts"]],
+                "IoU": rows["iou"].astype(float),
+                "its own measure": rows["own"].astype(float),
+                "chance": rows["chance"].astype(float),
+                "note": rows["told"],
+            }
+        ),
+        f"unit-{unit}-methods", f"Labels of unit {unit} by {len(rows)} methods with their overlap",
+        words.METHODS, caption=" / ".join(ctx.caption().lines()),
+        column_config={
+            "length": NUMBER(width=60, help="Concepts in the label."),
+            "IoU": st.column_config.ProgressColumn(
+                format="%.3f", min_value=0, max_value=float(max(rows["iou"].max(), 1e-6)),
+                help="Overlap over all images, every pixel counts: one rule for all rows.",
+            ),
+            "its own measure": NUMBER(
+                width=110, format="%.3f", help="What the method itself looks for."
+            ),
+            "chance": NUMBER(
+                width=80, format="%.4f",
+                help="Share of shuffled labels that do as well; empty: not measured.",
+            ),
+        },
+    )  # fmt: skip
+    links = {
+        concept: f"[{row.shown}](Units{address.query(address.kept(concept=row.label))})"
+        for concept, row in names.iterrows()
+    }
+    told = dict.fromkeys(
+        formula_words(c, o, links) for c, o in zip(rows["concepts"], rows["ops"], strict=True)
+    )
+    st.markdown("Look for " + " · ".join(told))
+    if missing:
+        st.caption(missing)
+
+
+def serves(ctx: Context, unit: int) -> None:
+    """The scenes the unit helps and hinders, and what the network loses without it."""
+    st.subheader("Scenes it serves and harms")
+    if not ctx.facts["photos"] or not len(ctx.ask("scenes")):
+        st.caption("The images of this run have no scenes.")
+        return
+    if not address.toggle("serves", "Work it out", help="Opens the network: seconds at first."):
+        return
+    off = address.query(address.kept(off=str(unit)))
+    st.markdown(without(ctx, unit, off))
+    known = knowledge.chosen(ctx, "Units")
+    told = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
+    frame = ctx.ask("units.unit_contribution", told, unit)
+    if not len(frame):
+        st.caption("In no rightly predicted photo of a scene with core concepts did it learn any.")
+        return
+    sides = {
+        "It serves (positive scores)": frame[frame["score"] > 0],
+        "It harms (negative scores)": frame[frame["score"] < 0].iloc[::-1],
+    }
+    for column, (title, side) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
+        with column:
+            st.markdown(f"**{title}**")
+            if not len(side):
+                st.caption("No scene.")
+                continue
+            for row in side.head(6).itertuples():
+                link = address.query(address.kept(off=str(unit), of=row.scene, scene=row.scene))
+                st.markdown(
+                    f"[{plain_name(row.scene)}](Disable{link}) **{row.score:+d}**: "
+                    f"{row.inside} of its core concepts seen, {row.outside} others, in "
+                    f"{row.active} of {row.images} photos"
+                )
+    caption = ctx.caption(f"Eq. 9, {told.words()}, knowledge {known.name}")
+    with st.expander("All scenes, as a table"):
+        draw.table(
+            frame.assign(scene=[plain_name(s) for s in frame["scene"]]),
+            f"unit-{unit}-contribution", f"Contribution of unit {unit} to every scene",
+            words.CONTRIBUTION, caption=" / ".join(caption.lines()),
+            column_config={
+                "score": NUMBER(help="Con_Score (Eq. 9): inside less outside."),
+                "inside": NUMBER(help="Learned concepts among the scene’s core concepts."),
+                "outside": NUMBER(help="Learned concepts that are not."),
+                "active": NUMBER(help="Photos in which it learned any concept."),
+                "images": NUMBER(help="Rightly predicted photos of the scene."),
+                "rank": NUMBER(help="1: no unit has a higher score for the scene."),
+            },
+        )  # fmt: skip
+    st.caption(" · ".join(caption.lines()))
+
+
+def without(ctx: Context, unit: int, off: str) -> str:
+    """What switching the unit off does to accuracy, in a line."""
+    link = f"[Switch it off](Disable{off})"
+    try:
+        ready = toggler(ctx.run, ctx.layer)
+    except UnitscopeError as err:
+        return f"What the network loses without it cannot be told: {err}. {link}"
+    if ready.weights is None:
+        return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
+    told = ctx.ask("disable.toggled_one", ready, unit)
+    before, after = told.accuracy
+    gain = told.gain
+    if not before.n:
+        return f"The network knows no scene of these images. {link}"
+    return (
+        f"Switched off, accuracy goes from {before.value:.2%} to **{after.value:.2%}** "
+        f"(n = {after.n:,}): a change of {100 * gain.value:+.2f} points, 95 % interval "
+        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos gained, "
+        f"{gain.lost} lost. {link}"
+    )
 
 
 ctx = page("Units")

@@ -8,9 +8,12 @@ import pandas as pd
 import streamlit as st
 
 from core import browse
+from core.browse import fusion
 from core.browse.knowledge import GUESSES, KINDS, Known, own_knowledge
+from core.errors import UnitscopeError
 from core.figures import Caption
 from core.figures import concepts as figures
+from core.figures.fusion import gain_curve
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.frame import Context, page, page_files, stop
@@ -210,26 +213,8 @@ def graph(ctx: Context, known: Known, scene: str, kind: str) -> None:
         words.GRAPH,
         picked,
     )
-    st.html(legend(sorted(set(nodes["category"]) - {"scene"}), ctx.dark))
-
-
-def legend(categories: list[str], dark: bool) -> str:
-    """The colours of the graph, in words."""
-    dots = "".join(
-        f'<span><i style="background:{figures.color(c, dark)}"></i>{c}</span>' for c in categories
-    )
-    rest = (
-        '<span><i class="ring"></i>core concept</span>'
-        '<span><i class="faint"></i>related, but in none of its photos</span>'
-    )
-    return (
-        "<style>.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;opacity:.85}"
-        ".legend i{display:inline-block;width:.75em;height:.75em;border-radius:50%;"
-        "margin-right:.4em;vertical-align:-.05em}"
-        ".legend .ring{border:2px solid currentColor;box-sizing:border-box}"
-        ".legend .faint{background:currentColor;opacity:.3}</style>"
-        f'<div class="legend">{dots}{rest}</div>'
-    )
+    marks = {"ring": "core concept", "faint": "related, but in none of its photos"}
+    st.html(figures.color_legend(sorted(set(nodes["category"]) - {"scene"}), marks, ctx.dark))
 
 
 def concept_rows(ctx: Context, known: Known, scene: str) -> None:
@@ -496,8 +481,7 @@ def names(ctx: Context, known: Known) -> None:
         )  # fmt: skip
     st.subheader("To correct a name")
     run = ctx.facts["run"]
-    own = own_knowledge(ctx.run)
-    more = "" if known.spec == own else f" --knowledge {known.spec}"
+    more = own_option(ctx, known)
     st.markdown(
         "Write the table, edit its column *node* (leave it empty where there is no such word), and "
         "give it back. The CSV above will do too: only *name* and *node* are read."
@@ -509,6 +493,189 @@ def names(ctx: Context, known: Known) -> None:
         language="bash",
     )
     st.caption("This page always shows the alignment without a file of yours.")
+
+
+# -- merged concepts ------------------------------------------------------------------------
+
+Pairs = tuple[tuple[str, str], ...]
+BETWEEN, WITHIN = "|", "~"
+# A parameter of the address → its word in a file of --links. (A string would be shown.)
+LINKS = {"merge": "merge", "apart": "keep_apart"}
+
+
+def pairs_of(name: str) -> Pairs:
+    """Pairs of concepts in the address: ``chair~armchair|bed~bunk bed``."""
+    found = [tuple(one.split(WITHIN)) for one in address.get(name).split(BETWEEN) if one]
+    return tuple((p[0], p[1]) for p in found if len(p) == 2)
+
+
+def put_pairs(name: str, pairs: Pairs) -> None:
+    address.put({name: BETWEEN.join(WITHIN.join(pair) for pair in pairs)})
+
+
+def groups(ctx: Context, known: Known) -> None:
+    """Concepts that mean nearly the same, in k groups, and what merging does to IoU."""
+    concepts = ctx.ask("fusion.members", knowledge=known)
+    # Not from the cache: an embedding may have been trained meanwhile.
+    made = fusion.embeddings_made(ctx.run, known)
+    names = ctx.ask("knowledge.scene_table", known)["scene"].tolist()
+    st.markdown(
+        "Some names mean nearly the same, and a unit may see both. Here they are put into *k* "
+        "groups by how alike they are in the knowledge graph."
+    )
+    left, middle = st.columns(2, vertical_alignment="bottom")
+    with left:
+        embedding = address.select(
+            "embedding", "Alike by", made, made[0], drop=("k",),
+            format_func=lambda e: "similar spelling" if e == fusion.WORDS else f"{e} embedding",
+        )  # fmt: skip
+    with middle:
+        scene = address.select(
+            "within", "Concepts of", [ANY, *names], drop=("k",),
+            format_func=lambda s: plain_name(s) if s else "all scenes",
+        )  # fmt: skip
+    if len(made) <= len(fusion.MODELS):
+        missing = [m for m in fusion.MODELS if m not in made]
+        st.caption(
+            f"Not trained yet: {', '.join(missing)}. `python -m core embed "
+            f"{ctx.facts['run']}{own_option(ctx, known)} --embedding {missing[0]}` does."
+        )
+    given = {
+        "embedding": embedding, "scene": scene, "merge": pairs_of("merge"),
+        "apart": pairs_of("apart"), "knowledge": known,
+    }  # fmt: skip
+    try:
+        least, most = ctx.ask("fusion.groups_range", **given)
+    except UnitscopeError as err:
+        text = str(err)
+        again = {"view": "groups", "embedding": address.get("embedding")}
+        stop(f"{text[:1].upper()}{text[1:]}.", {"Forget the pairs": address.kept(**again)},
+             "Concepts")  # fmt: skip
+    k = group_count(least, most)
+    frame = ctx.ask("fusion.concept_groups", k, **given)
+    several = frame[frame["size"] > 1]
+    st.markdown(
+        f"**{_count(int(frame['size'].sum()), 'concept')} in {_count(len(frame), 'group')}**; "
+        f"{len(several)} of them have several members."
+    )
+    shown = concepts["shown"]
+    view = pd.DataFrame(
+        {
+            "group": [" + ".join(shown.loc[g]) for g in several["concepts"]],
+            "size": several["size"],
+            "distance": several["distance"],
+            "widest": several["widest"],
+        }
+    )
+    caption = caption_of(ctx, known, f"{k} groups by {embedding}, agglomerative")
+    if len(view):
+        draw.table(
+            view, f"groups-{embedding}-{k}", f"The {len(view)} groups of several concepts",
+            words.GROUPS, caption=" / ".join(caption.lines()),
+            height=min(38 + 35 * len(view), 480),
+            column_config={
+                "group": st.column_config.TextColumn(help="Commonest first."),
+                "size": NUMBER(width=60),
+                "distance": NUMBER(width=90, format="%.3f", help="Mean cosine distance."),
+                "widest": NUMBER(width=80, format="%.3f", help="The largest distance."),
+            },
+        )  # fmt: skip
+        st.caption("Groups of one concept are left out. " + " · ".join(caption.lines()))
+    else:
+        st.info("Every concept is alone: choose fewer groups.", icon=":material/workspaces:")
+    own_pairs(ctx, known, concepts, embedding, k, scene)
+    gained(ctx, known, embedding)
+
+
+def group_count(least: int, most: int) -> int:
+    """A slider for k, kept in the address; at first one concept in ten is merged."""
+    if least == most:
+        st.caption(f"Only {_count(most, 'group')} can be made.")
+        return most
+    usual = max(least, round(0.9 * most))
+    k = min(max(address.number("k", usual), least), most)
+    st.session_state["at-k"] = k
+
+    def changed() -> None:
+        address.put({"k": str(st.session_state["at-k"])})
+
+    st.slider("Groups in all, k", least, most, key="at-k", on_change=changed)
+    return k
+
+
+def own_option(ctx: Context, known: Known) -> str:
+    return "" if known.spec == own_knowledge(ctx.run) else f" --knowledge {known.spec}"
+
+
+def own_pairs(
+    ctx: Context, known: Known, concepts: pd.DataFrame, embedding: str, k: int, scene: str
+) -> None:
+    """Pairs that a person merges or keeps apart, and how to use them elsewhere."""
+    st.subheader("What you know better")
+    labels = concepts.sort_values("label")["label"].tolist()
+    shown = dict(zip(concepts["label"], concepts["shown"], strict=True))
+    columns = st.columns([4, 4, 3, 4], vertical_alignment="bottom")
+    with columns[0]:
+        one = st.selectbox("This concept", labels, index=None, key="pair-one",
+                           format_func=shown.get)  # fmt: skip
+    with columns[1]:
+        two = st.selectbox("and this one", labels, index=None, key="pair-two",
+                           format_func=shown.get)  # fmt: skip
+    ready = one is not None and two is not None and one != two
+    for column, (name, word) in zip(
+        columns[2:], {"merge": "Merge them", "apart": "Keep them apart"}.items(), strict=True
+    ):
+        with column:
+            st.button(
+                word, key=f"pair-{name}", disabled=not ready, width="stretch",
+                on_click=put_pairs, args=(name, (*pairs_of(name), (one, two))),
+            )  # fmt: skip
+    told = [(name, pair) for name in LINKS for pair in pairs_of(name)]
+    for place, (name, pair) in enumerate(told):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            kept = tuple(other for other in pairs_of(name) if other != pair)
+            names = [shown.get(label, label) for label in pair]
+            st.markdown(f"{' and '.join(names)}: {'merged' if name == 'merge' else 'kept apart'}")
+            st.button("Forget", key=f"forget-{place}", on_click=put_pairs, args=(name, kept),
+                      type="tertiary")  # fmt: skip
+    if told:
+        lines = "".join(f"{LINKS[name]}\t{a}\t{b}\n" for name, (a, b) in told)
+        within = f" --scene '{scene}'" if scene else ""
+        st.caption("The pairs are in the address of this page. As a file for the command line:")
+        st.download_button(
+            "links.tsv", lines, "links.tsv", "text/tab-separated-values", on_click="ignore",
+            icon=":material/download:",
+        )  # fmt: skip
+        st.code(
+            f"python -m core cluster {ctx.facts['run']}{own_option(ctx, known)} --k {k} "
+            f"--embedding {embedding}{within} --links links.tsv",
+            language="bash",
+        )
+
+
+def gained(ctx: Context, known: Known, embedding: str) -> None:
+    """The curve of IoU gain with its controls, where it was made."""
+    st.subheader("What merging does to units")
+    if ctx.layer is None:
+        st.caption("This run has no units.")
+        return
+    try:
+        frame = ctx.ask("fusion.gain", ctx.layer, embedding, knowledge=known)
+    except UnitscopeError:
+        st.caption(
+            "How much better units overlap groups than single concepts was not worked out for "
+            f"this layer yet (minutes): `python -m core tables {ctx.facts['run']}"
+            f"{own_option(ctx, known)} --table 5 --layer {ctx.layer} --embedding {embedding}`"
+        )
+        return
+    caption = ctx.caption(f"{ctx.facts['images']:,} images, knowledge {known.name}")
+    draw.chart(
+        lambda dark: gain_curve(frame, caption, dark),
+        f"iou-gain-{ctx.layer}-{embedding}",
+        f"Lines: IoU gain by number of groups, for {embedding}, random groups and similar names",
+        words.GAIN,
+    )
+    st.caption("Over the concepts of all scenes, without pairs of your own.")
 
 
 # -- the page -------------------------------------------------------------------------------
@@ -527,6 +694,7 @@ def caption_of(ctx: Context, known: Known, more: str = "") -> Caption:
 VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
     "scenes": ("Scene by scene", scenes),
     "find": ("Find a concept", find),
+    "groups": ("Merged concepts", groups),
     "names": ("Names and words", names),
 }
 
@@ -552,7 +720,10 @@ st.html(
 )
 view = address.select(
     "view", "View", list(VIEWS), "scenes", widget=st.segmented_control,
-    drop=("scene", "concept", "word", "kind", "show", "category", "guess", "cc"),
+    drop=(
+        "scene", "concept", "word", "kind", "show", "category", "guess", "cc", "embedding",
+        "within", "k", "merge", "apart",
+    ),
     format_func=lambda name: VIEWS[name][0], label_visibility="collapsed",
 )  # fmt: skip
 VIEWS[view][1](ctx, known)

@@ -100,6 +100,11 @@ def toggled(
     )
 
 
+def toggled_one(_run: Run, toggler: Toggler, unit: int) -> Toggled:
+    """What switching one unit off does to all images."""
+    return toggled(toggler, (unit,), 0.0, "", "")
+
+
 def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame:
     """Two edits on the same images: set, units, accuracy, low, high, gain over the unedited
     network with its paired interval, images gained and lost; the last row is their difference."""

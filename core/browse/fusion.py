@@ -7,9 +7,12 @@ command makes it.
 from __future__ import annotations
 
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
+from core.browse import shown_name
+from core.browse.knowledge import Known
 from core.errors import UnitscopeError, unknown
 from core.knowledge.embed import MODELS
 from core.knowledge.fuse import (
@@ -29,12 +32,22 @@ Pairs = tuple[tuple[str, str], ...]
 """Pairs of concept labels, as a session keeps what a person merged or kept apart."""
 
 
+Knowledge = str | Known
+"""A knowledge SPEC (the run's own where empty), or a run's names in a graph that is open."""
+
+_SPACES: WeakKeyDictionary[Known, Space] = WeakKeyDictionary()
+
+
 @lru_cache(maxsize=4)
 def _graph(spec: str) -> Graph:
     return open_knowledge(spec)
 
 
-def _space(run: Run, knowledge: str) -> Space:
+def _space(run: Run, knowledge: Knowledge) -> Space:
+    if isinstance(knowledge, Known):
+        if knowledge not in _SPACES:
+            _SPACES[knowledge] = Space(run, knowledge.graph)
+        return _SPACES[knowledge]
     return Space(run, _graph(knowledge or own_knowledge(run)))
 
 
@@ -54,7 +67,21 @@ def _links(space: Space, merge: Pairs, apart: Pairs) -> Links | None:
     )
 
 
-def embeddings_made(run: Run, knowledge: str = "") -> list[str]:
+def members(run: Run, knowledge: Knowledge = "") -> pd.DataFrame:
+    """The concepts that take part, by their number: label, shown (for people), images."""
+    space = _space(run, knowledge)
+    labels = [space.labels[c] for c in space.members]
+    return pd.DataFrame(
+        {
+            "label": labels,
+            "shown": [shown_name(label) for label in labels],
+            "images": space.images[space.members],
+        },
+        index=space.members,
+    )
+
+
+def embeddings_made(run: Run, knowledge: Knowledge = "") -> list[str]:
     """Embeddings that can be shown at once: similarity of names always, models once trained."""
     space = _space(run, knowledge)
     made = []
@@ -73,7 +100,7 @@ def groups_range(
     scene: str = "",
     merge: Pairs = (),
     apart: Pairs = (),
-    knowledge: str = "",
+    knowledge: Knowledge = "",
 ) -> tuple[int, int]:
     """(fewest, most) groups that can be made of all concepts, or of those of a scene."""
     space = _space(run, knowledge)
@@ -91,7 +118,7 @@ def concept_groups(
     scene: str = "",
     merge: Pairs = (),
     apart: Pairs = (),
-    knowledge: str = "",
+    knowledge: Knowledge = "",
 ) -> pd.DataFrame:
     """k groups of the concepts of a run, or of one scene: rows of
     :func:`core.knowledge.fuse.describe`, those with several members first.
@@ -112,7 +139,7 @@ def gain(
     layer: str,
     embedding: str = "TransE",
     method: str = "agglomerative",
-    knowledge: str = "",
+    knowledge: Knowledge = "",
 ) -> pd.DataFrame:
     """IoU gain by number of groups with its controls: rows of
     :func:`core.knowledge.gain.gain_curve`, all images, every k.

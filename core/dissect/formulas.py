@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -690,13 +690,7 @@ def _kept(
     wanted = list(range(s.units)) if units is None else [int(t) for t in units]
     for t in wanted:
         s.unit(t)
-    here = Path(__file__)
-    facts = {
-        "layer": s.layer, "search": asdict(search), "groups": sorted((groups or {}).items()),
-        "shuffle": shuffle,
-        "code": code_digest([here, here.with_name("signatures.py"), here.with_name("counts.py")]),
-    }  # fmt: skip
-    path = derived(run, "formulas", facts, "jsonl")
+    path = _where(run, s.layer, search, groups, shuffle)
     kept = {one.unit: one for one in _read(path)}
     todo = [t for t in wanted if t not in kept]
     found = search_units(
@@ -718,6 +712,39 @@ def _kept(
             "command goes on from here"
         )
     return [kept[t] for t in wanted], s
+
+
+@cache
+def _code() -> str:
+    here = Path(__file__)
+    return code_digest([here, here.with_name("signatures.py"), here.with_name("counts.py")])
+
+
+def _where(
+    run: Run, layer: str, search: Search, groups: Mapping[int, int] | None, shuffle: int | None
+) -> Path:
+    """Where the results of one search are kept."""
+    facts = {
+        "layer": layer, "search": asdict(search), "groups": sorted((groups or {}).items()),
+        "shuffle": shuffle, "code": _code(),
+    }  # fmt: skip
+    return derived(run, "formulas", facts, "jsonl")
+
+
+def finished_formulas(
+    run: Run, layer: str | None = None, search: Search | None = None, shuffle: int | None = None
+) -> list[Found] | None:
+    """What an earlier :func:`unit_formulas` over all units of a layer left, by unit; None where
+    any of them is missing. It only reads: nothing is searched or written.
+
+    shuffle : that round of exchanged labels instead of the labels themselves.
+    Raises UnitscopeError for an unknown layer.
+    """
+    number = run.layer(layer)
+    path = _where(run, run.layer_names[number], search or Search(), None, shuffle)
+    units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"][0])
+    kept = {one.unit: one for one in _read(path)}
+    return [kept[t] for t in range(units)] if all(t in kept for t in range(units)) else None
 
 
 def _line(found: Found) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any, Literal
 
 import altair as alt
@@ -31,13 +32,33 @@ def graph_height(nodes: pd.DataFrame) -> int:
     return max(LEAST, ROW * (1 + len(nodes) // 2))
 
 
-def _rgb(color: str) -> list[int]:
+def rgb(color: str) -> list[int]:
+    """Red, green and blue, 0 to 255, of "#rrggbb"."""
     return [int(color[k : k + 2], 16) for k in (1, 3, 5)]
 
 
 def color(category: str, dark: bool) -> str:
     """The colour of a category, "#rrggbb"; grey for one that has none of its own."""
     return CATEGORY_COLORS.get(category, (GREY[False], GREY[True]))[dark]
+
+
+def color_legend(categories: list[str], marks: dict[str, str], dark: bool) -> str:
+    """The colours of a drawn graph or map in words, as HTML.
+
+    marks : what a ``ring`` and a ``faint`` dot mean.
+    """
+    dots = "".join(
+        f'<span><i style="background:{color(c, dark)}"></i>{escape(c)}</span>' for c in categories
+    )
+    rest = "".join(f'<span><i class="{k}"></i>{escape(v)}</span>' for k, v in marks.items())
+    return (
+        "<style>.legend{display:flex;flex-wrap:wrap;gap:.2rem 1.2rem;font-size:.85rem;opacity:.85}"
+        ".legend i{display:inline-block;width:.75em;height:.75em;border-radius:50%;"
+        "margin-right:.4em;vertical-align:-.05em}"
+        ".legend .ring{border:2px solid currentColor;box-sizing:border-box}"
+        ".legend .faint{background:currentColor;opacity:.3}</style>"
+        f'<div class="legend">{dots}{rest}</div>'
+    )
 
 
 def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> pydeck.Deck:
@@ -55,14 +76,14 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         py=nodes["y"] * half,
         radius=np.where(nodes["concept"] == 0, 9, 5 + 2 * nodes["core"]),
         fill=[
-            [*_rgb(INK[dark] if r.concept == 0 else color(r.category, dark)),
+            [*rgb(INK[dark] if r.concept == 0 else color(r.category, dark)),
              full if r.in_photos else faint]
             for r in nodes.itertuples()
         ],
         rim=[
-            [*_rgb(INK[dark]), full if r.core and r.concept else 0] for r in nodes.itertuples()
+            [*rgb(INK[dark]), full if r.core and r.concept else 0] for r in nodes.itertuples()
         ],
-        ink=[[*_rgb(INK[dark]), full if r.in_photos else 130] for r in nodes.itertuples()],
+        ink=[[*rgb(INK[dark]), full if r.in_photos else 130] for r in nodes.itertuples()],
         dx=[{"start": 12, "end": -12}.get(a, 0) for a in nodes["anchor"]],
         dy=np.where(nodes["concept"] == 0, -20, 0),
     )  # fmt: skip
@@ -70,32 +91,32 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         px=edges["x"] * REACH,
         py=edges["y"] * half,
         ink=[
-            [*_rgb(SOFT[dark]), (190 if r.in_photos else 70) if r.related else 45]
+            [*rgb(SOFT[dark]), (190 if r.in_photos else 70) if r.related else 45]
             for r in edges.itertuples()
         ],
         thick=np.where(edges["related"], 1.6, 1.0),
     )
     # What a pointer over a dot or a line is told; plain words, never read as HTML.
     facts = pydeck.Layer(
-        "LineLayer", id="facts", data=_rows(lines, ["px", "py", "ink", "thick", "told"]),
+        "LineLayer", id="facts", data=deck_rows(lines, ["px", "py", "ink", "thick", "told"]),
         get_source_position=[0, 0], get_target_position="[px, py]", get_color="ink",
         get_width="thick", width_units=pixels, width_min_pixels=1, pickable=True,
         auto_highlight=False,
     )  # fmt: skip
     concepts = pydeck.Layer(
         "ScatterplotLayer", id="concepts",
-        data=_rows(dots, ["concept", "label", "px", "py", "radius", "fill", "rim", "told"]),
+        data=deck_rows(dots, ["concept", "label", "px", "py", "radius", "fill", "rim", "told"]),
         get_position="[px, py]", get_radius="radius", radius_units=pixels,
         get_fill_color="fill", stroked=True, get_line_color="rim",
         get_line_width=2, line_width_units=pixels, pickable=True,
     )  # fmt: skip
     names = pydeck.Layer(
         "TextLayer", id="names",
-        data=_rows(dots, ["shown", "px", "py", "ink", "anchor", "dx", "dy"]),
+        data=deck_rows(dots, ["shown", "px", "py", "ink", "anchor", "dx", "dy"]),
         get_position="[px, py]", get_text="shown", get_size=13, size_units=pixels,
-        get_color="ink", background=True, get_background_color=[*_rgb(PAPER[dark]), 200],
+        get_color="ink", background=True, get_background_color=[*rgb(PAPER[dark]), 200],
         get_text_anchor="anchor", get_pixel_offset="[dx, dy]",
-        get_alignment_baseline=pydeck.types.String("center"), character_set=_letters(dots),
+        get_alignment_baseline=pydeck.types.String("center"), character_set=deck_letters(dots),
         font_family=pydeck.types.String("Source Sans, Liberation Sans, Arial, sans-serif"),
     )  # fmt: skip
     return pydeck.Deck(
@@ -105,16 +126,16 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         map_provider=None,
         map_style=None,
         tooltip={"text": "{told}"},
-        parameters={"clearColor": [*(v / 255 for v in _rgb(PAPER[dark])), 1]},
+        parameters={"clearColor": [*(v / 255 for v in rgb(PAPER[dark])), 1]},
     )
 
 
-def _letters(nodes: pd.DataFrame) -> pydeck.types.String:
+def deck_letters(nodes: pd.DataFrame) -> pydeck.types.String:
     """All letters that the names need: a text layer draws none that it was not told of."""
     return pydeck.types.String("".join(sorted(set("".join(map(str, nodes["shown"]))))))
 
 
-def _rows(frame: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
+def deck_rows(frame: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
     """Plain rows: numbers as Python's own, so that they can be written as JSON."""
     return [
         {

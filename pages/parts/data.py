@@ -20,6 +20,7 @@ from core.store import Run
 if TYPE_CHECKING:
     from core.browse.disable import Contribution, Toggler, UnitConcepts
     from core.browse.explain import Network
+    from core.browse.units import Signatures, Sizes
 
 
 # Not closed on leaving the cache: another session may be reading. The last one to let go does.
@@ -124,6 +125,32 @@ def network(run: Run) -> Network:
     Raises UnitscopeError where it is no longer the one the run was made with.
     """
     return _network(run, f"{run.path}:{run.digest}")
+
+
+# -- formulas -------------------------------------------------------------------------------
+
+
+# A layer's signatures and the sizes of formulas that its units share: some 100 MB at most.
+@st.cache_resource(max_entries=2, show_spinner="Counting where each unit is lit …")
+def _signatures(_run: Run, stamp: str, layer: str) -> tuple[Signatures, Sizes]:
+    found: tuple[Signatures, Sizes] = _module("units").open_signatures(_run, layer)
+    return found
+
+
+@st.cache_data(max_entries=600, show_spinner="Searching its formulas …")
+def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> Any:
+    return _module("units").formula_labels(*_signatures(_run, stamp, layer), unit)
+
+
+def formulas(run: Run, layer: str, unit: int) -> Any:
+    """The best formulas of a unit, as :func:`core.browse.units.formula_labels` gives them.
+
+    Nothing is left beside the run but the layer's signatures, so a search of all units by the
+    command line may go on meanwhile. Raises UnitscopeError where the run kept no maps.
+    """
+    found = _formulas(run, f"{run.path}:{run.digest}", layer, unit)
+    # Not from the cache: chance may have been worked out meanwhile.
+    return _module("units").with_chance(run, layer, found)
 
 
 # -- switching units off --------------------------------------------------------------------

@@ -24,6 +24,31 @@ often a lot: read it against chance, not against 1. A unit’s **label** is the 
 highest IoU.
 """
 
+METHODS = r"""
+One unit, named by five methods; **IoU** is the same for all of them, over all images and with
+every pixel counted, so that rows can be compared.
+
+- *NetDissect*: the concept with the highest IoU, over all pixels or only over those where the
+  concept’s category is annotated (its own measure).
+- *Most often the best in a photo*: in every photo where the unit is lit, the concept it overlaps
+  most (Eq. 2, colours and scenes left out); of all photos the commonest. Its own measure is the
+  share of these photos.
+- *Formula*: up to three concepts joined by OR, AND, AND NOT. **Beam search** (CEN) keeps the best
+  five on the way. **Best of all** goes on until no formula can be better; *proven* says that it
+  got there.
+
+A formula is chosen among millions, so it always overlaps at least as well as one concept, by luck
+too: `python -m core formulas RUN --shuffles 5` measures how much luck finds.
+"""
+
+UNIT_MAP = r"""
+Each dot is a unit. Units whose mean activations rise and fall over the same images
+(Pearson’s correlation) are **near each other**; the colour is the category of the label, the size
+its IoU, faint ones are no better than chance. Only nearness can be read off: t-SNE keeps
+neighbours together, but distances between groups, and their sizes, mean nothing. The place of a
+unit does not depend on labels. Rest the pointer on a dot; click it to open the unit.
+"""
+
 CHANCE = r"""
 Each image is given the labels of another image, and every unit’s best label is found again,
 over all concepts, many times. Whatever overlap is left is luck. **Chance** is the share of
@@ -206,6 +231,22 @@ $\mathrm{Count}(y,p)$: concepts in at least the share *p* of a scene’s photos.
 and frequent ones alone. Both are searched over every frequency that occurs. Where no *p* tells
 all scenes apart, the one with the most different sets is taken, and the scenes that then share
 a set are named: no account can tell those apart by their ICC.
+"""
+
+GROUPS = r"""
+Concepts are merged two by two, always the two groups whose members are nearest on average (cosine
+distance of their vectors; 0 is the same, 1 nothing in common), until *k* groups remain. Vectors
+come from the knowledge graph by an **embedding**: a model that learned to tell true facts from
+made-up ones. *Similar spelling* compares the letters of the names instead, as a control.
+Concepts that the graph has no word for stay alone; colours and scenes never take part. Names near
+each other in a graph need not mean the same: look, and keep apart what should not be merged.
+"""
+
+GAIN = r"""
+For *k* groups, how much higher the IoU of units is with the best **group** (the union of its
+members’ regions) than with the best single concept, on average. The grey band holds the middle
+95 % of **random** groups of the same sizes: larger regions alone change IoU too. *Similar names*
+groups by spelling. A line within the grey band says that the embedding adds nothing.
 """
 
 NAMES = r"""
