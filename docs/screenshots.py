@@ -31,7 +31,9 @@ VIEWS = {
     "graph": "Concepts?scene={scene}",
     "find": "Concepts?view=find&concept={concept}",
     "names": "Concepts?view=names",
-    "disable": "Disable?of={scene}&sign=negative&split=test",
+    "disable": "Disable?of={scene}&split=test&off={off}",
+    "groups": "Concepts?view=groups",
+    "map": "Units?view=map",
     "retrain": "Retrain",
     "compare": "Compare",
     "runs": "Runs",
@@ -40,16 +42,17 @@ SIZES = {"wide": (1440, 900), "narrow": (800, 900)}
 
 
 def settle(page: Page) -> None:
-    """Wait until the page is drawn: title there, no skeleton, no running mark."""
-    page.wait_for_selector("h1", timeout=60_000)
-    page.wait_for_selector('[data-testid="stAppViewContainer"]')
-    page.wait_for_function(
-        """() => !document.querySelector('[data-testid="stStatusWidget"]')
-            && !document.querySelector('[data-testid="stSkeleton"]')
-            && ![...document.images].some((image) => !image.complete)""",
-        timeout=60_000,
-    )
-    page.wait_for_timeout(900)
+    """Wait until the page is drawn: the script has run through, no skeleton, pictures loaded."""
+    page.wait_for_selector("h1", timeout=120_000)
+    for _ in range(2):
+        page.wait_for_function(
+            """() => document.querySelector('[data-testid="stApp"]')
+                    ?.getAttribute('data-test-script-state') === 'notRunning'
+                && !document.querySelector('[data-testid="stSkeleton"]')
+                && ![...document.images].some((image) => !image.complete)""",
+            timeout=120_000,
+        )
+        page.wait_for_timeout(900)
 
 
 def main() -> None:
@@ -62,6 +65,7 @@ def main() -> None:
     parser.add_argument("--unit", default="0")
     parser.add_argument("--concept", default="")
     parser.add_argument("--scene", default="")
+    parser.add_argument("--off", default="", help="units, as 3-17-201")
     parser.add_argument("--only", nargs="*", default=list(VIEWS))
     parser.add_argument("--sizes", nargs="*", default=list(SIZES))
     parser.add_argument("--schemes", nargs="*", default=["light", "dark"])
@@ -82,6 +86,7 @@ def main() -> None:
                         unit=given.unit,
                         concept=given.concept,
                         scene=given.scene,
+                        off=given.off,
                     )
                     if given.run:
                         tail += ("&" if "?" in tail else "?") + f"run={given.run}"
