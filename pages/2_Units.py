@@ -213,6 +213,9 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     )
     draw.explain(words.SEARCH)
     st.subheader(f"Units that detect {name}")
+    if level is not None and len(found) and not (found["iou"] >= level).any():
+        st.caption(f"None overlaps it better than chance ({level:.3f}): do not take these for its "
+                   "detectors.")  # fmt: skip
     if not len(found):
         st.info("No unit that fits the filters overlaps it.", icon=":material/filter_alt_off:")
     else:
@@ -477,7 +480,7 @@ def methods(ctx: Context, unit: int) -> None:
                 "IoU": rows["iou"].astype(float),
                 "its own measure": rows["own"].astype(float),
                 "chance": rows["chance"].astype(float),
-                "note": rows["told"],
+                "note": rows["told"].replace("", "–"),
             }
         ),
         f"unit-{unit}-methods", f"Labels of unit {unit} by {len(rows)} methods with their overlap",

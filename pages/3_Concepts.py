@@ -379,6 +379,10 @@ def units_with(ctx: Context, number: int, name: str) -> None:
     if not len(units):
         st.caption("No unit is lit anywhere on it.")
         return
+    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
+    if level is not None and not (units["iou"] >= level).any():
+        st.caption(f"None overlaps it better than chance ({level:.3f}): do not take these for its "
+                   "detectors.")  # fmt: skip
     tiles: list[draw.Tile] = []
     for row in units.itertuples():
         best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 import pandas as pd
@@ -22,8 +23,8 @@ MOST = 50
 TILES = 12
 KEPT = 6
 
-WAYS = {"scene": "That help or hinder a scene", "hand": "One by one", "search": "By a search"}
-SIGNS = {"negative": "hinder it most", "positive": "help it most"}
+WAYS = {"scene": "By what a scene is made of", "hand": "One by one", "search": "By a search"}
+SIGNS = {"negative": "see other things in it", "positive": "see what it is made of"}
 CORE = {
     "icc": "what tells the scene apart (ICC)",
     "scc": "related by facts, and seen in photos (SCC)",
@@ -93,7 +94,7 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
 
         st.session_state["off-text"] = ", ".join(map(str, off))
         st.text_input(
-            "Units that are off", key="off-text", on_change=typed, placeholder="3, 17, 201",
+            "Units that are off", key="off-text", on_change=typed, placeholder="3, 5, 7",
             help="Numbers with commas between. They are kept in the address: a link to this page "
             "shows the same set.",
         )  # fmt: skip
@@ -155,7 +156,13 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
         )  # fmt: skip
         st.button("Add to those that are off", on_click=put, args=([*off, *units],),
                   icon=":material/add:", disabled=not off)  # fmt: skip
-    with st.expander(f"The {len(frame)} units that {SIGNS[sign].split()[0]} {named(scene)}"):
+    if sign == "negative":
+        st.caption(
+            "These units see much that is no core concept of the scene, in its own photos. The "
+            "paper takes them for harmful; often they are simply the busiest ones, and the network "
+            "is worse without them. Look at the result below."
+        )
+    with st.expander(f"The {len(frame)} units that {SIGNS[sign]}: {named(scene)}"):
         view = pd.DataFrame(
             {
                 "unit": frame["unit"],
@@ -249,13 +256,17 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
     cells = st.columns(4)
     cells[0].metric(
         f"right, {judged} (n = {before.n:,})", f"{after.value:.2%}",
-        f"{100 * gain.value:+.2f} points", help=words.TOGGLE,
+        f"{100 * gain.value:+.2f} points" if gain.gained or gain.lost else None,
+        help=words.TOGGLE,
         delta_color="normal" if gain.value else "off",
     )  # fmt: skip
     cells[1].metric("right before", f"{before.value:.2%}")
     cells[2].metric("photos gained, lost", f"+{gain.gained:,} −{gain.lost:,}")
+    moved = top[1].right - top[0].right
     cells[3].metric("among its first five", f"{top[1].value:.1%}",
-                    f"{100 * (top[1].value - top[0].value):+.1f} points")  # fmt: skip
+                    f"{100 * moved / top[0].n:+.1f} points" if moved else None)  # fmt: skip
+    if not any(edit.units for edit in told.edits):
+        return
     sure = "cannot be told from none" if gain.low <= 0 <= gain.high else "is more than luck"
     st.caption(
         f"The change is {100 * gain.value:+.2f} points, 95 % interval {100 * gain.low:+.2f} to "
@@ -439,7 +450,9 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
 # -- to take away ---------------------------------------------------------------------------
 
 
-def away(ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float) -> None:
+def away(
+    ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float, split: str, scene: str
+) -> None:
     """The edited network as files, and the command that does the same."""
     st.subheader("Take the edited network away")
     if not off:
@@ -447,8 +460,11 @@ def away(ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float) -> N
         return
     listed = ",".join(map(str, off))
     scaled = f" --factor {factor:g}" if factor else ""
+    of = (f" --split {shlex.quote(split)}" if split else "") + (
+        f" --scene {shlex.quote(scene)}" if scene else ""
+    )
     st.code(
-        f"python -m core toggle {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled}\n"
+        f"python -m core toggle {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled}{of}\n"
         f"python -m core edit {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled} "
         "--out-dir edited/",
         language="bash", wrap_lines=True,
@@ -537,8 +553,8 @@ if off:
     details(ctx, told, judged)
 else:
     st.caption(
-        "Every unit is on: this is the network as it is. Choose a scene above and switch off the "
-        "units that hinder it, or pick any units by hand."
+        "Every unit is on: this is the network as it is. Choose units above, by a scene, by "
+        "hand or by a search."
     )
 st.divider()
 left, right = st.columns(2, gap="large")
@@ -546,6 +562,6 @@ with left:
     st.subheader("Sets you keep")
     sets(ctx, ready, off, factor, split, scene)
 with right:
-    away(ctx, ready, off, factor)
+    away(ctx, ready, off, factor, split, scene)
 st.divider()
 curves(ctx, known, ready, splits)

@@ -91,15 +91,15 @@ def choose_result(names: list[str], shown: dict[str, str], noun: str) -> str:
 def at_work(root: Path, kind: str) -> None:
     """What is in the making, read again every two seconds."""
     rows = retrain.at_work(root, kind)
-    over = {told["job"].name for told in rows if told["job"] and told["state"] == "finished"}
-    seen = st.session_state.setdefault(f"over-{kind}", over)
-    if over - seen:
-        # One has finished while we watched: the results below must learn of it.
-        st.session_state[f"over-{kind}"] = over
+    states = {told["job"].name if told["job"] else told["run"]: told["state"] for told in rows}
+    seen = st.session_state.setdefault(f"over-{kind}", states)
+    if states != seen:
+        # One has begun, ended or stopped while we watched: results and form must learn of it.
+        st.session_state[f"over-{kind}"] = states
         st.rerun()
     if not rows:
         return
-    st.subheader("At work")
+    st.subheader("Not finished yet")
     for told in rows:
         with st.container(border=True):
             one_at_work(told, root, kind)

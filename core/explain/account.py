@@ -6,6 +6,7 @@ is not among the facts above it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -320,8 +321,10 @@ def _are(names: Sequence[str]) -> str:
 def spoken(scene: str) -> str:
     """``a dining room``, ``an office`` from any spelling of a scene's name.
 
-    >>> spoken("/d/dining_room"), spoken("office")
-    ('a dining room', 'an office')
+    >>> spoken("/d/dining_room"), spoken("office"), spoken("utility_room")
+    ('a dining room', 'an office', 'a utility room')
     """
     name = plain_name(scene)
-    return f"{'an' if name[:1] in 'aeiou' else 'a'} {name}"
+    # A u that is said as in "use" takes no n, nor does the o of "one".
+    vowel = name[:1] in "aeiou" and not re.match(r"u(ni(?!n)|ti|se|su|r[aio])|eu|one\b", name)
+    return f"{'an' if vowel else 'a'} {name}"

@@ -465,5 +465,5 @@ def unit_scenes(
     chart = (bars + text).properties(width=WIDTH, height=22 * max(1, len(data)))
     title = f"Where unit {unit} is active"
     if len(frame) > count:
-        title += f" ({count} of {len(frame)} scenes)"
+        title += f" (the first {count} of {len(frame)} scenes)"
     return titled(chart, title, caption, dark)

@@ -85,8 +85,10 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         panels.append((rule + band + lines).properties(width=WIDTH, height=230))
     chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels)
     protocol = str(frame["protocol"].iloc[0]).replace("_", " ")
+    signs = list(dict.fromkeys(frame["sign"]))
+    what = f"the {SIGNS[signs[0]].replace(' disabled', '')}" if len(signs) == 1 else "units"
     return titled(
-        chart, f"Accuracy when units are disabled (protocol: {protocol})", caption, dark,
+        chart, f"Accuracy when {what} are disabled (protocol: {protocol})", caption, dark,
         around=110 + 330 * (len(panels) - 1),
     )  # fmt: skip
 
