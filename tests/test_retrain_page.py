@@ -334,7 +334,7 @@ def test_a_training_is_started_and_seen_to_finish(browser, root, tmp_path):
         visit.open("Retrain?cc=top10&tried=1&seeds=1&epochs=1&batch=8")
         page.get_by_text("2 trainings").wait_for()
         page.get_by_role("button", name="Start", exact=True).click()
-        page.get_by_text("At work").wait_for(timeout=WAIT)
+        page.get_by_text("Not finished yet").wait_for(timeout=WAIT)
         page.reload()  # it goes on without the page
         page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
         page.get_by_role("link", name="Show what came out").click()

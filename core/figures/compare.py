@@ -35,10 +35,10 @@ def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bo
     y = alt.Y("side:N", title=None, sort=names, axis=alt.Axis(labelLimit=_long(names)))
     top = min(1.0, float(frame["high"].max()) * 1.05) if len(frame) else 1.0
     scale = alt.Scale(domain=[0, max(top, 0.05) * 1.3])
+    ticks = [k / 5 for k in range(6)] if top > 0.5 else alt.Undefined
     bars = base.mark_bar(size=18, cornerRadiusEnd=2).encode(
         alt.X("share:Q", title=axis, scale=scale,
-              axis=alt.Axis(format="%", values=[k / 5 for k in range(6)] if top > 0.5 else alt.Undefined,
-                            tickCount=5)),
+              axis=alt.Axis(format="%", values=ticks, tickCount=5)),
         y,
         alt.Color("side:N", legend=None, scale=_scale(names, dark)),
         tooltip=["side", alt.Tooltip("share", format=".1%"), alt.Tooltip("told", title="count"),
