@@ -863,7 +863,7 @@ def test_verbs(tiny_run, tmp_path, capsys):
     ("arguments", "message"),
     [
         (["toggle", "--units", "99"], "there is no unit 99"),
-        (["toggle", "--units", "a,b"], "--units takes numbers"),
+        (["toggle", "--units", "a,b"], "no list of numbers"),
         (["toggle", "--units", "1", "--image", "nowhere"], "unknown image"),
         (["toggle", "--units", "1", "--scene", "attick"], "nearest: attic"),
         (["toggle", "--units", "1", "--layer", "body.9"], "unknown layer"),

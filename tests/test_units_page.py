@@ -14,7 +14,7 @@ from core import browse, figures
 from core.browse import disable, fusion, units
 from core.browse.knowledge import know, open_knowledge
 from core.cli import main
-from core.dissect.formulas import finished_formulas, unit_formulas
+from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
 from core.dissect.signatures import signatures
 from core.errors import UnitscopeError
 from core.figures import units as maps
@@ -87,7 +87,7 @@ def holds(labels: np.ndarray, concepts, ops) -> np.ndarray:
 def test_every_method_has_the_overlap_of_its_pixels(run, unit):
     s = signatures(run, LAYER)
     rows = pd.concat(
-        [units.single_labels(run, LAYER, unit), units.formula_labels(s, units.Sizes(s), unit)]
+        [units.single_labels(run, LAYER, unit), units.formula_labels(s, Sizes(s), unit)]
     )
     assert rows["method"].tolist() == list(units.METHODS)
     images = lit_and_labels(run, unit)
@@ -348,6 +348,6 @@ def test_formulas_of_all_units_are_shown_where_they_are_there(run):
     made = made.set_index("unit")
     assert frame["formula"].to_dict() == made["formula"].fillna("").to_dict()
     assert np.allclose(frame["IoU of the formula"], made["iou"].reindex(frame.index))
-    rows = units.with_chance(run, LAYER, units.formula_labels(s, units.Sizes(s), 3))
+    rows = units.with_chance(run, LAYER, units.formula_labels(s, Sizes(s), 3))
     chance = rows.set_index("method")["chance"]
     assert chance["beam"] == made.loc[3, "chance"] and np.isnan(chance["optimal"])
