@@ -24,7 +24,7 @@ VIEWS = {
     "units": "Units",
     "unit": "Units?unit={unit}",
     "search": "Units?concept={concept}",
-    "explain": "Explain",
+    "explain": "Explain?image={image}",
     "evidence": "Explain?image={image}&strategy=whole_layer&see={concept}",
     "own-photo": "Explain?view=own",
     "concepts": "Concepts",
