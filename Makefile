@@ -39,7 +39,7 @@ rooms: setup
 	@$(BIN)/python -m core run --dataset rooms --model rooms
 
 run: rooms
-	@$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address $(ADDRESS)
+	@$(BIN)/python -m pages.parts.serve --server.port $(PORT) --server.address $(ADDRESS)
 
 test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \

@@ -17,11 +17,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import duckdb
@@ -31,6 +31,8 @@ import pandas as pd
 from core.errors import UnitscopeError, unknown
 from core.files import write_text as write_text
 from core.files import write_whole as write_whole
+
+Kept = TypeVar("Kept")
 
 ROOT = Path(__file__).resolve().parents[1]
 CACHE = ROOT / "cache"
@@ -276,6 +278,7 @@ class Run:
         self.path = path
         self.digest = path.stem
         self.arrays = path.with_suffix(".arrays")
+        self._kept: dict[Hashable, Any] = {}
         try:
             self._con = duckdb.connect(str(path), read_only=True)
         except duckdb.Error as err:
@@ -333,6 +336,16 @@ class Run:
         with (self.arrays / "photos.bin").open("rb") as f:
             f.seek(row[0])
             return f.read(row[1])
+
+    def once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
+        """``make()``, worked out once for this open run: a run never changes.
+
+        What it gives is shared by all who ask, and so must not be changed.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: Kept = self._kept[key]
+        return kept
 
     def close(self) -> None:
         """Close the file; cursors in use elsewhere end with it."""

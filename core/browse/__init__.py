@@ -431,6 +431,11 @@ def unit_table(run: Run, layer: str, denominator: str = "all") -> pd.DataFrame:
     Columns: unit, concept, name, category (None where it never overlaps a label), iou,
     chance, above (chance ≤ :data:`CHANCE`), images, share (of images active), threshold.
     """
+    key = ("unit_table", layer, denominator)
+    return run.once(key, lambda: _unit_table(run, layer, denominator)).copy()
+
+
+def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     number = run.layer(layer)
     units = run.sql(
         "SELECT unit, threshold, images, hits FROM units WHERE layer = ? ORDER BY unit", [number]

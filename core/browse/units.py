@@ -208,7 +208,7 @@ def formula_words(concepts: Sequence[int], ops: Sequence[int], names: Mapping[in
     >>> formula_words((3, 1, 2), (0, 1, 3), {1: "bed", 2: "wall", 3: "lamp"})
     '(lamp OR bed) AND NOT wall'
     """
-    from core.dissect.formulas import Formula
+    from core.dissect.formula import Formula
 
     known = [names.get(k, "") for k in range(max(concepts) + 1)]
     return Formula(tuple(concepts), tuple(ops)).words(known)

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import altair as alt
 import pandas as pd
 import vl_convert
+from altair.utils import schemapi
 
 from core.browse import shown_name
 from core.errors import unknown
@@ -47,6 +48,9 @@ FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
 """What :func:`export` writes, with media types."""
 
 
+# Altair would check each part once more as it is made. What is exported is checked whole.
+schemapi.DEBUG_MODE = False
+
 COUNTING = {
     "all": "every pixel counts",
     "annotated": "only annotated pixels count",
@@ -76,6 +80,9 @@ class Caption(NamedTuple):
         second = [part for part in (self.definition, self.split) if part]
         return [" · ".join(first), " · ".join(second)]
 
+
+# Altair would check each part once more as it is made. What is exported is checked whole.
+schemapi.DEBUG_MODE = False
 
 # -- theme ----------------------------------------------------------------------------------
 
@@ -141,6 +148,19 @@ def titled(
     height = own if isinstance(own, (int, float)) else HEIGHT
     dressed.usermeta = {"height": int(height) + AROUND + around, "widest": widest}
     return dressed
+
+
+class Unchecked:
+    """A chart for Streamlit, which asks it for nothing but `to_dict`, without Altair's check of
+    every part against Vega-Lite's schema: it takes half of a redraw, and the tests do it."""
+
+    def __init__(self, chart: Any):
+        self.chart = chart
+
+    def to_dict(self) -> dict[str, Any]:
+        """The chart's Vega-Lite specification."""
+        spec: dict[str, Any] = self.chart.to_dict(validate=False)
+        return spec
 
 
 def box(chart: Any) -> tuple[int, int]:

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from core import browse
-from core.browse.knowledge import Known, know, knowledge_stamp, open_knowledge
 from core.store import Run
 
 if TYPE_CHECKING:
     from core.browse.disable import Contribution, Toggler, UnitConcepts
     from core.browse.explain import Network
+    from core.browse.knowledge import Known
     from core.browse.units import Signatures, Sizes
 
 
@@ -44,8 +44,8 @@ def forget(path: Path) -> None:
 
 
 def _module(name: str) -> Any:
-    """``core.browse.<name>``, imported when it is first needed: some bring PyTorch along, which
-    takes seconds, and the pages that do without shall not wait for it."""
+    """``core.browse.<name>``, imported when it is first needed: some bring PyTorch or SciPy
+    along, which takes up to seconds, and the pages that do without shall not wait for it."""
     return import_module(f"core.browse.{name}")
 
 
@@ -56,7 +56,7 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
-    Known: lambda known: known.digest,
+    "core.browse.knowledge.Known": lambda known: known.digest,
     "core.browse.explain.Network": lambda network: network.digest,
     "core.manipulate.toggle.Toggler": lambda toggler: (
         f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
@@ -95,12 +95,13 @@ def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
 # Few: a graph of millions of facts is large, and one serves all runs of its SPEC.
 @st.cache_resource(max_entries=3, show_spinner="Opening the knowledge graph …")
 def _graph(spec: str, stamp: tuple) -> Any:
-    return open_knowledge(spec)
+    return _module("knowledge").open_knowledge(spec)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Finding what each scene is made of …")
 def _known(_run: Run, _graph: Any, stamp: str, spec: str, facts: str) -> Known:
-    return know(_run, _graph, spec)
+    found: Known = _module("knowledge").know(_run, _graph, spec)
+    return found
 
 
 def known(run: Run, spec: str) -> Known:
@@ -109,7 +110,7 @@ def known(run: Run, spec: str) -> Known:
     The graph is opened once for all runs and sessions, and again when its files change.
     Raises UnitscopeError where there is no such graph, or nothing to bring to it.
     """
-    graph = _graph(spec, knowledge_stamp(spec))
+    graph = _graph(spec, _module("knowledge").knowledge_stamp(spec))
     return _known(run, graph, f"{run.path}:{run.digest}", spec, graph.digest())
 
 

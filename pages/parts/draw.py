@@ -128,7 +128,8 @@ def chart(
     drawn = make(is_dark())
     height, widest = figures.box(drawn)
     st.altair_chart(
-        drawn, width=widest or "stretch", height=height, theme=None, alt=alt, **more
+        figures.Unchecked(drawn), width=widest or "stretch", height=height, theme=None, alt=alt,
+        **more,
     )  # fmt: skip
     _files(make, name, explanation)
 
