@@ -12,6 +12,7 @@ from core.figures import units as maps
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import contribution, formulas, toggler
+from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, stop
 
 ANY = ""
@@ -213,30 +214,11 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     )
     draw.explain(words.SEARCH)
     st.subheader(f"Units that detect {name}")
-    if level is not None and len(found) and not (found["iou"] >= level).any():
-        st.caption(f"None overlaps it better than chance ({level:.3f}): do not take these for its "
-                   "detectors.")  # fmt: skip
     if not len(found):
         st.info("No unit that fits the filters overlaps it.", icon=":material/filter_alt_off:")
     else:
-        top = found.head(6)
-        tiles: list[draw.Tile] = []
-        for row in top.itertuples():
-            best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
-            best = best.sort_values("iou", ascending=False, kind="stable")
-            tiles.append(
-                {
-                    "src": ctx.ask(
-                        "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
-                    ),
-                    "title": f"unit {row.unit}",
-                    "sub": f"IoU {row.iou:.3f}"
-                    + ("" if row.best else f"; its label is {_word(row.name)}"),
-                    "alt": f"Photo, bright where unit {row.unit} is active",
-                    "href": address.here(unit=str(row.unit)),
-                }
-            )
-        draw.gallery(tiles, "search-units", tile=140)
+        back = {k: address.get(k) for k in FILTERS}
+        detectors(ctx, found.head(6), number, "search-units", **back)
         view = pd.DataFrame(
             {
                 "unit": found["unit"],
@@ -476,30 +458,34 @@ def methods(ctx: Context, unit: int) -> None:
                     formula_words(c, o, shown)
                     for c, o in zip(rows["concepts"], rows["ops"], strict=True)
                 ],
-                "length": [len(c) for c in rows["concepts"]],
                 "IoU": rows["iou"].astype(float),
+                "chance": ["–" if pd.isna(c) else f"{c:.4f}" for c in rows["chance"]],
                 "its own measure": rows["own"].astype(float),
-                "chance": rows["chance"].astype(float),
-                "note": rows["told"].replace("", "–"),
+                "length": [len(c) for c in rows["concepts"]],
             }
         ),
         f"unit-{unit}-methods", f"Labels of unit {unit} by {len(rows)} methods with their overlap",
         words.METHODS, caption=" / ".join(ctx.caption().lines()),
         column_config={
-            "length": NUMBER(width=60, help="Concepts in the label."),
+            "method": st.column_config.TextColumn(width=150),
+            "label": st.column_config.TextColumn(width=180),
             "IoU": st.column_config.ProgressColumn(
-                format="%.3f", min_value=0, max_value=float(max(rows["iou"].max(), 1e-6)),
+                width=100, format="%.3f", min_value=0,
+                max_value=float(max(rows["iou"].max(), 1e-6)),
                 help="Overlap over all images, every pixel counts: one rule for all rows.",
+            ),
+            "chance": st.column_config.TextColumn(
+                width=70, help="Share of shuffled labels that do as well; –: not measured.",
             ),
             "its own measure": NUMBER(
                 width=110, format="%.3f", help="What the method itself looks for."
             ),
-            "chance": NUMBER(
-                width=80, format="%.4f",
-                help="Share of shuffled labels that do as well; empty: not measured.",
-            ),
+            "length": NUMBER(width=60, help="Concepts in the label."),
         },
     )  # fmt: skip
+    notes = [f"{METHODS[m]}: {t}" for m, t in zip(rows["method"], rows["told"], strict=True) if t]
+    if notes:
+        st.caption("; ".join(notes) + ".")
     links = {
         concept: f"[{row.shown}](Units{address.query(address.kept(concept=row.label))})"
         for concept, row in names.iterrows()

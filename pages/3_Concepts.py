@@ -9,13 +9,14 @@ import streamlit as st
 
 from core import browse
 from core.browse import fusion
-from core.browse.knowledge import GUESSES, KINDS, Known, own_knowledge
+from core.browse.knowledge import GUESSES, KINDS, Known, keep_names, own_knowledge
 from core.errors import UnitscopeError
 from core.figures import Caption
 from core.figures import concepts as figures
 from core.figures.fusion import gain_curve
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
+from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, stop
 
 ANY = ""
@@ -379,26 +380,7 @@ def units_with(ctx: Context, number: int, name: str) -> None:
     if not len(units):
         st.caption("No unit is lit anywhere on it.")
         return
-    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
-    if level is not None and not (units["iou"] >= level).any():
-        st.caption(f"None overlaps it better than chance ({level:.3f}): do not take these for its "
-                   "detectors.")  # fmt: skip
-    tiles: list[draw.Tile] = []
-    for row in units.itertuples():
-        best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
-        best = best.sort_values("iou", ascending=False, kind="stable")
-        tiles.append(
-            {
-                "src": ctx.ask(
-                    "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
-                ),
-                "title": f"unit {row.unit}",
-                "sub": f"IoU {row.iou:.3f}" + (", its best label" if row.best else ""),
-                "alt": f"Photo, bright where unit {row.unit} is lit",
-                "href": "Units" + address.query(address.kept(unit=str(row.unit))),
-            }
-        )
-    draw.gallery(tiles, "concept-units", tile=140)
+    detectors(ctx, units, number, "concept-units")
 
 
 def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> None:
@@ -487,16 +469,29 @@ def names(ctx: Context, known: Known) -> None:
     run = ctx.facts["run"]
     more = own_option(ctx, known)
     st.markdown(
-        "Write the table, edit its column *node* (leave it empty where there is no such word), and "
-        "give it back. The CSV above will do too: only *name* and *node* are read."
+        "Save the table above as CSV, edit its column *node* (leave it empty where there is no "
+        "such word), and give it back here. Only *name* and *node* are read; rows that are right "
+        "may go."
     )
+    given = st.file_uploader("Your corrected names", ["csv", "tsv", "txt"], key="names-file")
+    if given is not None:
+        try:
+            word = keep_names(ctx.run, known.graph, given.getvalue())
+        except UnitscopeError as err:
+            st.warning(f"{str(err)[:1].upper()}{str(err)[1:]}.", icon=":material/edit_off:")
+        else:
+            if word == address.get("names"):
+                st.success("All pages read names with this file now; the address keeps it.",
+                           icon=":material/done:")  # fmt: skip
+            elif st.button("Read names with it", type="primary", icon=":material/spellcheck:"):
+                address.put({"names": word})
+                st.rerun()
     st.code(
         f"python -m core align {run}{more} --write nodes.tsv\n"
-        f"python -m core concepts {run}{more} --overrides nodes.tsv\n"
-        f"python -m core explain {run}{more} --overrides nodes.tsv --image ID",
-        language="bash",
-    )
-    st.caption("This page always shows the alignment without a file of yours.")
+        f"python -m core concepts {run} --overrides nodes.tsv\n"
+        f"python -m core explain {run} --overrides nodes.tsv --image ID",
+        language="bash", wrap_lines=True,
+    )  # fmt: skip
 
 
 # -- merged concepts ------------------------------------------------------------------------
@@ -608,7 +603,8 @@ def group_count(least: int, most: int) -> int:
 
 
 def own_option(ctx: Context, known: Known) -> str:
-    return "" if known.spec == own_knowledge(ctx.run) else f" --knowledge {known.spec}"
+    own = known.spec == own_knowledge(ctx.run)
+    return ("" if own else f" --knowledge {known.spec}") + known.options
 
 
 def own_pairs(

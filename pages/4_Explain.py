@@ -424,7 +424,7 @@ def one_account(ctx: Context, known: Known) -> None:
             draw.explain(words.SIDES, "How to read this")
             draw.explain(words.LEARNED, "What counts as seen")
             draw.explain(words.CORE, "What a scene is made of")
-    way = f"{SHORT[strategy]}, IoU {SHORT[eq2]}, {known.core[kind].kind.upper()}"
+    way = f"{SHORT[strategy]}, IoU {SHORT[eq2]}, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way,
                       f"photo {image_id}")  # fmt: skip
     stem = f"explain-{image_id}"
@@ -493,7 +493,7 @@ def own_photo(ctx: Context, known: Known) -> None:
     with right:
         draw.ledger(sides(told, False), "own-account")
         draw.explain(words.CORE, "What a scene is made of")
-    way = f"labels of lit units, {known.core[kind].kind.upper()}"
+    way = f"labels of lit units, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, given.name)
     measures(ctx, told, caption, "explain-own")
     as_table(told, caption, "explain-own")

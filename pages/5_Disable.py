@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import streamlit as st
 
-from core.browse import disable, shown_name
-from core.browse.disable import Toggled, Toggler, parse_units
-from core.browse.knowledge import Known
+from core.browse import shown_name
 from core.errors import UnitscopeError
 from core.figures import disable as figures
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
-from pages.parts.data import contribution, toggler
+from pages.parts.data import Later, contribution, toggler
 from pages.parts.frame import Context, page, stop
+
+if TYPE_CHECKING:
+    from core.browse.disable import Toggled, Toggler
+    from core.browse.knowledge import Known
+
+disable = Later("disable")
 
 ANY = ""
 MOST = 50
@@ -59,7 +63,7 @@ def count_words(count: int) -> str:
 def now(ready: Toggler) -> tuple[int, ...]:
     """The units that the address says are off."""
     try:
-        return parse_units(address.get("off"), ready.units)
+        return disable.parse_units(address.get("off"), ready.units)
     except UnitscopeError as err:
         text = str(err)
         stop(f"{text[:1].upper()}{text[1:]}.", {"Begin with none": address.kept()}, "Disable")
@@ -88,7 +92,7 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
 
         def typed() -> None:
             try:
-                put(parse_units(st.session_state["off-text"], ready.units))
+                put(disable.parse_units(st.session_state["off-text"], ready.units))
             except UnitscopeError as err:
                 st.session_state["off-wrong"] = str(err)
 
@@ -207,7 +211,7 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
         return
     row = st.columns([3, 3, 4], vertical_alignment="bottom")
     with row[0]:
-        on = address.select("on", "Searched on", [ANY, *splits], format_func=named)
+        on = address.split("on", "Searched on", splits, address.CHOOSING)
     with row[1]:
         most = st.number_input("At most", 1, 200, 20, key="search-most")
     with row[2]:
@@ -402,9 +406,9 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
         protocol = address.select("protocol", "Which units go", list(PROTOCOLS), "paper",
                                   format_func=PROTOCOLS.get)  # fmt: skip
     with row[1]:
-        select = address.select("select", "Chosen on", [ANY, *splits], format_func=named)
+        select = address.split("select", "Chosen on", splits, address.CHOOSING)
     with row[2]:
-        judge = address.select("judge", "Judged on", [ANY, *splits], format_func=named)
+        judge = address.split("judge", "Judged on", splits)
     names = {key: figures.RANKINGS[key][0] for key in disable.rankings(ready)}
     usual = [n for n in ("icc", "scc", "random", "mean_activation", "weight") if n in names]
     asked = [n for n in address.get("curves").split("-") if n in names] or usual
@@ -530,7 +534,7 @@ with st.container(border=True):
     chosen_units(ctx, ready, off)
 row = st.columns([3, 3, 3], vertical_alignment="bottom")
 with row[0]:
-    split = address.select("split", "Judged on", [ANY, *splits], format_func=named)
+    split = address.split("split", "Judged on", splits)
 with row[1]:
     scene = address.select(
         "scene", "Photos of", [ANY, *ctx.ask("scenes")["scene"]], format_func=named
@@ -547,7 +551,9 @@ try:
     told = result(ctx, ready, off, factor, split, scene)
 except UnitscopeError as err:
     text = str(err)
-    stop(f"{text[:1].upper()}{text[1:]}.", {"Judge all photos": address.kept()}, "Disable")
+    stop(
+        f"{text[:1].upper()}{text[1:]}.", {"Judge all photos": address.kept(split="all")}, "Disable"
+    )
 effect(ctx, ready, told, judged)
 if off:
     details(ctx, told, judged)

@@ -119,15 +119,15 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
     rows = pd.DataFrame(
         {
             "side": [s.name for s in sides],
+            "right": [s.facts["accuracy"] for s in sides],
+            "units": [s.facts["units"] for s in sides],
+            "above chance": [s.facts["above"] for s in sides],
+            "median IoU": [s.facts["median_iou"] for s in sides],
+            "concepts": [s.facts["concepts"] for s in sides],
+            "images": [s.facts["images"] for s in sides],
             "dataset": [s.facts["dataset"] for s in sides],
             "network": [s.facts["model"] for s in sides],
             "layer": [s.layer or "none" for s in sides],
-            "images": [s.facts["images"] for s in sides],
-            "right": [s.facts["accuracy"] for s in sides],
-            "units": [s.facts["units"] for s in sides],
-            "better than chance": [s.facts["above"] for s in sides],
-            "concepts detected": [s.facts["concepts"] for s in sides],
-            "median IoU": [s.facts["median_iou"] for s in sides],
         }
     )
     draw.table(
@@ -137,6 +137,8 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
             "right": st.column_config.NumberColumn(format="percent", help=words.ACCURACY),
             "median IoU": st.column_config.NumberColumn(format="%.4f", help=words.IOU),
             "images": st.column_config.NumberColumn(format="localized"),
+            "above chance": st.column_config.NumberColumn(help=words.CHANCE),
+            "concepts": st.column_config.NumberColumn(help=words.DETECTED),
         },
     )  # fmt: skip
     unlike = compare.differing([side.facts for side in sides])
@@ -243,8 +245,9 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
         pairs = compare.overlaps(table, names)
         if len(pairs) == 1:
             one = pairs.iloc[0]
+            shared = "1 concept** is" if one["shared"] == 1 else f"{one['shared']} concepts** are"
             st.markdown(
-                f"**{one['shared']} concepts** are detected by both, {one['only_first']} by "
+                f"**{shared} detected by both, {one['only_first']} by "
                 f"{one['first']} alone, {one['only_second']} by {one['second']} alone "
                 f"(Jaccard index {one['jaccard']:.2f})."
             )
@@ -447,12 +450,13 @@ chosen = choose(ctx, options)
 if not chosen:
     st.caption("Nothing is chosen.")
     st.stop()
-every_split = sorted({s for key in chosen for s in ask(options[key][0], "splits")})
+splits = [ask(options[key][0], "splits") for key in chosen]
+every_split = sorted(set().union(*splits))
+shared = [name for name in address.JUDGING if all(name in own for own in splits)]
 split = ""
 if len(every_split) > 1:
-    split = address.select(
-        "split", "Answers on", ["", *every_split], widget=st.segmented_control,
-        format_func=lambda name: name or "all images",
+    split = address.split(
+        "split", "Answers on", every_split, shared, widget=st.segmented_control,
         help="Which images count where answers are compared. On images that a network was trained "
         "on it is right more often than it will be elsewhere. Units are compared over all images.",
     )  # fmt: skip

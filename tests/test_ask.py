@@ -16,6 +16,7 @@ from PIL import Image
 
 from core import browse, figures
 from core.browse import explain, knowledge
+from core.cli import main
 from core.errors import BadFile, UnitscopeError
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.figures import concepts as concept_figures
@@ -538,6 +539,35 @@ def test_concepts_shows_facts_filters_and_the_graph(cache, run, known):
     assert set(names["name"]) >= {"cellar"} and names["node"].isna().all()
     # The table on screen is a file that `--overrides` reads.
     assert list(names.columns[:2]) == ["name", "node"]
+
+
+def test_pages_read_names_with_a_file_of_corrections(cache, run, known, capsys):
+    """A kept file is what --overrides makes of it, and only what was kept can be named."""
+    mine = "name\tnode\ncellar\tbarn\n"
+    word = knowledge.keep_names(run, known.graph, mine.encode())
+    told = knowledge.know(run, known.graph, known.spec, knowledge.kept_names(run, word))
+    assert told.digest != known.digest and told.alignment.loc["cellar", "node"] == "barn"
+    file = cache / "mine.tsv"
+    file.write_text(mine)
+    for kind in knowledge.KINDS:
+        args = ["concepts", run.digest, "--out", str(cache), "--cc", kind, "--overrides", str(file)]
+        assert main([*args, "--json"]) == 0
+        said = json.loads(capsys.readouterr().out.splitlines()[-1])["scenes"]
+        assert said["cellar"] == told.core[kind].table("cellar")["concept"].tolist()
+    address = {"names": word, "scene": "cellar"}
+    at = show("pages/3_Concepts.py", **address)
+    assert "has no word for cellar" not in text_of(at) and "names corrected" in text_of(at)
+    at = show("pages/4_Explain.py", names=word)
+    assert any("corrections" in one.value for one in at.sidebar.caption)
+    assert any(
+        "names corrected" in line for spec in specs(at) for line in spec["title"]["subtitle"]
+    )
+    for wrong in ("0" * len(word), "../../etc/passwd"):
+        at = show("pages/3_Concepts.py", names=wrong)
+        assert "no corrected names are kept" in at.warning[0].value.lower()
+    for bad, why in ((b"name,node\ncellar,barm\n", "barn"), (b"a,b\n", "header")):
+        with pytest.raises(UnitscopeError, match=why):
+            knowledge.keep_names(run, known.graph, bad)
 
 
 def test_a_photo_leads_to_its_account(cache):

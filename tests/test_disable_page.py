@@ -70,10 +70,11 @@ def off_of(at) -> str:
 
 def test_the_page_says_what_the_command_line_says(run, capsys):
     for address, options in (
-        ({"off": "3-5-7"}, []),
-        ({"off": "3-5-7", "split": "test"}, ["--split", "test"]),
-        ({"off": "0", "scene": "barn"}, ["--scene", "barn"]),
-        ({"off": "0-1", "factor": "0.5"}, ["--factor", "0.5"]),
+        ({"off": "3-5-7"}, ["--split", "test"]),
+        ({"off": "3-5-7", "split": "all"}, []),
+        ({"off": "3-5-7", "split": "train"}, ["--split", "train"]),
+        ({"off": "0", "scene": "barn", "split": "all"}, ["--scene", "barn"]),
+        ({"off": "0-1", "factor": "0.5", "split": "all"}, ["--factor", "0.5"]),
     ):
         at = show(PAGE, **address)
         units = address["off"].replace("-", ",")

@@ -141,7 +141,7 @@ def test_without_maps_the_methods_without_formulas_remain(tmp_path, monkeypatch)
     monkeypatch.setenv("UNITSCOPE_CACHE", str(out))
     at = show(PAGE, unit="3")
     (frame,) = [t.value for t in at.dataframe if "its own measure" in t.value.columns]
-    assert len(frame) == 3 and frame["chance"].isna().all()
+    assert frame["chance"].tolist() == ["–"] * 3
     assert "this run kept none" in text_of(at)
 
 

@@ -6,6 +6,9 @@ it, and asks the functions here, which take the run and the :class:`Known` that 
 
 from __future__ import annotations
 
+import hashlib
+import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +33,7 @@ from core.knowledge.graph import knowledge_stamp as knowledge_stamp
 from core.knowledge.graph import open_knowledge as open_knowledge
 from core.knowledge.graph import own_knowledge as own_knowledge
 from core.names import plain_name
-from core.store import Run, digest_of
+from core.store import DIGITS, Run, derived, digest_of, write_whole
 from core.tables import KINDS as KINDS
 from core.tables import core_kinds
 
@@ -55,6 +58,7 @@ class Known:
     graph : the open graph. annotated : C_y and its frequencies.
     alignment : :func:`core.knowledge.align.align` of all scene and concept names, by name.
     related : RC(y, G) ∩ C, by scene. core : the three kinds, by :data:`KINDS`.
+    overrides : the reader's own file of names and nodes (:func:`keep_names`), None without.
     """
 
     spec: str
@@ -64,11 +68,18 @@ class Known:
     alignment: pd.DataFrame
     related: Related
     core: dict[str, CoreConcepts]
+    overrides: Path | None = None
 
     @property
     def name(self) -> str:
-        """What the graph is called in a sentence: ``CN-100K``, ``the everyday graph``."""
-        return spoken_name(self.graph.name)
+        """What the graph is called in a sentence: ``CN-100K``, ``the everyday graph``; it says
+        where names were corrected."""
+        return spoken_name(self.graph.name) + (" (names corrected)" if self.overrides else "")
+
+    @property
+    def options(self) -> str:
+        """What the command line needs to read a run in the same way, but for its knowledge."""
+        return f" --overrides {shlex.quote(str(self.overrides))}" if self.overrides else ""
 
 
 def spoken_name(name: str) -> str:
@@ -80,9 +91,40 @@ def spoken_name(name: str) -> str:
     return "the everyday graph" if name == "builtin" else Path(name.partition(":")[2] or name).name
 
 
-def know(run: Run, graph: Graph, spec: str) -> Known:
+def keep_names(run: Run, graph: Graph, content: bytes) -> str:
+    """Keep a person's own file of names and nodes beside the run; the word that finds it again.
+
+    content : as ``align --write`` gives it, TSV or CSV with the columns `name` and `node`.
+    Raises UnitscopeError where it cannot be read, or names no node of the graph.
+    """
+    word = hashlib.sha256(content).hexdigest()[:DIGITS]
+    path = _names_path(run, word)
+    write_whole(path, lambda part: part.write_bytes(content))
+    try:
+        annotated = Annotated.from_run(run)
+        align([*annotated.scenes, *annotated.concepts], graph, overrides=path)
+    except UnitscopeError as err:
+        path.unlink()
+        # The reader knows the file by another name.
+        raise UnitscopeError(str(err).replace(str(path), "the file")) from None
+    return word
+
+
+def kept_names(run: Run, word: str) -> Path:
+    """The file that :func:`keep_names` kept. Raises UnitscopeError where there is none."""
+    if not re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", word) or not _names_path(run, word).is_file():
+        raise UnitscopeError(f"no corrected names are kept for this run as {word!r}")
+    return _names_path(run, word)
+
+
+def _names_path(run: Run, word: str) -> Path:
+    return derived(run, "names", {"content": word}, "tsv")
+
+
+def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Known:
     """Bring the names of a run to a graph, and find the core concepts of its scenes.
 
+    overrides : a file of names and nodes that a person chose.
     Raises UnitscopeError where the run has no scenes, or no annotated concepts beside colours.
     """
     annotated = Annotated.from_run(run)
@@ -92,13 +134,17 @@ def know(run: Run, graph: Graph, spec: str) -> Known:
             "of what its scenes are made of"
         )
     names = list(dict.fromkeys([*annotated.scenes, *annotated.concepts]))
-    related = related_concepts(annotated, graph)
+    related = related_concepts(annotated, graph, overrides=overrides)
     digest = digest_of(
-        {"run": run.digest, "graph": graph.digest(), "spec": spec, "relations": RELATIONS}
-    )
+        {
+            "run": run.digest, "graph": graph.digest(), "spec": spec, "relations": RELATIONS,
+            "overrides": overrides.read_text(encoding="utf-8-sig") if overrides else "",
+        }
+    )  # fmt: skip
     return Known(
-        spec, digest, graph, annotated, align(names, graph).set_index("name", drop=False),
-        related, core_kinds(annotated, related),
+        spec, digest, graph, annotated,
+        align(names, graph, overrides=overrides).set_index("name", drop=False),
+        related, core_kinds(annotated, related), overrides,
     )  # fmt: skip
 
 

@@ -122,6 +122,30 @@ def _add_units(sub: argparse.ArgumentParser) -> None:
 # -- shared ---------------------------------------------------------------------------------
 
 
+def _open(given: argparse.Namespace) -> Run:
+    """The run that is named, once the run alone has shown that the other words fit it: a slip is
+    told before PyTorch and the network are loaded."""
+    run = open_given(given)
+    number = run.layer(given.layer)
+    last = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"].iloc[0]) - 1
+    wrong = [u for u in numbers(getattr(given, "units", None)) or () if not 0 <= u <= last]
+    if wrong:
+        raise UnitscopeError(
+            f"there is no unit {', '.join(map(str, wrong[:5]))}: layer "
+            f"{run.layer_names[number]} has units 0 to {last}"
+        )
+    for word, query in (
+        ("scene", "SELECT name FROM scenes ORDER BY 1"),
+        ("split", "SELECT DISTINCT split FROM images ORDER BY 1"),
+    ):
+        said = getattr(given, word, None) or []
+        known = run.sql(query).iloc[:, 0].tolist() if said else []
+        for one in [said] if isinstance(said, str) else said:
+            if one not in known:
+                raise unknown(word, one, known)
+    return run
+
+
 def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.knowledge.graph import open_knowledge
     from core.manipulate.protocols import Study
@@ -213,7 +237,7 @@ def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
 
 
 def _contribution(given: argparse.Namespace) -> Answer:
-    run = open_given(given)
+    run = _open(given)
     if given.top < 1:
         raise UnitscopeError(f"--top takes 1 or more, not {given.top}")
     told, core = _contribution_of(run, given, given.over)
@@ -253,9 +277,9 @@ def _contribution(given: argparse.Namespace) -> Answer:
 
 
 def _toggle(given: argparse.Namespace) -> Answer:
+    run = _open(given)
     from core.manipulate.toggle import Edit, prepare
 
-    run = open_given(given)
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
     edit = Edit(units, given.factor, given.clamp)
@@ -297,7 +321,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
 
 
 def _figures(given: argparse.Namespace) -> Answer:
-    run = open_given(given)
+    run = _open(given)
     formats = _formats(given.format)
     if given.most < 1 or given.every < 1:
         raise UnitscopeError("--most and --every take 1 or more")
@@ -348,7 +372,7 @@ def _figures(given: argparse.Namespace) -> Answer:
 
 
 def _search(given: argparse.Namespace) -> Answer:
-    run = open_given(given)
+    run = _open(given)
     formats = _formats(given.format)
     if given.halves < 1 or given.most < 1:
         raise UnitscopeError("--halves and --most take 1 or more")
@@ -409,10 +433,10 @@ def _search(given: argparse.Namespace) -> Answer:
 
 
 def _edit(given: argparse.Namespace) -> Answer:
+    run = _open(given)
     from core.manipulate.edit import write_edit
     from core.manipulate.toggle import Edit, prepare
 
-    run = open_given(given)
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
     with stoppable() as stop:

@@ -311,6 +311,8 @@ def sentence(told: dict[str, Any]) -> str:
         if absent:
             text += f"; {_listed(absent)} {_are(absent)} not in the photo"
         parts.append(text + ".")
+        if name == "predicted" and not met and not told["correct"]:
+            parts.append("So its core concepts do not explain this answer.")
     return " ".join(parts)
 
 

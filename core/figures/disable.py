@@ -48,7 +48,8 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         "name:N", title=None, sort=[RANKINGS[n][0] for n in names],
         scale=alt.Scale(domain=[RANKINGS[n][0] for n in names],
                         range=[RANKINGS[n][1][dark] for n in names]),
-        legend=alt.Legend(columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3),
+        legend=alt.Legend(columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3,
+                          symbolDash=[1, 0]),
     )  # fmt: skip
     dash = alt.StrokeDash(
         "kind:N", legend=None,

@@ -14,7 +14,9 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-KEPT = ("run", "layer", "definition", "knowledge")
+from core.names import plain_name
+
+KEPT = ("run", "layer", "definition", "knowledge", "names")
 """Parameters that go along to another page."""
 
 
@@ -38,8 +40,8 @@ def put(values: dict[str, str], drop: Sequence[str] = ()) -> None:
 
 def kept(**more: str) -> dict[str, str]:
     """Parameters for a link: those that go along, and more."""
-    along = {name: get(name) for name in KEPT if get(name)}
-    return {**along, **{k: v for k, v in more.items() if v != ""}}
+    along = {name: get(name) for name in KEPT if get(name)} | more
+    return {k: v for k, v in along.items() if v != ""}
 
 
 def here(**more: str) -> str:
@@ -84,6 +86,20 @@ def select(
     if widget is st.segmented_control:
         how["required"] = True
     return (widget or st.selectbox)(label, options, **bound, **how)
+
+
+CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
+"""Splits to choose units on, and to judge them on, the best first: never the same photos."""
+
+
+def split(
+    name: str, label: str, splits: Sequence[str], usual: Sequence[str] = JUDGING, **how: Any
+) -> str:
+    """A select box for a split; "" is all photos. Where the address says nothing it is the first
+    of `usual` that the run has."""
+    default = next((one for one in usual if one in splits), "all")
+    chosen = select(name, label, ["all", *splits], default, format_func=plain_name, **how)
+    return "" if chosen == "all" else chosen
 
 
 def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **how) -> str:

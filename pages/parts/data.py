@@ -49,6 +49,17 @@ def _module(name: str) -> Any:
     return import_module(f"core.browse.{name}")
 
 
+class Later:
+    """A module of core.browse that a page names at once and that is imported at its first use:
+    so a page whose module brings PyTorch along shows its title before."""
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(_module(self._name), attribute)
+
+
 def _function(name: str) -> Callable[..., Any]:
     """``accuracy`` is core.browse's; ``explain.account`` that of core.browse.explain."""
     module, _, last = name.rpartition(".")
@@ -99,19 +110,21 @@ def _graph(spec: str, stamp: tuple) -> Any:
 
 
 @st.cache_resource(max_entries=16, show_spinner="Finding what each scene is made of …")
-def _known(_run: Run, _graph: Any, stamp: str, spec: str, facts: str) -> Known:
-    found: Known = _module("knowledge").know(_run, _graph, spec)
+def _known(_run: Run, _graph: Any, stamp: str, spec: str, facts: str, names: str) -> Known:
+    overrides = _module("knowledge").kept_names(_run, names) if names else None
+    found: Known = _module("knowledge").know(_run, _graph, spec, overrides)
     return found
 
 
-def known(run: Run, spec: str) -> Known:
+def known(run: Run, spec: str, names: str = "") -> Known:
     """The names of a run in the graph of a knowledge SPEC, and its core concepts.
 
-    The graph is opened once for all runs and sessions, and again when its files change.
-    Raises UnitscopeError where there is no such graph, or nothing to bring to it.
+    names : the word of a kept file of corrected names. The graph is opened once for all runs
+    and sessions, and again when its files change. Raises UnitscopeError where there is no such
+    graph or file, or nothing to bring to it.
     """
     graph = _graph(spec, _module("knowledge").knowledge_stamp(spec))
-    return _known(run, graph, f"{run.path}:{run.digest}", spec, graph.digest())
+    return _known(run, graph, f"{run.path}:{run.digest}", spec, graph.digest(), names)
 
 
 # One: networks are large, and a photo of one's own is explained by the run that is looked at.

@@ -27,7 +27,7 @@ def chosen(ctx: Context, title: str) -> Known:
         st.title(title)
         stop(
             f"This run has no knowledge graph “{asked}”; it was made with “{own}”.",
-            {"Use the run’s own": address.kept(knowledge="") | {"knowledge": own}}, title,
+            {"Use the run’s own": address.kept(knowledge=own)}, title,
         )  # fmt: skip
     names = {name: spoken_name(name) for name in options}
     if len(options) > 1:
@@ -37,12 +37,22 @@ def chosen(ctx: Context, title: str) -> Known:
                 help="Which graph says what belongs to a scene. The run’s own is the one it was "
                 "made with.",
             )  # fmt: skip
+    words = address.get("names")
+    if words:
+        with st.sidebar:
+            st.caption("Names are read with a file of corrections.")
+            st.button(
+                "Without the corrections", type="tertiary", icon=":material/undo:",
+                on_click=address.put, args=({"names": ""},),
+            )  # fmt: skip
     try:
-        return known(ctx.run, asked)
+        return known(ctx.run, asked, words)
     except UnitscopeError as err:
         st.title(title)
         text = str(err)
         links = {"Back to the overview": address.kept()}
-        if asked != BUILTIN:
+        if words:
+            links = {"Without the corrections": address.kept(names="")}
+        elif asked != BUILTIN:
             links = {"Use the embedded facts instead": address.kept(knowledge=BUILTIN)}
-        stop(f"{text[:1].upper()}{text[1:]}.", links, title if asked != BUILTIN else "")
+        stop(f"{text[:1].upper()}{text[1:]}.", links, title if words or asked != BUILTIN else "")

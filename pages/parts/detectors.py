@@ -1,0 +1,48 @@
+"""The units that overlap one concept, in pictures, with a word on chance."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from core.browse import shown_name
+from pages.parts import address, draw
+from pages.parts.frame import Context
+
+
+def detectors(ctx: Context, units: pd.DataFrame, concept: int, key: str, **more: str) -> None:
+    """Tiles of the units of :func:`core.browse.search_units`, each lit where it overlaps
+    `concept` (its id) best and linked to the unit's page.
+
+    units : with the column name, a unit's own label, where that shall be told. more : goes into
+    the links.
+    """
+    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
+    if level is not None and not (units["iou"] >= level).any():
+        st.caption(
+            f"None overlaps it better than chance ({level:.3f}): do not take these for its "
+            "detectors."
+        )
+    tiles: list[draw.Tile] = []
+    for row in units.itertuples():
+        best = ctx.ask("unit_images", ctx.layer, int(row.unit), concept, 24)
+        best = best.sort_values("iou", ascending=False, kind="stable")
+        sub = f"IoU {row.iou:.3f}"
+        if level is not None and row.iou < level:
+            sub += ", no better than chance"
+        if row.best:
+            sub += "; its best label"
+        elif isinstance(getattr(row, "name", None), str):
+            sub += f"; its label is {shown_name(row.name)}"
+        tiles.append(
+            {
+                "src": ctx.ask(
+                    "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
+                ),
+                "title": f"unit {row.unit}",
+                "sub": sub,
+                "alt": f"Photo, bright where unit {row.unit} is lit",
+                "href": "Units" + address.query(address.kept(**more, unit=str(row.unit))),
+            }
+        )
+    draw.gallery(tiles, key, tile=140)
