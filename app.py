@@ -9,6 +9,7 @@ import streamlit as st
 
 from core import figures, report
 from core.browse import shown_name
+from core.errors import UnitscopeError
 from core.names import plain_name
 from pages.parts import address, draw, words
 from pages.parts.frame import Context, page, page_files
@@ -191,6 +192,27 @@ def take_away(ctx: Context) -> None:
             "Tables", known[1], known[1], key=f"report-tables-{ctx.run.digest}",
             format_func=lambda name: report.TABLES[name].title,
         )  # fmt: skip
+    units: list[int] = []
+    photo_ids: list[str] = []
+    if ctx.layer is not None:
+        count = len(ctx.ask("unit_table", ctx.layer, ctx.denominator))
+        with left:
+            units = st.multiselect(
+                "Units, each with a section of its own", range(count), key="report-units",
+                format_func=lambda unit: f"unit {unit}", placeholder="none",
+            )  # fmt: skip
+        with right:
+            typed = st.text_input(
+                "Photos to explain, by their ids", key="report-images", placeholder="none",
+                help="Ids with commas between, as the pages Scenes and Explain show them.",
+            )  # fmt: skip
+            photo_ids = [word.strip() for word in typed.split(",") if word.strip()]
+            for word in photo_ids:
+                try:
+                    ctx.ask("image_number", word)
+                except UnitscopeError as err:
+                    st.caption(f":orange[{str(err)[:1].upper()}{str(err)[1:]}.]")
+                    photo_ids = [one for one in photo_ids if one != word]
     with st.container(horizontal=True, vertical_alignment="center"):
         pictured = ctx.layer is not None and ctx.facts["photos"]
         photos = pictured and st.toggle(
@@ -198,7 +220,8 @@ def take_away(ctx: Context) -> None:
             help="Photos of your dataset travel with the file; its licence may not allow that.",
         )  # fmt: skip
         st.download_button(
-            "Save the report", data=lambda: report.report(view, chosen, tables, photos),
+            "Save the report",
+            data=lambda: report.report(view, chosen, tables, photos, units, photo_ids),
             file_name=f"{ctx.facts['dataset']}-{ctx.facts['model']}-{ctx.run.digest[:6]}.html",
             mime="text/html", icon=":material/description:", on_click="ignore",
             key="report",

@@ -10,9 +10,10 @@ from __future__ import annotations
 import base64
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from core import browse, figures
 from core.browse import shown_name
 from core.errors import UnitscopeError, unknown
 from core.figures import COUNTING, FORMATS, Caption, export
+from core.figures import explain as of_photo
 from core.files import write_whole
 from core.names import plain_name
 from core.settings import duration
@@ -29,6 +31,9 @@ from core.store import Run
 
 MOST_SCENES = 40
 """A confusion matrix of more scenes cannot be read; the commonest mistakes are listed."""
+
+ACCOUNT = ("minmax_threshold", "image", "scc")
+"""Strategy, IoU and core concepts of the accounts in a report."""
 
 ROWS = 40
 """Rows of a table in a report; how many there are is said."""
@@ -260,6 +265,7 @@ body { font: 16px/1.5 'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial
 h1 { font-size: 2rem; line-height: 1.2; margin: 0 0 .3rem; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .6rem; border-top: 1px solid #dfe4e9;
   padding-top: 1.2rem; }
+h3 { font-size: 1.05rem; margin: 1.6rem 0 .4rem; }
 .lede { font-size: 1.08rem; color: #3c4852; margin-top: 0; }
 figure { margin: 1.6rem 0; overflow-x: auto; }
 figure svg { max-width: 100%; height: auto; }
@@ -286,7 +292,8 @@ def report(
     chosen: Sequence[str] | None = None,
     tables: Sequence[str] | None = None,
     photos: bool = True,
-    extra: Sequence[tuple[str, Any]] = (),
+    units: Sequence[int] = (),
+    images: Sequence[str] = (),
 ) -> str:
     """A report of a run as the text of one HTML file.
 
@@ -295,22 +302,31 @@ def report(
     chosen, tables : names of :data:`FIGURES` and :data:`TABLES`; all that the run can give
         where None.
     photos : show three units' photos; a report that goes to others carries them along.
-    extra : more figures, as (heading, chart).
+    units : each gets a section of its own: photos, labels against chance, responses.
+    images : ids; each gets the account of its prediction by what the run's own graph says of
+        scenes, with the definitions that the Explain page begins with.
 
-    Raises UnitscopeError for an unknown name.
+    Raises UnitscopeError for an unknown name, unit or image, and for units or images of a run
+    without layers.
     """
     shown, listed = available(view)
     facts = view.facts
+    if (units or images) and view.layer is None:
+        raise UnitscopeError("this run has no units: it holds predictions alone")
+    numbers = count()
+    photos = photos and view.layer is not None and bool(facts["photos"])
     charts = {name: _chart(view, name) for name in (shown if chosen is None else chosen)}
-    drawn = [(FIGURES[name].title, chart) for name, chart in charts.items()]
+    drawn = {FIGURES[name].title: chart for name, chart in charts.items() if chart is not None}
     parts = [_head(facts, view)]
-    if photos and view.layer is not None and facts["photos"]:
+    if photos:
         parts.append(_photos(view))
-    sections = [(title, chart) for title, chart in (*drawn, *extra) if chart is not None]
-    if sections:
+    if drawn:
         parts.append("<h2>Figures</h2>")
-    for k, (title, chart) in enumerate(sections):
-        parts.append(f'<figure aria-label="{escape(title)}">{_svg(chart, k)}</figure>')
+        parts += _figures(drawn, numbers)
+    for unit in units:
+        parts += _unit(view, unit, photos, numbers)
+    for image in images:
+        parts += _account(view, image, photos, numbers)
     for name in listed if tables is None else tables:
         if name not in TABLES:
             raise unknown("table", name, TABLES)
@@ -336,11 +352,11 @@ def report(
 
 def _head(facts: dict[str, Any], view: View) -> str:
     said = [f"{facts['images']:,} images"]
-    if facts["scored"]:
-        said.append(
-            f"{facts['right']:,} of {facts['scored']:,} scored ones are right "
-            f"({facts['accuracy']:.1%})"
-        )
+    # The first split is what the network was judged on, where there is such a one: the photos
+    # it was trained on would flatter it.
+    for row in browse.accuracy(view.run).head(1).itertuples():
+        said.append(f"{row.right:,} of {row.images:,} {row.split} ones are right "
+                    f"({row.accuracy:.1%})")  # fmt: skip
     if view.layer is not None:
         table = browse.unit_table(view.run, view.layer, view.denominator)
         if table["chance"].notna().any():
@@ -377,16 +393,119 @@ def _head(facts: dict[str, Any], view: View) -> str:
 
 
 def _photos(view: View) -> str:
-    tiles = []
-    for seen in browse.hero(view.run, view.layer or "", view.denominator):
-        picture = browse.photo_or_lit(view.run, view.layer or "", seen.unit, seen.image, 360)
-        name = escape(shown_name(seen.name))
-        tiles.append(
-            f'<figure><img src="data:image/jpeg;base64,{base64.b64encode(picture).decode()}" '
-            f'alt="Photo, bright where unit {seen.unit} is lit"><figcaption>unit {seen.unit}: '
-            f"{name} (IoU {seen.iou:.3f})</figcaption></figure>"
+    layer = view.layer or ""
+    return _strip(
+        _picture(
+            browse.photo_or_lit(view.run, layer, seen.unit, seen.image, 360),
+            f"Photo, bright where unit {seen.unit} is lit",
+            f"unit {seen.unit}: {shown_name(seen.name)} (IoU {seen.iou:.3f})",
         )
-    return f'<div class="photos">{"".join(tiles)}</div>' if tiles else ""
+        for seen in browse.hero(view.run, layer, view.denominator)
+    )
+
+
+def _strip(tiles: Iterable[str]) -> str:
+    inside = "".join(tiles)
+    return f'<div class="photos">{inside}</div>' if inside else ""
+
+
+def _picture(jpeg: bytes, alt: str, caption: str) -> str:
+    return (
+        f'<figure><img src="data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}" '
+        f'alt="{escape(alt)}"><figcaption>{escape(caption)}</figcaption></figure>'
+    )
+
+
+def _figures(charts: Mapping[str, Any], numbers: Iterator[int]) -> list[str]:
+    return [
+        f'<figure aria-label="{escape(title)}">{_svg(chart, next(numbers))}</figure>'
+        for title, chart in charts.items()
+    ]
+
+
+def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[str]:
+    """The section of one unit: as the Units page has it."""
+    run, layer, caption = view.run, view.layer or "", view.caption()
+    facts = browse.unit_facts(run, layer, unit)
+    labels = browse.unit_concepts(run, layer, unit, view.denominator)
+    best = labels.iloc[0] if len(labels) else None
+    name = "no label" if best is None else shown_name(best["name"])
+    parts = [f"<h2>Unit {unit} of {escape(layer)}: {escape(name)}</h2>"]
+    if photos:
+        top = browse.unit_images(run, layer, unit, None, 4)
+        parts.append(
+            _strip(
+                _picture(
+                    browse.photo_or_lit(run, layer, unit, int(row.image), 360),
+                    f"Photo {row.id}, bright where unit {unit} is lit",
+                    f"photo {row.id}, peak {row.peak:.3g}",
+                )
+                for row in top.itertuples()
+            )
+        )
+    charts = {}
+    histogram = browse.iou_histogram(run, layer, view.denominator)
+    if best is not None and (histogram["kind"] == "shuffled labels").any():
+        own = float(best["iou"])
+        charts["Against chance"] = figures.unit_chance(histogram, own, unit, caption)
+    bins = browse.peak_histogram(run, layer, unit)
+    charts["Responses"] = figures.peaks(bins, float(facts["threshold"]), unit, caption)
+    scenes = browse.unit_scenes(run, layer, unit)
+    if len(scenes):
+        charts["Scenes"] = figures.unit_scenes(scenes, unit, caption)
+    parts += _figures(charts, numbers)
+    if len(labels):
+        rows = pd.DataFrame(
+            {
+                "concept": [shown_name(n) for n in labels["name"]],
+                "category": labels["category"].astype(str),
+                "IoU": labels["iou"].round(4),
+                "chance p": labels["chance"].round(4),
+            }
+        )
+        parts.append(_table(f"Labels of unit {unit}", rows, caption, 3))
+    return parts
+
+
+def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> list[str]:
+    """The section of one photo: as the Explain page has it."""
+    from core.browse import explain, knowledge
+
+    run, layer = view.run, view.layer or ""
+    number = browse.image_number(run, image)
+    spec = knowledge.own_knowledge(run)
+    known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
+    told = explain.account(run, known, image, layer, *ACCOUNT)
+    facts = view.facts
+    caption = Caption(
+        facts["dataset"], facts["model"], layer, of_photo.definition(*ACCOUNT, known.name),
+        f"photo {image}",
+    )  # fmt: skip
+    parts = [f"<h2>Photo {escape(image)}</h2>"]
+    if photos:
+        seen = _picture(browse.thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")
+        parts.append(_strip([seen]))
+    parts.append(f"<p>{escape(told['sentence'])}</p>")
+    frame = pd.DataFrame(told["scenes"])
+    if len(frame):
+        both = {name: side["scene"] for name, side in told["sides"].items()}
+        parts += _figures(
+            {
+                title: of_photo.measure(frame, name, both, caption)
+                for name, title in of_photo.TITLES.items()
+            },
+            numbers,
+        )
+    rows = explain.account_table(told)
+    if len(rows):
+        rows["iou"] = rows["iou"].round(4)
+        rows["scene"] = rows["scene"].map(plain_name)
+        sides = {"predicted": "the network’s answer", "target": "true scene"}
+        rows["side"] = rows["side"].map(sides)
+        rows["annotated"] = rows["annotated"].map({True: "yes", False: "no"})
+        rows = rows.rename(columns={"annotated": "in the photo", "iou": "IoU"})
+        parts.append(_table(f"The account of photo {image}", rows, caption, 3))
+    return parts
 
 
 def _svg(chart: Any, number: int) -> str:
@@ -403,7 +522,7 @@ def _svg(chart: Any, number: int) -> str:
     return text
 
 
-def _table(title: str, frame: pd.DataFrame, caption: Caption) -> str:
+def _table(title: str, frame: pd.DataFrame, caption: Caption, level: int = 2) -> str:
     numbers = [pd.api.types.is_numeric_dtype(kind) for kind in frame.dtypes]
 
     def cell(value: Any, number: bool, tag: str) -> str:
@@ -420,7 +539,7 @@ def _table(title: str, frame: pd.DataFrame, caption: Caption) -> str:
     body = "".join(row(values, "td") for values in frame.head(ROWS).itertuples(index=False))
     many = f"the first {ROWS} of {len(frame):,}; " if len(frame) > ROWS else ""
     return (
-        f'<h2>{escape(title)}</h2>\n<div class="scroll"><table><caption>'
+        f'<h{level}>{escape(title)}</h{level}>\n<div class="scroll"><table><caption>'
         f"{many}{escape(' · '.join(line for line in caption.lines() if line))}</caption><thead>"
         f"{row(frame.columns, 'th')}</thead><tbody>{body}</tbody></table></div>"
     )

@@ -42,11 +42,6 @@ CORE = {
     "top10": "the ten most frequent (Top 10)",
 }
 GROUPS = {"met": "Met", "missed": "Missed", "foreign": "Seen beside it"}
-SHORT = {
-    "minmax_threshold": "threshold", "highest_iou": "highest IoU", "whole_layer": "whole layer",
-    "image": "in photo", "dataset_normalised": "over dataset",
-}  # fmt: skip
-
 CSS = """
 <style>
 .stMain .st-key-measures .stHorizontalBlock:has(> .stColumn:nth-child(3)) {flex-wrap: wrap}
@@ -424,7 +419,7 @@ def one_account(ctx: Context, known: Known) -> None:
             draw.explain(words.SIDES, "How to read this")
             draw.explain(words.LEARNED, "What counts as seen")
             draw.explain(words.CORE, "What a scene is made of")
-    way = f"{SHORT[strategy]}, IoU {SHORT[eq2]}, {known.core[kind].kind.upper()} of {known.name}"
+    way = figures.definition(strategy, eq2, kind, known.name)
     caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way,
                       f"photo {image_id}")  # fmt: skip
     stem = f"explain-{image_id}"

@@ -452,7 +452,7 @@ if not chosen:
     st.stop()
 splits = [ask(options[key][0], "splits") for key in chosen]
 every_split = sorted(set().union(*splits))
-shared = [name for name in address.JUDGING if all(name in own for own in splits)]
+shared = [name for name in browse.JUDGING if all(name in own for own in splits)]
 split = ""
 if len(every_split) > 1:
     split = address.split(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from core import browse, figures, report
+from core.browse import explain, knowledge
 from core.cli import main
 from core.errors import UnitscopeError
 from core.predictions import import_predictions
@@ -92,12 +93,31 @@ def test_only_what_is_chosen(tiny_run):
     page = Checked(text)
     assert sum(tag == "svg" for tag, _ in page.tags) == 1 and "<img" not in text
     assert "Scene by scene" not in page.text()
-    chart = figures.accuracy(browse.accuracy(tiny_run), view.caption(False))
-    more = Checked(report.report(view, [], [], False, [("Mine", chart)]))
-    assert sum(tag == "svg" for tag, _ in more.tags) == 1
     for wrong, said in ((["overlaps"], "unknown figure"), (None, "unknown table")):
         with pytest.raises(UnitscopeError, match=said):
             report.report(view, wrong, ["unit"])
+
+
+def test_units_and_photos_get_sections_of_their_own(tiny_run):
+    view = report.open_view(tiny_run)
+    text = report.report(view, [], [], True, [3, 0], ["010"])
+    page = Checked(text)
+    said = page.text()
+    assert "Unit 3 of body.3" in said and "Unit 0 of body.3" in said and "Photo 010" in said
+    best = browse.unit_concepts(tiny_run, "body.3", 3).iloc[0]
+    assert browse.shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
+    spec = knowledge.own_knowledge(tiny_run)
+    known = knowledge.know(tiny_run, knowledge.open_knowledge(spec), spec)
+    told = explain.account(tiny_run, known, "010", "body.3", *report.ACCOUNT)
+    assert told["sentence"] in said
+    svgs = sum(tag == "svg" for tag, _ in page.tags)
+    assert svgs == 6 + (3 if told["scenes"] else 0)
+    names = re.findall(r'\bid="([^"]+)"', text)
+    assert len(names) == len(set(names))
+    assert "<img" not in report.report(view, [], [], False, [3], ["010"])
+    for units, images, why in (([12], [], "no unit 12"), ([], ["10"], "unknown image")):
+        with pytest.raises(UnitscopeError, match=why):
+            report.report(view, [], [], False, units, images)
 
 
 def test_names_are_escaped(tmp_path):

@@ -190,12 +190,22 @@ def skipped(run: Run) -> pd.DataFrame:
 # -- the network and its images -------------------------------------------------------------
 
 
+CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
+"""Splits to choose units on, and to judge them on, the best first: never the same photos."""
+
+
 def accuracy(run: Run) -> pd.DataFrame:
-    """Accuracy by split: split, images (scored), right, accuracy, low, high (95 % interval)."""
+    """Accuracy by split: split, images (scored), right, accuracy, low, high (95 % interval);
+    splits that networks are judged on (:data:`JUDGING`) first."""
     frame = run.sql("""
         SELECT split, count(*)::INTEGER AS images, sum(correct::INTEGER)::INTEGER AS "right"
         FROM images WHERE correct IS NOT NULL GROUP BY split ORDER BY split
         """)
+    order = {name: k for k, name in enumerate(JUDGING)}
+    frame = frame.sort_values(
+        "split", key=lambda column: column.map(lambda s: order.get(s, len(order))),
+        kind="stable", ignore_index=True,
+    )  # fmt: skip
     frame["accuracy"] = frame["right"] / frame["images"].clip(lower=1)
     bounds = [interval(r, n) for r, n in zip(frame["right"], frame["images"], strict=True)]
     frame["low"], frame["high"] = [b[0] for b in bounds], [b[1] for b in bounds]

@@ -29,6 +29,10 @@ def add(verb: Verb) -> None:
     report.add_argument(
         "--table", action="append", metavar="NAME", help="repeatable; all where left out"
     )
+    report.add_argument("--unit", type=int, action="append", default=[], metavar="N",
+                        help="a section on this unit; repeatable")  # fmt: skip
+    report.add_argument("--image", action="append", default=[], metavar="ID",
+                        help="a section on why it was called what it was; repeatable")  # fmt: skip
     report.add_argument("--no-photos", action="store_true", help="leave the photos out")
     for sub in (export, report):
         sub.add_argument("--layer", metavar="NAME", help="the run's last where left out")
@@ -50,7 +54,7 @@ def _report(given: argparse.Namespace) -> Answer:
     from core.report import open_view, report
 
     view = open_view(open_given(given), given.layer, given.denominator)
-    text = report(view, given.figure, given.table, not given.no_photos)
+    text = report(view, given.figure, given.table, not given.no_photos, given.unit, given.image)
     to = given.to or Path(f"{view.run.digest}.html")
     if not to.parent.is_dir():
         raise UnitscopeError(f"there is no folder {to.parent} to write {to.name} into")

@@ -21,6 +21,22 @@ TITLES = {
 NARROW = 300
 
 
+SHORT = {
+    "minmax_threshold": "threshold", "highest_iou": "highest IoU", "whole_layer": "whole layer",
+    "image": "in photo", "dataset_normalised": "over dataset",
+}  # fmt: skip
+"""Strategies and IoUs in a word."""
+
+
+def definition(strategy: str, iou: str, kind: str, knowledge: str) -> str:
+    """How learned and core concepts were found, for a caption.
+
+    >>> definition("highest_iou", "image", "icc", "the everyday graph")
+    'highest IoU, IoU in photo, ICC of the everyday graph'
+    """
+    return f"{SHORT[strategy]}, IoU {SHORT[iou]}, {kind.upper()} of {knowledge}"
+
+
 def ordinal(number: int) -> str:
     """A rank as people say it.
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
+from core.browse import JUDGING
 from core.names import plain_name
 
 KEPT = ("run", "layer", "definition", "knowledge", "names")
@@ -86,10 +87,6 @@ def select(
     if widget is st.segmented_control:
         how["required"] = True
     return (widget or st.selectbox)(label, options, **bound, **how)
-
-
-CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
-"""Splits to choose units on, and to judge them on, the best first: never the same photos."""
 
 
 def split(
