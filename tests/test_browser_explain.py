@@ -49,6 +49,8 @@ def server(cache) -> Iterator[Server]:
     [
         ("Explain?image=010&strategy=whole_layer&see=thing+1", "Why did the network", 3, 0),
         ("Concepts?scene=attic", "What are scenes", 0, 1),
+        ("Concepts?view=groups", "What are scenes", 0, 0),
+        ("Units?view=map", "Units", 0, 1),
     ],
 )
 def test_an_address_on_a_fresh_server(browser, fresh, path, title, charts, graphs):

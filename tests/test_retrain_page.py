@@ -351,6 +351,28 @@ def test_a_training_is_started_and_seen_to_finish(browser, root, tmp_path):
 
 
 @pytest.mark.browser
+def test_a_second_opinion_is_asked_for(browser, root, tmp_path):
+    for file in root.glob("*.*"):
+        (tmp_path / file.name).symlink_to(file)
+    server = Server(tmp_path)
+    try:
+        visit = Visit(browser, server)
+        visit.open("Retrain?view=svm&kinds=top10")
+        visit.page.get_by_text("14 SVMs").wait_for(timeout=WAIT)
+        visit.page.get_by_role("button", name="Start", exact=True).click()
+        visit.page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
+        visit.page.get_by_role("link", name="Show what came out").click()
+        visit.page.wait_for_url("**result=*", timeout=WAIT)
+        visit.settle()
+        visit.check()
+        visit.page.close()
+    finally:
+        server.stop()
+    (result,) = tmp_path.rglob("svm-*.json")
+    assert json.loads(result.read_text())["digest"]
+
+
+@pytest.mark.browser
 @pytest.mark.slow
 def test_a_training_is_stopped_and_gone_on_with(browser, folder, tmp_path):
     execute(
