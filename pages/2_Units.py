@@ -218,7 +218,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         st.info("No unit that fits the filters overlaps it.", icon=":material/filter_alt_off:")
     else:
         back = {k: address.get(k) for k in FILTERS}
-        detectors(ctx, found.head(6), number, "search-units", **back)
+        detectors(ctx, found.head(6), number, "search-units", back)
         view = pd.DataFrame(
             {
                 "unit": found["unit"],

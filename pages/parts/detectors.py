@@ -10,12 +10,14 @@ from pages.parts import address, draw
 from pages.parts.frame import Context
 
 
-def detectors(ctx: Context, units: pd.DataFrame, concept: int, key: str, **more: str) -> None:
+def detectors(
+    ctx: Context, units: pd.DataFrame, number: int, key: str, back: dict[str, str] | None = None
+) -> None:
     """Tiles of the units of :func:`core.browse.search_units`, each lit where it overlaps
-    `concept` (its id) best and linked to the unit's page.
+    concept `number` best and linked to the unit's page.
 
-    units : with the column name, a unit's own label, where that shall be told. more : goes into
-    the links.
+    units : with the column name, a unit's own label, where that shall be told. back : parameters
+    that go along in the links.
     """
     level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
     if level is not None and not (units["iou"] >= level).any():
@@ -25,7 +27,7 @@ def detectors(ctx: Context, units: pd.DataFrame, concept: int, key: str, **more:
         )
     tiles: list[draw.Tile] = []
     for row in units.itertuples():
-        best = ctx.ask("unit_images", ctx.layer, int(row.unit), concept, 24)
+        best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
         best = best.sort_values("iou", ascending=False, kind="stable")
         sub = f"IoU {row.iou:.3f}"
         if level is not None and row.iou < level:
@@ -42,7 +44,7 @@ def detectors(ctx: Context, units: pd.DataFrame, concept: int, key: str, **more:
                 "title": f"unit {row.unit}",
                 "sub": sub,
                 "alt": f"Photo, bright where unit {row.unit} is lit",
-                "href": "Units" + address.query(address.kept(**more, unit=str(row.unit))),
+                "href": "Units" + address.query(address.kept(**(back or {}), unit=str(row.unit))),
             }
         )
     draw.gallery(tiles, key, tile=140)
