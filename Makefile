@@ -7,6 +7,8 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13; do \
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 PORT   ?= 8501
+# Processes that run tests beside each other, each with up to 2 GB.
+JOBS   ?= 2
 # Only this machine sees the app; ADDRESS=0.0.0.0 shows it to the network.
 ADDRESS ?= localhost
 
@@ -44,7 +46,7 @@ run: rooms
 test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	  echo "No Chromium here: the browser tests are left out. On Debian: apt-get install chromium"
-	@$(BIN)/python -m pytest $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup-dev
 	@$(BIN)/ruff check app.py pages core tests benchmarks docs
