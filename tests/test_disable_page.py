@@ -127,7 +127,8 @@ def test_a_search_finds_a_set(run):
 def test_curves_are_drawn_when_asked_for(run):
     at = show(PAGE, curves="icc-random", drawn="1", protocol="global")
     titles = [spec["title"]["text"] for spec in specs(at)]
-    assert "Accuracy when the most positive units are disabled (protocol: global)" in titles
+    assert "Accuracy without the most positive units" in titles
+    assert any("protocol global" in " ".join(spec["title"]["subtitle"]) for spec in specs(at))
     at = show(PAGE)
     assert not [s for s in specs(at) if "disabled" in s["title"]["text"]]
 

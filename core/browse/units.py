@@ -28,9 +28,9 @@ MOST = 2000
 """Formulas opened for one unit in search of a proof: a second, as a rule."""
 
 METHODS = {
-    "all": "NetDissect, every pixel counts",
-    "annotated": "NetDissect, annotated pixels only",
-    "highest_iou": "most often the best in a photo (Eq. 2)",
+    "all": "NetDissect, all pixels",
+    "annotated": "NetDissect, annotated",
+    "highest_iou": "best in most photos",
     "beam": "formula, beam search",
     "optimal": "formula, best of all",
 }

@@ -87,9 +87,12 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels)
     protocol = str(frame["protocol"].iloc[0]).replace("_", " ")
     signs = list(dict.fromkeys(frame["sign"]))
-    what = f"the {SIGNS[signs[0]].replace(' disabled', '')}" if len(signs) == 1 else "units"
+    title = "Accuracy as units are disabled"
+    if len(signs) == 1:
+        title = f"Accuracy without the {SIGNS[signs[0]].removesuffix(' disabled')}"
     return titled(
-        chart, f"Accuracy when {what} are disabled (protocol: {protocol})", caption, dark,
+        chart, title,
+        caption._replace(split=f"{caption.split}; protocol {protocol}"), dark,
         around=110 + 330 * (len(panels) - 1),
     )  # fmt: skip
 
