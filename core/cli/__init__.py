@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from core.cli import (
+    annotate,
     bench,
     explain,
     export,
@@ -28,7 +29,7 @@ from core.cli.common import Answer
 from core.errors import UnitscopeError
 
 VERBS = (
-    runs, get, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench,
+    runs, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench,
 )  # fmt: skip
 """Modules of verbs, in the order of the help."""
 
