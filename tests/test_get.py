@@ -16,9 +16,11 @@ import sys
 import tarfile
 import threading
 import time
+import urllib.request
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -195,17 +197,34 @@ def test_ranges_refused(site, tmp_path):
     assert any("starts it anew" in note for note in notes)
 
 
+@pytest.mark.parametrize("new", [DATA[::-1] + b"new", DATA[::-1]], ids=["longer", "as long"])
 @pytest.mark.parametrize("honest", [True, False], ids=["if-range obeyed", "if-range ignored"])
-def test_a_file_that_changed_between_tries(site, tmp_path, honest):
+def test_a_file_that_changed_between_tries(site, tmp_path, honest, new):
     """A server that obeys If-Range sends all of the new file; one that does not is found out."""
     site.before = [cut_at(100_000)]
     with pytest.raises(UnitscopeError):
         fetch(f"{site.url}/a.bin", tmp_path / "a.bin", tries=1)
-    site.files["/a.bin"], site.etag = DATA[::-1] + b"new", '"two"'
+    site.files["/a.bin"], site.etag = new, '"two"'
     if not honest:
-        site.before = [cut_at(10**9, DATA[::-1] + b"new", '"two"')]
+        site.before = [cut_at(10**9, new, '"two"')]
     fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
-    assert (tmp_path / "a.bin").read_bytes() == DATA[::-1] + b"new"
+    assert (tmp_path / "a.bin").read_bytes() == new
+
+
+def test_another_part_than_asked_for_is_not_taken(site, tmp_path):
+    def from_the_start(handler) -> bool:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes 0-{len(DATA) - 1}/{len(DATA)}")
+        handler.send_header("ETag", '"one"')
+        handler.send_header("Content-Length", str(len(DATA)))
+        handler.end_headers()
+        handler.wfile.write(DATA)
+        return True
+
+    site.before = [cut_at(100_000), from_the_start]
+    fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
+    assert (tmp_path / "a.bin").read_bytes() == DATA
+    assert [seen[1] for seen in site.seen] == [None, "bytes=100000-", None]
 
 
 def test_pieces_of_two_files_are_found_by_the_checksum(site, tmp_path):
@@ -308,6 +327,11 @@ def test_a_server_that_says_nothing_and_one_that_drips(site, tmp_path):
 def test_redirects(site, tmp_path):
     site.before = [code(302, Location="/a.bin")]
     fetch(f"{site.url}/moved", tmp_path / "x", checksum=MD5)
+    # The part is asked for at the end of the way, too.
+    moved = code(302, Location="/a.bin")
+    site.before = [moved, cut_at(100_000), moved]
+    fetch(f"{site.url}/moved", tmp_path / "part", checksum=MD5, pause=Waits())
+    assert site.seen[-1] == ("/a.bin", "bytes=100000-", '"one"')
     site.before = [code(301, Location="/loop")] * 20
     with pytest.raises(UnitscopeError, match="in a circle"):
         fetch(f"{site.url}/loop", tmp_path / "y", pause=Waits())
@@ -320,6 +344,21 @@ def test_redirects(site, tmp_path):
     assert not (tmp_path / "y").exists() and not (tmp_path / "y.part").exists()
     with pytest.raises(UnitscopeError, match="no http or https address"):
         fetch(secret.as_uri(), tmp_path / "y")
+
+
+def test_https_does_not_lead_back_to_http():
+    request = urllib.request.Request("https://one.example/a")
+    for place, fine in (("http://two.example/a", False), ("https://two.example/a", True)):
+        handler, headers = fetching._Redirects(), Message()
+        headers["Location"] = place
+        handler.parent = SimpleNamespace(open=lambda to, **_: to.full_url)
+        request.timeout = 1
+        if fine:
+            answer = io.BytesIO()
+            assert handler.http_error_302(request, answer, 302, "", headers) == place
+        else:
+            with pytest.raises(UnitscopeError, match="from https only https"):
+                handler.http_error_302(request, None, 302, "", headers)
 
 
 def test_disk_without_room(site, tmp_path, monkeypatch):
@@ -447,6 +486,15 @@ def test_archives_of_every_kind(tmp_path):
         assert not (tmp_path / folder / "a.txt").stat().st_mode & (stat.S_ISUID | stat.S_IXUSR)
 
 
+def test_the_one_top_folder_is_the_content(tmp_path):
+    mac = {"set/a": b"1", "__MACOSX/set/._a": b"2"}
+    unpack(zipped(tmp_path / "mac.zip", mac), tmp_path / "mac")
+    unpack(zipped(tmp_path / "flat.zip", {"a": b"1", "deep/b": b"2"}), tmp_path / "flat")
+    for folder, names in (("mac", {"a"}), ("flat", {"a", "deep/b"})):
+        root = tmp_path / folder
+        assert {p.relative_to(root).as_posix() for p in root.rglob("*") if p.is_file()} == names
+
+
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/etc/x", "C:/x", "..\\x", "a/..", "\\x"])
 def test_members_outside_the_folder_are_refused(tmp_path, name):
     zipped(tmp_path / "a.zip", {"good.txt": b"1", name: b"2"})
@@ -496,7 +544,7 @@ def test_bombs(tmp_path):
     with gzip.open(tmp_path / "head.tar.gz", "wb") as file:
         file.write(head.tobuf())
         file.write(bytes(2**20))
-    with pytest.raises(BadFile, match="header"):
+    with pytest.raises(BadFile, match="header of more than 64 MB"):
         unpack(tmp_path / "head.tar.gz", tmp_path / "out")
     assert not (tmp_path / "out").exists() and not (tmp_path / "out.partial").exists()
 
@@ -579,7 +627,7 @@ def entry(site: Site, members: dict[str, bytes], tmp_path: Path, **fields) -> Do
     base = Download(
         "set", "a set", f"{site.url}/set.zip", "set.zip", len(data), None,
         "sha256:" + hashlib.sha256(data).hexdigest(), "free", "https://terms.example/", "set",
-        use="--dataset folder:{}",
+        use="--dataset folder:{path}",
     )  # fmt: skip
     return base._replace(**fields)
 
@@ -626,17 +674,24 @@ def test_the_prompt(site, tmp_path, monkeypatch, capsys):
 
 def test_a_plain_file_is_verified_again_when_it_was_touched(site, tmp_path):
     one = Download(
-        "a", "a file", f"{site.url}/a.bin", "a.bin", len(DATA), None, MD5, "free", "", ""
+        "a", "a file", f"{site.url}/a.bin", "a.bin", len(DATA), None, MD5, "free", "", "weights"
     )  # fmt: skip
     assert state(one, tmp_path) == ""
+    site.before = [cut_at(100_000)]
+    with pytest.raises(UnitscopeError, match="100 kB kept"):
+        get(one, tmp_path, tries=1)
+    assert state(one, tmp_path) == "part" and (tmp_path / "weights" / "a.bin.part").exists()
     assert get(one, tmp_path).fresh and state(one, tmp_path) == "there"
-    (tmp_path / "a.bin").touch()
+    (tmp_path / "weights" / "a.bin").touch()
     assert state(one, tmp_path) == "there" and not get(one, tmp_path).fresh
-    (tmp_path / "a.bin").write_bytes(DATA[::-1])
+    (tmp_path / "weights" / "a.bin").write_bytes(DATA[::-1])
     assert state(one, tmp_path) == "changed"
-    with pytest.raises(UnitscopeError, match="its md5 is"):
+    with pytest.raises(UnitscopeError, match="was changed since it was got"):
         get(one, tmp_path)
-    assert len(site.seen) == 1
+    (tmp_path / "a.got.json").unlink()
+    with pytest.raises(UnitscopeError, match=r"its md5 is .* Move it away"):
+        get(one, tmp_path)
+    assert [seen[1] for seen in site.seen] == [None, "bytes=100000-"]
 
 
 def test_a_file_the_user_brought_is_taken_without_a_request(site, tmp_path):

@@ -49,11 +49,11 @@ def _get(given: argparse.Namespace) -> Answer:
     )  # fmt: skip
     facts = {
         "name": entry.name, "path": str(got.path), "fetched": got.fresh,
-        "use": entry.use.format(got.path), **got.facts,
+        "use": entry.use.replace("{path}", str(got.path)).replace("{root}", str(given.to)),
+        **got.facts,
     }  # fmt: skip
     lines = [f"{got.path} ({'got' if got.fresh else 'was there'})"]
-    checked = got.facts["checked"]
-    lines.append(f"checked: {checked.partition(':')[0] if ':' in checked else checked}")
+    lines.append(f"checked: {got.facts['checked'].partition(':')[0]}")
     if entry.use:
         lines.append(f"use it by: {facts['use']}")
     return facts, "\n".join(lines)

@@ -436,7 +436,7 @@ def state(entry: Download, root: Path) -> str:
     path = root / entry.place
     facts = _marker(entry, root)
     if not path.exists():
-        begun = (root / (entry.file + ".part")).exists() or (root / entry.file).exists()
+        begun = (root / f"{entry.held}.part").exists() or (root / entry.held).exists()
         return "part" if begun else ""
     if not facts:
         return "unknown"
@@ -471,7 +471,7 @@ def source_of(entry: Download, given: str | None) -> str | Path:
     itself.
 
     >>> from core.datasets.downloads import find_download
-    >>> source_of(find_download("broden224"), "https://mirror.example/data")
+    >>> source_of(find_download("broden1_224"), "https://mirror.example/data")
     'https://mirror.example/data/broden1_224.zip'
 
     Raises UnitscopeError where neither is there, and tells how to register where one must.
@@ -526,7 +526,7 @@ def get(
         found = state(entry, root)
         if found == "there":
             return Got(path, False, _marker(entry, root))
-        if found in ("changed", "unknown") and entry.folder:
+        if found == "changed" or (found == "unknown" and entry.archive):
             why = "was changed since it was got" if found == "changed" else "was not got by this"
             raise UnitscopeError(
                 f"{path} exists and {why} command; use it as it is, or move it away"
@@ -552,14 +552,15 @@ def _get(
 ) -> Got:
     size = entry.size if checksum is None else None
     wanted = None if checksum == "none" else checksum or entry.checksum
-    file = root / entry.file
+    file = root / entry.held
+    file.parent.mkdir(parents=True, exist_ok=True)
     source = source_of(entry, given) if given or not file.exists() else file
     if isinstance(source, Path):
         # A file that is here, by a mirror's folder or by the user's own browser.
         fetched = _verified(source, str(source), size, wanted, tell)
         if isinstance(fetched, str):
-            raise UnitscopeError(fetched)
-        if not entry.folder and source != file:
+            raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
+        if not entry.archive and source != file:
             fresh = file.with_name(file.name + ".new")
             shutil.copyfile(source, fresh)
             fresh.replace(file)
@@ -570,9 +571,10 @@ def _get(
     facts: dict[str, Any] = {
         "name": entry.name, "from": shown(str(source)),
         "file": entry.file, "bytes": fetched.bytes, "sha256": fetched.sha256,
-        "checked": wanted or "size alone", "licence": entry.licence,
+        "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
+        "licence": entry.licence,
     }  # fmt: skip
-    if entry.folder:
+    if entry.archive:
         facts["files"], facts["unpacked"] = _unpacked(entry, here, path, tell)
         if here == file and not keep:
             file.unlink()

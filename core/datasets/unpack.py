@@ -93,8 +93,9 @@ def unpack(
             raise UnitscopeError(f"{folder} cannot be written: {err.strerror}") from err
         if not told.files:
             raise BadFile(archive, "holds no file")
-        inside = list(fresh.iterdir())
-        # One top folder, as nearly every published archive has, is the content itself.
+        # One top folder, as nearly every published archive has, is the content itself; what
+        # macOS packs beside it is nobody's.
+        inside = [part for part in fresh.iterdir() if part.name != "__MACOSX"]
         top = inside[0] if len(inside) == 1 and inside[0].is_dir() else fresh
         top.rename(folder)
         return told
