@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from streamlit.testing.v1 import AppTest
 from torch import nn
 
 from core.cli import main
@@ -333,8 +334,28 @@ def test_networks_that_cannot_be_used(tmp_path, monkeypatch):
         load_segmenter(f"transformers:{folder}")
 
 
+def test_a_size_that_the_network_does_not_take_is_told(tmp_path):
+    """A DPT has places for one size of photo."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.DPTConfig(
+        image_size=64, patch_size=16, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
+        intermediate_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8, id2label={0: "wall", 1: "bed"},
+    )  # fmt: skip
+    transformers.DPTForSemanticSegmentation(config).save_pretrained(tmp_path / "dpt")
+    (tmp_path / "dpt" / "preprocessor_config.json").write_text('{"size": {"width":64,"height":64}}')
+    photos = write_photos(tmp_path / "photos", {"a.png": (100, 80)})
+    network = load_segmenter(f"transformers:{tmp_path / 'dpt'}")
+    assert annotate(photos, network, tmp_path / "out").written == 1
+    large = load_segmenter(f"transformers:{tmp_path / 'dpt'}", side=96)
+    with pytest.raises(UnitscopeError, match="does not take photos of 120×96"):
+        annotate(photos, large, tmp_path / "large")
+
+
 def test_names_from_a_file(tmp_path):
     file = tmp_path / "names.txt"
+    file.write_text("\nbed\n")
+    assert read_labels_file(file) == [("", "object"), ("bed", "object")]
     file.write_text("background\nbed\nwood,material\nred,colour\n")
     assert read_labels_file(file) == [
         ("background", "object"), ("bed", "object"), ("wood", "material"), ("red", "color"),
@@ -347,7 +368,7 @@ def test_names_from_a_file(tmp_path):
 # -- end to end -----------------------------------------------------------------------------
 
 
-def test_annotate_run_show(tmp_path, capsys):
+def test_annotate_run_show(tmp_path, capsys, monkeypatch):
     """The whole way of a user without masks, and the mark in all that is shown."""
     drawn = tiny.write_folder(tmp_path / "drawn", 24)
     shutil.rmtree(drawn / "masks")
@@ -377,6 +398,14 @@ def test_annotate_run_show(tmp_path, capsys):
     assert drawings and all(by in drawing.read_text() for drawing in drawings)
     assert main(["report", "latest", "--out", str(runs), "--to", str(tmp_path / "r.html")]) == 0
     assert by in (tmp_path / "r.html").read_text()
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(runs))
+    at = AppTest.from_file(str(Path(__file__).parents[1] / "app.py"), default_timeout=60).run()
+    assert not at.exception
+    charts = [chart.proto.spec for chart in at.get("vega_lite_chart")]
+    assert charts and all(by in chart for chart in charts)
+    assert any(by in element.proto.body for element in at.get("html"))
+    at.switch_page("pages/9_Runs.py").run()
+    assert not at.exception and any(by in str(frame.value.to_dict()) for frame in at.dataframe)
 
 
 def test_mistakes_come_before_pytorch(tmp_path, capsys):

@@ -80,7 +80,12 @@ class Segmenter:
         """uint8 (photos, height, width, 3) → float32 (photos, labels, h, w), before softmax."""
         device = next(self.module.parameters()).device
         inputs = torch.from_numpy(np.stack([self.way.normalise(photo) for photo in seen]))
-        out = self.module(inputs.to(device))
+        try:
+            out = self.module(inputs.to(device))
+        except (RuntimeError, ValueError) as err:
+            size = f"{seen.shape[2]}×{seen.shape[1]}"
+            told = str(err).splitlines()[0]
+            raise UnitscopeError(f"{self.spec!r} does not take photos of {size}: {told}") from err
         if isinstance(out, Tensor):
             scores = out
         else:
