@@ -346,6 +346,24 @@ def test_redirects(site, tmp_path):
         fetch(secret.as_uri(), tmp_path / "y")
 
 
+def test_a_password_goes_to_its_own_server_alone(site, tmp_path):
+    asked = []
+
+    def note_it(handler) -> bool:
+        asked.append(handler.headers.get("Authorization"))
+        return False
+
+    def moved(handler) -> bool:
+        note_it(handler)
+        return code(302, Location=f"{site.url}/a.bin")(handler)
+
+    site.before = [moved, note_it]
+    fetch(site.url.replace("//", "//me:p%40ss@") + "/x", tmp_path / "x", checksum=MD5)
+    assert asked == ["Basic bWU6cEBzcw==", None]
+    with pytest.raises(UnitscopeError, match="is no address"):
+        fetch("http://127.0.0.1:port/x", tmp_path / "y", pause=Waits())
+
+
 def test_https_does_not_lead_back_to_http():
     request = urllib.request.Request("https://one.example/a")
     for place, fine in (("http://two.example/a", False), ("https://two.example/a", True)):

@@ -7,6 +7,7 @@ verified is told by ``<name>.got.json``.
 
 from __future__ import annotations
 
+import base64
 import email.utils
 import hashlib
 import http.client
@@ -112,6 +113,8 @@ def fetch(
         raise Stopped(
             f"stopped with {_bytes(transfer.have)} of {target.name}; the same command goes on"
         ) from None
+    with transfer.part.open("r+b") as file:
+        os.fsync(file.fileno())  # a name that is there after a power cut has its bytes
     transfer.part.replace(target)
     transfer.side.unlink(missing_ok=True)
     return found
@@ -140,7 +143,6 @@ class _Transfer:
             self.known = json.loads(self.side.read_text(encoding="utf-8"))
         if self.known.get("url") != shown(url):
             self.forget()
-        self.before = self.have
 
     @property
     def have(self) -> int:
@@ -175,6 +177,8 @@ class _Transfer:
                         why, wait = f"the server said {err.code} {err.reason}", _retry_after(err)
                     else:
                         raise UnitscopeError(_refused(self.url, err)) from err
+            except http.client.InvalidURL as err:
+                raise UnitscopeError(f"{shown(self.url)!r} is no address ({err})") from err
             except (OSError, http.client.HTTPException) as err:
                 reason = getattr(err, "reason", err)
                 if isinstance(reason, ssl.SSLCertVerificationError):
@@ -208,7 +212,7 @@ class _Transfer:
             headers["Range"] = f"bytes={have}-"
             if validator:
                 headers["If-Range"] = validator
-        request = urllib.request.Request(self.url, headers=headers)
+        request = _request(self.url, headers)
         with _opener().open(request, timeout=self.timeout) as answer:
             if answer.status == 206:
                 first, total = _content_range(answer.headers.get("Content-Range", ""))
@@ -259,14 +263,7 @@ class _Transfer:
             if have != out.tell():
                 out.truncate(have)
             while block := answer.read1(1 << 18):
-                try:
-                    left = memoryview(block)
-                    while left:
-                        left = left[out.write(left) :]
-                except OSError as err:
-                    raise UnitscopeError(
-                        f"{self.part} cannot be written: {err.strerror}; {_bytes(self.have)} kept"
-                    ) from err
+                self._write(out, block)
                 have += len(block)
                 now = time.monotonic()
                 if now - mark > self.timeout:
@@ -274,7 +271,16 @@ class _Transfer:
                         raise TimeoutError("hardly anything comes")
                     mark, since = now, have
                 _say(self.tell, self.target.name, have, total or self.size, have - start, began)
-            os.fsync(out.fileno())
+
+    def _write(self, out: Any, block: bytes) -> None:
+        try:
+            left = memoryview(block)
+            while left:
+                left = left[out.write(left) :]
+        except OSError as err:
+            raise UnitscopeError(
+                f"{self.part} cannot be written: {err.strerror}; {_bytes(self.have)} kept"
+            ) from err
 
     def _whole_already(self, err: urllib.error.HTTPError) -> bool:
         """After 416: the part may be the whole file."""
@@ -315,6 +321,20 @@ def _opener() -> urllib.request.OpenerDirector:
     ):  # fmt: skip
         opener.add_handler(handler)
     return opener
+
+
+def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
+    """A request; a name and password in the address go to that server alone, not where it
+    redirects to."""
+    parts = urllib.parse.urlsplit(url)
+    who, _, host = parts.netloc.rpartition("@")
+    request = urllib.request.Request(
+        urllib.parse.urlunsplit(parts._replace(netloc=host)), headers=headers
+    )
+    if who:
+        token = base64.b64encode(urllib.parse.unquote(who).encode()).decode()
+        request.add_unredirected_header("Authorization", f"Basic {token}")
+    return request
 
 
 def _need_http(url: str) -> None:

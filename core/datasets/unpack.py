@@ -88,7 +88,7 @@ def unpack(
         ) as err:  # fmt: skip
             raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
         except OSError as err:
-            if isinstance(err, (zipfile.BadZipFile, EOFError)) or err.errno is None:
+            if err.errno is None:  # of the decompressors, not of the disk
                 raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
             raise UnitscopeError(f"{folder} cannot be written: {err.strerror}") from err
         if not told.files:
