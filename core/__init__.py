@@ -41,7 +41,7 @@ _WHERE = {
 }
 """Name → the module that has it."""
 
-_MODULES = ("figures", "tables")
+_MODULES = ("report", "tables")
 """Modules that are part of what a notebook uses."""
 
 

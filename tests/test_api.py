@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -177,6 +178,20 @@ def test_contribution_and_toggle_are_those_of_the_verbs(knowing_run, capsys):
     assert {key: told[key] for key in shown} == shown
     before, after = knowing_run.toggle([1, 3]).accuracy
     assert before.n == after.n == 60
+
+
+def test_charts_are_those_of_export(knowing_run, capsys, tmp_path):
+    answer(
+        capsys, knowing_run, "export", "--figures", str(tmp_path / "cli"), "--format", "svg",
+        "--only", "accuracy",
+    )  # fmt: skip
+    view = core.report.open_view(knowing_run)
+    files = core.report.export_figures(view, tmp_path / "api", ["svg"], ["accuracy"])
+    theirs = list((tmp_path / "cli").iterdir())
+    assert [file.name for file in files] == [file.name for file in theirs]
+    # The drawing library numbers its clips through, picture after picture.
+    one, other = (re.sub(r"clip\d+", "clip", path.read_text()) for path in (files[0], theirs[0]))
+    assert one == other
 
 
 def notebook():

@@ -776,6 +776,16 @@ def test_inner_archives_and_a_kill_between_them(site, tmp_path, monkeypatch):
     assert found == {"val/1.png", "val/2.png", "x.json"}
 
 
+def test_what_a_kill_left_of_unpacking_is_cleared(site, tmp_path):
+    for left in ("set.unpacking", "set.unpacking.partial"):
+        (tmp_path / left / "half").mkdir(parents=True)
+        (tmp_path / left / "half" / "x.png").write_bytes(b"half")
+    got = get(entry(site, MEMBERS, tmp_path), tmp_path)
+    assert got.facts["files"] == 2 and {p.name for p in tmp_path.iterdir()} == {
+        "set", "set.got.json"
+    }  # fmt: skip
+
+
 def test_two_processes_do_not_fetch_one_thing(site, tmp_path):
     import filelock
 
