@@ -4,7 +4,10 @@ its are, up to the captions of figures."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -186,6 +189,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         annotate(photos, colours(), mine)
     with pytest.raises(UnitscopeError, match="holds the photos"):
         annotate(photos, colours(), photos)
+    with pytest.raises(UnitscopeError, match="device 'tpu9'"):
+        annotate(photos, colours(), tmp_path / "x", device="tpu9")
     with pytest.raises(UnitscopeError, match="no folder of photos"):
         annotate(tmp_path / "none", colours(), tmp_path / "x")
     (tmp_path / "bare").mkdir()
@@ -329,7 +334,7 @@ def test_networks_that_cannot_be_used(tmp_path, monkeypatch):
     save_file(headless, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UnitscopeError, match=r"lack decode_head\.classifier"):
         load_segmenter(f"transformers:{folder}")
-    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UnitscopeError, match="pip install transformers"):
         load_segmenter(f"transformers:{folder}")
 
@@ -408,11 +413,31 @@ def test_annotate_run_show(tmp_path, capsys, monkeypatch):
     assert not at.exception and any(by in str(frame.value.to_dict()) for frame in at.dataframe)
 
 
-def test_mistakes_come_before_pytorch(tmp_path, capsys):
-    assert main(["annotate", str(tmp_path / "none"), "--model", "x:y", "--to", "z"]) == 2
-    assert "no folder of photos" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["none"], "no folder of photos none"),
+        (["p", "--model", "torchvison:x"], "is 'torchvision' meant"),
+        (["p", "--scenes", "none.csv"], "no file none.csv"),
+        (["p", "--least-confidence", "1.5"], "0 … 1, not 1.5"),
+        (["p", "--batch", "0"], "1 photo or more, not 0"),
+        (["p", "--to", "p"], "holds the photos"),
+    ],
+)
+def test_mistakes_come_before_pytorch(tmp_path, more, message):
     write_photos(tmp_path / "p", {"a.png": (64, 48)})
-    arguments = ["annotate", str(tmp_path / "p"), "--model", "x:y", "--to", str(tmp_path / "o")]
-    assert main(arguments) == 2 and "the forms are" in capsys.readouterr().err
-    assert main([*arguments, "--scenes", "none.csv"]) == 2
-    assert "no file none.csv" in capsys.readouterr().err
+    if "--model" not in more:
+        more = [*more, "--model", "torchvision:fcn_resnet50"]
+    if "--to" not in more:
+        more = [*more, "--to", "out"]
+    program = (
+        "import sys; from core.cli import main; status = main(sys.argv[1:]);"
+        "assert status == 2 and 'torch' not in sys.modules"
+    )
+    root = Path(__file__).parents[1]
+    told = subprocess.run(
+        [sys.executable, "-c", program, "annotate", *more], cwd=tmp_path, text=True,
+        capture_output=True, env={**os.environ, "PYTHONPATH": str(root)},
+    )  # fmt: skip
+    assert told.returncode == 0 and message in told.stderr, told.stderr
+    assert not (tmp_path / "out").exists()

@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 
 from core.cli.common import Answer, Verb, say, show_progress, stoppable
-from core.errors import UnitscopeError
 
 
 def add(verb: Verb) -> None:
@@ -36,11 +35,10 @@ def add(verb: Verb) -> None:
 
 
 def _annotate(given: argparse.Namespace) -> Answer:
-    from core.datasets.annotate import annotate, check_target
+    from core.datasets.annotate import annotate, check_request, check_spec
 
-    check_target(given.photos, given.to)
-    if given.scenes is not None and not given.scenes.is_file():
-        raise UnitscopeError(f"there is no file {given.scenes}")
+    check_request(given.photos, given.to, given.scenes, given.least_confidence, given.batch)
+    check_spec(given.model)
     # Only now, as PyTorch comes with it.
     from core.datasets import open_dataset
     from core.models.segment import load_segmenter, read_labels_file

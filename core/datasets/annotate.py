@@ -25,7 +25,7 @@ from core.datasets.base import Problem
 from core.datasets.decode import read_photo, upright_size
 from core.datasets.files import read_table
 from core.datasets.folder import LABELS_BY, find_photos, scene_by_folder
-from core.errors import BadFile, UnitscopeError
+from core.errors import BadFile, UnitscopeError, nearest
 from core.files import write_text, write_whole
 from core.settings import Progress
 
@@ -57,8 +57,33 @@ class _Photo(NamedTuple):
     size: tuple[int, int]
 
 
-def check_target(photos: Path, to: Path) -> None:
-    """Raise where photos are missing, or `to` holds something that is not of this command."""
+FORMS = ("torchvision:NAME[:CHECKPOINT]", "transformers:DIR")
+"""How a segmentation network is named; core/models/segment.py opens it."""
+
+
+def check_spec(spec: str) -> tuple[str, str]:
+    """(kind, the rest) of a network's SPEC. Raises for another kind, telling the forms.
+
+    >>> check_spec("transformers:models/segformer")
+    ('transformers', 'models/segformer')
+    """
+    kind, _, rest = spec.partition(":")
+    kinds = [form.partition(":")[0] for form in FORMS]
+    if kind not in kinds or not rest:
+        near = nearest(kind, kinds, 1)
+        hint = f"; is {near[0]!r} meant?" if near and near[0] != kind else ""
+        raise UnitscopeError(
+            f"segmentation network {spec!r}: the forms are {' and '.join(FORMS)}{hint}"
+        )
+    return kind, rest
+
+
+def check_request(
+    photos: Path, to: Path, scenes: Path | None, least_confidence: float, batch: int
+) -> None:
+    """Raise for what :func:`annotate` could not do, before anything slow is imported: photos or
+    the table of scenes are missing, `to` holds something that is not of this command, a number
+    is out of its range."""
     if not photos.is_dir():
         raise UnitscopeError(f"there is no folder of photos {photos}")
     if to.resolve() == photos.resolve() or photos.resolve().is_relative_to(to.resolve()):
@@ -68,6 +93,12 @@ def check_target(photos: Path, to: Path) -> None:
             raise UnitscopeError(
                 f"{to} holds {name} that this command did not make; name another folder by --to"
             )
+    if scenes is not None and not scenes.is_file():
+        raise UnitscopeError(f"there is no file {scenes}")
+    if not 0 <= least_confidence <= 1:
+        raise UnitscopeError(f"a confidence lies in 0 … 1, not {least_confidence}")
+    if batch < 1:
+        raise UnitscopeError(f"a batch holds 1 photo or more, not {batch}")
 
 
 def annotate(
@@ -104,11 +135,7 @@ def annotate(
         no photo; `to` is something else, or was begun with another network or other settings;
         no room. A photo that cannot be read is a problem of the result instead.
     """
-    check_target(photos, to)
-    if not 0 <= least_confidence <= 1:
-        raise UnitscopeError(f"a confidence lies in 0 … 1, not {least_confidence}")
-    if batch < 1:
-        raise UnitscopeError(f"a batch holds 1 photo or more, not {batch}")
+    check_request(photos, to, scenes, least_confidence, batch)
     problems: list[Problem] = []
     found = find_photos(photos, problems)
     if not found:
@@ -116,7 +143,10 @@ def annotate(
     _begin(to, segmenter, least_confidence, batch)
     _write_labels(to / "labels.csv", segmenter)
     _write_scenes(to / "scenes.csv", scenes, found, problems)
-    segmenter.module.to(device)
+    try:
+        segmenter.module.to(device)
+    except (RuntimeError, AssertionError) as err:
+        raise UnitscopeError(f"device {device!r}: {str(err).splitlines()[0]}") from err
     batches = _batches(photos, found, segmenter, batch, problems)
     waiting = [part for part in batches if not all(_mask(to, photo).is_file() for photo in part)]
     total = sum(len(part) for part in batches)

@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
+from core.datasets.annotate import check_spec
 from core.datasets.base import CATEGORIES
-from core.errors import BadFile, UnitscopeError, nearest, unknown
+from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from core.models.load import LoadedModel, fill, read_checkpoint
-
-FORMS = ("torchvision:NAME[:CHECKPOINT]", "transformers:DIR")
 
 NOTHING = frozenset(
     {"", "__background__", "background", "void", "ignore", "unlabeled", "unlabelled"}
@@ -117,18 +116,6 @@ class Segmenter:
             sure = (large.amax(0) - large.logsumexp(0)).exp()
             labels[sure < least_confidence] = 0
         return labels.cpu().numpy().astype(np.uint16)
-
-
-def check_spec(spec: str) -> tuple[str, str]:
-    """(kind, the rest) of a SPEC. Raises for another kind, telling the forms."""
-    kind, _, rest = spec.partition(":")
-    if kind not in ("torchvision", "transformers") or not rest:
-        near = nearest(kind, ["torchvision", "transformers"], 1)
-        hint = f"; is {near[0]!r} meant?" if near and near[0] != kind else ""
-        raise UnitscopeError(
-            f"segmentation network {spec!r}: the forms are {' and '.join(FORMS)}{hint}"
-        )
-    return kind, rest
 
 
 def load_segmenter(
