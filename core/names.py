@@ -18,6 +18,16 @@ def plain_name(name: str) -> str:
     return re.sub(r"[\s_/-]+", " ", name).strip()
 
 
+def with_source(name: str, labels_by: str) -> str:
+    """A dataset's name as figures and tables state it: where no people made its labels, with
+    whose predictions they are.
+
+    >>> with_source("street", "segformer"), with_source("nyuv2", "")
+    ('street (labels predicted by segformer)', 'nyuv2')
+    """
+    return f"{name} (labels predicted by {labels_by})" if labels_by else name
+
+
 def match_names(names: Sequence[str], options: Sequence[str]) -> np.ndarray:
     """Position in `options` of each name, by :func:`plain_name`; −1 where there is none.
 

@@ -168,6 +168,8 @@ def plan(settings: Settings) -> Plan:
         "engine": engine_digest(dataset),
         "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
+    if dataset.labels_by:
+        facts["dataset"]["labels_by"] = dataset.labels_by
     # Where files lie does not change what they hold.
     del facts["knowledge"]
     hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}

@@ -66,7 +66,7 @@ def command(request: Mapping[str, Any]) -> str:
 
 class Progress(NamedTuple):
     """How far long work is. `left` is seconds, or None while it cannot be told; `of` is what
-    is counted."""
+    is counted; `total` is 0 where nobody knows it."""
 
     stage: str
     done: int
@@ -78,7 +78,7 @@ class Progress(NamedTuple):
     def __str__(self) -> str:
         left = "" if self.left is None else f", {duration(self.left)} left"
         rate = f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
-        return f"{self.stage} {self.done}/{self.total} {self.of}, {rate}/s{left}"
+        return f"{self.stage} {self.done}/{self.total or '?'} {self.of}, {rate}/s{left}"
 
 
 def duration(seconds: float) -> str:

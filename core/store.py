@@ -31,6 +31,7 @@ import pandas as pd
 from core.errors import UnitscopeError, unknown
 from core.files import write_text as write_text
 from core.files import write_whole as write_whole
+from core.names import with_source
 
 Kept = TypeVar("Kept")
 
@@ -293,6 +294,12 @@ class Run:
         """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
         rows = self._con.cursor().execute("SELECT key, value FROM meta").fetchall()
         return {key: json.loads(value) for key, value in rows}
+
+    @property
+    def dataset(self) -> str:
+        """The dataset's name as figures and tables state it (:func:`core.names.with_source`)."""
+        by = self.info["settings"]["dataset"].get("labels_by", "")
+        return with_source(self.info["dataset_name"], by)
 
     @property
     def categories(self) -> list[str]:

@@ -156,7 +156,7 @@ def core_kinds(annotated: Annotated, related: Related) -> dict[str, CoreConcepts
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
     info = run.info
     return (
-        f"{info['dataset_name']}, {info['settings']['model']['spec']}, "
+        f"{run.dataset}, {info['settings']['model']['spec']}, "
         f"split {', '.join(splits) if splits else 'all'}, IoU {iou}, knowledge {graph.name}"
     )
 
@@ -391,7 +391,7 @@ def table_5(
         "IoU is above or below the best of their members. Colours and scenes take no part.",
     ]
     name = run.layer_names[run.layer(layer)]
-    dataset = run.info["dataset_name"]
+    dataset = run.dataset
     model = run.info["settings"]["model"]["spec"]
     return GainTable(
         f"IoU gain of merged concepts, {name}, {method}. {dataset}, {model}, split "

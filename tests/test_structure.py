@@ -29,7 +29,7 @@ FLOORS = [
         "core.predictions",
         "core.named_sets",
     ],
-    ["core.browse", "core.figures", "core.report"],
+    ["core.browse", "core.figures", "core.report", "core.api"],
     ["core.cli", "core.__main__"],
 ]
 """From the ground up; a module imports from its own floor or below (docs: design, floors)."""

@@ -131,7 +131,7 @@ def summary(run: Run) -> dict[str, Any]:
     grid, request = settings.get("grid"), info.get("request")
     return {
         "run": run.digest,
-        "dataset": info["dataset_name"],
+        "dataset": run.dataset,
         "dataset_spec": settings["dataset"]["spec"],
         "model": short_name(settings["model"]["spec"]),
         "model_spec": settings["model"]["spec"],

@@ -12,11 +12,25 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from core.cli import bench, explain, export, formulas, fusion, knowledge, manipulate, retrain, runs
+from core.cli import (
+    annotate,
+    bench,
+    explain,
+    export,
+    formulas,
+    fusion,
+    get,
+    knowledge,
+    manipulate,
+    retrain,
+    runs,
+)
 from core.cli.common import Answer
 from core.errors import UnitscopeError
 
-VERBS = (runs, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench)
+VERBS = (
+    runs, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench,
+)  # fmt: skip
 """Modules of verbs, in the order of the help."""
 
 

@@ -230,7 +230,7 @@ def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
 
     info = run.info
     model = short_name(info["settings"]["model"]["spec"])
-    return Caption(info["dataset_name"], model, layer, definition, split)
+    return Caption(run.dataset, model, layer, definition, split)
 
 
 # -- verbs ----------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def _figures(given: argparse.Namespace) -> Answer:
     }  # fmt: skip
     last = frame[frame["k"].isin([at[0], at[len(at) // 2], at[-1]])]
     lines = [
-        f"{run.info['dataset_name']}, {study.toggler.layer}, protocol {given.protocol}; {split}",
+        f"{run.dataset}, {study.toggler.layer}, protocol {given.protocol}; {split}",
         definition,
         f"accuracy with nothing disabled {frame['before'][0]:.2%}",
         f"{'ranking':20} {'sign':9} {'k':>3} {'accuracy':>9} {'95 %':>18} {'change':>8} "
@@ -407,7 +407,7 @@ def _search(given: argparse.Namespace) -> Answer:
     drawn = chart(frame, _caption(run, study.toggler.layer, definition, split))
     files = _write(given.to, "search", formats, drawn)
     lines = [
-        f"{run.info['dataset_name']}, {study.toggler.layer}; searched and judged on {split}",
+        f"{run.dataset}, {study.toggler.layer}; searched and judged on {split}",
         definition,
         f"{'method':9} {'candidates':34} {'size':>6} {'units':>6} {'evaluations':>12} "
         f"{'seconds':>8} {'searched':>9} {'held out':>9} {'95 %':>18}",

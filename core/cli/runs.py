@@ -94,7 +94,7 @@ def _run(given: argparse.Namespace) -> Answer:
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
     sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in work.sizes.items() if size)
     say(
-        f"run {work.digest}: {len(work.indices)} images of {work.dataset.name}, {layers}, "
+        f"run {work.digest}: {len(work.indices)} images of {work.dataset.shown_name}, {layers}, "
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
     )
     if given.plan:
@@ -192,6 +192,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "run": run.digest,
         "path": str(run.path),
         "dataset": info["settings"]["dataset"]["spec"],
+        "labels_by": info["settings"]["dataset"].get("labels_by", ""),
         "model": info["settings"]["model"]["spec"],
         "layers": layers.to_dict("records"),
         "q": info["settings"]["q"],
@@ -212,7 +213,8 @@ def _summary_text(facts: dict[str, Any]) -> str:
     lines = [
         f"run        {facts['run']}  ({facts['path']})",
         f"dataset    {facts['dataset']}: {facts['images']['used']} images, "
-        f"{facts['skipped']} left out",
+        f"{facts['skipped']} left out"
+        + (f"; labels predicted by {facts['labels_by']}" if facts["labels_by"] else ""),
         f"model      {facts['model']}, {layers or 'predictions alone'}",
     ]
     if grid:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from core.errors import UnitscopeError, unknown
+from core.names import with_source
 
 CATEGORIES = ("scene", "object", "part", "color", "material", "texture")
 """Every category a concept can have (Broden's six and its spelling)."""
@@ -72,6 +73,7 @@ class SceneDataset(ABC):
         engine keeps them apart.
     channels : one entry a plane of :class:`Annotations`' maps.
     problems : what was left out while the dataset's tables were read.
+    labels_by : the network whose predictions the label maps are; empty where people made them.
     """
 
     name: str
@@ -83,9 +85,15 @@ class SceneDataset(ABC):
     concepts: list[Concept]
     channels: list[Channel]
     problems: list[Problem] = field(default_factory=list)
+    labels_by: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def shown_name(self) -> str:
+        """`name` as figures and tables state it (:func:`core.names.with_source`)."""
+        return with_source(self.name, self.labels_by)
 
     @abstractmethod
     def photo(self, index: int) -> Image.Image:

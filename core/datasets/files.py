@@ -56,6 +56,8 @@ class FileDataset(SceneDataset):
                 "channels": self.channels,
                 "meaning": self._meaning(),
             }
+            if self.labels_by:
+                tables["labels_by"] = self.labels_by
             total = hashlib.blake2b(json.dumps(tables).encode(), digest_size=20)
             files = [[photo, *self.mask_files(k)] for k, photo in enumerate(self.photo_files)]
             for digest in _file_digests([name for group in files for name in group]):

@@ -3,11 +3,13 @@
 images/ holds the photos, in any sub-folders. masks/ mirrors it with PNG masks of label values:
 ``<photo>.png`` is the main mask, and ``<photo>.<category>.png``, ``<photo>.<category>2.png``, …
 are masks of one category for labels that overlap others. labels.csv (value, name, category)
-names the values; scenes.csv (image, scene, split) is optional. See docs/datasets.md.
+names the values; scenes.csv (image, scene, split) is optional. labels_by.json, written by
+`annotate`, says that the masks are predictions, and whose. See docs/datasets.md.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import defaultdict
@@ -33,6 +35,7 @@ from core.errors import BadFile, nearest
 PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 NO_SPLIT = "all"
+LABELS_BY = "labels_by.json"
 MAIN = ""
 """The name of the main mask's layer; other layers are called by their file names' suffix."""
 
@@ -73,7 +76,7 @@ class Folder(FileDataset):
         root = folder(rest, "folder")
         need_folder(root / "images")
         problems: list[Problem] = []
-        photos = _photos(root / "images", problems)
+        photos = find_photos(root / "images", problems)
         ids = sorted(photos, key=_natural)
         if not ids:
             raise BadFile(root / "images", f"holds no photo ({', '.join(PHOTO_TYPES)})")
@@ -97,6 +100,7 @@ class Folder(FileDataset):
             concepts=concepts,
             channels=channels,
             problems=problems,
+            labels_by=_labels_by(root / LABELS_BY),
             photo_files=[str(root / "images" / photos[image]) for image in ids],
             masks=[
                 {layer: str(root / "masks" / name) for layer, name in sorted(files.items())}
@@ -169,7 +173,7 @@ def _walk(root: Path) -> list[str]:
     return found
 
 
-def _photos(root: Path, problems: list[Problem]) -> dict[str, str]:
+def find_photos(root: Path, problems: list[Problem]) -> dict[str, str]:
     """Image id (path without the suffix) → file."""
     photos: dict[str, str] = {}
     for name in _walk(root):
@@ -230,6 +234,17 @@ def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, s
     near = nearest(stem, (p for p in photos if p not in masks), 3)
     hint = f"; nearest photos without a mask: {', '.join(near)}" if near else ""
     return f"there is no photo {stem!r}{hint}"
+
+
+def _labels_by(path: Path) -> str:
+    """Which network the masks are predictions of; empty where people made them."""
+    if not path.is_file():
+        return ""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))["labels_by"]
+    except (OSError, ValueError, KeyError, TypeError) as err:
+        raise BadFile(path, "does not say by its key `labels_by` whose labels these are") from err
+    return str(told)
 
 
 def _labels(
@@ -318,7 +333,7 @@ def _scenes(
     path: Path, ids: list[str], photos: dict[str, str], problems: list[Problem]
 ) -> tuple[np.ndarray, list[str], list[str]]:
     """(scene of each image, scene names, split of each image)."""
-    by_folder = [_by_folder(image) for image in ids]
+    by_folder = [scene_by_folder(image) for image in ids]
     if path.is_file():
         listed = _listed(path, photos, problems)
         pairs = [
@@ -337,7 +352,7 @@ def _scenes(
     return np.array([place[s] for s, _ in pairs], np.int32), scenes, [split for _, split in pairs]
 
 
-def _by_folder(image: str) -> tuple[str, str]:
+def scene_by_folder(image: str) -> tuple[str, str]:
     """(scene, split) by the folders: the innermost is the scene, train/val/test the split."""
     folders = image.split("/")[:-1]
     split = NO_SPLIT

@@ -810,7 +810,7 @@ def retrain(
             weights[kind] = _write_weights(work, sets, trainings[k], told[k], root)
         result = {
             "digest": work.digest, "asked": asdict(work.asked),
-            "dataset": {"name": work.dataset.name, "spec": work.asked.dataset},
+            "dataset": {"name": work.dataset.shown_name, "spec": work.asked.dataset},
             "model": {"spec": work.asked.model, "digest": work.facts["model"]},
             "knowledge": work.graph.name, "classifier": work.classifier,
             "head": "own" if work.own_head else "new", "preprocessing": work.way.to_json(),

@@ -356,7 +356,7 @@ def retrain_pe(
         often = np.bincount(scene)
         result = {
             "digest": digest, **{k: v for k, v in facts.items() if k not in ("cores", "code")},
-            "dataset": run.info["dataset_name"], "model": run.info["settings"]["model"]["spec"],
+            "dataset": run.dataset, "model": run.info["settings"]["model"]["spec"],
             "labels": len(labels), "n": len(target), "n_train": len(row),
             "unseen": int((~np.isin(target, scene)).sum()), "target": target.tolist(),
             "network": predicted.tolist(), "majority": int(often.argmax()), "rows": rows,

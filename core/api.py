@@ -1,0 +1,339 @@
+"""What ``import core`` gives: runs as objects whose answers are pandas or Arrow frames.
+
+Thin on purpose: each method calls the function that the command line and the app call, with the
+same defaults, so that the figures are the same. Every method that gives a frame takes
+``arrow=True`` for a :class:`pyarrow.Table` instead.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from core import browse, store
+from core.browse import cache_root
+from core.errors import UnitscopeError, unknown
+from core.knowledge.graph import open_knowledge, own_knowledge
+from core.settings import Progress, Settings
+
+if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the network needs it
+    import pyarrow as pa
+    from PIL import Image
+
+    from core.knowledge.core_concepts import CoreConcepts
+    from core.manipulate.contribution import Contribution
+    from core.manipulate.toggle import Toggled, Toggler
+    from core.tables import Table
+
+KINDS = ("scc", "icc", "top10")
+
+
+def open_run(name: str | Path = "latest", root: str | Path | None = None) -> Run:
+    """A finished run, by its digest, the beginning of one, ``latest``, or the path of its file.
+
+    root : folder of the runs; where None, the environment's UNITSCOPE_CACHE or the checkout's
+        cache/.
+
+    Raises UnitscopeError where there is none of that name; it tells those that exist.
+    """
+    return Run(store.find_run(str(name), _root(root)))
+
+
+def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFrame | pa.Table:
+    """Finished runs, newest first: run, dataset, model, layers, images, accuracy, finished.
+
+    Files that cannot be read are left out.
+    """
+    rows = []
+    for path in store.list_runs(_root(root)):
+        try:
+            run = store.Run(path)
+        except UnitscopeError:
+            continue
+        facts = browse.summary(run)
+        run.close()
+        rows.append(
+            {
+                **{key: facts[key] for key in ("run", "dataset", "model")},
+                "layers": ", ".join(layer["name"] for layer in facts["layers"]),
+                **{key: facts[key] for key in ("images", "accuracy", "finished")},
+            }
+        )
+    columns = ["run", "dataset", "model", "layers", "images", "accuracy", "finished"]
+    return _given(pd.DataFrame(rows, columns=columns), arrow)
+
+
+def make_run(
+    dataset: str,
+    model: str,
+    layers: Sequence[str] | str = (),
+    *,
+    root: str | Path | None = None,
+    tell: Callable[[Progress], None] | None = None,
+    fresh: bool = False,
+    strict: bool = False,
+    threads: int | None = None,
+    **settings: Any,
+) -> Run:
+    """Dissect a network on a dataset, or open the run where it has been made before.
+
+    Parameters
+    ----------
+    dataset, model : SPECs, as on the command line.
+    layers : dotted names; the network's usual layer where none is given.
+    root : as in :func:`open_run`.
+    tell : called with the progress, ``print`` for instance.
+    fresh, strict, threads : of :func:`core.run.execute`.
+    settings : any of :class:`core.settings.Settings`: q, splits, grid, shuffles, seed, …
+
+    A run that was interrupted goes on when the same call is made again. Raises UnitscopeError
+    before anything is written where something is wrong with what was asked for.
+    """
+    from core.run import execute, plan
+
+    names = [layers] if isinstance(layers, str) else layers
+    known = set(Settings.__dataclass_fields__) - {"dataset", "model", "layers"}
+    for name in settings:
+        if name not in known:
+            raise unknown("setting of a run", name, sorted(known))
+    splits = settings.pop("splits", ())
+    asked = Settings(
+        dataset, model, tuple(names), (splits,) if isinstance(splits, str) else tuple(splits),
+        **settings,
+    )  # fmt: skip
+    made = execute(plan(asked), _root(root), tell=tell, fresh=fresh, strict=strict, threads=threads)
+    made.close()
+    return Run(made.path)
+
+
+class Run(store.Run):
+    """A finished run, read-only. Any number of programs may hold one at once.
+
+    Beside the methods here, it has those of :class:`core.store.Run`: ``info`` (settings,
+    accuracy, versions), ``layer_names``, ``sql(query)`` over the tables of docs/run-file.md,
+    ``array("logits")``, ``photo(image)``; and every function of `core` that takes a run takes it.
+    """
+
+    _togglers: dict[str, Toggler]
+
+    def __repr__(self) -> str:
+        return f"<run {self.digest}: {self.summary()['model']} on {self.dataset}>"
+
+    # -- what it holds --------------------------------------------------------------------
+
+    def summary(self) -> dict[str, Any]:
+        """What the run is: names, definitions, layers, images, accuracy, date."""
+        return browse.summary(self)
+
+    def units(
+        self,
+        layer: str | None = None,
+        denominator: str = "all",
+        categories: Sequence[str] | None = None,
+        per_unit: int = 1,
+        splits: Sequence[str] | None = None,
+        arrow: bool = False,
+    ) -> pd.DataFrame | pa.Table:
+        """The concepts each unit detects best: :func:`core.dissect.labels.unit_labels`.
+
+        Columns unit, rank, concept, name, category, iou, overlap, hits, area, threshold, images,
+        chance. As ``python -m core show``.
+        """
+        from core.dissect.labels import unit_labels
+
+        return _given(unit_labels(self, layer, denominator, categories, per_unit, splits), arrow)
+
+    def scenes(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
+        """Scenes that occur: scene, images, scored, right, accuracy."""
+        return _given(browse.scenes(self), arrow)
+
+    def concepts(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
+        """Concepts that occur: concept, label, shown, name, category, whole, images, area."""
+        return _given(browse.concepts(self), arrow)
+
+    def images(
+        self,
+        scene: str = "",
+        predicted: str = "",
+        outcome: str = "",
+        split: str = "",
+        concept: str = "",
+        arrow: bool = False,
+    ) -> pd.DataFrame | pa.Table:
+        """Images that fit: image, id, split, scene_name, predicted_name, confidence, correct.
+
+        outcome : ``right``, ``wrong`` or ``unscored``. An empty word leaves a question open.
+        """
+        choice = browse.Filter(scene, predicted, outcome, split, concept)
+        where, values = browse.fitting(self, choice)
+        query = (
+            "SELECT image, id, split, scene_name, predicted_name, confidence, correct "
+            f"FROM ({where}) ORDER BY image"
+        )
+        return _given(self.sql(query, values), arrow)
+
+    def accuracy(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
+        """By split: split, images (scored), right, accuracy, low, high (95 % interval)."""
+        return _given(browse.accuracy(self), arrow)
+
+    def confusion(self, split: str = "", arrow: bool = False) -> pd.DataFrame | pa.Table:
+        """How often each scene is predicted as which: scene, predicted, images, share."""
+        return _given(browse.confusion(self, split), arrow)
+
+    def skipped(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
+        """Files left out: id, file, reason."""
+        return _given(browse.skipped(self), arrow)
+
+    def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
+        """Rows of an SQL query (docs/run-file.md) as an Arrow table, without a detour."""
+        return self._con.cursor().sql(query, params=list(parameters)).to_arrow_table()
+
+    # -- explanations ---------------------------------------------------------------------
+
+    def core_concepts(
+        self,
+        cc: str = "scc",
+        knowledge: str | None = None,
+        overrides: str | Path | None = None,
+        splits: Sequence[str] | None = None,
+    ) -> CoreConcepts:
+        """What the scenes are made of, by ``scc``, ``icc`` or ``top10``; `.table(scene)` is a
+        frame of one scene's concepts with the facts behind them.
+
+        knowledge : SPEC of the graph; the run's own where None. overrides : names and nodes.
+        """
+        from core.tables import all_core_concepts
+
+        if cc not in KINDS:
+            raise unknown("kind of core concepts", cc, KINDS)
+        graph = open_knowledge(knowledge or own_knowledge(self))
+        return all_core_concepts(self, graph, _path(overrides), splits)[cc]
+
+    def account(
+        self,
+        image: str,
+        cc: str = "scc",
+        layer: str | None = None,
+        strategy: str = "minmax_threshold",
+        iou: str = "image",
+        knowledge: str | None = None,
+        overrides: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Why the network said what it said of an image, by its id:
+        :func:`core.explain.account.account`. As ``python -m core explain --image``."""
+        from core.explain.account import account
+
+        return account(
+            self, self.core_concepts(cc, knowledge, overrides), image, layer, strategy, iou
+        )
+
+    def explain(
+        self,
+        photo: str | Path | Image.Image,
+        cc: str = "scc",
+        layer: str | None = None,
+        knowledge: str | None = None,
+        overrides: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """The same of any photo, which needs no masks: :func:`core.explain.photo.explain_photo`.
+        As ``python -m core explain --photo``. The network is run."""
+        from core.datasets.decode import read_photo
+        from core.explain.photo import explain_photo
+
+        name = "photo"
+        if isinstance(photo, (str, Path)):
+            name, photo = Path(photo).name, read_photo(photo)
+        return explain_photo(self, self.core_concepts(cc, knowledge, overrides), photo, name, layer)
+
+    def table_1(
+        self,
+        splits: Sequence[str] | None = None,
+        iou: str = "image",
+        layer: str | None = None,
+        knowledge: str | None = None,
+        seed: int = 0,
+        overrides: str | Path | None = None,
+        arrow: bool = False,
+    ) -> pd.DataFrame | pa.Table:
+        """False and true prediction explanation, a row for each strategy and kind of core
+        concepts; each figure with interval, chance and n. As ``python -m core tables``.
+
+        The paper's other tables need more than a run: see :mod:`core.tables` and :func:`frame_of`.
+        """
+        from core.tables import table_1
+
+        graph = open_knowledge(knowledge or own_knowledge(self))
+        table = table_1(self, graph, splits, iou, layer, seed=seed, overrides=_path(overrides))
+        return _given(frame_of(table), arrow)
+
+    # -- interventions --------------------------------------------------------------------
+
+    def contribution(
+        self,
+        cc: str = "scc",
+        layer: str | None = None,
+        strategy: str = "minmax_threshold",
+        iou: str = "image",
+        over: str = "true",
+        knowledge: str | None = None,
+        overrides: str | Path | None = None,
+    ) -> Contribution:
+        """Which units help a scene and which hinder it (Eq. 9); `.ranked(scene, "negative")` is
+        a frame of units. As ``python -m core contribution``."""
+        from core.manipulate.contribution import contribution_scores
+
+        core = self.core_concepts(cc, knowledge, overrides)
+        return contribution_scores(self, core, layer, strategy, iou, over)
+
+    def toggle(
+        self,
+        units: Sequence[int],
+        factor: float = 0.0,
+        clamp: float | None = None,
+        scene: str | None = None,
+        splits: Sequence[str] | None = None,
+        images: Sequence[str] | None = None,
+        layer: str | None = None,
+        tell: Callable[[Progress], None] | None = None,
+    ) -> Toggled:
+        """What disabling units does to the predictions: :class:`core.manipulate.toggle.Toggled`.
+
+        units : multiplied by `factor` (0 disables), or held at `clamp`. scene, splits, images : of
+        these images alone. The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
+        `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
+        """
+        from core.manipulate.toggle import Edit, prepare
+
+        number = self.layer(layer)
+        held = self.__dict__.setdefault("_togglers", {})
+        name = self.layer_names[number]
+        if name not in held:
+            held[name] = prepare(self, name)
+        progress = {"tell": tell} if tell else {}
+        edit = Edit(tuple(int(unit) for unit in units), factor, clamp)
+        return held[name].toggle(edit, scene, splits, images, **progress)
+
+
+def frame_of(table: Table, arrow: bool = False) -> pd.DataFrame | pa.Table:
+    """A table of :mod:`core.tables` as a frame, in the columns of its CSV file."""
+    return _given(pd.read_csv(io.StringIO(table.to_csv()), keep_default_na=True), arrow)
+
+
+def _root(root: str | Path | None) -> Path:
+    return cache_root() if root is None else Path(root)
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
+
+
+def _given(frame: pd.DataFrame, arrow: bool) -> pd.DataFrame | pa.Table:
+    if not arrow:
+        return frame
+    import pyarrow
+
+    return pyarrow.Table.from_pandas(frame, preserve_index=False)

@@ -1,0 +1,73 @@
+"""The verb that writes masks for photos by a segmentation network."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from core.cli.common import Answer, Verb, say, show_progress, stoppable
+
+
+def add(verb: Verb) -> None:
+    """annotate."""
+    sub = verb("annotate", _annotate, "Make a dataset of photos without masks, by predictions.")
+    sub.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos")
+    sub.add_argument(
+        "--model", required=True, metavar="SPEC",
+        help="segmentation network: torchvision:NAME[:CHECKPOINT] or transformers:DIR",
+    )  # fmt: skip
+    sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="the dataset's folder")
+    sub.add_argument(
+        "--classes", type=Path, metavar="FILE", help="what the outputs are: a name a line"
+    )
+    sub.add_argument(
+        "--scenes", type=Path, metavar="CSV", help="image,scene[,split]; else the folders' names"
+    )
+    sub.add_argument(
+        "--least-confidence", type=float, default=0.0, metavar="P",
+        help="pixels whose best label has less stay without one (0)",
+    )  # fmt: skip
+    sub.add_argument("--side", type=int, metavar="N", help="the photo's shorter side as it is seen")
+    sub.add_argument("--link", action="store_true", help="link to the photos, do not copy them")
+    sub.add_argument("--batch", type=int, default=4, help="photos at once")
+    sub.add_argument("--threads", type=int, help="for decoding and writing")
+    sub.add_argument("--device", default="cpu", help="cpu or cuda")
+
+
+def _annotate(given: argparse.Namespace) -> Answer:
+    from core.datasets.annotate import annotate, check_request, check_spec
+
+    check_request(given.photos, given.to, given.scenes, given.least_confidence, given.batch)
+    check_spec(given.model)
+    # Only now, as PyTorch comes with it.
+    from core.datasets import open_dataset
+    from core.models.segment import load_segmenter, read_labels_file
+
+    labels = read_labels_file(given.classes) if given.classes else None
+    network = load_segmenter(given.model, labels, given.side)
+    say(f"{network.name}: {len(network.labels)} labels, photos at {network.way.resize} pixels")
+    with stoppable() as stop:
+        done = annotate(
+            given.photos, network, given.to, scenes=given.scenes,
+            least_confidence=given.least_confidence, link=given.link, batch=given.batch,
+            threads=given.threads, device=given.device, tell=show_progress, stop=stop,
+        )  # fmt: skip
+    for problem in done.problems:
+        say(f"left out: {problem.path}: {problem.reason}")
+    dataset = open_dataset(f"folder:{given.to}")
+    facts = {
+        "dataset": f"folder:{given.to}", "labels_by": dataset.labels_by, "photos": done.photos,
+        "written": done.written, "there": done.there, "labelled": done.labelled,
+        "scenes": len(dataset.scenes), "concepts": len(dataset.concepts),
+        "problems": [problem._asdict() for problem in done.problems],
+    }  # fmt: skip
+    lines = [
+        f"{given.to}: {done.written + done.there} of {done.photos} photos have masks "
+        f"({done.written} made now), labels predicted by {dataset.labels_by}",
+        f"{len(dataset.scenes)} scenes, {len(dataset.concepts)} labels"
+        + (f"; {done.labelled:.0%} of the pixels made now have one" if done.written else ""),
+    ]
+    if done.problems:
+        lines.append(f"{len(done.problems)} problems, see above")
+    lines.append(f"use it by: --dataset folder:{given.to}")
+    return facts, "\n".join(lines)
