@@ -19,7 +19,9 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind("rooms", "rooms", "the embedded set: scenes drawn by Unitscope, with exact masks"),
-    Kind("nyuv2", "nyuv2:DIR", "NYU Depth v2: 1,449 indoor photos, 27 scenes, 39 labels"),
+    Kind("ade20k", "ade20k:DIR", "the full ADE20K, released in 2016 or 2021: objects and parts"),
+    Kind("ade150", "ade150:DIR", "the scene parsing benchmark made of ADE20K: 150 labels"),
+    Kind("nyuv2", "nyuv2:DIR", "NYU Depth v2: photos with 39 labels, or the published .mat"),
     Kind(
         "broden",
         "broden:DIR[:INDEX]",
@@ -39,7 +41,7 @@ def open_dataset(spec: str) -> SceneDataset:
     >>> open_dataset("brodn:data")
     Traceback (most recent call last):
     core.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: broden:DIR[:INDEX]; \
-forms: rooms, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
+forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
 
     Raises
     ------
@@ -55,6 +57,14 @@ forms: rooms, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
             from core.datasets.rooms import Rooms
 
             dataset = Rooms.from_spec(rest)
+        case "ade20k":
+            from core.datasets.ade20k import ADE20K
+
+            dataset = ADE20K.from_spec(rest)
+        case "ade150":
+            from core.datasets.ade150 import ADE150
+
+            dataset = ADE150.from_spec(rest)
         case "nyuv2":
             from core.datasets.nyuv2 import NYUv2
 
@@ -85,8 +95,16 @@ def _unknown_kind(spec: str, kind: str) -> UnitscopeError:
 
 
 def _kind_of(path: Path) -> str:
-    if (path / "labels40.txt").is_file():
-        return "nyuv2"
-    if (path / "index.csv").is_file() and (path / "label.csv").is_file():
+    """The kind whose files lie in a folder; `folder` where none does."""
+
+    def has(*patterns: str) -> bool:
+        return any(next(path.glob(pattern), None) is not None for pattern in patterns)
+
+    signs = {
+        "nyuv2": ("labels40.txt",),
+        "ade150": ("objectInfo150.*", "*/objectInfo150.txt"),
+        "ade20k": ("index_ade20k.*", "*/index_ade20k.*", "images/ADE", "*/images/ADE"),
+    }
+    if has("index.csv") and has("label.csv"):
         return "broden"
-    return "folder"
+    return next((kind for kind, patterns in signs.items() if has(*patterns)), "folder")
