@@ -15,6 +15,7 @@ from typing import Any
 from core.cli import (
     annotate,
     bench,
+    datasets,
     explain,
     export,
     formulas,
@@ -29,7 +30,8 @@ from core.cli.common import Answer
 from core.errors import UnitscopeError
 
 VERBS = (
-    runs, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench,
+    runs, datasets, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain,
+    export, bench,
 )  # fmt: skip
 """Modules of verbs, in the order of the help."""
 

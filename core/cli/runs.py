@@ -24,7 +24,7 @@ from core.store import CACHE, Run, list_runs
 
 
 def add(verb: Verb) -> None:
-    """run, datasets, models, layers, runs, show, predictions."""
+    """run, models, layers, runs, show, predictions."""
     run = verb("run", _run, "Dissect a network on a dataset; resumes a stopped run.")
     run.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
     run.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
@@ -59,7 +59,6 @@ def add(verb: Verb) -> None:
     )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
-    verb("datasets", _datasets, "The kinds of dataset and how to name them.")
     verb("models", _models, "The kinds of network and how to name them.")
     layers = verb("layers", _layers, "The layers of a network that can be dissected.")
     layers.add_argument("--model", required=True, metavar="SPEC")
@@ -122,12 +121,6 @@ def _run(given: argparse.Namespace) -> Answer:
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
-
-
-def _datasets(_given: argparse.Namespace) -> Answer:
-    from core.datasets import KINDS
-
-    return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
 
 
 def _models(_given: argparse.Namespace) -> Answer:

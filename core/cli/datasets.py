@@ -1,0 +1,98 @@
+"""Verbs about datasets: the kinds, and what one holds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from core.cli.common import Answer, Verb, say_kinds, show_progress, stoppable
+from core.errors import UnitscopeError
+
+
+def add(verb: Verb) -> None:
+    """datasets [check]."""
+    top = verb("datasets", _kinds, "The kinds of dataset and how to name them; `check` reads one.")
+    kinds = top.add_subparsers(metavar="check")
+
+    def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
+        sub = kinds.add_parser(name, help=text, description=text)
+        # Suppressed, so that it does not take back a --json that stands before the word.
+        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+        sub.set_defaults(verb=do)
+        return sub
+
+    check = add_kind("check", _check, "Read a dataset, say what it holds and what is wrong.")
+    check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
+    check.add_argument(
+        "--limit", type=int, metavar="N", help="photos to read, spread evenly; all where left out"
+    )
+    check.add_argument(
+        "--threads", type=int, help="for reading; the machine's cores where left out"
+    )
+
+
+def _kinds(_given: argparse.Namespace) -> Answer:
+    from core.datasets import KINDS
+
+    return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
+
+
+def _check(given: argparse.Namespace) -> Answer:
+    from core.datasets import open_dataset
+    from core.datasets.check import check
+
+    if given.limit is not None and given.limit < 1:
+        raise UnitscopeError(f"--limit {given.limit}: at least one photo must be read")
+    dataset = open_dataset(given.dataset)
+    with stoppable() as stop:
+        report = check(dataset, given.limit, show_progress, stop, given.threads)
+    facts = report.facts()
+    return facts, _check_text(facts)
+
+
+def _check_text(told: dict[str, Any]) -> str:
+    read, usable = told["read"], told["usable"]
+    lines = [f"dataset     {told['spec']}: {told['images']:,} images"]
+    state = ", stopped" if told["stopped"] else ""
+    lines.append(f"read        {read:,}{state}; {usable:,} can be used")
+    splits = ", ".join(f"{name} {count:,}" for name, count in told["splits"].items())
+    lines.append(f"splits      {splits}")
+    most = sorted(
+        ((sum(count.values()), name) for name, count in told["scenes"].items()),
+        key=lambda row: (-row[0], row[1]),
+    )
+    if most:
+        first = ", ".join(f"{name} {count:,}" for count, name in most[:5])
+        more = ", …" if len(most) > 5 else ""
+        lines.append(f"scenes      {len(most):,}: {first}{more}")
+        if told["rare_scenes"]:
+            lines.append(f"            {told['rare_scenes']:,} of them with fewer than 5 images")
+    if told["unnamed"]:
+        lines.append(f"            {told['unnamed']:,} images without a scene")
+    for name, row in told["categories"].items():
+        channels = row["channels"]
+        where = f"{channels} channel{'s' * (channels != 1)}" if channels else "of whole photos"
+        share = ""
+        if channels and row["annotated"] is not None:
+            share = f", {row['annotated']:.1%} of the pixels annotated"
+        lines.append(
+            f"{name:11} {row['concepts']:,} concepts, {row['found']:,} in the photos read, "
+            f"{where}{share}"
+        )
+    for what, sizes in (("photos", told["photo_sizes"]), ("masks", told["mask_sizes"])):
+        if sizes:
+            shown = ", ".join(f"{w}×{h} ({n:,})" for w, h, n in sizes[:3])
+            more = f" and {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else ""
+            lines.append(f"{what:11} {shown}{more}")
+    if told["bare"]:
+        lines.append(f"            {told['bare']:,} photos read have no annotation at all")
+    problems = told["problems"]
+    if not problems:
+        lines.append("problems    none")
+    else:
+        total = sum(row["count"] for row in problems)
+        lines.append(f"problems    {total:,}, of {len(problems):,} kinds")
+    for row in problems:
+        lines.append(f"  {row['count']:,} × {row['kind']}")
+        lines += [f"      {path}: {reason}" for _, path, reason in row["first"]]
+    return "\n".join(lines)
