@@ -27,6 +27,8 @@ KINDS = (
         "broden:DIR[:INDEX]",
         "Broden's layout: index.csv (or INDEX), label.csv, images/, masks as R + 256·G",
     ),
+    Kind("coco", "coco:DIR[:stuff]", "COCO panoptic, or COCO-Stuff; scenes from scenes.csv"),
+    Kind("opensurfaces", "opensurfaces:DIR", "OpenSurfaces as released: shapes of materials"),
     Kind(
         "folder",
         "folder:DIR",
@@ -41,7 +43,8 @@ def open_dataset(spec: str) -> SceneDataset:
     >>> open_dataset("brodn:data")
     Traceback (most recent call last):
     core.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: broden:DIR[:INDEX]; \
-forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
+forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], coco:DIR[:stuff], \
+opensurfaces:DIR, folder:DIR
 
     Raises
     ------
@@ -66,13 +69,21 @@ forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
 
             dataset = ADE150.from_spec(rest)
         case "nyuv2":
-            from core.datasets.nyuv2 import NYUv2
+            from core.datasets.nyuv2 import open_nyuv2
 
-            dataset = NYUv2.from_spec(rest)
+            dataset = open_nyuv2(rest)
         case "broden":
             from core.datasets.broden import Broden
 
             dataset = Broden.from_spec(rest)
+        case "coco":
+            from core.datasets.coco import Coco
+
+            dataset = Coco.from_spec(rest)
+        case "opensurfaces":
+            from core.datasets.opensurfaces import OpenSurfaces
+
+            dataset = OpenSurfaces.from_spec(rest)
         case "folder":
             from core.datasets.folder import Folder
 
@@ -101,8 +112,19 @@ def _kind_of(path: Path) -> str:
         return any(next(path.glob(pattern), None) is not None for pattern in patterns)
 
     signs = {
-        "nyuv2": ("labels40.txt",),
+        "nyuv2": ("labels40.txt", "nyu_depth_v2_labeled.mat"),
         "ade150": ("objectInfo150.*", "*/objectInfo150.txt"),
+        "coco": (
+            "annotations/panoptic_*.json",
+            "panoptic_*.json",
+            "stuffthingmaps*",
+            "annotations/stuffthingmaps*",
+        ),
+        "opensurfaces": (
+            "shapes.materialshape.json",
+            "opensurfaces/shapes.materialshape.json",
+            "photos-labels",
+        ),
         "ade20k": ("index_ade20k.*", "*/index_ade20k.*", "images/ADE", "*/images/ADE"),
     }
     if has("index.csv") and has("label.csv"):

@@ -76,14 +76,15 @@ class FileDataset(SceneDataset):
 
 def _file_digests(paths: Sequence[str], batch: int = 64) -> Iterable[bytes]:
     def some(start: int) -> list[bytes]:
-        return [_file_digest(path) for path in paths[start : start + batch]]
+        return [file_digest(path) for path in paths[start : start + batch]]
 
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
         for digests in pool.map(some, range(0, len(paths), batch)):
             yield from digests
 
 
-def _file_digest(path: str) -> bytes:
+def file_digest(path: str) -> bytes:
+    """Digest of a file's bytes, read piece by piece; ``b"missing"`` where it cannot be read."""
     digest = hashlib.blake2b(digest_size=32)
     try:
         with io.FileIO(path) as file:
