@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from core.cli.common import Answer, Verb, say_kinds, show_progress, stoppable
@@ -10,9 +11,9 @@ from core.errors import UnitscopeError
 
 
 def add(verb: Verb) -> None:
-    """datasets [check]."""
+    """datasets [check | folder-from]."""
     top = verb("datasets", _kinds, "The kinds of dataset and how to name them; `check` reads one.")
-    kinds = top.add_subparsers(metavar="check")
+    kinds = top.add_subparsers(metavar="check|folder-from")
 
     def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
         sub = kinds.add_parser(name, help=text, description=text)
@@ -28,6 +29,15 @@ def add(verb: Verb) -> None:
     )
     check.add_argument(
         "--threads", type=int, help="for reading; the machine's cores where left out"
+    )
+
+    made = add_kind(
+        "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
+    )
+    made.add_argument("format", choices=["labelme"], help="the program that wrote them")
+    made.add_argument("source", type=Path, metavar="DIR", help="folder of its files and photos")
+    made.add_argument(
+        "--to", type=Path, required=True, metavar="OUT", help="folder to make; must not be there"
     )
 
 
@@ -86,13 +96,35 @@ def _check_text(told: dict[str, Any]) -> str:
             lines.append(f"{what:11} {shown}{more}")
     if told["bare"]:
         lines.append(f"            {told['bare']:,} photos read have no annotation at all")
-    problems = told["problems"]
+    return "\n".join([*lines, *_problem_lines(told["problems"])])
+
+
+def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
     if not problems:
-        lines.append("problems    none")
-    else:
-        total = sum(row["count"] for row in problems)
-        lines.append(f"problems    {total:,}, of {len(problems):,} kinds")
+        return ["problems    none"]
+    total = sum(row["count"] for row in problems)
+    lines = [f"problems    {total:,}, of {len(problems):,} kinds"]
     for row in problems:
         lines.append(f"  {row['count']:,} × {row['kind']}")
         lines += [f"      {path}: {reason}" for _, path, reason in row["first"]]
-    return "\n".join(lines)
+    return lines
+
+
+def _folder_from(given: argparse.Namespace) -> Answer:
+    from core.datasets.check import grouped
+    from core.datasets.labelme import folder_from_labelme
+
+    with stoppable() as stop:
+        made = folder_from_labelme(given.source, given.to, show_progress, stop)
+    spec, problems = f"folder:{given.to}", grouped(made.problems)
+    facts = {
+        "dataset": spec, "photos": made.photos, "labels": made.labels, "scenes": made.scenes,
+        "problems": problems,
+    }  # fmt: skip
+    labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
+    lines = [
+        f"{spec}: {made.photos:,} photos, labels: {labels or 'none'}; {made.scenes:,} scenes",
+        *_problem_lines(problems),
+        f"check it:  python -m core datasets check {spec}",
+    ]
+    return facts, "\n".join(lines)

@@ -1,8 +1,8 @@
 """`nyuv2:DIR`: NYU Depth v2, the labelled part: photos and tables, or the published .mat file.
 
 Photos and tables: DIR/images/N.jpg, DIR/labels40/N.png, DIR/labels40.txt (number and name a
-line) and DIR/scenes.csv (index, scene, official_split). A mask's value v is label v + 1 of the list;
-value 39 mixes otherprop, unlabelled and the borders, so it counts as not annotated and
+line) and DIR/scenes.csv (index, scene, official_split). A mask's value v is label v + 1 of the
+list; value 39 mixes otherprop, unlabelled and the borders, so it counts as not annotated and
 `otherprop` is not a concept.
 
 The published file: DIR is ``nyu_depth_v2_labeled.mat`` or the folder it lies in. It is HDF5, so
