@@ -11,9 +11,9 @@ from core.errors import UnitscopeError
 
 
 def add(verb: Verb) -> None:
-    """datasets [check | folder-from]."""
+    """datasets [check | scenes | folder-from]."""
     top = verb("datasets", _kinds, "The kinds of dataset and how to name them; `check` reads one.")
-    kinds = top.add_subparsers(metavar="check|folder-from")
+    kinds = top.add_subparsers(metavar="check|scenes|folder-from")
 
     def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
         sub = kinds.add_parser(name, help=text, description=text)
@@ -31,6 +31,13 @@ def add(verb: Verb) -> None:
         "--threads", type=int, help="for reading; the machine's cores where left out"
     )
 
+    scenes = add_kind("scenes", _scenes, "Which class of a network each scene of a dataset is.")
+    scenes.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
+    scenes.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
+    scenes.add_argument("--scenes", type=Path, metavar="FILE", help="with this table of yours")
+    scenes.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the table, to fill in for `run --scenes`"
+    )
     made = add_kind(
         "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
     )
@@ -45,6 +52,53 @@ def _kinds(_given: argparse.Namespace) -> Answer:
     from core.datasets import KINDS
 
     return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
+
+
+def _scenes(given: argparse.Namespace) -> Answer:
+    for path in (given.scenes, given.write):
+        if path is not None and path is given.scenes and not path.is_file():
+            raise UnitscopeError(f"--scenes {path}: there is no such file")
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UnitscopeError(f"{path.parent}: no such folder")
+    from core.datasets import open_dataset, scenes
+    from core.models.load import load_model
+
+    data = open_dataset(given.dataset)
+    classes = load_model(given.model).classes
+    if not classes:
+        raise UnitscopeError(f"model {given.model!r} names no classes, so no scene can be one")
+    problems: list[Any] = []
+    own = scenes.read_given(given.scenes, data.scenes, problems) if given.scenes else None
+    matches = scenes.match_scenes(data.scenes, classes, own)
+    images = scenes.images_of(data.scene, data.scenes)
+    told = scenes.summary(matches, images)
+    rows: list[dict[str, Any]] = [
+        {
+            "scene": m.scene, "class": classes[m.where] if m.where >= 0 else None, "kind": m.kind,
+            "images": images[m.scene],
+            "nearest": [] if m.where >= 0 else scenes.propose(m.scene, classes),
+        }
+        for m in sorted(matches, key=lambda m: (m.where >= 0, -images[m.scene], m.scene))
+    ]  # fmt: skip
+    if given.write:
+        scenes.write_matches(given.write, matches, images, classes)
+    facts = {
+        "dataset": given.dataset, "model": given.model, **told, "no_scene": len(data) -
+        sum(images.values()), "scenes": rows, "notes": [f"{p.path}: {p.reason}" for p in problems],
+    }  # fmt: skip
+    width = max([len(row["scene"]) for row in rows] or [0])
+    kinds = ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())
+    lines = [
+        f"{facts['matched']:,} of {len(rows):,} scenes are classes of the network ({kinds}): "
+        f"{facts['images_matched']:,} of {sum(images.values()):,} images",
+        *(f"note: {note}" for note in facts["notes"]),
+    ]
+    for row in rows:
+        said = row["class"] or ("nearest: " + ", ".join(row["nearest"]) if row["nearest"] else "")
+        lines.append(f"{row['scene']:{width}}  {row['images']:6,}  {row['kind']:10}  {said}")
+    if given.write:
+        lines.append(f"written: {given.write}; fill in the column class, then run --scenes FILE")
+    return facts, "\n".join(lines)
 
 
 def _check(given: argparse.Namespace) -> Answer:

@@ -37,6 +37,11 @@ def add(verb: Verb) -> None:
         "--knowledge", default="builtin", metavar="SPEC",
         help="graph that `explain` and `tables` use for this run unless told otherwise",
     )  # fmt: skip
+    run.add_argument(
+        "--scenes", metavar="FILE",
+        help="which class a scene is, as `datasets scenes --write` gives; by the names alone "
+        "where left out",
+    )  # fmt: skip
     run.add_argument("--q", type=float, default=0.005, help="threshold = (1 − q) quantile")
     run.add_argument("--grid", type=int, help="side of the working grid (half the input's side)")
     run.add_argument("--shuffles", type=int, default=10, help="rounds of the null distribution")
@@ -79,6 +84,8 @@ def add(verb: Verb) -> None:
 
 
 def _run(given: argparse.Namespace) -> Answer:
+    if given.scenes and not Path(given.scenes).expanduser().is_file():
+        raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
     from core.run import Settings, execute, plan
 
     began = time.monotonic()
@@ -87,7 +94,8 @@ def _run(given: argparse.Namespace) -> Answer:
             dataset=given.dataset, model=given.model, layers=tuple(given.layer),
             splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
             seed=given.seed, keep_maps=not given.no_maps, map_type=given.map_type,
-            device=given.device, precision=given.precision, knowledge=given.knowledge,
+            device=given.device, precision=given.precision, scenes=given.scenes,
+            knowledge=given.knowledge,
         )
     )  # fmt: skip
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
@@ -96,6 +104,8 @@ def _run(given: argparse.Namespace) -> Answer:
         f"run {work.digest}: {len(work.indices)} images of {work.dataset.shown_name}, {layers}, "
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
     )
+    for note in work.notes:
+        say(f"note: {note}")
     if given.plan:
         from core.estimate import describe, estimate
 
@@ -219,6 +229,12 @@ def _summary_text(facts: dict[str, Any]) -> str:
                 f"           {split}: {part['right']} of {part['images']} "
                 f"({part['right'] / max(1, part['images']):.1%})"
             )
+    scenes = facts["accuracy"].get("scenes")
+    if scenes and scenes["unmatched"]:
+        lines.append(
+            f"           on the {scenes['matched']:,} scenes that are classes of the network; "
+            f"{scenes['unmatched']:,} others, of {scenes['images_unmatched']:,} images, are not"
+        )
     return "\n".join(lines)
 
 
