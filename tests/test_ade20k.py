@@ -81,7 +81,7 @@ def release_2016(root: Path) -> Path:
         "validation/outliers/d/dam/ADE_val_00000001": [
             Region(0, "wall", 1), Region(0, "crane", 6), Region(0, "crane, bird", 7),
         ],
-        "training/misc/ADE_train_00000002": [Region(0, "door", 2), Region(0, "wall", 1)],
+        "training/b/barn/ADE_train_00000002": [Region(0, "door", 2), Region(0, "wall", 1)],
     }  # fmt: skip
     drawn = {"ADE_train_00000001": [[1, 1, 2, 3]] * 3, "ADE_val_00000001": [[1, 2, 3, 0]] * 3,
              "ADE_train_00000002": [[1, 1, 2, 2]] * 3}  # fmt: skip
@@ -98,6 +98,7 @@ def release_2016(root: Path) -> Path:
             part = "_seg" if level == 0 else f"_parts_{level}"
             save(stem.parent / f"{stem.name}{part}.png", packed(number))
         write(stem.parent / f"{stem.name}_atr.txt", atr_text(regions_))
+    # The third lies in a folder that looks like a scene, but the index says that it has none.
     files = [f"{Path(name).name}.jpg" for name in rows]
     index_mat(root / "index_ade20k.mat", names, files, ["arena/hockey", "dam", "~not labeled"])
     return root
@@ -135,7 +136,7 @@ def test_the_release_of_2016_needs_its_index(tmp_path):
         open_dataset(f"ade20k:{root}")
     index_mat(root / "index_ade20k.mat", NAMES, ["a.jpg"], [])
     data = open_dataset(f"ade20k:{root}")
-    assert data.scenes == ["arena/hockey", "dam"]  # by the folders
+    assert data.scenes == ["arena/hockey", "barn", "dam"]  # by the folders
     assert says(data.problems, "1 files but 0 scenes")
 
 
@@ -152,7 +153,7 @@ def test_what_cannot_be_used_is_left_out_and_told(tmp_path):
     assert says(data.problems, "00000005_seg.png", "does not exist")
     assert says(data.problems, "00000006", "neither a .json nor an _atr.txt")
     assert says(data.problems, "00000007_atr.txt", "line 1 is not: instance # level")
-    save(root / "images/training/misc/ADE_train_00000002_seg.png", packed([[299] * 40] * 30))
+    save(root / "images/training/b/barn/ADE_train_00000002_seg.png", packed([[299] * 40] * 30))
     with pytest.raises(BadFile, match="unknown label values 299"):
         data.annotations(1)
     write(root / "index_ade20k.mat", "not MATLAB")
@@ -178,7 +179,7 @@ def test_the_folder_above_a_release_is_enough_where_there_is_one(tmp_path):
 def test_folders_of_instance_masks_are_not_entered(tmp_path):
     root = release_2016(tmp_path)
     # A photo in such a folder would be told as one without a mask.
-    save(root / "images/training/misc/ADE_train_00000002/instance_000.jpg", picture())
+    save(root / "images/training/b/barn/ADE_train_00000002/instance_000.jpg", picture())
     assert open_dataset(f"ade20k:{root}").problems == []
 
 

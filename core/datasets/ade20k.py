@@ -100,27 +100,27 @@ class ADE20K(FileDataset):
         total = len(found)
         if not found:
             raise BadFile(root / "images", "holds no photo (*.jpg with *_seg.png beside it)")
-        texts: list[list[Region]] = []
         kept: list[_Found] = []
+        numbers: dict[int, str] = {}
+        seen: dict[str, set[str]] = {"object": set(), "part": set()}
         for one, text in zip(found, in_threads(regions, [f.text for f in found]), strict=True):
             if isinstance(text, BadFile):
                 problems.append(Problem(one.stem, text.path, text.reason))
             else:
                 kept.append(one)
-                texts.append(text)
+                numbers |= {region.number: region.name for region in text if region.number}
+                for region in text:
+                    seen["part" if region.level else "object"].add(region.name)
         need_images(f"ade20k:{rest}", len(kept), total, problems)
-        numbers, index_scenes = _index(root / INDEX, problems)
-        numbers = {r.number: r.name for text in texts for r in text if r.number} | numbers
+        index_numbers, index_scenes = _index(root / INDEX, problems)
+        numbers |= index_numbers
         if not numbers:
             raise BadFile(
                 root / INDEX,
                 "does not exist; it comes with the release of 2016, beside images/, and tells "
                 "which label a number in the masks is",
             )
-        used = {
-            category: sorted({r.name for text in texts for r in text if (r.level > 0) == part})
-            for category, part in (("object", False), ("part", True))
-        }
+        used = {category: sorted(names) for category, names in seen.items()}
         short = short_names(sorted({name for names in used.values() for name in names}))
         concepts: list[Concept] = []
         concept_of: dict[tuple[str, str], int] = {}
@@ -142,7 +142,10 @@ class ADE20K(FileDataset):
             )
             for category in used
         }
-        named = [index_scenes.get(one.stem) or _scene(one.folders) for one in kept]
+        named = [
+            index_scenes[one.stem] if one.stem in index_scenes else _scene(one.folders)
+            for one in kept
+        ]
         scenes = sorted(set(named) - {""})
         place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
         return cls(
@@ -213,7 +216,7 @@ def regions(path: str | Path) -> list[Region]:
     if str(path).endswith(".json"):
         try:
             return [
-                Region(int(o["parts"]["part_level"]), str(o["name"]).strip(), int(o["name_ndx"]))
+                Region(int(o["parts"]["part_level"]), _one_line(str(o["name"])), int(o["name_ndx"]))
                 for o in json_of(path)["annotation"]["object"]
             ]
         except (KeyError, TypeError, ValueError) as wrong:
@@ -226,8 +229,13 @@ def regions(path: str | Path) -> list[Region]:
         cells = [cell.strip() for cell in text.split("#", 5)]
         if len(cells) < 4 or not cells[1].isdecimal() or not cells[3]:
             raise BadFile(path, f"line {line} is not: instance # level # occluded # label # …")
-        rows.append(Region(int(cells[1]), cells[3], 0))
+        rows.append(Region(int(cells[1]), _one_line(cells[3]), 0))
     return rows
+
+
+def _one_line(name: str) -> str:
+    """Blanks as single ones: the texts and the index are not written alike everywhere."""
+    return " ".join(name.split())
 
 
 def _photos(root: Path, problems: list[Problem]) -> Iterable[_Found]:
@@ -304,7 +312,7 @@ def _index(path: Path, problems: list[Problem]) -> tuple[dict[int, str], dict[st
         return {}, {}
     try:
         index = mat_of(path)["index"]
-        names = [str(name).strip() for name in np.atleast_1d(index["objectnames"][()])]
+        names = [_one_line(str(name)) for name in np.atleast_1d(index["objectnames"][()])]
         files = [str(name) for name in np.atleast_1d(index["filename"][()])]
         scenes = [str(name).strip("/ ") for name in np.atleast_1d(index["scene"][()])]
     except (KeyError, IndexError, ValueError, TypeError) as wrong:
