@@ -69,7 +69,8 @@ def test_each_kind_of_match():
 def test_nothing_is_guessed_only_proposed():
     assert all("church" in name for name in propose("church doors", CLASSES, 2))
     assert kinds(["churches", "living_rooms"], CLASSES) == [("", "none")] * 2
-    assert propose("living_rooms", CLASSES) == ["/l/living_room"]
+    assert propose("living_rooms", CLASSES)[0] == "/l/living_room"
+    assert propose("game room", [f"{k} room" for k in range(9)]) == []
     assert propose("", CLASSES) == []
 
 

@@ -18,6 +18,7 @@ No entry of :data:`SAME` is a scene of ADE20K: on it the matched scenes are thos
 from __future__ import annotations
 
 import csv
+import difflib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -61,6 +62,9 @@ SAME = {
     "toyshop": ("toy shop", "toy store"),
 }
 """Plain name of Places365 → other names of the same place."""
+
+MANY = 6
+"""Classes in which a word may occur and still tell something."""
 
 _SAME_AS = {other: name for name, others in SAME.items() for other in others}
 _PLACE = {"interior": "indoor", "exterior": "outdoor"}
@@ -133,20 +137,24 @@ def class_of(matches: Sequence[Match]) -> np.ndarray:
 
 
 def propose(scene: str, classes: Sequence[str], count: int = 3) -> list[str]:
-    """Classes that a scene without one may mean: those that begin or end alike, then those
-    spelt alike. For people to choose from.
+    """Classes that a scene without one may mean: those that share a telling word with it, then
+    those spelt nearly alike. For people to choose from.
 
     >>> propose("dinette-home", ["bedroom", "/d/dinette/vehicle", "/h/home_office"])
-    ['/d/dinette/vehicle']
+    ['/d/dinette/vehicle', '/h/home_office']
     """
-    words = plain_name(scene).split()
-    near = []
-    for name in classes:
-        own = plain_name(name).split()
-        if own[:1] == words[:1] and words:
-            near.append(name)
-    known = {plain_name(name): name for name in classes}
-    near += [known[name] for name in nearest(plain_name(scene), known, count)]
+    words = set(_key(scene).split()) - {"indoor", "outdoor"}
+    own = {name: set(_key(name).split()) for name in classes}
+    common = Counter(word for there in own.values() for word in there)
+    # A word that many classes have (room, shop) tells nothing.
+    telling = {word for word in words if common[word] <= MANY}
+    near = sorted(
+        (name for name in classes if own[name] & telling),
+        key=lambda name: -len(own[name] & words),
+    )
+    plain = {plain_name(name): name for name in classes}
+    alike = difflib.get_close_matches(plain_name(scene), list(plain), n=count, cutoff=0.8)
+    near = [plain[name] for name in alike] + near
     return list(dict.fromkeys(near))[:count]
 
 
