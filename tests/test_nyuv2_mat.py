@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ def test_what_is_missing_or_damaged_is_told(tmp_path):
         data.photo(0)
     with pytest.raises(BadFile, match="is not the whole published file"):
         open_dataset(f"nyuv2:{tmp_path}")
+
+
+def test_many_threads_read_alike(tmp_path):
+    images, labels = published(tmp_path)
+    data = open_dataset(f"nyuv2:{tmp_path}")
+    with ThreadPoolExecutor(8) as pool:
+        for k, photo, found in pool.map(
+            lambda k: (k % 3, data.photo(k % 3), data.annotations(k % 3)), range(60)
+        ):
+            assert np.array_equal(np.asarray(photo), images[k])
+            assert np.array_equal(found.maps[0], labels[k])
 
 
 def test_without_h5py_the_package_is_named(tmp_path, monkeypatch):

@@ -207,7 +207,7 @@ def test_the_table_is_shown_written_filled_in_and_used(photos, tmp_path, capsys)
     assert main(["show", told["run"], "--out", str(root)]) == 0
     assert main(["show", before.digest, "--out", str(root)]) == 0
     text = capsys.readouterr().out
-    assert "on the 2 scenes that are classes of the network; 1 others, of 10 images" in text
+    assert "classes of the network: 2, of 20 images; no class: 1, of 10" in text
 
 
 def test_what_the_table_says_is_in_the_digest_not_where_it_lies(photos, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -49,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130 if type(err).__name__ == "Stopped" else 2
     except BrokenPipeError:
         return 0
-    if given.json:
-        print(_json(facts))
-    else:
-        print(text)
+    try:
+        print(_json(facts) if given.json else text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`). Python would try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

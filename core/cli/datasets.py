@@ -116,7 +116,7 @@ def _check(given: argparse.Namespace) -> Answer:
 
 def _check_text(told: dict[str, Any]) -> str:
     read, usable = told["read"], told["usable"]
-    lines = [f"dataset     {told['spec']}: {told['images']:,} images"]
+    lines = [f"dataset     {told['spec']}: {_count(told['images'], 'image')}"]
     state = ", stopped" if told["stopped"] else ""
     lines.append(f"read        {read:,}{state}; {usable:,} can be used")
     splits = ", ".join(f"{name} {count:,}" for name, count in told["splits"].items())
@@ -132,15 +132,15 @@ def _check_text(told: dict[str, Any]) -> str:
         if told["rare_scenes"]:
             lines.append(f"            {told['rare_scenes']:,} of them with fewer than 5 images")
     if told["unnamed"]:
-        lines.append(f"            {told['unnamed']:,} images without a scene")
+        lines.append(f"            {_count(told['unnamed'], 'image')} without a scene")
     for name, row in told["categories"].items():
         channels = row["channels"]
-        where = f"{channels} channel{'s' * (channels != 1)}" if channels else "of whole photos"
+        where = _count(channels, "channel") if channels else "of whole photos"
         share = ""
         if channels and row["annotated"] is not None:
             share = f", {row['annotated']:.1%} of the pixels annotated"
         lines.append(
-            f"{name:11} {row['concepts']:,} concepts, {row['found']:,} in the photos read, "
+            f"{name:11} {_count(row['concepts'], 'concept')}, {row['found']:,} in the photos read, "
             f"{where}{share}"
         )
     for what, sizes in (("photos", told["photo_sizes"]), ("masks", told["mask_sizes"])):
@@ -149,15 +149,19 @@ def _check_text(told: dict[str, Any]) -> str:
             more = f" and {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else ""
             lines.append(f"{what:11} {shown}{more}")
     if told["bare"]:
-        lines.append(f"            {told['bare']:,} photos read have no annotation at all")
+        lines.append(f"            {_count(told['bare'], 'photo')} read without any annotation")
     return "\n".join([*lines, *_problem_lines(told["problems"])])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
     if not problems:
         return ["problems    none"]
     total = sum(row["count"] for row in problems)
-    lines = [f"problems    {total:,}, of {len(problems):,} kinds"]
+    lines = [f"problems    {total:,}, of {_count(len(problems), 'kind')}"]
     for row in problems:
         lines.append(f"  {row['count']:,} × {row['kind']}")
         lines += [f"      {path}: {reason}" for _, path, reason in row["first"]]
@@ -177,7 +181,8 @@ def _folder_from(given: argparse.Namespace) -> Answer:
     }  # fmt: skip
     labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
     lines = [
-        f"{spec}: {made.photos:,} photos, labels: {labels or 'none'}; {made.scenes:,} scenes",
+        f"{spec}: {_count(made.photos, 'photo')}, labels: {labels or 'none'}; "
+        f"{_count(made.scenes, 'scene')}",
         *_problem_lines(problems),
         f"check it:  python -m core datasets check {spec}",
     ]

@@ -232,8 +232,9 @@ def _summary_text(facts: dict[str, Any]) -> str:
     scenes = facts["accuracy"].get("scenes")
     if scenes and scenes["unmatched"]:
         lines.append(
-            f"           on the {scenes['matched']:,} scenes that are classes of the network; "
-            f"{scenes['unmatched']:,} others, of {scenes['images_unmatched']:,} images, are not"
+            f"           scenes that are classes of the network: {scenes['matched']:,}, of "
+            f"{scenes['images_matched']:,} images; no class: {scenes['unmatched']:,}, of "
+            f"{scenes['images_unmatched']:,}"
         )
     return "\n".join(lines)
 

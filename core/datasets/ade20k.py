@@ -112,14 +112,16 @@ class ADE20K(FileDataset):
                 for region in text:
                     seen["part" if region.level else "object"].add(region.name)
         need_images(f"ade20k:{rest}", len(kept), total, problems)
-        index_numbers, index_scenes = _index(root / INDEX, problems)
-        numbers |= index_numbers
+        index_scenes: dict[str, str] = {}
         if not numbers:
-            raise BadFile(
-                root / INDEX,
-                "does not exist; it comes with the release of 2016, beside images/, and tells "
-                "which label a number in the masks is",
-            )
+            # The release of 2021 has an index too, but its texts say all that is needed.
+            if not (root / INDEX).is_file():
+                raise BadFile(
+                    root / INDEX,
+                    "does not exist; it comes with the release of 2016, beside images/, and "
+                    "tells which label a number in the masks is",
+                )
+            numbers, index_scenes = _index(root / INDEX, problems)
         used = {category: sorted(names) for category, names in seen.items()}
         short = short_names(sorted({name for names in used.values() for name in names}))
         concepts: list[Concept] = []
@@ -304,12 +306,10 @@ def _scene(folders: tuple[str, ...]) -> str:
 
 
 def _index(path: Path, problems: list[Problem]) -> tuple[dict[int, str], dict[str, str]]:
-    """(number → label, photo's name → scene) of the release's index; empty where there is none.
+    """(number → label, photo's name → scene) of the release's index.
 
     Scenes that begin with ``~`` ("~not labeled") are none.
     """
-    if not path.is_file():
-        return {}, {}
     try:
         index = mat_of(path)["index"]
         names = [_one_line(str(name)) for name in np.atleast_1d(index["objectnames"][()])]
