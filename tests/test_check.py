@@ -110,6 +110,14 @@ def test_groups_come_by_size():
     ]
 
 
+def test_predicted_labels_are_told(folder, capsys):
+    (folder / "labels_by.json").write_text(json.dumps({"labels_by": "seg:net"}), encoding="utf-8")
+    data = open_dataset(f"folder:{folder}")
+    assert data.labels_by and check(data).facts()["labels_by"] == data.labels_by
+    assert main(["datasets", "check", f"folder:{folder}"]) == 0
+    assert f"predicted by {data.labels_by}" in capsys.readouterr().out
+
+
 def test_photos_without_annotation_are_counted(tmp_path):
     root = tiny.write_folder(tmp_path / "photos", images=6)
     for path in (root / "masks").glob("00[01]*"):

@@ -117,6 +117,8 @@ def _check(given: argparse.Namespace) -> Answer:
 def _check_text(told: dict[str, Any]) -> str:
     read, usable = told["read"], told["usable"]
     lines = [f"dataset     {told['spec']}: {_count(told['images'], 'image')}"]
+    if told["labels_by"]:
+        lines.append(f"labels      predicted by {told['labels_by']}, not made by people")
     state = ", stopped" if told["stopped"] else ""
     lines.append(f"read        {read:,}{state}; {usable:,} can be used")
     splits = ", ".join(f"{name} {count:,}" for name, count in told["splits"].items())

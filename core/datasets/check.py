@@ -48,7 +48,8 @@ class Report:
     def facts(self) -> dict[str, Any]:
         """All that was found, as plain data.
 
-        Keys: dataset, spec, images (in the tables), read, usable (of those read), stopped,
+        Keys: dataset, spec, labels_by (the network that predicted the labels; empty where people
+        made them), images (in the tables), read, usable (of those read), stopped,
         splits (images of each), scenes (name → images of each split), rare_scenes, unnamed
         (images without a scene), categories (name → concepts, found, channels, annotated: mean
         share of the pixels of the images read), unused (concepts in no image read, by category),
@@ -82,6 +83,7 @@ class Report:
         return {
             "dataset": data.name,
             "spec": data.spec,
+            "labels_by": data.labels_by,
             "images": len(data),
             "read": self.read,
             "usable": self.usable,
