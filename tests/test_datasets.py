@@ -298,6 +298,10 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
         assert "to read that folder" not in str(wrong.value)
     with pytest.raises(UnitscopeError, match=f"write folder:{tmp_path}"):
         open_dataset(str(tmp_path))
+    for name in ("label.csv", "index_ade20k.csv"):
+        write(tmp_path / name, "")
+    with pytest.raises(UnitscopeError, match=f"write broden:{tmp_path}"):
+        open_dataset(str(tmp_path))
 
 
 @pytest.mark.parametrize("kind", [kind.name for kind in KINDS if kind.name != "rooms"])

@@ -125,8 +125,8 @@ def _kind_of(path: Path) -> str:
             "opensurfaces/shapes.materialshape.json",
             "photos-labels",
         ),
-        "ade20k": ("index_ade20k.*", "*/index_ade20k.*", "images/ADE", "*/images/ADE"),
+        "ade20k": ("index_ade20k.mat", "*/index_ade20k.mat", "images/ADE", "*/images/ADE"),
     }
-    if has("index.csv") and has("label.csv"):
+    if has("label.csv") and has("index*.csv"):
         return "broden"
     return next((kind for kind, patterns in signs.items() if has(*patterns)), "folder")
