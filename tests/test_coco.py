@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,21 @@ def test_what_panoptic_coco_cannot_use_is_told(tmp_path):
         open_dataset(f"coco:{root}")
     write(path, "{")
     with pytest.raises(BadFile, match="is not JSON"):
+        open_dataset(f"coco:{root}")
+
+
+@pytest.mark.parametrize("tree", [panoptic_tree, stuff_tree])
+def test_a_split_without_photos_is_told_once(tmp_path, tree):
+    """Who fetches the masks has both splits' and may want the photos of one alone."""
+    root = tree(tmp_path)
+    train = next(root.rglob("train2017/*.jpg")).parent
+    shutil.rmtree(train)
+    data = open_dataset(f"coco:{root}")
+    assert "train" not in data.split and len(data)
+    assert sum("train2017" in p.path for p in data.problems) == 1
+    assert says(data.problems, "train2017", "no such folder of photos")
+    shutil.rmtree(next(root.rglob("val2017/*.jpg")).parent)
+    with pytest.raises(UnitscopeError, match="no such folder of photos"):
         open_dataset(f"coco:{root}")
 
 

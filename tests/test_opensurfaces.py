@@ -175,6 +175,8 @@ def test_what_the_releases_script_makes(tmp_path):
 
 
 def test_what_is_missing_is_told(tmp_path):
+    with pytest.raises(BadFile, match="the release's script, fetches the photos"):
+        open_dataset(f"opensurfaces:{tmp_path}")
     (tmp_path / "photos").mkdir()
     with pytest.raises(BadFile, match=r"shapes\.materialshape\.json: does not exist"):
         open_dataset(f"opensurfaces:{tmp_path}")

@@ -110,7 +110,7 @@ class Coco(FileDataset):
         if kind == "panoptic":
             labels, found = _panoptic(root, problems)
         else:
-            labels, found = _stuff(root)
+            labels, found = _stuff(root, problems)
         kept = []
         for one in found:
             missing = next((p for p in (one.photo, one.mask) if p not in listing), "")
@@ -237,6 +237,10 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
             continue
         under = masks.relative_to(root).as_posix()
         photos = _photo_folder(root, part)
+        if not (root / photos).is_dir():
+            # Told once, and before half a gigabyte of JSON is read for nothing.
+            problems.append(Problem("", str(root / photos), "no such folder of photos"))
+            continue
         told = json_of(path)
         try:
             for row in told["categories"]:
@@ -263,7 +267,7 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
     return labels, found
 
 
-def _stuff(root: Path) -> tuple[dict[int, _Label], list[_Photo]]:
+def _stuff(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], list[_Photo]]:
     names = next(
         (p for p in (root / "labels.txt", root / "annotations/labels.txt") if p.is_file()),
         root / "labels.txt",
@@ -289,6 +293,9 @@ def _stuff(root: Path) -> tuple[dict[int, _Label], list[_Photo]]:
     for masks in folders:
         part = masks.name
         under, photos = masks.relative_to(root).as_posix(), _photo_folder(root, part)
+        if not (root / photos).is_dir():
+            problems.append(Problem("", str(root / photos), "no such folder of photos"))
+            continue
         found += [
             _Photo(
                 mask.stem, re.sub(r"\d+$", "", part) or part, f"{photos}/{mask.stem}.jpg",

@@ -90,7 +90,11 @@ class OpenSurfaces(FileDataset):
             where the folder, photos/, a table or all photos are missing.
         """
         root = folder(rest, "opensurfaces")
-        need_folder(root / "photos")
+        if not (root / "photos").is_dir():
+            told = (
+                "no such folder; process_opensurfaces_release_0.py, the release's script, fetches"
+            )
+            raise BadFile(root / "photos", f"{told} the photos")
         tables = next((p for p in (root, root / "opensurfaces") if (p / SHAPES).is_file()), None)
         if tables is not None:
             return cls._of_release(rest, root, tables)
