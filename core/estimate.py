@@ -20,7 +20,6 @@ import torch.nn.functional as F
 
 from core.manipulate import retrain
 from core.manipulate.progress import STOPPED, Stopped
-from core.names import match_names
 from core.run import BATCH, Plan, execute
 
 SAMPLES = (BATCH, 3 * BATCH)
@@ -113,8 +112,9 @@ def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -
     Keys: run (digest), finished (is it there already), sizes (bytes by kind), free (bytes left
     under `root`), images, dataset, scenes, concepts, categories, splits (images of each, the
     whole dataset's), left_out (problems known so far), model, outputs, known_scenes (how many
-    of the dataset's scenes are classes of the network), layer (those chosen), layers (all that
-    can be dissected), default_layer, grid, input_size.
+    of the dataset's scenes are classes of the network), notes (what the user should know of the
+    request), layer (those chosen), layers (all that can be dissected), default_layer, grid,
+    input_size.
     """
     data, model = plan.dataset, plan.model
     where = root
@@ -134,7 +134,8 @@ def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -
         "left_out": len(data.problems),
         "model": plan.settings.model,
         "outputs": plan.outputs,
-        "known_scenes": int((match_names(data.scenes, model.classes) >= 0).sum()),
+        "known_scenes": sum(match.where >= 0 for match in plan.matches),
+        "notes": plan.notes,
         "layer": [layer.name for layer in plan.layers],
         "layers": [layer._asdict() for layer in model.layers(photo_size)],
         "default_layer": model.default_layer,

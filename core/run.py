@@ -34,6 +34,7 @@ import torch
 from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.loader import Decoded, decode_ahead
+from core.datasets.scenes import Match, class_of, images_of, match_scenes, read_given, summary
 from core.dissect.counts import Counts, count_images, count_images_torch
 from core.dissect.labels import chance_rows
 from core.dissect.thresholds import TopK, tail_size
@@ -43,7 +44,6 @@ from core.knowledge.graph import open_knowledge
 from core.models.forward import MAP_TYPES, Forward
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
-from core.names import match_names
 from core.settings import Progress, Settings
 from core.store import (
     CACHE,
@@ -72,6 +72,8 @@ class Plan:
 
     Attributes
     ----------
+    matches : the class of each scene of the dataset, by name or by the user's table.
+    notes : what the user should know of the request before it starts.
     sizes : bytes each kind of array will take beside the run.
     facts : what the digest is made of, stored in the run.
     """
@@ -86,6 +88,8 @@ class Plan:
     outputs: int
     facts: dict[str, Any]
     digest: str
+    matches: list[Match]
+    notes: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -103,7 +107,9 @@ def engine_digest(dataset: SceneDataset) -> str:
     files = {here / name for name in ("geometry.py", "names.py", "run.py")}
     files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
     files |= {here / "models" / name for name in ("forward.py", "hooks.py", "load.py")}
-    files |= {here / "datasets" / name for name in ("base.py", "loader.py", "decode.py")}
+    files |= {
+        here / "datasets" / name for name in ("base.py", "loader.py", "decode.py", "scenes.py")
+    }
     for kind in type(dataset).__mro__:
         code = getattr(sys.modules[kind.__module__], "__file__", None)
         if code and kind.__module__.startswith("core."):
@@ -120,6 +126,11 @@ def plan(settings: Settings) -> Plan:
     dataset.check()
     model = load_model(settings.model)
     indices = dataset.select(settings.splits or None)
+    notes: list[Problem] = []
+    given = None
+    if settings.scenes:
+        given = read_given(Path(settings.scenes).expanduser(), dataset.scenes, notes)
+    matches = match_scenes(dataset.scenes, model.classes, given)
     # Opened now, so that a mistake in its SPEC is told before the work, not after it.
     open_knowledge(settings.knowledge)
     photo_size = _photo_size(dataset, indices, model.preprocessing)
@@ -172,6 +183,7 @@ def plan(settings: Settings) -> Plan:
         facts["dataset"]["labels_by"] = dataset.labels_by
     # Where files lie does not change what they hold.
     del facts["knowledge"]
+    facts["scenes"] = dict(sorted(given.items())) if given else None
     hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
     n = len(indices)
     item = MAP_TYPES[settings.map_type].itemsize
@@ -185,7 +197,7 @@ def plan(settings: Settings) -> Plan:
     }
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
-        digest_of(hashed)[:DIGITS], sizes,
+        digest_of(hashed)[:DIGITS], matches, [f"{n.path}: {n.reason}" for n in notes], sizes,
     )  # fmt: skip
 
 
@@ -763,9 +775,9 @@ class _Pipeline:
             predicted[a:b] = logits.argmax(1)
             shifted = np.exp(logits - logits.max(1, keepdims=True))
             confidence[a:b] = 1.0 / shifted.sum(1)
-        class_of = match_names(data.scenes, plan.model.classes)
+        place = class_of(plan.matches)
         scene = np.asarray(data.scene)[plan.indices]
-        wanted = np.where(scene >= 0, class_of[scene] if len(class_of) else -1, -1)
+        wanted = np.where(scene >= 0, place[scene] if len(place) else -1, -1)
         # An image whose scene the network does not know is neither right nor wrong.
         correct = pd.array(predicted == wanted, dtype="boolean")
         correct[wanted < 0] = pd.NA
@@ -795,7 +807,7 @@ class _Pipeline:
             con, "scenes",
             pd.DataFrame({
                 "scene": np.arange(len(data.scenes)), "name": data.scenes,
-                "class": pd.array([k if k >= 0 else None for k in class_of], dtype="Int32"),
+                "class": pd.array([k if k >= 0 else None for k in place], dtype="Int32"),
             }),
         )  # fmt: skip
         # Concepts that hold for a whole image: those the reader says, and the image's scene.
@@ -938,6 +950,7 @@ class _Pipeline:
             str(split): {"images": len(part), "right": int(part.sum())}
             for split, part in scored.groupby(images["split"])
         }
+        counted = images_of(images["scene"].fillna(-1).astype(int), data.scenes)
         meta = {
             "settings": plan.facts,
             "request": asdict(plan.settings),
@@ -950,11 +963,9 @@ class _Pipeline:
             "images": {"planned": len(plan.indices), "used": len(images)},
             "accuracy": {
                 "scored": len(scored), "right": int(scored.sum()), "by_split": by_split,
-                "unmatched_scenes": [
-                    name for name, k in zip(
-                        data.scenes, match_names(data.scenes, plan.model.classes), strict=True
-                    ) if k < 0
-                ],
+                "unmatched_scenes": [m.scene for m in plan.matches if m.where < 0],
+                "scenes": summary(plan.matches, counted),
+                "scene_kinds": {m.scene: m.kind for m in plan.matches},
             },
             "tables_digest": tables_digest(con),
             "versions": {

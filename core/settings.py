@@ -24,6 +24,8 @@ class Settings:
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
     map_type : float16 or float32, the type in which activations are recorded.
     device, precision : where and how the network runs.
+    scenes : a table that says which class a scene is, where names alone do not tell; see
+        :mod:`core.datasets.scenes`. What it says is part of the digest, not where it lies.
     knowledge : the graph that explanations of this run use unless told otherwise. It changes
         no number of the run, and is not part of its digest.
     """
@@ -40,6 +42,7 @@ class Settings:
     map_type: str = "float16"
     device: str = "cpu"
     precision: str = "float32"
+    scenes: str | None = None
     knowledge: str = "builtin"
 
 

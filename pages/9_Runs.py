@@ -175,8 +175,12 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     elif facts["layers"]:
         st.caption("No file was left out.")
     if facts["unmatched_scenes"]:
-        names = ", ".join(facts["unmatched_scenes"])
-        st.caption(f"Scenes the network has no class for, neither right nor wrong: {names}.")
+        names = facts["unmatched_scenes"]
+        more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
+        st.caption(
+            f"{len(names):,} scenes the network has no class for, neither right nor wrong: "
+            f"{', '.join(names[:20])}{more}."
+        )
     with st.container(horizontal=True):
         if facts["request"] and start.allowed():
             start.fill_in("Change it and run again", facts["request"])

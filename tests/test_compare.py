@@ -182,7 +182,8 @@ def test_kinds_of_network_are_those_of_the_loader():
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  # noqa: F811
     request = {"dataset": "folder:x", "model": "python:m:f", "layers": ["b"], "splits": [],
-               "q": 0.02, "shuffles": 10, "keep_maps": False, "knowledge": "builtin"}  # fmt: skip
+               "q": 0.02, "shuffles": 10, "keep_maps": False, "knowledge": "builtin",
+               "scenes": "my.csv"}  # fmt: skip
     asked = start.arguments(request, cache)
     name = start.check_name(asked)
     folder = cache / "jobs" / name
@@ -193,6 +194,7 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  
         "splits": {"test": 20, "train": 40}, "left_out": 1, "known_scenes": 2, "layer": ["b"],
         "layers": [{"name": n, "units": 8, "height": 4, "width": 4} for n in "ab"],
         "default_layer": "b", "grid": [8, 8], "input_size": [16, 16],
+        "notes": ["my.csv: line 7: 'moon' is no scene of the dataset"],
         "seconds": {"seconds": 70.0, "low": 60.0, "high": 90.0, "images": 60},
     }  # fmt: skip
     (folder / "out").write_text(json.dumps(told) + "\n")
@@ -207,6 +209,7 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  
             "dissect": "b",
             "q": "0.02",
             "maps": "0",
+            "places": "my.csv",
         }
         at = show("pages/9_Runs.py", **address)
         assert at.text_input(key="at-data").value == "folder:x"
@@ -215,7 +218,8 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  
         assert "time ≈ 1 min 10 s" in said and "on disk 2.0 MB" in said
         assert "1 of 3 scenes are no class" in said and "1 files cannot be used" in said
         again = "python -m core run --dataset folder:x --model python:m:f --layer b --q 0.02"
-        assert f"{again} --no-maps" in said
+        assert f"{again} --no-maps --scenes my.csv" in said
+        assert "'moon' is no scene of the dataset" in said
         assert [b.label for b in at.button if b.label == "Start"] == ["Start"]
         # Another choice is another run, not yet checked.
         at = show("pages/9_Runs.py", **address, only="test")

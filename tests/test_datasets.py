@@ -28,6 +28,7 @@ from core.datasets.base import Channel, Concept
 from core.datasets.broden import Cell, read_index, read_label_table
 from core.datasets.decode import MAX_PIXELS, read_labels, read_photo, read_rg, upright_size
 from core.errors import BadFile, UnitscopeError
+from tests import tiny
 
 
 def write(path: Path, text: str) -> Path:
@@ -297,9 +298,13 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
         assert "to read that folder" not in str(wrong.value)
     with pytest.raises(UnitscopeError, match=f"write folder:{tmp_path}"):
         open_dataset(str(tmp_path))
+    for name in ("label.csv", "index_ade20k.csv"):
+        write(tmp_path / name, "")
+    with pytest.raises(UnitscopeError, match=f"write broden:{tmp_path}"):
+        open_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", ["nyuv2", "broden", "folder"])
+@pytest.mark.parametrize("kind", [kind.name for kind in KINDS if kind.name != "rooms"])
 def test_missing_folders_tell_the_nearest(tmp_path, kind):
     (tmp_path / "photos").mkdir()
     with pytest.raises(UnitscopeError, match=r"no such folder; nearest: photos"):
@@ -755,6 +760,31 @@ def test_broden_layout(tmp_path):
     assert t.maps[4, ::56, 0].tolist() == [key["striped", "texture"], 0]
     assert n.maps.shape == (5, 1, 1) and not n.maps.any() and n.whole == ()
     assert pickle.loads(pickle.dumps(data)).content_digest() == data.content_digest()
+
+
+@pytest.mark.parametrize("side", [224, 227, 384])
+def test_every_size_that_broden_is_published_in(tmp_path, side):
+    """broden1_224, broden1_227 and broden1_384: masks of half the side, rounded down."""
+    half = side // 2
+    index = BRODEN_INDEX.replace("224,224,112,112", f"{side},{side},{half},{half}")
+    root = broden_tree(tmp_path)
+    write(root / "index.csv", index)
+    for path in (root / "images/set").iterdir():
+        with Image.open(path) as image:
+            size = (side, side) if path.suffix == ".jpg" else (half, half)
+            resized = image.resize(size, Image.Resampling.NEAREST)
+        save(path, resized)
+    data = open_dataset(f"broden:{root}")
+    assert not data.problems and data.photo(0).size == (side, side)
+    names = np.array(["", *[c.name for c in data.concepts]])
+    for k in range(3):
+        maps = data.annotations(k).maps
+        assert maps.shape[1:] == (half, half)
+    assert names[data.annotations(0).maps[1, [0, -1], 0]].tolist() == ["wall", "door"]
+    run = tiny.dissect(f"broden:{root}", tmp_path / "runs")
+    assert run.info["images"]["used"] == 4 and {"wall", "knob", "red-c", "striped"} <= set(
+        run.sql("SELECT name FROM concepts WHERE area > 0")["name"]
+    )
 
 
 def test_broden_leaves_out_what_it_cannot_use(tmp_path):

@@ -95,3 +95,11 @@ class Slow(Net):
 def slow() -> tuple[nn.Module, dict[str, Any]]:
     """:func:`net`, a quarter of a second a batch."""
     return Slow(), net()[1]
+
+
+def dissect(spec: str, root: Path, **settings: Any) -> Any:
+    """A finished run of the network on a dataset of a few images."""
+    from core.run import Settings, execute, plan
+
+    asked = Settings(spec, SPEC, **{"q": 0.05, "shuffles": 1, **settings})
+    return execute(plan(asked), root, threads=1)

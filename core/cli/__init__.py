@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from core.cli import (
     annotate,
     bench,
+    datasets,
     explain,
     export,
     formulas,
@@ -29,7 +31,8 @@ from core.cli.common import Answer
 from core.errors import UnitscopeError
 
 VERBS = (
-    runs, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain, export, bench,
+    runs, datasets, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain,
+    export, bench,
 )  # fmt: skip
 """Modules of verbs, in the order of the help."""
 
@@ -47,10 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130 if type(err).__name__ == "Stopped" else 2
     except BrokenPipeError:
         return 0
-    if given.json:
-        print(_json(facts))
-    else:
-        print(text)
+    try:
+        print(_json(facts) if given.json else text, flush=True)
+    except BrokenPipeError:
+        # Whoever reads has seen enough (`| head`). Python would try once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from core.cli.common import Answer, Verb
 
-BENCHES = ("dissect", "formulas", "toggle", "app")
+BENCHES = ("dissect", "formulas", "toggle", "app", "datasets")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 

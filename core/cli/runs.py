@@ -24,7 +24,7 @@ from core.store import CACHE, Run, list_runs
 
 
 def add(verb: Verb) -> None:
-    """run, datasets, models, layers, runs, show, predictions."""
+    """run, models, layers, runs, show, predictions."""
     run = verb("run", _run, "Dissect a network on a dataset; resumes a stopped run.")
     run.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
     run.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
@@ -36,6 +36,11 @@ def add(verb: Verb) -> None:
     run.add_argument(
         "--knowledge", default="builtin", metavar="SPEC",
         help="graph that `explain` and `tables` use for this run unless told otherwise",
+    )  # fmt: skip
+    run.add_argument(
+        "--scenes", metavar="FILE",
+        help="which class a scene is, as `datasets scenes --write` gives; by the names alone "
+        "where left out",
     )  # fmt: skip
     run.add_argument("--q", type=float, default=0.005, help="threshold = (1 − q) quantile")
     run.add_argument("--grid", type=int, help="side of the working grid (half the input's side)")
@@ -59,7 +64,6 @@ def add(verb: Verb) -> None:
     )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
-    verb("datasets", _datasets, "The kinds of dataset and how to name them.")
     verb("models", _models, "The kinds of network and how to name them.")
     layers = verb("layers", _layers, "The layers of a network that can be dissected.")
     layers.add_argument("--model", required=True, metavar="SPEC")
@@ -80,6 +84,8 @@ def add(verb: Verb) -> None:
 
 
 def _run(given: argparse.Namespace) -> Answer:
+    if given.scenes and not Path(given.scenes).expanduser().is_file():
+        raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
     from core.run import Settings, execute, plan
 
     began = time.monotonic()
@@ -88,7 +94,8 @@ def _run(given: argparse.Namespace) -> Answer:
             dataset=given.dataset, model=given.model, layers=tuple(given.layer),
             splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
             seed=given.seed, keep_maps=not given.no_maps, map_type=given.map_type,
-            device=given.device, precision=given.precision, knowledge=given.knowledge,
+            device=given.device, precision=given.precision, scenes=given.scenes,
+            knowledge=given.knowledge,
         )
     )  # fmt: skip
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
@@ -97,6 +104,8 @@ def _run(given: argparse.Namespace) -> Answer:
         f"run {work.digest}: {len(work.indices)} images of {work.dataset.shown_name}, {layers}, "
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
     )
+    for note in work.notes:
+        say(f"note: {note}")
     if given.plan:
         from core.estimate import describe, estimate
 
@@ -122,12 +131,6 @@ def _run(given: argparse.Namespace) -> Answer:
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
-
-
-def _datasets(_given: argparse.Namespace) -> Answer:
-    from core.datasets import KINDS
-
-    return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
 
 
 def _models(_given: argparse.Namespace) -> Answer:
@@ -226,6 +229,13 @@ def _summary_text(facts: dict[str, Any]) -> str:
                 f"           {split}: {part['right']} of {part['images']} "
                 f"({part['right'] / max(1, part['images']):.1%})"
             )
+    scenes = facts["accuracy"].get("scenes")
+    if scenes and scenes["unmatched"]:
+        lines.append(
+            f"           scenes that are classes of the network: {scenes['matched']:,}, of "
+            f"{scenes['images_matched']:,} images; no class: {scenes['unmatched']:,}, of "
+            f"{scenes['images_unmatched']:,}"
+        )
     return "\n".join(lines)
 
 

@@ -19,12 +19,16 @@ class Kind(NamedTuple):
 
 KINDS = (
     Kind("rooms", "rooms", "the embedded set: scenes drawn by Unitscope, with exact masks"),
-    Kind("nyuv2", "nyuv2:DIR", "NYU Depth v2: 1,449 indoor photos, 27 scenes, 39 labels"),
+    Kind("ade20k", "ade20k:DIR", "the full ADE20K, released in 2016 or 2021: objects and parts"),
+    Kind("ade150", "ade150:DIR", "the scene parsing benchmark made of ADE20K: 150 labels"),
+    Kind("nyuv2", "nyuv2:DIR", "NYU Depth v2: photos with 39 labels, or the published .mat"),
     Kind(
         "broden",
         "broden:DIR[:INDEX]",
         "Broden's layout: index.csv (or INDEX), label.csv, images/, masks as R + 256·G",
     ),
+    Kind("coco", "coco:DIR[:stuff]", "COCO panoptic, or COCO-Stuff; scenes from scenes.csv"),
+    Kind("opensurfaces", "opensurfaces:DIR", "OpenSurfaces as released: shapes of materials"),
     Kind(
         "folder",
         "folder:DIR",
@@ -39,7 +43,8 @@ def open_dataset(spec: str) -> SceneDataset:
     >>> open_dataset("brodn:data")
     Traceback (most recent call last):
     core.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: broden:DIR[:INDEX]; \
-forms: rooms, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
+forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], coco:DIR[:stuff], \
+opensurfaces:DIR, folder:DIR
 
     Raises
     ------
@@ -55,14 +60,30 @@ forms: rooms, nyuv2:DIR, broden:DIR[:INDEX], folder:DIR
             from core.datasets.rooms import Rooms
 
             dataset = Rooms.from_spec(rest)
-        case "nyuv2":
-            from core.datasets.nyuv2 import NYUv2
+        case "ade20k":
+            from core.datasets.ade20k import ADE20K
 
-            dataset = NYUv2.from_spec(rest)
+            dataset = ADE20K.from_spec(rest)
+        case "ade150":
+            from core.datasets.ade150 import ADE150
+
+            dataset = ADE150.from_spec(rest)
+        case "nyuv2":
+            from core.datasets.nyuv2 import open_nyuv2
+
+            dataset = open_nyuv2(rest)
         case "broden":
             from core.datasets.broden import Broden
 
             dataset = Broden.from_spec(rest)
+        case "coco":
+            from core.datasets.coco import Coco
+
+            dataset = Coco.from_spec(rest)
+        case "opensurfaces":
+            from core.datasets.opensurfaces import OpenSurfaces
+
+            dataset = OpenSurfaces.from_spec(rest)
         case "folder":
             from core.datasets.folder import Folder
 
@@ -85,8 +106,27 @@ def _unknown_kind(spec: str, kind: str) -> UnitscopeError:
 
 
 def _kind_of(path: Path) -> str:
-    if (path / "labels40.txt").is_file():
-        return "nyuv2"
-    if (path / "index.csv").is_file() and (path / "label.csv").is_file():
+    """The kind whose files lie in a folder; `folder` where none does."""
+
+    def has(*patterns: str) -> bool:
+        return any(next(path.glob(pattern), None) is not None for pattern in patterns)
+
+    signs = {
+        "nyuv2": ("labels40.txt", "nyu_depth_v2_labeled.mat"),
+        "ade150": ("objectInfo150.*", "*/objectInfo150.txt"),
+        "coco": (
+            "annotations/panoptic_*.json",
+            "panoptic_*.json",
+            "stuffthingmaps*",
+            "annotations/stuffthingmaps*",
+        ),
+        "opensurfaces": (
+            "shapes.materialshape.json",
+            "opensurfaces/shapes.materialshape.json",
+            "photos-labels",
+        ),
+        "ade20k": ("index_ade20k.mat", "*/index_ade20k.mat", "images/ADE", "*/images/ADE"),
+    }
+    if has("label.csv") and has("index*.csv"):
         return "broden"
-    return "folder"
+    return next((kind for kind, patterns in signs.items() if has(*patterns)), "folder")

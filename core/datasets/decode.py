@@ -93,23 +93,36 @@ def read_labels(path: str | Path) -> np.ndarray:
     )
 
 
-def read_rg(path: str | Path) -> np.ndarray:
-    """A Broden mask, label = R + 256·G, as uint16 (height, width).
+def read_rgb(path: str | Path) -> np.ndarray:
+    """A mask whose labels are packed into its colours, as uint8 (height, width, 3).
 
-    An RGB image, or the palette image that an optimiser makes of one.
+    An RGB image, or the palette image that an optimiser makes of one; greyscale gives three
+    equal channels.
 
     Raises
     ------
     BadFile
-        as :func:`read_photo`; another mode; JPEG; blue above 0 (then it is a picture).
+        as :func:`read_photo`; another mode; JPEG.
     """
     path = Path(path)
     image = _load(path, mask=True)
     if image.mode not in ("RGB", "P", "L", "1"):
-        raise BadFile(path, f"its mode is {image.mode}, but labels as R + 256·G need RGB")
-    pixels = np.asarray(image.convert("RGB"))
+        raise BadFile(path, f"its mode is {image.mode}, but labels packed into colours need RGB")
+    return np.asarray(image.convert("RGB"))
+
+
+def read_rg(path: str | Path) -> np.ndarray:
+    """A Broden mask, label = R + 256·G, as uint16 (height, width).
+
+    Raises
+    ------
+    BadFile
+        as :func:`read_rgb`; blue above 0 (then it is a picture).
+    """
+    pixels = read_rgb(path)
     if pixels[..., 2].any():
-        what = "greyscale" if image.mode in ("L", "1") else "blue above 0"
+        grey = np.array_equal(pixels[..., 0], pixels[..., 2])
+        what = "greyscale" if grey else "blue above 0"
         raise BadFile(path, f"is not a mask of labels as R + 256·G: it has {what}")
     return pixels[..., 0] | pixels[..., 1].astype(np.uint16) << 8
 

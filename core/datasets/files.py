@@ -7,11 +7,13 @@ import hashlib
 import io
 import json
 import os
+import re
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,10 @@ from PIL import Image
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.decode import read_photo
 from core.errors import BadFile, UnitscopeError, nearest
+
+PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+TOLD = 5
+"""Nearest names are looked up for this many files; the rest are only counted."""
 
 
 @dataclass(kw_only=True)
@@ -70,14 +76,15 @@ class FileDataset(SceneDataset):
 
 def _file_digests(paths: Sequence[str], batch: int = 64) -> Iterable[bytes]:
     def some(start: int) -> list[bytes]:
-        return [_file_digest(path) for path in paths[start : start + batch]]
+        return [file_digest(path) for path in paths[start : start + batch]]
 
     with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
         for digests in pool.map(some, range(0, len(paths), batch)):
             yield from digests
 
 
-def _file_digest(path: str) -> bytes:
+def file_digest(path: str) -> bytes:
+    """Digest of a file's bytes, read piece by piece; ``b"missing"`` where it cannot be read."""
     digest = hashlib.blake2b(digest_size=32)
     try:
         with io.FileIO(path) as file:
@@ -250,3 +257,123 @@ def need_images(spec: str, count: int, rows: int, problems: Sequence[Problem]) -
     if count == 0:
         first = f"; first: {problems[0].path}: {problems[0].reason}" if problems else ""
         raise UnitscopeError(f"dataset {spec!r}: none of its {rows} images can be used{first}")
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """("kitchen/7.part", ".png") of "kitchen/7.part.png"."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix), suffix
+
+
+def natural(name: str) -> list[int | str]:
+    """Sort key that puts 2 before 10."""
+    return [int(p) if k % 2 else p for k, p in enumerate(re.split(r"([0-9]+)", name))]
+
+
+def walk(root: Path) -> list[str]:
+    """All files under `root`, as paths relative to it with "/", hidden ones left out."""
+    found = []
+    for parent, folders, names in os.walk(root, followlinks=True):
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        under = Path(parent).relative_to(root).as_posix()
+        prefix = "" if under == "." else under + "/"
+        found += [prefix + name for name in sorted(names) if not name.startswith(".")]
+    return found
+
+
+def listed_scenes(
+    path: Path, photos: dict[str, str], problems: list[Problem]
+) -> dict[str, tuple[str, str]]:
+    """Image id → (scene, split) of a table (image, scene[, split]).
+
+    `photos` maps ids to files; an image may be named either way. Rows that name no photo, or
+    one named before, are left out and told in `problems`.
+    """
+    listed: dict[str, tuple[str, str]] = {}
+    strange: list[tuple[int, str]] = []
+    for line, row in read_table(path, ("image", "scene"), problems, {"split": ""}).rows:
+        name = row["image"].replace("\\", "/").removeprefix("images/")
+        stem, suffix = split_suffix(name)
+        image = stem if suffix.lower() in PHOTO_TYPES and stem in photos else name
+        if image not in photos:
+            strange.append((line, name))
+        elif image in listed:
+            problems.append(bad_row(path, line, f"{name} is listed before", image))
+        else:
+            listed[image] = row["scene"], row["split"]
+    for line, name in strange[:TOLD]:
+        near = nearest(name, photos.values(), 3)
+        hint = f"; nearest: {', '.join(near)}" if near else ""
+        problems.append(bad_row(path, line, f"there is no photo {name!r}{hint}", name))
+    if len(strange) > TOLD:
+        told = f"{len(strange) - TOLD} more rows name no photo"
+        problems.append(Problem("", str(path), told))
+    return listed
+
+
+def short_names(full: Iterable[str], cut: str = ",") -> dict[str, str]:
+    """Each name with its synonyms → its first name; where two would then be one, both stay whole.
+
+    >>> short_names(["building, edifice", "crane", "crane, bird"])
+    {'building, edifice': 'building', 'crane': 'crane', 'crane, bird': 'crane, bird'}
+    """
+    full = list(dict.fromkeys(full))
+    short = [name.split(cut)[0].strip() for name in full]
+    taken = Counter(short)
+    return {
+        name: first if first and (taken[first] == 1 or name == first) else name
+        for name, first in zip(full, short, strict=True)
+    }
+
+
+def text_of(path: str | Path) -> str:
+    """A text file, UTF-8 or else Latin-1 (older releases have both). Raises BadFile."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as wrong:
+        missing = isinstance(wrong, FileNotFoundError)
+        told = "does not exist" if missing else f"cannot be read: {wrong.strerror or wrong}"
+        raise BadFile(path, told) from wrong
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
+
+
+def json_of(path: str | Path) -> Any:
+    """What a JSON file holds. Raises BadFile."""
+    try:
+        return json.loads(text_of(path))
+    except ValueError as wrong:
+        raise BadFile(path, f"is not JSON: {wrong}") from wrong
+
+
+def mat_of(path: str | Path) -> dict[str, Any]:
+    """The variables of a MATLAB file up to version 7, unit dimensions dropped. Raises BadFile."""
+    from scipy.io import loadmat
+
+    try:
+        return loadmat(path, squeeze_me=True)
+    except FileNotFoundError:
+        raise BadFile(path, "does not exist") from None
+    except NotImplementedError as wrong:
+        raise BadFile(path, "is a v7.3 MATLAB file; the published one is older") from wrong
+    except Exception as wrong:  # SciPy raises nearly anything on damaged files
+        raise BadFile(path, f"is not a whole MATLAB file: {wrong}") from wrong
+
+
+def in_threads(read: Callable[[str], Any], paths: Sequence[str], batch: int = 64) -> Iterable[Any]:
+    """``read(path)`` of each path, in order; a BadFile is given back, not raised."""
+
+    def one(path: str) -> Any:
+        try:
+            return read(path)
+        except BadFile as wrong:
+            return wrong
+
+    def some(start: int) -> list[Any]:
+        return [one(path) for path in paths[start : start + batch]]
+
+    with ThreadPoolExecutor(min(8, (os.cpu_count() or 1) + 2)) as pool:
+        for found in pool.map(some, range(0, len(paths), batch)):
+            yield from found

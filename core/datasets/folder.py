@@ -10,11 +10,10 @@ names the values; scenes.csv (image, scene, split) is optional. labels_by.json, 
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,17 +21,22 @@ import numpy as np
 from core.datasets.base import CATEGORIES, Annotations, Channel, Concept, Problem
 from core.datasets.decode import check_mask_size, check_same_size, read_labels
 from core.datasets.files import (
+    PHOTO_TYPES,
+    TOLD,
     FileDataset,
     bad_row,
     folder,
     label_table,
+    listed_scenes,
+    natural,
     need_folder,
     read_table,
+    split_suffix,
     to_concepts,
+    walk,
 )
 from core.errors import BadFile, nearest
 
-PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 NO_SPLIT = "all"
 LABELS_BY = "labels_by.json"
@@ -43,7 +47,6 @@ MASKED = tuple(c for c in CATEGORIES if c != "scene")
 """The categories that masks can have: the scene belongs to the whole photo."""
 
 _LAYER = re.compile(rf"({'|'.join(MASKED)}|colour)([1-9]\d?)?", re.IGNORECASE)
-_TOLD = 5  # nearest names are looked up for this many files; the rest are only counted
 
 
 @dataclass(kw_only=True)
@@ -77,7 +80,7 @@ class Folder(FileDataset):
         need_folder(root / "images")
         problems: list[Problem] = []
         photos = find_photos(root / "images", problems)
-        ids = sorted(photos, key=_natural)
+        ids = sorted(photos, key=natural)
         if not ids:
             raise BadFile(root / "images", f"holds no photo ({', '.join(PHOTO_TYPES)})")
         masks = _masks(root / "masks", photos, problems)
@@ -151,33 +154,11 @@ def _category(layer: str) -> str:
     return layer.rstrip("0123456789")
 
 
-def _split_suffix(name: str) -> tuple[str, str]:
-    """("kitchen/7.part", ".png") of "kitchen/7.part.png"."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix), suffix
-
-
-def _natural(name: str) -> list[int | str]:
-    """Sort key that puts 2 before 10."""
-    return [int(p) if k % 2 else p for k, p in enumerate(re.split(r"([0-9]+)", name))]
-
-
-def _walk(root: Path) -> list[str]:
-    """All files under `root`, as paths relative to it with "/", hidden ones left out."""
-    found = []
-    for parent, folders, names in os.walk(root, followlinks=True):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        under = Path(parent).relative_to(root).as_posix()
-        prefix = "" if under == "." else under + "/"
-        found += [prefix + name for name in sorted(names) if not name.startswith(".")]
-    return found
-
-
 def find_photos(root: Path, problems: list[Problem]) -> dict[str, str]:
     """Image id (path without the suffix) → file."""
     photos: dict[str, str] = {}
-    for name in _walk(root):
-        stem, suffix = _split_suffix(name)
+    for name in walk(root):
+        stem, suffix = split_suffix(name)
         if suffix.lower() not in PHOTO_TYPES:
             continue
         if stem in photos:
@@ -194,8 +175,8 @@ def _masks(
     """Image id → layer → file."""
     masks: defaultdict[str, dict[str, str]] = defaultdict(dict)
     strange: list[str] = []
-    for name in _walk(root) if root.is_dir() else []:
-        stem, suffix = _split_suffix(name)
+    for name in walk(root) if root.is_dir() else []:
+        stem, suffix = split_suffix(name)
         image, _, layer = stem.rpartition(".")
         found = _LAYER.fullmatch(layer)
         if suffix.lower() != ".png":
@@ -208,10 +189,10 @@ def _masks(
             masks[image][category + ("" if level == "1" else level)] = name
         else:
             strange.append(name)
-    for name in strange[:_TOLD]:
+    for name in strange[:TOLD]:
         problems.append(Problem("", str(root / name), _why_strange(name, photos, masks)))
-    if len(strange) > _TOLD:
-        told = f"{len(strange) - _TOLD} more files belong to no photo"
+    if len(strange) > TOLD:
+        told = f"{len(strange) - TOLD} more files belong to no photo"
         problems.append(Problem("", str(root), told))
     bare = [image for image in photos if image not in masks]
     if masks and bare:
@@ -222,7 +203,7 @@ def _masks(
 
 
 def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, str]]) -> str:
-    stem, suffix = _split_suffix(name)
+    stem, suffix = split_suffix(name)
     if suffix.lower() != ".png":
         return "is not a PNG: masks are"
     image, _, layer = stem.rpartition(".")
@@ -290,7 +271,7 @@ def _channels(
     main mask, which is split into one channel for each.
     """
     concept_id = {(c.name, c.category): c.id for c in concepts}
-    layers = sorted({layer for files in masks.values() for layer in files}, key=_natural)
+    layers = sorted({layer for files in masks.values() for layer in files}, key=natural)
     own = {_category(layer) for layer in layers if layer != MAIN}
 
     def values_of(category: str) -> dict[int, int]:
@@ -335,7 +316,7 @@ def _scenes(
     """(scene of each image, scene names, split of each image)."""
     by_folder = [scene_by_folder(image) for image in ids]
     if path.is_file():
-        listed = _listed(path, photos, problems)
+        listed = listed_scenes(path, photos, problems)
         pairs = [
             (listed[image][0], listed[image][1] or split) if image in listed else ("", split)
             for image, (_, split) in zip(ids, by_folder, strict=True)
@@ -359,29 +340,3 @@ def scene_by_folder(image: str) -> tuple[str, str]:
     if folders and folders[0].lower() in SPLITS:
         split = folders.pop(0)
     return (folders[-1] if folders else ""), split
-
-
-def _listed(
-    path: Path, photos: dict[str, str], problems: list[Problem]
-) -> dict[str, tuple[str, str]]:
-    """Image id → (scene, split) of scenes.csv."""
-    listed: dict[str, tuple[str, str]] = {}
-    strange: list[tuple[int, str]] = []
-    for line, row in read_table(path, ("image", "scene"), problems, {"split": ""}).rows:
-        name = row["image"].replace("\\", "/").removeprefix("images/")
-        stem, suffix = _split_suffix(name)
-        image = stem if suffix.lower() in PHOTO_TYPES and stem in photos else name
-        if image not in photos:
-            strange.append((line, name))
-        elif image in listed:
-            problems.append(bad_row(path, line, f"{name} is listed before", image))
-        else:
-            listed[image] = row["scene"], row["split"]
-    for line, name in strange[:_TOLD]:
-        near = nearest(name, photos.values(), 3)
-        hint = f"; nearest: {', '.join(near)}" if near else ""
-        problems.append(bad_row(path, line, f"there is no photo {name!r}{hint}", name))
-    if len(strange) > _TOLD:
-        told = f"{len(strange) - _TOLD} more rows name no photo"
-        problems.append(Problem("", str(path), told))
-    return listed

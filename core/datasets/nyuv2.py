@@ -1,35 +1,62 @@
-"""`nyuv2:DIR`: NYU Depth v2, the labelled part, as photos, 40-class masks and a scene table.
+"""`nyuv2:DIR`: NYU Depth v2, the labelled part: photos and tables, or the published .mat file.
 
-DIR/images/N.jpg, DIR/labels40/N.png, DIR/labels40.txt (number and name a line) and
-DIR/scenes.csv (index, scene, official_split). A mask's value v is label v + 1 of the list;
-value 39 mixes otherprop, unlabelled and the borders, so it counts as not annotated and
+Photos and tables: DIR/images/N.jpg, DIR/labels40/N.png, DIR/labels40.txt (number and name a
+line) and DIR/scenes.csv (index, scene, official_split). A mask's value v is label v + 1 of the
+list; value 39 mixes otherprop, unlabelled and the borders, so it counts as not annotated and
 `otherprop` is not a concept.
+
+The published file: DIR is ``nyu_depth_v2_labeled.mat`` or the folder it lies in. It is HDF5, so
+MATLAB's dimensions stand in reverse: ``images`` (photo, channel, width, height), ``labels``
+(photo, width, height) with the number of a name of ``names`` (0 = not annotated), ``sceneTypes``.
+The split comes from ``splits.mat`` (trainNdxs, testNdxs, from 1) beside it. Labels are the 894 of
+the file; where ``classMapping40.mat`` lies beside it (mapClass: number → 1 to 40, className),
+they are those 39 that the 40-class masks have.
+
+Sources: the dataset's page (Silberman et al., ECCV 2012); the 40 classes of Gupta et al., CVPR
+2013.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
-from core.datasets.base import Annotations, Channel, Concept, Problem
+from core.datasets.base import Annotations, Channel, Concept, Problem, SceneDataset
 from core.datasets.decode import check_mask_size, read_labels
 from core.datasets.files import (
     FileDataset,
     Listing,
     bad_row,
+    file_digest,
     folder,
     label_table,
+    mat_of,
     need_folder,
     need_images,
     read_table,
     to_concepts,
 )
-from core.errors import BadFile
+from core.errors import BadFile, UnitscopeError
 
 NOT_ANNOTATED = 39
+MAT = "nyu_depth_v2_labeled.mat"
+
+
+def open_nyuv2(rest: str) -> SceneDataset:
+    """The dataset that ``nyuv2:rest`` names: the published file where it is there."""
+    path = Path(rest).expanduser()
+    if rest and path.suffix == ".mat" and path.is_file():
+        return NYUv2Mat.from_file(rest, path)
+    root = folder(rest, "nyuv2")
+    if (root / MAT).is_file() and not (root / "labels40.txt").is_file():
+        return NYUv2Mat.from_file(rest, root / MAT)
+    return NYUv2.from_spec(rest)
 
 
 @dataclass(kw_only=True)
@@ -41,7 +68,7 @@ class NYUv2(FileDataset):
 
     @classmethod
     def from_spec(cls, rest: str) -> NYUv2:
-        """Open the dataset in folder `rest`.
+        """Open the dataset in folder `rest`, from photos and tables.
 
         Reads the two tables and lists the two folders; photos are not touched. Images with
         a missing photo or mask, bad rows and repeated ids are left out, in `problems`.
@@ -136,3 +163,143 @@ def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
     if not concepts:
         raise BadFile(path, "lists no label")
     return concepts, concept_of
+
+
+@dataclass(kw_only=True)
+class NYUv2Mat(SceneDataset):
+    """The same photos straight from the published file (2.8 GB), read one at a time.
+
+    ``table`` turns the file's label numbers into concept ids.
+    """
+
+    path: str
+    table: np.ndarray
+    beside: list[str]
+
+    @classmethod
+    def from_file(cls, rest: str, path: Path) -> NYUv2Mat:
+        """Open the file `path`: names, scenes and splits are read, no photo.
+
+        Without splits.mat all photos are in split ``all``, told in `problems`.
+
+        Raises
+        ------
+        UnitscopeError
+            where the package h5py is missing.
+        BadFile
+            where the file is not whole, or a table beside it does not fit.
+        """
+        h5py = _h5py()
+        problems: list[Problem] = []
+        try:
+            with h5py.File(path, "r") as file:
+                shape = file["images"].shape
+                if len(shape) != 4 or shape[1] != 3 or file["labels"].shape != (
+                    shape[0], *shape[2:]
+                ):  # fmt: skip
+                    told = f"images {shape} and labels {file['labels'].shape} do not fit together"
+                    raise BadFile(path, told)
+                names = [_text(file, ref) for ref in file["names"][()].ravel()]
+                named = [_text(file, ref) for ref in file["sceneTypes"][()].ravel()]
+        except (OSError, KeyError, TypeError, ValueError) as wrong:
+            told = "is not the whole published file (HDF5 with images, labels, names, sceneTypes)"
+            raise BadFile(path, told) from wrong
+        n = shape[0]
+        if len(named) != n:
+            raise BadFile(path, f"has {n} photos but {len(named)} scenes")
+        beside = []
+        mapping = path.with_name("classMapping40.mat")
+        if mapping.is_file():
+            beside.append(str(mapping))
+            concepts, concept_of = _mapped(mapping, len(names))
+        else:
+            concepts = [Concept(k, name, "object") for k, name in enumerate(names, 1)]
+            concept_of = {k: k for k in range(1, len(names) + 1)}
+        split = ["all"] * n
+        splits = path.with_name("splits.mat")
+        if splits.is_file():
+            beside.append(str(splits))
+            parts = mat_of(splits)
+            for word, key in (("train", "trainNdxs"), ("test", "testNdxs")):
+                if key not in parts:
+                    raise BadFile(splits, f"has no {key}")
+                for number in np.atleast_1d(parts[key]).tolist():
+                    if not 1 <= number <= n:
+                        raise BadFile(splits, f"{key} has {number}, and there are {n} photos")
+                    split[number - 1] = word
+        else:
+            told = "does not exist: all photos are in one split"
+            problems.append(Problem("", str(splits), told))
+        scenes = sorted(set(named) - {""})
+        place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
+        return cls(
+            name="nyuv2",
+            spec=f"nyuv2:{rest}",
+            ids=[str(k) for k in range(n)],
+            scene=np.array([place[scene] for scene in named], np.int32),
+            split=split,
+            scenes=scenes,
+            concepts=concepts,
+            channels=[Channel("object", "object")],
+            problems=problems,
+            path=str(path),
+            table=label_table(concept_of),
+            beside=beside,
+        )
+
+    def photo(self, index: int) -> Image.Image:
+        return Image.fromarray(np.ascontiguousarray(self._read("images", index).transpose(2, 1, 0)))
+
+    def annotations(self, index: int) -> Annotations:
+        labels = self._read("labels", index).T
+        return Annotations(to_concepts(labels, self.table, self.path, "the names in it")[None])
+
+    def _read(self, name: str, index: int) -> np.ndarray:
+        # Opened for each photo, which takes a millisecond: a handle could not be pickled, and the
+        # package lets one thread in at a time anyway.
+        try:
+            with _h5py().File(self.path, "r") as file:
+                return file[name][index]
+        except (OSError, KeyError, IndexError) as wrong:
+            told = f"{name} of photo {index} cannot be read"
+            raise BadFile(self.path, told) from wrong
+
+    def content_digest(self) -> str:
+        tables = [type(self).__name__, self.ids, self.scene.tolist(), self.split, self.scenes,
+                  self.concepts, np.flatnonzero(self.table >= 0).tolist(),
+                  self.table[self.table >= 0].tolist()]  # fmt: skip
+        total = hashlib.blake2b(json.dumps(tables).encode(), digest_size=20)
+        for path in (self.path, *self.beside):
+            total.update(file_digest(path))
+        return total.hexdigest()
+
+
+def _h5py() -> Any:
+    try:
+        import h5py
+    except ImportError as wrong:
+        raise UnitscopeError(
+            "the published file of NYU Depth v2 needs the package h5py: pip install h5py"
+        ) from wrong
+    return h5py
+
+
+def _text(file: Any, ref: Any) -> str:
+    """A MATLAB string: the numbers of its letters."""
+    return "".join(map(chr, file[ref][()].ravel().tolist())).strip("\0 ")
+
+
+def _mapped(path: Path, names: int) -> tuple[list[Concept], dict[int, int]]:
+    """The concepts of the 40 classes but otherprop, and the file's number → concept id."""
+    told = mat_of(path)
+    try:
+        classes = [str(name) for name in told["className"]]
+        numbers = [int(number) for number in told["mapClass"]]
+    except (KeyError, TypeError, ValueError) as wrong:
+        raise BadFile(path, "has no className and mapClass") from wrong
+    if len(numbers) != names or not all(0 <= k <= len(classes) for k in numbers):
+        raise BadFile(path, f"maps {len(numbers)} labels to {len(classes)} classes, not {names}")
+    kept = [k for k in range(1, len(classes) + 1) if k - 1 != NOT_ANNOTATED]
+    concepts = [Concept(n, classes[k - 1], "object") for n, k in enumerate(kept, 1)]
+    concept_of = {k: n for n, k in enumerate(kept, 1)}
+    return concepts, {n: concept_of.get(k, 0) for n, k in enumerate(numbers, 1)}

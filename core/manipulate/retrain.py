@@ -39,6 +39,8 @@ from torch import Tensor, nn
 from core.datasets import open_dataset
 from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
+from core.datasets.scenes import class_of as classes_of
+from core.datasets.scenes import match_scenes
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.core_concepts import Annotated, CoreConcepts, core_concepts, related_concepts
@@ -46,7 +48,6 @@ from core.knowledge.graph import Graph, open_knowledge
 from core.manipulate.progress import STOPPED, Meter, Stopped
 from core.models.hooks import find_layer
 from core.models.load import LoadedModel, load_model
-from core.names import match_names
 from core.settings import GOLDEN, Progress, Retraining
 from core.store import CACHE, DIGITS, code_digest, digest_of, write_text, write_whole
 
@@ -400,7 +401,7 @@ def plan(asked: Retraining) -> Plan:
     width, height = way.input_size(*photo_size)
     classifier, features, outputs = find_classifier(model.module, torch.zeros(1, 3, height, width))
     kept_layers(model.module, asked.since)
-    class_of = match_names(dataset.scenes, model.classes)
+    class_of = classes_of(match_scenes(dataset.scenes, model.classes))
     placed = np.unique(dataset.scene[train])
     placed = placed[placed >= 0]
     own_head = asked.head == "own" or (asked.head == "auto" and bool((class_of[placed] >= 0).all()))
@@ -415,7 +416,7 @@ def plan(asked: Retraining) -> Plan:
     here = Path(__file__).resolve().parents[1]
     code = [here / name for name in ("geometry.py", "names.py", "manipulate/retrain.py")]
     code += [here / "knowledge" / name for name in ("core_concepts.py", "align.py")]
-    code += [here / "datasets" / name for name in ("base.py", "loader.py", "decode.py")]
+    code += [here / "datasets" / f"{name}.py" for name in ("base", "loader", "decode", "scenes")]
     facts = {
         **asdict(asked),
         "dataset": dataset.content_digest(),

@@ -18,7 +18,7 @@ from pages.parts.frame import START, page_files
 
 FIELDS = {
     "dataset": "data", "model": "net", "layers": "dissect", "splits": "only",
-    "knowledge": "facts", "q": "q", "shuffles": "shuffles", "keep_maps": "maps",
+    "knowledge": "facts", "scenes": "places", "q": "q", "shuffles": "shuffles", "keep_maps": "maps",
 }  # fmt: skip
 """Setting → parameter of the address."""
 
@@ -157,6 +157,11 @@ def form(root: Path) -> dict[str, Any]:
                 address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
             )
             _forms([(form, about) for form, about in KNOWLEDGE.values()], "How to name it ")
+        request["scenes"] = address.text(
+            "places", "Which class a scene is", placeholder="by the names alone",
+            help="A table of yours, for scenes that the network calls otherwise: "
+            "`python -m core datasets scenes --dataset … --model … --write scenes.csv`, filled in.",
+        ) or None  # fmt: skip
     return {**request, "layers": chosen, "splits": only}
 
 
@@ -278,6 +283,7 @@ def checked(told: dict[str, Any], request: dict[str, Any]) -> None:
             f"**{told['scenes'] - told['known_scenes']:,} of {told['scenes']:,} scenes are no "
             "class of this network**: their images are neither right nor wrong"
         )
+    notes += told.get("notes", [])
     if told["left_out"]:
         notes.append(f"**{told['left_out']:,} files cannot be used** and will be left out")
     if need > told["free"]:

@@ -1,0 +1,191 @@
+"""Verbs about datasets: the kinds, and what one holds."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from core.cli.common import Answer, Verb, say_kinds, show_progress, stoppable
+from core.errors import UnitscopeError
+
+
+def add(verb: Verb) -> None:
+    """datasets [check | scenes | folder-from]."""
+    top = verb("datasets", _kinds, "The kinds of dataset and how to name them; `check` reads one.")
+    kinds = top.add_subparsers(metavar="check|scenes|folder-from")
+
+    def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
+        sub = kinds.add_parser(name, help=text, description=text)
+        # Suppressed, so that it does not take back a --json that stands before the word.
+        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+        sub.set_defaults(verb=do)
+        return sub
+
+    check = add_kind("check", _check, "Read a dataset, say what it holds and what is wrong.")
+    check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
+    check.add_argument(
+        "--limit", type=int, metavar="N", help="photos to read, spread evenly; all where left out"
+    )
+    check.add_argument(
+        "--threads", type=int, help="for reading; the machine's cores where left out"
+    )
+
+    scenes = add_kind("scenes", _scenes, "Which class of a network each scene of a dataset is.")
+    scenes.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
+    scenes.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
+    scenes.add_argument("--scenes", type=Path, metavar="FILE", help="with this table of yours")
+    scenes.add_argument(
+        "--write", type=Path, metavar="FILE", help="write the table, to fill in for `run --scenes`"
+    )
+    made = add_kind(
+        "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
+    )
+    made.add_argument("format", choices=["labelme"], help="the program that wrote them")
+    made.add_argument("source", type=Path, metavar="DIR", help="folder of its files and photos")
+    made.add_argument(
+        "--to", type=Path, required=True, metavar="OUT", help="folder to make; must not be there"
+    )
+
+
+def _kinds(_given: argparse.Namespace) -> Answer:
+    from core.datasets import KINDS
+
+    return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
+
+
+def _scenes(given: argparse.Namespace) -> Answer:
+    for path in (given.scenes, given.write):
+        if path is not None and path is given.scenes and not path.is_file():
+            raise UnitscopeError(f"--scenes {path}: there is no such file")
+        if path is not None and not path.absolute().parent.is_dir():
+            raise UnitscopeError(f"{path.parent}: no such folder")
+    from core.datasets import open_dataset, scenes
+    from core.models.load import load_model
+
+    data = open_dataset(given.dataset)
+    classes = load_model(given.model).classes
+    if not classes:
+        raise UnitscopeError(f"model {given.model!r} names no classes, so no scene can be one")
+    problems: list[Any] = []
+    own = scenes.read_given(given.scenes, data.scenes, problems) if given.scenes else None
+    matches = scenes.match_scenes(data.scenes, classes, own)
+    images = scenes.images_of(data.scene, data.scenes)
+    told = scenes.summary(matches, images)
+    rows: list[dict[str, Any]] = [
+        {
+            "scene": m.scene, "class": classes[m.where] if m.where >= 0 else None, "kind": m.kind,
+            "images": images[m.scene],
+            "nearest": [] if m.where >= 0 else scenes.propose(m.scene, classes),
+        }
+        for m in sorted(matches, key=lambda m: (m.where >= 0, -images[m.scene], m.scene))
+    ]  # fmt: skip
+    if given.write:
+        scenes.write_matches(given.write, matches, images, classes)
+    facts = {
+        "dataset": given.dataset, "model": given.model, **told, "no_scene": len(data) -
+        sum(images.values()), "scenes": rows, "notes": [f"{p.path}: {p.reason}" for p in problems],
+    }  # fmt: skip
+    width = max([len(row["scene"]) for row in rows] or [0])
+    kinds = ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())
+    lines = [
+        f"{facts['matched']:,} of {len(rows):,} scenes are classes of the network ({kinds}): "
+        f"{facts['images_matched']:,} of {sum(images.values()):,} images",
+        *(f"note: {note}" for note in facts["notes"]),
+    ]
+    for row in rows:
+        said = row["class"] or ("nearest: " + ", ".join(row["nearest"]) if row["nearest"] else "")
+        lines.append(f"{row['scene']:{width}}  {row['images']:6,}  {row['kind']:10}  {said}")
+    if given.write:
+        lines.append(f"written: {given.write}; fill in the column class, then run --scenes FILE")
+    return facts, "\n".join(lines)
+
+
+def _check(given: argparse.Namespace) -> Answer:
+    from core.datasets import open_dataset
+    from core.datasets.check import check
+
+    if given.limit is not None and given.limit < 1:
+        raise UnitscopeError(f"--limit {given.limit}: at least one photo must be read")
+    dataset = open_dataset(given.dataset)
+    with stoppable() as stop:
+        report = check(dataset, given.limit, show_progress, stop, given.threads)
+    facts = report.facts()
+    return facts, _check_text(facts)
+
+
+def _check_text(told: dict[str, Any]) -> str:
+    read, usable = told["read"], told["usable"]
+    lines = [f"dataset     {told['spec']}: {_count(told['images'], 'image')}"]
+    if told["labels_by"]:
+        lines.append(f"labels      predicted by {told['labels_by']}, not made by people")
+    state = ", stopped" if told["stopped"] else ""
+    lines.append(f"read        {read:,}{state}; {usable:,} can be used")
+    splits = ", ".join(f"{name} {count:,}" for name, count in told["splits"].items())
+    lines.append(f"splits      {splits}")
+    most = sorted(
+        ((sum(count.values()), name) for name, count in told["scenes"].items()),
+        key=lambda row: (-row[0], row[1]),
+    )
+    if most:
+        first = ", ".join(f"{name} {count:,}" for count, name in most[:5])
+        more = ", …" if len(most) > 5 else ""
+        lines.append(f"scenes      {len(most):,}: {first}{more}")
+        if told["rare_scenes"]:
+            lines.append(f"            {told['rare_scenes']:,} of them with fewer than 5 images")
+    if told["unnamed"]:
+        lines.append(f"            {_count(told['unnamed'], 'image')} without a scene")
+    for name, row in told["categories"].items():
+        channels = row["channels"]
+        where = _count(channels, "channel") if channels else "of whole photos"
+        share = ""
+        if channels and row["annotated"] is not None:
+            share = f", {row['annotated']:.1%} of the pixels annotated"
+        lines.append(
+            f"{name:11} {_count(row['concepts'], 'concept')}, {row['found']:,} in the photos read, "
+            f"{where}{share}"
+        )
+    for what, sizes in (("photos", told["photo_sizes"]), ("masks", told["mask_sizes"])):
+        if sizes:
+            shown = ", ".join(f"{w}×{h} ({n:,})" for w, h, n in sizes[:3])
+            more = f" and {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else ""
+            lines.append(f"{what:11} {shown}{more}")
+    if told["bare"]:
+        lines.append(f"            {_count(told['bare'], 'photo')} read without any annotation")
+    return "\n".join([*lines, *_problem_lines(told["problems"])])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
+    if not problems:
+        return ["problems    none"]
+    total = sum(row["count"] for row in problems)
+    lines = [f"problems    {total:,}, of {_count(len(problems), 'kind')}"]
+    for row in problems:
+        lines.append(f"  {row['count']:,} × {row['kind']}")
+        lines += [f"      {path}: {reason}" for _, path, reason in row["first"]]
+    return lines
+
+
+def _folder_from(given: argparse.Namespace) -> Answer:
+    from core.datasets.check import grouped
+    from core.datasets.labelme import folder_from_labelme
+
+    with stoppable() as stop:
+        made = folder_from_labelme(given.source, given.to, show_progress, stop)
+    spec, problems = f"folder:{given.to}", grouped(made.problems)
+    facts = {
+        "dataset": spec, "photos": made.photos, "labels": made.labels, "scenes": made.scenes,
+        "problems": problems,
+    }  # fmt: skip
+    labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
+    lines = [
+        f"{spec}: {_count(made.photos, 'photo')}, labels: {labels or 'none'}; "
+        f"{_count(made.scenes, 'scene')}",
+        *_problem_lines(problems),
+        f"check it:  python -m core datasets check {spec}",
+    ]
+    return facts, "\n".join(lines)

@@ -1,0 +1,192 @@
+"""A folder dataset from LabelMe's JSON files: shapes against a plain point-in-polygon test."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.cli import main
+from core.datasets import open_dataset
+from core.datasets.labelme import draw, folder_from_labelme
+from core.errors import UnitscopeError
+from tests import tiny
+from tests.test_cli import said
+from tests.test_datasets import picture, save, says, write
+
+
+def encoded(image: Image.Image, kind: str = "PNG") -> str:
+    out = io.BytesIO()
+    image.save(out, kind)
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def shape(label: str, points, kind: str = "polygon", **more) -> dict:
+    return {
+        "label": label,
+        "points": points,
+        "group_id": None,
+        "shape_type": kind,
+        "flags": {},
+        **more,
+    }
+
+
+SQUARE = [[0, 0], [19, 0], [19, 29], [0, 29]]
+
+
+def labelme(
+    path: Path, shapes: list, image: str | None, data: str | None = None, flags=None
+) -> None:
+    """A file as the program writes it."""
+    told = {
+        "version": "5.4.1", "flags": flags or {}, "shapes": shapes, "imagePath": image,
+        "imageData": data, "imageHeight": 30, "imageWidth": 40,
+    }  # fmt: skip
+    write(path, json.dumps(told, indent=2))
+
+
+def source(root: Path) -> Path:
+    """Four photos: beside the file, in a neighbouring folder, embedded, and by the file's name."""
+    save(root / "bedroom" / "a.jpg", picture())
+    labelme(
+        root / "bedroom" / "a.json",
+        [
+            shape("bed", SQUARE), shape("lamp", [[10, 5], [30, 25]], "rectangle"),
+            shape("part:pillow", [[5, 5], [9, 5], [9, 9], [5, 9]]),
+            shape("bed", [[3, 3]], "point"),
+        ],
+        "a.jpg",
+    )  # fmt: skip
+    save(root / "photos" / "b.png", picture(seed=1))
+    labelme(root / "kitchen" / "b.json", [shape("sink", SQUARE)], "..\\photos\\b.png",
+            flags={"kitchen": False, "canteen": True})  # fmt: skip
+    data = encoded(Image.fromarray(picture(seed=2)), "JPEG")
+    labelme(
+        root / "kitchen" / "c.json", [shape("lamp", [[20, 15], [20, 20]], "circle")], "c.jpg", data
+    )
+    bits = Image.fromarray(np.eye(4, dtype=bool))
+    save(root / "kitchen" / "d.png", picture(seed=3))
+    drawn = shape("bed", [[2, 3], [5, 6]], "mask", mask=encoded(bits))
+    labelme(root / "kitchen" / "d.json", [drawn], "elsewhere/gone.png")
+    return root
+
+
+def test_a_folder_dataset_is_made(tmp_path, capsys):
+    out = tmp_path / "out"
+    status, told, _ = said(
+        capsys, "datasets", "folder-from", "labelme", str(source(tmp_path / "in")), "--to", str(out)
+    )
+    assert status == 0 and told["photos"] == 4 and told["labels"] == {"object": 3, "part": 1}
+    assert (
+        told["problems"][0]["kind"] == "shape … is left out: … is a point, which covers no pixels"
+    )
+    data = open_dataset(f"folder:{out}")
+    assert data.problems == [] and data.ids == ["bedroom/a", "kitchen/b", "kitchen/c", "kitchen/d"]
+    assert [data.scenes[k] for k in data.scene] == ["bedroom", "canteen", "kitchen", "kitchen"]
+    names = ["", *[c.name for c in data.concepts]]
+    maps = [data.annotations(k).maps for k in range(4)]
+    assert [c.name for c in data.channels] == ["object", "part"]
+    at = lambda k, x, y: tuple(names[v] for v in maps[k][:, y, x])  # noqa: E731
+    assert at(0, 2, 2) == ("bed", "") and at(0, 7, 7) == ("bed", "pillow")
+    assert at(0, 15, 10) == ("lamp", "") and at(0, 35, 28) == ("", "")
+    assert at(1, 10, 10)[0] == "sink"
+    assert at(2, 20, 12)[0] == "lamp" and at(2, 20, 22)[0] == ""
+    assert [at(3, 2 + k, 3 + k)[0] for k in range(4)] == ["bed"] * 4 and at(3, 3, 3)[0] == ""
+    for k, file in ((0, "bedroom/a.jpg"), (1, "photos/b.png"), (3, "kitchen/d.png")):
+        with Image.open(tmp_path / "in" / file) as image:
+            assert np.array_equal(np.asarray(data.photo(k)), np.asarray(image))
+    assert Path(data.photo_files[2]).suffix == ".jpg"
+    run = tiny.dissect(f"folder:{out}", tmp_path / "runs")
+    assert set(run.sql("SELECT name FROM concepts WHERE area > 0")["name"]) >= {"bed", "pillow"}
+
+
+def test_random_polygons_against_ray_casting():
+    """Away from the edges, where a pixel's centre decides and the pen's width does not."""
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        points = rng.uniform(-5, 45, (rng.integers(3, 8), 2))
+        drawn = draw(
+            [("object", "x", {"type": "polygon", "points": points.tolist()})], {"x": 300}, (40, 30)
+        )
+        assert drawn.dtype == np.uint16
+        for y in range(30):
+            for x in range(40):
+                inside, edge = False, False
+                for a, b in zip(points, np.roll(points, -1, 0), strict=True):
+                    if (a[1] > y) != (b[1] > y):
+                        inside ^= x < a[0] + (y - a[1]) / (b[1] - a[1]) * (b[0] - a[0])
+                    along, to = b - a, np.array([x, y]) - a
+                    share = np.clip(along @ to / max(along @ along, 1e-9), 0, 1)
+                    edge |= bool(np.hypot(*(to - share * along)) <= 1.5)
+                assert edge or drawn[y, x] == 300 * inside
+
+
+def test_files_that_cannot_be_used_are_told(tmp_path):
+    root = source(tmp_path / "in")
+    write(root / "x.json", "{}")
+    labelme(root / "y.json", [], "y.jpg")
+    save(root / "z.jpg", picture(20, 20))
+    labelme(root / "z.json", [], "z.jpg")
+    labelme(root / "w.json", [], None, "no base64!")
+    save(root / "v.jpg", picture())
+    labelme(
+        root / "v.json",
+        [
+            shape("", SQUARE),
+            shape("bed", [[1, 1], [2, 2]]),
+            shape("bed", [[1, "a"], [2, 2], [3, 3]]),
+        ],
+        "v.jpg",
+    )
+    made = folder_from_labelme(root, tmp_path / "out")
+    assert made.photos == 5
+    for words in (
+        ("x.json", "is not a LabelMe file"), ("y.json", "'y.jpg' is not there, nor in imageData"),
+        ("z.json", "is drawn on 40×30, but the photo is 20×20"), ("w.json", "is not base64"),
+        ("v", "shape 1 is left out: it has no label"), ("v", "shape 2", "3 are needed"),
+        ("v", "shape 3"),
+    ):  # fmt: skip
+        assert says(made.problems, *words), words
+    assert open_dataset(f"folder:{tmp_path / 'out'}").annotations(0).maps.shape[1:] == (30, 40)
+
+
+def test_a_photo_of_another_folder_is_not_fetched(tmp_path):
+    save(tmp_path / "secret" / "deep" / "a.png", picture())
+    labelme(tmp_path / "in" / "sub" / "a.json", [shape("x", SQUARE)], "../../secret/deep/a.png")
+    with pytest.raises(UnitscopeError, match="is not there, nor in imageData"):
+        folder_from_labelme(tmp_path / "in", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_where_it_may_be_written(tmp_path, capsys):
+    root = source(tmp_path / "in")
+    full = tmp_path / "full"
+    write(full / "mine.txt", "kept")
+    for out, why in ((full, "not empty"), (root / "out", "lies in"), (root, "not empty")):
+        with pytest.raises(UnitscopeError, match=why):
+            folder_from_labelme(root, out)
+    assert (full / "mine.txt").read_text() == "kept"
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UnitscopeError, match=r"holds no \*\.json"):
+        folder_from_labelme(tmp_path / "none", tmp_path / "out")
+    stops = iter([False, True])
+    with pytest.raises(UnitscopeError, match="nothing was kept"):
+        folder_from_labelme(root, tmp_path / "out", stop=lambda: next(stops))
+    assert not (tmp_path / "out").exists()
+    assert main(["datasets", "folder-from", "labelme", str(tmp_path / "gone"), "--to", "x"]) == 2
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_the_same_files_give_the_same_bytes(tmp_path):
+    root = source(tmp_path / "in")
+    for out in ("one", "two"):
+        folder_from_labelme(root, tmp_path / out)
+    one, two = ({p.relative_to(at): p.read_bytes() for p in at.rglob("*") if p.is_file()}
+                for at in (tmp_path / "one", tmp_path / "two"))  # fmt: skip
+    assert one == two and len(one) == 2 + 4 + 4 + 1
