@@ -107,9 +107,8 @@ def engine_digest(dataset: SceneDataset) -> str:
     files = {here / name for name in ("geometry.py", "names.py", "run.py")}
     files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
     files |= {here / "models" / name for name in ("forward.py", "hooks.py", "load.py")}
-    files |= {
-        here / "datasets" / name for name in ("base.py", "loader.py", "decode.py", "scenes.py")
-    }
+    reading = ("base.py", "loader.py", "decode.py", "files.py", "scenes.py")
+    files |= {here / "datasets" / name for name in reading}
     for kind in type(dataset).__mro__:
         code = getattr(sys.modules[kind.__module__], "__file__", None)
         if code and kind.__module__.startswith("core."):
