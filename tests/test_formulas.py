@@ -9,11 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.dissect.formula import AND, NOT, OR, Formula
 from core.dissect.formulas import (
-    AND,
-    NOT,
-    OR,
-    Formula,
     Search,
     Sizes,
     beam_search,
