@@ -47,7 +47,7 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         page = visit.page
         visit.open("Runs")
         fill(page, "Photos and masks", f"folder:{photos}/nowhere")
-        fill(page, "Network", "python:tests.tiny:slow")
+        fill(page, "Network", "python:tests.tiny:slower")
         page.get_by_role("button", name="Check").click()
         error = page.locator('[data-testid="stAlert"]')
         error.wait_for(timeout=WAIT)
@@ -70,7 +70,7 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
     finally:
         server.stop()
 
-    digest = plan(Settings(f"folder:{photos}", "python:tests.tiny:slow")).digest
+    digest = plan(Settings(f"folder:{photos}", "python:tests.tiny:slower")).digest
     assert jobs.watch(digest, root).state == "stopped"
     server = Server(root)  # the server may be another one by then
     try:

@@ -97,6 +97,19 @@ def slow() -> tuple[nn.Module, dict[str, Any]]:
     return Slow(), net()[1]
 
 
+class Slower(Net):
+    """Time enough for a browser on a busy machine."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        time.sleep(2)
+        return super().forward(x)
+
+
+def slower() -> tuple[nn.Module, dict[str, Any]]:
+    """:func:`net`, two seconds a batch."""
+    return Slower(), net()[1]
+
+
 def dissect(spec: str, root: Path, **settings: Any) -> Any:
     """A finished run of the network on a dataset of a few images."""
     from core.run import Settings, execute, plan
