@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from html import escape
@@ -522,14 +521,7 @@ def _svg(chart: Any, number: int) -> str:
 def inline_svg(text: str, number: int) -> str:
     """An SVG file's text as a part of a page. Names of its parts are made its own: two figures of
     one page must not share any, or the first one's clips would cut the second."""
-    text = text[text.index("<svg") :]
-    # The writer numbers them on through the life of the process: here they count from 0, so
-    # that a report of one run is the same file each time.
-    for k, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', text))):
-        own = f"figure{number}-{k}"
-        for form in ('id="{}"', "url(#{})", 'href="#{}"'):
-            text = text.replace(form.format(name), form.format(own))
-    return text
+    return figures.named_parts(text[text.index("<svg") :], f"figure{number}")
 
 
 def _table(title: str, frame: pd.DataFrame, caption: Caption, level: int = 2) -> str:

@@ -20,8 +20,8 @@ def add(verb: Verb) -> None:
         "--profile", default="paper", metavar="NAME",
         help="paper, nyuv2, or your own as package.module:NAME (docs/reproduce.md)",
     )  # fmt: skip
-    sub.add_argument("--data", type=Path, default=Path("data"), metavar="DIR",
-                     help="the folder that the profile's inputs lie in")  # fmt: skip
+    sub.add_argument("--data", type=Path, default=Path("downloads"), metavar="DIR",
+                     help="the folder that the profile's inputs lie in (downloads/)")  # fmt: skip
     sub.add_argument("--only", default="", metavar="table1,figure3", help="these alone")
     sub.add_argument("--plan", action="store_true", help="say all, time it, and do nothing")
     sub.add_argument("--seeds", type=int, help="of re-trainings, instead of the profile's")

@@ -20,6 +20,7 @@ import pandas as pd
 
 from core.errors import UnitscopeError
 from core.figures import Caption
+from core.intervals import interval
 from core.knowledge.graph import Graph, open_knowledge
 from core.reproduce import paper, profiles
 from core.reproduce.paper import BETTER, NETWORK, PARTS, Claim
@@ -93,7 +94,7 @@ def check(profile: Profile, data: Path, keys: Sequence[str]) -> Checked:
         if key not in profile.parts:
             left_out[key] = f"profile {profile.name} has nothing for it"
             continue
-        sets = _needs_of(profile, profile.parts[key])
+        sets = needs_of(profile, profile.parts[key])
         for need in dict.fromkeys(one for needs in sets for one in needs):
             for name in [n for n, of in stands_for.items() if of == need] or [need]:
                 wanted[name].append(key)
@@ -112,15 +113,15 @@ def check(profile: Profile, data: Path, keys: Sequence[str]) -> Checked:
     return Checked(inputs, specs, absent, left_out)
 
 
-def _needs_of(profile: Profile, part: Part) -> list[tuple[str, ...]]:
+def needs_of(profile: Profile, part: Part) -> list[tuple[str, ...]]:
     """Sets of needs; the part can be made where one of them is there whole."""
     graph = profile.knowledge[1]
     if isinstance(part, Retrainings):
         return [(*needs, graph) for _, needs in part.models.values()]
-    return [(*profile.runs[run][1], graph) for run in _runs_of(part)]
+    return [(*profile.runs[run][1], graph) for run in runs_of(part)]
 
 
-def _runs_of(part: Part) -> list[str]:
+def runs_of(part: Part) -> list[str]:
     if isinstance(part, (Networks, Metrics)):
         return list(dict.fromkeys(part.runs.values()))
     return [] if isinstance(part, Retrainings) else [part.run]
@@ -165,14 +166,14 @@ class Made:
     Attributes
     ----------
     cells : in the order in which rows that the paper does not have are told.
-    control : what the figures `chance` are of; empty where there are none.
+    control : what the figures `chance` are, in short and in words; empty where there are none.
     notes : told below it. details : name → what the separate verb gives, plain data.
     shown : row labels → more about the row. charts : name → chart. runs : digests of what it came
         from. missing : row labels → why there is none of ours.
     """
 
     cells: Cells
-    control: str
+    control: tuple[str, str]
     notes: list[str]
     details: dict[str, Any]
     shown: dict[tuple[str, ...], str] = field(default_factory=dict)
@@ -198,7 +199,7 @@ class Beside:
     rows: list[tuple[tuple[str, ...], str, dict[str, Cell]]]
     above: list[str]
     notes: list[str]
-    control: str
+    control: tuple[str, str]
     details: dict[str, Any]
     charts: dict[str, Any]
     runs: list[str]
@@ -210,7 +211,7 @@ def beside(profile: Profile, key: str, made: Made) -> Beside:
     printed, of_paper = PARTS[key], paper.printed(key)
     not_run = profile.not_run.get(key, {})
     order = [labels for labels, _, _ in printed.rows]
-    order += [labels for labels, _ in (*of_paper, *made.cells)]
+    order += [*(labels for labels, _ in (*of_paper, *made.cells)), *made.missing]
     rows = []
     for labels in dict.fromkeys(order):
         cells = {}
@@ -230,11 +231,11 @@ def beside(profile: Profile, key: str, made: Made) -> Beside:
         if c.chance is not None and c.low is not None and c.high is not None
     ]  # fmt: skip
     notes = list(made.notes)
-    if counted and made.control:
+    if counted and made.control[1]:
         over = sum(chance < low for low, _, chance in counted)
         under = sum(chance > high for _, high, chance in counted)
         notes.append(
-            f"Beside {made.control}: of {len(counted)} figures of ours {over} lie above and "
+            f"Beside {made.control[1]}: of {len(counted)} figures of ours {over} lie above and "
             f"{under} below it with their whole 95 % interval."
         )
     return Beside(
@@ -262,7 +263,18 @@ def weigh(parts: Mapping[str, Beside]) -> None:
 
 def _holds(claim: Claim, known: Mapping[Any, float | None]) -> tuple[int, int]:
     hold = compared = 0
-    for larger, smaller in claim.pairs:
+    pairs: list[Any] = []
+    for pair in claim.pairs:
+        part, labels = pair[0][:2] if not isinstance(pair[0], float) else pair[1][:2]  # type: ignore[index]
+        if labels[0] != paper.EVERY:
+            pairs.append(pair)
+            continue
+        for first in dict.fromkeys(key[1][0] for key in known if key[0] == part):
+            pairs.append(
+                [one if isinstance(one, float) else (part, (first, *one[1][1:]), one[2])
+                 for one in pair]
+            )  # fmt: skip
+    for larger, smaller in pairs:
         a, b = (one if isinstance(one, float) else known.get(one) for one in (larger, smaller))
         if a is not None and b is not None:
             compared += 1
@@ -307,6 +319,7 @@ class Work:
     _runs: dict[str, Run] = field(default_factory=dict)
     _plans: dict[str, Any] = field(default_factory=dict)
     _spaces: dict[str, Any] = field(default_factory=dict)
+    _around: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
     def checked(self) -> Checked:
@@ -393,6 +406,18 @@ class Work:
             self._spaces[key] = Space(self.run(key), self.graph)
         return self._spaces[key]
 
+    def concepts_around(self, key: str) -> Any:
+        """The graph around a dataset's concepts (:func:`core.knowledge.embed.subgraph`), before
+        its run is there."""
+        from core.knowledge.core_concepts import LEFT_OUT
+        from core.knowledge.embed import subgraph
+
+        if key not in self._around:
+            concepts = self.planned(key).dataset.concepts
+            names = [one.name for one in concepts if one.category not in LEFT_OUT]
+            self._around[key] = subgraph(names, self.graph)
+        return self._around[key]
+
     def where(self, run: Run, name: str, facts: Facts) -> Path:
         """Where a result is kept beside its run."""
         facts = {**facts, "knowledge": self.graph.digest(), "code": _code()}
@@ -406,6 +431,14 @@ class Work:
                 raise stopped()
             write_text(path, json.dumps(make(), ensure_ascii=False, default=_plain))
         return json.loads(path.read_text(encoding="utf-8"))
+
+
+def failure(err: Exception) -> str:
+    """What went wrong, in one line. A ``Stopped`` is no failure: it is raised on."""
+    if type(err).__name__ == "Stopped":
+        raise err
+    told = " ".join(str(err).split())
+    return told if isinstance(err, UnitscopeError) else f"{type(err).__name__}: {told[:300]}"
 
 
 def _plain(value: Any) -> Any:
@@ -434,8 +467,10 @@ def _cell(figure: Facts) -> Cell:
     )
 
 
-EXCHANGED = "core concept sets exchanged between scenes at random"
-GROUPED = "random groups of the same sizes"
+CHANCE = ("chance", "core concept sets exchanged between scenes at random")
+GROUPED = ("random groups", "random groups of the same sizes")
+COMMONEST = ("most frequent", "always the most frequent training scene")
+NONE = ("", "")
 
 
 def _table_1(work: Work, spec: Explaining) -> Made:
@@ -448,7 +483,7 @@ def _table_1(work: Work, spec: Explaining) -> Made:
     )  # fmt: skip
     rows = [((r["concepts of units"], r["core concepts"]), r) for r in told["rows"]]
     return Made(
-        _cells(rows, PARTS["table1"].columns), EXCHANGED, [told["title"] + ".", *told["notes"]],
+        _cells(rows, PARTS["table1"].columns), CHANCE, [told["title"] + ".", *told["notes"]],
         {"table_1": told}, runs=[run.digest],
     )  # fmt: skip
 
@@ -484,8 +519,10 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Made:
                 drawn = by[kind, "random groups"][column]["value"]
                 cell.chance = None if shown else 100 * drawn
                 cells[(labels, column)] = cell
+    # What the table itself calls chance is another control than the one shown here.
+    notes = [note.replace(f"; chance: {CHANCE[1]}", "") for note in told["notes"]]
     return Made(
-        cells, GROUPED, [told["title"] + ".", *told["notes"]], {f"table_{key[-1]}": told},
+        cells, GROUPED, [told["title"] + ".", *notes], {f"table_{key[-1]}": told},
         runs=[run.digest],
     )  # fmt: skip
 
@@ -508,18 +545,24 @@ def _how(name: str) -> Facts:
 def _table_4(work: Work, spec: Networks) -> Made:
     from core.tables import table_4
 
-    out = Made({}, EXCHANGED, [], {})
+    out = Made({}, CHANCE, [], {})
+
+    def of_run(run: Run) -> Facts:
+        return table_4([run], work.graph, spec.splits or None, spec.iou).to_json()
+
     for name, key in spec.runs.items():
         why = work.lacks((*work.profile.runs[key][1], work.profile.knowledge[1]))
         if why:
             out.missing |= {(name, kind): why for kind in ("SCC", "ICC")}
             continue
-        run = work.run(key)
-
-        def make(run: Run = run) -> Facts:
-            return table_4([run], work.graph, spec.splits or None, spec.iou).to_json()
-
-        told = work.kept(run, "table4", {"splits": spec.splits, "iou": spec.iou}, make)
+        try:
+            run = work.run(key)
+            told = work.kept(
+                run, "table4", {"splits": spec.splits, "iou": spec.iou}, partial(of_run, run)
+            )
+        except Exception as err:
+            out.missing |= {(name, kind): failure(err) for kind in ("SCC", "ICC")}
+            continue
         rows = [((name, r["core concepts"]), r) for r in told["rows"]]
         out.cells |= _cells(rows, PARTS["table4"].columns)
         out.notes += [f"{name}: {note}" for note in told["notes"][1:]]
@@ -574,7 +617,7 @@ def _table_6(work: Work, spec: Metrics) -> Made:
     from core.manipulate.svm import retrain_pe
     from core.tables import all_core_concepts, table_6
 
-    out = Made({}, "the most frequent training scene", [], {})
+    out = Made({}, COMMONEST, [], {})
     names = {
         ("network", "–"): NETWORK, ("SVM (SCC)", "masks"): "SVM (SCC)",
         ("SVM (ICC)", "masks"): "SVM (ICC)",
@@ -583,22 +626,27 @@ def _table_6(work: Work, spec: Metrics) -> Made:
         ("SVM (SCC)", "labels"): "SVM (SCC), without masks of the test photo",
         ("SVM (ICC)", "labels"): "SVM (ICC), without masks of the test photo",
     }  # fmt: skip
+
+    def of_run(run: Run) -> Facts:
+        cores = all_core_concepts(run, work.graph, None, list(spec.train))
+        told = retrain_pe(
+            run, {kind: cores[kind] for kind in ("scc", "icc")}, train=spec.train,
+            test=spec.test, root=work.root, tell=work.tell, stop=work.stop,
+        )  # fmt: skip
+        return table_6([told]).to_json()
+
     for column, key in spec.runs.items():
         why = work.lacks((*work.profile.runs[key][1], work.profile.knowledge[1]))
         if why:
             out.missing_columns[column] = why
             continue
-        run = work.run(key)
-
-        def make(run: Run = run) -> Facts:
-            cores = all_core_concepts(run, work.graph, None, list(spec.train))
-            told = retrain_pe(
-                run, {kind: cores[kind] for kind in ("scc", "icc")}, train=spec.train,
-                test=spec.test, root=work.root, tell=work.tell, stop=work.stop,
-            )  # fmt: skip
-            return table_6([told]).to_json()
-
-        told = work.kept(run, "table6", {"train": spec.train, "test": spec.test}, make)
+        try:
+            run = work.run(key)
+            facts = {"train": spec.train, "test": spec.test}
+            told = work.kept(run, "table6", facts, partial(of_run, run))
+        except Exception as err:
+            out.missing_columns[column] = failure(err)
+            continue
         for row in told["rows"]:
             figure = next(v for v in row.values() if isinstance(v, dict) and "value" in v)
             name = names.get((row["method"], row["LC(x) from"]))
@@ -625,7 +673,7 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
         parts = []
         for sign in ("positive", "negative"):
             for ranking in spec.rankings:
-                facts = _curve_facts(spec, protocol, halves, sign, ranking, at)
+                facts = curve_facts(spec, protocol, halves, sign, ranking, at)
                 parts += work.kept(run, "curve", facts, partial(_curve, work, run, study, facts))
         frames[protocol + ("-held-out" if halves else "")] = pd.DataFrame(parts)
     cells: Cells = {}
@@ -656,7 +704,7 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
             f"ways, {spec.halves} times."
         )
     return Made(
-        cells, "", notes,
+        cells, NONE, notes,
         {f"figure_{key[-1]}-{name}": f.to_dict("records") for name, f in frames.items()},
         charts={
             f"figure_{key[-1]}-{name}": (f, _caption(work, run, layer, f))
@@ -666,7 +714,7 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
     )  # fmt: skip
 
 
-def _curve_facts(
+def curve_facts(
     spec: Disabling, protocol: str, halves: int, sign: str, ranking: str, at: list[int]
 ) -> Facts:
     return {
@@ -714,15 +762,19 @@ def _figure_5(work: Work, spec: Retrainings) -> Made:
     from core.manipulate.retrain import plan as plan_retraining
     from core.manipulate.retrain import retrain
 
-    out = Made({}, "", [], {})
-    tolds = []
+    out = Made({}, NONE, [], {})
+    tolds, trained = [], ("original", "control", "SCC", "ICC")
     for name, (asked, needs) in spec.models.items():
         why = work.lacks((*needs, work.profile.knowledge[1]))
         if why:
-            out.missing |= {(name, kind): why for kind in ("original", "control", "SCC", "ICC")}
+            out.missing |= {(name, one): why for one in trained}
             continue
-        planned = plan_retraining(work.retraining(asked))
-        told = retrain(planned, work.root, tell=work.tell, stop=work.stop)
+        try:
+            planned = plan_retraining(work.retraining(asked))
+            told = retrain(planned, work.root, tell=work.tell, stop=work.stop)
+        except Exception as err:
+            out.missing |= {(name, one): failure(err) for one in trained}
+            continue
         tolds.append(told)
         table = summary(told)
         start = table.loc[table["cc"] == "original", "test"]
@@ -736,6 +788,8 @@ def _figure_5(work: Work, spec: Retrainings) -> Made:
                 100 * row.test, _percent(row.low), _percent(row.high), None, n
             )
             if row.cc == "original":
+                low, high = interval(round(row.test * n), n)
+                out.cells[labels, "accuracy"] = Cell(100 * row.test, 100 * low, 100 * high, None, n)
                 continue
             if original is not None:
                 gain = Cell(100 * (row.test - original), n=n)
@@ -754,8 +808,8 @@ def _figure_5(work: Work, spec: Retrainings) -> Made:
         out.notes.append(
             f"{name}: {planned.asked.command()}; {told['counts']['train']} training, "
             f"{told['counts']['validation']} validation, {told['counts']['test']} test images, "
-            f"{asked.seeds} seed{'s' * (asked.seeds != 1)}; intervals over seeds (Student's t), "
-            "none where there is one seed or nothing was trained."
+            f"{asked.seeds} seed{'s' * (asked.seeds != 1)}; intervals over seeds (Student's t; "
+            "none with one seed), of the original over test images."
         )
         if original is None:
             out.notes.append(
@@ -825,11 +879,10 @@ def reproduce(
         work.say(PARTS[key].title)
         try:
             parts[key] = make(work, key)
-        except UnitscopeError as err:
-            if type(err).__name__ == "Stopped":
-                raise
-            left_out[key] = str(err)
-            work.say(f"{key} is left out: {err}")
+        except Exception as err:
+            # Whatever it is, a network's own code included: hours of other work are worth more.
+            left_out[key] = failure(err)
+            work.say(f"{key} is left out: {left_out[key]}")
         weigh(parts)
         whenever(parts, left_out)
     return parts, left_out

@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.errors import UnitscopeError
-from core.reproduce import Work, _curve_facts, _runs_of
+from core.reproduce import Work, curve_facts, failure, runs_of
 from core.reproduce.paper import PARTS
 from core.reproduce.profiles import Disabling, Explaining, Merging, Retrainings
 from core.settings import duration
@@ -48,33 +47,33 @@ class Step:
 def steps(work: Work) -> list[Step]:
     """Runs, embeddings, curves and trainings of the parts that can be made, in their order.
 
-    Raises what opening a dataset or network raises, and a ``Stopped`` where `work.stop` says so.
+    What cannot be opened is told in its step. Raises a ``Stopped`` where `work.stop` says so.
     """
     parts = {key: work.part(key) for key in work.makeable}
     graph = work.profile.knowledge[1]
     out: list[Step] = []
     runs: dict[str, list[str]] = {}
     for key, part in parts.items():
-        for run in _runs_of(part):
+        for run in runs_of(part):
             if not work.lacks((*work.profile.runs[run][1], graph)):
                 runs.setdefault(run, []).append(key)
     for run, of in runs.items():
         try:
             out.append(_run(work, run, of))
-        except UnitscopeError as err:
-            if type(err).__name__ == "Stopped":
-                raise
-            out.append(Step(f"run {run}", "to do", None, None, None, 0, f"fails: {err}", of))
+        except Exception as err:
+            fails = f"fails: {failure(err)}"
+            out.append(Step(f"run {run}", "to do", None, None, None, 0, fails, of))
     wanted: dict[tuple[str, str], list[str]] = {}
     for key, part in parts.items():
         if isinstance(part, (Explaining, Merging)) and key != "table1":
             names = part.embeddings if isinstance(part, Merging) else (part.embedding,)
             for name in names:
                 wanted.setdefault((part.run, name), []).append(key)
-    for (run, name), of in wanted.items():
-        out.append(_embedding(work, run, name, of))
+    failing = {run for run, step in zip(runs, out, strict=True) if step.seconds is None}
+    out += [_embedding(work, run, name, of) for (run, name), of in wanted.items()
+            if run not in failing]  # fmt: skip
     for key, part in parts.items():
-        if isinstance(part, Disabling):
+        if isinstance(part, Disabling) and part.run not in failing:
             out.append(_curves(work, key, part))
         if isinstance(part, Retrainings):
             out += _trainings(work, key, part)
@@ -102,20 +101,20 @@ def _run(work: Work, key: str, of: list[str]) -> Step:
 def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
     from core.knowledge.embed import embedding_path, training
 
-    what = f"embedding {name} of run {run}'s concepts"
+    what, how, state = f"embedding {name} of run {run}'s concepts", training(name), "to do"
     if work.finished(run) is None:
-        return Step(what, "to do", None, None, None, 0, "known when the run is finished", of)
-    space, how = work.space(run), training(name)
-    path = embedding_path(space.sub, how, space.folder)
-    if path.is_file():
-        return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", of)
-    facts = space.sub.sizes["facts"]
-    state = "stopped" if path.with_suffix(".partial").exists() else "to do"
-    seconds = PER_FACT[how.model] * facts * how.epochs
-    size = 4 * how.dim * space.sub.sizes["entities"]
+        # The run may find that some concepts never occur; that hardly changes the time.
+        sub = work.concepts_around(run)
+    else:
+        space = work.space(run)
+        sub, path = space.sub, embedding_path(space.sub, how, space.folder)
+        if path.is_file():
+            return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", of)
+        state = "stopped" if path.with_suffix(".partial").exists() else "to do"
+    seconds = PER_FACT[how.model] * sub.sizes["facts"] * how.epochs
     return Step(
-        what, state, seconds, seconds / 2, 2 * seconds, size,
-        f"reckoned from {facts:,} facts and at most {how.epochs} epochs", of,
+        what, state, seconds, seconds / 2, 2 * seconds, 4 * how.dim * sub.sizes["entities"],
+        f"reckoned from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs", of,
     )  # fmt: skip
 
 
@@ -126,7 +125,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
         return Step(what, "to do", None, None, None, 0, "known when the run is finished", [key])
     at = list(part.at) or list(range(1, 21))
     paths = [
-        work.where(run, "curve", _curve_facts(part, protocol, halves, sign, ranking, at))
+        work.where(run, "curve", curve_facts(part, protocol, halves, sign, ranking, at))
         for protocol, halves in [("paper", 0)]
         + [(name, part.halves) for name in part.held_out if part.halves]
         for sign in ("positive", "negative")
@@ -173,10 +172,8 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
                 continue
             work.say(f"timing {what}")
             told = retraining(planned, work.root, work.stop)
-        except UnitscopeError as err:
-            if type(err).__name__ == "Stopped":
-                raise
-            yield Step(what, "to do", None, None, None, 0, f"fails: {err}", [key])
+        except Exception as err:
+            yield Step(what, "to do", None, None, None, 0, f"fails: {failure(err)}", [key])
             continue
         gone_on = (work.root / f"retrain-{planned.digest}.partial").is_dir()
         yield Step(

@@ -145,10 +145,20 @@ BASELINES = {
 
 
 def _places(name: str) -> Need:
-    file = f"{name}_places365.pth.tar"
+    files = (f"{name}_places365.pth.tar", "categories_places365.txt")
     return Need(
-        f"{name} of the Places365 release", (f"{{data}}/places365/{file}",),
-        (f"places365-{name}",),
+        f"{name} of the Places365 release, with its classes",
+        tuple(f"{{data}}/places365/{file}" for file in files),
+        (f"places365-{name}", "places365-categories"),
+    )
+
+
+def _broden(name: str, folder: str, more: str = "") -> Need:
+    index = f"index_{folder}.csv"
+    return Need(
+        f"{name} as it is in Broden 1 at 224 pixels{more}",
+        ("{data}/broden1_224/index.csv", f"{{data}}/broden1_224/{index}"), ("broden1_224",),
+        f"then, in broden1_224, (head -n 1 index.csv; grep '^{folder}/' index.csv) > {index}",
     )  # fmt: skip
 
 
@@ -187,19 +197,15 @@ PAPER = Profile(
         "images it took (a split is never named) and its seeds are not published.",
     ),
     {
-        "broden": Need(
-            "Broden 1 at 224 pixels, with CEN's index of its ADE20K images: the version the paper "
-            "used",
-            ("{data}/broden1_224/index.csv", "{data}/broden1_224/index_ade20k.csv"),
-            ("broden1_224",),
-            "index_ade20k.csv is part of the release of Compositional Explanations (CEN)",
-        ),
+        "broden-ade20k": _broden("ADE20K", "ade20k", ": the version the paper used"),
         "ade20k-2016": Need(
             "ADE20K, the full release of 2016", ("{data}/ADE20K_2016_07_26/images",),
             ("ade20k-2016",),
         ),
-        "opensurfaces": Need(
-            "OpenSurfaces, as it is in Broden", ("{data}/broden1_224/index.csv",), ("broden1_224",)
+        "broden-opensurfaces": _broden("OpenSurfaces", "opensurfaces"),
+        "opensurfaces-release": Need(
+            "OpenSurfaces as released, with its photos", ("{data}/opensurfaces/photos",),
+            ("opensurfaces",), "its own script then fetches the photos",
         ),
         **{f"places365-{n}": _places(n) for n in ("resnet18", *_NETWORKS.values())},
         "conceptnet": Need(
@@ -211,10 +217,7 @@ PAPER = Profile(
         "resnet18": _on_ade("resnet18"),
         **{name: _on_ade(name) for name in _NETWORKS.values()},
         "opensurfaces": (
-            Settings(
-                "opensurfaces:{data}/broden1_224", _places_spec("resnet18"),
-                knowledge=_CONCEPTNET,
-            ),
+            Settings("{opensurfaces}", _places_spec("resnet18"), knowledge=_CONCEPTNET),
             ("opensurfaces", "places365-resnet18"),
         ),
     },
@@ -239,7 +242,10 @@ PAPER = Profile(
     },
     {
         "table4": ("All images here; the paper: 1,000 drawn at random.",),
-        "table6": ("The paper does not say its split; here Broden's own: train and val.",),
+        "table6": (
+            "The paper does not say its split; here Broden's own, train and val. OpenSurfaces as "
+            "released has none.",
+        ),
         "figure5": (
             "Which models the paper drew is not in its text; λ, epochs and input side are not "
             "published: here λ is chosen among 0.1, 0.3 and 1 on a part of train held out.",
@@ -248,9 +254,13 @@ PAPER = Profile(
     {"table1": BASELINES},
     {
         "ade20k": (
-            ("broden:{data}/broden1_224:index_ade20k.csv", ("broden",)),
+            ("broden:{data}/broden1_224:index_ade20k.csv", ("broden-ade20k",)),
             ("ade20k:{data}/ADE20K_2016_07_26", ("ade20k-2016",)),
-        )
+        ),
+        "opensurfaces": (
+            ("broden:{data}/broden1_224:index_opensurfaces.csv", ("broden-opensurfaces",)),
+            ("opensurfaces:{data}/opensurfaces", ("opensurfaces-release",)),
+        ),
     },
 )  # fmt: skip
 

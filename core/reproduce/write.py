@@ -85,8 +85,9 @@ class Folder:
     def _about(self) -> list[str]:
         return [
             *self._head(), self.work.profile.about,
-            "Cells: ours [95 % interval], below it the paper's figure and the difference in "
-            "points (ours less the paper's). In percent.",
+            "In percent. Cells: ours [95 % interval], below it the paper's figure and the "
+            "difference in points (ours less the paper's). What the paper's text says is counted "
+            "on the figures as they are, intervals aside.",
         ]  # fmt: skip
 
     def _left(self, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> list[str]:
@@ -173,7 +174,7 @@ def results(work: Work, parts: Mapping[str, Beside], left_out: Mapping[str, str]
         "parts": {
             key: {
                 "title": part.title, "differs": part.above, "labels": list(part.labels),
-                "columns": list(part.columns), "control": part.control,
+                "columns": list(part.columns), "control": part.control[1],
                 "rows": [
                     {"labels": list(labels), "shown": shown,
                      "cells": {column: cell.to_json() for column, cell in cells.items()}}
@@ -252,14 +253,14 @@ def _html_table(part: Beside) -> str:
         tds = "".join(f"<td>{escape(text)}</td>" for text in _label(labels, shown))
         for cell in cells.values():
             title = f' title="{escape(cell.why)}"' if cell.why else ""
-            chance = "" if cell.chance is None else f"chance {cell.chance:.2f}"
+            chance = "" if cell.chance is None else f"{part.control[0]} {cell.chance:.2f}"
             tds += (
                 f'<td class="n"{title}><span class="ours">{escape(ours(cell))}</span>'
                 f'<span class="paper">paper {escape(theirs(cell))}</span>'
                 f'<span class="paper">{chance}</span></td>'
             )
         rows.append(f"<tr>{tds}</tr>")
-    control = f"Chance: {escape(part.control)}." if part.control else ""
+    control = f"{escape(': '.join(part.control))}" if part.control[0] else ""
     table = (
         f'<div class="scroll"><table><caption>{control}</caption><thead><tr>{heads}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table></div>"
@@ -329,4 +330,11 @@ def to_latex(part: Beside, head: Sequence[str] = ()) -> str:
         columns=[*part.labels, "of", *part.columns],
     )
     notes = " ".join([*head, part.title + ".", *part.above, *part.notes]).replace("\n", " ")
-    return latex(frame, notes) + "\n"
+    text = latex(frame, notes) + "\n"
+    for sign, plain in _PLAIN.items():
+        text = text.replace(sign, plain)
+    return text
+
+
+_PLAIN = {"−": "-", "λ": "lambda"}
+"""Signs that LaTeX does not know without a package."""
