@@ -371,6 +371,7 @@ def test_the_files_are_well_formed(whole):
         rows = list(csv.DictReader(f))
     assert len(rows) == 12 and rows[3]["CM_FP_paper"] == "43.04"
     tex = (folder / "table1.tex").read_text(encoding="utf-8")
+    # A head, two lines for each row with a figure of ours or a reason.
     assert tex.count(r"\\") == 1 + 2 * 12 and "−" not in tex
     text = (folder / "report.md").read_text(encoding="utf-8")
     assert "| Threshold | SCC |" in text and "78.03 (" in text

@@ -621,10 +621,10 @@ def _table_6(work: Work, spec: Metrics) -> Made:
     names = {
         ("network", "–"): NETWORK, ("SVM (SCC)", "masks"): "SVM (SCC)",
         ("SVM (ICC)", "masks"): "SVM (ICC)",
-        ("SVM (hidden state)", "–"): "SVM, hidden state alone",
-        ("SVM (masks alone)", "masks"): "SVM, masks alone: no network, no knowledge",
-        ("SVM (SCC)", "labels"): "SVM (SCC), without masks of the test photo",
-        ("SVM (ICC)", "labels"): "SVM (ICC), without masks of the test photo",
+        ("SVM (hidden state)", "–"): paper.HIDDEN_ALONE,
+        ("SVM (masks alone)", "masks"): paper.MASKS_ALONE,
+        ("SVM (SCC)", "labels"): f"SVM (SCC){paper.UNMASKED}",
+        ("SVM (ICC)", "labels"): f"SVM (ICC){paper.UNMASKED}",
     }  # fmt: skip
 
     def of_run(run: Run) -> Facts:

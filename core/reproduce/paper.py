@@ -79,6 +79,11 @@ ALL_GROUPS = 320
 
 NETWORK = "ResNet18"
 BETTER = "SCC or ICC, the better"
+HIDDEN_ALONE = "SVM, hidden state alone"
+MASKS_ALONE = "SVM, masks alone: no network, no knowledge"
+UNMASKED = ", without masks of the test photo"
+"""Rows of ours in Table 6."""
+
 DISABLED = ("paper", "negative", BETTER)
 """Row of Figures 3 and 4 that the text gives one number for."""
 
@@ -307,6 +312,21 @@ TABLE_6 = Printed(
             "ICC above SCC",
             _more("table6", [("SVM (ICC)",)], [("SVM (SCC)",)], ("ADE20k", "Opensurfaces")),
         ),
+        Claim(
+            "not in the paper: SCC and ICC above an SVM on the masks alone",
+            _more(
+                "table6", [("SVM (SCC)",), ("SVM (ICC)",)], [(MASKS_ALONE,)] * 2,
+                ("ADE20k", "Opensurfaces"),
+            ),
+        ),
+        Claim(
+            "not in the paper: without masks of the test photo, SCC and ICC above an SVM on the "
+            "hidden state alone",
+            _more(
+                "table6", [(f"SVM (SCC){UNMASKED}",), (f"SVM (ICC){UNMASKED}",)],
+                [(HIDDEN_ALONE,)] * 2, ("ADE20k", "Opensurfaces"),
+            ),
+        ),
     ),
 )  # fmt: skip
 
@@ -322,7 +342,7 @@ def _disabling(key: str, title: str) -> Printed:
             "Change of accuracy in points, by the number k of disabled units. The paper draws "
             "curves without numbers; its text has one: “the results have improved about 1.3% by "
             "removing the negative neurons” (ResNet18, Figures 3 and 4; whether by SCC or ICC, at "
-            "which k, and whether in points is not said).",
+            "which k, and whether in points is not said; beside it the better of both at k = 20).",
             "Protocol paper: units are chosen by the true scene and disabled only in images known "
             "to be right (positive units, which can only lose) or wrong (negative units, which can "
             "only win).",

@@ -268,6 +268,7 @@ PAPER = Profile(
 # -- on NYUv2 ---------------------------------------------------------------------------------
 
 _CN = "triples:{data}/conceptnet/CN-100K"
+_TEST = "Judged on the 654 test photos, which the ResNet-18 has not seen; the paper names no split."
 _NYU = "nyuv2:{data}/nyuv2"
 _RESNET = "torchvision:resnet18:{data}/nyuv2/resnet18_nyuv2.pt"
 _SQUEEZENET = (
@@ -284,8 +285,6 @@ NYUV2 = Profile(
         "photos, 27 scenes, 39 objects, no parts or colours) for ADE20K (22,210 photos, 1,105 "
         "concepts), a ResNet-18 trained on NYUv2's train split from scratch for that of Places365, "
         "CN-100K (102,400 facts) for ConceptNet 5.7.",
-        "Judged on the 654 test photos, which the ResNet-18 has not seen; the paper names no "
-        "split.",
     ),
     {
         "nyuv2": Need(
@@ -357,18 +356,23 @@ NYUV2 = Profile(
         ),
     },
     {
+        "table1": (_TEST,),
         "table2": (
-            "Groups: the same share of the concepts as the paper's 168 of 320 is.",
+            _TEST, "Groups: the same share of the concepts as the paper's 168 of 320 is.",
         ),
         "table3": (
-            "Groups: the same share of the concepts as the paper's 168 of 320 is.",
+            _TEST, "Groups: the same share of the concepts as the paper's 168 of 320 is.",
         ),
-        "table4": ("No network of the paper's is to be had here; ours stand below its rows.",),
+        "table4": (
+            _TEST, "No network of the paper's is to be had here; ours stand below its rows.",
+        ),
         "table5": (
-            "All images. Each of the paper's numbers of groups stands for the same share of 320 "
-            "among NYUv2's concepts, so neighbouring rows fall together.",
+            "On all 1,449 images. Each of the paper's numbers of groups stands for the same share "
+            "of 320 among NYUv2's concepts, so neighbouring rows fall together.",
         ),
         "table6": (
+            "Fitted on the 795 training photos, judged on the 654 test photos; the paper does not "
+            "say its split.",
             "In the column Opensurfaces: the same photos with a SqueezeNet of Places365, which "
             "never learned NYUv2's scenes (378 of its 654 answers are none of them).",
         ),

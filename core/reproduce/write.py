@@ -139,9 +139,11 @@ def _put(made: bytes, path: Path) -> None:
 
 
 STYLE = """
+body { max-width: 78rem; } p, ul { max-width: 60rem; } td { vertical-align: top; }
+table.claims { margin: 1.4rem 0 1rem; }
 .paper { color: #5b6770; font-size: .85em; white-space: nowrap; display: block; }
-.ours { white-space: nowrap; } td.n { vertical-align: top; }
-ul { color: #3c4852; font-size: .95rem; padding-left: 1.2rem; } ul.claims li { margin: .25rem 0; }
+.ours { white-space: nowrap; }
+ul { color: #3c4852; font-size: .95rem; padding-left: 1.2rem; }
 """
 
 
@@ -203,17 +205,17 @@ def ours(cell: Cell) -> str:
     if cell.ours is None:
         return cell.why.partition(":")[0] or "–"
     span = "" if cell.low is None or cell.high is None else f" [{cell.low:.1f}, {cell.high:.1f}]"
-    return f"{cell.ours:.2f}{span}"
+    return f"{cell.ours:.2f}{span}".replace("-", "−")
 
 
 def theirs(cell: Cell) -> str:
-    """The paper's figure and the difference.
+    """The paper's figure and the difference; empty where the paper has none.
 
     >>> theirs(Cell(28.1, paper=78.03)), theirs(Cell(paper=78.03)), theirs(Cell(28.1))
-    ('78.03 (−49.93)', '78.03', '–')
+    ('78.03 (−49.93)', '78.03', '')
     """
     if cell.paper is None:
-        return "–"
+        return ""
     if cell.difference is None:
         return f"{cell.paper:.2f}"
     return f"{cell.paper:.2f} ({cell.difference:+.2f})".replace("-", "−")
@@ -228,7 +230,7 @@ def _why(part: Beside) -> list[str]:
     """Why figures of ours are missing, once each."""
     return list(
         dict.fromkeys(
-            f"{' '.join(labels)}: {cell.why}"
+            f"{labels[0]}: {cell.why}"
             for labels, _, cells in part.rows
             for cell in cells.values()
             if cell.ours is None and cell.why
@@ -240,7 +242,7 @@ def _markdown_table(part: Beside) -> list[str]:
     heads = [*part.labels, *part.columns]
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     for labels, shown, cells in part.rows:
-        texts = [f"{ours(c)}<br>{theirs(c)}" for c in cells.values()]
+        texts = ["<br>".join(filter(None, (ours(c), theirs(c)))) for c in cells.values()]
         lines.append(f"| {' | '.join([*_label(labels, shown), *texts])} |")
     return [*lines, "", *(f"* {why}" for why in _why(part))]
 
@@ -253,11 +255,11 @@ def _html_table(part: Beside) -> str:
         tds = "".join(f"<td>{escape(text)}</td>" for text in _label(labels, shown))
         for cell in cells.values():
             title = f' title="{escape(cell.why)}"' if cell.why else ""
-            chance = "" if cell.chance is None else f"{part.control[0]} {cell.chance:.2f}"
+            more = [f"paper {theirs(cell)}"] if theirs(cell) else []
+            more += [] if cell.chance is None else [f"{part.control[0]} {cell.chance:.2f}"]
+            below = "".join(f'<span class="paper">{escape(text)}</span>' for text in more)
             tds += (
-                f'<td class="n"{title}><span class="ours">{escape(ours(cell))}</span>'
-                f'<span class="paper">paper {escape(theirs(cell))}</span>'
-                f'<span class="paper">{chance}</span></td>'
+                f'<td class="n"{title}><span class="ours">{escape(ours(cell))}</span>{below}</td>'
             )
         rows.append(f"<tr>{tds}</tr>")
     control = f"{escape(': '.join(part.control))}" if part.control[0] else ""
@@ -299,8 +301,9 @@ def _claims_html(part: Beside) -> str:
         for text, theirs, own in part.claims
     )
     return (
-        "<table><thead><tr><th>what the paper’s text says holds for</th><th>of its own figures"
-        f"</th><th>of ours</th></tr></thead><tbody>{rows}</tbody></table>"
+        '<table class="claims"><thead><tr><th>what the paper’s text says holds for</th>'
+        "<th>of its own figures</th>"
+        f"<th>of ours</th></tr></thead><tbody>{rows}</tbody></table>"
     )
 
 
@@ -326,6 +329,7 @@ def to_latex(part: Beside, head: Sequence[str] = ()) -> str:
                 [*_label(labels, shown), "ours", *(ours(c) for c in cells.values())],
                 [*[""] * len(labels), "paper", *(theirs(c) for c in cells.values())],
             )
+            if any(row[len(labels) + 1 :])
         ],
         columns=[*part.labels, "of", *part.columns],
     )
