@@ -694,7 +694,7 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
     frame = frames["paper"]
     first = frame.iloc[0]
     notes = [
-        f"{run.info['dataset_name']}, {layer}: {100 * first['before']:.2f} % of {first['n']} "
+        f"{run.dataset}, {layer}: {100 * first['before']:.2f} % of {first['n']} "
         "images right with nothing disabled. In brackets paired 95 % intervals over images; of "
         f"random units the middle 95 % of {spec.draws} draws.",
     ]
@@ -749,7 +749,7 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
     from core.browse import short_name
 
     return Caption(
-        run.info["dataset_name"], short_name(run.info["settings"]["model"]["spec"]), layer,
+        run.dataset, short_name(run.info["settings"]["model"]["spec"]), layer,
         f"minmax_threshold, IoU image, knowledge {work.graph.name}",
         f"chosen on {frame['selection'].iloc[0]}, judged on {frame['judged'].iloc[0]} "
         f"(n = {frame['n'].iloc[0]})",
