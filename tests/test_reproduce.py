@@ -18,6 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 from core.cli import main
+from core.datasets.downloads import find_download
 from core.errors import UnitscopeError
 from core.manipulate.progress import Stopped
 from core.reproduce import (
@@ -166,7 +167,7 @@ def test_the_papers_profile_says_what_to_get_and_starts_nothing(capsys, tmp_path
 
 
 def test_every_profile_is_whole():
-    """Each part has a run, each run its needs, each SPEC a reader or network of that name."""
+    """Each part has its runs, each run its inputs."""
     for profile in (*profiles.PROFILES.values(), TINY, EITHER):
         known = {*profile.needs, *profile.either}
         assert profile.knowledge[1] in known
@@ -178,6 +179,11 @@ def test_every_profile_is_whole():
             assert sets and all(set(needs) <= known for needs in sets)
         if profile is not EITHER:
             assert set(profile.parts) == set(KEYS)
+        if profile.name in profiles.PROFILES:
+            for need in profile.needs.values():
+                assert (need.get or need.how) and need.files
+                for name in need.get:
+                    find_download(name)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +215,11 @@ def test_inputs_are_looked_for(tmp_path):
     )
     tiny_reproduce.write(data / "elsewhere")
     (data / "old").symlink_to(data / "elsewhere" / "photos")
-    assert check(EITHER, data, ["table1"]).specs == {"set": "folder:{data}/old"}
+    old = check(EITHER, data, ["table1"])
+    assert old.specs == {"set": "folder:{data}/old"}
+    told = {one["key"]: one for one in old.inputs}
+    assert told["elsewhere"]["instead"] == ["photos"] and told["facts"]["instead"] == []
+    assert [key for key, one in told.items() if one["needed"]] == ["facts", "weights"]
     none = check(EITHER, tmp_path / "x", ["table1"])
     assert "core get old" in none.left_out["table1"] and "; or " in none.left_out["table1"]
     assert [one["parts"] for one in none.inputs if one["key"] in ("photos", "elsewhere")] == [

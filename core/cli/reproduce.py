@@ -64,7 +64,7 @@ def _reproduce(given: argparse.Namespace) -> Answer:
         if not work.makeable:
             raise UnitscopeError(
                 f"nothing that was asked for can be made; missing: "
-                f"{', '.join(one['key'] for one in ahead['inputs'] if one['missing'])} (above: "
+                f"{', '.join(one['key'] for one in ahead['inputs'] if one['needed'])} (above: "
                 "how to get them)"
             )
         folder = Folder(to, work)

@@ -23,8 +23,9 @@ from core.figures import Caption
 from core.intervals import interval
 from core.knowledge.graph import Graph, open_knowledge
 from core.reproduce import paper, profiles
-from core.reproduce.paper import BETTER, NETWORK, PARTS, Claim
+from core.reproduce.paper import BETTER, EVERY, NETWORK, PARTS, Claim, Key
 from core.reproduce.profiles import (
+    KS,
     Disabling,
     Explaining,
     Merging,
@@ -54,7 +55,8 @@ class Checked:
     Attributes
     ----------
     inputs : of each need: key, what, files, missing (files), bring (how to get it), parts (keys
-        that want it; empty where another input stands in for it).
+        that want it), instead (keys of needs that would do as well), needed (is it missing, and
+        nothing that would do is there?).
     specs : key of ``either`` → the SPEC taken.
     absent : key of a need that is not there → in words what is missing and how to get it.
     left_out : part → why it cannot be made at all.
@@ -102,14 +104,18 @@ def check(profile: Profile, data: Path, keys: Sequence[str]) -> Checked:
             left_out[key] = "; ".join(
                 dict.fromkeys(absent[n] for needs in sets for n in needs if n in absent)
             )
-    inputs = [
-        {
-            "key": key, "what": need.what, "files": [f.replace("{data}", str(data)) for f in
-                                                     need.files],
-            "missing": missing[key], "bring": need.bring(data), "parts": wanted[key],
-        }
-        for key, need in profile.needs.items()
-    ]  # fmt: skip
+    inputs = []
+    for key, asked in profile.needs.items():
+        of = stands_for.get(key, key)
+        instead = [n for _, needs in profile.either.get(of, ()) if key not in needs for n in needs]
+        inputs.append(
+            {
+                "key": key, "what": asked.what,
+                "files": [file.replace("{data}", str(data)) for file in asked.files],
+                "missing": missing[key], "bring": asked.bring(data), "parts": wanted[key],
+                "instead": instead, "needed": bool(missing[key]) and of in absent,
+            }
+        )  # fmt: skip
     return Checked(inputs, specs, absent, left_out)
 
 
@@ -122,6 +128,7 @@ def needs_of(profile: Profile, part: Part) -> list[tuple[str, ...]]:
 
 
 def runs_of(part: Part) -> list[str]:
+    """Keys of the runs that a part is made from."""
     if isinstance(part, (Networks, Metrics)):
         return list(dict.fromkeys(part.runs.values()))
     return [] if isinstance(part, Retrainings) else [part.run]
@@ -169,7 +176,7 @@ class Made:
     control : what the figures `chance` are, in short and in words; empty where there are none.
     notes : told below it. details : name → what the separate verb gives, plain data.
     shown : row labels → more about the row. charts : name → chart. runs : digests of what it came
-        from. missing : row labels → why there is none of ours.
+        from. missing, missing_columns : row labels or column → why there is none of ours.
     """
 
     cells: Cells
@@ -262,23 +269,26 @@ def weigh(parts: Mapping[str, Beside]) -> None:
 
 
 def _holds(claim: Claim, known: Mapping[Any, float | None]) -> tuple[int, int]:
+    """(how many comparisons hold, how many can be made) with the figures that are known."""
+
+    def figure(one: Key | float, first: str) -> float | None:
+        if isinstance(one, float):
+            return one
+        part, labels, column = one
+        labels = (first, *labels[1:]) if labels[0] == EVERY else labels
+        return known.get((part, labels, column))
+
     hold = compared = 0
-    pairs: list[Any] = []
     for pair in claim.pairs:
-        part, labels = pair[0][:2] if not isinstance(pair[0], float) else pair[1][:2]  # type: ignore[index]
-        if labels[0] != paper.EVERY:
-            pairs.append(pair)
-            continue
-        for first in dict.fromkeys(key[1][0] for key in known if key[0] == part):
-            pairs.append(
-                [one if isinstance(one, float) else (part, (first, *one[1][1:]), one[2])
-                 for one in pair]
-            )  # fmt: skip
-    for larger, smaller in pairs:
-        a, b = (one if isinstance(one, float) else known.get(one) for one in (larger, smaller))
-        if a is not None and b is not None:
-            compared += 1
-            hold += a > b
+        part, labels, _ = next(one for one in pair if not isinstance(one, float))
+        firsts = [""]
+        if labels[0] == EVERY:
+            firsts = list(dict.fromkeys(key[1][0] for key in known if key[0] == part))
+        for first in firsts:
+            a, b = (figure(one, first) for one in pair)
+            if a is not None and b is not None:
+                compared += 1
+                hold += a > b
     return hold, compared
 
 
@@ -663,19 +673,13 @@ RANKED = {"icc": "ICC", "scc": "SCC", "top10": "Top 10", "random": "random units
 
 def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
     run = work.run(spec.run)
-    at = list(spec.at) or list(range(1, 21))
     study: list[Any] = []
-    protocols = [("paper", 0)]
-    if spec.halves:
-        protocols += [(name, spec.halves) for name in spec.held_out]
-    frames = {}
-    for protocol, halves in protocols:
-        parts = []
-        for sign in ("positive", "negative"):
-            for ranking in spec.rankings:
-                facts = curve_facts(spec, protocol, halves, sign, ranking, at)
-                parts += work.kept(run, "curve", facts, partial(_curve, work, run, study, facts))
-        frames[protocol + ("-held-out" if halves else "")] = pd.DataFrame(parts)
+    points: dict[str, list[Facts]] = {}
+    for facts in curves_of(spec):
+        name = facts["protocol"] + ("-held-out" if facts["halves"] else "")
+        made = work.kept(run, "curve", facts, partial(_curve, work, run, study, facts))
+        points.setdefault(name, []).extend(made)
+    frames = {name: pd.DataFrame(rows) for name, rows in points.items()}
     cells: Cells = {}
     for name, frame in frames.items():
         shown = name.replace("_", " ").replace("-held-out", ", held out")
@@ -714,13 +718,20 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
     )  # fmt: skip
 
 
-def curve_facts(
-    spec: Disabling, protocol: str, halves: int, sign: str, ranking: str, at: list[int]
-) -> Facts:
-    return {
-        "protocol": protocol, "halves": halves, "sign": sign, "ranking": ranking, "at": at,
-        "select": list(spec.select), "judge": list(spec.judge), "draws": spec.draws,
-    }  # fmt: skip
+def curves_of(spec: Disabling) -> list[Facts]:
+    """Every curve of Figure 3 or 4, as the facts that decide it; panel by panel."""
+    protocols = [("paper", 0)]
+    protocols += [(name, spec.halves) for name in spec.held_out if spec.halves]
+    return [
+        {
+            "protocol": protocol, "halves": halves, "sign": sign, "ranking": ranking,
+            "at": list(spec.at or KS), "select": list(spec.select), "judge": list(spec.judge),
+            "draws": spec.draws,
+        }
+        for protocol, halves in protocols
+        for sign in ("positive", "negative")
+        for ranking in spec.rankings
+    ]  # fmt: skip
 
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:

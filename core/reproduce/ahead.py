@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.reproduce import Work, curve_facts, failure, runs_of
+from core.reproduce import Work, curves_of, failure, runs_of
 from core.reproduce.paper import PARTS
-from core.reproduce.profiles import Disabling, Explaining, Merging, Retrainings
+from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings
 from core.settings import duration
 
 PER_FACT = {"TransE": 41e-6, "DistMult": 47e-6, "TransD": 102e-6, "ProjE": 51e-6}
@@ -123,15 +123,8 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     run = work.finished(part.run)
     if run is None:
         return Step(what, "to do", None, None, None, 0, "known when the run is finished", [key])
-    at = list(part.at) or list(range(1, 21))
-    paths = [
-        work.where(run, "curve", curve_facts(part, protocol, halves, sign, ranking, at))
-        for protocol, halves in [("paper", 0)]
-        + [(name, part.halves) for name in part.held_out if part.halves]
-        for sign in ("positive", "negative")
-        for ranking in part.rankings
-    ]
-    left = sum(1 for path in paths if not path.is_file())
+    at = part.at or KS
+    left = [one for one in curves_of(part) if not work.where(run, "curve", one).is_file()]
     if not left:
         return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
     from core.manipulate.protocols import Study
@@ -146,13 +139,11 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     study.outcomes("random", "negative", "global", rows, few, ks, stop=work.stop)
     each = (time.monotonic() - began) / (len(few) * len(ks))
     draws = sum(
-        (2 * part.halves if "held" in name else part.draws if ranking == "random" else 1)
-        for name in ("paper", *[f"held {h}" for h in part.held_out if part.halves])
-        for ranking in part.rankings
+        2 * one["halves"] or (part.draws if one["ranking"] == "random" else 1) for one in left
     )
-    whole = 2 * draws * len(rows) * len(at) * each * left / len(paths)
-    state = "to do" if left == len(paths) else "stopped"
-    # Of the paper's protocol only right or only wrong images are changed.
+    whole = draws * len(rows) * len(at) * each
+    state = "to do" if len(left) == len(curves_of(part)) else "stopped"
+    # By the paper's protocol only right or only wrong images are changed, held out only halves.
     return Step(
         what, state, whole, whole / 4, whole,
         0, f"from {len(few)} images toggled just now ({study.toggler.way})", [key],
@@ -189,9 +180,9 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
 def plan(work: Work) -> dict[str, Any]:
     """What is there, what is missing, what would be done: plain data, nothing kept.
 
-    Keys: profile, about, inputs, left_out, partly (runs or models left out of parts that are made,
-    and why), steps (of :class:`Step`), seconds, low, high (of the steps whose time is known),
-    unknown (how many are not), size, free (bytes).
+    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.Checked`), steps (of
+    :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
+    not), size, free (bytes).
     """
     checked = work.checked
     made = steps(work)
@@ -199,15 +190,9 @@ def plan(work: Work) -> dict[str, Any]:
     where = work.root
     while not where.exists():
         where = where.parent
-    partly = {
-        key: checked.absent[key]
-        for one in checked.inputs
-        for key in [one["key"]]
-        if key in checked.absent and any(part not in checked.left_out for part in one["parts"])
-    }
     return {
         "profile": work.profile.name, "about": work.profile.about, "quick": work.small,
-        "inputs": checked.inputs, "left_out": checked.left_out, "partly": partly,
+        "inputs": checked.inputs, "left_out": checked.left_out,
         "steps": [asdict(one) for one in made],
         **{name: sum(getattr(one, name) or 0.0 for one in known)
            for name in ("seconds", "low", "high")},
@@ -221,9 +206,10 @@ def plan_text(told: dict[str, Any]) -> str:
     lines = [f"Profile {told['profile']}: {told['about']}", "", "Inputs:"]
     for one in told["inputs"]:
         parts = ", ".join(one["parts"]) or "nothing that was asked for"
-        sign = "missing" if one["missing"] else "found"
-        lines.append(f"  {sign:8} {one['key']:20} {one['what']} (for {parts})")
-        if one["missing"]:
+        sign = "missing" if one["needed"] else "not used" if one["missing"] else "found"
+        others = f", or {', '.join(one['instead'])}" if one["instead"] else ""
+        lines.append(f"  {sign:8} {one['key']}{others}: {one['what']} (for {parts})")
+        if one["needed"]:
             lines += [f"{'':11}{file}" for file in one["missing"]]
             lines.append(f"{'':11}to get it: {one['bring']}")
     if told["left_out"]:

@@ -82,10 +82,14 @@ class Metrics:
     test: tuple[str, ...] = ("test",)
 
 
+KS = tuple(range(1, 21))
+"""Numbers of disabled units of a whole curve: 20 is the paper's last."""
+
+
 @dataclass(frozen=True)
 class Disabling:
     """Figures 3 and 4. select, judge : splits on which units are chosen and judged (all images
-    where empty). at : the k that are made; all up to 20 where empty. halves : halvings of the
+    where empty). at : the k that are made; :data:`KS` where empty. halves : halvings of the
     held-out protocols; 0 leaves them out."""
 
     run: str
@@ -287,13 +291,21 @@ NYUV2 = Profile(
         "CN-100K (102,400 facts) for ConceptNet 5.7.",
     ),
     {
-        "nyuv2": Need(
-            "NYU Depth v2, the labelled part: images/, labels40/, labels40.txt, scenes.csv",
+        "nyuv2-folders": Need(
+            "NYU Depth v2, the labelled part, as folders of photos and masks",
             tuple(
                 f"{{data}}/nyuv2/{name}"
                 for name in ("images", "labels40", "labels40.txt", "scenes.csv")
             ),
-            how="see docs/datasets.md",
+            how="docs/datasets.md says how they are laid out",
+        ),
+        "nyuv2-published": Need(
+            "NYU Depth v2, the labelled part, as published",
+            tuple(
+                f"{{data}}/nyuv2/{name}.mat"
+                for name in ("nyu_depth_v2_labeled", "splits", "classMapping40")
+            ),
+            ("nyuv2", "nyuv2-splits", "nyuv2-40"),
         ),
         "resnet18-nyuv2": Need(
             "a ResNet-18 for NYUv2's scenes", ("{data}/nyuv2/resnet18_nyuv2.pt",),
@@ -392,6 +404,7 @@ NYUV2 = Profile(
             for name in ("ResNet-50", "DenseNet-161", "AlexNet")
         },
     },
+    {"nyuv2": ((_NYU, ("nyuv2-folders",)), (_NYU, ("nyuv2-published",)))},
 )  # fmt: skip
 
 PROFILES = {"paper": PAPER, "nyuv2": NYUV2}
