@@ -420,6 +420,16 @@ def test_finished_work_is_only_read(data, whole):
     assert runs == {p: p.stat().st_mtime_ns for p in folder.parent.glob("*.duckdb")}
 
 
+def test_figures_are_drawn_anew_when_they_are_drawn_otherwise(data, whole, monkeypatch):
+    work, folder = whole
+    again = work_of(data, work.root, keys=["figure3"])
+    before = (folder / "figure_3-paper.svg").stat().st_mtime_ns
+    monkeypatch.setattr("core.reproduce.write._drawing", lambda: "another theme")
+    drawn = Folder(folder, again)
+    reproduce(again, lambda parts, _: drawn._figures(parts["figure3"]))
+    assert (folder / "figure_3-paper.svg").stat().st_mtime_ns > before
+
+
 def test_a_part_that_fails_does_not_keep_the_others_back(data, tmp_path):
     bad = tmp_path / "data"
     bad.mkdir()

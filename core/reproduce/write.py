@@ -13,7 +13,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +21,13 @@ from typing import Any
 
 import pandas as pd
 
+from core import figures
 from core.figures import FORMATS, export, latex
 from core.files import strict_json, write_text, write_whole
 from core.report import inline_svg, page
 from core.reproduce import Beside, Cell, Work, draw
 from core.reproduce.paper import PARTS
-from core.store import digest_of
+from core.store import code_digest, digest_of
 
 QUICK = (
     "QUICK: made small (few draws, one seed, one epoch, few groups) to see whether everything "
@@ -68,7 +69,7 @@ class Folder:
             if name in self._svg:
                 continue
             frame, caption = given
-            made_of = digest_of([frame.to_csv(), list(caption), version("altair")])
+            made_of = digest_of([frame.to_csv(), list(caption), version("altair"), _drawing()])
             files = [self.path / f"{name}.{kind}" for kind in FORMATS]
             if self._drawn.get(name) != made_of or not all(file.is_file() for file in files):
                 chart = draw(name, given)
@@ -132,6 +133,13 @@ class Folder:
         said = "; ".join(f"{package} {number}" for package, number in versions().items())
         body.append(f"<p>Runs: {escape(', '.join(runs))}. {escape(said)}.</p>")
         return page(f"Beside the paper: {name}", body, STYLE)
+
+
+@cache
+def _drawing() -> str:
+    """Digest of the code that draws: another theme or title is another figure."""
+    folder = Path(figures.__file__).parent
+    return code_digest(sorted(folder.glob("*.py")))
 
 
 def _put(made: bytes, path: Path) -> None:
