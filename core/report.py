@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from html import escape
@@ -338,13 +337,20 @@ def report(
             parts.append(_table(TABLES[name].title, frame, own))
     parts.append(_definitions(view))
     parts.append(_again(facts, view))
-    title = escape(f"{facts['dataset']} · {facts['model']}: Unitscope report")
+    return page(f"{facts['dataset']} · {facts['model']}: Unitscope report", parts)
+
+
+def page(title: str, parts: Sequence[str], style: str = "") -> str:
+    """One HTML file that asks for nothing from anywhere, from pieces of HTML.
+
+    title : plain text. style : CSS beside that of all reports.
+    """
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '
         "style-src 'unsafe-inline'; img-src data:\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        f"<title>{escape(title)}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n"
         + "\n".join(parts)
         + "\n</body>\n</html>\n"
     )
@@ -509,17 +515,13 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
 
 
 def _svg(chart: Any, number: int) -> str:
-    """A chart as an inline SVG. Names of parts are made its own: two figures of one page must
-    not share any, or the first one's clips would cut the second."""
-    text = export(chart, "svg").decode()
-    text = text[text.index("<svg") :]
-    # The writer numbers them on through the life of the process: here they count from 0, so
-    # that a report of one run is the same file each time.
-    for k, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', text))):
-        own = f"figure{number}-{k}"
-        for form in ('id="{}"', "url(#{})", 'href="#{}"'):
-            text = text.replace(form.format(name), form.format(own))
-    return text
+    return inline_svg(export(chart, "svg").decode(), number)
+
+
+def inline_svg(text: str, number: int) -> str:
+    """An SVG file's text as a part of a page. Names of its parts are made its own: two figures of
+    one page must not share any, or the first one's clips would cut the second."""
+    return figures.named_parts(text[text.index("<svg") :], f"figure{number}")
 
 
 def _table(title: str, frame: pd.DataFrame, caption: Caption, level: int = 2) -> str:

@@ -115,3 +115,14 @@ def load(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
         "classes": classes,
         "default_layer": "fire9",
     }  # fmt: skip
+
+
+def trainable(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The same network for training again: PyTorch asks of a batch norm in training that its eps
+    be above 0, so a little of each stored variance is told as eps."""
+    net, told = load(checkpoint)
+    for unit in net.modules():
+        if isinstance(unit, Unit):
+            unit.bn.eps = 1e-5
+            unit.bn.running_var.data = (unit.bn.running_var - 1e-5).clamp_min(0)
+    return net, told

@@ -52,9 +52,9 @@ def answer(capsys, run, verb: str, *arguments: str) -> dict:
 
 def plain(value):
     """As the command line's JSON has it: no NaN, no tuples."""
-    from core.cli import _json
+    from core.files import strict_json
 
-    return json.loads(_json(value))
+    return json.loads(strict_json(value))
 
 
 def test_import_core_is_light():

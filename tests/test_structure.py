@@ -30,6 +30,7 @@ FLOORS = [
         "core.named_sets",
     ],
     ["core.browse", "core.figures", "core.report", "core.api"],
+    ["core.reproduce"],
     ["core.cli", "core.__main__"],
 ]
 """From the ground up; a module imports from its own floor or below (docs: design, floors)."""

@@ -6,12 +6,9 @@ Each module beside this one has an ``add`` that makes its verbs.
 from __future__ import annotations
 
 import argparse
-import json
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from core.cli import (
     annotate,
@@ -24,15 +21,17 @@ from core.cli import (
     get,
     knowledge,
     manipulate,
+    reproduce,
     retrain,
     runs,
 )
 from core.cli.common import Answer
 from core.errors import UnitscopeError
+from core.files import strict_json
 
 VERBS = (
     runs, datasets, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain,
-    export, bench,
+    export, reproduce, bench,
 )  # fmt: skip
 """Modules of verbs, in the order of the help."""
 
@@ -45,30 +44,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         facts, text = given.verb(given)
     except UnitscopeError as err:
         if getattr(given, "json", False):
-            print(_json({"error": str(err)}))
+            print(strict_json({"error": str(err)}))
         print(f"error: {err}", file=sys.stderr)
         return 130 if type(err).__name__ == "Stopped" else 2
     except BrokenPipeError:
         return 0
     try:
-        print(_json(facts) if given.json else text, flush=True)
+        print(strict_json(facts) if given.json else text, flush=True)
     except BrokenPipeError:
         # Whoever reads has seen enough (`| head`). Python would try once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
-
-
-def _json(facts: Any) -> str:
-    """One line of strict JSON: figures that do not exist (0 of 0) are null."""
-
-    def plain(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        if isinstance(value, (list, tuple)):
-            return [plain(item) for item in value]
-        return None if isinstance(value, float) and not math.isfinite(value) else value
-
-    return json.dumps(plain(facts), ensure_ascii=False, allow_nan=False)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -8,6 +8,7 @@ is, and :func:`export` writes the same chart as SVG, PDF or PNG.
 from __future__ import annotations
 
 import math
+import re
 from typing import Any, NamedTuple
 
 import altair as alt
@@ -181,10 +182,24 @@ def export(chart: Any, kind: str, dark: bool = False) -> bytes:
     with alt.data_transformers.disable_max_rows():
         spec = drawn.to_dict()
     if kind == "svg":
-        return vl_convert.vegalite_to_svg(spec).encode()
+        # The writer numbers parts on through the life of the process: here each file counts from
+        # 0, so that one chart gives one file.
+        return named_parts(vl_convert.vegalite_to_svg(spec), "part").encode()
     if kind == "pdf":
         return vl_convert.vegalite_to_pdf(spec)
     return vl_convert.vegalite_to_png(spec, ppi=200, scale=1)
+
+
+def named_parts(svg: str, name: str) -> str:
+    """The text of an SVG, its parts called `name`-0, `name`-1 …, and so where they are used.
+
+    >>> named_parts('<g clip-path="url(#x)"/><path id="x"/>', "one")
+    '<g clip-path="url(#one-0)"/><path id="one-0"/>'
+    """
+    for k, old in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]+)"', svg))):
+        for form in ('id="{}"', "url(#{})", 'href="#{}"'):
+            svg = svg.replace(form.format(old), form.format(f"{name}-{k}"))
+    return svg
 
 
 # -- tables ---------------------------------------------------------------------------------

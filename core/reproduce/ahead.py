@@ -1,0 +1,242 @@
+"""What `reproduce` still has to do, how much disk it takes and how long: told before the start.
+
+Dissections and re-trainings are timed on a few photos (:mod:`core.estimate`), replayed curves on a
+few images; embeddings are reckoned from their size and measured rates. What cannot be timed before
+something else is there says so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from core.reproduce import Work, curves_of, failure, runs_of
+from core.reproduce.paper import PARTS
+from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings
+from core.settings import duration
+
+PER_FACT = {"TransE": 41e-6, "DistMult": 47e-6, "TransD": 102e-6, "ProjE": 51e-6}
+"""Seconds of one core a fact and epoch, as measured for docs/filtering.md."""
+
+SAMPLE = 32
+"""Images on which a replayed curve is timed."""
+
+
+@dataclass
+class Step:
+    """One piece of work.
+
+    state : ``finished``, ``stopped`` (goes on) or ``to do``. seconds, low, high : None where not
+    known. size : bytes on disk. how : how the time was found, or why it is not known. parts : keys
+    of the tables and figures that need it.
+    """
+
+    what: str
+    state: str
+    seconds: float | None
+    low: float | None
+    high: float | None
+    size: int
+    how: str
+    parts: list[str]
+
+
+def steps(work: Work) -> list[Step]:
+    """Runs, embeddings, curves and trainings of the parts that can be made, in their order.
+
+    What cannot be opened is told in its step. Raises a ``Stopped`` where `work.stop` says so.
+    """
+    parts = {key: work.part(key) for key in work.makeable}
+    graph = work.profile.knowledge[1]
+    out: list[Step] = []
+    runs: dict[str, list[str]] = {}
+    for key, part in parts.items():
+        for run in runs_of(part):
+            if not work.lacks((*work.profile.runs[run][1], graph)):
+                runs.setdefault(run, []).append(key)
+    for run, of in runs.items():
+        try:
+            out.append(_run(work, run, of))
+        except Exception as err:
+            fails = f"fails: {failure(err)}"
+            out.append(Step(f"run {run}", "to do", None, None, None, 0, fails, of))
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for key, part in parts.items():
+        if isinstance(part, (Explaining, Merging)) and key != "table1":
+            names = part.embeddings if isinstance(part, Merging) else (part.embedding,)
+            for name in names:
+                wanted.setdefault((part.run, name), []).append(key)
+    failing = {run for run, step in zip(runs, out, strict=True) if step.seconds is None}
+    out += [_embedding(work, run, name, of) for (run, name), of in wanted.items()
+            if run not in failing]  # fmt: skip
+    for key, part in parts.items():
+        if isinstance(part, Disabling) and part.run not in failing:
+            out.append(_curves(work, key, part))
+        if isinstance(part, Retrainings):
+            out += _trainings(work, key, part)
+    return out
+
+
+def _run(work: Work, key: str, of: list[str]) -> Step:
+    from core.estimate import estimate
+
+    planned = work.planned(key)
+    settings = planned.settings
+    what = f"run {planned.digest}: {settings.dataset} × {settings.model}"
+    if work.finished(key) is not None:
+        return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", of)
+    state = "stopped" if (work.root / f"{planned.digest}.partial").is_dir() else "to do"
+    work.say(f"timing {what}")
+    took = estimate(planned, work.stop)
+    return Step(
+        what, state, took.seconds, took.low, took.high, sum(planned.sizes.values()),
+        f"from {took.images} images timed just now"
+        + ("; less what is done" if state == "stopped" else ""), of,
+    )  # fmt: skip
+
+
+def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
+    from core.knowledge.embed import embedding_path, training
+
+    what, how, state = f"embedding {name} of run {run}'s concepts", training(name), "to do"
+    if work.finished(run) is None:
+        # The run may find that some concepts never occur; that hardly changes the time.
+        sub = work.concepts_around(run)
+    else:
+        space = work.space(run)
+        sub, path = space.sub, embedding_path(space.sub, how, space.folder)
+        if path.is_file():
+            return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", of)
+        state = "stopped" if path.with_suffix(".partial").exists() else "to do"
+    seconds = PER_FACT[how.model] * sub.sizes["facts"] * how.epochs
+    return Step(
+        what, state, seconds, seconds / 2, 2 * seconds, 4 * how.dim * sub.sizes["entities"],
+        f"reckoned from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs", of,
+    )  # fmt: skip
+
+
+def _curves(work: Work, key: str, part: Disabling) -> Step:
+    what = f"{PARTS[key].title}: curves of {', '.join(part.rankings)}"
+    run = work.finished(part.run)
+    if run is None:
+        return Step(what, "to do", None, None, None, 0, "known when the run is finished", [key])
+    at = part.at or KS
+    left = [one for one in curves_of(part) if not work.where(run, "curve", one).is_file()]
+    if not left:
+        return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
+    from core.manipulate.protocols import Study
+    from core.manipulate.toggle import prepare
+
+    study = Study.of(prepare(run), work.graph)
+    rows = study.rows(part.judge or None)
+    quick = study.toggler.way == "closed form"
+    few = rows if quick else rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
+    ks = at if quick else at[:1]
+    began = time.monotonic()
+    study.outcomes("random", "negative", "global", rows, few, ks, stop=work.stop)
+    each = (time.monotonic() - began) / (len(few) * len(ks))
+    draws = sum(
+        2 * one["halves"] or (part.draws if one["ranking"] == "random" else 1) for one in left
+    )
+    whole = draws * len(rows) * len(at) * each
+    state = "to do" if len(left) == len(curves_of(part)) else "stopped"
+    # By the paper's protocol only right or only wrong images are changed, held out only halves.
+    return Step(
+        what, state, whole, whole / 4, whole,
+        0, f"from {len(few)} images toggled just now ({study.toggler.way})", [key],
+    )  # fmt: skip
+
+
+def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
+    from core.estimate import retraining
+    from core.manipulate.retrain import plan as plan_retraining
+
+    for name, (asked, needs) in part.models.items():
+        if work.lacks((*needs, work.profile.knowledge[1])):
+            continue
+        what = f"{PARTS[key].title}: {name}"
+        try:
+            planned = plan_retraining(work.retraining(asked))
+            if (work.root / f"retrain-{planned.digest}.json").is_file():
+                yield Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
+                continue
+            work.say(f"timing {what}")
+            told = retraining(planned, work.root, work.stop)
+        except Exception as err:
+            yield Step(what, "to do", None, None, None, 0, f"fails: {failure(err)}", [key])
+            continue
+        gone_on = (work.root / f"retrain-{planned.digest}.partial").is_dir()
+        yield Step(
+            what, "stopped" if gone_on else "to do", told["seconds"], told["low"], told["high"], 0,
+            f"{told['trainings']} trainings of up to {told['epochs']} epochs, from "
+            f"{told['timed']} images timed just now" + ("; less what is done" if gone_on else ""),
+            [key],
+        )  # fmt: skip
+
+
+def plan(work: Work) -> dict[str, Any]:
+    """What is there, what is missing, what would be done: plain data, nothing kept.
+
+    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.Checked`), steps (of
+    :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
+    not), size, free (bytes).
+    """
+    checked = work.checked
+    made = steps(work)
+    known = [one for one in made if one.seconds is not None]
+    where = work.root
+    while not where.exists():
+        where = where.parent
+    return {
+        "profile": work.profile.name, "about": work.profile.about, "quick": work.small,
+        "inputs": checked.inputs, "left_out": checked.left_out,
+        "steps": [asdict(one) for one in made],
+        **{name: sum(getattr(one, name) or 0.0 for one in known)
+           for name in ("seconds", "low", "high")},
+        "unknown": len(made) - len(known), "size": sum(one.size for one in made),
+        "free": shutil.disk_usage(where).free,
+    }  # fmt: skip
+
+
+def plan_text(told: dict[str, Any]) -> str:
+    """The plan for a terminal."""
+    lines = [f"Profile {told['profile']}: {told['about']}", "", "Inputs:"]
+    for one in told["inputs"]:
+        parts = ", ".join(one["parts"]) or "nothing that was asked for"
+        sign = "missing" if one["needed"] else "not used" if one["missing"] else "found"
+        others = f", or {', '.join(one['instead'])}" if one["instead"] else ""
+        lines.append(f"  {sign:8} {one['key']}{others}: {one['what']} (for {parts})")
+        if one["needed"]:
+            lines += [f"{'':11}{file}" for file in one["missing"]]
+            lines.append(f"{'':11}to get it: {one['bring']}")
+    if told["left_out"]:
+        lines += ["", "Left out for want of inputs:"]
+        lines += [f"  {PARTS[key].title}" for key in told["left_out"]]
+    if told["steps"]:
+        lines += ["", "To do:"]
+    for one in told["steps"]:
+        if one["state"] == "finished":
+            about = "finished"
+        elif one["seconds"] is None:
+            about = f"{one['state']}; {one['how']}"
+        else:
+            about = (
+                f"{one['state']}; about {duration(one['seconds'])} ({duration(one['low'])} to "
+                f"{duration(one['high'])}), {one['how']}"
+            )
+        size = f", {one['size'] / 1e6:.0f} MB" if one["size"] else ""
+        lines.append(f"  {one['what']}\n      {about}{size}")
+    if told["steps"]:
+        more = f", and {told['unknown']} steps not timed" if told["unknown"] else ""
+        lines += [
+            "",
+            f"In all about {duration(told['seconds'])} ({duration(told['low'])} to "
+            f"{duration(told['high'])}){more}, and the tables themselves (seconds to minutes); "
+            f"{told['size'] / 1e9:.2f} GB, {told['free'] / 1e9:.1f} GB are free",
+        ]
+    if told["quick"]:
+        lines += ["", "QUICK: made small to see whether everything works. Quote nothing of it."]
+    return "\n".join(lines)
