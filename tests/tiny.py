@@ -87,8 +87,10 @@ def uncropped() -> tuple[nn.Module, dict[str, Any]]:
 class Slow(Net):
     """The same network, in no hurry: there is time to stop a run of it."""
 
+    seconds = 0.25
+
     def forward(self, x: Tensor) -> Tensor:
-        time.sleep(0.25)
+        time.sleep(self.seconds)
         return super().forward(x)
 
 
@@ -97,17 +99,11 @@ def slow() -> tuple[nn.Module, dict[str, Any]]:
     return Slow(), net()[1]
 
 
-class Slower(Net):
-    """Time enough for a browser on a busy machine."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        time.sleep(2)
-        return super().forward(x)
-
-
 def slower() -> tuple[nn.Module, dict[str, Any]]:
-    """:func:`net`, two seconds a batch."""
-    return Slower(), net()[1]
+    """:func:`net`, two seconds a batch: enough for a browser on a busy machine."""
+    made = Slow()
+    made.seconds = 2.0
+    return made, net()[1]
 
 
 def dissect(spec: str, root: Path, **settings: Any) -> Any:
