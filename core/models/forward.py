@@ -22,11 +22,14 @@ class Watched(NamedTuple):
     maps : (images, units, height, width) in the recorded type, on the network's device.
     pooled : float32 (images, units), the mean over the grid before rounding.
     peaks : float32 (images, units), the largest recorded activation.
+    beside : (images, tokens, units) in the recorded type: class and register tokens, which are
+        no part of the maps; None where there are none.
     """
 
     maps: Tensor
     pooled: np.ndarray
     peaks: np.ndarray
+    beside: Tensor | None = None
 
 
 class Passed(NamedTuple):
@@ -81,7 +84,7 @@ class Forward:
             x = x.flip(-1)
         return x.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
 
-    def _keep(self, maps: Tensor) -> Watched:
+    def _keep(self, maps: Tensor, beside: Tensor | None) -> Watched:
         recorded = maps.to(MAP_TYPES[self.map_type], copy=True)
         if not torch.isfinite(recorded).all():
             if torch.isfinite(maps).all():
@@ -94,6 +97,7 @@ class Forward:
             recorded,
             maps.float().mean((2, 3)).cpu().numpy(),
             recorded.amax((2, 3)).float().cpu().numpy(),
+            None if beside is None else beside.to(MAP_TYPES[self.map_type], copy=True),
         )
 
     def __call__(self, seen: np.ndarray) -> Passed:
