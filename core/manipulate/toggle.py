@@ -23,6 +23,7 @@ How far each way's unedited predictions are from the recorded ones is in :attr:`
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import threading
@@ -638,8 +639,14 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
             # it need not be traceable.
             return not layer.startswith(f"{module_qualified_name}.")
 
+    # Options of the network's own forward stay at their defaults: they are no input.
+    options = {
+        name: option.default
+        for name, option in inspect.signature(module.forward).parameters.items()
+        if option.default is not option.empty
+    }
     try:
-        graph = Tracer().trace(module)
+        graph = Tracer().trace(module, options)
     except Exception:  # whatever a user's own forward does with a symbolic value
         return None
     at = [n for n in graph.nodes if n.op == "call_module" and n.target == layer]
@@ -1217,6 +1224,11 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
                 run=run,
             )  # fmt: skip
     tail, check = _tail_source(run, loaded.module, name, raw, maps, change, plain, hooked, shape)
+    if np.array_equal(hooked, plain):
+        check["why"] = (
+            f"{check['why']}; with a quarter of its units disabled the network answers the same to "
+            "the last bit on the photos compared: its answer does not come from these maps"
+        )
     source: _Source
     if tail is not None:
         way, source = WAYS[1], tail

@@ -30,7 +30,7 @@ from core.models.checkpoint import (
     read_checkpoint,
     settle,
 )
-from core.models.families import default_layer
+from core.models.families import default_layer, family_of
 from core.models.load import LoadedModel
 
 RANDOM = "random (seed 0): untrained"
@@ -50,6 +50,22 @@ def last_linear(module: nn.Module) -> tuple[str, nn.Module]:
     if not found:
         raise UnitscopeError("the network has no linear layer to read the number of classes from")
     return found[-1]
+
+
+def _untrained(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with random weights, the same ones each time.
+
+    A classifier that its package leaves at zero (ViT's) is drawn as well, since such a network
+    would say the same of every photo, whatever is done to its units.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = make()
+        head = last_linear(module)[1]
+        weight = head.weight
+        if isinstance(weight, nn.Parameter) and not weight.any():
+            nn.init.trunc_normal_(weight, std=0.02)
+    return module
 
 
 def preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Preprocessing:
@@ -143,8 +159,7 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     entries = list(_zoo().get_model_weights(name))
     default = _zoo().get_model_weights(name)["DEFAULT"]
     if checkpoint == "random":
-        torch.manual_seed(0)
-        module = _build(name)
+        module = _untrained(lambda: _build(name))
         way, notes = _transforms(default, False), {"weights": RANDOM}
         return LoadedModel(module, way, [], spec, default_layer(module), notes)
     if checkpoint:
@@ -318,11 +333,10 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     make: Callable[..., nn.Module] = timm.create_model
     source = f"timm {timm.__version__}"
     if checkpoint == "random":
-        torch.manual_seed(0)
-        module = make(name)
+        module = _untrained(lambda: make(name))
         notes: dict[str, Any] = {"weights": RANDOM}
         way = _timm_preprocessing(module, {})
-        return LoadedModel(module, way, [], spec, default_layer(module), notes, source)
+        return _with_maps(LoadedModel(module, way, [], spec, default_layer(module), notes, source))
     path = Path(checkpoint).expanduser() if checkpoint else _timm_cached(make(name), spec, name)
     config: dict[str, Any] = {}
     if path.is_dir():
@@ -334,7 +348,21 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     classes_in(notes)
     way = preprocessing_from(notes, _timm_preprocessing(module, config.get("pretrained_cfg", {})))
     layer = notes.pop("default_layer", None) or default_layer(module)
-    return LoadedModel(module, way, classes, spec, layer, notes, source)
+    return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source))
+
+
+def _with_maps(loaded: LoadedModel) -> LoadedModel:
+    """The same network; of an architecture that :data:`FAMILIES` does not have, one forward pass
+    tells whether its default layer gives maps, and which is the last that does."""
+    if family_of(loaded.module) is None:
+        loaded.module.eval()
+        layers = loaded.layers()
+        if loaded.default_layer not in [layer.name for layer in layers]:
+            maps = [layer.name for layer in layers if layer.height * layer.width > 1]
+            if not maps:
+                raise UnitscopeError(f"{loaded.spec!r}: no layer of this network gives maps")
+            loaded.default_layer = maps[-1]
+    return loaded
 
 
 def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
