@@ -35,6 +35,9 @@ KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 """Keys of weights averaged over the training (timm, torchvision's references)."""
 
+MACHINERY = ("optimizer", "lr_scheduler", "scheduler", "scaler", "amp", "loops", "callbacks")
+"""How the names of entries begin that only going on with a training needs."""
+
 WRAPPERS = ("module", "_orig_mod")
 """Parts of names that DataParallel and ``torch.compile`` put in, and no network has itself."""
 
@@ -93,7 +96,10 @@ def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise UnitscopeError(f"checkpoint {path} {what}")
     stored, notes = _safetensors(path) if path.suffix == ".safetensors" else (_stored(path), {})
     found, said, rest = _picked(path, stored, key)
-    notes |= {k: v for k, v in ((k, _plain(v)) for k, v in rest.items()) if v is not None}
+    for name, value in rest.items():
+        plain = _plain(value)
+        if plain is not None and not str(name).startswith(MACHINERY):
+            notes[str(name)] = plain
     if said:
         notes["weights"] = said
     beside = path.with_name(path.stem + ".unitscope.json")
@@ -234,7 +240,8 @@ def _plain(value: Any, deep: int = 4) -> Any:
         return None if any(v is None for v in listed) else listed
     if isinstance(value, Mapping) and deep:
         # Options that hold something odd keep the rest of what they hold.
-        return {str(k): kept for k, v in value.items() if (kept := _plain(v, deep - 1)) is not None}
+        kept = {str(k): _plain(v, deep - 1) for k, v in value.items()}
+        return {k: v for k, v in kept.items() if v is not None} or (None if kept else {})
     return None
 
 
