@@ -271,3 +271,59 @@ def test_tokens_are_laid_on_a_grid_of_the_photos_shape():
     # An input of 230 × 310 pixels cut into whole patches of 16.
     assert token_grid(1 + 14 * 19, (230, 310)) == (1, 14, 19)
     assert token_grid(14 * 14 + 9) is None
+
+
+def test_the_table_of_the_documentation_is_the_one_of_the_code():
+    text = (Path(__file__).resolve().parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| t")]
+    found = {row[0]: row[1:] for row in rows if len(row) == 3}
+    assert set(found) == {f"{f.package} {f.networks}" for f in FAMILIES}
+    for family in FAMILIES:
+        layer, toggled = found[f"{family.package} {family.networks}"]
+        assert toggled == family.toggled
+        name = family.layer.partition(":")[0]
+        assert f"`{name}`" in layer or layer == "the same"
+
+
+def hugging(folder: Path) -> tuple[nn.Module, dict]:
+    """As docs/models.md writes it, for any classifier of that library."""
+    from transformers import AutoModelForImageClassification
+
+    net = AutoModelForImageClassification.from_pretrained(folder, local_files_only=True)
+    return net, {
+        "preprocessing": {"resize": (64, 64), "center_crop": None},
+        "classes": [net.config.id2label[k] for k in range(net.config.num_labels)],
+        "default_layer": "vit.layers.1",
+    }
+
+
+def test_a_hugging_face_classifier_by_a_function(tmp_path):
+    library = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = library.ViTConfig(
+        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64,
+        image_size=64, patch_size=16, id2label=dict(enumerate(tiny.SCENES)),
+    )  # fmt: skip
+    net = library.ViTForImageClassification(config).eval()
+    nn.init.normal_(net.classifier.weight)
+    net.save_pretrained(tmp_path / "net")
+    folder = tiny.write_folder(tmp_path / "photos", IMAGES)
+    spec = f"python:tests.test_architectures:hugging:{tmp_path / 'net'}"
+    request = Settings(f"folder:{folder}", spec, q=0.05, shuffles=0, map_type="float32")
+    run = execute(plan(request), tmp_path / "runs", threads=1)
+    assert run.info["accuracy"]["scored"] == IMAGES
+    toggler = prepare(run)
+    assert toggler.way == "whole forward"  # its forward cannot be traced
+    inputs = Forward(load_model(spec), []).inputs(seen_photos(run))
+
+    def off(_module, _args, output):
+        output = output.clone()
+        output[:, 1:, list(OFF)] = 0
+        return output
+
+    net.vit.layers[1].register_forward_hook(off)
+    with torch.inference_mode():
+        wanted = net(inputs).logits.numpy()
+    told = toggler.logits_after(Edit(OFF))
+    assert np.abs(told - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
+    assert np.abs(told - toggler.logits()).max() > 100 * CLOSE

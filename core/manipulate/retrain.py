@@ -854,6 +854,8 @@ def spec_of(spec: str, file: Path) -> str:
 
     >>> spec_of("torchvision:resnet18:old.pt", Path("new.pt"))
     'torchvision:resnet18:new.pt'
+    >>> spec_of("places365:resnet18:old.pth.tar:names.txt", Path("new.pt"))
+    'torchvision:resnet18:new.pt'
     """
     kind, _, rest = spec.partition(":")
     if kind == "rooms":
