@@ -135,6 +135,7 @@ def test_options_paths_and_single_numbers_beside_weights_are_read(tmp_path, net)
     stored = {
         "model": net.state_dict(), "optimizer": {"state": {0: {"m": torch.ones(2)}}},
         "args": argparse.Namespace(lr=0.1, out=Path("runs"), device=torch.device("cpu")),
+        "preprocessing": {"resize": (64, 48), "center_crop": None}, "seed": None,
         "best": np.float64(71.5), "worst": np.float32(1.5), "epoch": np.int64(4),
     }  # fmt: skip
     for new in (True, False):
@@ -142,6 +143,8 @@ def test_options_paths_and_single_numbers_beside_weights_are_read(tmp_path, net)
         state, notes = read_checkpoint(tmp_path / "w.pth")
         assert len(state) == len(net.state_dict())
         assert notes["args"] == {"lr": 0.1} and "optimizer" not in notes
+        assert notes["preprocessing"] == {"resize": [64, 48], "center_crop": None}
+        assert notes["seed"] is None
         assert (notes["best"], notes["worst"], notes["epoch"]) == (71.5, 1.5, 4)
 
 

@@ -98,7 +98,7 @@ def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     found, said, rest = _picked(path, stored, key)
     for name, value in rest.items():
         plain = _plain(value)
-        if plain is not None and not str(name).startswith(MACHINERY):
+        if plain is not _ODD and not str(name).startswith(MACHINERY):
             notes[str(name)] = plain
     if said:
         notes["weights"] = said
@@ -227,22 +227,26 @@ def _tensors(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {k: v for k, v in state.items() if isinstance(v, Tensor) and k != "n_averaged"}
 
 
+_ODD = object()
+"""Stands for a value that is not kept; None is one that is."""
+
+
 def _plain(value: Any, deep: int = 4) -> Any:
-    """A value that JSON could hold, or None where it is or holds anything else."""
+    """A value as JSON could hold it, or :data:`_ODD` where it holds anything else."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, argparse.Namespace):
         value = vars(value)
-    if isinstance(value, (str, int, float, bool)):
+    if value is None or isinstance(value, (str, int, float, bool)):
         return value
     if isinstance(value, (list, tuple)) and deep:
         listed = [_plain(v, deep - 1) for v in value]
-        return None if any(v is None for v in listed) else listed
+        return _ODD if any(v is _ODD for v in listed) else listed
     if isinstance(value, Mapping) and deep:
         # Options that hold something odd keep the rest of what they hold.
         kept = {str(k): _plain(v, deep - 1) for k, v in value.items()}
-        return {k: v for k, v in kept.items() if v is not None} or (None if kept else {})
-    return None
+        return {k: v for k, v in kept.items() if v is not _ODD} or (_ODD if kept else {})
+    return _ODD
 
 
 def _beside(path: Path) -> dict[str, Any]:
