@@ -229,6 +229,7 @@ def test_what_the_file_does_not_say_can_lie_beside_it(tmp_path, net):
     model = load_model(f"torchvision:squeezenet1_1:{path}")
     assert model.classes == list("vwxyz") and model.default_layer == "features.9"
     assert model.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert model.preprocessing.std == (0.229, 0.224, 0.225)  # as the architecture's
     assert model.preprocessing.input_size() == (64, 64)
     for wrong, message in [
         ({"clases": []}, "entry of w.unitscope.json 'clases'; nearest: classes"),
@@ -288,10 +289,12 @@ def test_weights_of_another_architecture_are_recognised(name, of):
     from core.models.checkpoint import fill
 
     with pytest.raises(UnitscopeError) as told:
-        fill(network, dict(state), "checkpoint w.pth")
+        fill(network, dict(state), f"checkpoint {of}.pth")
     text = str(told.value)
     assert f"names and shapes are those of torchvision's {of}" in text
-    assert "network also has" in text or "file also has" in text or "shapes differ" in text
+    own = {k for k in network.state_dict() if not k.endswith("tracked")}
+    assert ("network also has" in text) == bool(own - set(state))
+    assert ("file also has" in text) == bool(set(state) - set(network.state_dict()))
 
 
 def test_a_network_of_nobody_is_not_recognised(net):
@@ -408,6 +411,10 @@ def test_a_transformer_trained_at_another_size(tmp_path):
     model = load_model(f"torchvision:vit_b_32:{tmp_path / 'w.pth'}")
     assert model.preprocessing.input_size() == (96, 96)
     assert model.layers()[0].height == 3
+    torch.save({"state_dict": net.state_dict(), "center_crop": 64}, tmp_path / "w.pth")
+    model = load_model(f"torchvision:vit_b_32:{tmp_path / 'w.pth'}")
+    with pytest.raises(UnitscopeError, match=r"RGB of 64×64 pixels: Wrong image height"):
+        model.layers()
 
 
 def test_random_weights_are_the_same_each_time_and_say_something(tmp_path):

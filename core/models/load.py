@@ -89,8 +89,20 @@ class LoadedModel:
 
     def layers(self, photo_size: tuple[int, int] = (640, 480)) -> list[Layer]:
         """The layers that can be dissected, in the order of the forward pass, with the shapes
-        of their maps for photos of (width, height)."""
-        return list_layers(self.module, self.example(photo_size))
+        of their maps for photos of (width, height).
+
+        Raises UnitscopeError where the network does not take its preprocessing's input.
+        """
+        example = self.example(photo_size)
+        try:
+            return list_layers(self.module, example)
+        # A user's own network may raise anything.
+        except Exception as err:
+            height, width = example.shape[2:]
+            raise UnitscopeError(
+                f"the network of {self.spec!r} does not take what its preprocessing gives, RGB of "
+                f"{width}×{height} pixels: {(str(err) or repr(err)).splitlines()[0]}"
+            ) from err
 
 
 def load_model(spec: str) -> LoadedModel:

@@ -69,20 +69,16 @@ def _untrained(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Preprocessing:
-    """A checkpoint's own preprocessing: a whole dict, or its crop / resize / center_crop."""
-    if isinstance(notes.get("preprocessing"), dict):
-        given = notes["preprocessing"]
-    else:
+    """A checkpoint's own preprocessing, a dict or its crop / resize / center_crop / mean / std,
+    and for all that it does not say the given one; raises for a step that does not exist."""
+    given = notes.get("preprocessing")
+    if not isinstance(given, dict):
         steps = ("crop", "resize", "center_crop", "mean", "std")
-        given = {**fallback.to_json(), **{k: notes[k] for k in steps if k in notes}}
-    try:
-        return Preprocessing.from_json(given)
-    except TypeError:
-        raise unknown(
-            "step of the checkpoint's preprocessing",
-            next(k for k in given if k not in Preprocessing().to_json()),
-            Preprocessing().to_json(),
-        ) from None
+        given = {k: notes[k] for k in steps if k in notes}
+    for step in given:
+        if step not in fallback.to_json():
+            raise unknown("step of the checkpoint's preprocessing", step, fallback.to_json())
+    return Preprocessing.from_json({**fallback.to_json(), **given})
 
 
 def _named(notes: dict[str, Any], outputs: int, what: str, otherwise: list[str]) -> list[str]:
@@ -171,7 +167,8 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
         if not here:
             raise UnitscopeError(
                 f"{spec!r} needs torchvision's weights {Path(default.url).name}, which are not in "
-                f"{folder}; put them there, give your own file as "
+                f"{folder}, and nothing is downloaded here. Put them there (torchvision.models."
+                f"get_model({name!r}, weights='DEFAULT') fetches them once), give your own file as "
                 f"torchvision:{name}:FILE, or use torchvision:{name}:random"
             )
         published = here[0]
@@ -205,8 +202,7 @@ def _torchvision_module(
         notes["auxiliary"] = "its auxiliary classifiers, which only training uses, are left out"
     head = last_linear(probe)[0] + ".weight"
     if head not in state:
-        # Any number of classes: the message tells what else there is and is not.
-        fill(_build(name), state, what)
+        fill(probe, state, what)  # raises: it has no classifier at least
     options: dict[str, Any] = {"num_classes": len(state[head])}
     tokens = state.get("encoder.pos_embedding")
     patch = state.get("conv_proj.weight")
@@ -274,9 +270,8 @@ def load_places(spec: str, rest: str) -> LoadedModel:
         )
     classes = classes_in(notes) or _places_names(names)
     way = Preprocessing(resize=(256, 256), center_crop=224)
-    return LoadedModel(
-        module, preprocessing_from(notes, way), classes, spec, default_layer(module), notes
-    )
+    layer = notes.pop("default_layer", None) or default_layer(module)
+    return LoadedModel(module, preprocessing_from(notes, way), classes, spec, layer, notes)
 
 
 def _places_names(path: Path) -> list[str]:
