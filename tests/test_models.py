@@ -223,6 +223,30 @@ def test_bfloat16_is_close():
     np.testing.assert_allclose(mixed.logits, exact.logits, atol=0.05)
 
 
+def test_a_class_token_beyond_half_precision_is_told_like_maps():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x):
+            tokens = x.flatten(2)[:, :, :16].transpose(1, 2)
+            first = torch.full_like(tokens[:, :1], self.most)
+            return self.inner(torch.cat([first, tokens], 1)).mean(1)
+
+    model = load_model(tiny.SPEC)
+    model.module = Tokens()
+    seen = np.zeros((2, 24, 24, 3), np.uint8)
+    model.module.most = 60_000.0
+    watched = Forward(model, ["inner"])(seen).layers["inner"]
+    assert watched.maps.shape == (2, 3, 4, 4) and watched.beside.shape == (2, 1, 3)
+    assert (watched.beside == 60_000).all()
+    model.module.most = 70_000.0
+    with pytest.raises(UnitscopeError, match="activations reach 70000, more than half"):
+        Forward(model, ["inner"])(seen)
+    Forward(model, ["inner"], map_type="float32")(seen)
+
+
 # -- the real networks ----------------------------------------------------------------------
 
 
