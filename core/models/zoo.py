@@ -279,7 +279,8 @@ def _places_names(path: Path) -> list[str]:
     if not path.is_file():
         raise UnitscopeError(
             f"the class names of Places365 are not in {path}: put {PLACES} of the repository "
-            "CSAILVision/places365 there, or name it as the last part of the SPEC"
+            "CSAILVision/places365 there (`python -m core get places365-categories` fetches it), "
+            "or name it as the last part of the SPEC"
         )
     names: dict[int, str] = {}
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
