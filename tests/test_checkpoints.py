@@ -495,6 +495,10 @@ def test_the_places365_release(tmp_path, name):
     assert model.classes[:2] == ["/a/airfield_0", "/a/airfield_1"] and len(model.classes) == 365
     assert model.preprocessing.resize == (256, 256)
     assert model.preprocessing.input_size(640, 480) == (224, 224)
+    beside = tmp_path / f"{name}_places365.unitscope.json"
+    beside.write_text('{"preprocessing": {"resize": 256}}')
+    other = load_model(f"places365:{name}:{path}").preprocessing
+    assert other.resize == 256 and other.center_crop == 224
     assert model.notes["best_prec1"] == 54.7 and model.default_layer in dict(net.named_modules())
 
 

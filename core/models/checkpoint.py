@@ -5,8 +5,8 @@ Read are PyTorch files (zip and the older layout, also those that Python 2 wrote
 as a plain state dict or under one of :data:`KEYS`. PyTorch files are only ever opened with
 ``weights_only``: nothing in them is run.
 
-What a file does not say of itself can lie beside it, in ``NAME.unitscope.json`` for
-``NAME.pt``: any of ``classes``, ``preprocessing`` (a dict as :class:`Preprocessing` takes it),
+What a file does not say of itself can lie beside it, in ``NAME.unitscope.json`` for ``NAME.pt`` or
+``NAME.pth.tar``: any of ``classes``, ``preprocessing`` (steps of a :class:`Preprocessing`),
 ``default_layer``.
 """
 
@@ -32,6 +32,9 @@ from core.errors import UnitscopeError, unknown
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
 """Where training code puts a state dict: the first that is there is read."""
+
+ENDINGS = (".pt", ".pth", ".tar", ".ckpt", ".bin", ".safetensors")
+"""Of files of weights, one behind the other; what is before them names what lies beside."""
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 """Keys of weights averaged over the training (timm, torchvision's references)."""
@@ -103,7 +106,10 @@ def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             notes[str(name)] = plain
     if said:
         notes["weights"] = said
-    beside = path.with_name(path.stem + ".unitscope.json")
+    name = path.name
+    while (stem := Path(name)).suffix in ENDINGS:
+        name = stem.stem
+    beside = path.with_name(f"{name}.unitscope.json")
     if beside.is_file():
         notes |= _beside(beside)
     state = {str(k): v.float() if v.is_floating_point() else v for k, v in found.items()}

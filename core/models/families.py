@@ -18,8 +18,8 @@ class Family(NamedTuple):
     """One architecture as one package builds it.
 
     package, kind : where its class is from, and the class's name.
-    layer : rule for the default layer: a dotted name; ``name:-1`` the last numbered child of it,
-        ``name:ReLU`` the last child of that kind.
+    layer : rule for the default layer: a dotted name; ``name:-1`` its last child, ``name:-2`` the
+        last but one, ``name:ReLU`` the last child of that kind.
     toggled : how its units are disabled: ``closed form``, ``replayed tail`` or ``whole forward``
         (:mod:`core.manipulate.toggle` decides that by numbers for each run; this is what it
         decides for the architecture as published, and the tests hold it to that).
