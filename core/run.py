@@ -187,7 +187,7 @@ def plan(settings: Settings) -> Plan:
     n = len(indices)
     item = MAP_TYPES[settings.map_type].itemsize
     sizes = {
-        "maps": sum(n * s.units * s.height * s.width * item for s in layers)
+        "maps": sum(n * s.units * (s.height * s.width + s.beside) * item for s in layers)
         if settings.keep_maps
         else 0,
         "label grids": 2 * n * len(dataset.channels) * grid[0] * grid[1],
@@ -450,6 +450,12 @@ class _Pipeline:
         self.peaks = [
             work.array(f"peaks-{layer.name}", (n, layer.units), np.float32) for layer in plan.layers
         ]
+        self.beside = [
+            work.array(f"beside-{layer.name}", (n, layer.beside, layer.units), s.map_type)
+            if layer.beside and s.keep_maps
+            else None
+            for layer in plan.layers
+        ]
         self.maps = [
             work.array(
                 f"maps-{layer.name}", (n, layer.units, layer.height, layer.width), s.map_type
@@ -572,6 +578,9 @@ class _Pipeline:
                     tops[n].update(recorded if fine.all() else recorded[fine])
                     if self.maps:
                         self.maps[n].write(at, recorded)
+                    beside = self.beside[n]
+                    if beside is not None and watched.beside is not None:
+                        beside.write(at, watched.beside.cpu().contiguous().numpy())
                 a = at + len(batch)
                 self._pause(len(batch))
         state = (

@@ -434,7 +434,7 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     handle.remove()
     maps = passed[0].contiguous().numpy()
     change = Change.of(EDITS, 512)
-    source = _Tail(maps, tail, "fire9", passed[0].shape, (224, 224), True)
+    source = _Tail(maps, None, tail, "fire9", passed[0].shape, (224, 224), True)
     wanted = forward_edited(model.module, "fire9", inputs, change).numpy()
     got = source.logits(source.load(np.arange(3)), change)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())

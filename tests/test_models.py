@@ -95,8 +95,8 @@ def test_a_vision_transformer_is_laid_on_its_grid():
     model = load_model("torchvision:vit_b_32:random")
     assert "untrained" in model.notes["weights"]
     layers = {layer.name: layer for layer in model.layers()}
-    assert model.default_layer == "encoder.layers.encoder_layer_11"
-    assert layers[model.default_layer][2:] == (768, 7, 7)
+    assert model.default_layer == "encoder.layers.encoder_layer_10"
+    assert layers[model.default_layer][2:] == (768, 7, 7, 1)
     seen = np.zeros((2, 224, 224, 3), np.uint8)
     passed = Forward(model, [model.default_layer])(seen)
     assert passed.layers[model.default_layer].maps.shape == (2, 768, 7, 7)
@@ -172,7 +172,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path, capsys):
         ("python:tests.tiny", "the form is python:"),
         ("python:tests.tinny:net", "cannot import tests.tinny"),
         ("python:tests.tiny:SCENES", "unknown function"),
-        ("onnx:x", "unknown kind of model 'onnx'; known: rooms, torchvision, python"),
+        ("onnx:x", "unknown kind of model 'onnx'; known: rooms, torchvision, timm, places365, "),
         ("rooms:x", "plain `rooms`"),
     ],
 )
@@ -223,6 +223,30 @@ def test_bfloat16_is_close():
     np.testing.assert_allclose(mixed.logits, exact.logits, atol=0.05)
 
 
+def test_a_class_token_beyond_half_precision_is_told_like_maps():
+    class Tokens(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.Identity()
+
+        def forward(self, x):
+            tokens = x.flatten(2)[:, :, :16].transpose(1, 2)
+            first = torch.full_like(tokens[:, :1], self.most)
+            return self.inner(torch.cat([first, tokens], 1)).mean(1)
+
+    model = load_model(tiny.SPEC)
+    model.module = Tokens()
+    seen = np.zeros((2, 24, 24, 3), np.uint8)
+    model.module.most = 60_000.0
+    watched = Forward(model, ["inner"])(seen).layers["inner"]
+    assert watched.maps.shape == (2, 3, 4, 4) and watched.beside.shape == (2, 1, 3)
+    assert (watched.beside == 60_000).all()
+    model.module.most = 70_000.0
+    with pytest.raises(UnitscopeError, match="activations reach 70000, more than half"):
+        Forward(model, ["inner"])(seen)
+    Forward(model, ["inner"], map_type="float32")(seen)
+
+
 # -- the real networks ----------------------------------------------------------------------
 
 
@@ -257,7 +281,7 @@ def test_places_squeezenet_by_import_path(data_dir):
     model = load_model(f"python:tests.squeezenet_places:load:{arrays}")
     assert len(model.classes) == 365 and model.default_layer == "fire9"
     layers = {layer.name: layer for layer in model.layers()}
-    assert layers["fire9"][2:] == (512, 13, 13)
+    assert layers["fire9"][2:] == (512, 13, 13, 0)
     assert "SqueezeNet" in model.source
     data = open_dataset(f"nyuv2:{data_dir / 'nyuv2'}")
     class_of = match_names(data.scenes, model.classes)

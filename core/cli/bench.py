@@ -7,7 +7,7 @@ from importlib import import_module
 
 from core.cli.common import Answer, Verb
 
-BENCHES = ("dissect", "formulas", "toggle", "app", "datasets")
+BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 

@@ -18,7 +18,7 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.errors import UnitscopeError
+from core.errors import UnitscopeError, unknown
 from core.settings import duration
 from core.store import CACHE, Run, list_runs
 
@@ -64,9 +64,20 @@ def add(verb: Verb) -> None:
     )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
-    verb("models", _models, "The kinds of network and how to name them.")
+    models = verb("models", _models, "The kinds of network and how to name them.")
+    models.add_argument(
+        "kind", nargs="?", choices=["torchvision", "timm", "families"],
+        help="list the names of torchvision or timm, or the default layers by architecture",
+    )  # fmt: skip
+    models.add_argument("text", nargs="?", default="", help="only names that hold this text")
     layers = verb("layers", _layers, "The layers of a network that can be dissected.")
     layers.add_argument("--model", required=True, metavar="SPEC")
+    layers.add_argument(
+        "--under", default="", metavar="NAME", help="only this layer and what is inside it"
+    )
+    layers.add_argument(
+        "--all", action="store_true", help="every layer, however deep; `--json` always has all"
+    )
     runs = verb("runs", _runs, "Finished and unfinished runs.")
     runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
     show = verb("show", _show, "What a run is and what its units detect.")
@@ -103,6 +114,7 @@ def _run(given: argparse.Namespace) -> Answer:
     say(
         f"run {work.digest}: {len(work.indices)} images of {work.dataset.shown_name}, {layers}, "
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
+        + (f"\nweights: {work.model.notes['weights']}" if "weights" in work.model.notes else "")
     )
     for note in work.notes:
         say(f"note: {note}")
@@ -133,24 +145,95 @@ def _run(given: argparse.Namespace) -> Answer:
     return facts, _summary_text(facts)
 
 
-def _models(_given: argparse.Namespace) -> Answer:
+def _models(given: argparse.Namespace) -> Answer:
+    if given.kind == "families":
+        return _families()
+    if given.kind:
+        from core.models import zoo
+
+        names = zoo.similar(given.kind, given.text)
+        if not names:
+            every = {"torchvision": zoo.torchvision_names, "timm": zoo.timm_names}
+            raise unknown(f"{given.kind} model", given.text, every[given.kind]())
+        head = f"{given.kind}: {len(names)} networks"
+        if given.text:
+            head += f" for {given.text!r}"
+        width = max(map(len, names), default=0) + 2
+        across = max(1, 100 // width)
+        rows = [names[k : k + across] for k in range(0, len(names), across)]
+        lines = ["".join(f"{name:{width}}" for name in row).rstrip() for row in rows]
+        return {"kind": given.kind, "names": names}, "\n".join([head, *lines])
     from core.models.load import KINDS
 
-    return say_kinds([(kind, *told) for kind, told in KINDS.items()])
+    facts, text = say_kinds([(kind, *told) for kind, told in KINDS.items()])
+    more = (
+        "\nnames: `models torchvision [TEXT]`, `models timm [TEXT]`; default layers: "
+        "`models families`; all about it: docs/models.md"
+    )
+    return facts, text + more
+
+
+def _families() -> Answer:
+    from core.models.families import FAMILIES
+
+    rows = [family._asdict() for family in FAMILIES]
+    lines = [f"{'package':12} {'network':34} {'default layer':20} its units are disabled by"]
+    lines += [
+        f"{row['package']:12} {row['networks']:34} {row['layer']:20} {row['toggled']}"
+        for row in rows
+    ]
+    lines.append("name:ReLU: the last ReLU of `name`; name:-2: its last part but one")
+    return {"families": rows}, "\n".join(lines)
+
+
+MOST_LAYERS = 40
+"""Layers that are listed at once, if fewer levels of the tree are enough to say what there is."""
 
 
 def _layers(given: argparse.Namespace) -> Answer:
     from core.models.load import load_model
 
     model = load_model(given.model)
-    rows = [layer._asdict() for layer in model.layers()]
-    width = max(len(row["name"]) for row in rows)
-    lines = [
-        f"{row['name']:{width}}  {row['units']:5} units  {row['height']:3} × {row['width']:<3}  "
-        f"{row['kind']}{'   (default)' if row['name'] == model.default_layer else ''}"
-        for row in rows
-    ]
-    return {"model": given.model, "default": model.default_layer, "layers": rows}, "\n".join(lines)
+    every = model.layers()
+    under = given.under
+    inside = [s for s in every if not under or s.name == under or s.name.startswith(f"{under}.")]
+    if not inside:
+        raise unknown("layer", under, [layer.name for layer in every])
+
+    def depth(name: str) -> int:
+        return name.count(".")
+
+    deepest = max(depth(layer.name) for layer in inside)
+    if not given.all:
+        level = min(depth(layer.name) for layer in inside) + (1 if under else 0)
+        deepest = level
+        while sum(depth(layer.name) <= level for layer in inside) <= MOST_LAYERS:
+            deepest, level = level, level + 1
+            if level > 99:
+                break
+    shown = [s for s in inside if depth(s.name) <= deepest or s.name == model.default_layer]
+    width = max(len(layer.name) for layer in shown)
+    lines = []
+    for layer in shown:
+        within = sum(other.name.startswith(f"{layer.name}.") for other in inside)
+        hidden = within and not any(s.name.startswith(f"{layer.name}.") for s in shown)
+        lines.append(
+            f"{layer.name:{width}}  {layer.units:5} units  {layer.height:3} × {layer.width:<3}  "
+            f"{layer.kind}{'   (default)' if layer.name == model.default_layer else ''}"
+            f"{f'   + {within} inside' if hidden else ''}"
+        )
+    left = len(inside) - len(shown)
+    if left:
+        lines.append(f"{left} more lie deeper: --under NAME shows those inside a layer, --all all")
+    if "weights" in model.notes:
+        lines.append(f"weights: {model.notes['weights']}")
+    rows = [layer._asdict() for layer in every]
+    facts = {
+        "model": given.model, "default": model.default_layer, "layers": rows,
+        "classes": len(model.classes), "preprocessing": model.preprocessing.to_json(),
+        "notes": model.notes,
+    }  # fmt: skip
+    return facts, "\n".join(lines)
 
 
 def _runs(given: argparse.Namespace) -> Answer:

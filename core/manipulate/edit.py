@@ -39,9 +39,10 @@ from core.manipulate.toggle import (
     linear_head,
     stored_photos,
 )
+from core.models.checkpoint import fill, read_checkpoint
 from core.models.forward import Forward
 from core.models.hooks import as_maps, find_layer
-from core.models.load import fill, load_model, read_checkpoint
+from core.models.load import load_model
 from core.store import digest_of, write_text, write_whole
 
 SCALE, SHIFT = "unitscope_scale", "unitscope_shift"

@@ -854,11 +854,15 @@ def spec_of(spec: str, file: Path) -> str:
 
     >>> spec_of("torchvision:resnet18:old.pt", Path("new.pt"))
     'torchvision:resnet18:new.pt'
+    >>> spec_of("places365:resnet18:old.pth.tar:names.txt", Path("new.pt"))
+    'torchvision:resnet18:new.pt'
     """
     kind, _, rest = spec.partition(":")
     if kind == "rooms":
         return f"python:core.models.rooms_net:load:{file}"
-    keep = 1 if kind == "torchvision" else 2
+    if kind == "places365":
+        kind = "torchvision"  # the same networks, now with the dataset's classes
+    keep = 2 if kind == "python" else 1
     return ":".join([kind, *rest.split(":")[:keep], str(file)])
 
 
@@ -867,7 +871,7 @@ def _write_weights(
 ) -> dict[str, Any]:
     """Write one network's weights and read them back through :func:`load_model`.
 
-    torchvision's files carry classes, preprocessing and what was done; a ``python:`` function
+    The files carry classes, preprocessing and what was done; a ``python:`` function
     gets the plain state dict, which is what such functions know how to read.
     """
     state = torch.load(training.best_file, weights_only=True)

@@ -12,8 +12,8 @@ check when a :class:`Toggler` is prepared decides which is taken, never a name:
                     network *whose layer is rounded to the recorded type* and then edited: half
                     precision by default, the network itself with ``--map-type float32``. Before
                     and after are both of that network, so their difference is the edit's alone.
-``whole forward``   the maps do not decide the logits (a skip connection runs past the layer, a
-                    class token was not recorded), or none were kept: the network runs whole,
+``whole forward``   the maps do not decide the logits (a skip connection runs past the layer), or
+                    none were kept: the network runs whole,
                     with a hook, on the dataset's photos. Equal to the network. Where the dataset
                     is gone or another one, on the run's stored photos, which are JPEGs: before
                     and after are then both of those.
@@ -23,6 +23,7 @@ How far each way's unedited predictions are from the recorded ones is in :attr:`
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import threading
@@ -47,7 +48,7 @@ from core.explain.photo import open_model
 from core.geometry import Preprocessing
 from core.intervals import interval, paired_interval
 from core.models.forward import Forward
-from core.models.hooks import as_maps, find_layer
+from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
 from core.settings import duration
 from core.store import Run, code_digest, derived, write_whole
@@ -634,12 +635,18 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
 
     class Tracer(fx.Tracer):
         def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-            return module_qualified_name == layer or super().is_leaf_module(
-                m, module_qualified_name
-            )
+            # Only what contains the layer is looked into; all else is called as it is, so that
+            # it need not be traceable.
+            return not layer.startswith(f"{module_qualified_name}.")
 
+    # Options of the network's own forward stay at their defaults: they are no input.
+    options = {
+        name: option.default
+        for name, option in inspect.signature(module.forward).parameters.items()
+        if option.default is not option.empty
+    }
     try:
-        graph = Tracer().trace(module)
+        graph = Tracer().trace(module, options)
     except Exception:  # whatever a user's own forward does with a symbolic value
         return None
     at = [n for n in graph.nodes if n.op == "call_module" and n.target == layer]
@@ -663,29 +670,35 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
 
 
 class _Tail:
-    """The replayed tail of a network, from recorded maps."""
+    """The replayed tail of a network, from recorded maps and the tokens beside them."""
 
-    def __init__(self, maps: np.ndarray, tail: nn.Module, layer: str, shape: torch.Size,
-                 seen: tuple[int, int], channels_last: bool):  # fmt: skip
-        self.maps, self.tail, self.layer = maps, tail, layer
+    def __init__(self, maps: np.ndarray, beside: np.ndarray | None, tail: nn.Module, layer: str,
+                 shape: torch.Size, seen: tuple[int, int], channels_last: bool):  # fmt: skip
+        self.maps, self.beside, self.tail, self.layer = maps, beside, tail, layer
         self.shape, self.seen, self.channels_last = shape, seen, channels_last
 
-    def load(self, images: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.array(self.maps[images])).float()
+    def load(self, images: np.ndarray) -> tuple[Tensor, Tensor | None]:
+        def read(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.array(array[images])).float()
 
-    def output(self, maps: Tensor, change: Change) -> Tensor:
-        """Changed maps laid out as the layer gives them."""
+        return read(self.maps), None if self.beside is None else read(self.beside)
+
+    def output(self, maps: Tensor, beside: Tensor | None, change: Change) -> Tensor:
+        """Changed maps laid out as the layer gives them; tokens beside them unchanged."""
         empty = torch.zeros(len(maps), *self.shape[1:])
         if self.channels_last and empty.ndim == 4:
             empty = empty.contiguous(memory_format=torch.channels_last)
         view = as_maps(empty, self.layer, self.seen)
         view.copy_(maps)
         _apply(view, change)
+        apart = tokens_beside(empty, self.seen)
+        if apart is not None and beside is not None:
+            apart.copy_(beside)
         return empty
 
-    def logits(self, loaded: Tensor, change: Change) -> np.ndarray:
+    def logits(self, loaded: tuple[Tensor, Tensor | None], change: Change) -> np.ndarray:
         with torch.inference_mode():
-            return _first(self.tail(self.output(loaded, change))).numpy()
+            return _first(self.tail(self.output(*loaded, change))).numpy()
 
 
 class _Whole:
@@ -1211,6 +1224,11 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
                 run=run,
             )  # fmt: skip
     tail, check = _tail_source(run, loaded.module, name, raw, maps, change, plain, hooked, shape)
+    if np.array_equal(hooked, plain):
+        check["why"] = (
+            f"{check['why']}; with a quarter of its units disabled the network answers the same to "
+            "the last bit on the photos compared: its answer does not come from these maps"
+        )
     source: _Source
     if tail is not None:
         way, source = WAYS[1], tail
@@ -1247,9 +1265,17 @@ def _tail_source(
     if not run.info["settings"]["keep_maps"]:
         return none("the run kept no maps (--no-maps)")
     stored = run.array(f"maps-{name}")
-    if not isinstance(raw[0], Tensor) or maps.numel() != raw[0].numel():
-        gave = tuple(raw[0].shape) if isinstance(raw[0], Tensor) else type(raw[0]).__name__
-        return none(f"the recorded maps are not all that the layer gives ({gave})")
+    if not isinstance(raw[0], Tensor):
+        return none(f"the layer gives {type(raw[0]).__name__}, of which one tensor was recorded")
+    apart = tokens_beside(raw[0], shape)
+    beside = None
+    if apart is not None:
+        try:
+            beside = run.array(f"beside-{name}")
+        except UnitscopeError:
+            return none(
+                f"the run did not record the layer's {apart.shape[1]} tokens beside its maps"
+            )
     if maps.shape[1:] != stored.shape[1:]:
         return none(f"the recorded maps are {stored.shape[1:]}, not {tuple(maps.shape[1:])}")
     graph = tail_of(module, name)
@@ -1259,10 +1285,11 @@ def _tail_source(
             "output also depends on what runs past the layer"
         )
     last = raw[0].ndim == 4 and raw[0].is_contiguous(memory_format=torch.channels_last)
-    tail = _Tail(stored, graph, name, raw[0].shape, shape, last)
+    tail = _Tail(stored, beside, graph, name, raw[0].shape, shape, last)
     nothing = Change(np.ones_like(change.scale), np.zeros_like(change.shift))
     agreement = max(
-        _agree(tail.logits(maps, nothing), plain), _agree(tail.logits(maps, change), hooked)
+        _agree(tail.logits((maps, apart), nothing), plain),
+        _agree(tail.logits((maps, apart), change), hooked),
     )
     if agreement > CLOSE:
         return none(f"the tail cut off behind the layer differs by {agreement:.1e}")

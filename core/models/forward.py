@@ -22,11 +22,14 @@ class Watched(NamedTuple):
     maps : (images, units, height, width) in the recorded type, on the network's device.
     pooled : float32 (images, units), the mean over the grid before rounding.
     peaks : float32 (images, units), the largest recorded activation.
+    beside : (images, tokens, units) in the recorded type: class and register tokens, which are
+        no part of the maps; None where there are none.
     """
 
     maps: Tensor
     pooled: np.ndarray
     peaks: np.ndarray
+    beside: Tensor | None = None
 
 
 class Passed(NamedTuple):
@@ -81,19 +84,22 @@ class Forward:
             x = x.flip(-1)
         return x.permute(0, 3, 1, 2).float().mul_(self._scale).add_(self._shift)
 
-    def _keep(self, maps: Tensor) -> Watched:
-        recorded = maps.to(MAP_TYPES[self.map_type], copy=True)
-        if not torch.isfinite(recorded).all():
-            if torch.isfinite(maps).all():
+    def _keep(self, maps: Tensor, beside: Tensor | None) -> Watched:
+        parts = [maps] if beside is None else [maps, beside]
+        recorded = [part.to(MAP_TYPES[self.map_type], copy=True) for part in parts]
+        if not all(torch.isfinite(part).all() for part in recorded):
+            if all(torch.isfinite(part).all() for part in parts):
+                most = max(part.abs().max().item() for part in parts)
                 raise UnitscopeError(
-                    f"activations reach {maps.abs().max().item():.0f}, more than half precision "
+                    f"activations reach {most:.0f}, more than half precision "
                     "holds; use --map-type float32"
                 )
             raise UnitscopeError("the network gave activations that are not finite numbers")
         return Watched(
-            recorded,
+            recorded[0],
             maps.float().mean((2, 3)).cpu().numpy(),
-            recorded.amax((2, 3)).float().cpu().numpy(),
+            recorded[0].amax((2, 3)).float().cpu().numpy(),
+            None if beside is None else recorded[1],
         )
 
     def __call__(self, seen: np.ndarray) -> Passed:

@@ -25,8 +25,33 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     raise unknown("layer", name, [layer for layer in modules if layer])
 
 
+MOST_BESIDE = 8
+"""Class, distillation and register tokens come before the grid's; no network has more of them."""
+
+
+def token_grid(tokens: int, seen: tuple[int, int] | None = None) -> tuple[int, int, int] | None:
+    """(tokens beside the grid, grid height, grid width) of a sequence of tokens.
+
+    The grid has the shape of the network's input, `seen` (height, width; square where None), and
+    as few tokens beside it as can be. None where no such grid has so many tokens.
+
+    >>> token_grid(1 + 14 * 14), token_grid(49), token_grid(1 + 6 * 8, (384, 512)), token_grid(46)
+    ((1, 14, 14), (0, 7, 7), (1, 6, 8), None)
+    """
+    height, width = seen or (1, 1)
+    for beside in range(min(MOST_BESIDE, tokens - 1) + 1):
+        cells = tokens - beside
+        rows = round(math.sqrt(cells * height / width))
+        columns = cells // max(1, rows)
+        # Patches are cut off at the edge, so that the two shapes may differ by a part of a cell.
+        fits = rows * columns == cells and abs(rows * width - columns * height) < max(height, width)
+        if fits:
+            return beside, rows, columns
+    return None
+
+
 def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Tensor:
-    """A layer's output as unit maps (images, units, height, width).
+    """A layer's output as unit maps (images, units, height, width), a view of it.
 
     Convolutional maps stay as they are; (images, height, width, units) (Swin) is turned, told
     apart by which two sides have the shape of the network's input, `seen` (height, width;
@@ -38,8 +63,7 @@ def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Ten
     >>> as_maps(torch.zeros(2, 1 + 49, 16), "encoder").shape
     torch.Size([2, 16, 7, 7])
     """
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        output = output[0]
+    output = _first_of(output)
     if not isinstance(output, Tensor):
         raise UnitscopeError(f"layer {layer!r} gives {type(output).__name__}, not a tensor")
     if output.ndim == 4:
@@ -50,27 +74,51 @@ def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Ten
         last = abs(math.log(a / b * width / height)) if b else 0.0
         return output.permute(0, 3, 1, 2) if last + 0.2 < first else output
     if output.ndim == 3:
-        tokens = output.shape[1]
-        side = math.isqrt(tokens)
-        # Class, distillation and register tokens come first; no network has more than eight.
-        if side and tokens - side * side <= 8:
-            grid = output[:, tokens - side * side :]
-            return grid.transpose(1, 2).unflatten(2, (side, side))
+        grid = token_grid(output.shape[1], seen)
+        if grid is not None:
+            beside, rows, columns = grid
+            return output[:, beside:].transpose(1, 2).unflatten(2, (rows, columns))
     if output.ndim == 2:
         return output[:, :, None, None]
     raise UnitscopeError(
         f"layer {layer!r} gives shape {tuple(output.shape)}: neither maps "
-        "(images, units, height, width), tokens on a square grid, nor (images, units)"
+        "(images, units, height, width), tokens on a grid, nor (images, units)"
     )
+
+
+def tokens_beside(output: Any, seen: tuple[int, int] | None = None) -> Tensor | None:
+    """What :func:`as_maps` drops: (images, tokens, units), a view; None where that is nothing.
+
+    >>> tokens_beside(torch.zeros(2, 1 + 49, 16)).shape
+    torch.Size([2, 1, 16])
+    """
+    output = _first_of(output)
+    if isinstance(output, Tensor) and output.ndim == 3:
+        grid = token_grid(output.shape[1], seen)
+        if grid is not None and grid[0]:
+            return output[:, : grid[0]]
+    return None
+
+
+def _first_of(output: Any) -> Any:
+    """The tensor of interest where a layer gives several."""
+    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
+        return output[0]
+    return output
+
+
+def _copied(maps: Tensor, _beside: Tensor | None) -> Tensor:
+    return maps.detach().clone()
 
 
 @contextmanager
 def capture(
     model: nn.Module,
     layers: Sequence[str],
-    keep: Callable[[Tensor], Any] = lambda maps: maps.detach().clone(),
+    keep: Callable[[Tensor, Tensor | None], Any] = _copied,
 ) -> Iterator[dict[str, Any]]:
-    """Within the context, every forward pass leaves ``keep(maps)`` of each layer in the dict.
+    """Within the context, every forward pass leaves ``keep(maps, tokens beside the grid or None)``
+    of each layer in the dict: by default a copy of the maps.
 
     `keep` must copy what it wants to hold: the next module may work in place. The hooks are
     gone when the context ends, however it ends.
@@ -102,7 +150,7 @@ def capture(
                     "choose the block that contains it"
                 )
             seen[layer] = passes
-            found[layer] = keep(as_maps(output, layer, shape))
+            found[layer] = keep(as_maps(output, layer, shape), tokens_beside(output, shape))
 
         return hook
 
@@ -125,13 +173,15 @@ def _shape_of(args: Any) -> tuple[int, int] | None:
 
 
 class Layer(NamedTuple):
-    """One entry of a network's tree: dotted name, kind of module, shape of its maps."""
+    """One entry of a network's tree: dotted name, kind of module, shape of its maps, and how
+    many tokens it gives beside them (a class token and the like)."""
 
     name: str
     kind: str
     units: int
     height: int
     width: int
+    beside: int = 0
 
 
 def list_layers(model: nn.Module, example: Tensor) -> list[Layer]:
@@ -141,6 +191,7 @@ def list_layers(model: nn.Module, example: Tensor) -> list[Layer]:
     called more than once, are left out.
     """
     rows: dict[str, Layer | None] = {}
+    seen = _shape_of((example,))
 
     def hook_for(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, _args: Any, output: Any) -> None:
@@ -148,10 +199,12 @@ def list_layers(model: nn.Module, example: Tensor) -> list[Layer]:
                 rows[name] = None
                 return
             try:
-                _, units, height, width = as_maps(output, name, _shape_of((example,))).shape
+                _, units, height, width = as_maps(output, name, seen).shape
             except UnitscopeError:
                 return
-            rows[name] = Layer(name, type(module).__name__, units, height, width)
+            apart = tokens_beside(output, seen)
+            beside = 0 if apart is None else apart.shape[1]
+            rows[name] = Layer(name, type(module).__name__, units, height, width, beside)
 
         return hook
 

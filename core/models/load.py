@@ -3,6 +3,8 @@
 ``rooms``                                       the embedded network
 ``torchvision:NAME[:CHECKPOINT]``               any torchvision classifier; ``random`` as the
                                                 checkpoint leaves it untrained (seed 0)
+``timm:NAME[:CHECKPOINT]``                      the same for timm, an optional package
+``places365:NAME:CHECKPOINT[:CATEGORIES]``      the CSAIL release of networks for Places365
 ``python:package.module:function[:CHECKPOINT]`` your own; see :func:`_load_python`
 """
 
@@ -12,7 +14,6 @@ import hashlib
 import importlib
 import sys
 import sysconfig
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,8 @@ from torch import Tensor, nn
 
 from core.errors import UnitscopeError, unknown
 from core.geometry import Preprocessing
+from core.models.checkpoint import fill, read_checkpoint
+from core.models.families import default_layer
 from core.models.hooks import Layer, list_layers
 from core.models.rooms_net import WEIGHTS, RoomsNet
 
@@ -31,6 +34,11 @@ KINDS = {
     "torchvision": (
         "torchvision:NAME[:CHECKPOINT]",
         "a torchvision classifier; CHECKPOINT is a file, or `random` for untrained weights",
+    ),
+    "timm": ("timm:NAME[:CHECKPOINT]", "the same of timm, an optional package"),
+    "places365": (
+        "places365:NAME:CHECKPOINT[:CATEGORIES]",
+        "a Places365 network of the CSAIL release; CATEGORIES is its list of class names",
     ),
     "python": (
         "python:package.module:function[:CHECKPOINT]",
@@ -50,8 +58,9 @@ class LoadedModel:
     classes : class names in the order of the logits; may be empty.
     default_layer : the layer dissected where none is named.
     notes : what the checkpoint says of itself (accuracies and the like), shown, not used.
-    source : name of the function and text of the Python files that a ``python:`` network came
-        from, part of the digest.
+    source : what decides the output and neither the module's text nor its weights show, part of
+        the digest: for a ``python:`` network the function's name and the text of its files, for
+        timm's the package's version.
     """
 
     module: nn.Module
@@ -80,8 +89,20 @@ class LoadedModel:
 
     def layers(self, photo_size: tuple[int, int] = (640, 480)) -> list[Layer]:
         """The layers that can be dissected, in the order of the forward pass, with the shapes
-        of their maps for photos of (width, height)."""
-        return list_layers(self.module, self.example(photo_size))
+        of their maps for photos of (width, height).
+
+        Raises UnitscopeError where the network does not take its preprocessing's input.
+        """
+        example = self.example(photo_size)
+        try:
+            return list_layers(self.module, example)
+        # A user's own network may raise anything.
+        except Exception as err:
+            height, width = example.shape[2:]
+            raise UnitscopeError(
+                f"the network of {self.spec!r} does not take what its preprocessing gives, RGB of "
+                f"{width}×{height} pixels: {(str(err) or repr(err)).splitlines()[0]}"
+            ) from err
 
 
 def load_model(spec: str) -> LoadedModel:
@@ -91,8 +112,12 @@ def load_model(spec: str) -> LoadedModel:
     is missing, is no state dict, or does not fit the architecture (both sides told).
     """
     kind, _, rest = spec.partition(":")
-    if kind == "torchvision":
-        loaded = _load_torchvision(spec, rest)
+    if kind in ("torchvision", "timm", "places365"):
+        # It knows this module's LoadedModel.
+        from core.models import zoo
+
+        by_kind = {"timm": zoo.load_timm, "places365": zoo.load_places}
+        loaded = by_kind.get(kind, zoo.load_torchvision)(spec, rest)
     elif kind == "python":
         loaded = _load_python(spec, rest)
     elif kind == "rooms":
@@ -104,152 +129,6 @@ def load_model(spec: str) -> LoadedModel:
     if len(loaded.classes) != len(set(loaded.classes)):
         raise UnitscopeError(f"model {spec!r} names a class twice")
     return loaded
-
-
-def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(state dict in float32, everything else in the file), loaded with ``weights_only``.
-
-    Takes a plain state dict or one under ``state_dict`` / ``model``, with or without
-    ``module.`` or ``model.`` before every name.
-    """
-    if not path.is_file():
-        raise UnitscopeError(f"checkpoint {path} does not exist")
-    try:
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as err:
-        raise UnitscopeError(
-            f"checkpoint {path} cannot be read safely ({str(err).splitlines()[0]}). Only plain "
-            "tensors are loaded; save model.state_dict() with a current PyTorch and use that"
-        ) from err
-    notes: dict[str, Any] = {}
-    if isinstance(stored, Mapping):
-        for key in ("state_dict", "model", "model_state_dict"):
-            if isinstance(stored.get(key), Mapping):
-                notes = {k: v for k, v in stored.items() if k != key}
-                stored = stored[key]
-                break
-    if not isinstance(stored, Mapping) or not all(isinstance(v, Tensor) for v in stored.values()):
-        raise UnitscopeError(f"checkpoint {path} holds no state dict")
-    state = {str(k): v.float() if v.is_floating_point() else v for k, v in stored.items()}
-    for prefix in ("module.", "model."):
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name[len(prefix) :]: value for name, value in state.items()}
-    return state, notes
-
-
-def fill(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
-    """Load `state` into `module`; raise one message that shows both sides of a mismatch."""
-    own = module.state_dict()
-    missing = [k for k in own if k not in state and not k.endswith("num_batches_tracked")]
-    extra = [k for k in state if k not in own]
-    shapes = [
-        f"{k}: file {tuple(state[k].shape)}, network {tuple(own[k].shape)}"
-        for k in own
-        if k in state and state[k].shape != own[k].shape
-    ]
-    if missing or extra or shapes:
-        parts = []
-        if missing:
-            parts.append(f"the network also has {_few(missing)}")
-        if extra:
-            parts.append(f"the file also has {_few(extra)}")
-        if shapes:
-            parts.append(f"shapes differ: {_few(shapes)}")
-        raise UnitscopeError(f"{what} does not fit this network: " + "; ".join(parts))
-    module.load_state_dict(state, strict=False)
-
-
-def _few(names: list[str], count: int = 4) -> str:
-    rest = f" and {len(names) - count} more" if len(names) > count else ""
-    return ", ".join(names[:count]) + rest
-
-
-def last_linear(module: nn.Module) -> tuple[str, nn.Module]:
-    """Dotted name and module of the last linear or 1×1 layer: the classifier."""
-    found = [
-        (name, m)
-        for name, m in module.named_modules()
-        if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
-    ]
-    if not found:
-        raise UnitscopeError("the network has no linear layer to read the number of classes from")
-    return found[-1]
-
-
-def _preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Preprocessing:
-    """A checkpoint's own preprocessing: a whole dict, or its crop / resize / center_crop."""
-    if isinstance(notes.get("preprocessing"), dict):
-        return Preprocessing.from_json(notes["preprocessing"])
-    steps = ("crop", "resize", "center_crop", "mean", "std")
-    own: dict[str, Any] = {k: notes[k] for k in steps if k in notes}
-    return Preprocessing.from_json({**fallback.to_json(), **own})
-
-
-def _load_torchvision(spec: str, rest: str) -> LoadedModel:
-    # Imported here: half a second that the command line's other verbs need not wait for.
-    from torchvision import models as zoo
-
-    name, _, checkpoint = rest.partition(":")
-    names = zoo.list_models(module=zoo)
-    if name not in names:
-        raise unknown("torchvision model", name, names)
-    published = zoo.get_model_weights(name)["DEFAULT"]
-    made = published.transforms()
-    fallback = Preprocessing(
-        resize=made.resize_size[0],
-        center_crop=made.crop_size[0],
-        mean=tuple(made.mean),
-        std=tuple(made.std),
-        interpolation="bicubic" if "bicubic" in str(made.interpolation) else "bilinear",
-    )
-    notes: dict[str, Any] = {}
-    if checkpoint == "random":
-        torch.manual_seed(0)
-        module, classes = zoo.get_model(name, weights=None), []
-        notes = {"weights": "random (seed 0): untrained"}
-    else:
-        if checkpoint:
-            path = Path(checkpoint).expanduser()
-        else:
-            path = Path(torch.hub.get_dir()) / "checkpoints" / Path(published.url).name
-            if not path.is_file():
-                raise UnitscopeError(
-                    f"{spec!r} needs torchvision's weights {path.name}, which are not in "
-                    f"{path.parent}; put them there, give your own file as "
-                    f"torchvision:{name}:FILE, or use torchvision:{name}:random"
-                )
-        state, notes = read_checkpoint(path)
-        probe = zoo.get_model(name, weights=None)
-        head = last_linear(probe)[0] + ".weight"
-        if head not in state:
-            raise UnitscopeError(f"checkpoint {path} has no {head}: it is not a {name}")
-        outputs = state[head].shape[0]
-        module = (
-            probe if outputs == 1000 else zoo.get_model(name, weights=None, num_classes=outputs)
-        )
-        fill(module, state, f"checkpoint {path}")
-        # ImageNet's names belong to torchvision's own weights alone.
-        names = published.meta["categories"] if not checkpoint else []
-        classes = list(notes.pop("classes", None) or names)
-        if classes and len(classes) != outputs:
-            raise UnitscopeError(
-                f"checkpoint {path} names {len(classes)} classes but has {outputs} outputs"
-            )
-    return LoadedModel(
-        module, _preprocessing_from(notes, fallback), classes, spec, _usual_layer(module), notes
-    )
-
-
-def _usual_layer(module: nn.Module) -> str:
-    """The last stage before pooling, by the names that families of networks use."""
-    names = dict(module.named_modules())
-    for usual in ("layer4", "features", "encoder.layers", "stages", "blocks"):
-        if usual in names:
-            if usual == "encoder.layers":
-                return f"{usual}.{list(names[usual]._modules)[-1]}"
-            return usual
-    convolutions = [n for n, m in module.named_modules() if isinstance(m, nn.Conv2d)]
-    return convolutions[-1] if convolutions else next(n for n in names if n)
 
 
 def _load_python(spec: str, rest: str) -> LoadedModel:
@@ -288,7 +167,7 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         preprocessing,
         list(info.get("classes", [])),
         spec,
-        info.get("default_layer") or _usual_layer(module),
+        info.get("default_layer") or default_layer(module),
         {k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")},
         f"{name}:{function}\n" + _sources(code, module),
     )

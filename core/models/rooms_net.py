@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.geometry import Preprocessing
+from core.models.checkpoint import fill, read_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 WEIGHTS = ROOT / "data" / "rooms_resnet.pt"
@@ -96,9 +97,6 @@ def load(path: Path) -> tuple[RoomsNet, dict[str, Any]]:
 
     The file is one that :func:`save` writes, or that re-training leaves.
     """
-    # Not above: that module knows this one.
-    from core.models.load import fill, read_checkpoint
-
     state, notes = read_checkpoint(path)
     module = RoomsNet(len(notes["classes"]))
     fill(module, state, path.name)

@@ -24,7 +24,8 @@ from core.datasets.annotate import check_spec
 from core.datasets.base import CATEGORIES
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from core.models.load import LoadedModel, fill, read_checkpoint
+from core.models.checkpoint import fill, read_checkpoint
+from core.models.load import LoadedModel
 
 NOTHING = frozenset(
     {"", "__background__", "background", "void", "ignore", "unlabeled", "unlabelled"}

@@ -1,0 +1,487 @@
+"""Networks that packages and releases provide by name: torchvision, timm, Places365 of CSAIL.
+
+Nothing is ever downloaded. Weights that a package would fetch are used where they lie in its
+cache already, and where they do not the message says which file is meant and where it goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from core.errors import UnitscopeError, nearest, unknown
+from core.geometry import Preprocessing
+from core.models.checkpoint import (
+    classes_in,
+    differences,
+    fill,
+    optional,
+    read_checkpoint,
+    settle,
+)
+from core.models.families import default_layer, family_of
+from core.models.load import LoadedModel
+
+RANDOM = "random (seed 0): untrained"
+"""What the notes say of a network without weights."""
+
+PLACES = "categories_places365.txt"
+"""The class names of Places365, a file of the CSAILVision/places365 repository."""
+
+
+def last_linear(module: nn.Module) -> tuple[str, nn.Module]:
+    """Dotted name and module of the last linear or 1×1 layer: the classifier."""
+    found = [
+        (name, m)
+        for name, m in module.named_modules()
+        if isinstance(m, nn.Linear) or (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1))
+    ]
+    if not found:
+        raise UnitscopeError("the network has no linear layer to read the number of classes from")
+    return found[-1]
+
+
+def _untrained(make: Callable[[], nn.Module]) -> nn.Module:
+    """A network with random weights, the same ones each time.
+
+    A classifier that its package leaves at zero (ViT's) is drawn as well, since such a network
+    would say the same of every photo, whatever is done to its units.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        module = make()
+        head = last_linear(module)[1]
+        weight = head.weight
+        if isinstance(weight, nn.Parameter) and not weight.any():
+            nn.init.trunc_normal_(weight, std=0.02)
+    return module
+
+
+def preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Preprocessing:
+    """A checkpoint's own preprocessing, a dict or its crop / resize / center_crop / mean / std,
+    and for all that it does not say the given one; raises for a step that does not exist."""
+    given = notes.get("preprocessing")
+    if not isinstance(given, dict):
+        steps = ("crop", "resize", "center_crop", "mean", "std")
+        given = {k: notes[k] for k in steps if k in notes}
+    for step in given:
+        if step not in fallback.to_json():
+            raise unknown("step of the checkpoint's preprocessing", step, fallback.to_json())
+    return Preprocessing.from_json({**fallback.to_json(), **given})
+
+
+def _named(notes: dict[str, Any], outputs: int, what: str, otherwise: list[str]) -> list[str]:
+    """Class names of a checkpoint, or else the given ones; raises where they are not as many as
+    the outputs."""
+    classes = classes_in(notes) or list(otherwise)
+    if classes and len(classes) != outputs:
+        raise UnitscopeError(f"{what} names {len(classes)} classes but has {outputs} outputs")
+    return classes
+
+
+# -- torchvision ----------------------------------------------------------------------------
+
+
+def _zoo() -> Any:
+    # Imported when needed: half a second that the command line's other verbs need not wait for.
+    from torchvision import models
+
+    return models
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classifiers."""
+    return list(_zoo().list_models(module=_zoo()))
+
+
+def _build(name: str, **options: Any) -> nn.Module:
+    """A torchvision network without weights; auxiliary classifiers, which only training uses,
+    are left out."""
+    if name in ("googlenet", "inception_v3"):
+        options = {"aux_logits": False, "init_weights": True, **options}
+    return _zoo().get_model(name, weights=None, **options)
+
+
+def _transforms(weights: Any, published: bool) -> Preprocessing:
+    """The preprocessing that torchvision has for some weights, which are its own or not.
+
+    torchvision's GoogLeNet and Inception v3, with published weights alone, turn ImageNet's
+    normalisation into Inception's own within the network (``transform_input``). Here photos are
+    normalised so from the start, which is the same and can be stored.
+    """
+    made = weights.transforms()
+    own = published and str(weights).startswith(("GoogLeNet", "Inception"))
+    return Preprocessing(
+        resize=made.resize_size[0],
+        center_crop=made.crop_size[0],
+        mean=(0.5, 0.5, 0.5) if own else tuple(made.mean),
+        std=(0.5, 0.5, 0.5) if own else tuple(made.std),
+        interpolation="bicubic" if "bicubic" in str(made.interpolation) else "bilinear",
+    )
+
+
+def _published(name: str, path: Path) -> Any:
+    """Which of torchvision's own weights a file is, told by the hash in the published name;
+    None for any other file."""
+    for weights in _zoo().get_model_weights(name):
+        told = re.search(r"-([0-9a-f]{8,})\.pth$", weights.url)
+        if path.name == Path(weights.url).name and told:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            return weights if digest.startswith(told.group(1)) else None
+    return None
+
+
+def load_torchvision(spec: str, rest: str) -> LoadedModel:
+    """``torchvision:NAME[:CHECKPOINT]``; the number of classes is the checkpoint's.
+
+    Raises UnitscopeError for an unknown name (nearest), weights that are not there, or that
+    do not fit.
+    """
+    name, _, checkpoint = rest.partition(":")
+    if name not in torchvision_names():
+        raise unknown("torchvision model", name, torchvision_names())
+    entries = list(_zoo().get_model_weights(name))
+    default = _zoo().get_model_weights(name)["DEFAULT"]
+    if checkpoint == "random":
+        module = _untrained(lambda: _build(name))
+        way, notes = _transforms(default, False), {"weights": RANDOM}
+        return LoadedModel(module, way, [], spec, default_layer(module), notes)
+    if checkpoint:
+        path = Path(checkpoint).expanduser()
+        published = _published(name, path) if path.is_file() else None
+    else:
+        folder = Path(torch.hub.get_dir()) / "checkpoints"
+        here = [w for w in (default, *entries) if (folder / Path(w.url).name).is_file()]
+        if not here:
+            raise UnitscopeError(
+                f"{spec!r} needs torchvision's weights {Path(default.url).name}, which are not in "
+                f"{folder}, and nothing is downloaded here. Put them there (torchvision.models."
+                f"get_model({name!r}, weights='DEFAULT') fetches them once), give your own file as "
+                f"torchvision:{name}:FILE, or use torchvision:{name}:random"
+            )
+        published = here[0]
+        path = folder / Path(published.url).name
+    state, notes = read_checkpoint(path)
+    way = _transforms(published or default, published is not None)
+    if published is not None:
+        notes["weights"] = f"torchvision's {published}"
+    module, outputs = _torchvision_module(name, state, notes, f"checkpoint {path}")
+    size = getattr(module, "image_size", way.center_crop)
+    if size != way.center_crop:
+        way = replace(way, resize=size, center_crop=size)
+    # ImageNet's names belong to torchvision's own weights alone.
+    names = published.meta["categories"] if published is not None else []
+    classes = _named(notes, outputs, f"checkpoint {path}", names)
+    layer = notes.pop("default_layer", None) or default_layer(module)
+    return LoadedModel(module, preprocessing_from(notes, way), classes, spec, layer, notes)
+
+
+def _torchvision_module(
+    name: str, state: dict[str, Tensor], notes: dict[str, Any], what: str
+) -> tuple[nn.Module, int]:
+    """(network with the weights in, its outputs)."""
+    probe = _skeleton(name)
+    own = list(probe.state_dict())
+    state, said = settle(state, own)
+    notes |= said
+    aux = [k for k in state if k.split(".")[0] in ("aux1", "aux2", "AuxLogits")]
+    if name in ("googlenet", "inception_v3") and aux:
+        state = {k: v for k, v in state.items() if k not in aux}
+        notes["auxiliary"] = "its auxiliary classifiers, which only training uses, are left out"
+    head = last_linear(probe)[0] + ".weight"
+    if head not in state:
+        fill(probe, state, what)  # raises: it has no classifier at least
+    options: dict[str, Any] = {"num_classes": len(state[head])}
+    tokens = state.get("encoder.pos_embedding")
+    patch = state.get("conv_proj.weight")
+    if name.startswith("vit_") and tokens is not None and patch is not None:
+        # A transformer trained at another resolution has as many positions as it saw patches.
+        options["image_size"] = math.isqrt(tokens.shape[1] - 1) * patch.shape[-1]
+    if name in ("googlenet", "inception_v3"):
+        options["init_weights"] = False
+    module = _build(name, **options)
+    fill(module, state, what)
+    return module, int(options["num_classes"])
+
+
+@cache
+def _skeleton(name: str) -> nn.Module:
+    """A torchvision network without memory for its weights, to look at; not to be changed."""
+    if name.startswith("regnet"):
+        return _build(name)  # reckons with tensors while it is built
+    with torch.device("meta"):
+        return _build(name)
+
+
+# -- Places365 ------------------------------------------------------------------------------
+
+
+def load_places(spec: str, rest: str) -> LoadedModel:
+    """``places365:NAME:CHECKPOINT[:CATEGORIES]``, the CSAIL release of Places365 networks.
+
+    The release's ``NAME_places365.pth.tar`` (ResNet-18, ResNet-50, DenseNet-161, AlexNet) hold
+    ``arch`` and a ``state_dict`` with DataParallel's ``module.``, DenseNet's under the names of
+    an old torchvision. Photos are prepared as in the release's demonstration: resized to
+    256 × 256 whatever their shape, centre crop 224, ImageNet's mean and deviation. Class names
+    are read from CATEGORIES, a list ``/a/airfield 0`` a line, by default
+    ``categories_places365.txt`` beside the checkpoint.
+
+    Raises UnitscopeError for another architecture, another number of outputs, a missing list,
+    and the ``whole_*`` files, which hold Python objects.
+    """
+    parts = rest.split(":")
+    form = "places365:NAME:CHECKPOINT[:CATEGORIES]"
+    if len(parts) not in (2, 3) or not all(parts):
+        raise UnitscopeError(f"{spec!r}: the form is {form}")
+    name, path = parts[0], Path(parts[1]).expanduser()
+    if name not in torchvision_names():
+        raise unknown("Places365 network", name, torchvision_names())
+    if path.name.startswith("whole_"):
+        raise UnitscopeError(
+            f"{path.name} is a whole network saved as Python objects, which run code when they "
+            f"are opened. The same release has its weights as {name}_places365.pth.tar: use that; "
+            "or, if you trust the file, open it where it was made and save its state_dict() with "
+            "torch.save"
+        )
+    names = Path(parts[2]).expanduser() if len(parts) == 3 else path.parent / PLACES
+    state, notes = read_checkpoint(path)
+    if isinstance(notes.get("arch"), str) and notes["arch"].lower() != name:
+        raise UnitscopeError(
+            f"checkpoint {path} says that it is a {notes['arch']}, the SPEC says {name}"
+        )
+    what = f"checkpoint {path}"
+    module, outputs = _torchvision_module(name, state, notes, what)
+    if outputs != 365:
+        raise UnitscopeError(
+            f"{what} has {outputs} outputs and Places365 365 classes; another checkpoint of this "
+            f"architecture is torchvision:{name}:{path}"
+        )
+    classes = classes_in(notes) or _places_names(names)
+    way = Preprocessing(resize=(256, 256), center_crop=224)
+    layer = notes.pop("default_layer", None) or default_layer(module)
+    return LoadedModel(module, preprocessing_from(notes, way), classes, spec, layer, notes)
+
+
+def _places_names(path: Path) -> list[str]:
+    """The 365 names of a list ``/a/airfield 0``, by number; raises where it is none such."""
+    if not path.is_file():
+        raise UnitscopeError(
+            f"the class names of Places365 are not in {path}: put {PLACES} of the repository "
+            "CSAILVision/places365 there (`python -m core get places365-categories` fetches it), "
+            "or name it as the last part of the SPEC"
+        )
+    names: dict[int, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        name, _, at = line.strip().rpartition(" ")
+        if not line.strip():
+            continue
+        if not name or not at.isdigit() or int(at) in names:
+            raise UnitscopeError(f"{path}, line {number}: {line!r} is not `/a/airfield 0`")
+        names[int(at)] = name
+    if sorted(names) != list(range(365)):
+        raise UnitscopeError(f"{path} names {len(names)} classes; Places365 has 365")
+    return [names[k] for k in range(365)]
+
+
+# -- timm -----------------------------------------------------------------------------------
+
+
+def _timm() -> Any:
+    return optional("timm", "models of timm")
+
+
+def timm_names() -> list[str]:
+    """Names of timm's architectures, without the tags of their weights."""
+    return list(_timm().list_models())
+
+
+def load_timm(spec: str, rest: str) -> LoadedModel:
+    """``timm:NAME[:CHECKPOINT]``; NAME with or without the tag of its weights.
+
+    CHECKPOINT is a file, a folder as timm's hub keeps them (``config.json`` beside
+    ``model.safetensors`` or ``pytorch_model.bin``), or ``random``; where it is left out, the
+    weights are taken from the cache of the hub or of torch. Photos are prepared by the data
+    configuration that timm, or the folder, has for the weights.
+
+    Raises UnitscopeError for a missing package, an unknown name or tag (nearest), weights that
+    are not there, or that do not fit.
+    """
+    timm = _timm()
+    name, _, checkpoint = rest.partition(":")
+    base, _, tag = name.partition(".")
+    if not timm.is_model(base):
+        raise unknown("timm model", base, timm_names())
+    if tag and name not in timm.list_pretrained(f"{base}.*"):
+        tags = [full.partition(".")[2] for full in timm.list_pretrained(f"{base}.*")]
+        raise unknown(f"tag of timm's {base}", tag, tags)
+    make: Callable[..., nn.Module] = timm.create_model
+    source = f"timm {timm.__version__}"
+    if checkpoint == "random":
+        module = _untrained(lambda: make(name))
+        notes: dict[str, Any] = {"weights": RANDOM}
+        way = _timm_preprocessing(module, {})
+        return _with_maps(LoadedModel(module, way, [], spec, default_layer(module), notes, source))
+    path = Path(checkpoint).expanduser() if checkpoint else _timm_cached(make(name), spec, name)
+    config: dict[str, Any] = {}
+    if path.is_dir():
+        path, config = _hub_folder(path, base)
+    state, notes = read_checkpoint(path)
+    what = f"checkpoint {path}"
+    module, outputs = _timm_module(name, state, notes, what)
+    classes = _named({**config, **notes}, outputs, what, [])
+    classes_in(notes)
+    way = preprocessing_from(notes, _timm_preprocessing(module, config.get("pretrained_cfg", {})))
+    layer = notes.pop("default_layer", None) or default_layer(module)
+    return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source))
+
+
+def _with_maps(loaded: LoadedModel) -> LoadedModel:
+    """The same network; of an architecture that :data:`FAMILIES` does not have, one forward pass
+    tells whether its default layer gives maps, and which is the last that does."""
+    if family_of(loaded.module) is None:
+        loaded.module.eval()
+        layers = loaded.layers()
+        if loaded.default_layer not in [layer.name for layer in layers]:
+            maps = [layer.name for layer in layers if layer.height * layer.width > 1]
+            if not maps:
+                raise UnitscopeError(f"{loaded.spec!r}: no layer of this network gives maps")
+            loaded.default_layer = maps[-1]
+    return loaded
+
+
+def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
+    """Where timm's own weights of a network lie already; raises where they do not."""
+    told: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
+    hub, url = told.get("hf_hub_id"), told.get("url")
+    if hub:
+        look = optional("huggingface_hub", "timm's weights").try_to_load_from_cache
+        for file in ("model.safetensors", "pytorch_model.bin"):
+            found = look(hub, told.get("hf_hub_filename") or file)
+            if isinstance(found, str):
+                return Path(found)
+    place = Path(torch.hub.get_dir()) / "checkpoints" / Path(url or "").name
+    if url and place.is_file():
+        return place
+    if not hub and not url:
+        raise UnitscopeError(
+            f"timm has no weights of {name}; give your own file as timm:{name}:FILE, or use "
+            f"timm:{name}:random"
+        )
+    raise UnitscopeError(
+        f"{spec!r} needs timm's weights {hub or Path(str(url)).name}, which are not in its cache, "
+        f"and nothing is downloaded here. Fetch them once with timm.create_model({name!r}, "
+        f"pretrained=True), or give a file or a downloaded folder as timm:{name}:PATH, or use "
+        f"timm:{name}:random"
+    )
+
+
+def _hub_folder(folder: Path, base: str) -> tuple[Path, dict[str, Any]]:
+    """(file of weights, configuration) of a folder as timm's hub keeps them."""
+    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
+    there = [file for file in files if file.is_file()]
+    if not there:
+        raise UnitscopeError(
+            f"folder {folder} holds neither model.safetensors nor pytorch_model.bin"
+        )
+    told = folder / "config.json"
+    if not told.is_file():
+        return there[0], {}
+    try:
+        config = json.loads(told.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise UnitscopeError(f"{told} is no JSON: {err}") from None
+    arch = str(config.get("architecture", base)).partition(".")[0]
+    if arch != base:
+        raise UnitscopeError(f"{told} says that it is a {arch}, the SPEC says {base}")
+    return there[0], config
+
+
+def _timm_module(
+    name: str, state: dict[str, Tensor], notes: dict[str, Any], what: str
+) -> tuple[nn.Module, int]:
+    """(network with the weights in, its outputs).
+
+    Where the names are not timm's own, timm's conversion for this architecture (of Facebook's,
+    Google's and its own earlier names) is asked.
+    """
+    make: Callable[..., nn.Module] = _timm().create_model
+    probe = make(name)
+    own = probe.state_dict()
+    state, said = settle(state, own)
+    notes |= said
+    facts: Any = probe.pretrained_cfg
+    heads = facts.get("classifier") or ""
+    asked = [heads] if isinstance(heads, str) else list(heads)
+    usual = (*asked, "head.fc", "head", "fc", "classifier", "heads.head", "classifier.6")
+    found = [state[f"{k}.weight"] for k in usual if f"{k}.weight" in state]
+    # A 1×1 convolution or a linear layer; anything else has no number of classes in it.
+    outputs = next((len(v) for v in found if v.ndim in (2, 4)), None)
+    if outputs is None:
+        fill(probe, state, what)
+        raise UnitscopeError(f"{what} has none of {', '.join(usual)}: no classifier to read")
+    positions = [k for k in state if k.split(".")[-1] == "pos_embed" and k in own]
+    if any(state[k].shape != own[k].shape for k in positions):
+        # timm would stretch them silently: another network than the one that was trained.
+        fill(probe, state, f"{what} (its classifier apart: {outputs} outputs)")
+    module = make(name, num_classes=outputs)
+    if differences(module, state):
+        converted = {"state_dict": dict(state), "num_classes": outputs}
+        # What timm cannot convert is told below, by both sides' names.
+        with suppress(Exception):
+            made: Any = make(
+                name, pretrained=True, num_classes=outputs, pretrained_cfg_overlay=converted
+            )
+            made.pretrained_cfg.pop("state_dict")
+            return made, outputs
+    fill(module, state, what)
+    return module, outputs
+
+
+def _timm_preprocessing(module: nn.Module, config: dict[str, Any]) -> Preprocessing:
+    """Photo → input by timm's data configuration of a network, as its evaluation does it.
+
+    Crop modes ``center`` (shorter side to size / crop_pct) and ``squash`` (both sides). The
+    mode ``border``, which pads, is told as impossible here.
+    """
+    told = {**module.pretrained_cfg, **config}  # type: ignore[dict-item]
+    data = optional("timm.data", "models of timm").resolve_data_config(
+        pretrained_cfg=told, model=None
+    )
+    colours, height, width = data["input_size"]
+    if colours != 3:
+        raise UnitscopeError(f"the network takes {colours} colour channels; photos have 3 (RGB)")
+    if data["crop_mode"] == "border" or (height != width and data["crop_mode"] != "squash"):
+        raise UnitscopeError(
+            f"timm prepares photos for this network by crop mode {data['crop_mode']!r} to "
+            f"{width}×{height}, which pads; give a preprocessing beside the checkpoint"
+        )
+    tall, wide = (math.floor(side / data["crop_pct"]) for side in (height, width))
+    return Preprocessing(
+        resize=(wide, tall) if data["crop_mode"] == "squash" else tall,
+        center_crop=(width, height),
+        mean=tuple(data["mean"]),
+        std=tuple(data["std"]),
+        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+    )
+
+
+def similar(kind: str, text: str) -> list[str]:
+    """Names of a kind of network (``torchvision``, ``timm``) that hold `text`, else the nearest.
+
+    >>> similar("torchvision", "resnet1")
+    ['resnet101', 'resnet152', 'resnet18', 'wide_resnet101_2']
+    """
+    names = timm_names() if kind == "timm" else torchvision_names()
+    return [name for name in names if text.lower() in name] or nearest(text, names, 8)

@@ -1,0 +1,737 @@
+"""Files of weights in every layout that training code and releases write, and what is told where
+they do not fit."""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import functools
+import importlib
+import io
+import json
+import pickle
+import pickletools
+import re
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision import models as zoo
+
+from core import cli
+from core.errors import UnitscopeError
+from core.models import zoo as ours
+from core.models.checkpoint import closest, read_checkpoint, settle
+from core.models.load import load_model
+
+
+@pytest.fixture(scope="module")
+def net() -> nn.Module:
+    torch.manual_seed(0)
+    return zoo.squeezenet1_1(num_classes=5).eval()
+
+
+def same(module: nn.Module, wanted: nn.Module, atol: float = 0.0) -> None:
+    own, other = module.state_dict(), wanted.state_dict()
+    assert list(own) == list(other)
+    for name, value in own.items():
+        torch.testing.assert_close(value, other[name], rtol=0, atol=atol)
+
+
+# -- how weights are wrapped ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model", "model_state_dict", "anything"])
+@pytest.mark.parametrize("prefix", ["", "module.", "module._orig_mod.", "net.", "model.backbone."])
+def test_state_dicts_under_any_key_and_prefix(tmp_path, net, key, prefix):
+    state = {prefix + name: value for name, value in net.state_dict().items()}
+    path = tmp_path / "w.pth"
+    torch.save({key: state, "epoch": 7} if key else state, path)
+    model = load_model(f"torchvision:squeezenet1_1:{path}")
+    same(model.module, net)
+    assert model.notes.get("epoch") == (7 if key else None)
+
+
+def test_dataparallel_inside_a_network(tmp_path, net):
+    """As the ImageNet example trains AlexNet and VGG: `features` alone is wrapped."""
+    state = {k.replace("features.", "features.module."): v for k, v in net.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "w.pth")
+    same(load_model(f"torchvision:squeezenet1_1:{tmp_path / 'w.pth'}").module, net)
+
+
+def test_half_precision_in_both_kinds(tmp_path, net):
+    for kind in (torch.float16, torch.bfloat16):
+        torch.save({k: v.to(kind) for k, v in net.state_dict().items()}, tmp_path / "w.pth")
+        module = load_model(f"torchvision:squeezenet1_1:{tmp_path / 'w.pth'}").module
+        same(module, net, atol=1e-2)
+        assert {p.dtype for p in module.parameters()} == {torch.float32}
+
+
+def test_a_lightning_checkpoint(tmp_path, net):
+    """The keys that pytorch-lightning 2 writes, with a loss and a metric beside the network."""
+    lightning_keys = {
+        "epoch": 3, "global_step": 120, "pytorch-lightning_version": "2.4.0",
+        "state_dict": {
+            **{f"model.{k}": v for k, v in net.state_dict().items()},
+            "criterion.weight": torch.ones(5), "val_acc.correct": torch.tensor(3),
+        },
+        "loops": {"fit_loop": {"state_dict": {}}}, "callbacks": {}, "lr_schedulers": [],
+        "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
+        "hparams_name": "kwargs", "hyper_parameters": {"lr": 0.1, "arch": "squeezenet1_1"},
+    }  # fmt: skip
+    torch.save(lightning_keys, tmp_path / "last.ckpt")
+    model = load_model(f"torchvision:squeezenet1_1:{tmp_path / 'last.ckpt'}")
+    same(model.module, net)
+    assert model.notes["left out"] == "criterion.weight, val_acc.correct"
+    assert model.notes["hyper_parameters"]["lr"] == 0.1
+
+
+def pickled_as(path: Path, stored: dict, old: str, new: str) -> None:
+    """Write a checkpoint in which a class is named as another package names it."""
+    torch.save(stored, path, _use_new_zipfile_serialization=False)
+    raw = path.read_bytes()
+    module, _, name = old.rpartition(".")
+    there = f"c{module}\n{name}\n".encode()
+    assert there in raw
+    module, _, name = new.rpartition(".")
+    path.write_bytes(raw.replace(there, f"c{module}\n{name}\n".encode()))
+
+
+class AttributeDict(dict):
+    """As Lightning's: a dict whose keys are attributes too."""
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["lightning.fabric.utilities.data", "lightning_fabric.utilities.data",
+     "pytorch_lightning.utilities.parsing"],
+)  # fmt: skip
+def test_lightnings_hyper_parameters_are_read_without_lightning(tmp_path, net, where):
+    path = tmp_path / "last.ckpt"
+    state = {f"net.{k}": v for k, v in net.state_dict().items()}
+    stored = {"state_dict": state, "hyper_parameters": AttributeDict(lr=0.5, where="x")}
+    pickled_as(path, stored, f"{__name__}.AttributeDict", f"{where}.AttributeDict")
+    model = load_model(f"torchvision:squeezenet1_1:{path}")
+    same(model.module, net)
+    assert model.notes["hyper_parameters"] == {"lr": 0.5, "where": "x"}
+
+
+def test_other_hyper_parameters_are_refused_with_their_class_and_a_way(tmp_path, net):
+    path = tmp_path / "last.ckpt"
+    stored = {"state_dict": net.state_dict(), "hyper_parameters": AttributeDict(lr=0.5)}
+    pickled_as(path, stored, f"{__name__}.AttributeDict", "omegaconf.dictconfig.DictConfig")
+    with pytest.raises(UnitscopeError) as told:
+        load_model(f"torchvision:squeezenet1_1:{path}")
+    assert "object of omegaconf.dictconfig.DictConfig" in str(told.value)
+    assert "save the state dict alone" in str(told.value)
+
+
+def test_options_paths_and_single_numbers_beside_weights_are_read(tmp_path, net):
+    """torchvision's references and timm store their options as a Namespace; many store a
+    best accuracy as NumPy gave it."""
+    stored = {
+        "model": net.state_dict(), "optimizer": {"state": {0: {"m": torch.ones(2)}}},
+        "args": argparse.Namespace(lr=0.1, out=Path("runs"), device=torch.device("cpu")),
+        "preprocessing": {"resize": (64, 48), "center_crop": None}, "seed": None,
+        "best": np.float64(71.5), "worst": np.float32(1.5), "epoch": np.int64(4),
+    }  # fmt: skip
+    for new in (True, False):
+        torch.save(stored, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
+        state, notes = read_checkpoint(tmp_path / "w.pth")
+        assert len(state) == len(net.state_dict())
+        assert notes["args"] == {"lr": 0.1} and "optimizer" not in notes
+        assert notes["preprocessing"] == {"resize": [64, 48], "center_crop": None}
+        assert notes["seed"] is None
+        assert (notes["best"], notes["worst"], notes["epoch"]) == (71.5, 1.5, 4)
+
+
+def test_averaged_weights_are_told_and_can_be_chosen(tmp_path, net):
+    averaged = {k: v + 1 if v.is_floating_point() else v for k, v in net.state_dict().items()}
+    path = tmp_path / "checkpoint-9.pth.tar"
+    torch.save({"state_dict": net.state_dict(), "state_dict_ema": averaged, "arch": "x"}, path)
+    model = load_model(f"torchvision:squeezenet1_1:{path}")
+    same(model.module, net)
+    assert "state_dict_ema (averaged over the training" in model.notes["weights"]
+    chosen = load_model(f"torchvision:squeezenet1_1:{path}#state_dict_ema")
+    torch.testing.assert_close(chosen.module.state_dict(), averaged)
+    assert chosen.digest() != model.digest()
+    with pytest.raises(UnitscopeError, match=r"set of weights in .* 'ema'; .*state_dict_ema"):
+        load_model(f"torchvision:squeezenet1_1:{path}#ema")
+    # torchvision's references: the average is wrapped once more and counts its steps.
+    ema = {"n_averaged": torch.tensor(5), **{f"module.{k}": v for k, v in averaged.items()}}
+    torch.save({"model": net.state_dict(), "model_ema": ema}, path)
+    chosen = load_model(f"torchvision:squeezenet1_1:{path}#model_ema")
+    torch.testing.assert_close(chosen.module.state_dict(), averaged)
+    torch.save({"model_ema": ema}, path)
+    assert "averaged" in load_model(f"torchvision:squeezenet1_1:{path}").notes["weights"]
+
+
+def test_safetensors_with_its_metadata(tmp_path, net):
+    library = pytest.importorskip("safetensors.torch")
+    path = tmp_path / "w.safetensors"
+    facts = {"classes": json.dumps(list("abcde")), "format": "pt"}
+    library.save_file(net.state_dict(), path, facts)
+    model = load_model(f"torchvision:squeezenet1_1:{path}")
+    same(model.module, net)
+    assert model.classes == list("abcde") and model.notes["format"] == "pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UnitscopeError, match="cannot be read"):
+        load_model(f"torchvision:squeezenet1_1:{path}")
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    (tmp_path / "w.safetensors").write_bytes(b"x")
+
+    def gone(package):
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)
+
+    monkeypatch.setattr("core.models.checkpoint.import_module", gone)
+    with pytest.raises(UnitscopeError, match="need the package safetensors: pip install saf"):
+        read_checkpoint(tmp_path / "w.safetensors")
+    with pytest.raises(UnitscopeError, match="need the package timm: pip install timm"):
+        load_model("timm:resnet18:random")
+
+
+def test_shared_weights_may_be_stored_once(tmp_path):
+    class Tied(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first = nn.Linear(4, 4)
+            self.second = nn.Linear(4, 4)
+            self.second.weight = self.first.weight
+
+    from core.models.checkpoint import fill
+
+    library = pytest.importorskip("safetensors.torch")
+    net, again = Tied(), Tied()
+    library.save_model(net, str(tmp_path / "w.safetensors"))
+    state, _ = read_checkpoint(tmp_path / "w.safetensors")
+    assert len(state) == 3
+    fill(again, state, "it")
+    same(again, net)
+    assert again.second.weight is again.first.weight
+    with pytest.raises(UnitscopeError, match=r"network also has first\.bias"):
+        fill(again, {k: v for k, v in state.items() if k != "first.bias"}, "it")
+
+
+def test_what_the_file_does_not_say_can_lie_beside_it(tmp_path, net):
+    path = tmp_path / "w.pth"
+    torch.save(net.state_dict(), path)
+    beside = tmp_path / "w.unitscope.json"
+    told = {
+        "classes": list("vwxyz"), "default_layer": "features.9",
+        "preprocessing": {"resize": [70, 70], "center_crop": 64, "mean": [0.5, 0.5, 0.5]},
+    }  # fmt: skip
+    beside.write_text(json.dumps(told))
+    model = load_model(f"torchvision:squeezenet1_1:{path}")
+    assert model.classes == list("vwxyz") and model.default_layer == "features.9"
+    assert model.preprocessing.mean == (0.5, 0.5, 0.5)
+    assert model.preprocessing.std == (0.229, 0.224, 0.225)  # as the architecture's
+    assert model.preprocessing.input_size() == (64, 64)
+    for wrong, message in [
+        ({"clases": []}, "entry of w.unitscope.json 'clases'; nearest: classes"),
+        ({"preprocessing": {"size": 3}}, "step of the checkpoint's preprocessing 'size'"),
+        ([], "an object is meant"),
+    ]:
+        beside.write_text(json.dumps(wrong))
+        with pytest.raises(UnitscopeError, match=re.escape(message)):
+            load_model(f"torchvision:squeezenet1_1:{path}")
+    beside.write_text("{")
+    with pytest.raises(UnitscopeError, match="is no JSON"):
+        load_model(f"torchvision:squeezenet1_1:{path}")
+
+
+def test_class_names_in_their_usual_forms(tmp_path, net):
+    path = tmp_path / "w.pth"
+    for facts in (
+        {"class_names": list("abcde")},
+        {"class_to_idx": {c: k for k, c in enumerate("abcde")}},
+        {"idx_to_class": dict(enumerate("abcde"))},
+    ):
+        torch.save({"state_dict": net.state_dict(), **facts}, path)
+        assert load_model(f"torchvision:squeezenet1_1:{path}").classes == list("abcde")
+
+
+# -- what does not fit ------------------------------------------------------------------------
+
+
+def test_files_without_weights_are_told(tmp_path):
+    for stored, message in [
+        ({"epoch": 3}, "no state dict; it holds epoch"),
+        ([1, 2], "no state dict; it holds list"),
+        ({"a": {"x": torch.ones(1)}, "b": {"y": torch.ones(1)}}, "name one as .*#KEY"),
+    ]:
+        torch.save(stored, tmp_path / "w.pth")
+        with pytest.raises(UnitscopeError, match=message):
+            read_checkpoint(tmp_path / "w.pth")
+    with pytest.raises(UnitscopeError, match="is a folder"):
+        read_checkpoint(tmp_path)
+    with pytest.raises(UnitscopeError, match="does not exist"):
+        read_checkpoint(tmp_path / "no#such")
+
+
+@pytest.mark.parametrize(
+    ("name", "of"),
+    [("resnet18", "resnet34"), ("resnet50", "resnet18"), ("vgg11", "vgg16_bn"),
+     ("mobilenet_v2", "mobilenet_v3_large"), ("resnet18", "vit_b_16"), ("swin_t", "swin_s"),
+     ("densenet121", "densenet169")],
+)  # fmt: skip
+def test_weights_of_another_architecture_are_recognised(name, of):
+    """The whole message, without gigabytes: the file's weights need no memory."""
+    with torch.device("meta"):
+        state = zoo.get_model(of, weights=None, num_classes=7).state_dict()
+    assert closest(state) == of
+    with torch.device("meta"):
+        network = zoo.get_model(name, weights=None, num_classes=7)
+    from core.models.checkpoint import fill
+
+    with pytest.raises(UnitscopeError) as told:
+        fill(network, dict(state), f"checkpoint {of}.pth")
+    text = str(told.value)
+    assert f"names and shapes are those of torchvision's {of}" in text
+    own = {k for k in network.state_dict() if not k.endswith("tracked")}
+    assert ("network also has" in text) == bool(own - set(state))
+    assert ("file also has" in text) == bool(set(state) - set(network.state_dict()))
+
+
+def test_a_network_of_nobody_is_not_recognised(net):
+    assert closest({"a.weight": torch.ones(3, 3)}) is None
+
+
+def test_grey_photos_are_told(tmp_path):
+    net = zoo.squeezenet1_1(num_classes=5)
+    net.features[0] = nn.Conv2d(1, 64, 3, 2)
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UnitscopeError) as told:
+        load_model(f"torchvision:squeezenet1_1:{tmp_path / 'w.pth'}")
+    assert "file (64, 1, 3, 3), network (64, 3, 3, 3)" in str(told.value)
+    assert "takes 1 colour channel; photos have 3" in str(told.value)
+
+
+def test_settle_leaves_names_alone_that_fit():
+    own = ["module.a", "model.b", "fc.weight"]
+    state = dict.fromkeys(own, torch.ones(1))
+    assert settle(state, own) == (state, {})
+    # A name that would be taken twice is not shortened.
+    twice = {"module.a": torch.ones(1), "a": torch.zeros(1)}
+    assert settle(twice, ["a"])[0] == twice
+
+
+# -- torchvision ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["mnasnet0_5", "mnasnet1_3"])
+def test_mnasnet_asks_for_the_version_of_its_layout(tmp_path, name):
+    net = zoo.get_model(name, weights=None, num_classes=4)
+    torch.save({k: v.half() for k, v in net.state_dict().items()}, tmp_path / "w.pth")
+    same(load_model(f"torchvision:{name}:{tmp_path / 'w.pth'}").module, net, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_auxiliary_classifiers_are_left_out_and_told(tmp_path, name):
+    net = zoo.get_model(name, weights=None, num_classes=4, init_weights=False)
+    path = tmp_path / "w.pth"
+    torch.save(net.state_dict(), path)
+    model = load_model(f"torchvision:{name}:{path}")
+    assert "auxiliary" in model.notes
+    assert not [k for k in model.module.state_dict() if "aux" in k.lower()]
+    torch.save(model.module.state_dict(), path)
+    again = load_model(f"torchvision:{name}:{path}")
+    assert "auxiliary" not in again.notes and again.digest() == model.digest()
+
+
+def published(monkeypatch, folder: Path, name: str, weights: str, net: nn.Module) -> Path:
+    """Lay a network in torch's cache as torchvision would after a download."""
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(folder))
+    path = folder / "checkpoints" / Path(zoo.get_model_weights(name)[weights].url).name
+    path.parent.mkdir(exist_ok=True)
+    torch.save(net.state_dict(), path)
+    return path
+
+
+def test_published_weights_are_taken_from_the_cache_whichever_are_there(tmp_path, monkeypatch):
+    net = zoo.squeezenet1_1()
+    published(monkeypatch, tmp_path, "squeezenet1_1", "IMAGENET1K_V1", net)
+    model = load_model("torchvision:squeezenet1_1")
+    same(model.module, net)
+    assert model.classes[0] == "tench" and "IMAGENET1K_V1" in model.notes["weights"]
+    net = zoo.mobilenet_v2()
+    published(monkeypatch, tmp_path, "mobilenet_v2", "IMAGENET1K_V1", net)
+    model = load_model("torchvision:mobilenet_v2")
+    # Version 2, the default, is resized to 232; these are version 1.
+    assert model.preprocessing.resize == 256 and "IMAGENET1K_V1" in model.notes["weights"]
+
+
+def test_a_published_file_elsewhere_is_known_by_its_hash(tmp_path, monkeypatch):
+    import hashlib
+
+    net = zoo.squeezenet1_1()
+    name = Path(zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1.url).name
+    path = tmp_path / name
+    torch.save(net.state_dict(), path)
+    assert load_model(f"torchvision:squeezenet1_1:{path}").classes == []
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    entry = zoo.SqueezeNet1_1_Weights.IMAGENET1K_V1
+    real = entry.url
+    told = re.sub(r"-[0-9a-f]+\.pth", f"-{digest[:8]}.pth", real)
+    object.__setattr__(entry.value, "url", told)
+    try:
+        path.rename(tmp_path / Path(told).name)
+        model = load_model(f"torchvision:squeezenet1_1:{tmp_path / Path(told).name}")
+        assert model.classes[0] == "tench"
+    finally:
+        object.__setattr__(entry.value, "url", real)
+
+
+def test_published_googlenet_sees_photos_as_it_was_trained(tmp_path, monkeypatch):
+    """torchvision turns the normalisation inside the network; ours does it beforehand."""
+    net = zoo.googlenet(init_weights=False).eval()
+    published(monkeypatch, tmp_path, "googlenet", "IMAGENET1K_V1", net)
+    model = load_model("torchvision:googlenet")
+    net.transform_input = True
+    photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    from core.geometry import Preprocessing
+
+    usual = torch.from_numpy(Preprocessing().normalise(photo))[None]
+    own = torch.from_numpy(model.preprocessing.normalise(photo))[None]
+    with torch.inference_mode():
+        torch.testing.assert_close(model.module(own), net(usual), rtol=1e-4, atol=1e-5)
+    # Trained by the user on ImageNet's normalisation, as torchvision's code does by itself.
+    torch.save(net.state_dict(), tmp_path / "own.pth")
+    own_way = load_model(f"torchvision:googlenet:{tmp_path / 'own.pth'}").preprocessing
+    assert own_way.mean == Preprocessing.mean
+
+
+def test_a_transformer_trained_at_another_size(tmp_path):
+    net = zoo.vit_b_32(image_size=96, num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    model = load_model(f"torchvision:vit_b_32:{tmp_path / 'w.pth'}")
+    assert model.preprocessing.input_size() == (96, 96)
+    assert model.layers()[0].height == 3
+    torch.save({"state_dict": net.state_dict(), "center_crop": 64}, tmp_path / "w.pth")
+    model = load_model(f"torchvision:vit_b_32:{tmp_path / 'w.pth'}")
+    with pytest.raises(UnitscopeError, match=r"RGB of 64×64 pixels: Wrong image height"):
+        model.layers()
+
+
+def test_random_weights_are_the_same_each_time_and_say_something(tmp_path):
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first, again = (load_model("torchvision:vit_b_32:random") for _ in range(2))
+    assert first.digest() == again.digest() and first.module.heads.head.weight.any()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+# -- Places365 --------------------------------------------------------------------------------
+
+
+def python2(raw: bytes) -> bytes:
+    """A file of torch's older layout as Python 2 wrote it: every text is a `str` of bytes."""
+    file, out = io.BytesIO(raw), io.BytesIO()
+    for _ in range(5):  # magic number, version, system, the object, its storages' keys
+        start = file.tell()
+        pickletools_end = None
+        for opcode, argument, at in pickletools.genops(file):
+            pickletools_end = (opcode.name, at)
+            if opcode.name == "BINUNICODE":
+                text = argument.encode()
+                assert len(text) < 256
+                out.write(b"U" + struct.pack("<B", len(text)) + text)
+            else:
+                here = file.tell()
+                file.seek(at)
+                out.write(file.read(here - at))
+        assert pickletools_end is not None and pickletools_end[0] == "STOP" and start < file.tell()
+    out.write(file.read())
+    return out.getvalue()
+
+
+def release(path: Path, name: str, **more) -> nn.Module:
+    """A checkpoint as train_placesCNN.py of CSAILVision/places365 leaves it (Python 2, PyTorch
+    0.2), with random weights: returns the network."""
+    torch.manual_seed(1)
+    net = zoo.get_model(name, weights=None, num_classes=more.pop("num_classes", 365)).eval()
+    state = collections.OrderedDict()
+    for key, value in net.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            continue  # PyTorch has these since 0.4.1
+        if name == "alexnet":
+            key = key.replace("features.", "features.module.")
+        else:
+            # DenseNet's names before torchvision 0.2.1.
+            key = "module." + re.sub(
+                r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key
+            )  # fmt: skip
+        state[key] = value
+    stored = {"epoch": 90, "arch": name, "state_dict": state, "best_prec1": 54.7, **more}
+    torch.save(stored, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(python2(path.read_bytes()))
+    return net
+
+
+def list_of_names(folder: Path) -> Path:
+    names = [f"/a/airfield_{k} {k}" for k in range(365)]
+    path = folder / "categories_places365.txt"
+    path.write_text("\n".join(names) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "resnet50", pytest.param("densenet161", marks=pytest.mark.slow),
+     pytest.param("alexnet", marks=pytest.mark.slow)],
+)  # fmt: skip
+def test_the_places365_release(tmp_path, name):
+    path = tmp_path / f"{name}_places365.pth.tar"
+    net = release(path, name)
+    raw = path.read_bytes()
+    assert b"X\x0a\x00\x00\x00state_dict" not in raw and b"U\x0astate_dict" in raw
+    list_of_names(tmp_path)
+    model = load_model(f"places365:{name}:{path}")
+    same(model.module, net)
+    assert model.classes[:2] == ["/a/airfield_0", "/a/airfield_1"] and len(model.classes) == 365
+    assert model.preprocessing.resize == (256, 256)
+    assert model.preprocessing.input_size(640, 480) == (224, 224)
+    beside = tmp_path / f"{name}_places365.unitscope.json"
+    beside.write_text('{"preprocessing": {"resize": 256}}')
+    other = load_model(f"places365:{name}:{path}").preprocessing
+    assert other.resize == 256 and other.center_crop == 224
+    assert model.notes["best_prec1"] == 54.7 and model.default_layer in dict(net.named_modules())
+
+
+def test_the_real_list_of_places(tmp_path, data_dir):
+    path = tmp_path / "resnet18_places365.pth.tar"
+    release(path, "resnet18")
+    names = data_dir / "places365_squeezenet" / "categories_places365.txt"
+    model = load_model(f"places365:resnet18:{path}:{names}")
+    assert model.classes[0] == "/a/airfield" and len(set(model.classes)) == 365
+
+
+def test_what_is_wrong_with_a_places365_spec(tmp_path):
+    path = tmp_path / "resnet18_places365.pth.tar"
+    release(path, "resnet18")
+    with pytest.raises(UnitscopeError, match=r"class names of Places365 are not in .*CSAILVision"):
+        load_model(f"places365:resnet18:{path}")
+    names = list_of_names(tmp_path)
+    with pytest.raises(UnitscopeError, match="says that it is a resnet18, the SPEC says resnet50"):
+        load_model(f"places365:resnet50:{path}")
+    with pytest.raises(UnitscopeError, match="the form is places365:NAME:CHECKPOINT"):
+        load_model("places365:resnet18")
+    with pytest.raises(UnitscopeError, match="nearest: resnet18"):
+        load_model(f"places365:resnet_18:{path}")
+    names.write_text("/a/airfield 0\n/a/alley\n")
+    with pytest.raises(UnitscopeError, match="line 2: '/a/alley' is not"):
+        load_model(f"places365:resnet18:{path}")
+    names.write_text("/a/airfield 0\n")
+    with pytest.raises(UnitscopeError, match="names 1 classes; Places365 has 365"):
+        load_model(f"places365:resnet18:{path}")
+    list_of_names(tmp_path)
+    release(path, "resnet18", num_classes=1000)
+    with pytest.raises(UnitscopeError, match=r"1000 outputs and Places365 365 .*torchvision:resn"):
+        load_model(f"places365:resnet18:{path}")
+
+
+def test_whole_networks_are_refused_unopened_and_opened(tmp_path):
+    """The release's whole_* files are pickled modules; so is torch.save(network)."""
+    list_of_names(tmp_path)
+    whole = tmp_path / "whole_resnet18_places365.pth.tar"
+    torch.save(zoo.resnet18(num_classes=3), whole)
+    with pytest.raises(UnitscopeError, match=r"same release has its weights as resnet18_places365"):
+        load_model(f"places365:resnet18:{whole}")
+    renamed = whole.rename(tmp_path / "resnet18_places365.pth.tar")
+    for spec in (f"places365:resnet18:{renamed}", f"torchvision:resnet18:{renamed}"):
+        with pytest.raises(UnitscopeError) as told:
+            load_model(spec)
+        assert "the network itself was saved, not its weights" in str(told.value)
+        assert "torch.save(network.state_dict(), FILE)" in str(told.value)
+
+
+def test_texts_of_python_2_beyond_ascii_are_told(tmp_path):
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": {"a": torch.ones(1)}, "by": "x"}, path,
+               _use_new_zipfile_serialization=False)  # fmt: skip
+    raw = python2(path.read_bytes())
+    assert raw.count(b"U\x01x") == 1
+    path.write_bytes(raw.replace(b"U\x01x", b"U\x01\xe9"))
+    with pytest.raises(UnitscopeError, match="written by Python 2"):
+        read_checkpoint(path)
+
+
+# -- timm -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def timm():
+    return pytest.importorskip("timm")
+
+
+def test_timm_prepares_photos_as_its_own_transform(timm):
+    """Ours against timm's, on a photo, for both crop modes and both interpolations."""
+    from PIL import Image
+
+    rng = np.random.default_rng(0)
+    small = Image.fromarray(rng.integers(0, 256, (30, 41, 3)).astype(np.uint8))
+    photo = small.resize((410, 300), Image.Resampling.BICUBIC)
+    data = importlib.import_module("timm.data")
+    for name, config in [
+        ("resnet18", {}),
+        ("resnet18", {"crop_mode": "squash", "crop_pct": 1.0}),
+        ("vit_tiny_patch16_224", {}),
+        ("resnet18", {"interpolation": "bilinear", "crop_pct": 0.95, "mean": (0.5, 0.4, 0.3)}),
+    ]:
+        module = timm.create_model(name)
+        way = ours._timm_preprocessing(module, config)
+        facts = data.resolve_data_config(pretrained_cfg={**module.pretrained_cfg, **config})
+        theirs = data.create_transform(**facts)(photo)
+        mine = torch.from_numpy(way.normalise(np.asarray(way.view(photo))))
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    with pytest.raises(UnitscopeError, match="crop mode 'border'"):
+        ours._timm_preprocessing(module, {"crop_mode": "border"})
+    with pytest.raises(UnitscopeError, match="takes 1 colour channels"):
+        ours._timm_preprocessing(module, {"input_size": (1, 64, 64)})
+
+
+def test_timm_checkpoints_and_folders(tmp_path, timm):
+    torch.manual_seed(0)
+    net = timm.create_model("resnet18", num_classes=4).eval()
+    trained = {"arch": "resnet18", "state_dict": net.state_dict(), "epoch": 2, "version": 2,
+               "args": argparse.Namespace(lr=0.1), "metric": 71.0}  # fmt: skip
+    torch.save(trained, tmp_path / "last.pth.tar")
+    model = load_model(f"timm:resnet18:{tmp_path / 'last.pth.tar'}")
+    same(model.module, net)
+    assert model.notes["metric"] == 71.0 and timm.__version__ in model.source
+    # A folder as the hub keeps them.
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    config = {
+        "architecture": "resnet18", "num_classes": 4, "label_names": list("wxyz"),
+        "pretrained_cfg": {"input_size": [3, 160, 160], "crop_pct": 1.0, "mean": [0.5] * 3},
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnitscopeError, match=r"neither model\.safetensors"):
+        load_model(f"timm:resnet18:{folder}")
+    pytest.importorskip("safetensors.torch").save_file(
+        net.state_dict(), folder / "model.safetensors"
+    )
+    model = load_model(f"timm:resnet18:{folder}")
+    same(model.module, net)
+    assert model.classes == list("wxyz") and model.preprocessing.input_size() == (160, 160)
+    assert model.preprocessing.mean == (0.5, 0.5, 0.5)
+    with pytest.raises(UnitscopeError, match="says that it is a resnet18, the SPEC says resnet34"):
+        load_model(f"timm:resnet34:{folder}")
+
+
+def test_timms_weights_are_looked_for_in_its_cache_and_never_fetched(tmp_path, timm, monkeypatch):
+    hub = importlib.import_module("huggingface_hub")
+    net = timm.create_model("resnet10t").eval()
+    asked = []
+
+    def cached(repo: str, file: str, **_):
+        asked.append((repo, file))
+        return str(tmp_path / file) if (tmp_path / file).is_file() else None
+
+    monkeypatch.setattr(hub, "try_to_load_from_cache", cached)
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
+    with pytest.raises(UnitscopeError) as told:
+        load_model("timm:resnet10t")
+    assert "nothing is downloaded here" in str(told.value)
+    assert "timm/resnet10t.c3_in1k" in str(told.value) and "timm:resnet10t:random" in str(
+        told.value
+    )
+    torch.save(net.state_dict(), tmp_path / "pytorch_model.bin")
+    same(load_model("timm:resnet10t.c3_in1k").module, net)
+    assert ("timm/resnet10t.c3_in1k", "model.safetensors") in asked
+
+
+def test_names_and_tags_of_timm_are_helped_with(timm):
+    with pytest.raises(UnitscopeError, match="unknown timm model 'resnet_18'; nearest: resnet18"):
+        load_model("timm:resnet_18")
+    with pytest.raises(UnitscopeError, match="tag of timm's resnet18 'a1_in1'; nearest: a1_in1k"):
+        load_model("timm:resnet18.a1_in1:random")
+
+
+def test_foreign_names_are_converted_by_timm(tmp_path, timm):
+    """Swin as its authors publish it: `head` for `head.fc`, stages' downsampling one earlier,
+    masks and position tables among the weights."""
+    torch.manual_seed(0)
+    name = "swin_tiny_patch4_window7_224"
+    net = timm.create_model(name, num_classes=6).eval()
+    state = {}
+    for key, value in net.state_dict().items():
+        key = key.replace("head.fc.", "head.")
+        moved = re.sub(r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample",
+                       key)  # fmt: skip
+        state[moved] = value
+    state["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
+    state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49)
+    torch.save({"model": state}, tmp_path / "w.pth")
+    model = load_model(f"timm:{name}:{tmp_path / 'w.pth'}")
+    same(model.module, net)
+    assert "state_dict" not in model.module.pretrained_cfg
+
+
+def test_positions_of_another_size_are_told_not_stretched(tmp_path, timm):
+    net = timm.create_model("vit_tiny_patch16_224", img_size=96, num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UnitscopeError) as told:
+        load_model(f"timm:vit_tiny_patch16_224:{tmp_path / 'w.pth'}")
+    assert "pos_embed: file (1, 37, 192), network (1, 197, 192)" in str(told.value)
+
+
+def test_timm_weights_that_do_not_fit_are_told(tmp_path, timm):
+    net = timm.create_model("resnet34", num_classes=3)
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UnitscopeError, match=r"file also has layer1.2.conv1.weight.*resnet34"):
+        load_model(f"timm:resnet18:{tmp_path / 'w.pth'}")
+
+
+# -- the command line -------------------------------------------------------------------------
+
+
+def told(capsys, *arguments: str) -> dict:
+    assert cli.main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_models_lists_names_and_families(capsys, timm):
+    kinds = {row["kind"] for row in told(capsys, "models")["kinds"]}
+    assert {"torchvision", "timm", "places365", "python", "rooms"} == kinds
+    assert told(capsys, "models", "torchvision", "resnext")["names"] == [
+        "resnext101_32x8d", "resnext101_64x4d", "resnext50_32x4d",
+    ]  # fmt: skip
+    assert "resnet18" in told(capsys, "models", "timm", "resnet_18")["names"]
+    rows = told(capsys, "models", "families")["families"]
+    assert {"torchvision", "timm"} == {row["package"] for row in rows}
+    assert cli.main(["models", "timm", "zzzzzz"]) == 2
+    assert "unknown timm model 'zzzzzz'" in capsys.readouterr().err
+    assert cli.main(["models"]) == 0
+    assert "places365:NAME:CHECKPOINT" in capsys.readouterr().out
+
+
+def test_layers_of_a_deep_network_fit_a_screen(capsys, monkeypatch):
+    monkeypatch.setattr("core.models.load.load_model", functools.cache(load_model))
+    spec = "torchvision:densenet121:random"
+    assert cli.main(["layers", "--model", spec]) == 0
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) < 45 and "features " in out and "(default)" in out
+    assert "more lie deeper" in out and "untrained" in out
+    assert re.search(r"features\.denseblock4 .*\+ \d+ inside", out)
+    assert cli.main(["layers", "--model", spec, "--under", "features.denseblock4"]) == 0
+    part = capsys.readouterr().out
+    assert "features.denseblock4.denselayer16" in part and "denseblock3" not in part
+    assert cli.main(["layers", "--model", spec, "--all"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 400
+    facts = told(capsys, "layers", "--model", spec)
+    assert facts["default"] == "features" and len(facts["layers"]) > 400
+    assert cli.main(["layers", "--model", spec, "--under", "features.denseblok4"]) == 2
+    assert "nearest: features.denseblock4" in capsys.readouterr().err
+
+
+def test_pickles_here_are_what_they_should_be():
+    """The stand-in for Python 2 rewrites every text and nothing else."""
+    raw = pickle.dumps({"a": [1, "bc"]}, protocol=2) * 5
+    assert python2(raw).count(b"U\x02bc") == 5
+    assert pickle.loads(python2(raw), encoding="ascii") == {"a": [1, "bc"]}
