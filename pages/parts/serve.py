@@ -1,8 +1,8 @@
 """`python -m pages.parts.serve [options of streamlit run]`: the app with its imports done.
 
 Plain ``streamlit run app.py`` does the same work, but imports for a second or two while the
-first visitor waits. What every page draws with is imported here before the server listens;
-PyTorch and the compiled kernels, which only some pages need, once nobody is being served.
+first visitor waits. What pages draw with is imported here before the server listens; PyTorch and
+the compiled kernels, which only some of them need, once nobody is being served.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
-EVERY_PAGE = ("core.browse", "core.figures", "core.report", "pages.parts.draw")
-SOME_PAGES = ("core.browse.knowledge", "core.browse.explain", "core.browse.disable",
-              "core.browse.units", "core.dissect.formulas", "core.manipulate.toggle")  # fmt: skip
+LIGHT = ("core.browse", "core.browse.knowledge", "core.browse.fusion", "core.browse.explain",
+         "core.browse.compare", "core.browse.retrain", "core.browse.start", "core.figures",
+         "core.figures.concepts", "core.report", "pages.parts.draw")  # fmt: skip
+HEAVY = ("core.browse.units", "core.browse.disable", "core.dissect.formulas",
+         "core.manipulate.toggle")  # fmt: skip
 
 
 def ready(modules: tuple[str, ...]) -> None:
@@ -41,14 +43,14 @@ def when_idle(seconds: float = 1.5) -> None:
 
 def _later() -> None:
     when_idle()
-    ready(SOME_PAGES)
+    ready(HEAVY)
 
 
 def main() -> None:
     """Serve the app; the arguments are those of ``streamlit run``."""
     from streamlit.web.cli import main as streamlit
 
-    ready(EVERY_PAGE)
+    ready(LIGHT)
     threading.Thread(target=_later, daemon=True, name="imports").start()
     sys.argv = ["streamlit", "run", str(ROOT / "app.py"), *sys.argv[1:]]
     streamlit()
