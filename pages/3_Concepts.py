@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 
 import pandas as pd
@@ -467,7 +468,7 @@ def names(ctx: Context, known: Known) -> None:
         )  # fmt: skip
     st.subheader("To correct a name")
     run = ctx.facts["run"]
-    more = own_option(ctx, known)
+    more, graph = own_option(ctx, known), graph_option(ctx, known)
     st.markdown(
         "Save the table above as CSV, edit its column *node* (leave it empty where there is no "
         "such word), and give it back here. Only *name* and *node* are read; rows that are right "
@@ -488,8 +489,8 @@ def names(ctx: Context, known: Known) -> None:
                 st.rerun()
     st.code(
         f"python -m core align {run}{more} --write nodes.tsv\n"
-        f"python -m core concepts {run} --overrides nodes.tsv\n"
-        f"python -m core explain {run} --overrides nodes.tsv --image ID",
+        f"python -m core concepts {run}{graph} --overrides nodes.tsv\n"
+        f"python -m core explain {run}{graph} --overrides nodes.tsv --image ID",
         language="bash", wrap_lines=True,
     )  # fmt: skip
 
@@ -603,8 +604,13 @@ def group_count(least: int, most: int) -> int:
 
 
 def own_option(ctx: Context, known: Known) -> str:
+    return graph_option(ctx, known) + known.options
+
+
+def graph_option(ctx: Context, known: Known) -> str:
+    """``--knowledge SPEC`` where it is not the run's own."""
     own = known.spec == own_knowledge(ctx.run)
-    return ("" if own else f" --knowledge {known.spec}") + known.options
+    return "" if own else f" --knowledge {shlex.quote(known.spec)}"
 
 
 def own_pairs(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from core.browse import CHOOSING, shown_name
+from core.browse import shown_name, usual_splits
 from core.errors import UnitscopeError
 from core.figures import disable as figures
 from core.names import plain_name
@@ -211,7 +211,7 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
         return
     row = st.columns([3, 3, 4], vertical_alignment="bottom")
     with row[0]:
-        on = address.split("on", "Searched on", splits, CHOOSING)
+        on = address.split("on", "Searched on", splits, usual_splits(splits)[0])
     with row[1]:
         most = st.number_input("At most", 1, 200, 20, key="search-most")
     with row[2]:
@@ -406,9 +406,9 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
         protocol = address.select("protocol", "Which units go", list(PROTOCOLS), "paper",
                                   format_func=PROTOCOLS.get)  # fmt: skip
     with row[1]:
-        select = address.split("select", "Chosen on", splits, CHOOSING)
+        select = address.split("select", "Chosen on", splits, usual_splits(splits)[0])
     with row[2]:
-        judge = address.split("judge", "Judged on", splits)
+        judge = address.split("judge", "Judged on", splits, usual_splits(splits)[1])
     names = {key: figures.RANKINGS[key][0] for key in disable.rankings(ready)}
     usual = [n for n in ("icc", "scc", "random", "mean_activation", "weight") if n in names]
     asked = [n for n in address.get("curves").split("-") if n in names] or usual
@@ -534,7 +534,7 @@ with st.container(border=True):
     chosen_units(ctx, ready, off)
 row = st.columns([3, 3, 3], vertical_alignment="bottom")
 with row[0]:
-    split = address.split("split", "Judged on", splits)
+    split = address.split("split", "Judged on", splits, usual_splits(splits)[1])
 with row[1]:
     scene = address.select(
         "scene", "Photos of", [ANY, *ctx.ask("scenes")["scene"]], format_func=named

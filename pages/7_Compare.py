@@ -452,11 +452,12 @@ if not chosen:
     st.stop()
 splits = [ask(options[key][0], "splits") for key in chosen]
 every_split = sorted(set().union(*splits))
-shared = [name for name in browse.JUDGING if all(name in own for own in splits)]
+shared = sorted(set(splits[0]).intersection(*splits[1:]))
 split = ""
 if len(every_split) > 1:
     split = address.split(
-        "split", "Answers on", every_split, shared, widget=st.segmented_control,
+        "split", "Answers on", every_split, browse.usual_splits(shared)[1],
+        widget=st.segmented_control,
         help="Which images count where answers are compared. On images that a network was trained "
         "on it is right more often than it will be elsewhere. Units are compared over all images.",
     )  # fmt: skip

@@ -285,7 +285,7 @@ def segformer(folder: Path, **how) -> Path:
     transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
         json.dumps({
-            "do_resize": True, "size": {"height": 64, "width": 64}, "do_normalize": True,
+            "do_resize": True, "size": 64, "do_normalize": True,
             "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "do_rescale": True,
             "rescale_factor": 1 / 255, "do_reduce_labels": True,
         })
@@ -304,9 +304,8 @@ def test_transformers_from_a_local_folder(tmp_path):
     photo = Image.fromarray(
         np.random.default_rng(0).integers(0, 256, (60, 100, 3)).astype(np.uint8)
     )
-    theirs = transformers.SegformerImageProcessor(
-        size={"height": 64, "width": 64}, image_mean=[0.5] * 3, image_std=[0.25] * 3, resample=2
-    )(photo, return_tensors="pt")["pixel_values"]
+    processor = transformers.SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
+    theirs = processor(photo, return_tensors="pt")["pixel_values"]
     ours = network.way.normalise(np.asarray(network.way.view(photo)))
     assert np.abs(ours - theirs[0].numpy()).max() < 0.05  # two ways to round a resized byte
     with torch.inference_mode():
@@ -422,6 +421,7 @@ def test_annotate_run_show(tmp_path, capsys, monkeypatch):
         (["p", "--least-confidence", "1.5"], "0 … 1, not 1.5"),
         (["p", "--batch", "0"], "1 photo or more, not 0"),
         (["p", "--to", "p"], "holds the photos"),
+        (["p", "--to", "p/set"], "lies within the photos"),
     ],
 )
 def test_mistakes_come_before_pytorch(tmp_path, more, message):

@@ -568,6 +568,12 @@ def test_pages_read_names_with_a_file_of_corrections(cache, run, known, capsys):
     for bad, why in ((b"name,node\ncellar,barm\n", "barn"), (b"a,b\n", "header")):
         with pytest.raises(UnitscopeError, match=why):
             knowledge.keep_names(run, known.graph, bad)
+    # What one graph takes stays when it is given with another that does not know the word.
+    other = knowledge.open_knowledge("builtin")
+    mine = knowledge.keep_names(run, known.graph, b"name,node\ncellar,thing 9\n")
+    with pytest.raises(UnitscopeError, match="the file"):
+        knowledge.keep_names(run, other, b"name,node\ncellar,thing 9\n")
+    assert knowledge.kept_names(run, mine).is_file()
 
 
 def test_a_photo_leads_to_its_account(cache):

@@ -191,7 +191,21 @@ def skipped(run: Run) -> pd.DataFrame:
 
 
 CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
-"""Splits to choose units on, and to judge them on, the best first: never the same photos."""
+"""Splits to choose units on, and to judge them on, the best first."""
+
+
+def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
+    """(where to choose units, where to judge them) among the splits of a run: never the same
+    photos where there are two; "" is all photos.
+
+    >>> usual_splits(["test", "train", "val"]), usual_splits(["train", "val"])
+    (('val', 'test'), ('train', 'val'))
+    >>> usual_splits(["val"]), usual_splits(["train", "unseen"])
+    (('', 'val'), ('train', ''))
+    """
+    judge = next((one for one in JUDGING if one in splits), "")
+    choose = next((one for one in CHOOSING if one in splits and one != judge), "")
+    return choose, judge
 
 
 def accuracy(run: Run) -> pd.DataFrame:

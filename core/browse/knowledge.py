@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,14 +100,18 @@ def keep_names(run: Run, graph: Graph, content: bytes) -> str:
     """
     word = hashlib.sha256(content).hexdigest()[:DIGITS]
     path = _names_path(run, word)
-    write_whole(path, lambda part: part.write_bytes(content))
-    try:
-        annotated = Annotated.from_run(run)
-        align([*annotated.scenes, *annotated.concepts], graph, overrides=path)
-    except UnitscopeError as err:
-        path.unlink()
-        # The reader knows the file by another name.
-        raise UnitscopeError(str(err).replace(str(path), "the file")) from None
+    annotated = Annotated.from_run(run)
+    # Looked at first, so that what another visitor or graph uses is never touched.
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "names"
+        fresh.write_bytes(content)
+        try:
+            align([*annotated.scenes, *annotated.concepts], graph, overrides=fresh)
+        except UnitscopeError as err:
+            # The reader knows the file by another name.
+            raise UnitscopeError(str(err).replace(str(fresh), "the file")) from None
+    if not path.is_file():
+        write_whole(path, lambda part: part.write_bytes(content))
     return word
 
 

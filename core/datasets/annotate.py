@@ -88,6 +88,11 @@ def check_request(
         raise UnitscopeError(f"there is no folder of photos {photos}")
     if to.resolve() == photos.resolve() or photos.resolve().is_relative_to(to.resolve()):
         raise UnitscopeError(f"{to} holds the photos: name another folder by --to")
+    if to.resolve().is_relative_to(photos.resolve()):
+        raise UnitscopeError(
+            f"{to} lies within the photos, and would be annotated itself the next time: name a "
+            "folder outside by --to"
+        )
     for name in ("images", "masks", "labels.csv"):
         if (to / name).exists() and not (to / LABELS_BY).is_file():
             raise UnitscopeError(

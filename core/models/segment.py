@@ -275,6 +275,10 @@ def _way_of(folder: Path) -> Preprocessing:
             (size["width"], size["height"]) if {"width", "height"} <= size.keys()
             else size.get("shortest_edge", 512)
         )  # fmt: skip
+    else:
+        # One number is a square to transformers, but for MobileViT, whose shorter side it is.
+        kind = told.get("image_processor_type") or told.get("feature_extractor_type") or ""
+        size = size if kind.startswith("MobileViT") else (size, size)
     normal = told.get("do_normalize", True)
     divide = 1.0 / told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0
     return Preprocessing(

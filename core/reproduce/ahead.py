@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -58,11 +58,7 @@ def steps(work: Work) -> list[Step]:
             if not work.lacks((*work.profile.runs[run][1], graph)):
                 runs.setdefault(run, []).append(key)
     for run, of in runs.items():
-        try:
-            out.append(_run(work, run, of))
-        except Exception as err:
-            fails = f"fails: {failure(err)}"
-            out.append(Step(f"run {run}", "to do", None, None, None, 0, fails, of))
+        out.append(_guarded(f"run {run}", of, _run, work, run, of))
     wanted: dict[tuple[str, str], list[str]] = {}
     for key, part in parts.items():
         if isinstance(part, (Explaining, Merging)) and key != "table1":
@@ -70,14 +66,25 @@ def steps(work: Work) -> list[Step]:
             for name in names:
                 wanted.setdefault((part.run, name), []).append(key)
     failing = {run for run, step in zip(runs, out, strict=True) if step.seconds is None}
-    out += [_embedding(work, run, name, of) for (run, name), of in wanted.items()
-            if run not in failing]  # fmt: skip
+    for (run, name), of in wanted.items():
+        if run not in failing:
+            out.append(
+                _guarded(f"embedding {name} of run {run}", of, _embedding, work, run, name, of)
+            )
     for key, part in parts.items():
         if isinstance(part, Disabling) and part.run not in failing:
-            out.append(_curves(work, key, part))
+            out.append(_guarded(f"curves of {key}", [key], _curves, work, key, part))
         if isinstance(part, Retrainings):
             out += _trainings(work, key, part)
     return out
+
+
+def _guarded(what: str, of: list[str], make: Callable[..., Step], *given: Any) -> Step:
+    """A step, or the word that it fails: one bad network must not cost the others their plan."""
+    try:
+        return make(*given)
+    except Exception as err:
+        return Step(what, "to do", None, None, None, 0, f"fails: {failure(err)}", of)
 
 
 def _run(work: Work, key: str, of: list[str]) -> Step:

@@ -14,7 +14,6 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from core.browse import JUDGING
 from core.names import plain_name
 
 KEPT = ("run", "layer", "definition", "knowledge", "names")
@@ -89,13 +88,9 @@ def select(
     return (widget or st.selectbox)(label, options, **bound, **how)
 
 
-def split(
-    name: str, label: str, splits: Sequence[str], usual: Sequence[str] = JUDGING, **how: Any
-) -> str:
-    """A select box for a split; "" is all photos. Where the address says nothing it is the first
-    of `usual` that the run has."""
-    default = next((one for one in usual if one in splits), "all")
-    chosen = select(name, label, ["all", *splits], default, format_func=plain_name, **how)
+def split(name: str, label: str, splits: Sequence[str], usual: str, **how: Any) -> str:
+    """A select box for a split; "" is all photos. Where the address says nothing it is `usual`."""
+    chosen = select(name, label, ["all", *splits], usual or "all", format_func=plain_name, **how)
     return "" if chosen == "all" else chosen
 
 
