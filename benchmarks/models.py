@@ -42,7 +42,7 @@ from core.errors import UnitscopeError, unknown
 from core.manipulate.retrain import find_classifier, watched_features
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.store import Run, write_whole
+from core.store import Run, digest_of, write_whole
 
 NETWORKS = {
     "resnet18": "torchvision:resnet18",
@@ -127,10 +127,11 @@ def fitted(name: str, dataset: str, place: Path) -> str:
     """
     from sklearn.linear_model import LogisticRegression
 
-    path = place / f"{name}-fitted.pt"
+    data = open_dataset(dataset)
+    # The photos are in its name: a classifier fitted to others is another one.
+    path = place / f"{name}-fitted-{digest_of([data.content_digest(), FITTED])[:8]}.pt"
     if path.is_file():
         return f"{NETWORKS[name]}:{path}"
-    data = open_dataset(dataset)
     train = data.select(["train"])
     picked = train[np.linspace(0, len(train) - 1, min(FITTED, len(train))).astype(int)]
     model = load_model(f"{NETWORKS[name]}:random")
