@@ -245,6 +245,65 @@ def test_nothing_is_put_together_that_nothing_could_check(site, tmp_path):
     assert [seen[1] for seen in site.seen] == [None, None]
 
 
+def bare_range(first: int, last: int, count: int, length: int | None, etag: str = '"one"'):
+    """A 206 that does not tell the size of the whole file; `count` bytes come."""
+
+    def answer(handler) -> bool:
+        handler.send_response(206)
+        handler.send_header("Content-Range", f"bytes {first}-{last}/*")
+        if etag:
+            handler.send_header("ETag", etag)
+        if length is not None:
+            handler.send_header("Content-Length", str(length))
+        handler.end_headers()
+        handler.wfile.write(DATA[first : first + count])
+        return True
+
+    return answer
+
+
+@pytest.mark.parametrize("etag", ['"one"', ""], ids=["etag again", "etag once"])
+@pytest.mark.parametrize("length", [724, None], ids=["length", "no length"])
+def test_a_range_of_a_file_of_untold_size_is_cut_too(site, tmp_path, length, etag):
+    whole = site.files["/a.bin"] = DATA[:1024]
+    site.before = [cut_at(300, whole), bare_range(300, 1023, 100, length, etag)]
+    fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
+    assert (tmp_path / "a.bin").read_bytes() == whole
+    assert [seen[1] for seen in site.seen] == [None, "bytes=300-", "bytes=400-"]
+
+
+def test_the_size_of_a_range_is_learnt_from_its_length(site, tmp_path):
+    """First the connection's end is the file's end; the 206 has a length, and is cut."""
+    whole = site.files["/a.bin"] = DATA[:1024]
+
+    def chunked(handler) -> bool:
+        handler.send_response(200)
+        handler.send_header("ETag", '"one"')
+        handler.send_header("Transfer-Encoding", "chunked")
+        handler.end_headers()
+        handler.wfile.write(b"12c\r\n" + whole[:300] + b"\r\n12c\r\n")
+        return True
+
+    site.before = [chunked, bare_range(300, 1023, 100, 724)]
+    fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
+    assert (tmp_path / "a.bin").read_bytes() == whole
+
+
+def test_answers_that_carry_no_file(site, tmp_path):
+    for number in (202, 203, 204):
+        site.before = [code(number)]
+        with pytest.raises(UnitscopeError, match=f"said {number} .*brings no file"):
+            fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
+    site.before = [code(200)]
+    with pytest.raises(UnitscopeError, match="sent an empty file"):
+        fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
+    assert not list(tmp_path.iterdir())
+    site.before = [cut_at(100_000), code(200)]
+    with pytest.raises(UnitscopeError, match="sent an empty file"):
+        fetch(f"{site.url}/a.bin", tmp_path / "a.bin", pause=Waits())
+    assert (tmp_path / "a.bin.part").stat().st_size == 100_000  # what has come is kept
+
+
 def test_a_part_that_is_whole_already(site, tmp_path):
     (tmp_path / "a.bin.part").write_bytes(DATA)
     known = {"url": f"{site.url}/a.bin", "total": len(DATA), "etag": '"one"', "modified": None}
@@ -362,6 +421,43 @@ def test_a_password_goes_to_its_own_server_alone(site, tmp_path):
     assert asked == ["Basic bWU6cEBzcw==", None]
     with pytest.raises(UnitscopeError, match="is no address"):
         fetch("http://127.0.0.1:port/x", tmp_path / "y", pause=Waits())
+
+
+@pytest.mark.parametrize(
+    "bad", ["http://a..b/x.zip", "http://[::1/x.zip", "http://h:99999/x.zip", "http://:80/x.zip"]
+)
+def test_addresses_that_are_none(site, tmp_path, bad):
+    one = entry(site, MEMBERS, tmp_path)
+    for call in (
+        lambda: source_of(one, bad), lambda: get(one, tmp_path / "d", bad),
+        lambda: fetch(bad, tmp_path / "x", pause=Waits()),
+    ):  # fmt: skip
+        with pytest.raises(UnitscopeError, match=r"is no (http or https )?address"):
+            call()
+    site.before = [code(302, Location=bad)]
+    with pytest.raises(UnitscopeError, match=r"is no (http or https )?address"):
+        fetch(f"{site.url}/a.bin", tmp_path / "x", pause=Waits())
+    assert not (tmp_path / "x.part").exists()
+    with pytest.raises(UnitscopeError) as told:
+        fetch("http://me:secret@[::1/x.zip?key=secret", tmp_path / "x")
+    assert "secret" not in str(told.value)
+
+
+def test_letters_beyond_ascii_in_an_address(site, tmp_path):
+    one = entry(site, MEMBERS, tmp_path)
+    site.files["/%D0%B4%D0%BE%D0%BC/set.zip"] = site.files["/set.zip"]
+    assert get(one, tmp_path / "1", f"{site.url}/дом/").fresh
+    assert get(one, tmp_path / "2", f"{site.url}/%D0%B4%D0%BE%D0%BC/set.zip?a=дом%20b").fresh
+    assert site.seen[-1][0].endswith("?a=%D0%B4%D0%BE%D0%BC%20b")
+    request = fetching._request("http://me:pw@дом.example:81/x", {})
+    assert request.host == "xn--d1aqf.example:81"
+
+
+def test_a_redirect_to_nowhere_and_other_3xx(site, tmp_path):
+    for number, told in ((302, "302 .*but not where to"), (304, "the server said 304")):
+        site.before = [code(number)]
+        with pytest.raises(UnitscopeError, match=told):
+            fetch(f"{site.url}/a.bin", tmp_path / "x", pause=Waits())
 
 
 def test_https_does_not_lead_back_to_http():
@@ -591,6 +687,7 @@ def test_damaged_cut_and_encrypted_archives(tmp_path):
     whole = zipped(tmp_path / "a.zip", {"a": np.random.default_rng(1).bytes(50_000)}).read_bytes()
     cases = {
         "cut.zip": whole[:-5000], "flipped.zip": whole[:900] + b"\0\1\2\3" + whole[904:],
+        "before.zip": whole[:-6] + struct.pack("<I", len(whole)) + whole[-2:],  # begins before 0
         "nothing.zip": b"", "page.zip": b"<html>not found</html>",
     }  # fmt: skip
     tarred(tmp_path / "b.tar.gz", [tarfile.TarInfo("a")], np.random.default_rng(1).bytes(50_000))
@@ -680,6 +777,30 @@ def test_get_once_and_never_again(site, tmp_path, monkeypatch, capsys):
     assert len(site.seen) == asked
 
 
+def test_files_added_to_a_folder_do_no_harm(site, tmp_path):
+    """As our own instructions say: an index beside Broden's, photos beside OpenSurfaces' tables."""
+    one, notes = entry(site, MEMBERS, tmp_path), []
+    asked = len(site.seen) + 1
+    folder = get(one, tmp_path).path
+    (folder / "index_ade20k.csv").write_text("image,split\n")
+    (folder / "photos").mkdir()
+    (folder / "photos" / "7.jpg").write_bytes(b"jpg")
+    got = get(one, tmp_path, note=notes.append)
+    assert not got.fresh and state(one, tmp_path) == "there" and len(site.seen) == asked
+    assert len(notes) == 1 and "is there, and 2 more files" in notes[0]
+    for spoil in (
+        lambda: (folder / "images" / "a.png").write_bytes(b""),  # smaller by more than was added
+        lambda: shutil.rmtree(folder / "images"),
+    ):
+        (folder / "index_ade20k.csv").write_bytes(b"")
+        (folder / "photos" / "7.jpg").write_bytes(b"")
+        spoil()
+        assert state(one, tmp_path) == "changed"
+    (folder / "photos" / "7.jpg").unlink()
+    with pytest.raises(UnitscopeError, match="exists and was changed since it was got; use it as"):
+        get(one, tmp_path)
+
+
 def test_the_prompt(site, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(table, "DOWNLOADS", (entry(site, MEMBERS, tmp_path),))
     for answer, status in (("no\n", 2), ("\n", 2), ("y\n", 0)):
@@ -743,6 +864,107 @@ def test_mirrors(site, tmp_path):
     assert (tmp_path / "5" / "set" / "a.txt").read_bytes() == b"other"
 
 
+def test_a_bad_checksum_is_told_before_anything_comes(site, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table, "DOWNLOADS", (entry(site, MEMBERS, tmp_path),))
+    for bad in ("shake_128:aa", "sha256:12", "md5:" + "g" * 32, "sha999:00", "md5", ""):
+        with pytest.raises(UnitscopeError, match="ALGORITHM:DIGITS"):
+            fetch(f"{site.url}/set.zip", tmp_path / "x", checksum=bad or "x")
+        assert main(["get", "set", "--to", str(tmp_path / "d"), "--checksum", bad]) == 2
+        told = capsys.readouterr().err
+        assert "ALGORITHM:DIGITS" in told and "terms" not in told
+    assert not site.seen and not (tmp_path / "d").exists()
+    digits = hashlib.sha256(site.files["/set.zip"]).hexdigest().upper()
+    got = get(table.DOWNLOADS[0], tmp_path / "d", checksum=f"SHA256:{digits}")
+    assert got.facts["checked"] == f"sha256:{digits.lower()}"
+
+
+def test_a_page_in_place_of_an_archive_is_not_met_twice(site, tmp_path):
+    """A login page with 200, and no checksum that would tell: the next `get` starts anew."""
+    one = entry(site, MEMBERS, tmp_path, size=None, checksum=None)
+    good, site.files["/set.zip"] = site.files["/set.zip"], b"<html>log in</html>"
+    with pytest.raises(BadFile, match=r"damaged or cut .*thrown away, and comes anew"):
+        get(one, tmp_path)
+    assert not list(tmp_path.iterdir())
+    site.files["/set.zip"] = good
+    assert get(one, tmp_path).fresh
+
+
+def test_a_bad_archive_of_an_earlier_call_goes_and_a_persons_own_stays(site, tmp_path, monkeypatch):
+    one = entry(site, MEMBERS, tmp_path, size=None, checksum=None)
+    site.files["/set.zip"] = b"<html>log in</html>"
+    to = tmp_path / "down"
+
+    def stopped(*_args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "unpack", stopped)
+    with pytest.raises(Stopped):
+        get(one, to, f"{site.url}/set.zip")
+    monkeypatch.setattr(fetching, "unpack", unpack)
+    asked = len(site.seen)
+    with pytest.raises(BadFile, match="thrown away"):
+        get(one, to, f"{site.url}/set.zip")  # "the same command goes on", with what has come
+    assert len(site.seen) == asked and not list(to.iterdir())
+    (to / "set.zip").write_bytes(b"<html>mine</html>")
+    with pytest.raises(BadFile, match="was not fetched and is kept"):
+        get(one, to)
+    assert (to / "set.zip").read_bytes() == b"<html>mine</html>"
+    # The right checksum: it would be no other the next time.
+    page = b"<html>as published</html>"
+    site.files["/set.zip"] = page
+    (to / "set.zip").unlink()
+    with pytest.raises(BadFile, match="has the right sha256 and is kept"):
+        get(one, to, checksum="sha256:" + hashlib.sha256(page).hexdigest())
+    assert (to / "set.zip").read_bytes() == page
+
+
+def test_files_of_a_person_are_neither_overwritten_nor_removed(site, tmp_path):
+    plain = Download(
+        "a", "a file", f"{site.url}/a.bin", "a.bin", len(DATA), None, MD5, "free", "", "weights"
+    )  # fmt: skip
+    mine = tmp_path / "weights" / "a.bin"
+    mine.parent.mkdir()
+    mine.write_bytes(b"mine")
+    mirror = tmp_path / "mirror"
+    mirror.mkdir()
+    (mirror / "a.bin").write_bytes(DATA)
+    for given in (f"{site.url}/a.bin", str(mirror)):
+        with pytest.raises(UnitscopeError, match=r"was not got by this command.*leave --from out"):
+            get(plain, tmp_path, given)
+        assert mine.read_bytes() == b"mine" and not site.seen
+    mine.write_bytes(DATA)
+    assert get(plain, tmp_path, str(mine.parent)).fresh and not site.seen  # itself: verified
+    one = entry(site, MEMBERS, tmp_path)
+    (tmp_path / "set.zip").write_bytes(b"mine")
+    with pytest.raises(UnitscopeError, match="was not got by this command"):
+        get(one, tmp_path, f"{site.url}/set.zip")
+    assert (tmp_path / "set.zip").read_bytes() == b"mine"
+    (tmp_path / "set.zip").write_bytes(site.files["/set.zip"])
+    assert get(one, tmp_path).fresh and (tmp_path / "set.zip").exists()
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the rename", "after the rename"])
+def test_a_stop_at_the_last_rename(site, tmp_path, monkeypatch, after):
+    one = entry(site, MEMBERS, tmp_path)
+    real = Path.rename
+
+    def stopped(path, target):
+        if path.name == "set.unpacking":
+            if after:
+                real(path, target)
+            raise KeyboardInterrupt
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(Stopped):
+        get(one, tmp_path)
+    monkeypatch.undo()
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    assert state(one, tmp_path) == ("there" if after else "part")
+    got = get(one, tmp_path)
+    assert got.fresh is not after and got.facts["files"] == 2 and len(site.seen) == 1
+
+
 def test_registration_is_told(tmp_path, capsys):
     assert main(["get", "ade20k", "--to", str(tmp_path), "--yes"]) == 2
     assert "request_data" in capsys.readouterr().err
@@ -794,6 +1016,32 @@ def test_two_processes_do_not_fetch_one_thing(site, tmp_path):
     with lock, pytest.raises(UnitscopeError, match="by another process"):
         get(one, tmp_path)
     assert get(one, tmp_path).fresh
+
+
+def test_the_lock_of_the_next_process_is_not_taken_away(site, tmp_path, monkeypatch):
+    """A process that takes the lock the moment it is free must keep others out."""
+    import filelock
+
+    path = tmp_path / ".set.lock"
+    theirs = filelock.FileLock(path)
+
+    class Watched:
+        def __init__(self, place):
+            self.lock = filelock.FileLock(place)
+
+        def acquire(self, timeout):
+            self.lock.acquire(timeout=timeout)
+
+        def release(self):
+            self.lock.release()
+            theirs.acquire(timeout=0)
+
+    watched = SimpleNamespace(FileLock=Watched, Timeout=filelock.Timeout)
+    monkeypatch.setattr(fetching, "filelock", watched)
+    get(entry(site, MEMBERS, tmp_path), tmp_path)
+    with theirs, pytest.raises(filelock.Timeout):
+        filelock.FileLock(path).acquire(timeout=0)
+    theirs.release()
 
 
 def test_a_path_that_get_did_not_make_is_left_alone(site, tmp_path):

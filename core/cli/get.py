@@ -33,15 +33,17 @@ def add(verb: Verb) -> None:
 
 def _get(given: argparse.Namespace) -> Answer:
     from core.datasets.downloads import find_download
-    from core.datasets.fetch import get, source_of, state
+    from core.datasets.fetch import get, read_checksum, source_of, state
 
     if given.name is None:
         if given.source or given.checksum:
             raise UnitscopeError("--from and --checksum are of one NAME; none was given")
         return _list(given.to)
     entry = find_download(given.name)
+    if given.checksum not in (None, "none"):
+        read_checksum(given.checksum)
     if state(entry, given.to) != "there":
-        source_of(entry, given.source)  # a mistake in it is told before the terms
+        source_of(entry, given.source)  # mistakes are told before the terms
         _accept(entry, given)
     got = get(
         entry, given.to, given.source, checksum=given.checksum, keep=given.keep,

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import ssl
+import string
 import time
 import urllib.error
 import urllib.parse
@@ -29,7 +30,7 @@ import filelock
 
 from core.datasets.downloads import Download
 from core.datasets.unpack import Unpacked, size_of, unpack
-from core.errors import UnitscopeError
+from core.errors import BadFile, UnitscopeError
 from core.files import write_text
 from core.settings import Progress
 
@@ -90,12 +91,14 @@ def fetch(
     ------
     UnitscopeError
         an address that is not http(s) or leads to another scheme; an answer that no other try
-        will change (404, 403, …); too many tries without progress; another size or checksum than
-        told (the part is removed); no room on the disk.
+        will change (404, 403, …, or a 2xx that carries no file); an empty file; too many tries
+        without progress; another size or checksum than told (the part is removed); a checksum
+        that can be none (:func:`read_checksum`); no room on the disk.
     Stopped
         on Ctrl-C.
     """
     _need_http(url)
+    checksum = read_checksum(checksum) if checksum else None
     transfer = _Transfer(url, target, size, checksum, tell, note, timeout)
     try:
         transfer.until_whole(tries, pause)
@@ -177,7 +180,7 @@ class _Transfer:
                         why, wait = f"the server said {err.code} {err.reason}", _retry_after(err)
                     else:
                         raise UnitscopeError(_refused(self.url, err)) from err
-            except http.client.InvalidURL as err:
+            except (http.client.InvalidURL, UnicodeError) as err:
                 raise UnitscopeError(f"{shown(self.url)!r} is no address ({err})") from err
             except (OSError, http.client.HTTPException) as err:
                 reason = getattr(err, "reason", err)
@@ -214,6 +217,14 @@ class _Transfer:
                 headers["If-Range"] = validator
         request = _request(self.url, headers)
         with _opener().open(request, timeout=self.timeout) as answer:
+            if answer.status not in (200, 206):
+                raise UnitscopeError(
+                    f"{shown(self.url)}: the server said {answer.status} {answer.reason}, which "
+                    "brings no file"
+                )
+            length: int | None = answer.length  # None where the server does not tell it
+            if answer.status == 200 and length == 0:
+                raise UnitscopeError(f"{shown(self.url)}: the server sent an empty file")
             if answer.status == 206:
                 first, total = _content_range(answer.headers.get("Content-Range", ""))
                 other = etag and answer.headers.get("ETag", etag) != etag
@@ -221,14 +232,16 @@ class _Transfer:
                     self.note(f"{self.target.name}: the server has another file by now")
                     self.forget()
                     return False
+                if total is None:  # "bytes 5-9/*": the server does not tell it a second time
+                    told = None if length is None else have + length
+                    total = self.known.get("total") or told
                 self.resumed = True
             else:
                 if have:
                     self.note(f"{self.target.name}: the server starts it anew")
                     self.forget()
                     have = 0
-                length = answer.headers.get("Content-Length")
-                total = int(length) if length and length.isdigit() else None
+                self.known, total = {}, length
             if total is not None and self.size is not None and total != self.size:
                 self.forget()
                 raise UnitscopeError(
@@ -238,7 +251,8 @@ class _Transfer:
             self._room((total or self.size or have) - have)
             self._remember(answer, total)
             self._read(answer, have, total)
-        return total is None or self.have == total
+        # A body that ends before its Content-Length ends without an error.
+        return self.have == total if total is not None else self.have > 0
 
     def _room(self, need: int) -> None:
         free = shutil.disk_usage(self.part.parent).free
@@ -249,9 +263,11 @@ class _Transfer:
             )
 
     def _remember(self, answer: Any, total: int | None) -> None:
+        # What a 206 leaves out is as the answer before it said.
         self.known = {
-            "url": shown(self.url), "total": total, "etag": answer.headers.get("ETag"),
-            "modified": answer.headers.get("Last-Modified"),
+            "url": shown(self.url), "total": total,
+            "etag": answer.headers.get("ETag") or self.known.get("etag"),
+            "modified": answer.headers.get("Last-Modified") or self.known.get("modified"),
         }  # fmt: skip
         write_text(self.side, json.dumps(self.known))
 
@@ -297,14 +313,24 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     max_redirections = _REDIRECTS
 
     def http_error_302(self, req: Any, fp: Any, code: int, msg: str, headers: Any) -> Any:
-        place = headers.get("Location") or headers.get("URI") or ""
-        there = urllib.parse.urlparse(urllib.parse.urljoin(req.full_url, place))
+        place = headers.get("Location") or headers.get("URI")
+        if not place:
+            raise UnitscopeError(
+                f"{shown(req.full_url)}: the server said {code} {msg}, but not where to"
+            )
+        try:
+            there = urllib.parse.urlparse(urllib.parse.urljoin(req.full_url, place))
+        except ValueError as err:
+            raise UnitscopeError(
+                f"{shown(req.full_url)} leads on to {shown(place)!r}, which is no address ({err})"
+            ) from err
         here = urllib.parse.urlparse(req.full_url).scheme
         if there.scheme not in ("http", "https") or (here, there.scheme) == ("https", "http"):
             raise UnitscopeError(
                 f"{shown(req.full_url)} leads on to {shown(there.geturl())}: from {here} only "
                 f"{'https' if here == 'https' else 'http and https'} is followed"
             )
+        _need_http(there.geturl())
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -325,11 +351,18 @@ def _opener() -> urllib.request.OpenerDirector:
 
 def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
     """A request; a name and password in the address go to that server alone, not where it
-    redirects to."""
+    redirects to. Letters that no address may hold (``дом``) are sent as a browser sends them."""
     parts = urllib.parse.urlsplit(url)
     who, _, host = parts.netloc.rpartition("@")
+    if not host.isascii():
+        name, *port = host.split(":")
+        host = ":".join([name.encode("idna").decode(), *port])
+    path, query = (
+        urllib.parse.quote(part, safe=string.punctuation) for part in (parts.path, parts.query)
+    )
     request = urllib.request.Request(
-        urllib.parse.urlunsplit(parts._replace(netloc=host)), headers=headers
+        urllib.parse.urlunsplit(parts._replace(netloc=host, path=path, query=query)),
+        headers=headers,
     )
     if who:
         token = base64.b64encode(urllib.parse.unquote(who).encode()).decode()
@@ -338,8 +371,13 @@ def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
 
 
 def _need_http(url: str) -> None:
-    parts = urllib.parse.urlparse(url)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        host, _ = parts.hostname, parts.port  # a ValueError where the port is none
+        (host or "").encode("idna")
+    except ValueError as err:
+        raise UnitscopeError(f"{shown(url)!r} is no address ({err})") from err
+    if parts.scheme not in ("http", "https") or not host:
         raise UnitscopeError(f"{shown(url)!r} is no http or https address")
 
 
@@ -349,13 +387,16 @@ def shown(url: str) -> str:
     >>> shown("https://me:pw@host/a.zip?key=1")
     'https://host/a.zip'
     """
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+    except ValueError:
+        return re.sub("//[^/]*@", "//", re.split("[?#]", url)[0])
     host = parts.netloc.rpartition("@")[2]
     return urllib.parse.urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def _refused(url: str, err: urllib.error.HTTPError) -> str:
-    if 300 <= err.code < 400:
+    if err.code in (301, 302, 303, 307, 308):  # one without a place to go to is told before
         return f"{shown(url)} is redirected in a circle, or more than {_REDIRECTS} times"
     told = f"{shown(url)}: the server said {err.code} {err.reason}"
     if err.code in (404, 410):
@@ -383,19 +424,41 @@ def _content_range(text: str) -> tuple[int, int | None]:
     return int(told[1]), None if told[2] == "*" else int(told[2])
 
 
+def read_checksum(text: str) -> str:
+    """A checksum as it is compared: a digest that Python always has, its digits in lower case.
+
+    >>> read_checksum("MD5:" + "AB" * 16)
+    'md5:abababababababababababababababab'
+
+    Raises UnitscopeError for another algorithm, one without a fixed length (SHAKE) among them,
+    and for digits that are not as many as the algorithm gives, or not hexadecimal.
+    """
+    lengths = {
+        name: 2 * hashlib.new(name, usedforsecurity=False).digest_size
+        for name in hashlib.algorithms_guaranteed
+    }
+    algorithm, _, digits = text.strip().lower().partition(":")
+    length = lengths.get(algorithm)
+    if not length:
+        known = ", ".join(sorted(name for name in lengths if lengths[name]))
+        raise UnitscopeError(
+            f"checksum {text!r}: write ALGORITHM:DIGITS, such as sha256:0123…; algorithms: {known}"
+        )
+    if not re.fullmatch(f"[0-9a-f]{{{length}}}", digits):
+        raise UnitscopeError(
+            f"checksum {text!r}: {algorithm} has {length} hexadecimal digits; write "
+            "ALGORITHM:DIGITS"
+        )
+    return f"{algorithm}:{digits}"
+
+
 def _verified(
     path: Path, url: str, size: int | None, checksum: str | None, tell: Tell | None
 ) -> Fetched | str:
-    """The file's digest, or what is wrong with it."""
+    """The file's digest, or what is wrong with it. checksum : of :func:`read_checksum`."""
     algorithm, _, wanted = (checksum or "").partition(":")
     known = hashlib.sha256()
-    asked = None
-    if checksum:
-        if algorithm not in hashlib.algorithms_guaranteed or not wanted:
-            raise UnitscopeError(
-                f"checksum {checksum!r}: write ALGORITHM:DIGITS, such as sha256:0123…"
-            )
-        asked = hashlib.new(algorithm, usedforsecurity=False)
+    asked = hashlib.new(algorithm, usedforsecurity=False) if checksum else None
     total, done, began = path.stat().st_size, 0, time.monotonic()
     if size is not None and total != size:
         return f"{shown(url)}: {total:,} bytes came, {size:,} are published"
@@ -406,9 +469,9 @@ def _verified(
                 asked.update(block)
             done += len(block)
             _say(tell, f"checking {path.name.removesuffix('.part')}", done, total, done, began)
-    if asked is not None and asked.hexdigest() != wanted.lower():
+    if asked is not None and asked.hexdigest() != wanted:
         return (
-            f"{shown(url)}: its {algorithm} is {asked.hexdigest()}, not {wanted.lower()}: another "
+            f"{shown(url)}: its {algorithm} is {asked.hexdigest()}, not {wanted}: another "
             "file, or damaged on its way"
         )
     return Fetched(total, known.hexdigest())
@@ -451,25 +514,43 @@ class Got(NamedTuple):
 
 
 def state(entry: Download, root: Path) -> str:
-    """``there`` (got and unchanged), ``changed``, ``part`` (begun), ``unknown`` (a path of its
-    name that :func:`get` did not make), or empty: nothing is there."""
+    """``there`` (got; a folder may hold files of the user's besides), ``changed``, ``part``
+    (begun), ``unknown`` (a path of its name that :func:`get` did not make), or empty: nothing is
+    there.
+
+    A folder is changed where it has fewer files or bytes than were unpacked, or as many files
+    of more bytes."""
+    return _state(entry, root)[0]
+
+
+def _state(entry: Download, root: Path) -> tuple[str, int]:
+    """:func:`state`, and the number of files added to a folder that is there."""
     path = root / entry.place
     facts = _marker(entry, root)
     if not path.exists():
         begun = (root / f"{entry.held}.part").exists() or (root / entry.held).exists()
-        return "part" if begun else ""
-    if not facts:
-        return "unknown"
+        return "part" if begun else "", 0
+    if not facts or (entry.archive and "files" not in facts):
+        return "unknown", 0
+    added = 0
     if path.is_dir():
         found = size_of(path)
-        same = [found.files, found.bytes] == [facts.get("files"), facts.get("unpacked")]
+        added, more = found.files - facts["files"], found.bytes - facts["unpacked"]
+        same = added == more == 0 or (added > 0 and more >= 0)
     else:
-        held = path.stat()
-        same = held.st_size == facts.get("bytes")
-        if same and held.st_mtime_ns != facts.get("changed"):
+        same = _same_stat(path, facts)
+        if not same and path.stat().st_size == facts.get("bytes"):
             known = f"sha256:{facts['sha256']}"
             same = not isinstance(_verified(path, path.name, None, known, None), str)
-    return "there" if same else "changed"
+    return ("there", added) if same else ("changed", 0)
+
+
+def _same_stat(file: Path, facts: dict[str, Any]) -> bool:
+    """Is this the file that the facts were written of, untouched since?"""
+    with suppress(OSError):
+        held = file.stat()
+        return [held.st_size, held.st_mtime_ns] == [facts.get("bytes"), facts.get("changed")]
+    return False
 
 
 def _marker_path(entry: Download, root: Path) -> Path:
@@ -529,12 +610,16 @@ def get(
     """Fetch, verify and unpack an entry of the table below `root`, unless it is there.
 
     given : see :func:`source_of`. checksum : in place of the table's; ``none`` for no check, as a
-    mirror may have packed the files anew. keep : keep the archive when it is unpacked. how : of
-    :func:`fetch`.
+    mirror may have packed the files anew. keep : keep the archive when it is unpacked (one that
+    was not fetched is always kept). how : of :func:`fetch`.
 
     Raises UnitscopeError as :func:`fetch` and :func:`~core.datasets.unpack.unpack`, and where the
-    path exists, but was not made by this function or was changed since.
+    path, or a file that would be written, exists, but was not made by this function or was
+    changed since. A fetched archive that cannot be unpacked, and that no checksum vouches for, is
+    removed.
     """
+    if checksum not in (None, "none"):
+        checksum = read_checksum(checksum)
     path = root / entry.place
     root.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(root / f".{entry.name}.lock")
@@ -543,20 +628,22 @@ def get(
     except filelock.Timeout:
         raise UnitscopeError(f"{entry.name} is being fetched by another process") from None
     try:
-        found = state(entry, root)
+        found, added = _state(entry, root)
         if found == "there":
+            if added:
+                note(f"{path}: what was got is there, and {added:,} more files")
             return Got(path, False, _marker(entry, root))
-        if found == "changed" or (found == "unknown" and entry.archive):
-            why = "was changed since it was got" if found == "changed" else "was not got by this"
-            raise UnitscopeError(
-                f"{path} exists and {why} command; use it as it is, or move it away"
-            )
+        if found == "changed" or (found == "unknown" and (entry.archive or path.is_dir())):
+            why = "changed since it was got" if found == "changed" else "not got by this command"
+            raise UnitscopeError(f"{path} exists and was {why}; use it as it is, or move it away")
         return _get(entry, root, path, given, checksum, keep, tell, note, how)
     except KeyboardInterrupt:
         raise Stopped(f"stopped while unpacking {entry.name}; the same command goes on") from None
     finally:
+        # While it is held: afterwards it may be the lock of another process.
+        with suppress(OSError):  # Windows removes no open file
+            (root / f".{entry.name}.lock").unlink()
         lock.release()
-        (root / f".{entry.name}.lock").unlink(missing_ok=True)
 
 
 def _get(
@@ -574,37 +661,85 @@ def _get(
     wanted = None if checksum == "none" else checksum or entry.checksum
     file = root / entry.held
     file.parent.mkdir(parents=True, exist_ok=True)
+    before = _marker(entry, root)
+    ours = _same_stat(file, before)  # fetched by an earlier call, but not unpacked
     source = source_of(entry, given) if given or not file.exists() else file
+    if ours and before.get("from") == shown(str(source)):
+        source = file
     if isinstance(source, Path):
         # A file that is here, by a mirror's folder or by the user's own browser.
+        here = file.exists() and source.samefile(file)
+        if not here and not entry.archive:
+            _need_free(file)
         fetched = _verified(source, str(source), size, wanted, tell)
         if isinstance(fetched, str):
             raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
-        if not entry.archive and source != file:
+        ours = ours and here
+        if not here and not entry.archive:
             fresh = file.with_name(file.name + ".new")
             shutil.copyfile(source, fresh)
             fresh.replace(file)
-        here = source
     else:
+        if not ours:
+            _need_free(file)
         fetched = fetch(source, file, size=size, checksum=wanted, tell=tell, note=note, **how)
-        here = file
+        ours = True
     facts: dict[str, Any] = {
-        "name": entry.name, "from": shown(str(source)),
+        "name": entry.name,
+        "from": before.get("from") if ours and source == file else shown(str(source)),
         "file": entry.file, "bytes": fetched.bytes, "sha256": fetched.sha256,
         "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
         "licence": entry.licence,
     }  # fmt: skip
-    if entry.archive:
-        facts["files"], facts["unpacked"] = _unpacked(entry, here, path, tell)
-        if here == file and not keep:
-            file.unlink()
-    else:
+
+    def mark() -> None:
+        write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")
+
+    if not entry.archive:
         facts["changed"] = file.stat().st_mtime_ns
-    write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")
+        mark()
+        return Got(path, True, facts)
+
+    def mark_unpacked(made: Unpacked) -> None:
+        facts["files"], facts["unpacked"] = made
+        mark()
+
+    if ours:  # told on the disk, so that a later call knows whose file it is
+        facts["changed"] = file.stat().st_mtime_ns
+        mark()
+    archive = source if isinstance(source, Path) else file
+    try:
+        _unpacked(entry, archive, path, tell, mark_unpacked)
+    except BadFile as err:
+        if ours and not wanted:  # a page of a hotel's network, most likely: not to be met again
+            file.unlink()
+            _marker_path(entry, root).unlink()
+            end = f"{file.name} was thrown away, and comes anew by the next get"
+        else:
+            why = f"has the right {wanted.partition(':')[0]}" if wanted else "was not fetched"
+            end = f"{archive} {why} and is kept; move it away to have another in its place"
+        raise BadFile(err.path, f"{err.reason}; {end}") from err
+    if ours and not keep:
+        file.unlink()
     return Got(path, True, facts)
 
 
-def _unpacked(entry: Download, archive: Path, path: Path, tell: Tell | None) -> Unpacked:
+def _need_free(file: Path) -> None:
+    if file.exists():
+        raise UnitscopeError(
+            f"{file} exists and was not got by this command; move it away, or leave --from out: it "
+            "is then verified and taken"
+        )
+
+
+def _unpacked(
+    entry: Download,
+    archive: Path,
+    path: Path,
+    tell: Tell | None,
+    whole: Callable[[Unpacked], None],
+) -> None:
+    """Unpack to `path`; `whole` is called with what it holds before it has that name."""
     began = time.monotonic()
 
     def say(done: int, total: int) -> None:
@@ -621,7 +756,7 @@ def _unpacked(entry: Download, archive: Path, path: Path, tell: Tell | None) -> 
             if held.is_file():
                 unpack(held, held.with_name(held.name.partition(".")[0]), say)
                 held.unlink()
+        whole(size_of(made))
         made.rename(path)
     finally:
         shutil.rmtree(made, ignore_errors=True)
-    return size_of(path)

@@ -5,6 +5,7 @@ Zip files, and tar files plain or packed by gzip, bzip2 or xz. Standard library 
 
 from __future__ import annotations
 
+import errno
 import io
 import lzma
 import os
@@ -88,7 +89,9 @@ def unpack(
         ) as err:  # fmt: skip
             raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
         except OSError as err:
-            if err.errno is None:  # of the decompressors, not of the disk
+            # Of the decompressors, or of a member said to begin before the file: not of the disk,
+            # whose errors have a number, and name the path where it is the path that is at fault.
+            if err.errno is None or (err.errno == errno.EINVAL and err.filename is None):
                 raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
             raise UnitscopeError(f"{folder} cannot be written: {err.strerror}") from err
         if not told.files:
