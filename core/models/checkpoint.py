@@ -212,8 +212,10 @@ def _reason(err: Exception) -> str:
     """
     told = str(err) or repr(err)
     told = told.partition("WeightsUnpickler error:")[2].strip() or told
-    line = told.splitlines()[0]
-    return re.split(r"In PyTorch 2\.6|\(\d\) |Re-running|Please file an issue", line)[0].strip()
+    if "TorchScript" in told:
+        return "it is a TorchScript archive, a whole network and not its weights"
+    advice = r"In PyTorch 2\.6|\(\d\) |Re-running|Please file an issue"
+    return re.split(advice, told.splitlines()[0])[0].strip() or type(err).__name__
 
 
 _CONVERT = (
@@ -342,21 +344,19 @@ def classes_in(notes: dict[str, Any]) -> list[str]:
     for key in ("classes", "class_names", "label_names"):
         if isinstance(notes.get(key), (list, tuple)):
             return [str(name) for name in notes.pop(key)]
-    numbered: list[tuple[Any, Any]] = []
-    key = "class_to_idx" if isinstance(notes.get("class_to_idx"), Mapping) else "idx_to_class"
-    if isinstance(notes.get(key), Mapping):
-        numbered = list(notes.pop(key).items())
-    if key == "class_to_idx":
-        numbered = [(number, name) for name, number in numbered]
-    try:
-        by_number = {int(number): str(name) for number, name in numbered}
-    except (TypeError, ValueError):
-        form = '{"attic": 0, …}' if key == "class_to_idx" else '{"0": "attic", …}'
-        raise UnitscopeError(
-            f"the checkpoint's {key} does not number its classes: {form} is meant"
-        ) from None
-    whole = sorted(by_number) == list(range(len(numbered)))
-    return [by_number[k] for k in range(len(numbered))] if whole else []
+    for key, form in (("class_to_idx", '{"attic": 0, …}'), ("idx_to_class", '{"0": "attic", …}')):
+        if not isinstance(notes.get(key), Mapping):
+            continue
+        pairs = list(notes.pop(key).items())
+        try:
+            of = {int(p[key == "class_to_idx"]): str(p[key != "class_to_idx"]) for p in pairs}
+        except (TypeError, ValueError, OverflowError):
+            raise UnitscopeError(
+                f"the checkpoint's {key} does not number its classes: {form} is meant"
+            ) from None
+        if sorted(of) == list(range(len(pairs))):
+            return [of[k] for k in range(len(pairs))]
+    return []
 
 
 # -- fitting --------------------------------------------------------------------------------
@@ -422,11 +422,16 @@ def settle(
     return inside, {"left out": _few(outside)} if outside else {}
 
 
+def same_values(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are of one type and shape and equal throughout."""
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
 def _alike(one: dict[str, Tensor], other: dict[str, Tensor], names: set[str]) -> bool:
     """Whether two state dicts have the same values under `names`, as one network that is an
     attribute of a larger one twice is stored."""
     return all(
-        name in one and name in other and torch.equal(one[name], other[name])
+        name in one and name in other and same_values(one[name], other[name])
         for name in names & (set(one) | set(other))
     )
 

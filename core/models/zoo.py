@@ -28,6 +28,7 @@ from core.models.checkpoint import (
     fill,
     optional,
     read_checkpoint,
+    same_values,
     settle,
 )
 from core.models.families import default_layer, family_of
@@ -480,7 +481,7 @@ def _not_stretched(module: nn.Module, state: dict[str, Tensor], what: str) -> No
             continue
         ordered = value.flatten().sort().values
         if not any(
-            v.numel() == value.numel() and torch.equal(v.flatten().sort().values, ordered)
+            v.numel() == value.numel() and same_values(v.flatten().sort().values, ordered)
             for v in state.values()
         ):
             raise UnitscopeError(
