@@ -8,16 +8,58 @@ that what the network sees is what is counted.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from core.errors import UnitscopeError
+from core.errors import UnitscopeError, unknown
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+def _number(value: Any, least: float = -math.inf) -> bool:
+    """Whether a value is a finite number above `least`."""
+    told = isinstance(value, Real) and not isinstance(value, bool)
+    return told and math.isfinite(value) and value > least
+
+
+def _several(value: Any, count: int, kind: type, least: float = -math.inf) -> bool:
+    """Whether a value is so many numbers of a kind, all finite and above `least`."""
+    return (
+        isinstance(value, tuple)
+        and len(value) == count
+        and all(isinstance(v, kind) and _number(v, least) for v in value)
+    )
+
+
+def _side(value: Any) -> bool:
+    one = isinstance(value, Integral) and _number(value, 0)
+    return value is None or one or _several(value, 2, Integral, 0)
+
+
+_SIDES = "a whole number of pixels, [width, height] in whole pixels, or null"
+
+_STEPS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "crop": (
+        lambda v: v is None or _several(v, 4, Integral),
+        "[left, top, right, bottom] in whole pixels, or null",
+    ),
+    "resize": (_side, _SIDES),
+    "center_crop": (_side, _SIDES),
+    "flip": (lambda v: isinstance(v, bool), "true or false"),
+    "channels": (lambda v: v in ("RGB", "BGR"), "RGB or BGR"),
+    "divide": (lambda v: _number(v, 0), "a number above 0"),
+    "mean": (lambda v: _several(v, 3, Real), "three numbers"),
+    "std": (lambda v: _several(v, 3, Real, 0), "three numbers above 0"),
+    "interpolation": (lambda v: v in ("bilinear", "bicubic"), "bilinear or bicubic"),
+}
+"""Steps of a preprocessing: whether a value is one, and what it is in words."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +93,9 @@ class Preprocessing:
 
     @staticmethod
     def from_json(stored: dict[str, Any]) -> Preprocessing:
-        """The inverse of :meth:`to_json`.
+        """The inverse of :meth:`to_json`; also takes what a user wrote, steps left out being usual.
+
+        Raises UnitscopeError for a step that does not exist or is not what such a step can be.
 
         >>> p = Preprocessing(crop=(8, 8, 632, 472), resize=(144, 144), center_crop=128)
         >>> Preprocessing.from_json(p.to_json()) == p
@@ -60,6 +104,12 @@ class Preprocessing:
         values: dict[str, Any] = {
             key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()
         }
+        for step, value in values.items():
+            if step not in _STEPS:
+                raise unknown("step of the preprocessing", step, _STEPS)
+            fits, words = _STEPS[step]
+            if not fits(value):
+                raise UnitscopeError(f"the preprocessing's {step} is {words}, not {value!r}")
         return Preprocessing(**values)
 
     # -- geometry -------------------------------------------------------------------------

@@ -9,10 +9,13 @@ import functools
 import importlib
 import io
 import json
+import os
 import pickle
 import pickletools
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,7 @@ from core.errors import UnitscopeError
 from core.models import zoo as ours
 from core.models.checkpoint import closest, read_checkpoint, settle
 from core.models.load import load_model
+from tests import tiny
 
 
 @pytest.fixture(scope="module")
@@ -232,6 +236,22 @@ def test_what_the_file_does_not_say_can_lie_beside_it(tmp_path, net):
     assert model.preprocessing.std == (0.229, 0.224, 0.225)  # as the architecture's
     assert model.preprocessing.input_size() == (64, 64)
     for wrong, message in [
+        ({"preprocessing": {"resize": 256.0}}, "resize is a whole number of pixels, [width, h"),
+        ({"preprocessing": {"resize": "256"}}, "not '256'"),
+        ({"preprocessing": {"resize": [256]}}, "not (256,)"),
+        ({"preprocessing": {"center_crop": 0}}, "center_crop is a whole number of pixels"),
+        ({"preprocessing": {"crop": [0, 0, 5]}}, "crop is [left, top, right, bottom]"),
+        ({"preprocessing": {"std": [0, 0, 0]}}, "std is three numbers above 0"),
+        ({"preprocessing": {"mean": 0.5}}, "mean is three numbers, not 0.5"),
+        ({"preprocessing": {"mean": [0.5, None, 0.5]}}, "mean is three numbers"),
+        ({"preprocessing": {"flip": 1}}, "flip is true or false"),
+        ({"preprocessing": {"channels": ["RGB"]}}, "channels is RGB or BGR"),
+        ({"preprocessing": {"divide": 0}}, "divide is a number above 0"),
+        ({"preprocessing": {"interpolation": "area"}}, "interpolation is bilinear or bicubic"),
+        ({"preprocessing": "imagenet"}, "preprocessing is an object with steps"),
+        ({"classes": {"0": "a"}}, "classes is a list of names"),
+        ({"classes": "abcde"}, "classes is a list of names"),
+        ({"default_layer": 3}, "default_layer is a layer's dotted name"),
         ({"clases": []}, "entry of w.unitscope.json 'clases'; nearest: classes"),
         ({"preprocessing": {"size": 3}}, "step of the checkpoint's preprocessing 'size'"),
         ([], "an object is meant"),
@@ -253,6 +273,111 @@ def test_class_names_in_their_usual_forms(tmp_path, net):
     ):
         torch.save({"state_dict": net.state_dict(), **facts}, path)
         assert load_model(f"torchvision:squeezenet1_1:{path}").classes == list("abcde")
+    for facts in (
+        {"idx_to_class": {"attic": 0}}, {"idx_to_class": {None: "attic"}},
+        {"idx_to_class": {float("inf"): "attic"}}, {"class_to_idx": {"attic": 0, "barn": None}},
+        {"class_to_idx": {"attic": "first"}},
+    ):  # fmt: skip
+        torch.save({"state_dict": net.state_dict(), **facts}, path)
+        with pytest.raises(UnitscopeError, match="does not number its classes"):
+            load_model(f"torchvision:squeezenet1_1:{path}")
+
+
+class Reduced:
+    """Is stored as what a call of an allowed name with some arguments, and a state, gives."""
+
+    def __init__(self, *reduced):
+        self.reduced = reduced
+
+    def __reduce__(self):
+        return self.reduced
+
+
+_scalar = np.float64(0).__reduce__()[0]
+
+
+def test_every_numpy_number_is_let_through(tmp_path):
+    path = tmp_path / "w.pth"
+    numbers = {
+        kind.__name__: kind(value)
+        for kind, value in [
+            (np.bool_, True), (np.int8, -3), (np.uint8, 200), (np.int16, -300), (np.uint16, 300),
+            (np.int32, -70_000), (np.uint32, 70_000), (np.int64, -(2**40)), (np.uint64, 2**40),
+            (np.float16, 0.5), (np.float32, 1.5), (np.float64, 71.25),
+        ]
+    }  # fmt: skip
+    other = Reduced(_scalar, (np.dtype(">i4"), (258).to_bytes(4, "big")))
+    stored = {"state_dict": {"a": torch.ones(2)}, **numbers, "other": other, "kind": np.dtype("f4")}
+    for new in (True, False):
+        torch.save(stored, path, _use_new_zipfile_serialization=new)
+        _, notes = read_checkpoint(path)
+        for name, number in numbers.items():
+            assert notes[name] == number and type(notes[name]) is type(number.item()), name
+        assert notes["other"] == 258 and "kind" not in notes
+    # A complex number is read too, but no note.
+    torch.save({**stored, "c": np.complex64(1j)}, path)
+    assert "c" not in read_checkpoint(path)[1]
+
+
+def _pointing():
+    """A number of a type whose state, the file's, says that its bytes are a pointer."""
+    state = (3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 8, 0)
+    field = Reduced(np.dtype, ("f8", False, True), state)
+    return Reduced(_scalar, (Reduced(np.dtype, (("V8", field),)), b"AAAAAAAA"))
+
+
+@pytest.mark.parametrize(
+    ("number", "reason"),
+    [
+        (_pointing(), "a NumPy type 'O8'"),
+        (Reduced(_scalar, (np.dtype("O"), b"AAAAAAAA")), "a NumPy type 'O8'"),
+        (Reduced(_scalar, (np.dtype("V8"), b"AAAAAAAA")), "a NumPy type 'V8'"),
+        (Reduced(_scalar, (np.dtype([("a", "f8")]), b"AAAAAAAA")), "a NumPy type 'V8'"),
+        (Reduced(_scalar, (np.dtype("f8"), b"AAAA")), "in other than its bytes"),
+        (Reduced(_scalar, (3, b"AAAA")), "without a type"),
+        (Reduced(np.dtype, ("f8",), (3, "x")), "without a byte order"),
+    ],
+)
+def test_numpy_types_that_a_file_makes_up_are_refused(tmp_path, number, reason):
+    """In a process of its own: NumPy's own types would end it."""
+    path = tmp_path / "w.pth"
+    torch.save({"state_dict": {"a": torch.ones(2)}, "lr": number}, path)
+    code = f"""
+from core.errors import UnitscopeError
+from core.models.checkpoint import read_checkpoint
+try:
+    print(read_checkpoint({str(path)!r}))
+except UnitscopeError as told:
+    print("refused:", told)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.returncode
+    assert ran.stdout.startswith("refused:") and reason in ran.stdout, ran.stdout
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pytorchs_advice_to_open_a_file_unsafely_is_never_passed_on(tmp_path, net):
+    path = tmp_path / "w.pth"
+    told = []
+    torch.save({"a": torch.ones(2)}, path, pickle_protocol=4)
+    with pytest.raises(UnitscopeError) as wrong:
+        read_checkpoint(path)
+    assert "(Unsupported operand" in str(wrong.value)
+    told.append(str(wrong.value))
+    torch.save({"a": Reduced(os.system, ("true",))}, path)
+    with pytest.raises(UnitscopeError, match=r"an object of posix\.system") as wrong:
+        read_checkpoint(path)
+    told.append(str(wrong.value))
+    torch.jit.save(torch.jit.trace(nn.ReLU(), torch.ones(1)), str(path))
+    with pytest.raises(UnitscopeError, match="it is a TorchScript archive") as wrong:
+        read_checkpoint(path)
+    told.append(str(wrong.value))
+    path.write_bytes(b"junk")
+    with pytest.raises(UnitscopeError, match="cannot be read safely") as wrong:
+        read_checkpoint(path)
+    for text in [*told, str(wrong.value)]:
+        assert "Re-running" not in text and "weights_only" not in text, text
+        assert "safely ()" not in text and "save the state dict alone" in text
 
 
 # -- what does not fit ------------------------------------------------------------------------
@@ -318,6 +443,24 @@ def test_settle_leaves_names_alone_that_fit():
     # A name that would be taken twice is not shortened.
     twice = {"module.a": torch.ones(1), "a": torch.zeros(1)}
     assert settle(twice, ["a"])[0] == twice
+
+
+def test_a_network_that_is_there_twice_is_asked_about(tmp_path, net):
+    one, other = net.state_dict(), {k: v + 1 for k, v in net.state_dict().items()}
+    path = tmp_path / "w.pth"
+
+    def both(a, b):
+        return {**{f"student.{k}": v for k, v in a.items()},
+                **{f"teacher.{k}": v for k, v in b.items()}}  # fmt: skip
+
+    torch.save({"state_dict": both(one, other)}, path)
+    with pytest.raises(UnitscopeError) as told:
+        load_model(f"torchvision:squeezenet1_1:{path}")
+    assert "under student. and teacher." in str(told.value)
+    assert "k.removeprefix('student.')" in str(told.value)
+    # One network under two names, as an attribute and its alias are stored, is no question.
+    torch.save({"state_dict": both(one, one)}, path)
+    same(load_model(f"torchvision:squeezenet1_1:{path}").module, net)
 
 
 # -- torchvision ------------------------------------------------------------------------------
@@ -415,6 +558,19 @@ def test_a_transformer_trained_at_another_size(tmp_path):
     model = load_model(f"torchvision:vit_b_32:{tmp_path / 'w.pth'}")
     with pytest.raises(UnitscopeError, match=r"RGB of 64×64 pixels: Wrong image height"):
         model.layers()
+
+
+def test_an_untrained_transformer_gets_photos_of_its_size(monkeypatch):
+    """torchvision's recommended weights of ViT-H/14 are for 518 pixels, its network for 224."""
+
+    def small(name, **options):
+        return zoo.VisionTransformer(224, 14, num_layers=2, num_heads=1, hidden_dim=8, mlp_dim=8)
+
+    assert zoo.get_model_weights("vit_h_14")["DEFAULT"].transforms().crop_size == [518]
+    monkeypatch.setattr(ours, "_build", small)
+    model = load_model("torchvision:vit_h_14:random")
+    assert model.preprocessing.input_size() == (224, 224)
+    assert model.layers()[0].height == 16
 
 
 def test_random_weights_are_the_same_each_time_and_say_something(tmp_path):
@@ -681,6 +837,59 @@ def test_positions_of_another_size_are_told_not_stretched(tmp_path, timm):
     assert "pos_embed: file (1, 37, 192), network (1, 197, 192)" in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "trained", "differs"),
+    [
+        (
+            "swin_tiny_patch4_window7_224", {"img_size": 384, "window_size": 12},
+            "relative_position_bias_table: file (529, 3), network (169, 3)",
+        ),
+        (
+            "vit_tiny_patch16_224", {"img_size": 448, "patch_size": 32},
+            "patch_embed.proj.weight: file (192, 3, 32, 32), network (192, 3, 16, 16)",
+        ),
+    ],
+)  # fmt: skip
+def test_windows_and_patches_of_another_size_are_told_not_stretched(
+    tmp_path, timm, name, trained, differs
+):
+    net = timm.create_model(name, num_classes=3, **trained)
+    torch.save(net.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UnitscopeError) as told:
+        load_model(f"timm:{name}:{tmp_path / 'w.pth'}")
+    assert differs in str(told.value)
+
+
+def test_what_conversion_stretches_under_other_names_is_told_too():
+    class Embedded(nn.Module):
+        def __init__(self, values):
+            super().__init__()
+            self.pos_embed = nn.Parameter(values)
+
+    values = torch.arange(12.0).reshape(1, 4, 3)
+    ours._not_stretched(Embedded(values), {"positional_embedding": values[0]}, "it")
+    for stretched in (torch.ones(1, 9, 3), values + 1):
+        with pytest.raises(UnitscopeError, match=r"it does not fit.*stretch its pos_embed"):
+            ours._not_stretched(Embedded(stretched), {"positional_embedding": values[0]}, "it")
+
+
+def test_a_crop_of_ones_own_takes_the_place_of_an_impossible_one(tmp_path, timm, monkeypatch):
+    net = timm.create_model("resnet10t", num_classes=3)
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    torch.save(net.state_dict(), folder / "pytorch_model.bin")
+    config = {"architecture": "resnet10t", "pretrained_cfg": {"crop_mode": "border"}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UnitscopeError, match="resize and center_crop beside the checkpoint"):
+        load_model(f"timm:resnet10t:{folder}")
+    beside = folder / "pytorch_model.unitscope.json"
+    beside.write_text(json.dumps({"preprocessing": {"resize": 72, "center_crop": 64}}))
+    assert load_model(f"timm:resnet10t:{folder}").preprocessing.input_size() == (64, 64)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(UnitscopeError, match="an object is meant"):
+        load_model(f"timm:resnet10t:{folder}")
+
+
 def test_timm_weights_that_do_not_fit_are_told(tmp_path, timm):
     net = timm.create_model("resnet34", num_classes=3)
     torch.save(net.state_dict(), tmp_path / "w.pth")
@@ -694,6 +903,19 @@ def test_timm_weights_that_do_not_fit_are_told(tmp_path, timm):
 def told(capsys, *arguments: str) -> dict:
     assert cli.main([*arguments, "--json"]) == 0
     return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_what_is_left_out_is_said_by_layers_and_run(tmp_path, capsys, net):
+    state = {f"net.{k}": v for k, v in net.state_dict().items()} | {"loss.weight": torch.ones(5)}
+    stored = {"state_dict": state, "preprocessing": {"resize": [40, 40], "center_crop": None}}
+    torch.save(stored, tmp_path / "w.pth")
+    model = f"torchvision:squeezenet1_1:{tmp_path / 'w.pth'}"
+    assert cli.main(["layers", "--model", model]) == 0
+    assert "left out: loss.weight" in capsys.readouterr().out
+    photos = tiny.write_folder(tmp_path / "photos", images=4)
+    arguments = ["run", "--dataset", f"folder:{photos}", "--model", model, "--plan"]
+    assert cli.main([*arguments, "--out", str(tmp_path / "runs")]) == 0
+    assert "left out: loss.weight" in capsys.readouterr().err
 
 
 def test_models_lists_names_and_families(capsys, timm):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -162,6 +163,40 @@ def test_a_photo_of_another_folder_is_not_fetched(tmp_path):
     with pytest.raises(UnitscopeError, match="is not there, nor in imageData"):
         folder_from_labelme(tmp_path / "in", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_photos_may_be_links_out_of_the_folder(tmp_path):
+    """Of the user's own making, unlike a path in a file."""
+    store = tmp_path / "store" / "deep" / "one.png"
+    save(store, picture())
+    for at, path in (("in/sub/a", "a.png"), ("in/sub/b", None), ("in/c", "sub/d.png")):
+        name = tmp_path / at
+        link = name.parent / (path or "b.png")
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(store)
+        labelme(name.with_suffix(".json"), [shape("x", SQUARE)], path)
+    made = folder_from_labelme(tmp_path / "in", tmp_path / "out")
+    assert made.photos == 3 and made.problems == []
+    assert (tmp_path / "out" / "images" / "c.png").read_bytes() == store.read_bytes()
+
+
+def test_photos_within_json_files_are_not_held_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(8):
+        noise = Image.fromarray(rng.integers(0, 256, (400, 400, 3)).astype(np.uint8))
+        told = {"shapes": [shape("x", SQUARE)], "imageData": encoded(noise)}
+        write(tmp_path / "in" / f"{k}.json", json.dumps(told))
+    one = (tmp_path / "in" / "0.json").stat().st_size
+    held = []
+    tracemalloc.start()
+
+    def measured():
+        held.append(tracemalloc.get_traced_memory()[0])
+        return False
+
+    made = folder_from_labelme(tmp_path / "in", tmp_path / "out", stop=measured)
+    tracemalloc.stop()
+    assert made.photos == 8 and max(held) < 2 * one
 
 
 def test_where_it_may_be_written(tmp_path, capsys):

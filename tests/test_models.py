@@ -9,8 +9,9 @@ from torch import nn
 
 from core.errors import UnitscopeError
 from core.geometry import Preprocessing
+from core.manipulate.toggle import tail_of
 from core.models.forward import Forward
-from core.models.hooks import as_maps, capture, list_layers
+from core.models.hooks import as_maps, capture, list_layers, token_grid
 from core.models.load import load_model
 from tests import tiny
 
@@ -86,6 +87,38 @@ def test_every_shape_of_output_becomes_maps_or_is_told():
         as_maps(torch.zeros(2, 3, 4, 5, 6), "video")
     with pytest.raises(UnitscopeError, match="dict"):
         as_maps({}, "odd")
+
+
+@pytest.mark.parametrize(
+    ("patch", "beside", "seen"),
+    [(14, 5, (236, 308)), (14, 1, (112, 96)), (16, 1, (464, 200)), (32, 1, (384, 512)),
+     (16, 5, (128, 96)), (8, 0, (100, 203)), (16, 2, (224, 224)), (32, 5, (192, 128))],
+)  # fmt: skip
+def test_tokens_of_wide_and_tall_photos_are_laid_on_the_grid_of_their_patches(patch, beside, seen):
+    rows, columns = seen[0] // patch, seen[1] // patch
+    assert token_grid(beside + rows * columns, seen) == (beside, rows, columns)
+
+
+def test_a_networks_input_with_a_default_is_its_input_still():
+    """As Hugging Face's: ``forward(self, pixel_values=None, …)``, asked for in the body."""
+
+    class Optional(tiny.Net):
+        def forward(self, pixel_values=None, scale=None):
+            if pixel_values is None:
+                raise ValueError("no photo")
+            found = self.body(pixel_values)
+            return self.head((found if scale is None else found * scale).mean((2, 3)))
+
+    class Around(tiny.Net):
+        def forward(self, pixel_values=None):
+            return self.head(self.body(pixel_values).mean((2, 3))) + pixel_values.mean()
+
+    net = Optional().eval()
+    tail = tail_of(net, "body")
+    assert tail is not None
+    assert tail_of(Around().eval(), "body") is None
+    x = torch.randn(2, 3, 24, 24)
+    torch.testing.assert_close(tail(net.body(x)), net(x))
 
 
 # -- loading --------------------------------------------------------------------------------

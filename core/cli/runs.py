@@ -114,7 +114,7 @@ def _run(given: argparse.Namespace) -> Answer:
     say(
         f"run {work.digest}: {len(work.indices)} images of {work.dataset.shown_name}, {layers}, "
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
-        + (f"\nweights: {work.model.notes['weights']}" if "weights" in work.model.notes else "")
+        + "".join(f"\n{line}" for line in _told(work.model.notes))
     )
     for note in work.notes:
         say(f"note: {note}")
@@ -143,6 +143,11 @@ def _run(given: argparse.Namespace) -> Answer:
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
+
+
+def _told(notes: dict[str, Any]) -> list[str]:
+    """What was chosen and left out of a checkpoint, a line each."""
+    return [f"{key}: {notes[key]}" for key in ("weights", "left out", "auxiliary") if key in notes]
 
 
 def _models(given: argparse.Namespace) -> Answer:
@@ -225,8 +230,7 @@ def _layers(given: argparse.Namespace) -> Answer:
     left = len(inside) - len(shown)
     if left:
         lines.append(f"{left} more lie deeper: --under NAME shows those inside a layer, --all all")
-    if "weights" in model.notes:
-        lines.append(f"weights: {model.notes['weights']}")
+    lines += _told(model.notes)
     rows = [layer._asdict() for layer in every]
     facts = {
         "model": given.model, "default": model.default_layer, "layers": rows,

@@ -12,6 +12,7 @@ import base64
 import binascii
 import csv
 import io
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -39,13 +40,16 @@ class Stopped(UnitscopeError):
 
 @dataclass
 class _Photo:
-    """One photo with its shapes: (category, label, how to draw it), the first ones lowest."""
+    """One photo with its shapes: (category, label, how to draw it), the first ones lowest.
+
+    file : the photo, or the JSON file whose imageData it is (`inside`).
+    """
 
     stem: str
     size: tuple[int, int]
     scene: str
-    file: Path | None
-    data: bytes
+    file: Path
+    inside: bool
     shapes: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
 
 
@@ -145,12 +149,14 @@ def _write(
             raise Stopped("stopped; nothing was kept")
         target = out / "images" / photo.stem
         target.parent.mkdir(parents=True, exist_ok=True)
-        if photo.file is not None:
+        if not photo.inside:
             shutil.copyfile(photo.file, f"{target}{photo.file.suffix.lower()}")
         else:
-            with Image.open(io.BytesIO(photo.data)) as image:
+            # Read once more: all photos at a time would not fit in memory.
+            data = _embedded(photo.file, json_of(photo.file))
+            with Image.open(io.BytesIO(data)) as image:
                 suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(image.format or "", ".png")
-            Path(f"{target}{suffix}").write_bytes(photo.data)
+            Path(f"{target}{suffix}").write_bytes(data)
         mask = out / "masks" / photo.stem
         mask.parent.mkdir(parents=True, exist_ok=True)
         for category in values:
@@ -205,14 +211,16 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     told = json_of(path)
     if not isinstance(told, dict) or not isinstance(told.get("shapes"), list):
         raise BadFile(path, "is not a LabelMe file: it has no shapes")
-    file, data = _photo_of(path, source, told)
+    file = _photo_of(path, source, told)
     if file is not None:
         read_photo(file)  # a photo that cannot be decoded is told now, with its reason
         size = upright_size(file)
     else:
         try:
-            with Image.open(io.BytesIO(data)) as image:
+            with Image.open(io.BytesIO(_embedded(path, told))) as image:
                 size = ImageOps.exif_transpose(image).size  # decodes it
+        except BadFile:
+            raise
         except Exception as wrong:  # Pillow's plugins raise nearly anything on damaged data
             raise BadFile(path, f"its imageData is not a whole photo: {wrong}") from wrong
     written = told.get("imageWidth"), told.get("imageHeight")
@@ -223,7 +231,8 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     stem = name.rpartition(".")[0]
     flags = [flag for flag, on in (told.get("flags") or {}).items() if on]
     under = stem.rpartition("/")[0].rpartition("/")[2]
-    photo = _Photo(stem, size, flags[0] if len(flags) == 1 else under, file, data)
+    scene = flags[0] if len(flags) == 1 else under
+    photo = _Photo(stem, size, scene, file or path, inside=file is None)
     for k, shape in enumerate(told["shapes"], 1):
         try:
             photo.shapes.append(_shape(shape))
@@ -232,29 +241,36 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     return photo
 
 
-def _photo_of(path: Path, source: Path, told: dict[str, Any]) -> tuple[Path | None, bytes]:
-    """The photo's file, or its bytes where only imageData has it."""
+def _photo_of(path: Path, source: Path, told: dict[str, Any]) -> Path | None:
+    """The photo's file, or None where only imageData has it. Raises BadFile where nothing has."""
     # Written on another machine, the path may have its separators; the name is what counts.
     said = str(told.get("imagePath") or "").replace("\\", "/")
-    tries = [path.parent / said] if said else []
-    tries += [path.parent / Path(said).name] if said else []
+    tries = []
+    if said:
+        # What a file says may lead out of the folder (../photos): it is followed only within it,
+        # or to a neighbour of the JSON's own folder. Links are the user's own, and are followed.
+        named = (path.parent / said, path.parent, source)
+        at, own, root = (Path(os.path.normpath(one.absolute())) for one in named)
+        if root in at.parents or at.parent.parent == own.parent:
+            tries.append(at)
+        tries.append(path.parent / Path(said).name)
     tries += [path.with_suffix(suffix) for suffix in PHOTO_TYPES]
-    root = source.resolve()
     for one in tries:
         if one.is_file() and one.suffix.lower() in PHOTO_TYPES:
-            # A path may lead out of the folder (../photos); it is followed only within it, or
-            # to a neighbour of the JSON's own folder.
-            inside = one.resolve()
-            if root in inside.parents or inside.parent.parent == path.parent.resolve().parent:
-                return one, b""
+            return one
     if told.get("imageData"):
-        try:
-            return None, base64.b64decode(told["imageData"], validate=True)
-        except (binascii.Error, ValueError, TypeError) as wrong:
-            raise BadFile(path, "its imageData is not base64") from wrong
+        return None
     near = nearest(Path(said).name, (p.name for p in path.parent.iterdir()), 3)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise BadFile(path, f"its photo {said or path.stem!r} is not there, nor in imageData{hint}")
+
+
+def _embedded(path: Path, told: Any) -> bytes:
+    """The photo in imageData, still packed. Raises BadFile where that is not base64."""
+    try:
+        return base64.b64decode(told["imageData"], validate=True)
+    except (binascii.Error, ValueError, TypeError, KeyError) as wrong:
+        raise BadFile(path, "its imageData is not base64") from wrong
 
 
 def _shape(shape: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:

@@ -639,10 +639,11 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
             # it need not be traceable.
             return not layer.startswith(f"{module_qualified_name}.")
 
-    # Options of the network's own forward stay at their defaults: they are no input.
+    # Options of the network's own forward stay at their defaults: they are no input. The first
+    # is the photo, whether it has a default or not.
     options = {
         name: option.default
-        for name, option in inspect.signature(module.forward).parameters.items()
+        for name, option in list(inspect.signature(module.forward).parameters.items())[1:]
         if option.default is not option.empty
     }
     try:

@@ -45,22 +45,58 @@ MACHINERY = ("optimizer", "lr_scheduler", "scheduler", "scaler", "amp", "loops",
 WRAPPERS = ("module", "_orig_mod")
 """Parts of names that DataParallel and ``torch.compile`` put in, and no network has itself."""
 
-_scalar = np.float64(0).__reduce__()[0]
+
+class _NumberType:
+    """Stands for ``numpy.dtype`` while a checkpoint is read: the type of one plain number.
+
+    NumPy's own is never built from a file: its state can say that bytes of the file are pointers.
+
+    >>> _NumberType("f8", False, True).code
+    'f8'
+    """
+
+    def __init__(self, code: Any, *_: Any):
+        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?([biuf][1248]|c8|c16)", code):
+            raise pickle.UnpicklingError(f"a NumPy type {code!r}, which is no plain number's")
+        self.code = code
+
+    def __setstate__(self, state: Any) -> None:
+        # (version, byte order, and what only types of several parts have): no more is taken.
+        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
+        if order not in ("<", ">", "|", "="):
+            raise pickle.UnpicklingError("a NumPy type without a byte order")
+        self.code = order + self.code.lstrip("<>|=")
+
+
+def _number(kind: Any, raw: Any) -> Any:
+    """Stands for NumPy's ``scalar``: one plain number of its type and bytes, as Python's.
+
+    >>> _number(_NumberType("<i2"), bytes([1, 2]))
+    513
+    """
+    if not isinstance(kind, _NumberType):
+        raise pickle.UnpicklingError("a NumPy number without a type")
+    code = np.dtype(kind.code)
+    raw = raw.encode() if isinstance(raw, str) else raw  # Python 2 has one kind of text
+    if not isinstance(raw, bytes) or len(raw) != code.itemsize:
+        raise pickle.UnpicklingError(f"a NumPy number of type {code} in other than its bytes")
+    return np.frombuffer(raw, code)[0].item()
+
 
 HARMLESS: list[Any] = [
     argparse.Namespace,
     (pathlib.PurePosixPath, "pathlib.PosixPath"),
     (pathlib.PurePosixPath, "pathlib._local.PosixPath"),
-    (np.dtype, "numpy.dtype"),
-    *((_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *(getattr(np.dtypes, name) for name in ("Float32DType", "Float64DType", "Int64DType")),
+    (_NumberType, "numpy.dtype"),
+    *((_number, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     # Lightning's hyper-parameters are a dict with attributes; a plain dict holds the same.
     (dict, "lightning.fabric.utilities.data.AttributeDict"),
     (dict, "lightning_fabric.utilities.data.AttributeDict"),
     (dict, "pytorch_lightning.utilities.parsing.AttributeDict"),
 ]
 """What training code stores beside weights and what runs no code when it is built: options,
-paths, single numbers. Allowed beyond PyTorch's own list while a checkpoint is read."""
+paths, single numbers (built by stand-ins). Allowed beyond PyTorch's own list while a checkpoint
+is read."""
 
 
 def optional(package: str, what: str) -> ModuleType:
@@ -146,11 +182,10 @@ def _stored(path: Path) -> Any:
             f"than tensors and plain names ({err.reason}). {_CONVERT}"
         ) from None
     except pickle.UnpicklingError as err:
-        told = str(err)
-        named = re.search(r"GLOBAL (\S+) was not an allowed", told)
+        named = re.search(r"GLOBAL (\S+) (was not an allowed|whose module)", str(err))
         if named is None:
             raise UnitscopeError(
-                f"checkpoint {path} cannot be read safely ({told.splitlines()[0]}). {_CONVERT}"
+                f"checkpoint {path} cannot be read safely ({_reason(err)}). {_CONVERT}"
             ) from err
         kind = named.group(1)
         whole = ".models." in kind or kind.startswith(("torch.nn.", "torchvision."))
@@ -165,9 +200,22 @@ def _stored(path: Path) -> Any:
         ) from None
     except Exception as err:
         raise UnitscopeError(
-            f"checkpoint {path} cannot be read safely ({(str(err) or repr(err)).splitlines()[0]}). "
-            f"{_CONVERT}"
+            f"checkpoint {path} cannot be read safely ({_reason(err)}). {_CONVERT}"
         ) from err
+
+
+def _reason(err: Exception) -> str:
+    """What PyTorch says is wrong, in one line, without its advice to open the file unsafely.
+
+    >>> _reason(ValueError("No tar file. Re-running `torch.load` with `weights_only` set …"))
+    'No tar file.'
+    """
+    told = str(err) or repr(err)
+    told = told.partition("WeightsUnpickler error:")[2].strip() or told
+    if "TorchScript" in told:
+        return "it is a TorchScript archive, a whole network and not its weights"
+    advice = r"In PyTorch 2\.6|\(\d\) |Re-running|Please file an issue"
+    return re.split(advice, told.splitlines()[0])[0].strip() or type(err).__name__
 
 
 _CONVERT = (
@@ -244,8 +292,6 @@ _ODD = object()
 
 def _plain(value: Any, deep: int = 4) -> Any:
     """A value as JSON could hold it, or :data:`_ODD` where it holds anything else."""
-    if isinstance(value, np.generic):
-        value = value.item()
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if value is None or isinstance(value, (str, int, float, bool)):
@@ -268,21 +314,29 @@ def _beside(path: Path) -> dict[str, Any]:
         raise UnitscopeError(f"{path} is no JSON: {err}") from None
     if not isinstance(told, dict):
         raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(SAID)}")
-    for name in told:
+    for name, value in told.items():
         if name not in SAID:
             raise unknown(f"entry of {path.name}", name, SAID)
+        kind, words = SAID[name]
+        if not isinstance(value, kind):
+            raise UnitscopeError(f"{path}: {name} is {words}, not {json.dumps(value)[:60]}")
     return told
 
 
-SAID = ("classes", "preprocessing", "default_layer")
-"""Entries that ``NAME.unitscope.json`` may have."""
+SAID = {
+    "classes": (list, "a list of names in the order of the outputs"),
+    "preprocessing": (dict, "an object with steps"),
+    "default_layer": (str, "a layer's dotted name"),
+}
+"""Entries that ``NAME.unitscope.json`` may have, of which kind, and that in words."""
 
 
 def classes_in(notes: dict[str, Any]) -> list[str]:
     """Class names that a checkpoint gives, in the order of its outputs; [] where it gives none.
 
     Taken out of the notes: a list under ``classes`` or ``class_names``, or ``class_to_idx`` /
-    ``idx_to_class`` as torchvision's ImageFolder and tutorials store them.
+    ``idx_to_class`` as torchvision's ImageFolder and tutorials store them. Raises UnitscopeError
+    where one of these two numbers its classes by anything but whole numbers.
 
     >>> classes_in({"class_to_idx": {"barn": 1, "attic": 0}})
     ['attic', 'barn']
@@ -290,12 +344,18 @@ def classes_in(notes: dict[str, Any]) -> list[str]:
     for key in ("classes", "class_names", "label_names"):
         if isinstance(notes.get(key), (list, tuple)):
             return [str(name) for name in notes.pop(key)]
-    to = notes.pop("class_to_idx", None)
-    if isinstance(to, Mapping) and sorted(to.values()) == list(range(len(to))):
-        return [str(name) for name in sorted(to, key=lambda name: to[name])]
-    of = notes.pop("idx_to_class", None)
-    if isinstance(of, Mapping) and sorted(map(int, of)) == list(range(len(of))):
-        return [str(of[k]) for k in sorted(of, key=int)]
+    for key, form in (("class_to_idx", '{"attic": 0, …}'), ("idx_to_class", '{"0": "attic", …}')):
+        if not isinstance(notes.get(key), Mapping):
+            continue
+        pairs = list(notes.pop(key).items())
+        try:
+            of = {int(p[key == "class_to_idx"]): str(p[key != "class_to_idx"]) for p in pairs}
+        except (TypeError, ValueError, OverflowError):
+            raise UnitscopeError(
+                f"the checkpoint's {key} does not number its classes: {form} is meant"
+            ) from None
+        if sorted(of) == list(range(len(pairs))):
+            return [of[k] for k in range(len(pairs))]
     return []
 
 
@@ -314,7 +374,8 @@ def settle(
     that held the network in a larger module (Lightning's ``model.``, ``net.``,
     ``backbone.encoder.``, …): the one under which most of the network's names are found. What
     lay beside the network (a loss, a metric) is left out and told under ``left out``. Names
-    that fit as they are stay as they are.
+    that fit as they are stay as they are. Raises UnitscopeError where two such attributes hold
+    the network alike, with different weights (a student and a teacher).
 
     >>> own = ["conv.weight", "fc.weight"]
     >>> state = {"net.conv.weight": 1, "net.fc.weight": 2, "loss.weight": 3}
@@ -343,9 +404,36 @@ def settle(
     prefix = max(found, key=lambda p: found[p])
     if not prefix or found[prefix] <= found[""]:
         return state, {}
-    inside = {k[len(prefix) :]: v for k, v in state.items() if k.startswith(prefix)}
+
+    def under(some: str) -> dict[str, Tensor]:
+        return {k[len(some) :]: v for k, v in state.items() if k.startswith(some)}
+
+    inside = under(prefix)
+    if 2 * found[prefix] > len(names):
+        for other in [p for p in found if p != prefix and found[p] == found[prefix]]:
+            if not _alike(inside, under(other), names):
+                raise UnitscopeError(
+                    f"the checkpoint holds this network more than once, under {prefix} and "
+                    f"{other}, and does not say which is meant. Save one of them alone: "
+                    f"torch.save({{k.removeprefix({prefix!r}): v for k, v in state.items() "
+                    f"if k.startswith({prefix!r})}}, FILE), state being its state dict"
+                )
     outside = [k for k in state if not k.startswith(prefix)]
     return inside, {"left out": _few(outside)} if outside else {}
+
+
+def same_values(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are of one type and shape and equal throughout."""
+    return one.dtype == other.dtype and torch.equal(one, other)
+
+
+def _alike(one: dict[str, Tensor], other: dict[str, Tensor], names: set[str]) -> bool:
+    """Whether two state dicts have the same values under `names`, as one network that is an
+    attribute of a larger one twice is stored."""
+    return all(
+        name in one and name in other and same_values(one[name], other[name])
+        for name in names & (set(one) | set(other))
+    )
 
 
 def _few(names: list[str], count: int = 4) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -28,18 +29,36 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 MOST_BESIDE = 8
 """Class, distillation and register tokens come before the grid's; no network has more of them."""
 
+USUAL_BESIDE = (0, 1, 2, 4, 5)
+"""As many as networks do have: none, a class token, another of distillation, four registers."""
 
+
+@cache
 def token_grid(tokens: int, seen: tuple[int, int] | None = None) -> tuple[int, int, int] | None:
     """(tokens beside the grid, grid height, grid width) of a sequence of tokens.
 
-    The grid has the shape of the network's input, `seen` (height, width; square where None), and
-    as few tokens beside it as can be. None where no such grid has so many tokens.
+    The grid is that of square patches of the network's input, `seen` (height, width; square
+    where None), what is over at its edges cut off. Where several such grids have so many tokens,
+    the first is taken by: a usual number of tokens beside it, nothing cut off, few beside it.
+    Where none has, a grid of the input's shape up to a part of a cell is taken, with as few
+    tokens beside it as can be. None where there is no such grid either.
 
     >>> token_grid(1 + 14 * 14), token_grid(49), token_grid(1 + 6 * 8, (384, 512)), token_grid(46)
     ((1, 14, 14), (0, 7, 7), (1, 6, 8), None)
     """
     height, width = seen or (1, 1)
-    for beside in range(min(MOST_BESIDE, tokens - 1) + 1):
+    most = min(MOST_BESIDE, tokens - 1)
+    patched = []
+    for side in range(2, min(height, width) + 1):
+        rows, columns = height // side, width // side
+        beside = tokens - rows * columns
+        if 0 <= beside <= most:
+            cut = height % side or width % side
+            order = (beside not in USUAL_BESIDE, bool(cut), beside)
+            patched.append((order, (beside, rows, columns)))
+    if patched:
+        return min(patched)[1]
+    for beside in range(most + 1):
         cells = tokens - beside
         rows = round(math.sqrt(cells * height / width))
         columns = cells // max(1, rows)

@@ -28,6 +28,7 @@ from core.models.checkpoint import (
     fill,
     optional,
     read_checkpoint,
+    same_values,
     settle,
 )
 from core.models.families import default_layer, family_of
@@ -68,13 +69,19 @@ def _untrained(make: Callable[[], nn.Module]) -> nn.Module:
     return module
 
 
+def _steps(notes: dict[str, Any]) -> dict[str, Any]:
+    """The steps of preprocessing that a checkpoint gives, in a dict or each by itself."""
+    given = notes.get("preprocessing")
+    if isinstance(given, dict):
+        return given
+    return {k: notes[k] for k in ("crop", "resize", "center_crop", "mean", "std") if k in notes}
+
+
 def preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Preprocessing:
     """A checkpoint's own preprocessing, a dict or its crop / resize / center_crop / mean / std,
-    and for all that it does not say the given one; raises for a step that does not exist."""
-    given = notes.get("preprocessing")
-    if not isinstance(given, dict):
-        steps = ("crop", "resize", "center_crop", "mean", "std")
-        given = {k: notes[k] for k in steps if k in notes}
+    and for all that it does not say the given one; raises for a step that does not exist, or
+    that is not what such a step can be."""
+    given = _steps(notes)
     for step in given:
         if step not in fallback.to_json():
             raise unknown("step of the checkpoint's preprocessing", step, fallback.to_json())
@@ -131,6 +138,12 @@ def _transforms(weights: Any, published: bool) -> Preprocessing:
     )
 
 
+def _sized(way: Preprocessing, module: nn.Module) -> Preprocessing:
+    """The same for the one size of photo that a network with positions (ViT) takes."""
+    size = getattr(module, "image_size", way.center_crop)
+    return way if size == way.center_crop else replace(way, resize=size, center_crop=size)
+
+
 def _published(name: str, path: Path) -> Any:
     """Which of torchvision's own weights a file is, told by the hash in the published name;
     None for any other file."""
@@ -156,7 +169,7 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     default = _zoo().get_model_weights(name)["DEFAULT"]
     if checkpoint == "random":
         module = _untrained(lambda: _build(name))
-        way, notes = _transforms(default, False), {"weights": RANDOM}
+        way, notes = _sized(_transforms(default, False), module), {"weights": RANDOM}
         return LoadedModel(module, way, [], spec, default_layer(module), notes)
     if checkpoint:
         path = Path(checkpoint).expanduser()
@@ -178,9 +191,7 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     if published is not None:
         notes["weights"] = f"torchvision's {published}"
     module, outputs = _torchvision_module(name, state, notes, f"checkpoint {path}")
-    size = getattr(module, "image_size", way.center_crop)
-    if size != way.center_crop:
-        way = replace(way, resize=size, center_crop=size)
+    way = _sized(way, module)
     # ImageNet's names belong to torchvision's own weights alone.
     names = published.meta["categories"] if published is not None else []
     classes = _named(notes, outputs, f"checkpoint {path}", names)
@@ -342,7 +353,11 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     module, outputs = _timm_module(name, state, notes, what)
     classes = _named({**config, **notes}, outputs, what, [])
     classes_in(notes)
-    way = preprocessing_from(notes, _timm_preprocessing(module, config.get("pretrained_cfg", {})))
+    # A crop of the checkpoint's own takes the place of one that is impossible here.
+    own = {"resize", "center_crop"} <= set(_steps(notes))
+    told = config.get("pretrained_cfg")
+    fallback = _timm_preprocessing(module, told if isinstance(told, dict) else {}, own)
+    way = preprocessing_from(notes, fallback)
     layer = notes.pop("default_layer", None) or default_layer(module)
     return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source))
 
@@ -402,6 +417,8 @@ def _hub_folder(folder: Path, base: str) -> tuple[Path, dict[str, Any]]:
         config = json.loads(told.read_text(encoding="utf-8"))
     except ValueError as err:
         raise UnitscopeError(f"{told} is no JSON: {err}") from None
+    if not isinstance(config, dict):
+        raise UnitscopeError(f"{told}: an object is meant")
     arch = str(config.get("architecture", base)).partition(".")[0]
     if arch != base:
         raise UnitscopeError(f"{told} says that it is a {arch}, the SPEC says {base}")
@@ -431,29 +448,57 @@ def _timm_module(
     if outputs is None:
         fill(probe, state, what)
         raise UnitscopeError(f"{what} has none of {', '.join(usual)}: no classifier to read")
-    positions = [k for k in state if k.split(".")[-1] == "pos_embed" and k in own]
-    if any(state[k].shape != own[k].shape for k in positions):
-        # timm would stretch them silently: another network than the one that was trained.
+    # timm would stretch them silently: another network than the one that was trained. (Its shape
+    # may differ: some authors' patch embedding is a linear layer.)
+    spatial = [k for k in state if k.endswith(SPATIAL) and k in own]
+    if any(state[k].numel() != own[k].numel() for k in spatial):
         fill(probe, state, f"{what} (its classifier apart: {outputs} outputs)")
     module = make(name, num_classes=outputs)
     if differences(module, state):
         converted = {"state_dict": dict(state), "num_classes": outputs}
+        made: Any = None
         # What timm cannot convert is told below, by both sides' names.
         with suppress(Exception):
-            made: Any = make(
+            made = make(
                 name, pretrained=True, num_classes=outputs, pretrained_cfg_overlay=converted
             )
             made.pretrained_cfg.pop("state_dict")
+        if made is not None:
+            _not_stretched(made, state, what)
             return made, outputs
     fill(module, state, what)
     return module, outputs
 
 
-def _timm_preprocessing(module: nn.Module, config: dict[str, Any]) -> Preprocessing:
+SPATIAL = ("pos_embed", "relative_position_bias_table", "patch_embed.proj.weight")
+"""How the names of timm's weights end that have a place in the photo for each entry."""
+
+
+def _not_stretched(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    """Raise unless every converted weight of :data:`SPATIAL` has the values of one of the file."""
+    for name, value in module.state_dict().items():
+        if not name.endswith(SPATIAL):
+            continue
+        ordered = value.flatten().sort().values
+        if not any(
+            v.numel() == value.numel() and same_values(v.flatten().sort().values, ordered)
+            for v in state.values()
+        ):
+            raise UnitscopeError(
+                f"{what} does not fit this network: timm's conversion would stretch its {name} to "
+                f"{tuple(value.shape)}, which is another network than the one that was trained. "
+                "Name the architecture of the size it was trained at"
+            )
+
+
+def _timm_preprocessing(
+    module: nn.Module, config: dict[str, Any], cropped: bool = False
+) -> Preprocessing:
     """Photo → input by timm's data configuration of a network, as its evaluation does it.
 
     Crop modes ``center`` (shorter side to size / crop_pct) and ``squash`` (both sides). The
-    mode ``border``, which pads, is told as impossible here.
+    mode ``border``, which pads, is told as impossible here, unless the resize and the crop are
+    the checkpoint's own (`cropped`), which then take the place of these.
     """
     told = {**module.pretrained_cfg, **config}  # type: ignore[dict-item]
     data = optional("timm.data", "models of timm").resolve_data_config(
@@ -462,10 +507,12 @@ def _timm_preprocessing(module: nn.Module, config: dict[str, Any]) -> Preprocess
     colours, height, width = data["input_size"]
     if colours != 3:
         raise UnitscopeError(f"the network takes {colours} colour channels; photos have 3 (RGB)")
-    if data["crop_mode"] == "border" or (height != width and data["crop_mode"] != "squash"):
+    pads = data["crop_mode"] == "border" or (height != width and data["crop_mode"] != "squash")
+    if pads and not cropped:
         raise UnitscopeError(
             f"timm prepares photos for this network by crop mode {data['crop_mode']!r} to "
-            f"{width}×{height}, which pads; give a preprocessing beside the checkpoint"
+            f"{width}×{height}, which pads; give a preprocessing with resize and center_crop "
+            "beside the checkpoint, in NAME.unitscope.json"
         )
     tall, wide = (math.floor(side / data["crop_pct"]) for side in (height, width))
     return Preprocessing(
