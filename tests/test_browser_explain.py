@@ -157,6 +157,29 @@ def test_concepts_are_found_from_a_scene(browser, server):
     page.close()
 
 
+def test_corrected_names_are_given_back(browser, server, tmp_path):
+    wrong, right = tmp_path / "wrong.csv", tmp_path / "right.csv"
+    wrong.write_text("name,node\ncellar,nowhere\n")
+    right.write_text("name,node\ncellar,barn\n")
+    visit = Visit(browser, server)
+    page = visit.page
+    visit.open("Concepts?view=names")
+    given = page.locator('input[type="file"]')
+    given.set_input_files(wrong)
+    page.get_by_text("is to be 'nowhere'").wait_for()
+    given.set_input_files(right)
+    page.get_by_role("button", name="Read names with it").click()
+    page.wait_for_url("**names=*")
+    visit.settle()
+    page.get_by_test_id("stSidebar").get_by_role("link", name="Explain", exact=True).click()
+    page.wait_for_url("**/Explain?*names=*")
+    page.get_by_role("button", name="Without the corrections").click()
+    page.wait_for_url(lambda url: "names=" not in url)
+    visit.settle()
+    visit.check()
+    page.close()
+
+
 def test_both_pages_fit_a_narrow_window(browser, server):
     for scheme in ("light", "dark"):
         visit = Visit(browser, server, width=800, scheme=scheme)
