@@ -12,7 +12,7 @@ from core.browse import shown_name
 from core.errors import UnitscopeError
 from core.names import plain_name
 from pages.parts import address, draw, words
-from pages.parts.frame import Context, page, page_files
+from pages.parts.frame import Context, page, page_files, sentence
 
 
 def first_sight(ctx: Context, table: pd.DataFrame) -> None:
@@ -206,13 +206,12 @@ def take_away(ctx: Context) -> None:
                 "Photos to explain, by their ids", key="report-images", placeholder="none",
                 help="Ids with commas between, as the pages Scenes and Explain show them.",
             )  # fmt: skip
-            photo_ids = [word.strip() for word in typed.split(",") if word.strip()]
-            for word in photo_ids:
+            for word in filter(None, map(str.strip, typed.split(","))):
                 try:
                     ctx.ask("image_number", word)
+                    photo_ids.append(word)
                 except UnitscopeError as err:
-                    st.caption(f":orange[{str(err)[:1].upper()}{str(err)[1:]}.]")
-                    photo_ids = [one for one in photo_ids if one != word]
+                    st.caption(f":orange[{sentence(err)}.]")
     with st.container(horizontal=True, vertical_alignment="center"):
         pictured = ctx.layer is not None and ctx.facts["photos"]
         photos = pictured and st.toggle(

@@ -19,6 +19,7 @@ from core.browse import cache_root
 from core.errors import UnitscopeError, unknown
 from core.knowledge.graph import open_knowledge, own_knowledge
 from core.settings import Progress, Settings
+from core.tables import KINDS
 
 if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the network needs it
     import pyarrow as pa
@@ -28,8 +29,6 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.manipulate.contribution import Contribution
     from core.manipulate.toggle import Toggled, Toggler
     from core.tables import Table
-
-KINDS = ("scc", "icc", "top10")
 
 
 def open_run(name: str | Path = "latest", root: str | Path | None = None) -> Run:

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
-import filelock
 import numpy as np
 import pandas as pd
 import torch
@@ -39,6 +38,7 @@ from core.dissect.counts import Counts, count_images, count_images_torch
 from core.dissect.labels import chance_rows
 from core.dissect.thresholds import TopK, tail_size
 from core.errors import BadFile, UnitscopeError, unknown
+from core.files import Sole
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.graph import open_knowledge
 from core.models.forward import MAP_TYPES, Forward
@@ -357,11 +357,7 @@ def execute(
             f"the run needs about {need / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
             "--no-maps needs less"
         )
-    lock = filelock.FileLock(root / f"{plan.digest}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UnitscopeError(f"run {plan.digest} is being made by another process") from None
+    lock = Sole(root / f"{plan.digest}.lock", f"run {plan.digest} is being made by another process")
     work = None
     try:
         if final.is_file() and not fresh:
@@ -388,7 +384,6 @@ def execute(
         if work is not None:
             work.close()
         lock.release()
-        (root / f"{plan.digest}.lock").unlink(missing_ok=True)
 
 
 def _settled(folder: Path, final: Path) -> Run:

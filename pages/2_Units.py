@@ -13,7 +13,7 @@ from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import contribution, formulas, toggler
 from pages.parts.detectors import detectors
-from pages.parts.frame import Context, page, page_files, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop
 
 ANY = ""
 FILTERS = ("category", "concept", "above", "order", "view")
@@ -266,8 +266,7 @@ def one_unit(ctx: Context, text: str) -> None:
     except UnitscopeError as err:
         near = min(max(address.number("unit"), 0), last)
         st.title("Units")
-        told = str(err)
-        stop(f"{told[:1].upper()}{told[1:]}.",
+        stop(f"{sentence(err)}.",
              {f"Open unit {near}": address.kept(unit=str(near)),
               "Show all units": address.kept()}, "Units")  # fmt: skip
     unit = int(text)

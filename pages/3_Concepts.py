@@ -18,7 +18,7 @@ from core.figures.fusion import gain_curve
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.detectors import detectors
-from pages.parts.frame import Context, page, page_files, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop
 
 ANY = ""
 NUMBER = st.column_config.NumberColumn
@@ -479,7 +479,7 @@ def names(ctx: Context, known: Known) -> None:
         try:
             word = keep_names(ctx.run, known.graph, given.getvalue())
         except UnitscopeError as err:
-            st.warning(f"{str(err)[:1].upper()}{str(err)[1:]}.", icon=":material/edit_off:")
+            st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         else:
             if word == address.get("names"):
                 st.success("All pages read names with this file now; the address keeps it.",
@@ -547,9 +547,8 @@ def groups(ctx: Context, known: Known) -> None:
     try:
         least, most = ctx.ask("fusion.groups_range", **given)
     except UnitscopeError as err:
-        text = str(err)
         again = {"view": "groups", "embedding": address.get("embedding")}
-        stop(f"{text[:1].upper()}{text[1:]}.", {"Forget the pairs": address.kept(**again)},
+        stop(f"{sentence(err)}.", {"Forget the pairs": address.kept(**again)},
              "Concepts")  # fmt: skip
     k = group_count(least, most)
     frame = ctx.ask("fusion.concept_groups", k, **given)

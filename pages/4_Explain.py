@@ -19,7 +19,7 @@ from core.figures import explain as figures
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import network
-from pages.parts.frame import Context, page, page_files, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop
 
 ANY = ("", "", "")
 MISTAKE = ("", "", "wrong")
@@ -91,8 +91,7 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
             choice = pool(ctx)
             image = address.get("image") or ctx.ask("explain.clearest", choice)
         except UnitscopeError as err:
-            text = str(err)
-            stop(f"{text[:1].upper()}{text[1:]}.", {"Show any photo": address.kept()}, "Explain")
+            stop(f"{sentence(err)}.", {"Show any photo": address.kept()}, "Explain")
     if image is None:
         st.info("No photo fits that.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Explain"], label="Show any photo", query_params=address.kept())
@@ -472,8 +471,7 @@ def own_photo(ctx: Context, known: Known) -> None:
             kind,
         )  # fmt: skip
     except UnitscopeError as err:
-        text = str(err)
-        st.warning(f"{text[:1].upper()}{text[1:]}.", icon=":material/broken_image:")
+        st.warning(f"{sentence(err)}.", icon=":material/broken_image:")
         return
     st.subheader(question(told))
     st.html(f'<p class="account">{_escaped(told["sentence"])}</p>')

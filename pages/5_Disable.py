@@ -14,7 +14,7 @@ from core.figures import disable as figures
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import Later, contribution, toggler
-from pages.parts.frame import Context, page, stop
+from pages.parts.frame import Context, page, sentence, stop
 
 if TYPE_CHECKING:
     from core.browse.disable import Toggled, Toggler
@@ -65,8 +65,7 @@ def now(ready: Toggler) -> tuple[int, ...]:
     try:
         return disable.parse_units(address.get("off"), ready.units)
     except UnitscopeError as err:
-        text = str(err)
-        stop(f"{text[:1].upper()}{text[1:]}.", {"Begin with none": address.kept()}, "Disable")
+        stop(f"{sentence(err)}.", {"Begin with none": address.kept()}, "Disable")
 
 
 def put(units: tuple[int, ...] | list[int]) -> None:
@@ -108,7 +107,7 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
                   disabled=not off)  # fmt: skip
     wrong = st.session_state.pop("off-wrong", "")
     if wrong:
-        st.warning(f"{wrong[:1].upper()}{wrong[1:]}.", icon=":material/edit_off:")
+        st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
     if off:
         told = ", ".join(
             f"[{unit}](Units{address.query(address.kept(unit=str(unit)))}) "
@@ -361,7 +360,7 @@ def sets(
                   width="stretch")  # fmt: skip
     wrong = st.session_state.pop("set-wrong", "")
     if wrong:
-        st.warning(f"{wrong[:1].upper()}{wrong[1:]}.", icon=":material/edit_off:")
+        st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
     if kept.empty:
         st.caption("No set is kept yet. Sets are kept beside the runs, for everyone who opens "
                    "this app.")  # fmt: skip
@@ -515,8 +514,7 @@ st.html(
 try:
     ready = toggler(ctx.run, ctx.layer)
 except UnitscopeError as err:
-    text = str(err)
-    stop(f"{text[:1].upper()}{text[1:]}.", {"Back to the overview": address.kept()})
+    stop(f"{sentence(err)}.", {"Back to the overview": address.kept()})
 known = knowledge.chosen(ctx, "Disable")
 off = now(ready)
 splits = ctx.ask("splits")
@@ -550,10 +548,7 @@ judged = (f"{named(split)} photos" if split else "all photos") + (
 try:
     told = result(ctx, ready, off, factor, split, scene)
 except UnitscopeError as err:
-    text = str(err)
-    stop(
-        f"{text[:1].upper()}{text[1:]}.", {"Judge all photos": address.kept(split="all")}, "Disable"
-    )
+    stop(f"{sentence(err)}.", {"Judge all photos": address.kept(split="all")}, "Disable")
 effect(ctx, ready, told, judged)
 if off:
     details(ctx, told, judged)

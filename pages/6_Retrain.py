@@ -22,7 +22,7 @@ from core.figures import retrain as figures
 from core.names import plain_name
 from core.settings import GOLDEN, Retraining, command, duration
 from pages.parts import address, draw, start, words, work
-from pages.parts.frame import Context, page, page_files, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop
 
 VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
 KINDS = {
@@ -43,12 +43,6 @@ STEPS = {
     "fit": "Fitting the SVMs, one after the other",
 }
 PLAIN = Retraining("", "")
-
-
-def sentence(text: object) -> str:
-    """With a capital, and without a full stop of its own."""
-    said = str(text)
-    return f"{said[:1].upper()}{said[1:]}".rstrip(".")
 
 
 def points(value: float) -> str:

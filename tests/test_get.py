@@ -1037,7 +1037,7 @@ def test_the_lock_of_the_next_process_is_not_taken_away(site, tmp_path, monkeypa
             theirs.acquire(timeout=0)
 
     watched = SimpleNamespace(FileLock=Watched, Timeout=filelock.Timeout)
-    monkeypatch.setattr(fetching, "filelock", watched)
+    monkeypatch.setattr("core.files.filelock", watched)
     get(entry(site, MEMBERS, tmp_path), tmp_path)
     with theirs, pytest.raises(filelock.Timeout):
         filelock.FileLock(path).acquire(timeout=0)

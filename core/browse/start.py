@@ -14,10 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from core import browse, jobs
 from core.errors import UnitscopeError
+from core.files import Sole
 from core.settings import command
 from core.store import ROOT, digest_of
 
@@ -131,14 +130,9 @@ def discard(digest: str, root: Path, job: str = "") -> None:
 
     Raises UnitscopeError where the run is being made.
     """
-    lock = filelock.FileLock(root / f"{digest}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UnitscopeError(f"{digest} is being made; stop it first") from None
+    lock = Sole(root / f"{digest}.lock", f"{digest} is being made; stop it first")
     try:
         jobs.forget(job or digest, root)
         shutil.rmtree(root / f"{digest}.partial", ignore_errors=True)
     finally:
         lock.release()
-        (root / f"{digest}.lock").unlink(missing_ok=True)

@@ -31,6 +31,15 @@ def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
         sub.add_argument("run", help=text)
 
 
+def add_word(words: Any, name: str, do: Any, text: str) -> argparse.ArgumentParser:
+    """One word of a verb that has several, such as `check` of `datasets`."""
+    sub: argparse.ArgumentParser = words.add_parser(name, help=text, description=text)
+    # Suppressed, so that it does not take back a --json that stands before the word.
+    sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    sub.set_defaults(verb=do)
+    return sub
+
+
 def open_given(given: argparse.Namespace) -> Run:
     """The run that the command line names."""
     return Run(find_run(given.run, given.out))

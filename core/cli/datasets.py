@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import Answer, Verb, say_kinds, show_progress, stoppable
+from core.cli.common import Answer, Verb, add_word, say_kinds, show_progress, stoppable
 from core.errors import UnitscopeError
 
 
@@ -15,14 +15,7 @@ def add(verb: Verb) -> None:
     top = verb("datasets", _kinds, "The kinds of dataset and how to name them; `check` reads one.")
     kinds = top.add_subparsers(metavar="check|scenes|folder-from")
 
-    def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
-        sub = kinds.add_parser(name, help=text, description=text)
-        # Suppressed, so that it does not take back a --json that stands before the word.
-        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
-        sub.set_defaults(verb=do)
-        return sub
-
-    check = add_kind("check", _check, "Read a dataset, say what it holds and what is wrong.")
+    check = add_word(kinds, "check", _check, "Read a dataset, say what it holds and what is wrong.")
     check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
     check.add_argument(
         "--limit", type=int, metavar="N", help="photos to read, spread evenly; all where left out"
@@ -31,15 +24,17 @@ def add(verb: Verb) -> None:
         "--threads", type=int, help="for reading; the machine's cores where left out"
     )
 
-    scenes = add_kind("scenes", _scenes, "Which class of a network each scene of a dataset is.")
+    scenes = add_word(
+        kinds, "scenes", _scenes, "Which class of a network each scene of a dataset is."
+    )
     scenes.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
     scenes.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
     scenes.add_argument("--scenes", type=Path, metavar="FILE", help="with this table of yours")
     scenes.add_argument(
         "--write", type=Path, metavar="FILE", help="write the table, to fill in for `run --scenes`"
     )
-    made = add_kind(
-        "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
+    made = add_word(
+        kinds, "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
     )
     made.add_argument("format", choices=["labelme"], help="the program that wrote them")
     made.add_argument("source", type=Path, metavar="DIR", help="folder of its files and photos")

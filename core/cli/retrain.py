@@ -13,6 +13,7 @@ from typing import Any
 from core.cli.common import (
     Answer,
     Verb,
+    add_word,
     own_knowledge,
     say,
     show_progress,
@@ -29,11 +30,8 @@ def add(verb: Verb) -> None:
     kinds = top.add_subparsers(metavar="cc|pe|list|show|figure")
 
     def add_kind(name: str, do: Any, text: str) -> argparse.ArgumentParser:
-        sub = kinds.add_parser(name, help=text, description=text)
-        # Suppressed, so that it does not take back a --json that stands before the word.
-        sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+        sub = add_word(kinds, name, do, text)
         sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-        sub.set_defaults(verb=do)
         return sub
 
     cc = add_kind("cc", _cc, "Re-training via core concepts; goes on with a stopped one.")

@@ -26,12 +26,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import filelock
-
 from core.datasets.downloads import Download
 from core.datasets.unpack import Unpacked, size_of, unpack
 from core.errors import BadFile, UnitscopeError
-from core.files import write_text
+from core.files import Sole, write_text
 from core.settings import Progress
 
 TIMEOUT = 30.0
@@ -622,11 +620,7 @@ def get(
         checksum = read_checksum(checksum)
     path = root / entry.place
     root.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(root / f".{entry.name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UnitscopeError(f"{entry.name} is being fetched by another process") from None
+    lock = Sole(root / f".{entry.name}.lock", f"{entry.name} is being fetched by another process")
     try:
         found, added = _state(entry, root)
         if found == "there":
@@ -640,9 +634,6 @@ def get(
     except KeyboardInterrupt:
         raise Stopped(f"stopped while unpacking {entry.name}; the same command goes on") from None
     finally:
-        # While it is held: afterwards it may be the lock of another process.
-        with suppress(OSError):  # Windows removes no open file
-            (root / f".{entry.name}.lock").unlink()
         lock.release()
 
 

@@ -82,9 +82,6 @@ class Caption(NamedTuple):
         return [" · ".join(first), " · ".join(second)]
 
 
-# Altair would check each part once more as it is made. What is exported is checked whole.
-schemapi.DEBUG_MODE = False
-
 # -- theme ----------------------------------------------------------------------------------
 
 

@@ -29,7 +29,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -42,6 +41,7 @@ from core.datasets.loader import decode_ahead
 from core.datasets.scenes import class_of as classes_of
 from core.datasets.scenes import match_scenes
 from core.errors import BadFile, UnitscopeError, unknown
+from core.files import Sole
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.core_concepts import Annotated, CoreConcepts, core_concepts, related_concepts
 from core.knowledge.graph import Graph, open_knowledge
@@ -765,11 +765,8 @@ def retrain(
     final = root / f"retrain-{work.digest}.json"
     folder = root / f"retrain-{work.digest}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(root / f"retrain-{work.digest}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UnitscopeError(f"retrain-{work.digest} is being made by another process") from None
+    name = f"retrain-{work.digest}"
+    lock = Sole(root / f"{name}.lock", f"{name} is being made by another process")
     before = torch.get_num_threads()
     try:
         if fresh:
@@ -832,7 +829,6 @@ def retrain(
     finally:
         torch.set_num_threads(before)
         lock.release()
-        (root / f"retrain-{work.digest}.lock").unlink(missing_ok=True)
 
 
 def _chosen(trainings: list[dict[str, Any]]) -> dict[str, float]:

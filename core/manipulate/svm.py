@@ -35,7 +35,6 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 from scipy import sparse, stats
 
@@ -45,6 +44,7 @@ from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
 from core.explain.photo import CHANCE, speaking_labels
+from core.files import Sole
 from core.knowledge.core_concepts import Annotated, CoreConcepts
 from core.manipulate.progress import STOPPED, Meter, Stopped
 from core.settings import Progress
@@ -305,11 +305,7 @@ def retrain_pe(
     digest = digest_of(facts)[:DIGITS]
     final, folder = root / f"svm-{digest}.json", root / f"svm-{digest}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(root / f"svm-{digest}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise UnitscopeError(f"svm-{digest} is being made by another process") from None
+    lock = Sole(root / f"svm-{digest}.lock", f"svm-{digest} is being made by another process")
     try:
         if fresh:
             final.unlink(missing_ok=True)
@@ -366,7 +362,6 @@ def retrain_pe(
         return result
     finally:
         lock.release()
-        (root / f"svm-{digest}.lock").unlink(missing_ok=True)
 
 
 def _one(

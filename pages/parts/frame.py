@@ -145,11 +145,11 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     except UnitscopeError as err:
         near = browse.close_names(wanted, list(paths)) or list(paths)
         if not needs_run:
-            st.warning(_sentence(err), icon=":material/explore_off:")
+            st.warning(sentence(err), icon=":material/explore_off:")
             return None
         st.title(title)
         links = {f"Open {paths[name]}": {"run": name} for name in near[:3]}
-        stop(f"{_sentence(err)}.", links, title)
+        stop(f"{sentence(err)}.", links, title)
     with st.sidebar:
         st.space("small")
         _pick_run(paths, path.stem)
@@ -174,13 +174,14 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     if not layer_known:
         st.title(title)
         error = unknown("layer of this run", address.get("layer"), names)
-        stop(f"{_sentence(error)}.", {f"Open {n}": address.kept(layer=n) for n in names}, title)
+        stop(f"{sentence(error)}.", {f"Open {n}": address.kept(layer=n) for n in names}, title)
     return Context(open_run(path), facts, layer, denominator, is_dark())
 
 
-def _sentence(err: Exception) -> str:
-    text = str(err)
-    return text[:1].upper() + text[1:]
+def sentence(text: object) -> str:
+    """With a capital, and without a full stop of its own."""
+    said = str(text)
+    return f"{said[:1].upper()}{said[1:]}".rstrip(".")
 
 
 def _readable(root: Path) -> dict[str, str]:

@@ -8,7 +8,7 @@ from core.browse.knowledge import Known, own_knowledge, spoken_name
 from core.errors import UnitscopeError
 from pages.parts import address
 from pages.parts.data import known
-from pages.parts.frame import Context, stop
+from pages.parts.frame import Context, sentence, stop
 
 BUILTIN = "builtin"
 
@@ -49,10 +49,9 @@ def chosen(ctx: Context, title: str) -> Known:
         return known(ctx.run, asked, words)
     except UnitscopeError as err:
         st.title(title)
-        text = str(err)
         links = {"Back to the overview": address.kept()}
         if words:
             links = {"Without the corrections": address.kept(names="")}
         elif asked != BUILTIN:
             links = {"Use the embedded facts instead": address.kept(knowledge=BUILTIN)}
-        stop(f"{text[:1].upper()}{text[1:]}.", links, title if words or asked != BUILTIN else "")
+        stop(f"{sentence(err)}.", links, title if words or asked != BUILTIN else "")
