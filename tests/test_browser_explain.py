@@ -84,10 +84,12 @@ def test_an_account_is_followed(browser, server):
     concept.click()
     page.wait_for_url("**see=*")
     visit.settle()
+    page.get_by_text(f"Bright: {name}").wait_for()
     assert page.get_by_text(f"Bright: {name}").is_visible()
     assert account.locator("a[aria-current=true]").inner_text() == name
     page.reload()
     visit.settle()
+    page.get_by_text(f"Bright: {name}").wait_for()
     assert page.get_by_text(f"Bright: {name}").is_visible()
     page.get_by_role("link", name="Next", exact=True).click()
     page.wait_for_url(lambda url: "image=011" in url and "see=" not in url)
