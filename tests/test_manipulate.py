@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -313,6 +314,93 @@ def test_each_way_equals_a_hook(tmp_path, spec, layer, way):
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
     same_predictions(got, wanted)
     assert toggler.check["flipped"] == 0 and toggler.check["recorded"] <= CLOSE
+
+
+class Rectified(nn.Module):
+    """A linear layer that reads what `behind` leaves of the means of a layer's maps."""
+
+    def __init__(self, behind):
+        super().__init__()
+        torch.manual_seed(5)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(),
+        )  # fmt: skip
+        self.head, self.behind = nn.Linear(12, 3), behind
+
+    def forward(self, x):
+        return self.head(self.behind(self.body(x).mean((2, 3))))
+
+
+def rectified():
+    """The ``python:`` function: nothing is seen of the ReLU while means are positive."""
+    return Rectified(torch.relu), {**tiny.net()[1], "default_layer": "body"}
+
+
+def clipped():
+    """The same with a bound far above what the maps reach."""
+    return Rectified(lambda x: x.clamp(max=100.0)), {**tiny.net()[1], "default_layer": "body"}
+
+
+@pytest.mark.parametrize(
+    ("function", "edit", "way", "failed"),
+    [
+        ("rectified", Edit((0, 2, 5)), "closed form", ""),
+        ("rectified", Edit((0, 2, 5), 0.5), "closed form", ""),
+        ("rectified", Edit((0, 2, 5), 3.0), "closed form", ""),
+        ("rectified", Edit((0, 2, 5), clamp=2.0), "closed form", ""),
+        ("rectified", Edit(tuple(range(10)), clamp=-5.0), "replayed tail", "clamped low"),
+        ("rectified", Edit((0, 2, 5), -1.0), "replayed tail", "multiplied by a negative factor"),
+        ("clipped", Edit((0, 2, 5), clamp=-5.0), "closed form", ""),
+        ("clipped", Edit((0, 2, 5), clamp=5.0), "closed form", ""),
+        ("clipped", Edit((0, 2), clamp=300.0), "replayed tail", r"clamped high \(300\)"),
+        ("clipped", Edit((0, 2), 1e5), "replayed tail", r"multiplied by more than 1 \(100000\)"),
+    ],
+)
+def test_the_closed_form_answers_only_kinds_of_edit_that_passed(
+    tmp_path, function, edit, way, failed
+):
+    """Counts of right answers are those of a forward hook, whatever the kind of edit."""
+    spec = f"python:tests.test_manipulate:{function}"
+    run = photo_run(tmp_path, spec, ("body",), 48, map_type="float32")
+    toggler = prepare(run)
+    assert toggler.way == "closed form"
+    told = toggler.toggle(edit)
+    assert told.way == way
+    wanted = hooked_logits(run, "body", [edit], rounded=False)
+    target = toggler.target
+    assert told.accuracy[1].right == (wanted.argmax(1) == target).sum()
+    assert (told.after.predicted == wanted.argmax(1)).all()
+    got = toggler.logits_after(edit)
+    assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
+    why = toggler.answering(edit).check["why"]
+    assert re.search(f"the closed form fails for units {failed}", why) if failed else True
+    if failed:
+        with pytest.raises(UnitscopeError, match=failed):
+            toggler.live(edit)
+        # No file whose classifier is changed could give these answers.
+        written = write_edit(toggler, edit, tmp_path / "out", kinds=("state", "folded"))
+        assert "folded" in written.left_out and "state" in written.files
+
+
+def test_probes_of_every_kind_are_told(tmp_path):
+    run = photo_run(tmp_path, "python:tests.test_manipulate:rectified", ("body",))
+    check = prepare(run).check
+    failed = {kind for kind, gap in check["probes"].items() if gap > CLOSE}
+    assert failed == {"clamped low", "multiplied by a negative factor"}
+    assert len(check["probes"]) == 7 and check["agreement"] <= CLOSE
+    assert all(f"units {kind} (by" in check["why"] for kind in failed)
+
+
+def test_the_closed_form_is_refused_where_recorded_logits_say_otherwise(tmp_path):
+    run = photo_run(tmp_path, "python:tests.test_manipulate:rectified", ("body",))
+    path = run.path.with_suffix(".arrays") / "logits.npy"
+    logits = np.load(path)
+    logits[7, 0] += 0.01
+    np.save(path, logits)
+    toggler = prepare(Run(run.path))
+    assert toggler.way == "replayed tail"
+    assert "differ from the recorded logits by up to" in toggler.check["why"]
+    assert "image '007'" in toggler.check["why"]
 
 
 def test_a_dataset_that_is_gone_leaves_the_stored_photos(tmp_path):
