@@ -335,9 +335,16 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
                 "scene": [plain_name(s) for s in frame["scene"]],
                 "core concepts": frame["size"],
                 **{
-                    key: frame[source]
+                    key: column
                     for name in MEASURES
-                    for key, source in ((name, name), (f"rank by {name}", f"{name}_rank"))
+                    for key, column in (
+                        (name, frame[name]),
+                        # A rank that all share is none.
+                        (
+                            f"rank by {name}",
+                            frame[f"{name}_rank"].where(frame[f"{name}_rank"].nunique() > 1),
+                        ),
+                    )
                 },
             }
         )

@@ -20,11 +20,12 @@ from benchmarks.toggle import compare as compare_exactly
 from benchmarks.toggle import drawn_toggler
 from core.cli import main
 from core.datasets import open_dataset
+from core.datasets.decode import read_photo
 from core.errors import UnitscopeError
 from core.explain.learned import STRATEGIES
-from core.explain.photo import open_model
+from core.explain.photo import explain_photo, open_model
 from core.intervals import interval, paired_interval
-from core.knowledge.graph import Graph
+from core.knowledge.graph import Graph, open_knowledge
 from core.manipulate import protocols, search
 from core.manipulate.contribution import UnitConcepts, contribution_scores
 from core.manipulate.edit import load, write_edit
@@ -401,6 +402,125 @@ def test_the_closed_form_is_refused_where_recorded_logits_say_otherwise(tmp_path
     assert toggler.way == "replayed tail"
     assert "differ from the recorded logits by up to" in toggler.check["why"]
     assert "image '007'" in toggler.check["why"]
+
+
+class ByBatch(nn.Module):
+    """Batch norms before and behind the layer; `how` makes them normalise by the batch."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        torch.manual_seed(4)
+        running = how != "untracked"
+        self.how = how
+        self.first = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8, track_running_stats=running), nn.ReLU()
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(8, 12, 3, 2, 1), nn.BatchNorm2d(12, track_running_stats=running), nn.ReLU()
+        )
+        self.head = nn.Linear(12, 3)
+
+    def train(self, mode=True):
+        super().train(mode or self.how == "training")
+        return self
+
+    def forward(self, x):
+        x = self.second(self.first(x))
+        if self.how == "function":
+            x = nn.functional.batch_norm(x, None, None, training=True)
+        return self.head(x.mean((2, 3)))
+
+
+def untracked():
+    """The ``python:`` function: no running statistics."""
+    return ByBatch("untracked"), {**tiny.net()[1], "default_layer": "first"}
+
+
+def training():
+    """The same, its batch norms in training mode whatever they are told."""
+    return ByBatch("training"), {**tiny.net()[1], "default_layer": "first"}
+
+
+def function():
+    """The same, by a function that no module shows."""
+    return ByBatch("function"), {**tiny.net()[1], "default_layer": "first"}
+
+
+def in_batches(run: Run, layer: str, edit: Edit | None) -> np.ndarray:
+    """Logits by a plain hook, in batches of 32 in the dataset's order."""
+    model = open_model(run)
+
+    def hook(_module, _args, output):
+        changed = output.clone()
+        for unit in edit.units if edit else ():
+            changed[:, unit] = edit.factor * changed[:, unit]
+        return changed
+
+    handle = dict(model.module.named_modules())[layer].register_forward_hook(hook)
+    inputs = Forward(model, [layer]).inputs(seen_photos(run))
+    try:
+        with torch.inference_mode():
+            return np.concatenate([model.module(part).numpy() for part in inputs.split(32)])
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("function", ["untracked", "training", "function"])
+def test_networks_that_normalise_by_the_batch_run_whole_in_the_runs_batches(tmp_path, function):
+    spec = f"python:tests.test_manipulate:{function}"
+    run = photo_run(tmp_path, spec, ("first", "second"), 80, map_type="float32")
+    recorded = np.asarray(run.array("logits"))
+    assert np.abs(in_batches(run, "first", None) - recorded).max() <= CLOSE
+    toggler = prepare(run, "first")
+    assert toggler.way == "whole forward"
+    assert "own batches of 32" in toggler.check["why"]
+    # Some images of several batches: what they are told does not depend on which are asked.
+    rows = np.array([3, 4, 40, 77])
+    edit = Edit((0, 3, 5), 0.5)
+    wanted = in_batches(run, "first", edit)
+    assert np.abs(toggler.logits_after(edit, rows) - wanted[rows]).max() <= CLOSE
+    assert np.abs(toggler.logits() - recorded).max() <= CLOSE
+    told = toggler.toggle(edit)
+    assert (told.after.predicted == wanted.argmax(1)).all()
+    assert toggler.check["flipped"] == 0 and toggler.check["recorded"] <= CLOSE
+    # An edit that differs from image to image is made in the images asked for alone.
+    orders = np.tile(np.array([[1, 2]]), (len(rows), 1))
+    ((_, swept),) = toggler.sweep(rows, orders, at=[2])
+    assert len(swept.predicted) == 4
+    # Alone, a photo is answered otherwise: the reason for all this.
+    alone = open_model(run)
+    inputs = Forward(alone, []).inputs(seen_photos(run)[:1])
+    with torch.inference_mode():
+        assert np.abs(alone.module(inputs).numpy() - recorded[:1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("function", ["untracked", "training"])
+def test_batch_norms_before_a_linear_head_leave_the_closed_form(tmp_path, function):
+    run = photo_run(tmp_path, f"python:tests.test_manipulate:{function}", ("second",), 48)
+    toggler = prepare(run)
+    edit = Edit((0, 3, 5), 0.5)
+    assert toggler.way == "closed form"
+    assert np.abs(toggler.logits_after(edit) - in_batches(run, "second", edit)).max() <= CLOSE
+
+
+@pytest.mark.parametrize("function", ["untracked", "training", "function"])
+def test_networks_that_normalise_by_the_batch_are_told_before_a_run(tmp_path, capsys, function):
+    spec = f"python:tests.test_manipulate:{function}"
+    folder = tiny.write_folder(tmp_path / "photos", 6)
+    work = plan(Settings(f"folder:{folder}", spec, q=0.05, shuffles=0))
+    told = [note for note in work.notes if "other photos in its batch" in note]
+    assert len(told) == 1 and "batches of 32" in told[0]
+    run = execute(work, tmp_path / "runs", threads=1)
+    assert "other photos in its batch" in run.info["by_batch"]
+    assert main(["show", str(run.path)]) == 0
+    assert "depends on the other photos in its batch" in capsys.readouterr().out
+    if function != "function":
+        assert main(["layers", "--model", spec]) == 0
+        assert "(first.1 and 1 more)" in capsys.readouterr().out
+    core = all_core_concepts(run, open_knowledge("builtin"))["top10"]
+    photo = read_photo(folder / "images" / "000.png")
+    with pytest.raises(UnitscopeError, match="a photo alone cannot be compared with the run"):
+        explain_photo(run, core, photo)
 
 
 def test_a_dataset_that_is_gone_leaves_the_stored_photos(tmp_path):

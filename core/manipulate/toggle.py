@@ -693,7 +693,8 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
     for node in graph.nodes:
         if node in needed and node is not at[0]:
             copies[node] = fresh.node_copy(node, lambda n: copies[n])
-    return fx.GraphModule(module, fresh).eval()
+    # Its parts are the network's own, which stay in the mode they are in.
+    return fx.GraphModule(module, fresh)
 
 
 class _Tail:

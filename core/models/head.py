@@ -120,14 +120,15 @@ def by_batch(module: nn.Module) -> list[str]:
 
 def together(module: nn.Module, inputs: Tensor) -> float:
     """How far the logits of the first photo move when it is run alone instead of with the others,
-    as in :func:`agree`; infinite where the network does not take a photo alone."""
+    as in :func:`agree`; infinite where the network does not take a photo alone, 0 where it gives
+    what is no finite number either way."""
     with torch.inference_mode():
         whole = first_of(module(inputs))[:1].numpy()
         try:
             alone = first_of(module(inputs[:1])).numpy()
         except (ValueError, RuntimeError):
             return float("inf")
-    return agree(alone, whole)
+    return agree(alone, whole) if np.isfinite(whole).all() else 0.0
 
 
 def batch_words(module: nn.Module, inputs: Tensor | None = None) -> str:
