@@ -523,6 +523,34 @@ def test_networks_that_normalise_by_the_batch_are_told_before_a_run(tmp_path, ca
         explain_photo(run, core, photo)
 
 
+@pytest.mark.parametrize("layer", ["first", "second"])
+def test_an_edit_that_leaves_no_finite_logits_is_an_error(tmp_path, layer):
+    """Not an answer with the first class for all: image and class are named."""
+    spec = "python:tests.test_manipulate:" + ("untracked" if layer == "first" else "rectified")
+    run = photo_run(tmp_path, spec, ("first" if layer == "first" else "body",), 6)
+    with pytest.raises(UnitscopeError, match=r"image '00.' once edited: .* not a finite number"):
+        prepare(run).toggle(Edit(tuple(range(8)), 3e38))
+
+
+def test_recorded_logits_that_are_no_finite_numbers_are_told(tmp_path):
+    """Runs of older versions may hold them."""
+    run = photo_run(tmp_path, tiny.SPEC, ("body.3",), 6)
+    path = run.path.with_suffix(".arrays") / "logits.npy"
+    logits = np.load(path)
+    logits[4] = np.nan
+    np.save(path, logits)
+    with pytest.raises(UnitscopeError, match=r"of 1 image \('004'"):
+        prepare(Run(run.path))
+
+
+def test_half_precision_that_was_asked_for_states_its_bound(tmp_path):
+    run = photo_run(tmp_path, tiny.SPEC, ("body.1",), 6, map_type="float16")
+    toggler = prepare(run)
+    told = re.search(r"rounding moves the logits .* by up to (\S+) of", toggler.check["why"])
+    toggler.logits()
+    assert told and 0 < toggler.check["recorded"] <= 5 * float(told[1])
+
+
 def test_a_dataset_that_is_gone_leaves_the_stored_photos(tmp_path):
     run = photo_run(tmp_path, "python:tests.test_manipulate:branching", ("second",), 6)
     shutil.rmtree(tmp_path / "photos")

@@ -1395,8 +1395,8 @@ def prepare(
         bad = np.flatnonzero(~(np.isfinite(recorded).all(1) & np.isfinite(pooled).all(1)))
         raise UnitscopeError(
             f"run {run.digest} holds logits or means that are not finite numbers, of "
-            f"{len(bad)} images ({images['id'].iloc[bad[0]]!r} …); make it again with --fresh, "
-            "which leaves such images out"
+            f"{len(bad)} image{'s' * (len(bad) > 1)} ({images['id'].iloc[bad[0]]!r}); make it "
+            "again with --fresh, which leaves such images out"
         )
     units = pooled.shape[1]
     picks = np.linspace(0, len(numbers) - 1, min(PROBES, len(numbers))).astype(int)
@@ -1520,6 +1520,13 @@ def _tail_source(
         return none(f"the tail cut off behind the layer differs by {agreement:.1e}")
     kind = run.info["settings"]["map_type"]
     why = f"{path}; what follows the layer is run again on its {kind} maps"
+    if kind == "float16":
+        rounded = (maps.half().float(), None if apart is None else apart.half().float())
+        moved = agree(tail.logits(rounded, nothing), plain)
+        why += (
+            f", and that rounding moves the logits of the photos compared by up to {moved:.1e} of "
+            "the largest"
+        )
     return tail, {"agreement": agreement, "why": why}
 
 
