@@ -329,6 +329,7 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
                     f"Bars: {name} of the photo for its scenes, with ticks for all scenes",
                     explanations[name],
                 )
+    ranks = {name: frame[f"{name}_rank"].tolist() for name in MEASURES}
     with st.expander("All scenes, as a table"):
         view = pd.DataFrame(
             {
@@ -339,11 +340,7 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
                     for name in MEASURES
                     for key, column in (
                         (name, frame[name]),
-                        # A rank that all share is none.
-                        (
-                            f"rank by {name}",
-                            frame[f"{name}_rank"].where(frame[f"{name}_rank"].nunique() > 1),
-                        ),
+                        (f"rank by {name}", [shared(r, ranks[name]) for r in ranks[name]]),
                     )
                 },
             }
@@ -353,6 +350,11 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
             caption=" / ".join(caption.lines()), height=min(38 + 35 * len(view), 420),
             column_config={name: st.column_config.NumberColumn(format="%.3f") for name in MEASURES},
         )  # fmt: skip
+
+
+def shared(rank: int, ranks: list[int]) -> int | None:
+    """A rank, or none where all scenes share it."""
+    return rank if len(set(ranks)) > 1 else None
 
 
 def verdict(told: dict[str, Any]) -> None:
