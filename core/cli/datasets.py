@@ -36,7 +36,11 @@ def add(verb: Verb) -> None:
     made = add_word(
         kinds, "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
     )
-    made.add_argument("format", choices=["labelme"], help="the program that wrote them")
+    made.add_argument(
+        "format",
+        choices=["labelme", "coco"],
+        help="labelme: one JSON for each photo; coco: instances JSON, from whatever program",
+    )
     made.add_argument("source", type=Path, metavar="DIR", help="folder of its files and photos")
     made.add_argument(
         "--to", type=Path, required=True, metavar="OUT", help="folder to make; must not be there"
@@ -167,10 +171,17 @@ def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
 
 def _folder_from(given: argparse.Namespace) -> Answer:
     from core.datasets.check import grouped
+    from core.datasets.convert import check_target, folder_from_dataset
+    from core.datasets.instances import Instances
     from core.datasets.labelme import folder_from_labelme
 
     with stoppable() as stop:
-        made = folder_from_labelme(given.source, given.to, show_progress, stop)
+        if given.format == "labelme":
+            made = folder_from_labelme(given.source, given.to, show_progress, stop)
+        else:
+            check_target(given.source, given.to)
+            data = Instances.from_folder(given.source, f"coco:{given.source}:instances")
+            made = folder_from_dataset(data, given.to, show_progress, stop)
     spec, problems = f"folder:{given.to}", grouped(made.problems)
     facts = {
         "dataset": spec, "photos": made.photos, "labels": made.labels, "scenes": made.scenes,

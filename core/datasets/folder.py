@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,12 @@ class Folder(FileDataset):
             )
         ]
         channels, planes, tables = _channels(labels, concepts, masks, root / "labels.csv")
-        scene, scenes, split = _scenes(root / "scenes.csv", ids, photos, problems)
+        scene, scenes, split = scenes_of(
+            root / "scenes.csv",
+            {image: photos[image] for image in ids},
+            [scene_by_folder(image) for image in ids],
+            problems,
+        )
         return cls(
             name=root.resolve().name,
             spec=f"folder:{rest}",
@@ -310,24 +316,26 @@ def _channels(
     return channels, planes, tables
 
 
-def _scenes(
-    path: Path, ids: list[str], photos: dict[str, str], problems: list[Problem]
+def scenes_of(
+    path: Path,
+    photos: dict[str, str],
+    by_folder: Sequence[tuple[str, str]],
+    problems: list[Problem],
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    """(scene of each image, scene names, split of each image)."""
-    by_folder = [scene_by_folder(image) for image in ids]
+    """(scene of each image, scene names, split of each image), by the table `path` where it is
+    there, else as `by_folder` says: (scene, split) of each of `photos` (image id → file)."""
+    pairs = list(by_folder)
     if path.is_file():
         listed = listed_scenes(path, photos, problems)
         pairs = [
             (listed[image][0], listed[image][1] or split) if image in listed else ("", split)
-            for image, (_, split) in zip(ids, by_folder, strict=True)
+            for image, (_, split) in zip(photos, by_folder, strict=True)
         ]
-        absent = [image for image in ids if image not in listed]
+        absent = [image for image in photos if image not in listed]
         if absent:
             more = ", …" if len(absent) > 3 else ""
-            told = f"{len(absent)} photos are not listed, so have no scene: "
+            told = f"{len(absent)} of {len(photos)} photos are not listed, so have no scene: "
             problems.append(Problem("", str(path), told + ", ".join(absent[:3]) + more))
-    else:
-        pairs = by_folder
     scenes = sorted({scene for scene, _ in pairs if scene})
     place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
     return np.array([place[s] for s, _ in pairs], np.int32), scenes, [split for _, split in pairs]

@@ -19,14 +19,18 @@ _EDGES = 256
 `_EDGES` times the photo's height."""
 
 
-def points_of(told: Any, least: int = 3) -> np.ndarray:
-    """The (x, y) of a list of pairs, as float64 (n, 2).
+def points_of(told: Any, least: int = 3, flat: bool = False) -> np.ndarray:
+    """The (x, y) of a list of pairs, or of numbers in turn (`flat`), as float64 (n, 2).
 
     Raises ValueError, with the reason, for anything else, fewer than `least` of them, and
     numbers that are no places in a photo.
     """
     try:
         points = np.array(told, np.float64)
+        if flat and points.ndim == 1:
+            points = points.reshape(-1, 2)
+        elif flat:
+            raise ValueError
         if points.size and points.shape[1:] != (2,):
             raise ValueError
     except (TypeError, ValueError, OverflowError):
