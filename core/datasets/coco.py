@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,7 +46,7 @@ from core.datasets.files import (
     to_concepts,
 )
 from core.datasets.folder import scenes_of
-from core.datasets.instances import Instances, instance_files, need_scenes
+from core.datasets.instances import Instances, inside, instance_files, need_scenes
 from core.errors import BadFile, UnitscopeError
 
 RAW_MATERIALS = ("cardboard", "metal", "paper", "plastic")
@@ -256,29 +257,61 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
             problems.append(Problem("", str(root / photos), "no such folder of photos"))
             continue
         told = json_of(path)
-        try:
-            for row in told["categories"]:
-                label = _Label(str(row["name"]), bool(row["isthing"]))
-                if labels.setdefault(int(row["id"]), label) != label:
-                    raise BadFile(path, f"category {row['id']} is another one in another split")
-            names = {int(row["id"]): str(row["file_name"]) for row in told["images"]}
-            for row in told["annotations"]:
-                image = names[int(row["image_id"])]
-                segments = {int(s["id"]): int(s["category_id"]) for s in row["segments_info"]}
-                unknown = set(segments.values()) - labels.keys()
-                if unknown:
-                    why = f"category {min(unknown)} is not in its categories"
-                    problems.append(Problem(Path(image).stem, str(path), why))
-                    continue
-                found.append(
-                    _Photo(
-                        Path(image).stem, re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
-                        f"{under}/{row['file_name']}", segments,
-                    )
-                )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as wrong:
-            raise BadFile(path, f"is not COCO's panoptic format ({wrong!r})") from wrong
+        kinds = _rows(path, told, "categories", _category, problems)
+        names = dict(_rows(path, told, "images", _image, problems))
+        annotated = _rows(path, told, "annotations", _annotation, problems)
+        for number, label in kinds:
+            if labels.setdefault(number, label) != label:
+                raise BadFile(path, f"category {number} is another one in another split")
+        for number, mask, segments in annotated:
+            image = names.get(number)
+            if image is None:
+                why = f"an annotation is of image {number}, which is not listed"
+                problems.append(Problem("", str(path), why))
+                continue
+            unknown = set(segments.values()) - labels.keys()
+            if unknown:
+                why = f"category {min(unknown)} is not in its categories"
+                problems.append(Problem(Path(image).stem, str(path), why))
+                continue
+            found.append(
+                _Photo(
+                    Path(image).stem, re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
+                    f"{under}/{mask}", segments,
+                )
+            )  # fmt: skip
     return labels, found
+
+
+def _rows(
+    path: Path, told: Any, key: str, parsed: Callable[[Any], Any], problems: list[Problem]
+) -> list[Any]:
+    """Every row of a list of the panoptic JSON, parsed; those that cannot be are problems."""
+    if not isinstance(told, dict) or not isinstance(told.get(key), list):
+        raise BadFile(path, f"is not COCO's panoptic format: it has no list of {key}")
+    rows = []
+    for place, row in enumerate(told[key], 1):
+        try:
+            rows.append(parsed(row))
+        except (KeyError, TypeError, ValueError, OverflowError) as wrong:
+            why = f"row {place} of its {key} cannot be read: {wrong!r}"
+            problems.append(Problem("", str(path), why))
+    return rows
+
+
+def _category(row: Any) -> tuple[int, _Label]:
+    return int(row["id"]), _Label(str(row["name"]), bool(row["isthing"]))
+
+
+def _image(row: Any) -> tuple[int, str]:
+    return int(row["id"]), inside(row["file_name"])
+
+
+def _annotation(row: Any) -> tuple[int, str, dict[int, int]]:
+    segments = {int(s["id"]): int(s["category_id"]) for s in row["segments_info"]}
+    if not all(0 < number < 2**24 for number in segments):
+        raise ValueError("a segment's id is not 1 to 16777215")
+    return int(row["image_id"]), inside(row["file_name"]), segments
 
 
 def _stuff(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], list[_Photo]]:

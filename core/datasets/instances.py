@@ -319,8 +319,8 @@ class _Reader:
                 self._say(name, f"image {number!r} is listed twice; the first counts")
                 continue
             photos[number] = None
-            inside = _inside(name)
-            file = next((f for f in self._places(inside) if inside and f in self.listing), "")
+            down = inside(name)
+            file = next((f for f in self._places(down) if down and f in self.listing), "")
             size = tuple(row.get(key) or 0 for key in ("width", "height"))
             if not file:
                 self._say(name, f"there is no photo {name!r} in the dataset's folder")
@@ -334,7 +334,7 @@ class _Reader:
                 self._say(name, f"the size of {name!r}, {shown}, cannot be that of a photo")
             else:
                 seen.add(file)
-                parts = list(PurePosixPath(split_suffix(inside)[0]).parts)
+                parts = list(PurePosixPath(split_suffix(down)[0]).parts)
                 while len(parts) > 1 and parts[0].lower() in (*FOLDERS, self.part.lower()):
                     del parts[0]
                 image = "/".join(parts)
@@ -400,12 +400,16 @@ def _with_ids(root: Path, found: list[_Photo], problems: list[Problem]) -> list[
     return list(photos.values())
 
 
-def _inside(name: str) -> str:
+def inside(name: str) -> str:
     """A path that leads nowhere but down; of any other its last part alone.
 
-    >>> _inside("a\\\\b.jpg"), _inside("../../b.jpg"), _inside("C:/x/b.jpg"), _inside("..")
+    Raises ValueError for what no file can be called.
+
+    >>> inside("a\\\\b.jpg"), inside("../../b.jpg"), inside("C:/x/b.jpg"), inside("..")
     ('a/b.jpg', 'b.jpg', 'b.jpg', '')
     """
+    if not isinstance(name, str) or "\0" in name:
+        raise ValueError(f"{name!r} is not the name of a file")
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or re.match("[A-Za-z]:", str(path)):
         return path.name if path.name != ".." else ""
