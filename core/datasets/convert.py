@@ -15,12 +15,8 @@ from PIL import Image
 
 from core.datasets.base import Problem
 from core.datasets.files import FileDataset
-from core.datasets.folder import MASKED
 from core.errors import BadFile, UnitscopeError
 from core.settings import Progress
-
-NO_LABEL = ("__ignore__", "_background_")
-"""What LabelMe, and programs that write its names, call pixels that are not annotated."""
 
 
 class Stopped(UnitscopeError):
@@ -50,18 +46,6 @@ class Part(NamedTuple):
     split: str
     copy: Callable[[str], None]
     masks: Callable[[], dict[str, np.ndarray]]
-
-
-def categorised(label: str) -> tuple[str, str]:
-    """(category, name) of a label as people write it in programs that know no categories.
-
-    >>> categorised("part: pillow"), categorised("colour:red"), categorised("sofa: old")
-    (('part', 'pillow'), ('color', 'red'), ('object', 'sofa: old'))
-    """
-    label = label.strip()
-    head, _, rest = label.partition(":")
-    head = head.strip().lower().replace("colour", "color")
-    return (head, rest.strip()) if head in MASKED and rest.strip() else ("object", label)
 
 
 def check_target(source: Path, out: Path) -> None:

@@ -26,10 +26,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.datasets.base import Annotations, Channel, Concept, Problem
-from core.datasets.convert import NO_LABEL, categorised
 from core.datasets.decode import MAX_PIXELS, upright_size
 from core.datasets.files import FileDataset, Listing, json_of, need_images, split_suffix
-from core.datasets.folder import NO_SPLIT, SPLITS, scene_by_folder, scenes_of
+from core.datasets.folder import (
+    NO_LABEL,
+    NO_SPLIT,
+    SPLITS,
+    categorised,
+    scene_by_folder,
+    scenes_of,
+)
 from core.datasets.shapes import from_runs, points_of, polygon, run_lengths
 from core.errors import BadFile, UnitscopeError
 

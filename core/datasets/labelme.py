@@ -24,9 +24,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from core.datasets.base import Problem
-from core.datasets.convert import NO_LABEL, Made, Part, categorised, check_target, write_folder
+from core.datasets.convert import Made, Part, check_target, write_folder
 from core.datasets.decode import read_photo, upright_size
 from core.datasets.files import PHOTO_TYPES, json_of, walk
+from core.datasets.folder import NO_LABEL, categorised
 from core.datasets.shapes import circle, points_of, polygon
 from core.errors import BadFile, UnitscopeError, nearest
 from core.settings import Progress
