@@ -23,6 +23,10 @@ def add(verb: Verb) -> None:
     check.add_argument(
         "--threads", type=int, help="for reading; the machine's cores where left out"
     )
+    check.add_argument(
+        "--knowledge", default="builtin", metavar="SPEC",
+        help="the graph in which scenes are looked up; see `knowledge`",
+    )  # fmt: skip
 
     scenes = add_word(
         kinds, "scenes", _scenes, "Which class of a network each scene of a dataset is."
@@ -107,10 +111,52 @@ def _check(given: argparse.Namespace) -> Answer:
     if given.limit is not None and given.limit < 1:
         raise UnitscopeError(f"--limit {given.limit}: at least one photo must be read")
     dataset = open_dataset(given.dataset)
+    known = _known_scenes(dataset.scenes, given.knowledge)
     with stoppable() as stop:
         report = check(dataset, given.limit, show_progress, stop, given.threads)
-    facts = report.facts()
+    facts = report.facts() | {"knowledge": known}
     return facts, _check_text(facts)
+
+
+def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
+    """Which scenes have a node in the knowledge graph, without which they have no core concepts.
+
+    Keys: graph; nodes (scene → node, as the name itself says); guessed (scene → node of a part of
+    the name, or of one spelt nearly alike); missing (scenes without a node).
+    """
+    from core.knowledge.align import align
+    from core.knowledge.graph import open_knowledge
+
+    if not scenes:
+        return {"graph": spec, "nodes": {}, "guessed": {}, "missing": []}
+    frame = align(scenes, open_knowledge(spec))
+    guess = frame["kind"].isin(["head_noun", "fuzzy"])
+    none = frame["node"].isna()
+
+    def pairs(rows: Any) -> dict[str, str]:
+        return dict(zip(frame["name"][rows], frame["node"][rows], strict=True))
+
+    return {
+        "graph": spec, "nodes": pairs(~guess & ~none), "guessed": pairs(guess & ~none),
+        "missing": frame["name"][none].tolist(),
+    }  # fmt: skip
+
+
+def _known_lines(known: dict[str, Any], few: int = 5) -> list[str]:
+    guessed, missing = known["guessed"], known["missing"]
+    total = len(known["nodes"]) + len(guessed) + len(missing)
+    if not total:
+        return []
+    lines = [
+        f"            {len(known['nodes']):,} of them with a node in the knowledge graph "
+        f"({known['graph']})"
+    ]
+    pairs = [f"{name} → {node}" for name, node in guessed.items()]
+    for what, names in (("by a guess", pairs), ("without one, so without core concepts", missing)):
+        if names:
+            more = ", …" if len(names) > few else ""
+            lines.append(f"            {len(names):,} {what}: {', '.join(names[:few])}{more}")
+    return lines
 
 
 def _check_text(told: dict[str, Any]) -> str:
@@ -132,6 +178,7 @@ def _check_text(told: dict[str, Any]) -> str:
         lines.append(f"scenes      {len(most):,}: {first}{more}")
         if told["rare_scenes"]:
             lines.append(f"            {told['rare_scenes']:,} of them with fewer than 5 images")
+        lines += _known_lines(told["knowledge"])
     if told["unnamed"]:
         lines.append(f"            {_count(told['unnamed'], 'image')} without a scene")
     for name, row in told["categories"].items():
