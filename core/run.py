@@ -196,7 +196,8 @@ def plan(settings: Settings) -> Plan:
     }
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
-        digest_of(hashed)[:DIGITS], matches, [f"{n.path}: {n.reason}" for n in notes], sizes,
+        digest_of(hashed)[:DIGITS], matches,
+        [*dataset.notes, *(f"{n.path}: {n.reason}" for n in notes)], sizes,
     )  # fmt: skip
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.cli import main
 from core.datasets import open_dataset
 from core.errors import BadFile, UnitscopeError
+from core.run import Settings, plan
 from tests import tiny
 from tests.test_cli import said
 from tests.test_datasets import picture, save, says, write
@@ -90,7 +92,8 @@ def test_a_polygon_within_another_is_a_hole_where_the_area_says_so(tmp_path, are
     wanted[:, :20] = True
     wanted[4:12, 4:12] = not hole
     assert np.array_equal(names == "bed", wanted)
-    assert says(data.problems, f"1 of 1 annotations have a polygon within another: {int(hole)} are")
+    assert data.problems == [] and len(data.notes) == 1
+    assert f"1 of 1 annotations have a polygon within another: {int(hole)} are" in data.notes[0]
 
 
 def test_the_smaller_of_two_regions_lies_on_top(tmp_path):
@@ -114,12 +117,22 @@ def test_labels_may_say_their_category(tmp_path):
     assert objects[0, 0] == "bed" and objects[6, 6] == "" and parts[6, 6] == "pillow"
 
 
-def test_crowds_are_told(tmp_path):
+def test_crowds_are_told(tmp_path, capsys):
+    """As a note: nothing is left out, so a strict run goes on."""
     crowd = rle(np.ones((30, 40), bool))
-    data = open_dataset(f"coco:{one(tmp_path, [region(1, crowd, iscrowd=1), region(2, [LEFT])])}")
+    root = one(tmp_path / "in", [region(1, crowd, iscrowd=1), region(2, [LEFT])])
+    data = open_dataset(f"coco:{root}")
     (names,) = names_of(data)
     assert names[0, 0] == "lamp" and names[0, 30] == "bed"
-    assert says(data.problems, "1 of 2 annotations are crowds")
+    assert data.problems == [] and "1 of 2 annotations are crowds" in data.notes[0]
+    for asked in (
+        ["check", f"coco:{root}"],
+        ["folder-from", "coco", str(root), "--to", str(tmp_path / "out")],
+    ):
+        assert main(["datasets", *asked]) == 0
+        assert "1 of 2 annotations are crowds (iscrowd)" in capsys.readouterr().out
+    work = plan(Settings(f"coco:{root}", tiny.SPEC, layers=("body.1",)))
+    assert work.notes and "crowds" in work.notes[-1]
 
 
 LAYOUTS = {

@@ -198,11 +198,15 @@ def _check_text(told: dict[str, Any]) -> str:
             lines.append(f"{what:11} {shown}{more}")
     if told["bare"]:
         lines.append(f"            {_count(told['bare'], 'photo')} read without any annotation")
-    return "\n".join([*lines, *_problem_lines(told["problems"])])
+    return "\n".join([*lines, *_note_lines(told["notes"]), *_problem_lines(told["problems"])])
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _note_lines(notes: list[str]) -> list[str]:
+    return [f"note        {note}" for note in notes]
 
 
 def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
@@ -232,12 +236,13 @@ def _folder_from(given: argparse.Namespace) -> Answer:
     spec, problems = f"folder:{given.to}", grouped(made.problems)
     facts = {
         "dataset": spec, "photos": made.photos, "labels": made.labels, "scenes": made.scenes,
-        "problems": problems,
+        "notes": made.notes, "problems": problems,
     }  # fmt: skip
     labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
     lines = [
         f"{spec}: {_count(made.photos, 'photo')}, labels: {labels or 'none'}; "
         f"{_count(made.scenes, 'scene')}",
+        *_note_lines(made.notes),
         *_problem_lines(problems),
         f"check it:  python -m core datasets check {spec}",
     ]

@@ -25,13 +25,15 @@ class Stopped(UnitscopeError):
 
 @dataclass
 class Made:
-    """What was made: photos, labels of each category, scenes, and what was left out."""
+    """What was made: photos, labels of each category, scenes, what was left out, and notes of the
+    dataset."""
 
     out: Path
     photos: int = 0
     labels: dict[str, int] = field(default_factory=dict)
     scenes: int = 0
     problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Part(NamedTuple):
@@ -158,7 +160,7 @@ def folder_from_dataset(
     for concept in data.concepts:
         known = values.setdefault(concept.category, {})
         table[concept.id] = known[concept.name] = len(known) + 1
-    made = Made(out, problems=list(data.problems))
+    made = Made(out, problems=list(data.problems), notes=data.notes)
     parts = [_part(data, k, table) for k in range(len(data))]
     return write_folder(made, parts, values, tell, stop)
 

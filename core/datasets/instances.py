@@ -105,13 +105,14 @@ class Instances(FileDataset):
             where there is no such file, one is not usable, or no photo is there.
         """
         problems: list[Problem] = []
+        notes: list[str] = []
         listing = Listing(root)
         concepts: dict[tuple[str, str], int] = {}
         found: list[_Photo] = []
         rows = 0
         for path, told in _files(root):
             rows += len(told["images"])
-            found += _Reader(root, path, told, listing, concepts, problems).photos()
+            found += _Reader(root, path, told, listing, concepts, problems, notes).photos()
         photos = _with_ids(root, found, problems)
         need_images(spec, len(photos), rows, problems)
         table = [Concept(k, name, category) for (category, name), k in concepts.items()]
@@ -132,6 +133,7 @@ class Instances(FileDataset):
             concepts=table,
             channels=[Channel(category, category) for category in categories],
             problems=problems,
+            notes=notes,
             photo_files=[str(root / one.file) for one in photos],
             # Sorting is stable: of two alike the later one stays on top.
             regions=[sorted(one.regions, key=lambda region: -region.area) for one in photos],
@@ -227,9 +229,10 @@ class _Reader:
         listing: Listing,
         concepts: dict[tuple[str, str], int],
         problems: list[Problem],
+        notes: list[str],
     ):
         self.root, self.path, self.told, self.listing = root, path, told, listing
-        self.problems = problems
+        self.problems, self.notes = problems, notes
         # "val2017" of instances_val2017.json, "train" of train/_annotations.coco.json
         named = path.match(NAMES[0])
         if named:
@@ -275,12 +278,16 @@ class _Reader:
         if boxes:
             self._say("", f"{boxes} of {rows} annotations have no segmentation: they are left out")
         if crowds:
-            self._say("", f"{crowds} of {rows} annotations are crowds (iscrowd): each is read as "
-                          "one region of its label")  # fmt: skip
+            self.notes.append(
+                f"{self.path}: {crowds} of {rows} annotations are crowds (iscrowd); each is read "
+                "as one region of its label"
+            )
         if holes or filled:
-            self._say("", f"{holes + filled} of {rows} annotations have a polygon within another: "
-                          f"{holes} are holes by their area; {filled} are filled, as COCO's own "
-                          "tools read them")  # fmt: skip
+            self.notes.append(
+                f"{self.path}: {holes + filled} of {rows} annotations have a polygon within "
+                f"another: {holes} are holes by their area, {filled} are filled, as COCO's own "
+                "tools read them"
+            )
         return [photo for photo in photos.values() if photo]
 
     def _say(self, image: str, reason: str) -> None:
