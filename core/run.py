@@ -208,7 +208,8 @@ def plan(settings: Settings) -> Plan:
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
         digest_of(hashed)[:DIGITS], matches, map_type, by_batch,
-        [*(f"{n.path}: {n.reason}" for n in notes), *filter(None, (by_batch, why_type))], sizes,
+        [*dataset.notes, *(f"{n.path}: {n.reason}" for n in notes),
+         *filter(None, (by_batch, why_type))], sizes,
     )  # fmt: skip
 
 
