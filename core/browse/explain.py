@@ -150,7 +150,7 @@ def evidence(
     """
     photo = _photo(run, image, side)
     if concept is not None:
-        labels = np.asarray(run.array("labels")[image])
+        labels = run.label_maps(image)
         mask = Image.fromarray(np.any(labels == concept, axis=0).astype(np.uint8) * 255)
         mask = mask.resize(photo.size, Image.Resampling.NEAREST)
         dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.55)

@@ -62,7 +62,7 @@ from core.models.head import (
 from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
 from core.settings import duration
-from core.store import Run, code_digest, derived, write_whole
+from core.store import Run, code_digest, derived, read_arrays, write_whole
 
 WAYS = ("closed form", "replayed tail", "whole forward")
 
@@ -1455,8 +1455,9 @@ def prepare(
     )  # fmt: skip
     if settings["precision"] != "float32":
         check["why"] += "; the run was recorded in mixed precision and is replayed in float32"
-    if toggler._kept().is_file():
-        toggler._base = np.load(toggler._kept(), allow_pickle=False)
+    kept = (read_arrays(toggler._kept()) or {}).get("array")
+    if kept is not None and kept.shape == base.shape and kept.dtype == base.dtype:
+        toggler._base = kept
         toggler._keep_base()
     return toggler
 
