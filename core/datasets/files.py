@@ -23,7 +23,11 @@ from core.datasets.base import Problem, SceneDataset
 from core.datasets.decode import read_photo
 from core.errors import BadFile, UnitscopeError, nearest
 
-PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_TYPES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".mpo",
+)  # fmt: skip
+"""Suffixes of photos, in lower case; what a file holds is told by its bytes."""
+
 TOLD = 5
 """Nearest names are looked up for this many files; the rest are only counted."""
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,7 +82,8 @@ class Folder(FileDataset):
         photos = find_photos(root / "images", problems)
         ids = sorted(photos, key=natural)
         if not ids:
-            raise BadFile(root / "images", f"holds no photo ({', '.join(PHOTO_TYPES)})")
+            told = f"; {problems[0].reason}" if problems else ""
+            raise BadFile(root / "images", f"holds no photo ({', '.join(PHOTO_TYPES)}){told}")
         masks = _masks(root / "masks", photos, problems)
         labels = _labels(root / "labels.csv", bool(masks), problems)
         concepts = [
@@ -155,17 +156,24 @@ def _category(layer: str) -> str:
 
 
 def find_photos(root: Path, problems: list[Problem]) -> dict[str, str]:
-    """Image id (path without the suffix) → file."""
+    """Image id (path without the suffix) → file. Files that are no photo by their suffix, and
+    those that repeat an id, are told in `problems`."""
     photos: dict[str, str] = {}
+    others: Counter[str] = Counter()
     for name in walk(root):
         stem, suffix = split_suffix(name)
         if suffix.lower() not in PHOTO_TYPES:
+            others[suffix.lower() or "without a suffix"] += 1
             continue
         if stem in photos:
             told = f"has the same name as {photos[stem]}: image ids leave the suffix out"
             problems.append(Problem(stem, str(root / name), told))
         else:
             photos[stem] = name
+    if others:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        told = f"files not read as photos: {counts}"
+        problems.append(Problem("", str(root), told))
     return photos
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import csv
-import io
 import os
 import shutil
 import time
@@ -21,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw
 
 from core.datasets.base import Problem
-from core.datasets.decode import read_photo, upright_size
+from core.datasets.decode import image_of, photo_of, read_photo, upright_size
 from core.datasets.files import PHOTO_TYPES, json_of, walk
 from core.datasets.folder import MASKED
 from core.errors import BadFile, UnitscopeError, nearest
@@ -154,8 +153,8 @@ def _write(
         else:
             # Read once more: all photos at a time would not fit in memory.
             data = _embedded(photo.file, json_of(photo.file))
-            with Image.open(io.BytesIO(data)) as image:
-                suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(image.format or "", ".png")
+            kind = image_of(data, photo.file).format or ""
+            suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(kind, f".{kind.lower()}")
             Path(f"{target}{suffix}").write_bytes(data)
         mask = out / "masks" / photo.stem
         mask.parent.mkdir(parents=True, exist_ok=True)
@@ -216,13 +215,11 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
         read_photo(file)  # a photo that cannot be decoded is told now, with its reason
         size = upright_size(file)
     else:
+        data = _embedded(path, told)
         try:
-            with Image.open(io.BytesIO(_embedded(path, told))) as image:
-                size = ImageOps.exif_transpose(image).size  # decodes it
-        except BadFile:
-            raise
-        except Exception as wrong:  # Pillow's plugins raise nearly anything on damaged data
-            raise BadFile(path, f"its imageData is not a whole photo: {wrong}") from wrong
+            size = photo_of(data, path).size
+        except BadFile as wrong:
+            raise BadFile(path, f"its imageData is no whole photo: it {wrong.reason}") from wrong
     written = told.get("imageWidth"), told.get("imageHeight")
     if all(isinstance(v, int) for v in written) and written != size:
         raise BadFile(
@@ -293,8 +290,8 @@ def _shape(shape: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
     drawn: dict[str, Any] = {"type": kind, "points": points}
     if kind == "mask":
         try:
-            with Image.open(io.BytesIO(base64.b64decode(shape["mask"], validate=True))) as image:
-                drawn["mask"] = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
-        except Exception as wrong:  # as in `_read`
+            image = image_of(base64.b64decode(shape["mask"], validate=True), f"mask of {label!r}")
+        except (BadFile, ValueError, TypeError, KeyError) as wrong:
             raise ValueError(f"the mask of {label!r} cannot be read: {wrong}") from wrong
+        drawn["mask"] = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
     return category, name, drawn
