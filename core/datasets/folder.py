@@ -9,7 +9,6 @@ names the values; scenes.csv (image, scene, split) is optional. labels_by.json, 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from core.datasets.files import (
     FileDataset,
     bad_row,
     folder,
+    json_of,
     label_table,
     listed_scenes,
     natural,
@@ -34,8 +34,10 @@ from core.datasets.files import (
     split_suffix,
     to_concepts,
     walk,
+    whole_number,
 )
 from core.errors import BadFile, nearest
+from core.names import readable
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 NO_SPLIT = "all"
@@ -161,7 +163,7 @@ def find_photos(root: Path, problems: list[Problem]) -> dict[str, str]:
     photos: dict[str, str] = {}
     others: Counter[str] = Counter()
     for name in walk(root):
-        stem, suffix = split_suffix(name)
+        stem, suffix = split_suffix(readable(name))
         if suffix.lower() not in PHOTO_TYPES:
             others[suffix.lower() or "without a suffix"] += 1
             continue
@@ -184,7 +186,7 @@ def _masks(
     masks: defaultdict[str, dict[str, str]] = defaultdict(dict)
     strange: list[str] = []
     for name in walk(root) if root.is_dir() else []:
-        stem, suffix = split_suffix(name)
+        stem, suffix = split_suffix(readable(name))
         image, _, layer = stem.rpartition(".")
         found = _LAYER.fullmatch(layer)
         if suffix.lower() != ".png":
@@ -211,7 +213,7 @@ def _masks(
 
 
 def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, str]]) -> str:
-    stem, suffix = split_suffix(name)
+    stem, suffix = split_suffix(readable(name))
     if suffix.lower() != ".png":
         return "is not a PNG: masks are"
     image, _, layer = stem.rpartition(".")
@@ -230,8 +232,8 @@ def _labels_by(path: Path) -> str:
     if not path.is_file():
         return ""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["labels_by"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        told = json_of(path)["labels_by"]
+    except (KeyError, TypeError) as err:
         raise BadFile(path, "does not say by its key `labels_by` whose labels these are") from err
     return str(told)
 
@@ -243,27 +245,29 @@ def _labels(
     if not needed and not path.is_file():
         return {}
     labels: dict[tuple[int, str], tuple[str, str]] = {}
+    before = len(problems)
     for line, row in read_table(path, ("value", "name"), problems, {"category": ""}).rows:
-        value, name = row["value"], row["name"]
+        value, name = whole_number(row["value"]), row["name"]
         category = row["category"].lower().replace("colour", "color") or "object"
         # A value without a name and a category means nothing in any mask.
         held = MASKED if not name and not row["category"] else (category,)
-        if not (value.isascii() and value.isdigit() and int(value) <= 65535):
-            told = f"value {value!r} is not a number from 0 to 65535"
+        if value is None or value > 65535:
+            told = f"value {row['value']!r} is not a number from 0 to 65535"
         elif category not in MASKED:
             near = nearest(category, MASKED, 1)
             hint = f"; is {near[0]!r} meant?" if near else ""
             told = f"category {category!r} is not one of {', '.join(MASKED)}{hint}"
-        elif int(value) == 0 and name:
+        elif value == 0 and name:
             told = f"value 0 always means 'not annotated'; {name!r} needs another value"
-        elif any((int(value), c) in labels for c in held):
+        elif any((value, c) in labels for c in held):
             told = f"value {value} occurs twice in category {category}"
         else:
-            labels |= {(int(value), c): (name, c) for c in held}
+            labels |= {(value, c): (name, c) for c in held}
             continue
         problems.append(bad_row(path, line, told))
     if needed and not labels:
-        raise BadFile(path, "lists no label")
+        first = f"; first: {problems[before].reason}" if len(problems) > before else ""
+        raise BadFile(path, f"lists no label{first}")
     return labels
 
 
