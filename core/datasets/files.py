@@ -304,8 +304,11 @@ def listed_scenes(
     listed: dict[str, tuple[str, str]] = {}
     strange: list[tuple[int, str]] = []
     for line, row in read_table(path, ("image", "scene"), problems, {"split": ""}).rows:
-        name = row["image"].replace("\\", "/").removeprefix("images/")
+        name = row["image"].removeprefix("images/")
         stem, suffix = split_suffix(name)
+        if name not in photos and stem not in photos:  # as Windows writes it
+            name = row["image"].replace("\\", "/").removeprefix("images/")
+            stem, suffix = split_suffix(name)
         image = stem if suffix.lower() in PHOTO_TYPES and stem in photos else name
         if image not in photos:
             strange.append((line, name))
