@@ -8,29 +8,16 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections.abc import Iterable
 from typing import Any
 
-_CONTROL = re.compile(
-    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-"""Control characters but tab and newline, separators of lines, marks that turn the direction of
-text, and halves of surrogate pairs, which no encoding can write."""
+from core.names import HIDDEN
+from core.names import printable as printable
 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
 }  # fmt: skip
-
-
-def printable(text: str) -> str:
-    """Text with every control character shown as its escape; tab and newline stay.
-
-    >>> print(printable("bed\x1b[2J"))
-    bed\\x1b[2J
-    """
-    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def one_line(text: str) -> str:
@@ -48,7 +35,7 @@ def json_text(text: str) -> str:
     >>> json_text('"\x9b2J"')
     '"\\\\u009b2J"'
     """
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def csv_cell(value: Any) -> Any:

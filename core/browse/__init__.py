@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
 
+from core.datasets.decode import photo_of
 from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import upsample
@@ -859,7 +860,7 @@ def lit(
 
 def _photo(run: Run, image: int, side: int) -> Image.Image:
     """The photo as the network saw it, its longer side `side` pixels."""
-    photo = Image.open(io.BytesIO(run.photo(image))).convert("RGB")
+    photo = photo_of(run.photo(image), f"photo {image} of run {run.digest}")
     scale = side / max(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     return photo.resize(size, Image.Resampling.LANCZOS)

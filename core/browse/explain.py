@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from PIL import Image
 from core.browse import Filter, _bytes, _photo, fitting, lit, outline
 from core.browse import concepts as concepts_of
 from core.browse.knowledge import Known
-from core.datasets.decode import read_photo
+from core.datasets.decode import photo_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.explain import account as accounts
 from core.explain.account import spoken as spoken
@@ -196,13 +194,7 @@ def own_photo(
     """
     from core.explain.photo import explain_photo
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "photo"
-        file.write_bytes(data)
-        try:
-            photo = read_photo(file)
-        except BadFile as err:
-            raise BadFile(name, err.reason) from err
+    photo = photo_of(data, name)
     try:
         with network.lock:
             told = explain_photo(run, known.core[kind], photo, name, layer, network.model)

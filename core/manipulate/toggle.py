@@ -26,7 +26,6 @@ How far each way's unedited predictions are from the recorded ones is in :attr:`
 from __future__ import annotations
 
 import inspect
-import io
 import os
 import threading
 import time
@@ -41,10 +40,10 @@ import numba
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, fx, nn
 
 from core.datasets import open_dataset
+from core.datasets.decode import photo_of
 from core.errors import UnitscopeError, unknown
 from core.explain.photo import open_model
 from core.geometry import Preprocessing
@@ -810,7 +809,7 @@ def stored_photos(run: Run, way: Preprocessing, images: np.ndarray) -> np.ndarra
     """
     photos = []
     for image in images:
-        photo = Image.open(io.BytesIO(run.photo(int(image)))).convert("RGB")
+        photo = photo_of(run.photo(int(image)), f"photo {image} of run {run.digest}")
         size = seen_size(way, *photo.size)
         photos.append(np.asarray(photo if photo.size == size else photo.resize(size)))
     return np.stack(photos)
