@@ -184,7 +184,7 @@ def test_one_faulty_row_of_the_panoptic_json_is_one_problem(tmp_path):
     assert data.ids == ["000000000632", "000000000139", "000000000285"]
     for words in (
         ["row 8 of its categories"], ["row 9 of its categories"], ["row 3 of its images"],
-        ["row 4 of its images"], ["row 5 of its images"], ["row 3 of its annotations"],
+        ["row 4 of its images"], ["row 3 of its annotations"],
         ["image 77, which is not listed"], ["row 5 of its annotations", "16777215"],
         ["val2017/secret.jpg", "does not exist"],
     ):  # fmt: skip

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import (
-    COUNT,
     THREADS,
     Answer,
     Verb,
@@ -15,6 +14,7 @@ from core.cli.common import (
     say_kinds,
     show_progress,
     stoppable,
+    whole,
 )
 from core.errors import UnitscopeError
 
@@ -27,7 +27,10 @@ def add(verb: Verb) -> None:
     check = add_word(kinds, "check", _check, "Read a dataset, say what it holds and what is wrong.")
     check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
     check.add_argument(
-        "--limit", type=COUNT, metavar="N", help="photos to read, spread evenly; all where left out"
+        "--limit",
+        type=whole(),
+        metavar="N",
+        help="photos to read, spread evenly; all where left out",
     )
     check.add_argument(
         "--threads", type=THREADS, help="for reading; the machine's cores where left out"

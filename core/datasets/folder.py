@@ -107,7 +107,8 @@ class Folder(FileDataset):
         problems: list[Problem] = []
         if _classes(root):
             at = masks_at = root
-            photos = find_photos(root, problems)
+            # Its own texts lie among the photos.
+            photos = find_photos(root, problems, (".csv", ".txt"))
             masks = _roboflow_masks(root, photos, problems)
         else:
             at = _first(root, "images", "JPEGImages")
@@ -265,14 +266,19 @@ def _category(layer: str) -> str:
     return layer.rstrip("0123456789")
 
 
-def find_photos(root: Path, problems: list[Problem]) -> dict[str, str]:
+def find_photos(
+    root: Path, problems: list[Problem], expected: Sequence[str] = ()
+) -> dict[str, str]:
     """Image id (path without the suffix) → file. Files that are no photo by their suffix, and
-    those that repeat an id, are told in `problems`."""
+    those that repeat an id, are reported in `problems`; not those of a suffix that is `expected`.
+    """
     photos: dict[str, str] = {}
     others: Counter[str] = Counter()
     for name in walk(root):
         stem, suffix = split_suffix(readable(name))
         if suffix.lower() not in PHOTO_TYPES:
+            if suffix.lower() in expected:
+                continue
             others[suffix.lower() or "without a suffix"] += 1
             continue
         if stem in photos:

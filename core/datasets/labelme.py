@@ -249,7 +249,9 @@ def _embedded(path: Path, told: Any) -> bytes:
 def _bytes_of(text: Any) -> bytes:
     """What base64 holds; line breaks in it, as MIME wants them, are passed over."""
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        # `json_of` has written the line breaks out.
+        plain = "".join(text.replace("\\n", "").replace("\\r", "").split())
+        return base64.b64decode(plain, validate=True)
     except (binascii.Error, AttributeError) as wrong:
         raise ValueError("it is not base64") from wrong
 
