@@ -19,14 +19,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.errors import UnitscopeError
+from core.errors import UnitscopeError, without_effect
 from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
+from core.intervals import interval
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
-    Related,
+    Edges,
     core_concepts,
     related_concepts,
 )
@@ -138,19 +139,30 @@ def all_core_concepts(
     graph: Graph,
     overrides: Path | None = None,
     splits: Sequence[str] | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
 
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
     splits : from the annotations of these images alone; all where None.
+    kinds : these alone. Top 10 alone asks nothing of the graph.
+
+    Raises :class:`core.errors.NoEffect` as :func:`related_concepts`, and for an unknown kind.
     """
     annotated = Annotated.from_run(run, splits)
-    return core_kinds(annotated, related_concepts(annotated, graph, overrides=overrides))
+    related: Edges = []
+    if any(kind != "top10" for kind in kinds):
+        related = related_concepts(annotated, graph, overrides=overrides)
+    elif overrides is not None:
+        without_effect("Top 10 goes by frequency alone, so --overrides cannot change it")
+    return core_kinds(annotated, related, kinds)
 
 
-def core_kinds(annotated: Annotated, related: Related) -> dict[str, CoreConcepts]:
-    """Top 10, SCC and ICC of annotated scenes, by :data:`KINDS`."""
-    return {kind: core_concepts(annotated, related, kind) for kind in KINDS}
+def core_kinds(
+    annotated: Annotated, related: Edges, kinds: Sequence[str] = KINDS
+) -> dict[str, CoreConcepts]:
+    """Core concepts of annotated scenes by kind, of :data:`KINDS`."""
+    return {kind: core_concepts(annotated, related, kind) for kind in kinds}
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
@@ -174,7 +186,7 @@ def table_1(
 ) -> Table:
     """False and true prediction explanation (the paper's Table 1, rows of its own methods)."""
     row, predicted, target = scenes_of(run, splits)
-    cores = all_core_concepts(run, graph, overrides)
+    cores = all_core_concepts(run, graph, overrides, kinds=kinds)
     rows: list[tuple[tuple[str, ...], Explained]] = []
     name = layer or ""
     for strategy in strategies:
@@ -185,13 +197,13 @@ def table_1(
                 learned.has[row], cores[kind].members, predicted, target, seed=seed
             )
             rows.append(((NAMES[strategy], NAMES[kind]), told))
-    icc = cores["icc"]
+    icc = cores.get("icc")
     notes = [
-        "In percent; in brackets the bootstrap 95 % interval over images; chance: core concept "
+        "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
         "sets exchanged between scenes at random.",
         *_left_out(rows, len(row)),
     ]
-    if not icc.distinct:
+    if icc is not None and not icc.distinct:
         sets = "; ".join(", ".join(icc.scenes[s] for s in same) for same in icc.collisions)
         notes.append(f"ICC: no percentage makes all scenes differ; these share one set: {sets}.")
     return Table(
@@ -211,7 +223,7 @@ def table_4(
 ) -> Table:
     """False prediction explanation on different models (the paper's Table 4)."""
     rows: list[tuple[tuple[str, ...], Explained]] = []
-    notes = ["MinMax threshold; in percent, bootstrap 95 % interval in brackets."]
+    notes = ["MinMax threshold; in percent, 95 % interval over images (Wilson) in brackets."]
     for run in runs:
         part = table_1(
             run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
@@ -279,8 +291,8 @@ def tables_2_and_3(
         if drawn:
             at_random = [
                 explain_predictions(
-                    learned.has[row], cores[kind].members, predicted, target, to=to, draws=1,
-                    shuffles=20, seed=seed,
+                    learned.has[row], cores[kind].members, predicted, target, to=to, shuffles=20,
+                    seed=seed,
                 )
                 for to in drawn
             ]  # fmt: skip
@@ -289,7 +301,7 @@ def tables_2_and_3(
     notes = [
         f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
         f"{method}; the most frequent member stands for a group. In percent; in brackets the "
-        "bootstrap 95 % interval over images, for random groups the middle 95 % of "
+        "95 % interval over images (Wilson), for random groups the middle 95 % of "
         f"{len(drawn)} draws; chance: core concept sets exchanged between scenes at random.",
         *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
     ]
@@ -386,7 +398,8 @@ def table_5(
     notes = [
         f"A = {first:.5f}: the mean over {units} units of their best dataset IoU over single "
         "concepts; B: over groups, a group's mask being the union of its members', each pixel "
-        "counted once. In percent; in brackets the bootstrap 95 % interval over units; random "
+        "counted once. In percent; in brackets the 95 % interval over units (studentised "
+        "bootstrap); random "
         "groups: mean and middle 95 % of draws with the same sizes. Rose, fell: groups whose best "
         "IoU is above or below the best of their members. Colours and scenes take no part.",
     ]
@@ -411,7 +424,7 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
     Raises UnitscopeError where no result was made with all groups.
     """
     # Imported here: PyTorch comes with it, which the app's other pages need not wait for.
-    from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
+    from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies
 
     columns = []
     figures: dict[tuple[str, str], dict[str, Estimate]] = {}
@@ -442,7 +455,7 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
                 continue
             figures.setdefault(labels, {})[name] = Estimate(
                 row["accuracy"], row["low"], row["high"], base["accuracy"],
-                *wilson(base["right"], base["n"]), row["n"],
+                *interval(base["right"], base["n"]), row["n"],
             )  # fmt: skip
         notes.append(
             f"{name}: {told['layer']}, {told['n_train']} training images "

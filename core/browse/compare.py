@@ -186,7 +186,7 @@ def false_explanation(
 ) -> tuple[pd.DataFrame, list[str]]:
     """A side's rows of Table 4 (MinMax threshold; SCC and ICC) and what is to be noted.
 
-    Columns core concepts, and for CM_FP, DM_FP, SM_FP: value, _low, _high (bootstrap 95 %),
+    Columns core concepts, and for CM_FP, DM_FP, SM_FP: value, _low, _high (95 % interval),
     _chance, as fractions; n, the false predictions. See :func:`core.tables.table_4`.
 
     Raises UnitscopeError for a knowledge SPEC that cannot be opened.

@@ -20,7 +20,8 @@ import pandas as pd
 
 from core.browse import concepts as concepts_of
 from core.browse import shown_name
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError, allow_empty, unknown
+from core.knowledge.align import GUESSES as GUESSES
 from core.knowledge.align import align
 from core.knowledge.core_concepts import (
     Annotated,
@@ -37,9 +38,6 @@ from core.names import plain_name
 from core.store import DIGITS, Run, derived, digest_of, write_whole
 from core.tables import KINDS as KINDS
 from core.tables import core_kinds
-
-GUESSES = ("head_noun", "fuzzy", "lemmatised")
-"""Kinds of alignment that are guesses: a person should look at them."""
 
 FACTS = 6
 """Facts named for one concept where a whole list would be too long to read."""
@@ -60,6 +58,7 @@ class Known:
     alignment : :func:`core.knowledge.align.align` of all scene and concept names, by name.
     related : RC(y, G) ∩ C, by scene. core : the three kinds, by :data:`KINDS`.
     overrides : the reader's own file of names and nodes (:func:`keep_names`), None without.
+    empty : why the graph can say nothing of this run; empty where it can.
     """
 
     spec: str
@@ -70,6 +69,7 @@ class Known:
     related: Related
     core: dict[str, CoreConcepts]
     overrides: Path | None = None
+    empty: str = ""
 
     @property
     def name(self) -> str:
@@ -138,8 +138,10 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
             f"run {run.digest} has no photos in which things are annotated, so nothing is known "
             "of what its scenes are made of"
         )
-    names = list(dict.fromkeys([*annotated.scenes, *annotated.concepts]))
-    related = related_concepts(annotated, graph, overrides=overrides)
+    # Told and no error: names are mended where they can be seen.
+    told: list[str] = []
+    with allow_empty(told.append):
+        related = related_concepts(annotated, graph, overrides=overrides)
     digest = digest_of(
         {
             "run": run.digest, "graph": graph.digest(), "spec": spec, "relations": RELATIONS,
@@ -148,8 +150,7 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
     )  # fmt: skip
     return Known(
         spec, digest, graph, annotated,
-        align(names, graph, overrides=overrides).set_index("name", drop=False),
-        related, core_kinds(annotated, related), overrides,
+        related.alignment, related, core_kinds(annotated, related), overrides, " ".join(told),
     )  # fmt: skip
 
 

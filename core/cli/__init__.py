@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from core.cli import (
     annotate,
@@ -25,8 +26,8 @@ from core.cli import (
     retrain,
     runs,
 )
-from core.cli.common import Answer
-from core.errors import UnitscopeError
+from core.cli.common import ALLOW_EMPTY, Answer, say
+from core.errors import UnitscopeError, allow_empty
 from core.files import strict_json
 
 VERBS = (
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        facts, text = given.verb(given)
+        with allow_empty(say) if given.allow_empty else nullcontext():
+            facts, text = given.verb(given)
     except UnitscopeError as err:
         if getattr(given, "json", False):
             print(strict_json({"error": str(err)}))
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
+        sub.add_argument("--allow-empty", action="store_true", help=ALLOW_EMPTY)
         sub.set_defaults(verb=do)
         return sub
 

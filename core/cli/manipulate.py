@@ -187,7 +187,7 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
     from core.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
-    core = all_core_concepts(run, graph, given.overrides)[given.cc]
+    core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
     core.scene(given.scene)
     return contribution_scores(run, core, given.layer, given.strategy, given.iou, over), core
 
