@@ -62,7 +62,7 @@ class Table:
         """Plain data: every figure with interval, chance and n."""
         return {
             "title": self.title,
-            "notes": self.notes,
+            "notes": [*self.notes, *self.dashes()],
             "rows": [
                 {
                     **dict(zip(self.labels, names, strict=True)),
@@ -83,13 +83,29 @@ class Table:
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
             spans = [
-                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
-            ]
-            chances = [f"{100 * c.chance:9.2f}{'':13}" for c in cells]
+                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" if c.n
+                else f"{'–':>9}{'':14}"
+                for c in cells
+            ]  # fmt: skip
+            chances = [f"{100 * c.chance:9.2f}{'':13}" if c.n else "" for c in cells]
             for label, texts in ((" ".join(names), spans), ("  by chance", chances)):
                 cut = zip(texts, wide, strict=True)
                 lines.append(f"{label:{width}}" + "".join(f"{text:>{w}}" for text, w in cut))
-        return "\n".join([*lines, "", *self.notes])
+        return "\n".join([*lines, "", *self.notes, *self.dashes()])
+
+    def dashes(self) -> list[str]:
+        """What a dash means, where there is one, and what to do about it."""
+        bare = [
+            " ".join(names) for names, told in self.rows
+            if any(told.figures[name].n == 0 for name in self.columns)
+        ]  # fmt: skip
+        if not bare:
+            return []
+        return [
+            f"– ({', '.join(bare)}): no image counts. Where scenes have no core concepts, the "
+            "graph has no node for their names, or no fact about it: `align` shows the names, and "
+            "`align --write FILE` and --overrides FILE mend them."
+        ]
 
     def to_csv(self) -> str:
         """One line a row; for every figure its value, interval, chance and n, as fractions."""
@@ -126,10 +142,12 @@ class Table:
             cells = [told.figures[name] for name in self.columns]
             values = [
                 f"{100 * c.value:.2f} {{\\scriptsize [{100 * c.low:.1f}, {100 * c.high:.1f}]}}"
+                if c.n
+                else "–"
                 for c in cells
             ]
             lines.append(" & ".join([*map(safe, names), *values]) + " \\\\")
-        caption = safe(" ".join([self.title + ".", *self.notes]))
+        caption = safe(" ".join([self.title + ".", *self.notes, *self.dashes()]))
         lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
         return "\n".join(lines) + "\n"
 

@@ -28,6 +28,7 @@ from core.knowledge.core_concepts import (
     CoreConcepts,
     Identifying,
     Related,
+    guessed,
     related_concepts,
 )
 from core.knowledge.graph import RELATIONS, Edge, Graph
@@ -115,6 +116,14 @@ def keep_names(run: Run, graph: Graph, content: bytes) -> str:
     return word
 
 
+def accept_suggested(run: Run, known: Known) -> str:
+    """:func:`keep_names` of the names as they are read now, head nouns accepted where they are
+    suggested."""
+    frame = known.alignment[["name", "node"]].copy()
+    frame["node"] = frame["node"].fillna(known.alignment["suggested"])
+    return keep_names(run, known.graph, frame.to_csv(index=False).encode())
+
+
 def kept_names(run: Run, word: str) -> Path:
     """The file that :func:`keep_names` kept. Raises UnitscopeError where there is none."""
     if not re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", word) or not _names_path(run, word).is_file():
@@ -199,19 +208,26 @@ def _alike(core: CoreConcepts, row: int) -> list[str]:
 
 
 def scene_facts(_run: Run, known: Known, scene: str) -> dict[str, Any]:
-    """One scene: images, node, match, score, neighbours (of the node in the graph), annotated,
-    related, scc, icc, top10 (sizes), alike (per kind, scenes with the same set), p_c and p_sc,
-    distinct (do the ICC of all scenes differ)."""
+    """One scene: images, node, match, score, suggested (the node of its head noun, where it has
+    none), neighbours (of the node in the graph), annotated, related, guessed (how many of these
+    rest on a guess), scc, icc, top10 (sizes), alike (per kind, scenes with the same set), p_c and
+    p_sc, distinct (do the ICC of all scenes differ)."""
     row = scene_number(known, scene)
     match = known.alignment.loc[scene]
     icc = known.core["icc"]
     node = match["node"]
+    rests = [
+        bool(guessed(known.alignment, [scene, known.annotated.concepts[c]]))
+        for c in known.related[row]
+    ]
     near = 0 if node is None else len(known.graph.neighbours(node, RELATIONS))
     in_photos = (known.annotated.frequency[row] > 0) & known.annotated.eligible
     return {
         "images": int(known.annotated.sizes[row]),
         "node": node,
         "match": match["kind"],
+        "suggested": match["suggested"],
+        "guessed": sum(rests),
         "score": float(match["score"]),
         "neighbours": near,
         "annotated": int(in_photos.sum()),
@@ -272,7 +288,8 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
 
     Columns: concept (id), label, shown, category, frequency (share of the scene's photos),
     images, in_photos (c ∈ C_y), related (c ∈ RC), scc, icc, top10, frequent (one of the k most
-    frequent of Count(y, P_c)), facts (in words), edges (how many). Most frequent first.
+    frequent of Count(y, P_c)), facts (in words), guess (the guessed names that these rest on,
+    in words), edges (how many). Most frequent first.
     """
     row = scene_number(known, scene)
     annotated = known.annotated
@@ -302,6 +319,12 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
             **{kind: known.core[kind].members[row, at] for kind in KINDS},
             "frequent": top[row, at] if top is not None else False,
             "facts": [_told(facts.get(int(c), [])) for c in at],
+            "guess": [
+                "; ".join(guessed(known.alignment, [scene, annotated.concepts[c]]))
+                if int(c) in facts
+                else ""
+                for c in at
+            ],
             "edges": [len(facts.get(int(c), [])) for c in at],
         }
     )
@@ -418,7 +441,8 @@ def kind_word(kind: str) -> str:
 
 def alignment(_run: Run, known: Known) -> pd.DataFrame:
     """Which node of the graph each name is: name, what (scene, concept or both), node, kind,
-    score, via, guess (of :data:`GUESSES`), facts (edges of the node); doubtful ones first."""
+    score, via, suggested, guess (of :data:`GUESSES`), facts (edges of the node); doubtful ones
+    first."""
     scenes, things = set(known.annotated.scenes), set(known.annotated.concepts)
     frame = known.alignment.reset_index(drop=True).copy()
     frame["what"] = [

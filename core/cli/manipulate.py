@@ -19,7 +19,7 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError, unknown, without_effect
 from core.store import Run
 
 KINDS = ("scc", "icc", "top10")
@@ -188,7 +188,11 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
-    core.scene(given.scene)
+    if not core.members[core.scene(given.scene)].any():
+        without_effect(
+            f"{given.scene!r} has no core concepts ({given.cc}), so every unit counts against it: "
+            "`align` shows which node its name is, --overrides mends it, --cc top10 needs none"
+        )
     return contribution_scores(run, core, given.layer, given.strategy, given.iou, over), core
 
 

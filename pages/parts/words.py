@@ -252,9 +252,10 @@ groups by spelling. A line within the grey band says that the embedding adds not
 NAMES = r"""
 A scene or concept takes part in facts only through a word of the graph. *exact* and
 *normalised* (case, plural, hyphens) are safe. **Guesses** are marked: *lemmatised* (dining room
-→ dine room), *head noun* (words left out: mountain snowy → mountain) and *fuzzy* (a letter
-off). *none*: no word was found, and the graph says nothing of it. The score is 1 where nothing
-had to be changed.
+→ dine room), *qualifier* (mountain snowy → mountain) and *fuzzy* (a letter off). *none*: no word
+was found, and the graph says nothing of it; that of the head noun (printer room → room) is only
+*suggested*, and counts as *head noun* once accepted. The score is 1 where nothing had to be
+changed.
 """
 
 CONTRIBUTION = r"""
