@@ -210,7 +210,7 @@ class Run(store.Run):
         if cc not in KINDS:
             raise unknown("kind of core concepts", cc, KINDS)
         graph = open_knowledge(knowledge or own_knowledge(self))
-        return all_core_concepts(self, graph, _path(overrides), splits)[cc]
+        return all_core_concepts(self, graph, _path(overrides), splits, [cc])[cc]
 
     def account(
         self,

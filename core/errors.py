@@ -7,7 +7,9 @@ line prints its message alone, without a traceback.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class UnitscopeError(Exception):
@@ -29,6 +31,37 @@ class BadFile(UnitscopeError):
 
 class Damaged(UnitscopeError):
     """A finished run whose files are missing, cut short, or not what they should be."""
+
+
+class NoEffect(UnitscopeError):
+    """An input was read that cannot change anything: it is hardly what was meant."""
+
+
+_ALLOWED: ContextVar[Callable[[str], object] | None] = ContextVar("allowed", default=None)
+
+
+@contextmanager
+def allow_empty(tell: Callable[[str], object]) -> Iterator[None]:
+    """Within it, inputs without effect are told to `tell` and are no errors (``--allow-empty``).
+
+    >>> with allow_empty(print):
+    ...     without_effect("no name is a node")
+    no name is a node
+    """
+    token = _ALLOWED.set(tell)
+    try:
+        yield
+    finally:
+        _ALLOWED.reset(token)
+
+
+def without_effect(why: str) -> None:
+    """Say that an input cannot change anything. Raises :class:`NoEffect` unless within
+    :func:`allow_empty`."""
+    tell = _ALLOWED.get()
+    if tell is None:
+        raise NoEffect(f"{why}. With --allow-empty it is only told")
+    tell(why)
 
 
 def nearest(name: str, options: Iterable[str], count: int = 5) -> list[str]:

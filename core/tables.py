@@ -17,15 +17,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.errors import UnitscopeError
+from core.errors import UnitscopeError, without_effect
 from core.escape import csv_frame, csv_text, latex_text
 from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
+from core.intervals import interval
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
-    Related,
+    Edges,
     core_concepts,
     related_concepts,
 )
@@ -60,7 +61,7 @@ class Table:
         """Plain data: every figure with interval, chance and n."""
         return {
             "title": self.title,
-            "notes": self.notes,
+            "notes": [*self.notes, *self.dashes()],
             "rows": [
                 {
                     **dict(zip(self.labels, names, strict=True)),
@@ -81,13 +82,29 @@ class Table:
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
             spans = [
-                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" for c in cells
-            ]
-            chances = [f"{100 * c.chance:9.2f}{'':13}" for c in cells]
+                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" if c.n
+                else f"{'–':>9}{'':14}"
+                for c in cells
+            ]  # fmt: skip
+            chances = [f"{100 * c.chance:9.2f}{'':13}" if c.n else "" for c in cells]
             for label, texts in ((" ".join(names), spans), ("  by chance", chances)):
                 cut = zip(texts, wide, strict=True)
                 lines.append(f"{label:{width}}" + "".join(f"{text:>{w}}" for text, w in cut))
-        return "\n".join([*lines, "", *self.notes])
+        return "\n".join([*lines, "", *self.notes, *self.dashes()])
+
+    def dashes(self) -> list[str]:
+        """What a dash means, where there is one, and what to do about it."""
+        bare = [
+            " ".join(names) for names, told in self.rows
+            if any(told.figures[name].n == 0 for name in self.columns)
+        ]  # fmt: skip
+        if not bare:
+            return []
+        return [
+            f"– ({', '.join(bare)}): no image counts. Where scenes have no core concepts, the "
+            "graph has no node for their names, or no fact about it: `align` shows the names, and "
+            "`align --write FILE` and --overrides FILE mend them."
+        ]
 
     def to_csv(self) -> str:
         """One line a row; for every figure its value, interval, chance and n, as fractions."""
@@ -117,10 +134,12 @@ class Table:
             cells = [told.figures[name] for name in self.columns]
             values = [
                 f"{100 * c.value:.2f} {{\\scriptsize [{100 * c.low:.1f}, {100 * c.high:.1f}]}}"
+                if c.n
+                else "–"
                 for c in cells
             ]
             lines.append(" & ".join([*map(latex_text, names), *values]) + " \\\\")
-        caption = latex_text(" ".join([self.title + ".", *self.notes]))
+        caption = latex_text(" ".join([self.title + ".", *self.notes, *self.dashes()]))
         lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
         return "\n".join(lines) + "\n"
 
@@ -130,19 +149,30 @@ def all_core_concepts(
     graph: Graph,
     overrides: Path | None = None,
     splits: Sequence[str] | None = None,
+    kinds: Sequence[str] = KINDS,
 ) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
 
     overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
     splits : from the annotations of these images alone; all where None.
+    kinds : these alone. Top 10 alone asks nothing of the graph.
+
+    Raises :class:`core.errors.NoEffect` as :func:`related_concepts`, and for an unknown kind.
     """
     annotated = Annotated.from_run(run, splits)
-    return core_kinds(annotated, related_concepts(annotated, graph, overrides=overrides))
+    related: Edges = []
+    if any(kind != "top10" for kind in kinds):
+        related = related_concepts(annotated, graph, overrides=overrides)
+    elif overrides is not None:
+        without_effect("Top 10 goes by frequency alone, so --overrides cannot change it")
+    return core_kinds(annotated, related, kinds)
 
 
-def core_kinds(annotated: Annotated, related: Related) -> dict[str, CoreConcepts]:
-    """Top 10, SCC and ICC of annotated scenes, by :data:`KINDS`."""
-    return {kind: core_concepts(annotated, related, kind) for kind in KINDS}
+def core_kinds(
+    annotated: Annotated, related: Edges, kinds: Sequence[str] = KINDS
+) -> dict[str, CoreConcepts]:
+    """Core concepts of annotated scenes by kind, of :data:`KINDS`."""
+    return {kind: core_concepts(annotated, related, kind) for kind in kinds}
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
@@ -166,7 +196,7 @@ def table_1(
 ) -> Table:
     """False and true prediction explanation (the paper's Table 1, rows of its own methods)."""
     row, predicted, target = scenes_of(run, splits)
-    cores = all_core_concepts(run, graph, overrides)
+    cores = all_core_concepts(run, graph, overrides, kinds=kinds)
     rows: list[tuple[tuple[str, ...], Explained]] = []
     name = layer or ""
     for strategy in strategies:
@@ -177,13 +207,13 @@ def table_1(
                 learned.has[row], cores[kind].members, predicted, target, seed=seed
             )
             rows.append(((NAMES[strategy], NAMES[kind]), told))
-    icc = cores["icc"]
+    icc = cores.get("icc")
     notes = [
-        "In percent; in brackets the bootstrap 95 % interval over images; chance: core concept "
+        "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
         "sets exchanged between scenes at random.",
         *_left_out(rows, len(row)),
     ]
-    if not icc.distinct:
+    if icc is not None and not icc.distinct:
         sets = "; ".join(", ".join(icc.scenes[s] for s in same) for same in icc.collisions)
         notes.append(f"ICC: no percentage makes all scenes differ; these share one set: {sets}.")
     return Table(
@@ -203,7 +233,7 @@ def table_4(
 ) -> Table:
     """False prediction explanation on different models (the paper's Table 4)."""
     rows: list[tuple[tuple[str, ...], Explained]] = []
-    notes = ["MinMax threshold; in percent, bootstrap 95 % interval in brackets."]
+    notes = ["MinMax threshold; in percent, 95 % interval over images (Wilson) in brackets."]
     for run in runs:
         part = table_1(
             run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
@@ -271,8 +301,8 @@ def tables_2_and_3(
         if drawn:
             at_random = [
                 explain_predictions(
-                    learned.has[row], cores[kind].members, predicted, target, to=to, draws=1,
-                    shuffles=20, seed=seed,
+                    learned.has[row], cores[kind].members, predicted, target, to=to, shuffles=20,
+                    seed=seed,
                 )
                 for to in drawn
             ]  # fmt: skip
@@ -281,7 +311,7 @@ def tables_2_and_3(
     notes = [
         f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
         f"{method}; the most frequent member stands for a group. In percent; in brackets the "
-        "bootstrap 95 % interval over images, for random groups the middle 95 % of "
+        "95 % interval over images (Wilson), for random groups the middle 95 % of "
         f"{len(drawn)} draws; chance: core concept sets exchanged between scenes at random.",
         *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
     ]
@@ -378,7 +408,8 @@ def table_5(
     notes = [
         f"A = {first:.5f}: the mean over {units} units of their best dataset IoU over single "
         "concepts; B: over groups, a group's mask being the union of its members', each pixel "
-        "counted once. In percent; in brackets the bootstrap 95 % interval over units; random "
+        "counted once. In percent; in brackets the 95 % interval over units (studentised "
+        "bootstrap); random "
         "groups: mean and middle 95 % of draws with the same sizes. Rose, fell: groups whose best "
         "IoU is above or below the best of their members. Colours and scenes take no part.",
     ]
@@ -403,7 +434,7 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
     Raises UnitscopeError where no result was made with all groups.
     """
     # Imported here: PyTorch comes with it, which the app's other pages need not wait for.
-    from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies, wilson
+    from core.manipulate.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies
 
     columns = []
     figures: dict[tuple[str, str], dict[str, Estimate]] = {}
@@ -434,7 +465,7 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
                 continue
             figures.setdefault(labels, {})[name] = Estimate(
                 row["accuracy"], row["low"], row["high"], base["accuracy"],
-                *wilson(base["right"], base["n"]), row["n"],
+                *interval(base["right"], base["n"]), row["n"],
             )  # fmt: skip
         notes.append(
             f"{name}: {told['layer']}, {told['n_train']} training images "

@@ -10,7 +10,7 @@ import streamlit as st
 
 from core import browse
 from core.browse import fusion
-from core.browse.knowledge import GUESSES, KINDS, Known, keep_names, own_knowledge
+from core.browse.knowledge import GUESSES, KINDS, Known, accept_suggested, keep_names, own_knowledge
 from core.errors import UnitscopeError
 from core.figures import Caption
 from core.figures import concepts as figures
@@ -176,6 +176,11 @@ def told(known: Known, name: str, facts: dict) -> str:
             f"**{known.name} has no word for {name}**, so nothing is related to it: SCC is "
             "empty, and ICC holds what is most frequent alone."
         )
+        if facts["suggested"]:
+            text += (
+                f" What belongs to a “{facts['suggested']}” need not belong to it; under *Names "
+                "and words* that can be accepted."
+            )
     else:
         text = f"In {known.name} it is **{facts['node']}**"
         if facts["match"] in GUESSES:
@@ -185,6 +190,10 @@ def told(known: Known, name: str, facts: dict) -> str:
             f"{facts['related']} of these are concepts of this dataset, and {facts['scc']} are "
             "in the scene’s photos."
         )
+        if facts["guessed"]:
+            text += (
+                f" Of the related ones, {facts['guessed']} rest on a guessed word (see *guess*)."
+            )
     alike = facts["alike"]["icc"]
     if alike:
         text += f" Its ICC is the same as that of {', '.join(plain_name(n) for n in alike)}."
@@ -260,6 +269,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
                     shown["facts"], shown["frequent"], shown["top10"], strict=True
                 )
             ],
+            "guess": shown["guess"],
         }
     )
 
@@ -280,6 +290,9 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
                 help="The share of the scene’s photos with the concept.",
             ),
             "facts that brought it in": st.column_config.TextColumn(width="large"),
+            "guess": st.column_config.TextColumn(
+                help="Guessed words of the graph that these facts rest on; see Names and words."
+            ),
         },
     )  # fmt: skip
     st.caption(
@@ -453,7 +466,9 @@ def names(ctx: Context, known: Known) -> None:
         st.info("No name fits these filters.", icon=":material/filter_alt_off:")
     else:
         # The columns of the file that `--overrides` reads, under the same names.
-        view = shown[["name", "node", "kind", "score", "via", "guess", "what", "facts"]]
+        view = shown[
+            ["name", "node", "kind", "score", "via", "suggested", "guess", "what", "facts"]
+        ]
         draw.table(
             view, "names-and-words", "Names with their word in the graph, how it was found, score",
             words.NAMES, caption=" / ".join(caption_of(ctx, known).lines()),
@@ -461,18 +476,30 @@ def names(ctx: Context, known: Known) -> None:
             column_config={
                 "node": st.column_config.TextColumn("node", help="The word of the graph."),
                 "score": SHARE(format="%.2f", min_value=0, max_value=1, width="small"),
+                "suggested": st.column_config.TextColumn(
+                    help="The word of the name’s head noun, which is not taken unless you say so."
+                ),
                 "guess": st.column_config.CheckboxColumn("guess?"),
                 "facts": NUMBER(help="Facts about the word in the graph."),
                 "via": st.column_config.TextColumn(help="The spelling that was looked up."),
             },
         )  # fmt: skip
+    suggested = frame[frame["suggested"] != ""]
+    if len(suggested):
+        st.markdown(
+            f"For {_count(len(suggested), 'name')} without a word, that of the head noun is "
+            "**suggested** and not taken: what belongs to a room need not belong to a printer room."
+        )
+        if st.button("Accept all suggestions", icon=":material/done_all:"):
+            address.put({"names": accept_suggested(ctx.run, known)})
+            st.rerun()
     st.subheader("To correct a name")
     run = ctx.facts["run"]
     more, graph = own_option(ctx, known), graph_option(ctx, known)
     st.markdown(
         "Save the table above as CSV, edit its column *node* (leave it empty where there is no "
         "such word), and give it back here. Only *name* and *node* are read; rows that are right "
-        "may go."
+        "may go. On the command line `align --head-nouns` takes the suggestions."
     )
     given = st.file_uploader("Your corrected names", ["csv", "tsv", "txt"], key="names-file")
     if given is not None:

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 
 from core import browse
 from core.browse import interval, shown_name
+from core.errors import allow_empty
 from core.names import plain_name
 from core.store import Run
 
@@ -186,7 +187,7 @@ def false_explanation(
 ) -> tuple[pd.DataFrame, list[str]]:
     """A side's rows of Table 4 (MinMax threshold; SCC and ICC) and what is to be noted.
 
-    Columns core concepts, and for CM_FP, DM_FP, SM_FP: value, _low, _high (bootstrap 95 %),
+    Columns core concepts, and for CM_FP, DM_FP, SM_FP: value, _low, _high (95 % interval),
     _chance, as fractions; n, the false predictions. See :func:`core.tables.table_4`.
 
     Raises UnitscopeError for a knowledge SPEC that cannot be opened.
@@ -195,7 +196,9 @@ def false_explanation(
     from core.knowledge.graph import open_knowledge
     from core.tables import table_4
 
-    table = table_4([run], open_knowledge(knowledge), iou=iou, layer=layer)
+    told_empty: list[str] = []
+    with allow_empty(told_empty.append):
+        table = table_4([run], open_knowledge(knowledge), iou=iou, layer=layer)
     rows = []
     for (_, kind), told in table.rows:
         row: dict[str, Any] = {"core concepts": kind}
@@ -204,4 +207,4 @@ def false_explanation(
             row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high,
                     f"{name}_chance": figure.chance}  # fmt: skip
         rows.append({**row, "n": told.figures["CM_FP"].n})
-    return pd.DataFrame(rows), table.notes
+    return pd.DataFrame(rows), [*table.notes, *table.dashes(), *told_empty]

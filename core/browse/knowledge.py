@@ -20,13 +20,15 @@ import pandas as pd
 
 from core.browse import concepts as concepts_of
 from core.browse import shown_name
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError, allow_empty, unknown
+from core.knowledge.align import GUESSES as GUESSES
 from core.knowledge.align import align
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
     Identifying,
     Related,
+    guessed,
     related_concepts,
 )
 from core.knowledge.graph import RELATIONS, Edge, Graph
@@ -37,9 +39,6 @@ from core.names import plain_name
 from core.store import DIGITS, Run, derived, digest_of, write_whole
 from core.tables import KINDS as KINDS
 from core.tables import core_kinds
-
-GUESSES = ("head_noun", "fuzzy", "lemmatised")
-"""Kinds of alignment that are guesses: a person should look at them."""
 
 FACTS = 6
 """Facts named for one concept where a whole list would be too long to read."""
@@ -60,6 +59,7 @@ class Known:
     alignment : :func:`core.knowledge.align.align` of all scene and concept names, by name.
     related : RC(y, G) ∩ C, by scene. core : the three kinds, by :data:`KINDS`.
     overrides : the reader's own file of names and nodes (:func:`keep_names`), None without.
+    empty : why the graph can say nothing of this run; empty where it can.
     """
 
     spec: str
@@ -70,6 +70,7 @@ class Known:
     related: Related
     core: dict[str, CoreConcepts]
     overrides: Path | None = None
+    empty: str = ""
 
     @property
     def name(self) -> str:
@@ -115,6 +116,14 @@ def keep_names(run: Run, graph: Graph, content: bytes) -> str:
     return word
 
 
+def accept_suggested(run: Run, known: Known) -> str:
+    """:func:`keep_names` of the names as they are read now, head nouns accepted where they are
+    suggested."""
+    frame = known.alignment[["name", "node"]].copy()
+    frame["node"] = frame["node"].fillna(known.alignment["suggested"])
+    return keep_names(run, known.graph, frame.to_csv(index=False).encode())
+
+
 def kept_names(run: Run, word: str) -> Path:
     """The file that :func:`keep_names` kept. Raises UnitscopeError where there is none."""
     if not re.fullmatch(f"[0-9a-f]{{{DIGITS}}}", word) or not _names_path(run, word).is_file():
@@ -138,8 +147,10 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
             f"run {run.digest} has no photos in which things are annotated, so nothing is known "
             "of what its scenes are made of"
         )
-    names = list(dict.fromkeys([*annotated.scenes, *annotated.concepts]))
-    related = related_concepts(annotated, graph, overrides=overrides)
+    # Told and no error: names are mended where they can be seen.
+    told: list[str] = []
+    with allow_empty(told.append):
+        related = related_concepts(annotated, graph, overrides=overrides)
     digest = digest_of(
         {
             "run": run.digest, "graph": graph.digest(), "spec": spec, "relations": RELATIONS,
@@ -148,8 +159,7 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
     )  # fmt: skip
     return Known(
         spec, digest, graph, annotated,
-        align(names, graph, overrides=overrides).set_index("name", drop=False),
-        related, core_kinds(annotated, related), overrides,
+        related.alignment, related, core_kinds(annotated, related), overrides, " ".join(told),
     )  # fmt: skip
 
 
@@ -198,19 +208,26 @@ def _alike(core: CoreConcepts, row: int) -> list[str]:
 
 
 def scene_facts(_run: Run, known: Known, scene: str) -> dict[str, Any]:
-    """One scene: images, node, match, score, neighbours (of the node in the graph), annotated,
-    related, scc, icc, top10 (sizes), alike (per kind, scenes with the same set), p_c and p_sc,
-    distinct (do the ICC of all scenes differ)."""
+    """One scene: images, node, match, score, suggested (the node of its head noun, where it has
+    none), neighbours (of the node in the graph), annotated, related, guessed (how many of these
+    rest on a guess), scc, icc, top10 (sizes), alike (per kind, scenes with the same set), p_c and
+    p_sc, distinct (do the ICC of all scenes differ)."""
     row = scene_number(known, scene)
     match = known.alignment.loc[scene]
     icc = known.core["icc"]
     node = match["node"]
+    rests = [
+        bool(guessed(known.alignment, [scene, known.annotated.concepts[c]]))
+        for c in known.related[row]
+    ]
     near = 0 if node is None else len(known.graph.neighbours(node, RELATIONS))
     in_photos = (known.annotated.frequency[row] > 0) & known.annotated.eligible
     return {
         "images": int(known.annotated.sizes[row]),
         "node": node,
         "match": match["kind"],
+        "suggested": match["suggested"],
+        "guessed": sum(rests),
         "score": float(match["score"]),
         "neighbours": near,
         "annotated": int(in_photos.sum()),
@@ -271,7 +288,8 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
 
     Columns: concept (id), label, shown, category, frequency (share of the scene's photos),
     images, in_photos (c ∈ C_y), related (c ∈ RC), scc, icc, top10, frequent (one of the k most
-    frequent of Count(y, P_c)), facts (in words), edges (how many). Most frequent first.
+    frequent of Count(y, P_c)), facts (in words), guess (the guessed names that these rest on,
+    in words), edges (how many). Most frequent first.
     """
     row = scene_number(known, scene)
     annotated = known.annotated
@@ -301,6 +319,12 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
             **{kind: known.core[kind].members[row, at] for kind in KINDS},
             "frequent": top[row, at] if top is not None else False,
             "facts": [_told(facts.get(int(c), [])) for c in at],
+            "guess": [
+                "; ".join(guessed(known.alignment, [scene, annotated.concepts[c]]))
+                if int(c) in facts
+                else ""
+                for c in at
+            ],
             "edges": [len(facts.get(int(c), [])) for c in at],
         }
     )
@@ -417,7 +441,8 @@ def kind_word(kind: str) -> str:
 
 def alignment(_run: Run, known: Known) -> pd.DataFrame:
     """Which node of the graph each name is: name, what (scene, concept or both), node, kind,
-    score, via, guess (of :data:`GUESSES`), facts (edges of the node); doubtful ones first."""
+    score, via, suggested, guess (of :data:`GUESSES`), facts (edges of the node); doubtful ones
+    first."""
     scenes, things = set(known.annotated.scenes), set(known.annotated.concepts)
     frame = known.alignment.reset_index(drop=True).copy()
     frame["what"] = [

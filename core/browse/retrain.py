@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from core import jobs
 from core.browse import short_name, unfinished
 from core.datasets import open_dataset
 from core.errors import UnitscopeError, unknown
-from core.intervals import interval
+from core.intervals import change_interval, interval, spread
 from core.settings import Retraining
 from core.store import Run, digest_of
 
@@ -33,7 +32,6 @@ CONTROL = "control"
 NAMES = {
     CONTROL: "control", "scc": "SCC", "icc": "ICC", "top10": "Top 10", "annotated": "all annotated",
 }  # fmt: skip
-DRAWS = 2000
 
 TIMING = "time-"
 """How the names of jobs begin that only time a few steps."""
@@ -104,19 +102,6 @@ def curves(told: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def spread(values: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Mean of a few numbers with Student's 95 % interval of it; NaN bounds for a single one.
-
-    >>> [round(x, 3) for x in spread([0.5, 0.6, 0.7])]
-    [0.6, 0.352, 0.848]
-    """
-    x = np.asarray(values, float)
-    if len(x) < 2:
-        return float(x.mean()), float("nan"), float("nan")
-    half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x))
-    return float(x.mean()), float(x.mean() - half), float(x.mean() + half)
-
-
 def summary(told: dict[str, Any]) -> pd.DataFrame:
     """Accuracy on the test split, one row for the original, the control and every (kind, λ).
 
@@ -128,7 +113,7 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
         over seeds: how far the mean would move with other batches. NaN with one seed.
     gain : test minus the control's, mean over seeds, each seed paired with the control's of the
         same batches; gain_low, gain_high : Student's 95 % interval over seeds.
-    image_low, image_high : bootstrap 95 % interval of the gain over the test images (each
+    image_low, image_high : paired 95 % interval of the gain over the test images (each
         image's gain averaged over seeds): how far it would move with other photos.
     epochs : mean number of epochs until the best.
     """
@@ -137,8 +122,6 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
     for one in told["trainings"]:
         by.setdefault((one["cc"], one["weight"]), {})[one["seed"]] = one
     control = by[(CONTROL, 0.0)]
-    rng = np.random.default_rng(0)
-    draws = rng.multinomial(len(target), np.full(len(target), 1 / len(target)), DRAWS)
     nan = float("nan")
     rows: list[dict[str, Any]] = []
     original = told["original"]
@@ -174,9 +157,7 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
                 ],
                 axis=0,
             )
-            row["image_low"], row["image_high"] = np.quantile(
-                draws @ each / len(target), [0.025, 0.975]
-            ).tolist()
+            row["image_low"], row["image_high"] = map(float, change_interval(each))
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -214,7 +195,8 @@ def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
     lines += [
         "",
         "* λ with the best validation accuracy. Brackets: 95 % intervals, over seeds by Student's "
-        "t, over images by bootstrap; gain: over the control of the same seed.",
+        "t, over images for matched pairs (Agresti and Min); gain: over the control of the same "
+        "seed.",
     ]
     for kind, file in told["weights"].items():
         lines.append(f"{NAMES.get(kind, kind)}: {file['file']}, {file.get('why') or file['spec']}")
@@ -295,8 +277,8 @@ def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
             f"{gain(row['gain'], row['gain_low'], row['gain_high']):>22} "
             f"{gain(row['hidden_gain'], row['hidden_low'], row['hidden_high']):>22} {cost:>6}"
         )
-    lines += ["", "Brackets: 95 % intervals over test images, of accuracies Wilson's, of gains by "
-                  "paired bootstrap."]  # fmt: skip
+    lines += ["", "Brackets: 95 % intervals over test images, of accuracies Wilson's, of gains "
+                  "Agresti and Min's for matched pairs."]  # fmt: skip
     return "\n".join(lines)
 
 

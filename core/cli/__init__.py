@@ -10,7 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 from core.cli import (
     annotate,
@@ -27,8 +27,8 @@ from core.cli import (
     retrain,
     runs,
 )
-from core.cli.common import Answer
-from core.errors import UnitscopeError
+from core.cli.common import ALLOW_EMPTY, Answer, say
+from core.errors import UnitscopeError, allow_empty
 from core.escape import printable
 from core.files import strict_json
 
@@ -45,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
-        facts, text = given.verb(given)
+        with allow_empty(say) if given.allow_empty else nullcontext():
+            facts, text = given.verb(given)
         print(strict_json(facts) if given.json else printable(text), flush=True)
     except BrokenPipeError:
         # Whoever reads has seen enough (`| head`). Python would try once more at its end.
@@ -93,6 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
+        sub.add_argument("--allow-empty", action="store_true", help=ALLOW_EMPTY)
         sub.set_defaults(verb=do)
         return sub
 

@@ -1,4 +1,4 @@
-"""The verb that measures speed, by the scripts under benchmarks/."""
+"""The verb that measures, by the scripts under benchmarks/."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from core.cli.common import (
     Verb,
 )
 
-BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models")
+BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models", "intervals")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 
 def add(verb: Verb) -> None:
     """bench."""
-    bench = verb("bench", _bench, "Measure speed, side by side in one run.")
+    bench = verb(
+        "bench", _bench, "Measure speed, side by side in one run, and how far intervals hold."
+    )
     bench.add_argument("name", choices=BENCHES)
     bench.add_argument("--dataset", metavar="SPEC")
     bench.add_argument("--model", metavar="SPEC")

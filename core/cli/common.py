@@ -23,6 +23,9 @@ Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.Arg
 """(name, what does it, help) → the parser of a new verb, for its options."""
 
 
+ALLOW_EMPTY = "an input that cannot change anything is told, and no error"
+
+
 def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
     """The run a verb works on."""
     text = "digest, the beginning of one, or `latest`"
@@ -37,6 +40,9 @@ def add_word(words: Any, name: str, do: Any, text: str) -> argparse.ArgumentPars
     sub: argparse.ArgumentParser = words.add_parser(name, help=text, description=text)
     # Suppressed, so that it does not take back a --json that stands before the word.
     sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    sub.add_argument(
+        "--allow-empty", action="store_true", default=argparse.SUPPRESS, help=ALLOW_EMPTY
+    )
     sub.set_defaults(verb=do)
     return sub
 

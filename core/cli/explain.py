@@ -62,7 +62,10 @@ def _explain(given: argparse.Namespace) -> Answer:
 
     run = open_given(given)
     core = all_core_concepts(
-        run, open_knowledge(given.knowledge or own_knowledge(run)), given.overrides
+        run,
+        open_knowledge(given.knowledge or own_knowledge(run)),
+        given.overrides,
+        kinds=[given.cc],
     )[given.cc]
     if given.photo is not None:
         from core.datasets.decode import read_photo

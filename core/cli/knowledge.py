@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.cli.common import (
     Answer,
@@ -17,6 +17,9 @@ from core.cli.common import (
     say_kinds,
 )
 
+if TYPE_CHECKING:
+    from core.knowledge.core_concepts import CoreConcepts
+
 
 def add(verb: Verb) -> None:
     """knowledge, align, concepts."""
@@ -24,6 +27,10 @@ def add(verb: Verb) -> None:
     aligned = verb("align", _align, "Which node of the graph each scene and concept name is.")
     add_run(aligned)
     aligned.add_argument("--write", type=Path, metavar="FILE", help="the table, to edit")
+    aligned.add_argument(
+        "--head-nouns", action="store_true",
+        help="take what is only suggested else: the head noun's node, as room for printer_room",
+    )  # fmt: skip
     add_knowledge(aligned)
     concepts = verb("concepts", _concepts, "The core concepts of scenes, with their facts.")
     add_run(concepts)
@@ -47,7 +54,7 @@ def _align(given: argparse.Namespace) -> Answer:
     annotated = Annotated.from_run(run)
     names = list(dict.fromkeys([*annotated.scenes, *annotated.concepts]))
     graph = open_knowledge(given.knowledge or own_knowledge(run))
-    frame = align(names, graph, overrides=given.overrides)
+    frame = align(names, graph, overrides=given.overrides, head_nouns=given.head_nouns)
     if given.write is not None:
         write_alignment(frame, given.write)
         say(f"wrote {given.write}: edit its nodes and give it back with --overrides")
@@ -55,6 +62,7 @@ def _align(given: argparse.Namespace) -> Answer:
     lines = [", ".join(f"{count} {kind}" for kind, count in kinds.items()), ""]
     lines += [
         f"{row.name:28} {row.node or '–':28} {row.kind:12} {row.score:5.2f}"
+        + (f"  suggested: {row.suggested}" if row.suggested else "")
         for row in frame.itertuples(index=False)
     ]
     return {"kinds": kinds, "names": frame.to_dict("records")}, "\n".join(lines)
@@ -66,7 +74,7 @@ def _concepts(given: argparse.Namespace) -> Answer:
 
     run = open_given(given)
     graph = open_knowledge(given.knowledge or own_knowledge(run))
-    core = all_core_concepts(run, graph, given.overrides)[given.cc]
+    core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
     facts: dict[str, Any] = {
         "kind": core.kind, "p_c": core.p_c, "p_sc": core.p_sc, "distinct": core.distinct,
         "collisions": [[core.scenes[s] for s in same] for same in core.collisions],
@@ -79,12 +87,49 @@ def _concepts(given: argparse.Namespace) -> Answer:
     if given.scene:
         table = core.table(given.scene)
         facts["scene"], facts["members"] = given.scene, table.to_dict("records")
+        facts["guess"] = "; ".join(core.guesses(core.scene(given.scene)))
         lines += [
             f"{row.concept:20} {row.category:10} in {row.frequency:6.1%} of its images  "
-            f"by {row.by:10} {row.edges}"
+            f"by {row.by:10} {row.edges}" + (f"  ~ {row.guess}" if row.guess else "")
             for row in table.itertuples(index=False)
         ]
+        some = bool((table["guess"] != "").any())
     else:
-        facts["scenes"] = {scene: core.table(scene)["concept"].tolist() for scene in core.scenes}
-        lines += [f"{scene:20} {', '.join(m) or '–'}" for scene, m in facts["scenes"].items()]
+        tables = {scene: core.table(scene) for scene in core.scenes}
+        facts["scenes"] = {scene: table["concept"].tolist() for scene, table in tables.items()}
+        # Those that rest on a guess, so that nobody has to ask scene by scene.
+        facts["guesses"] = {
+            scene: dict(zip(part["concept"], part["guess"], strict=True))
+            for scene, table in tables.items()
+            if len(part := table[table["guess"] != ""])
+        }
+        for scene, names in facts["scenes"].items():
+            doubtful = facts["guesses"].get(scene, {})
+            told = [f"~{name}" if name in doubtful else name for name in names]
+            lines.append(f"{scene:20} {', '.join(told) or '–'}")
+        some = bool(facts["guesses"])
+    if some:
+        lines += ["", GUESSED]
+    lines += _without(core)
     return facts, "\n".join(lines)
+
+
+GUESSED = (
+    "~ rests on a guess of which word of the graph a name is: `align` shows them, "
+    "`align --write FILE` and --overrides mend them"
+)
+
+
+def _without(core: CoreConcepts) -> list[str]:
+    """A line on the scenes that the graph has no node for; none where it has all."""
+    if core.alignment is None:
+        return []
+    found = core.alignment.loc[core.scenes]
+    bare = found[found["node"].isna()]
+    if not len(bare):
+        return []
+    names = [
+        row["name"] + (f" (suggested: {row['suggested']})" if row["suggested"] else "")
+        for _, row in bare.iterrows()
+    ]
+    return [f"no node, so nothing is related to: {', '.join(names)}"]

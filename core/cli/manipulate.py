@@ -23,7 +23,7 @@ from core.cli.common import (
     stoppable,
     whole,
 )
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError, unknown, without_effect
 from core.escape import csv_frame
 from core.files import write_bytes, write_text
 from core.store import Run
@@ -195,8 +195,12 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
     from core.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
-    core = all_core_concepts(run, graph, given.overrides)[given.cc]
-    core.scene(given.scene)
+    core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
+    if not core.members[core.scene(given.scene)].any():
+        without_effect(
+            f"{given.scene!r} has no core concepts ({given.cc}), so every unit counts against it: "
+            "`align` shows which node its name is, --overrides mends it, --cc top10 needs none"
+        )
     return contribution_scores(run, core, given.layer, given.strategy, given.iou, over), core
 
 

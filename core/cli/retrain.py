@@ -21,7 +21,7 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError
 from core.files import write_bytes
 from core.settings import GOLDEN, Retraining, duration
 from core.store import CACHE, Run, find_run
@@ -181,10 +181,7 @@ def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     splits = list(given.train) if given.core_on == "train" else None
-    cores = all_core_concepts(run, graph, given.overrides, splits)
-    for kind in given.cc:
-        if kind not in cores:
-            raise unknown("kind of core concepts", kind, cores)
+    cores = all_core_concepts(run, graph, given.overrides, splits, given.cc)
     with stoppable() as stop:
         return retrain_pe(
             run, {kind: cores[kind] for kind in given.cc}, train=given.train, test=given.test,

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import sparse
 
 from core.errors import UnitscopeError
+from core.intervals import mean_interval
 
 METRICS = ("CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP")
 """The columns of the paper's Table 1, in its order."""
@@ -109,7 +110,8 @@ def _or_nan(size: np.ndarray) -> np.ndarray:
 class Estimate:
     """A figure in [0, 1] with its uncertainty.
 
-    low, high : bootstrap 95 % interval over images. chance : the mean of the figure when core
+    low, high : 95 % interval over images (:func:`core.intervals.mean_interval`; of shares it is
+    Wilson's); NaN where n is 0. chance : the mean of the figure when core
     concept sets are handed to other scenes at random; chance_low, chance_high : the middle
     95 % of those draws. n : images it is a mean over.
     """
@@ -143,7 +145,6 @@ def explain_predictions(
     target: np.ndarray,
     *,
     to: np.ndarray | None = None,
-    draws: int = 1000,
     shuffles: int = 200,
     seed: int = 0,
 ) -> Explained:
@@ -156,8 +157,7 @@ def explain_predictions(
     predicted, target : int (images,), scene of the prediction and the annotation; −1 where
         the prediction is no scene of the dataset, or the scene is unknown.
     to : int (scenes, concepts), filtered concepts; see :func:`overlaps`.
-    draws : bootstrap resamples of the images. shuffles : random exchanges of core concept sets
-        between the scenes that have any.
+    shuffles : random exchanges of core concept sets between the scenes that have any.
 
     CM_FP = share of false predictions with CM(x, y_p) > CM(x, y_t), and so for DM and SM: strict,
     ties are failures. CM_TP, SM_TP = mean over true predictions at the target; CM_TFP, SM_TFP =
@@ -185,12 +185,6 @@ def explain_predictions(
     p, t = predicted[keep], target[keep]
     wrong = p != t
     rng = np.random.default_rng(seed)
-    # One set of resamples for all figures: they are then comparable image by image.
-    weights = {
-        side: rng.multinomial(n, np.full(n, 1 / n), size=draws).astype(np.float32)
-        for side, n in ((True, int(wrong.sum())), (False, int((~wrong).sum())))
-        if n
-    }
     owners = np.flatnonzero(has_core)
     exchanges = []
     for _ in range(shuffles):
@@ -218,8 +212,7 @@ def explain_predictions(
             nan = float("nan")
             figures[name] = Estimate(nan, nan, nan, nan, nan, nan, 0)
             continue
-        resampled = weights[side] @ values.astype(np.float32) / len(values)
-        low, high = np.quantile(resampled, [0.025, 0.975])
+        low, high = mean_interval(values)
         null = [per_image(name, owner)[chosen].mean() for owner in exchanges] or [np.nan]
         chance_low, chance_high = np.quantile(null, [0.025, 0.975])
         figures[name] = Estimate(

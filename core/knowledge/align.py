@@ -10,9 +10,15 @@ normalised   … after case, ``_ - /``, words joined or parted (nightstand, nigh
              or the two words of a dataset's name exchanged (arena-hockey → hockey arena)
 lemmatised   … after endings of verbs: live room, dine room, stain glass
 fuzzy        one letter off in a long name (refridgerator → refrigerator)
-head_noun    … after leaving words out: mountain_snowy → mountain, building_facade → build
+qualifier    … after the words of place and state that scene lists put behind a noun are left
+             out: mountain_snowy → mountain
 fuzzy        two letters off in a very long name
 none         nothing found
+head_noun    … after leaving other words out: computer_room → room, building_facade → build
+
+A head noun is only suggested, in the column `suggested` of a name that has no node: a printer room
+is a room, but what is in rooms (beds, bathtubs) is not in it. Whoever thinks otherwise accepts it
+name by name, or all at once (`align --head-nouns --write FILE`, and `--overrides FILE` everywhere).
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +38,13 @@ from core.knowledge.graph import Graph, fold
 from core.names import plain_name
 from core.store import write_whole
 
-KINDS = ("override", "exact", "normalised", "lemmatised", "head_noun", "fuzzy", "none")
-COLUMNS = ("name", "node", "kind", "score", "via")
+KINDS = (
+    "override", "exact", "normalised", "lemmatised", "qualifier", "head_noun", "fuzzy", "none",
+)  # fmt: skip
+COLUMNS = ("name", "node", "kind", "score", "via", "suggested")
+
+GUESSES = ("lemmatised", "qualifier", "head_noun", "fuzzy")
+"""Kinds of alignment that are guesses: a person should look at them."""
 
 QUALIFIERS = frozenset(
     (
@@ -42,7 +53,8 @@ QUALIFIERS = frozenset(
         "sandy", "rocky", "grassy", "wooded", "frozen", "empty", "open", "closed",
     )
 )  # fmt: skip
-"""Words that scene lists put behind the noun: ``mountain_snowy``, ``church_outdoor``."""
+"""Words that scene lists put behind the noun: ``mountain_snowy``, ``church_outdoor``. Without
+them a name means the same kind of thing."""
 
 CONNECTING = frozenset(("of", "with", "for", "from", "at"))
 """Words that end the part of a name that holds its head: *chest* of drawers."""
@@ -60,12 +72,14 @@ ODDS = 5
 
 
 class Match(NamedTuple):
-    """node, kind, score in [0, 1], via: the spelling of the name that led to the node."""
+    """node, kind, score in [0, 1], via: the spelling of the name that led to the node; suggested:
+    the node of its head noun, where it has no other."""
 
     node: str | None
     kind: str
     score: float
     via: str
+    suggested: str = ""
 
 
 NONE = Match(None, "none", 0.0, "")
@@ -153,17 +167,33 @@ class Aligner:
     def match(self, name: str, synonyms: Sequence[str] = ()) -> Match:
         """The node of a name (see the module's text); its forms are tried in their order.
 
-        A name that lists synonyms, parted by commas, gives several forms; so do `synonyms`.
+        A name that lists synonyms, parted by commas, gives several forms; so do `synonyms`. Head
+        nouns are no matches: see :meth:`head_noun`.
         """
+        found = self._first(
+            (self.clean, self._misspelt, self._qualified, self._far), name, synonyms
+        )
+        return found or NONE
+
+    def head_noun(self, name: str, synonyms: Sequence[str] = ()) -> Match:
+        """The node of what is left of a name, or of a synonym, when words are left out."""
+        return self._first((self._head,), name, synonyms) or NONE
+
+    def _first(
+        self,
+        steps: Sequence[Callable[[str], Match | None]],
+        name: str,
+        synonyms: Sequence[str],
+    ) -> Match | None:
         given = [name, *synonyms]
         forms = list(dict.fromkeys(part for g in given for part in (g, *split_synonyms(g))))
         # A clean match of any synonym is worth more than a piece of the first name.
-        for step in (self.clean, self._misspelt, self._head, self._far):
+        for step in steps:
             for form in forms:
                 found = step(form)
                 if found is not None:
                     return found
-        return NONE
+        return None
 
     def _hit(self, text: str) -> int | None:
         return self.graph.nodes.find(text)
@@ -259,6 +289,13 @@ class Aligner:
                     return self._made(found[0], "fuzzy", 1 - distance / len(word), text)
         return None
 
+    def _qualified(self, form: str) -> Match | None:
+        words, told = _unqualified(form)
+        found = self._words(words) if words != told else None
+        if found is None:
+            return None
+        return self._made(found[0], "qualifier", 0.9 * found[2], " ".join(words))
+
     def _head(self, form: str) -> Match | None:
         for words, score in _heads(form):
             found = self._words(words)
@@ -291,29 +328,34 @@ def _parted(form: str) -> list[str]:
     return parts if len(parts) == 2 and all(part.isalpha() for part in parts) else []
 
 
+def _unqualified(form: str) -> tuple[list[str], list[str]]:
+    """The words of a name without the :data:`QUALIFIERS` at its end, and all of them.
+
+    >>> _unqualified("mountain_snowy")
+    (['mountain'], ['mountain', 'snowy'])
+    """
+    told = words = _spaced(form).split()
+    while len(words) > 1 and words[-1] in QUALIFIERS:
+        words = words[:-1]
+    return words, told
+
+
 def _heads(form: str) -> Iterator[tuple[list[str], float]]:
     """Parts of a name that may stand for it, best first, with a score.
 
-    >>> [" ".join(words) for words, _ in _heads("mountain_snowy")]
-    ['mountain']
     >>> [" ".join(words) for words, _ in _heads("florist_shop_indoor")]
-    ['florist shop', 'shop', 'florist']
+    ['shop', 'florist']
     >>> [" ".join(words) for words, _ in _heads("arena-hockey")]
     ['arena', 'hockey']
     """
-    words = _spaced(form).split()
-    told = len(words)
-    while len(words) > 1 and words[-1] in QUALIFIERS:
-        words = words[:-1]
-    if len(words) < told:
-        yield words, 0.9
+    words, told = _unqualified(form)
     for k, word in enumerate(words):
         if k and word in CONNECTING:
             yield words[:k], 0.8
             words = words[:k]
             break
     # In `arena-hockey` the hyphen parts the noun from what it is for.
-    before = _parted(form) if len(words) == told else []
+    before = _parted(form) if words == told else []
     if before:
         yield before[:1], 0.8
     for k in range(1, len(words)):
@@ -331,6 +373,7 @@ def align(
     graph: Graph,
     synonyms: Mapping[str, Sequence[str]] | None = None,
     overrides: Path | Mapping[str, str | None] | None = None,
+    head_nouns: bool = False,
 ) -> pd.DataFrame:
     """The node of every name: the alignment behind RC(y, G).
 
@@ -340,13 +383,15 @@ def align(
         by commas, is taken apart anyway.
     overrides : the user's own choice of nodes: a mapping, or a file of :func:`read_overrides`.
         An empty node means that the name has none. Names that are not asked for are passed over.
+    head_nouns : take the node of a name's head noun where it has no other.
 
     Returns
     -------
     DataFrame
         One row a name, in order: name, node (None where there is none), kind (of
         :data:`KINDS`), score in [0, 1] (1 exact or override, 0 none), via (the spelling of the
-        name that led to the node). Rows of an override that says what is found anyway keep
+        name that led to the node), suggested (the node of the head noun of a name that has none;
+        empty elsewhere). Rows of an override that says what is found or suggested anyway keep
         their own kind, so that the whole table can be edited and given back.
 
     Raises UnitscopeError for an override that names no node (with the nearest), or where none of
@@ -368,7 +413,11 @@ def align(
         )
     rows = []
     for name in names:
-        match = aligner.match(name, (synonyms or {}).get(name, ()))
+        more = (synonyms or {}).get(name, ())
+        match = aligner.match(name, more)
+        noun = aligner.head_noun(name, more) if match.node is None else NONE
+        if noun.node is not None:
+            match = noun if head_nouns else match._replace(suggested=noun.node)
         key = plain_name(name)
         if key in chosen:
             node = chosen[key]
@@ -380,7 +429,9 @@ def align(
                         f"{source}: {name!r} is to be {node!r}, which {graph.name} does not have; "
                         f"nearest: {near}"
                     )
-                if graph.nodes[at] != match.node:
+                if graph.nodes[at] == noun.node:
+                    match = noun
+                elif graph.nodes[at] != match.node:
                     match = Match(graph.nodes[at], "override", 1.0, "override")
             elif match.node is not None:
                 match = Match(None, "override", 1.0, "override")

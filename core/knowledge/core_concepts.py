@@ -17,7 +17,7 @@ Wherever the k most frequent are taken, the earlier in the concept table wins am
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,16 +27,25 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from core.errors import UnitscopeError, unknown
-from core.knowledge.align import align
+from core.errors import UnitscopeError, allow_empty, unknown, without_effect
+from core.knowledge.align import GUESSES, align
 from core.knowledge.graph import RELATIONS, Edge, Graph
 from core.store import Run
 
 LEFT_OUT = ("color", "colour", "scene")
 """Categories whose concepts are never core concepts."""
 
-Related = list[dict[int, list[Edge]]]
-"""RC(y, G) ∩ concepts, by scene: concept index → the edges that brought it in."""
+Edges = list[dict[int, list[Edge]]]
+"""By scene: concept index → edges."""
+
+
+class Related(Edges):
+    """RC(y, G) ∩ concepts, by scene: concept index → the edges that brought it in; with the
+    alignment of names that it rests on, by name (of :func:`core.knowledge.align.align`)."""
+
+    def __init__(self, found: Iterable[dict[int, list[Edge]]], alignment: pd.DataFrame):
+        super().__init__(found)
+        self.alignment = alignment
 
 
 @dataclass
@@ -181,6 +190,7 @@ class CoreConcepts:
     collisions : scenes that share one set, group by group.
     top : bool (scenes, concepts), TopkOfCount (icc only).
     count_search, scount_search : the two searches, by breakpoint (icc only).
+    alignment : what node each scene and concept is, by name; None where no graph was asked.
     """
 
     kind: str
@@ -189,7 +199,7 @@ class CoreConcepts:
     categories: list[str]
     members: np.ndarray
     frequency: np.ndarray
-    edges: Related
+    edges: Edges
     p_c: float | None = None
     p_sc: float | None = None
     distinct: bool = True
@@ -197,6 +207,15 @@ class CoreConcepts:
     top: np.ndarray | None = None
     count_search: Identifying | None = None
     scount_search: Identifying | None = None
+    alignment: pd.DataFrame | None = None
+
+    def guesses(self, scene: int, concept: int | None = None) -> list[str]:
+        """The guessed words that a member (or the whole scene) rests on, in words; none for a
+        member that frequency alone brought in."""
+        names = [self.scenes[scene]]
+        if concept is not None:
+            names = [*names, self.concepts[concept]] if concept in self.edges[scene] else []
+        return guessed(self.alignment, names)
 
     def scene(self, name: str) -> int:
         """Row of a scene by its name; raises with the nearest names."""
@@ -206,7 +225,8 @@ class CoreConcepts:
 
     def table(self, scene: int | str) -> pd.DataFrame:
         """Members of one scene, most frequent first: concept, category, frequency, `by` (``graph``,
-        ``frequency`` or ``both``) and the facts in words."""
+        ``frequency`` or ``both``), the facts in words, and the guesses among the names that these
+        rest on (empty where there is none)."""
         row = self.scene(scene) if isinstance(scene, str) else scene
         rows = []
         for c in sorted(np.flatnonzero(self.members[row]), key=lambda c: -self.frequency[row, c]):
@@ -221,9 +241,23 @@ class CoreConcepts:
                     if edges
                     else "frequency",
                     "edges": "; ".join(f"{e.head} {e.relation} {e.tail}" for e in edges),
+                    "guess": "; ".join(self.guesses(row, int(c))),
                 }
             )
-        return pd.DataFrame(rows, columns=["concept", "category", "frequency", "by", "edges"])
+        columns = ["concept", "category", "frequency", "by", "edges", "guess"]
+        return pd.DataFrame(rows, columns=columns)
+
+
+def guessed(alignment: pd.DataFrame | None, names: Sequence[str]) -> list[str]:
+    """Those of the names whose node is a guess, each with the node, the kind and the score."""
+    if alignment is None:
+        return []
+    found = [alignment.loc[name] for name in dict.fromkeys(names)]
+    return [
+        f"{row['name']} → {row['node']} ({row['kind'].replace('_', ' ')}, {row['score']:.2f})"
+        for row in found
+        if row["kind"] in GUESSES
+    ]
 
 
 # -- RC(y, G) --------------------------------------------------------------------------------
@@ -248,7 +282,9 @@ def related_concepts(
     out. The scene's own node is not its neighbour.
 
     Returns by scene: concept index → edges, as in :meth:`Graph.neighbours`. Raises for an unknown
-    relation, direction, number of hops or override.
+    relation, direction, number of hops or override; :class:`core.errors.NoEffect` where the graph
+    says nothing of this dataset: it has none of the relations, no scene or no concept is one of
+    its nodes, or no fact joins any.
     """
     names = [*annotated.scenes, *annotated.concepts]
     frame = align(list(dict.fromkeys(names)), graph, synonyms, overrides)
@@ -262,8 +298,8 @@ def related_concepts(
         if node is not None:
             concepts_at.setdefault(node, []).append(c)
     # Checked even where no scene has a node, so that a misspelt relation is never passed over.
-    graph.check(relations, hops, direction)
-    out: Related = []
+    allowed = graph.check(relations, hops, direction)
+    out: Edges = []
     for scene in annotated.scenes:
         found: dict[int, list[Edge]] = {}
         node = node_of[scene]
@@ -272,10 +308,37 @@ def related_concepts(
             for other, edges in near.items():
                 found.update({c: edges for c in concepts_at[other]})
         out.append(dict(sorted(found.items())))
-    return out
+    mend = "`align` shows the names and their nodes, `align --write FILE` and --overrides mend them"
+    if not annotated.scenes or not annotated.eligible.any():
+        pass
+    elif not allowed.any():
+        held = ", ".join(list(graph.counts())[:8])
+        without_effect(
+            f"{graph.name} has no fact by {', '.join(relations)}; its relations are {held}"
+        )
+    elif not any(node_of[scene] for scene in annotated.scenes):
+        without_effect(
+            f"none of the {len(annotated.scenes)} scenes ({_few(annotated.scenes)}) is a node of "
+            f"{graph.name}: {mend}"
+        )
+    elif not concepts_at:
+        without_effect(
+            f"none of the {int(annotated.eligible.sum())} concepts ({_few(annotated.concepts)}) is "
+            f"a node of {graph.name}: {mend}"
+        )
+    elif not any(out):
+        without_effect(
+            f"{graph.name} relates none of the {int(annotated.eligible.sum())} concepts to any of "
+            f"the {len(annotated.scenes)} scenes: {mend}"
+        )
+    return Related(out, frame.set_index("name", drop=False))
 
 
-def related_mask(related: Related, concepts: int) -> np.ndarray:
+def _few(names: Sequence[str], most: int = 3) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
+def related_mask(related: Edges, concepts: int) -> np.ndarray:
     """bool (scenes, concepts) of :func:`related_concepts`."""
     mask = np.zeros((len(related), concepts), bool)
     for row, found in enumerate(related):
@@ -322,17 +385,17 @@ def top_k_concepts(annotated: Annotated, k: int = 10) -> CoreConcepts:
     )  # fmt: skip
 
 
-def scoping_core_concepts(annotated: Annotated, related: Related) -> CoreConcepts:
+def scoping_core_concepts(annotated: Annotated, related: Edges) -> CoreConcepts:
     """SCC(y, G) = RC(y, G) ∩ C_y: what the graph relates to the scene and its images show."""
     members = _scoped(annotated, related)
     same = _collisions(members, annotated.sizes > 0)
     return _result(
-        annotated, "scc", members, edges=_edges_of(members, related),
+        annotated, "scc", members, edges=_edges_of(members, related), alignment=_names_of(related),
         distinct=not same, collisions=same,
     )  # fmt: skip
 
 
-def identifier_core_concepts(annotated: Annotated, related: Related, k: int = 2) -> CoreConcepts:
+def identifier_core_concepts(annotated: Annotated, related: Edges, k: int = 2) -> CoreConcepts:
     """ICC(y, G) = SCount(y, G, P_sc), with P_c, TopkOfCount and P_sc (see the module's text).
 
     related : RC(y, G) from :func:`related_concepts`. k : of TopkOfCount; 0 leaves it out.
@@ -351,13 +414,13 @@ def identifier_core_concepts(annotated: Annotated, related: Related, k: int = 2)
     scount = identifying_percentage(frequency, pool, shown)
     members = pool & (frequency >= scount.p)
     return _result(
-        annotated, "icc", members, edges=_edges_of(members, related),
+        annotated, "icc", members, edges=_edges_of(members, related), alignment=_names_of(related),
         p_c=count.p, p_sc=scount.p, distinct=scount.distinct, collisions=scount.collisions,
         top=top, count_search=count, scount_search=scount,
     )  # fmt: skip
 
 
-def core_concepts(annotated: Annotated, related: Related, kind: str) -> CoreConcepts:
+def core_concepts(annotated: Annotated, related: Edges, kind: str) -> CoreConcepts:
     """Core concepts of a kind by name: ``top10``, ``scc`` or ``icc``."""
     if kind == "top10":
         return top_k_concepts(annotated)
@@ -368,18 +431,22 @@ def core_concepts(annotated: Annotated, related: Related, kind: str) -> CoreConc
     raise unknown("kind of core concepts", kind, ("top10", "scc", "icc"))
 
 
-def _scoped(annotated: Annotated, related: Related) -> np.ndarray:
+def _scoped(annotated: Annotated, related: Edges) -> np.ndarray:
     if len(related) != len(annotated.scenes):
         raise UnitscopeError(f"{len(related)} related sets for {len(annotated.scenes)} scenes")
     mask = related_mask(related, len(annotated.concepts))
     return mask & (annotated.frequency > 0) & annotated.eligible[None, :]
 
 
-def _edges_of(members: np.ndarray, related: Related) -> Related:
+def _edges_of(members: np.ndarray, related: Edges) -> Edges:
     return [
         {c: edges for c, edges in found.items() if members[row, c]}
         for row, found in enumerate(related)
     ]
+
+
+def _names_of(related: Edges) -> pd.DataFrame | None:
+    return related.alignment if isinstance(related, Related) else None
 
 
 # -- P_c and P_sc ----------------------------------------------------------------------------
@@ -494,8 +561,10 @@ def coverage(
         list(scenes), list(concepts), ["object"] * len(concepts),
         np.zeros(0, np.int32), sparse.csr_array((0, len(concepts)), dtype=bool),
     )  # fmt: skip
-    related = related_concepts(annotated, graph, relations, hops, overrides, synonyms)
-    frame = align(list(scenes), graph, synonyms, overrides).rename(columns={"name": "scene"})
+    with allow_empty(lambda _: None):  # how little a graph knows is what is asked
+        related = related_concepts(annotated, graph, relations, hops, overrides, synonyms)
+    frame = related.alignment.loc[list(scenes)].rename(columns={"name": "scene"})
+    frame = frame.reset_index(drop=True)
     frame["neighbours"] = [
         0 if node is None else len(graph.neighbours(node, relations, hops))
         for node in frame["node"]

@@ -21,6 +21,7 @@ import pandas as pd
 from scipy import sparse
 
 from core.errors import UnitscopeError, unknown
+from core.intervals import gain_interval
 from core.knowledge.core_concepts import LEFT_OUT
 from core.knowledge.fuse import (
     METHODS,
@@ -38,7 +39,6 @@ from core.settings import Progress
 from core.store import Run, code_digest, derived, write_whole
 
 DRAWS = 20
-RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -295,9 +295,9 @@ def gain_curve(
     nb_groups, true_victory, true_defeat : k; groups whose IoU rose and fell (:class:`Swept`).
         ratio_victory = true_victory / nb_groups.
     ratio_iou : (B − A) / A. Embeddings : name of the vectors. before, after : A and B.
-    low, high : bootstrap 95 % interval of the gain, over units.
+    low, high : 95 % interval of the gain, over units (:func:`core.intervals.gain_interval`).
     random, random_low, random_high : mean and middle 95 % of the gain of random groups.
-    beyond : gain − random; beyond_low, beyond_high : its 95 % interval, over units and draws.
+    beyond : gain − random; beyond_low, beyond_high : its 95 % interval, over units.
     chance : share of random groupings that gain as much, (1 + reached) / (1 + draws).
     words, over_words, over_words_low, over_words_high : gain of grouping by names, and the
         difference to it with its interval over units; NaN where `words` is None or cannot
@@ -365,31 +365,17 @@ def gain_curve(
             np.concatenate([part.risen for part in parts]),
             np.concatenate([part.fallen for part in parts]),
         )
-    units = len(a)
-    weights = rng.multinomial(units, np.full(units, 1 / units), size=RESAMPLES) / units
-    weights = weights[weights @ a > 0]
-    base = (weights @ a)[:, None]
-    resampled = weights @ own.best.T / base - 1
     gain = own.best.mean(1) / a.mean() - 1
     at_random = np.array([table.mean(1) / a.mean() - 1 for table in drawn])
-    beyond = np.full_like(resampled, np.nan)
-    for number, table in enumerate(drawn):
-        rows = slice(number, None, draws)
-        beyond[rows] = resampled[rows] - (weights[rows] @ table.T / base[rows] - 1)
     by_words = own_words.mean(1) / a.mean() - 1
-    over = resampled - (weights @ own_words.T / base - 1)
     ks_made = np.array(chosen)
-
-    def ends(table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if not len(table):
-            return np.full(len(chosen), np.nan), np.full(len(chosen), np.nan)
-        low, high = np.quantile(table, [0.025, 0.975], axis=0)
-        return low, high
-
-    low, high = ends(resampled)
-    random_low, random_high = ends(at_random)
-    beyond_low, beyond_high = ends(beyond)
-    over_low, over_high = ends(over)
+    nothing = np.full(len(chosen), np.nan)
+    low, high = gain_interval(own.best.T - a[:, None], a, seed)
+    beyond_low, beyond_high = random_low, random_high = nothing, nothing
+    if draws:
+        random_low, random_high = np.quantile(at_random, [0.025, 0.975], axis=0)
+        beyond_low, beyond_high = gain_interval((own.best - np.mean(drawn, axis=0)).T, a, seed)
+    over_low, over_high = gain_interval((own.best - own_words).T, a, seed)
     mean_random = at_random.mean(0) if draws else np.full(len(chosen), np.nan)
     return pd.DataFrame(
         {
@@ -445,7 +431,7 @@ def run_gain(
         "draws": draws, "ks": list(ks) if ks is not None else None,
         "vectors": [vectors.name, hashlib.sha256(vectors.rows.tobytes()).hexdigest()],
         "links": None if links is None else [links.block.tolist(), sorted(links.apart)],
-        "code": code_digest([here, here.with_name("fuse.py")]),
+        "code": code_digest([here, here.with_name("fuse.py"), here.parents[1] / "intervals.py"]),
     }  # fmt: skip
     path = derived(run, "gain", facts, "csv")
     if path.is_file():

@@ -1,11 +1,13 @@
 """Knowledge graphs: triples of everyday facts, read once into compact arrays.
 
 ``builtin``            data/everyday.tsv, written by hand for this project
-``triples:FILE``       relation<TAB>head<TAB>tail[<TAB>weight]; a folder is read as the CN-100K
-                       release: train.txt, valid.txt, test.txt
+``triples:FILE``       relation<TAB>head<TAB>tail[<TAB>weight], or the relation in another column; a
+                       folder is read as the CN-100K release: train.txt, valid.txt, test.txt
 ``conceptnet:FILE``    the assertions of ConceptNet 5.7 (.csv or .csv.gz), English to English
 
-Names of nodes are lower case with single spaces, whatever the file writes; a fact told twice is
+Names of nodes are lower case with single spaces, whatever the file writes, and of ConceptNet's
+URIs (/c/en/bed/n) the word; ConceptNet's relations have its spelling (AtLocation for atlocation,
+at_location or /r/AtLocation), others that of the file. A fact told twice is
 one edge with the larger weight; a fact that joins a node to itself is dropped.
 """
 
@@ -15,12 +17,13 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import time
 import zlib
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, overload
 
@@ -51,7 +54,8 @@ KINDS = {
     "builtin": ("builtin", "everyday facts about rooms, streets and landscapes, embedded"),
     "triples": (
         "triples:FILE",
-        "relation<TAB>head<TAB>tail a line; a folder is read as CN-100K (train/valid/test.txt)",
+        "relation<TAB>head<TAB>tail a line, or in another order that a first line tells; a folder "
+        "is read as CN-100K (train/valid/test.txt)",
     ),
     "conceptnet": ("conceptnet:FILE", "ConceptNet 5.7 assertions, .csv or .csv.gz"),
 }
@@ -225,9 +229,8 @@ class Graph:
         gather = _Gather()
         for edge in edges:
             weight = float(edge[3]) if len(edge) > 3 else 1.0
-            gather.add(
-                str(edge[0]).encode(), fold(edge[1]).encode(), fold(edge[2]).encode(), weight
-            )
+            relation, head, tail = fold_relation(str(edge[0])), fold(edge[1]), fold(edge[2])
+            gather.add(relation.encode(), head.encode(), tail.encode(), weight)
         return gather.graph(name)
 
     def __repr__(self) -> str:
@@ -454,12 +457,30 @@ def _ranges(starts: np.ndarray, stops: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def fold(name: object) -> str:
-    """A node's name as graphs here write it: lower case, single spaces for ``_``.
+    """A node's name as graphs here write it: lower case, single spaces for ``_``; of an English
+    URI of ConceptNet the word.
 
-    >>> fold("Living_Room"), fold(" night  stand ")
-    ('living room', 'night stand')
+    >>> fold("Living_Room"), fold(" night  stand "), fold("/c/en/bed/n/wn/artifact")
+    ('living room', 'night stand', 'bed')
     """
-    return readable(" ".join(str(name).lower().replace("_", " ").split()))
+    text = str(name).lower()
+    if text.strip().startswith("/c/en/"):
+        text = text.strip().split("/")[3]
+    return readable(" ".join(text.replace("_", " ").split()))
+
+
+_SPELT = {name.lower(): name for name in CONCEPTNET_RELATIONS}
+
+
+@lru_cache(maxsize=1 << 16)
+def fold_relation(name: str) -> str:
+    """A relation's name as ConceptNet spells it; one that it has not, as it is written.
+
+    >>> fold_relation("/r/AtLocation"), fold_relation("at location"), fold_relation("FoundIn")
+    ('AtLocation', 'AtLocation', 'FoundIn')
+    """
+    text = name.strip().removeprefix("/r/").strip("/ ")
+    return _SPELT.get(re.sub(r"[\s_-]+", "", text.lower()), text)
 
 
 class _Gather:
@@ -580,8 +601,10 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def read_triples(path: Path, name: str | None = None) -> Graph:
     """Facts from ``relation<TAB>head<TAB>tail[<TAB>weight]`` lines, plain or gz.
 
-    Lines that are empty or begin with ``#`` are passed over. A folder gives its train.txt,
-    valid.txt and test.txt together. Raises BadFile with the line and the reason.
+    The relation may stand in another column: a first line of the words relation, head, tail (and
+    weight) says where; else see :func:`_order`. Lines that are empty or begin with ``#`` are
+    passed over, and so are facts with a node in another language (/c/fr/lit). A folder gives its
+    train.txt, valid.txt and test.txt together. Raises BadFile with the line and the reason.
     """
     files = [path]
     if path.is_dir():
@@ -590,31 +613,108 @@ def read_triples(path: Path, name: str | None = None) -> Graph:
         if not files:
             held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
             raise BadFile(path, f"is a folder without train.txt, valid.txt, test.txt; has {held}")
+    order = _order(path, (cells for file in files for _, cells in _triples(file)))
     gather = _Gather()
+    foreign = 0
     for file in files:
-        for number, line in _lines(file):
-            text = line.rstrip("\r\n")
-            if not text.strip() or text.startswith("#"):
+        for number, cells in _triples(file):
+            if _header(cells):
                 continue
-            cells = text.split("\t")
+            text = "\t".join(cells)
             if reason := _bad_triple(cells):
                 raise BadFile(file, f"line {number} {reason}: {_shown(text)}")
+            relation, head, tail = (cells[k] for k in order[:3])
             weight = float(cells[3]) if len(cells) == 4 else 1.0
+            if any(_FOREIGN.match(node) for node in (head, tail)):
+                foreign += 1
+                continue
             gather.add(
-                readable(cells[0].strip()).encode(),
-                fold(cells[1]).encode(),
-                fold(cells[2]).encode(),
+                fold_relation(readable(relation)).encode(),
+                fold(head).encode(),
+                fold(tail).encode(),
                 weight,
             )
             if len(gather.relations) > MAX_RELATIONS:
                 raise BadFile(
                     file,
-                    f"line {number} brings relation number {MAX_RELATIONS + 1}: is the first "
-                    "column really the relation? The order is relation, head, tail",
+                    f"line {number} brings relation number {MAX_RELATIONS + 1}: is column "
+                    f"{order[0] + 1} really the relation? {HEADER}",
                 )
+    if foreign and not len(gather.heads):
+        raise BadFile(path, f"holds no fact between two English nodes (/c/en/…), of {foreign}")
     if not len(gather.heads):
         raise BadFile(path, "holds no facts; one a line is needed: relation<TAB>head<TAB>tail")
     return gather.graph(name or f"triples:{path.resolve().name}")
+
+
+_FOREIGN = re.compile(r"\s*/c/(?!en/)")
+
+HEADER = (
+    "A first line that names the columns says it: the words relation, head, tail in the file's "
+    "order, with tabs between"
+)
+
+ORDER_LINES = 20_000
+"""Lines of a file that its order of columns is told from."""
+
+FEWER = 5
+"""So many times fewer different values than each other column has the one of the relations."""
+
+
+def _triples(file: Path) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of the lines that are neither empty nor a comment."""
+    for number, line in _lines(file):
+        text = line.rstrip("\r\n")
+        if text.strip() and not text.startswith("#"):
+            yield number, text.split("\t")
+
+
+def _header(cells: Sequence[str]) -> bool:
+    """Is it a line that names the columns?"""
+    names = [cell.strip().lower() for cell in cells]
+    return sorted(names[:3]) == ["head", "relation", "tail"] and names[3:] in ([], ["weight"])
+
+
+def _order(path: Path, rows: Iterable[list[str]]) -> tuple[int, int, int]:
+    """Which columns are relation, head and tail.
+
+    As a header says. Else the one column of whose different values half are relations of
+    ConceptNet, or the one that has any; or the first where it has no more different values than
+    the others; or the one that has :data:`FEWER` times fewer than either other. Raises BadFile
+    where none of these tells.
+
+    >>> _order(Path("f"), [["bed", "AtLocation", "bedroom"], ["bed", "HasA", "pillow"]])
+    (1, 0, 2)
+    """
+    values: list[set[str]] = [set(), set(), set()]
+    for number, cells in enumerate(rows):
+        if number == 0 and _header(cells):
+            names = [cell.strip().lower() for cell in cells]
+            return names.index("relation"), names.index("head"), names.index("tail")
+        if number == ORDER_LINES:
+            break
+        # What is no fact is told when the facts are read.
+        if not _bad_triple(cells):
+            for column, cell in zip(values, cells, strict=False):
+                column.add(fold_relation(cell))
+    orders = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+    count = [len(column) for column in values]
+    known = [len(column & set(CONCEPTNET_RELATIONS)) for column in values]
+    for least in (0.5, 0):
+        some = [k for k in range(3) if known[k] > 0 and known[k] >= least * count[k]]
+        if len(some) == 1:
+            return orders[some[0]]
+    if count[0] <= min(count):
+        return orders[0]
+    for k in (1, 2):
+        others = [count[j] for j in range(3) if j != k]
+        if FEWER * count[k] <= min(others):
+            return orders[k]
+    told = ", ".join(f"{n} in column {k + 1}" for k, n in enumerate(count))
+    raise BadFile(
+        path,
+        f"does not tell which of its columns is the relation (different values: {told}). {HEADER}",
+    )
 
 
 def _bad_triple(cells: list[str]) -> str | None:

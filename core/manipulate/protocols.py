@@ -43,7 +43,7 @@ import pandas as pd
 from core.dissect.labels import known_values
 from core.errors import UnitscopeError, unknown
 from core.explain.account import PREDICTED_SCENE
-from core.intervals import interval, paired_interval
+from core.intervals import change_interval, interval, mean_interval, paired_interval
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
@@ -53,7 +53,7 @@ from core.knowledge.core_concepts import (
 )
 from core.knowledge.graph import Graph
 from core.manipulate.contribution import SIGNS, Contribution, UnitConcepts
-from core.manipulate.search import bootstrap, greedy_forward, halves
+from core.manipulate.search import greedy_forward, halves
 from core.manipulate.toggle import Toggler
 
 PROTOCOLS = ("paper", "by_predicted_scene", "global")
@@ -390,7 +390,7 @@ def cross_fitted(
 ) -> pd.DataFrame:
     """:func:`curve` held out: units chosen on one random half of the images, judged on the
     other, both ways, `repeats` times. Every image counts by its mean over the halvings;
-    intervals are bootstrapped over images. Random units are drawn anew each time.
+    intervals are over images (:mod:`core.intervals`). Random units are drawn anew each time.
     """
     at = sorted(at or range(1, MOST + 1))
     rows = study.rows(splits)
@@ -414,8 +414,8 @@ def cross_fitted(
     edited = np.ones(len(rows), bool)
     if protocol == "paper":
         edited = before == (sign == "positive")
-    low, high = bootstrap(after.T, seed)
-    gain_low, gain_high = bootstrap((after - before).T, seed)
+    low, high = mean_interval(after.T)
+    gain_low, gain_high = change_interval((after - before).T)
     table = []
     for j, k in enumerate(at):
         table.append(

@@ -40,10 +40,16 @@ from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
 from core.datasets.scenes import class_of as classes_of
 from core.datasets.scenes import match_scenes
-from core.errors import BadFile, UnitscopeError, unknown
+from core.errors import BadFile, UnitscopeError, unknown, without_effect
 from core.files import Sole
 from core.geometry import Preprocessing, default_grid
-from core.knowledge.core_concepts import Annotated, CoreConcepts, core_concepts, related_concepts
+from core.knowledge.core_concepts import (
+    Annotated,
+    CoreConcepts,
+    Edges,
+    core_concepts,
+    related_concepts,
+)
 from core.knowledge.graph import Graph, open_knowledge
 from core.manipulate.progress import STOPPED, Meter, Stopped
 from core.models.hooks import find_layer
@@ -707,7 +713,11 @@ def _prepare(
         sparse.csr_array(photos.has[of_core]),
     )
     overrides = Path(asked.overrides) if asked.overrides else None
-    related = related_concepts(annotated, work.graph, overrides=overrides)
+    related: Edges = []
+    if any(kind in ("scc", "icc") for kind in asked.cc):
+        related = related_concepts(annotated, work.graph, overrides=overrides)
+    elif overrides is not None:
+        without_effect("no kind of golden concepts asks the graph, so --overrides changes nothing")
     cores = {
         kind: core_concepts(annotated, related, kind) for kind in asked.cc if kind != "annotated"
     }

@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from core.errors import UnitscopeError, unknown
+from core.intervals import change_interval
 from core.manipulate.toggle import Edit, Gain, Share, Stopped, Toggler, in_parts
 from core.settings import Progress
 
@@ -400,7 +401,7 @@ def compare(
     Returns one row a (method, candidates): method, candidates, size (mean number of
     candidates), units (mean number disabled), looked and seconds (mean a search),
     gain_selection (on the images searched on), gain (held out: mean over the repeats), low,
-    high (bootstrap over images of that mean), n (images), repeats.
+    high (95 % interval of that mean over images), n (images), repeats.
     """
     rows = rows[toggler.target[rows] >= 0]
     place = np.full(len(toggler.images), -1)
@@ -463,7 +464,7 @@ def compare(
             if against is None:
                 row |= {column: np.nan, f"{column}_low": np.nan, f"{column}_high": np.nan}
                 continue
-            low, high = bootstrap(each - against, seed)
+            low, high = change_interval(each - against)
             row |= {
                 column: (each - against).mean(),
                 f"{column}_low": float(low),
@@ -480,16 +481,3 @@ def _control(name: str) -> str:
 def _per_image(changes: list[np.ndarray]) -> np.ndarray:
     """Mean over the searches that judged an image; every image was judged by some."""
     return np.nanmean(np.array(changes), axis=0)
-
-
-def bootstrap(
-    values: np.ndarray, seed: int = 0, draws: int = 2000
-) -> tuple[np.ndarray, np.ndarray]:
-    """95 % interval of the mean of `values` (images, …) over images, by resampling these."""
-    n = len(values)
-    if not n:
-        none = np.full(values.shape[1:], np.nan)
-        return none, none
-    counts = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=draws)
-    low, high = np.quantile(counts @ values.astype(np.float64) / n, [0.025, 0.975], axis=0)
-    return low, high

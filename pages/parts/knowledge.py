@@ -46,7 +46,7 @@ def chosen(ctx: Context, title: str) -> Known:
                 on_click=address.put, args=({"names": ""},),
             )  # fmt: skip
     try:
-        return known(ctx.run, asked, words)
+        found = known(ctx.run, asked, words)
     except UnitscopeError as err:
         st.title(title)
         links = {"Back to the overview": address.kept()}
@@ -55,3 +55,7 @@ def chosen(ctx: Context, title: str) -> Known:
         elif asked != BUILTIN:
             links = {"Use the embedded facts instead": address.kept(knowledge=BUILTIN)}
         stop(f"{sentence(err)}.", links, title if words or asked != BUILTIN else "")
+    if found.empty:
+        with st.sidebar:
+            st.warning(f"{sentence(found.empty)}.", icon=":material/link_off:")
+    return found

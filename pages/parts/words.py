@@ -90,7 +90,7 @@ TABLE_4 = r"""
 The paper’s Table 4. For each wrong prediction: do the concepts that the units learned
 (MinMax threshold) fit the core concepts of the *predicted* scene better than those of the true
 one? CM asks by consistency, DM by difference, SM by similarity; ties count as failures. In
-percent of the false predictions, with bootstrap 95 % intervals. **By chance**: the same with
+percent of the false predictions, with 95 % intervals over photos. **By chance**: the same with
 core concepts exchanged between scenes at random. A figure below chance says that the units saw
 the true scene’s concepts after all.
 """
@@ -252,9 +252,10 @@ groups by spelling. A line within the grey band says that the embedding adds not
 NAMES = r"""
 A scene or concept takes part in facts only through a word of the graph. *exact* and
 *normalised* (case, plural, hyphens) are safe. **Guesses** are marked: *lemmatised* (dining room
-→ dine room), *head noun* (words left out: mountain snowy → mountain) and *fuzzy* (a letter
-off). *none*: no word was found, and the graph says nothing of it. The score is 1 where nothing
-had to be changed.
+→ dine room), *qualifier* (mountain snowy → mountain) and *fuzzy* (a letter off). *none*: no word
+was found, and the graph says nothing of it; that of the head noun (printer room → room) is only
+*suggested*, and counts as *head noun* once accepted. The score is 1 where nothing had to be
+changed.
 """
 
 CONTRIBUTION = r"""
@@ -314,7 +315,7 @@ network by itself.
 GAIN = r"""
 *Gain*: share of test photos right, minus the control’s of the same seed. It is called more than
 luck only where **both** 95 % intervals leave 0 out: *over seeds* (Student’s t: would other
-batches do the same?) and *over photos* (bootstrap: would other test photos?).
+batches do the same?) and *over photos* (matched pairs: would other test photos?).
 """
 
 LEARNING = r"""
@@ -338,5 +339,5 @@ not be set against the network. **From labels**: each lit unit speaks for its la
 of the test photo is used, so this may. **Masks alone**: which concepts are annotated, without
 network and knowledge. Where that does as well, the gain is the annotator’s.
 
-Intervals are 95 %, of accuracies Wilson’s, of gains by bootstrap over pairs.
+Intervals are 95 %, of accuracies Wilson’s, of gains Agresti and Min’s for matched pairs.
 """
