@@ -87,9 +87,9 @@ BATCH = 32
 sees the same batches, and gives the same bytes, whatever the shards are."""
 
 
-TWIN_IMAGES = 2000
-"""Up to so many images the untrained twin is made unless told otherwise: it doubles the work of
-the network and of the counts, not that of decoding photos."""
+TWIN_PAIRS = 1_000_000
+"""Up to so many pairs of an image and a unit the untrained twin is made unless told otherwise: it
+doubles the work of the network and of the counts, not that of decoding photos."""
 
 SETTLING = 256
 """Photos, spread evenly over the run, on which the twin's batch norm is estimated."""
@@ -190,7 +190,7 @@ def plan(settings: Settings) -> Plan:
                     f"p-value is below {1 / (1 + settings.shuffles):.2f}, so that no unit can come "
                     f"out better than chance; the default is {Settings.shuffles}")
         )  # fmt: skip
-    twin, twin_why = _twin(settings, model, dataset, len(indices))
+    twin, twin_why = _twin(settings, model, dataset, len(indices) * sum(s.units for s in layers))
     try:
         torch.device(settings.device)
     except RuntimeError:
@@ -261,7 +261,7 @@ def plan(settings: Settings) -> Plan:
 
 
 def _twin(
-    settings: Settings, model: LoadedModel, dataset: SceneDataset, images: int
+    settings: Settings, model: LoadedModel, dataset: SceneDataset, pairs: int
 ) -> tuple[LoadedModel | None, str]:
     """(untrained twin, or why there is none). Raises where it was asked for and cannot be made."""
     why = ""
@@ -278,9 +278,10 @@ def _twin(
         return None, why
     if settings.untrained is False:
         return None, "the run was made with --no-untrained"
-    if settings.untrained is None and images > TWIN_IMAGES:
+    if settings.untrained is None and pairs > TWIN_PAIRS:
         return None, (
-            f"the untrained twin is made unasked up to {TWIN_IMAGES:,} images; --untrained makes it"
+            f"it is made unasked up to {TWIN_PAIRS:,} pairs of an image and a unit, and here are "
+            f"{pairs:,}; --untrained makes it"
         )
     try:
         return untrained_twin(model, settings.seed), ""
