@@ -236,7 +236,9 @@ def test_four_splits_have_chance_each_and_together(folder, tmp_path):
 def test_the_twin_is_a_run_of_its_own(folder, run, tmp_path):
     """Its labels, thresholds and p-values are those of a run of the untrained network."""
     asked = Settings(f"folder:{folder}", "python:tests.tiny:twin", (LAYER,), q=0.05, shuffles=99)
-    alone = execute(plan(replace(asked, untrained=False)), tmp_path)
+    # The twin's maps are recorded as the network's own are.
+    asked = replace(asked, untrained=False, map_type=run.info["settings"]["map_type"])
+    alone = execute(plan(asked), tmp_path)
     for denominator in ("all", "annotated"):
         theirs = unit_labels(alone, LAYER, denominator)
         ours = untrained_labels(run, LAYER, denominator)

@@ -218,10 +218,10 @@ def regions(path: str | Path) -> list[Region]:
     if str(path).endswith(".json"):
         try:
             return [
-                Region(int(o["parts"]["part_level"]), _one_line(str(o["name"])), int(o["name_ndx"]))
+                Region(int(o["parts"]["part_level"]), _one_line(o["name"]), int(o["name_ndx"]))
                 for o in json_of(path)["annotation"]["object"]
             ]
-        except (KeyError, TypeError, ValueError) as wrong:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as wrong:
             told = "its regions lack name, name_ndx or parts.part_level"
             raise BadFile(path, told) from wrong
     rows = []

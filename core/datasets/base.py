@@ -74,6 +74,7 @@ class SceneDataset(ABC):
     channels : one entry a plane of :class:`Annotations`' maps.
     problems : what was left out while the dataset's tables were read.
     labels_by : the network whose predictions the label maps are; empty where people made them.
+    notes : what was read in a way that a user may not expect, though nothing was left out.
     """
 
     name: str
@@ -86,6 +87,7 @@ class SceneDataset(ABC):
     channels: list[Channel]
     problems: list[Problem] = field(default_factory=list)
     labels_by: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -54,7 +54,8 @@ class Report:
         (images without a scene), categories (name → concepts, found, channels, annotated: mean
         share of the pixels of the images read), unused (concepts in no image read, by category),
         bare (images read without any annotated pixel), photo_sizes and mask_sizes ([width,
-        height, images], most images first), problems (kind, count, first: [image, file, reason]).
+        height, images], most images first), notes (of the dataset), problems (kind, count, first:
+        [image, file, reason]).
         """
         data = self.dataset
         scenes: dict[str, Counter[str]] = {name: Counter() for name in data.scenes}
@@ -97,6 +98,7 @@ class Report:
             "bare": self.bare,
             "photo_sizes": _sizes(self.sizes),
             "mask_sizes": _sizes(self.masks),
+            "notes": data.notes,
             "problems": grouped(self.problems),
         }
 

@@ -143,6 +143,19 @@ def upright_size(path: str | Path) -> tuple[int, int]:
         raise _unreadable(path, wrong) from wrong
 
 
+def has_colors(path: str | Path) -> bool:
+    """Whether a mask has several channels, from the file's header alone; a palette has one.
+
+    Raises :class:`BadFile` where even the header cannot be read.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file, _identify(path, file) as image:
+            return len(image.getbands()) > 1
+    except OSError as wrong:
+        raise _unreadable(path, wrong) from wrong
+
+
 def check_mask_size(mask: str | Path, labels: np.ndarray, photo: str | Path) -> None:
     """Raise :class:`BadFile`, naming the mask, where it is not the photo at another scale."""
     height, width = labels.shape

@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,8 @@ from core.errors import UnitscopeError, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.families import default_layer
-from core.models.hooks import Layer, list_layers
+from core.models.head import batch_words, by_batch
+from core.models.hooks import Layer, check_layer, list_layers
 from core.models.rooms_net import WEIGHTS, RoomsNet
 
 KINDS = {
@@ -104,6 +106,12 @@ class LoadedModel:
                 f"{width}×{height} pixels: {(str(err) or repr(err)).splitlines()[0]}"
             ) from err
 
+    def check_layer(
+        self, name: str, known: Iterable[str], photo_size: tuple[int, int] = (640, 480)
+    ) -> None:
+        """Raise, and say why, where a layer is none of :meth:`layers`, whose names are `known`."""
+        check_layer(self.module, self.example(photo_size), name, known)
+
 
 def load_model(spec: str) -> LoadedModel:
     """Open a network by its SPEC (see the module's text).
@@ -126,6 +134,12 @@ def load_model(spec: str) -> LoadedModel:
         forms = "; ".join(form for form, _ in KINDS.values())
         raise UnitscopeError(f"{unknown('kind of model', kind, KINDS)}. Forms: {forms}")
     loaded.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    words = batch_words(loaded.module)
+    if words:
+        loaded.notes["batch norm"] = words
+    for name in by_batch(loaded.module):
+        # Where one stays in training mode, no forward pass may change what is stored in it.
+        loaded.module.get_submodule(name).track_running_stats = False  # type: ignore[assignment]
     if len(loaded.classes) != len(set(loaded.classes)):
         raise UnitscopeError(f"model {spec!r} names a class twice")
     return loaded
