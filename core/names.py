@@ -3,9 +3,55 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+
+_HIDDEN = (
+    r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
+)
+_NAME, _TEXT = re.compile(f"[{_HIDDEN}]"), re.compile(rf"(?![\t\n\r])[{_HIDDEN}]")
+HIDDEN = re.compile(rf"(?![\t\n])[{_HIDDEN}]")
+"""What no text on its way out holds: all that a terminal obeys, but tab and newline."""
+
+
+def readable(name: str, lines: bool = False) -> str:
+    """A name or text as it may be shown anywhere, and compared: composed (Unicode's NFC), with
+    characters that control a terminal or the direction of writing, and bytes of file names that
+    are no text, written out.
+
+    All that comes from files goes through this once, where it is read: a Mac's zip writes file
+    names decomposed, and two spellings of "Küche" are one name.
+
+    Parameters
+    ----------
+    lines : a text: its tabs and ends of lines stay.
+
+    >>> readable("bed\\x1b[2J"), readable("Ku\\u0308che") == "K\\u00fcche"
+    ('bed\\\\x1b[2J', True)
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    return (_TEXT if lines else _NAME).sub(_written_out, unicodedata.normalize("NFC", name))
+
+
+def printable(text: str) -> str:
+    """Text on its way out, with every control character but tab and newline written out.
+
+    >>> print(printable("bed\x1b[2J"))
+    bed\\x1b[2J
+    """
+    return HIDDEN.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte that is no text
+        code -= 0xDC00
+    return {9: "\\t", 10: "\\n", 13: "\\r"}.get(
+        code, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    )
 
 
 def plain_name(name: str) -> str:
@@ -14,7 +60,7 @@ def plain_name(name: str) -> str:
     >>> plain_name("/d/dining_room"), plain_name("arena-hockey"), plain_name("/a/arena/hockey")
     ('dining room', 'arena hockey', 'arena hockey')
     """
-    name = re.sub(r"^/[a-z]/", "", name.strip().lower())
+    name = re.sub(r"^/[a-z]/", "", readable(name.strip()).lower())
     return re.sub(r"[\s_/-]+", " ", name).strip()
 
 

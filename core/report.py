@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -23,7 +22,7 @@ from core.browse import shown_name
 from core.errors import UnitscopeError, unknown
 from core.figures import COUNTING, FORMATS, Caption, export
 from core.figures import explain as of_photo
-from core.files import write_whole
+from core.files import write_bytes
 from core.names import plain_name
 from core.settings import duration, quantile_words
 from core.store import Run
@@ -253,13 +252,9 @@ def export_figures(
         tail = f"-{view.layer}" if FIGURES[name].needs_units else ""
         for kind in kinds:
             path = folder / f"{name}{tail}.{kind}"
-            write_whole(path, partial(_write, export(chart, kind)))
+            write_bytes(path, export(chart, kind))
             written.append(path)
     return written
-
-
-def _write(made: bytes, path: Path) -> None:
-    path.write_bytes(made)
 
 
 def _chart(view: View, name: str) -> Any:

@@ -56,10 +56,9 @@ from core.dissect.labels import (
 )
 from core.dissect.thresholds import TopK, tail_size
 from core.errors import BadFile, UnitscopeError
-from core.files import Sole
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.graph import open_knowledge
-from core.models.forward import MAP_TYPES, Forward, Passed
+from core.models.forward import MAP_TYPES, Forward, Passed, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
@@ -76,12 +75,16 @@ from core.store import (
     array_name,
     code_digest,
     create_tables,
-    delete_run,
     digest_of,
+    making,
+    remove_run,
     tables_digest,
     write_text,
     write_whole,
 )
+
+MOST_SHUFFLES = 10_000
+"""Rounds of the null distribution that a run may be asked for: each is held in memory."""
 
 BATCH = 32
 """Images a forward pass takes at once. Fixed, and shards are whole batches, so that a network
@@ -187,8 +190,13 @@ def plan(settings: Settings) -> Plan:
         raise UnitscopeError(f"a layer is named twice: {', '.join(wanted)}")
     layers = [known[name] for name in wanted]
     tail_size(settings.q, 1)
-    if settings.shuffles < 0:
-        raise UnitscopeError(f"{settings.shuffles} shuffles were asked for; 0 or more are meant")
+    if not 0 <= settings.shuffles <= MOST_SHUFFLES:
+        raise UnitscopeError(
+            f"{settings.shuffles} shuffles were asked for; 0 or more, up to {MOST_SHUFFLES:,}, "
+            "are meant"
+        )
+    if settings.seed < 0:
+        raise UnitscopeError(f"the seed is {settings.seed}; 0 or more is meant")
     if 0 < settings.shuffles < 1 / FDR - 1:
         notes.append(
             Problem("", "--shuffles", f"after {settings.shuffles} rounds of exchanged masks no "
@@ -196,10 +204,7 @@ def plan(settings: Settings) -> Plan:
                     f"out better than chance; the default is {Settings.shuffles}")
         )  # fmt: skip
     twin, twin_why = _twin(settings, model, dataset, len(indices) * sum(s.units for s in layers))
-    try:
-        torch.device(settings.device)
-    except RuntimeError:
-        raise UnitscopeError(f"device is cpu or cuda, not {settings.device!r}") from None
+    usable_device(settings.device)
     with torch.inference_mode():
         output = model.module(model.example(photo_size))
     if not isinstance(output, torch.Tensor):
@@ -495,10 +500,10 @@ def execute(
     if strict and plan.dataset.problems:
         raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
     final = root / f"{plan.digest}.duckdb"
-    if final.is_file() and not fresh:
+    folder = root / f"{plan.digest}.partial"
+    if final.is_file() and not fresh and not folder.exists():
         return _opened(final, strict)
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"{plan.digest}.partial"
     held = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
     need, free = sum(plan.sizes.values()) - held, shutil.disk_usage(root).free
     if need > free:
@@ -506,17 +511,17 @@ def execute(
             f"the run needs about {need / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
             "--no-maps needs less"
         )
-    lock = Sole(root / f"{plan.digest}.lock", f"run {plan.digest} is being made by another process")
+    lock = making(final)
     work = None
     try:
-        if final.is_file() and not fresh:
-            return _opened(final, strict)  # another process finished it in the meantime
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
             # Gone now, so that a fresh run that is stopped is what the next command goes on with.
-            delete_run(final)
-        if (folder / "published").exists():
-            return _settled(folder, final)
+            remove_run(final)
+        if final.is_file() or (folder / "published").exists():
+            whole = _settled(folder, final, strict)
+            if whole is not None:
+                return whole
         work = _Work(plan, root, shard)
         cores = max(1, threads or os.cpu_count() or 1)
         kind = kernel or ("numba" if torch.device(plan.settings.device).type == "cpu" else "torch")
@@ -528,23 +533,33 @@ def execute(
             times[stage.__name__] = round(time.monotonic() - began, 3)
         pipeline.publish(times)
         write_text(folder / "published", "whole: only renaming is left\n")
-        return _settled(folder, final)
+        run = _settled(folder, final, strict)
+        assert run is not None
+        return run
     finally:
         if work is not None:
             work.close()
         lock.release()
 
 
-def _settled(folder: Path, final: Path) -> Run:
-    """Put a whole run in its place. Every step may have been done before a kill."""
-    arrays = final.with_suffix(".arrays")
-    if (folder / "arrays").is_dir():
-        shutil.rmtree(arrays, ignore_errors=True)
-        (folder / "arrays").rename(arrays)
-    if (folder / "run.duckdb").is_file():
-        (folder / "run.duckdb").rename(final)
+def _settled(folder: Path, final: Path, strict: bool) -> Run | None:
+    """Put a whole run in its place. Every step may have been done before a kill.
+
+    None where the mark ``published`` speaks of a file that is nowhere: it is no mark then, and
+    everything that was marked with it is gone.
+    """
+    if not final.is_file() and not (folder / "run.duckdb").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    if (folder / "published").exists():
+        arrays = final.with_suffix(".arrays")
+        if (folder / "arrays").is_dir():
+            shutil.rmtree(arrays, ignore_errors=True)
+            (folder / "arrays").rename(arrays)
+        if (folder / "run.duckdb").is_file():
+            (folder / "run.duckdb").rename(final)
     shutil.rmtree(folder, ignore_errors=True)
-    return Run(final)
+    return _opened(final, strict)
 
 
 def _opened(final: Path, strict: bool) -> Run:

@@ -467,7 +467,8 @@ def own_photo(ctx: Context, known: Known) -> None:
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
         given = st.file_uploader(
-            "A photo (JPEG, PNG, WebP, BMP)", help="It is shown to the network on this machine, "
+            "A photo (JPEG, PNG, WebP, AVIF, BMP, TIFF)",
+            help="It is shown to the network on this machine, "
             "is sent nowhere else and is not kept. A link to this page does not hold it.",
         )  # fmt: skip
     with right:

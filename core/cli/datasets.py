@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import Answer, Verb, add_word, say_kinds, show_progress, stoppable
+from core.cli.common import (
+    COUNT,
+    THREADS,
+    Answer,
+    Verb,
+    add_word,
+    say_kinds,
+    show_progress,
+    stoppable,
+)
 from core.errors import UnitscopeError
 
 
@@ -18,10 +27,10 @@ def add(verb: Verb) -> None:
     check = add_word(kinds, "check", _check, "Read a dataset, say what it holds and what is wrong.")
     check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
     check.add_argument(
-        "--limit", type=int, metavar="N", help="photos to read, spread evenly; all where left out"
+        "--limit", type=COUNT, metavar="N", help="photos to read, spread evenly; all where left out"
     )
     check.add_argument(
-        "--threads", type=int, help="for reading; the machine's cores where left out"
+        "--threads", type=THREADS, help="for reading; the machine's cores where left out"
     )
     check.add_argument(
         "--knowledge", default="builtin", metavar="SPEC",

@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, own_knowledge, say
+from core.cli.common import (
+    SEED,
+    Answer,
+    Verb,
+    add_knowledge,
+    add_run,
+    open_given,
+    own_knowledge,
+    say,
+)
 from core.cli.fusion import add_clustering, filtered_table
 from core.errors import UnitscopeError
+from core.files import write_text
 from core.store import Run, find_run
 
 
@@ -29,7 +39,7 @@ def add(verb: Verb) -> None:
     tables.add_argument("--split", action="append", help="images of these splits alone")
     tables.add_argument("--iou", default="image")
     tables.add_argument("--layer", metavar="NAME")
-    tables.add_argument("--seed", type=int, default=0)
+    tables.add_argument("--seed", type=SEED, default=0)
     add_clustering(tables)
     tables.add_argument(
         "--embedding", action="append", metavar="NAME",
@@ -122,6 +132,6 @@ def _tables(given: argparse.Namespace) -> Answer:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"table_{given.table}.{suffix}"
-            path.write_text(text(), encoding="utf-8")
+            write_text(path, text())
             say(f"wrote {path}")
     return table.to_json(), table.to_text()

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from core.errors import UnitscopeError, unknown
-from core.names import with_source
+from core.names import readable, with_source
 
 CATEGORIES = ("scene", "object", "part", "color", "material", "texture")
 """Every category a concept can have (Broden's six and its spelling)."""
@@ -116,7 +116,7 @@ class SceneDataset(ABC):
     def index_of(self, image_id: str) -> int:
         """Position of an image id. Raises with the nearest ids where it does not exist."""
         try:
-            return self._positions()[image_id]
+            return self._positions()[readable(image_id)]
         except KeyError:
             raise unknown("image", image_id, self.ids) from None
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from core.datasets.base import Problem, SceneDataset
 from core.errors import BadFile, UnitscopeError
+from core.geometry import Preprocessing, default_grid
 from core.settings import Progress
 
 FEW = 5
@@ -168,6 +169,11 @@ def _look(dataset: SceneDataset, index: int) -> _Seen:
     photo = dataset.photo(index)
     found = dataset.annotations(index)
     maps = found.maps
+    if maps.any():
+        # As a run does, for the commonest size of input.
+        seen = Preprocessing()
+        grid = default_grid(seen.input_size(*photo.size))
+        seen.sample_points(photo.size, (maps.shape[2], maps.shape[1]), grid)
     share: dict[str, float] = {}
     for kind in dict.fromkeys(c.category for c in dataset.channels):
         planes = [k for k, c in enumerate(dataset.channels) if c.category == kind]

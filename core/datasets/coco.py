@@ -42,6 +42,7 @@ from core.datasets.files import (
     json_of,
     label_table,
     need_images,
+    split_suffix,
     text_of,
     to_concepts,
 )
@@ -117,13 +118,17 @@ class Coco(FileDataset):
             labels, found = _panoptic(root, problems)
         else:
             labels, found = _stuff(root, problems)
-        kept = []
+        first: dict[str, _Photo] = {}
         for one in found:
             missing = next((p for p in (one.photo, one.mask) if p not in listing), "")
             if missing:
                 problems.append(Problem(one.image, str(root / missing), "does not exist"))
+            elif one.image in first:
+                told = f"has the id of {first[one.image].photo}, which is listed before"
+                problems.append(Problem(one.image, str(root / one.photo), told))
             else:
-                kept.append(one)
+                first[one.image] = one
+        kept = list(first.values())
         need_images(f"coco:{rest}", len(kept), len(found), problems)
         concepts, concept_of = _concepts(labels)
         categories = list(dict.fromkeys(concept.category for concept in concepts))
@@ -148,8 +153,8 @@ class Coco(FileDataset):
             concepts=concepts,
             channels=[Channel(category, category) for category in categories],
             problems=problems,
-            photo_files=[str(root / one.photo) for one in kept],
-            masks=[str(root / one.mask) for one in kept],
+            photo_files=[str(root / listing.real(one.photo)) for one in kept],
+            masks=[str(root / listing.real(one.mask)) for one in kept],
             planes=planes,
             table=label_table({VOID: 0} | {n - 1: c for n, c in concept_of.items() if n})
             if kind == "stuff"
@@ -272,11 +277,11 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
             unknown = set(segments.values()) - labels.keys()
             if unknown:
                 why = f"category {min(unknown)} is not in its categories"
-                problems.append(Problem(Path(image).stem, str(path), why))
+                problems.append(Problem(split_suffix(image)[0], str(path), why))
                 continue
             found.append(
                 _Photo(
-                    Path(image).stem, re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
+                    split_suffix(image)[0], re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
                     f"{under}/{mask}", segments,
                 )
             )  # fmt: skip

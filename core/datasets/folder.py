@@ -14,9 +14,8 @@ SegmentationClass/, labelmap.txt), and Roboflow's semantic masks (``train/NAME.j
 
 from __future__ import annotations
 
-import json
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +38,7 @@ from core.datasets.files import (
     FileDataset,
     bad_row,
     folder,
+    json_of,
     label_table,
     listed_scenes,
     natural,
@@ -48,8 +48,10 @@ from core.datasets.files import (
     text_of,
     to_concepts,
     walk,
+    whole_number,
 )
 from core.errors import BadFile, nearest
+from core.names import readable
 
 SPLITS = ("train", "training", "val", "valid", "validation", "test", "testing")
 NO_SPLIT = "all"
@@ -115,7 +117,8 @@ class Folder(FileDataset):
             masks = _masks(masks_at, photos, problems)
         ids = sorted(photos, key=natural)
         if not ids:
-            raise BadFile(at, f"holds no photo ({', '.join(PHOTO_TYPES)})")
+            told = f"; {problems[0].reason}" if problems else ""
+            raise BadFile(at, f"holds no photo ({', '.join(PHOTO_TYPES)}){told}")
         labels = _labels(root, bool(masks), problems)
         concepts = [
             Concept(k + 1, name, category)
@@ -263,17 +266,24 @@ def _category(layer: str) -> str:
 
 
 def find_photos(root: Path, problems: list[Problem]) -> dict[str, str]:
-    """Image id (path without the suffix) → file."""
+    """Image id (path without the suffix) → file. Files that are no photo by their suffix, and
+    those that repeat an id, are told in `problems`."""
     photos: dict[str, str] = {}
+    others: Counter[str] = Counter()
     for name in walk(root):
-        stem, suffix = split_suffix(name)
+        stem, suffix = split_suffix(readable(name))
         if suffix.lower() not in PHOTO_TYPES:
+            others[suffix.lower() or "without a suffix"] += 1
             continue
         if stem in photos:
             told = f"has the same name as {photos[stem]}: image ids leave the suffix out"
             problems.append(Problem(stem, str(root / name), told))
         else:
             photos[stem] = name
+    if others:
+        counts = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
+        told = f"files not read as photos: {counts}"
+        problems.append(Problem("", str(root), told))
     return photos
 
 
@@ -284,7 +294,7 @@ def _masks(
     masks: defaultdict[str, dict[str, str]] = defaultdict(dict)
     strange: list[str] = []
     for name in walk(root) if root.is_dir() else []:
-        stem, suffix = split_suffix(name)
+        stem, suffix = split_suffix(readable(name))
         image, _, layer = stem.rpartition(".")
         found = _LAYER.fullmatch(layer)
         if suffix.lower() != ".png":
@@ -343,7 +353,7 @@ def _official_splits(root: Path) -> dict[str, str]:
 
 
 def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, str]]) -> str:
-    stem, suffix = split_suffix(name)
+    stem, suffix = split_suffix(readable(name))
     if suffix.lower() != ".png":
         told = "; docs/datasets.md says how to export it" if suffix.lower() == ".mat" else ""
         return "is not a PNG: masks are" + told
@@ -363,8 +373,8 @@ def _labels_by(path: Path) -> str:
     if not path.is_file():
         return ""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))["labels_by"]
-    except (OSError, ValueError, KeyError, TypeError) as err:
+        told = json_of(path)["labels_by"]
+    except (KeyError, TypeError) as err:
         raise BadFile(path, "does not say by its key `labels_by` whose labels these are") from err
     return str(told)
 
@@ -393,13 +403,14 @@ def _labels(root: Path, needed: bool, problems: list[Problem]) -> Labels:
         path, values, colors = classes[0], True, False
         rows = _class_rows(classes, problems)
     labels = Labels({}, {}, values, path)
-    fresh = iter(range(1, 2**16))
+    fresh, before = iter(range(1, 2**16)), len(problems)
     for row in rows:
         wrong = _add(labels, row, colors, fresh)
         if wrong:
             problems.append(bad_row(path, row.line, wrong))
     if needed and not labels.names:
-        raise BadFile(path, "lists no label")
+        first = f"; first: {problems[before].reason}" if len(problems) > before else ""
+        raise BadFile(path, f"lists no label{first}")
     return labels
 
 
@@ -411,8 +422,8 @@ def _add(labels: Labels, row: _Row, colors: bool, fresh: Iterator[int]) -> str:
         return f"colour {row.color!r} is neither #rrggbb nor red, green and blue from 0 to 255"
     if color is not None and not labels.values:
         value = labels.colors.get(color, 0) or (next(fresh) if color != BLACK else 0)
-    elif row.value.isascii() and row.value.isdigit() and int(row.value) <= 65535:
-        value = int(row.value)
+    elif (number := whole_number(row.value)) is not None and number <= 65535:
+        value = number
     else:
         return f"value {row.value!r} is not a number from 0 to 65535"
     # A value without a name and a category means nothing in any mask.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import io
 import os
 import shutil
 from collections.abc import Callable
@@ -21,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from core.datasets.base import Problem
 from core.datasets.convert import Made, Part, check_target, write_folder
-from core.datasets.decode import read_photo, upright_size
+from core.datasets.decode import image_of, photo_of, read_photo, upright_size
 from core.datasets.files import PHOTO_TYPES, json_of, walk
 from core.datasets.folder import NO_LABEL, categorised
 from core.datasets.shapes import circle, points_of, polygon
@@ -124,8 +123,8 @@ def _copy(photo: _Photo, target: str) -> None:
         return
     # Read once more: all photos at a time would not fit in memory.
     data = _embedded(photo.json, json_of(photo.json))
-    with Image.open(io.BytesIO(data)) as image:
-        suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(image.format or "", ".png")
+    kind = image_of(data, photo.json).format or ""
+    suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(kind, f".{kind.lower()}")
     Path(f"{target}{suffix}").write_bytes(data)
 
 
@@ -187,13 +186,11 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
         read_photo(file)  # a photo that cannot be decoded is told now, with its reason
         size = upright_size(file)
     else:
+        data = _embedded(path, told)
         try:
-            with Image.open(io.BytesIO(_embedded(path, told))) as image:
-                size = ImageOps.exif_transpose(image).size  # decodes it
-        except BadFile:
-            raise
-        except Exception as wrong:  # Pillow's plugins raise nearly anything on damaged data
-            raise BadFile(path, f"its imageData is not a whole photo: {wrong}") from wrong
+            size = photo_of(data, path).size
+        except BadFile as wrong:
+            raise BadFile(path, f"its imageData is no whole photo: it {wrong.reason}") from wrong
     written = told.get("imageWidth"), told.get("imageHeight")
     if all(isinstance(v, int) for v in written) and written != size:
         raise BadFile(
@@ -274,10 +271,10 @@ def _shape(shape: Any, number: int) -> tuple[str, str, dict[str, Any]]:
     drawn: dict[str, Any] = {"number": number, "type": kind, "points": points}
     if kind == "mask":
         try:
-            with Image.open(io.BytesIO(_bytes_of(shape["mask"]))) as image:
-                drawn["mask"] = Image.fromarray(np.asarray(image) > 0)
-        except Exception as wrong:  # as in `_read`
+            image = image_of(_bytes_of(shape["mask"]), f"mask of {label!r}")
+        except (BadFile, ValueError, TypeError, KeyError) as wrong:
             raise ValueError(f"the mask of {label!r} cannot be read: {wrong}") from wrong
+        drawn["mask"] = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
     if label.strip() in NO_LABEL:
         return "object", "", drawn
     return (*categorised(label), drawn)

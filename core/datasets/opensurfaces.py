@@ -42,6 +42,7 @@ from core.datasets.files import (
     read_table,
     short_names,
     to_concepts,
+    whole_number,
 )
 from core.errors import BadFile
 
@@ -150,8 +151,12 @@ class OpenSurfaces(FileDataset):
         named: dict[int, str] = {}
         rows = read_table(root / "photos.csv", required, problems).rows
         for line, row in rows:
-            if row["photo_id"].isdecimal():
-                named.setdefault(int(row["photo_id"]), row["scene_category_name"])
+            number = whole_number(row["photo_id"])
+            if number in named:
+                told = f"line {line}: photo {number} is listed before"
+                problems.append(Problem(str(number), str(root / "photos.csv"), told))
+            elif number is not None:
+                named[number] = row["scene_category_name"]
             else:
                 told = f"line {line}: photo_id {row['photo_id']!r} is not a number"
                 problems.append(Problem("", str(root / "photos.csv"), told))
@@ -299,8 +304,9 @@ def _colors(root: Path, what: str, color: str, problems: list[Problem]) -> dict[
     path = root / f"label-{what}-colors.csv"
     names = {}
     for line, row in read_table(path, (f"{what}_name", color), problems).rows:
-        if row[color].isdecimal() and 0 < int(row[color]) < 256:
-            names[int(row[color])] = row[f"{what}_name"]
+        number = whole_number(row[color])
+        if number and number < 256:
+            names[number] = row[f"{what}_name"]
         else:
             told = f"line {line}: {color} {row[color]!r} is not 1 to 255"
             problems.append(Problem("", str(path), told))
@@ -311,13 +317,15 @@ def _present(
     root: Path, ids: list[int], problems: list[Problem], form: str = "photos/{}.jpg"
 ) -> list[int]:
     listing = Listing(root)
-    kept = []
+    kept: dict[int, None] = {}
     for pk in ids:
-        if form.format(pk) in listing:
-            kept.append(pk)
+        if pk in kept:
+            problems.append(Problem(str(pk), str(root / form.format(pk)), "is listed before"))
+        elif form.format(pk) in listing:
+            kept[pk] = None
         else:
             problems.append(Problem(str(pk), str(root / form.format(pk)), "does not exist"))
-    return kept
+    return list(kept)
 
 
 def _concepts(

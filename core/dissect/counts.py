@@ -185,16 +185,27 @@ def _count(
     return n_hits, n_both, n_found
 
 
-def _prepare(maps: Any, labels: np.ndarray, category_of: np.ndarray) -> None:
-    """Check that shapes fit."""
+def _prepare(
+    maps: Any, thresholds: np.ndarray, labels: np.ndarray, category_of: np.ndarray,
+    categories: int, concepts: int,
+) -> None:  # fmt: skip
+    """Check shapes and ids, so that no kernel leaves its arrays."""
     if maps.ndim != 4 or labels.ndim != 4 or len(maps) != len(labels):
         raise UnitscopeError(
             f"maps {tuple(maps.shape)} and labels {tuple(labels.shape)} do not belong together: "
             "(images, units, h, w) and (images, channels, grid height, grid width) are wanted"
         )
+    if len(thresholds) != maps.shape[1]:
+        raise UnitscopeError(f"{len(thresholds)} thresholds for {maps.shape[1]} units")
     if len(category_of) != labels.shape[1]:
         raise UnitscopeError(
             f"{len(category_of)} channel categories for {labels.shape[1]} channels"
+        )
+    if len(category_of) and not 0 <= min(category_of) <= max(category_of) < categories:
+        raise UnitscopeError(f"channel categories {list(category_of)} of {categories}")
+    if labels.size and int(labels.max()) > concepts:
+        raise UnitscopeError(
+            f"the label maps hold concept {int(labels.max())}, and there are {concepts}"
         )
 
 
@@ -254,7 +265,7 @@ def count_images(
     >>> counts.both.tolist()                                # image, unit, concept, both
     [[0, 0, 1, 1], [0, 0, 2, 1]]
     """
-    _prepare(maps, labels, category_of)
+    _prepare(maps, thresholds, labels, category_of, categories, concepts)
     n, units = maps.shape[:2]
     height, width = labels.shape[2:]
     flat = labels.reshape(n, labels.shape[1], height * width)
@@ -312,7 +323,7 @@ def count_images_torch(
     Same arguments and the same rows; `pairs_at_once` bounds the (image, unit) pairs that are
     upsampled together.
     """
-    _prepare(maps, labels, category_of)
+    _prepare(maps, thresholds, labels, category_of, categories, concepts)
     device = maps.device
     n = len(maps)
     channels, height, width = labels.shape[1:]

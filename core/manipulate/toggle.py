@@ -26,7 +26,6 @@ How far each way's unedited predictions are from the recorded ones is in :attr:`
 from __future__ import annotations
 
 import inspect
-import io
 import os
 import threading
 import time
@@ -41,10 +40,10 @@ import numba
 import numpy as np
 import pandas as pd
 import torch
-from PIL import Image
 from torch import Tensor, fx, nn
 
 from core.datasets import open_dataset
+from core.datasets.decode import photo_of
 from core.errors import UnitscopeError, unknown
 from core.explain.photo import open_model
 from core.geometry import Preprocessing
@@ -62,7 +61,7 @@ from core.models.head import (
 from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
 from core.settings import duration
-from core.store import Run, code_digest, derived, write_whole
+from core.store import Run, code_digest, derived, read_arrays, write_whole
 
 WAYS = ("closed form", "replayed tail", "whole forward")
 
@@ -810,7 +809,7 @@ def stored_photos(run: Run, way: Preprocessing, images: np.ndarray) -> np.ndarra
     """
     photos = []
     for image in images:
-        photo = Image.open(io.BytesIO(run.photo(int(image)))).convert("RGB")
+        photo = photo_of(run.photo(int(image)), f"photo {image} of run {run.digest}")
         size = seen_size(way, *photo.size)
         photos.append(np.asarray(photo if photo.size == size else photo.resize(size)))
     return np.stack(photos)
@@ -1455,8 +1454,9 @@ def prepare(
     )  # fmt: skip
     if settings["precision"] != "float32":
         check["why"] += "; the run was recorded in mixed precision and is replayed in float32"
-    if toggler._kept().is_file():
-        toggler._base = np.load(toggler._kept(), allow_pickle=False)
+    kept = (read_arrays(toggler._kept()) or {}).get("array")
+    if kept is not None and kept.shape == base.shape and kept.dtype == base.dtype:
+        toggler._base = kept
         toggler._keep_base()
     return toggler
 

@@ -17,6 +17,24 @@ from core.models.load import LoadedModel
 MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
+def usable_device(name: str) -> torch.device:
+    """A device of PyTorch by its name. Raises UnitscopeError where it cannot compute here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UnitscopeError(f"device is cpu, cuda or cuda:0, not {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UnitscopeError(f"device {name!r} was asked for, but no GPU can be seen here")
+    try:
+        torch.ones(1, device=device).add(1).item()
+    except Exception as err:
+        raise UnitscopeError(
+            f"device {name!r} cannot compute here ({(str(err).splitlines() or [''])[0]}); "
+            "cpu always can"
+        ) from err
+    return device
+
+
 class Watched(NamedTuple):
     """One layer's share of a batch.
 
@@ -68,15 +86,11 @@ class Forward:
         precision: str = "float32",
         map_type: str = "float16",
     ):
-        if device != "cpu":
-            kind = torch.device(device).type
-            if kind == "cuda" and not torch.cuda.is_available():
-                raise UnitscopeError("device 'cuda' was asked for, but no GPU can be seen here")
         if precision not in ("float32", "bfloat16"):
             raise UnitscopeError(f"precision is float32 or bfloat16, not {precision!r}")
         if map_type not in MAP_TYPES:
             raise UnitscopeError(f"map type is {' or '.join(MAP_TYPES)}, not {map_type!r}")
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.precision = precision
         self.layers = layers
         self.map_type = map_type

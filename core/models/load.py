@@ -160,31 +160,43 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         sys.path.insert(0, str(Path.cwd()))
     try:
         code = importlib.import_module(name)
-    except ImportError as err:
+    # A person's own code may raise anything, or end the process.
+    except (Exception, SystemExit) as err:
         raise UnitscopeError(
-            f"{spec!r}: cannot import {name} ({err}); it is looked for in the current folder "
-            "and on PYTHONPATH"
+            f"{spec!r}: cannot import {name} ({type(err).__name__}: {_first_line(err)}); it is "
+            "looked for in the current folder and on PYTHONPATH"
         ) from err
     if not callable(getattr(code, function, None)):
         public = [n for n in dir(code) if callable(getattr(code, n)) and not n.startswith("_")]
         raise unknown(f"function of {name}", function, public)
     given = (Path(checkpoint).expanduser(),) if checkpoint else ()
-    made = getattr(code, function)(*given)
-    module, info = made if isinstance(made, tuple) else (made, {})
+    try:
+        made = getattr(code, function)(*given)
+    except (Exception, SystemExit) as err:
+        raise UnitscopeError(
+            f"{spec!r}: {name}.{function} raised {type(err).__name__}: {_first_line(err)}"
+        ) from err
+    module, info = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(module, nn.Module):
         raise UnitscopeError(f"{spec!r} returned {type(module).__name__}, not a torch.nn.Module")
+    if not isinstance(info, dict):
+        raise UnitscopeError(f"{spec!r} returned a module and {type(info).__name__}, not a dict")
     preprocessing = info.get("preprocessing", Preprocessing())
     if isinstance(preprocessing, dict):
         preprocessing = Preprocessing.from_json(preprocessing)
     return LoadedModel(
         module,
         preprocessing,
-        list(info.get("classes", [])),
+        [str(one) for one in info.get("classes") or []],
         spec,
         info.get("default_layer") or default_layer(module),
         {k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")},
         f"{name}:{function}\n" + _sources(code, module),
     )
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).splitlines() or ["no reason given"])[0]
 
 
 def _sources(code: ModuleType, module: nn.Module) -> str:

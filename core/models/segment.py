@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from core.datasets.annotate import check_spec
 from core.datasets.base import CATEGORIES
+from core.datasets.files import json_of, text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from core.models.checkpoint import fill, read_checkpoint
@@ -166,11 +166,7 @@ def read_labels_file(path: Path) -> list[Label]:
 
     An empty line or ``background`` stands for no label. Raises BadFile for another category.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as err:
-        raise BadFile(path, f"cannot be read as names ({err})") from err
+    rows = list(csv.reader(text_of(path).splitlines()))
     found = []
     for line, cells in enumerate(rows, 1):
         name, category = ([cell.strip() for cell in cells] + ["", ""])[:2]
@@ -276,10 +272,7 @@ def _way_of(folder: Path) -> Preprocessing:
     path = folder / "preprocessor_config.json"
     told: dict[str, Any] = {}
     if path.is_file():
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as err:
-            raise BadFile(path, f"is no JSON ({err})") from err
+        told = json_of(path)
     size = told.get("size", 512)
     if isinstance(size, dict):
         size = (
