@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from core import figures, report
-from core.browse import shown_name
+from core.browse import comparison, shown_name
 from core.errors import UnitscopeError
 from core.names import plain_name
 from pages.parts import address, draw, words
@@ -26,14 +26,16 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
             "its units responds to in annotated photos, and checks every answer against "
             "chance.</p>"
         )
-        if table["chance"].notna().any():
-            number, what = int(table["above"].sum()), "respond to something with a name, better "
+        told = ctx.ask("better_than_chance", ctx.layer, ctx.denominator)
+        if told["above"] is not None:
+            number, what = told["above"], "respond to something with a name, better "
             what += "than chance would have it"
         else:
             number, what = int(table["name"].count()), "have a label"
         st.html(
             f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
         )
+        st.caption(comparison(told), help=words.UNTRAINED)
     tiles: list[draw.Tile] = [
         {
             "src": ctx.ask("photo_or_lit", ctx.layer, one.unit, one.image, 360),
@@ -95,14 +97,14 @@ def findings(ctx: Context) -> None:
 def charts(ctx: Context) -> None:
     """Accuracy, chance, and what is detected."""
     histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator)
-    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
+    told = ctx.ask("better_than_chance", ctx.layer, ctx.denominator)
     splits = ctx.ask("accuracy")
     found = ctx.ask("detected", ctx.layer, ctx.denominator)
-    has_chance = level is not None
+    has_chance = told["above"] is not None
     left, right = st.columns(2, gap="large")
     with left:
         draw.chart(
-            lambda dark: figures.iou_chance(histogram, level, ctx.caption(), dark),
+            lambda dark: figures.iou_chance(histogram, ctx.caption(), dark),
             f"overlap-{ctx.layer}",
             "Histogram of the best overlap of every unit, over that of shuffled labels",
             words.CHANCE,

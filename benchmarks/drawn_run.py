@@ -25,10 +25,12 @@ import pandas as pd
 from PIL import Image
 
 from core.browse import concept_color
+from core.dissect.labels import chance_rows, split_sets
 from core.store import (
     CACHE,
     DIGITS,
     ROOT,
+    SCHEMA,
     ArrayFile,
     Run,
     append,
@@ -46,7 +48,7 @@ CHUNK = 500
 CLASSES, SCENES, PLACES = 365, 150, 30
 FACTS = ROOT / "data" / "everyday.tsv"
 LAYER = "layer4"
-SHUFFLES = 10
+SHUFFLES = 500
 
 
 def names_of_facts() -> tuple[list[tuple[str, str]], list[str]]:
@@ -307,13 +309,11 @@ def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
     best = con.execute("SELECT max(iou_all) AS best FROM dataset_iou GROUP BY unit").df()["best"]
     level = float(best.median())
     rng = np.random.default_rng([seed, 2**31])
-    rows = 2 * SHUFFLES * units
-    append(con, "chance", pd.DataFrame({
-        "layer": 0, "denominator": np.repeat(["all", "annotated"], SHUFFLES * units),
-        "shuffle": np.tile(np.repeat(range(SHUFFLES), units), 2),
-        "unit": np.tile(range(units), 2 * SHUFFLES),
-        "concept": rng.integers(1, first, rows), "iou": level * rng.gamma(16, 1 / 18, rows),
-    }))  # fmt: skip
+    groups = sorted(set(table["category"]))
+    for splits in split_sets(["test", "train"]):
+        best = level * rng.gamma(16, 1 / 18, (2, len(groups), units, SHUFFLES))
+        rows = chance_rows(best.astype(np.float32), splits, groups)
+        append(con, "chance", rows.add_column(0, "layer", [[0] * len(rows)]))
 
 
 def _meta(
@@ -326,6 +326,7 @@ def _meta(
     spec = f"drawn:{images}x{units}:{seed}"
     side = SIDE * CELL
     meta = {
+        "schema": SCHEMA, "untrained": {"made": False, "why": "this run was drawn"},
         "settings": {
             "dataset": {"spec": spec, "digest": spec}, "model": {"spec": spec, "digest": spec},
             "layers": [LAYER], "splits": [], "q": 0.005, "grid": [side, side],

@@ -208,7 +208,7 @@ def one(name: str, dataset: str, place: Path) -> dict[str, Any]:
         "stages": run.facts["seconds"], "peak_mb": round(run.megabytes),
         "run_mb": round(held(path) / 1e6), "test_right": accuracy["right"],
         "test_images": accuracy["images"], "above_0.04": labels["above_0.04"],
-        "above_chance": labels["above_chance_95"],
+        "above_chance": labels["chance"]["above"],
         "explain": explained.facts["sentence"], "explain_seconds": round(explained.seconds, 1),
         "toggled_units": units, "toggle": toggled.facts["way"],
         "toggle_seconds": round(toggled.seconds, 1), "toggle_peak_mb": round(toggled.megabytes),

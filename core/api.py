@@ -140,11 +140,18 @@ class Run(store.Run):
         """The concepts each unit detects best: :func:`core.dissect.labels.unit_labels`.
 
         Columns unit, rank, concept, name, category, iou, overlap, hits, area, threshold, images,
-        chance. As ``python -m core show``.
+        chance (p-value), adjusted (for the false discovery rate). As ``python -m core show``.
         """
         from core.dissect.labels import unit_labels
 
         return _given(unit_labels(self, layer, denominator, categories, per_unit, splits), arrow)
+
+    def better_than_chance(
+        self, layer: str | None = None, denominator: str = "all"
+    ) -> dict[str, Any]:
+        """How many units are better than chance, how many were with exchanged masks, and in the
+        untrained twin: :func:`core.dissect.labels.better_than_chance`."""
+        return browse.better_than_chance(self, layer, denominator)
 
     def scenes(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Scenes that occur: scene, images, scored, right, accuracy."""

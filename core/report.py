@@ -78,8 +78,7 @@ def _accuracy(view: View) -> Any:
 def _chance(view: View) -> Any:
     layer = view.layer or ""
     histogram = browse.iou_histogram(view.run, layer, view.denominator)
-    level = browse.chance_level(view.run, layer, view.denominator)
-    return figures.iou_chance(histogram, level, view.caption())
+    return figures.iou_chance(histogram, view.caption())
 
 
 def _detected(view: View) -> Any:
@@ -93,8 +92,9 @@ def _categories(view: View) -> Any:
 
 
 def _found(view: View) -> tuple[pd.DataFrame, bool]:
-    level = browse.chance_level(view.run, view.layer or "", view.denominator)
-    return browse.detected(view.run, view.layer or "", view.denominator), level is not None
+    told = browse.better_than_chance(view.run, view.layer, view.denominator)
+    found = browse.detected(view.run, view.layer or "", view.denominator)
+    return found, told["above"] is not None
 
 
 def _confusion(view: View) -> Any:
@@ -122,6 +122,14 @@ class Listing(NamedTuple):
     rows: Callable[[View], pd.DataFrame]
 
 
+def _chances(labels: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns that say how often chance does as well."""
+    return {
+        "p (permutation)": labels["chance"].round(4),
+        "p adjusted": labels["adjusted"].round(4),
+    }
+
+
 def _units(view: View) -> pd.DataFrame:
     table = browse.unit_table(view.run, view.layer or "", view.denominator).dropna(subset="name")
     table = table.sort_values(["iou", "unit"], ascending=[False, True])
@@ -131,7 +139,7 @@ def _units(view: View) -> pd.DataFrame:
             "label": [shown_name(n) for n in table["name"]],
             "category": table["category"].astype(str),
             "IoU": table["iou"].round(4),
-            "chance p": table["chance"].round(4),
+            **_chances(table),
             "images": table["images"],
         }
     )
@@ -186,9 +194,15 @@ DEFINITIONS = {
     "Σ<sub>x</sub> |A<sub>t</sub>(x) ∪ L<sub>c</sub>(x)|, summed over all images; "
     "L<sub>c</sub>(x) is where concept c is annotated. A unit’s label is the concept with the "
     "highest IoU.",
-    "Chance": "The same search with every image’s labels exchanged for another’s. "
-    "p = (1 + draws at least as good) ∕ (1 + draws); p ≤ 0.05 is called better than chance, and "
-    "about one unit in twenty gets there by luck.",
+    "Chance": "The same search with every image’s masks exchanged for another’s of its split, "
+    "many times: a unit’s own null distribution. p = (1 + rounds in which the unit does at least "
+    "as well) ∕ (1 + rounds). Adjusted for the false discovery rate over the units that are active "
+    f"(Benjamini–Hochberg), p ≤ {browse.FDR:g} is called better than chance: of the units so "
+    f"called, {browse.FDR:.0%} at most are expected to be so by luck.",
+    "Untrained twin": "The same architecture with random weights, its batch norm estimated on the "
+    "same photos, and its units counted and tested in the same manner. Place in the photo, "
+    "brightness and colour alone make some of its units better than chance: training is owed what "
+    "goes beyond.",
     "Concept detected": "The best label of at least one unit that is better than chance.",
 }
 """Term → what it means, in HTML."""
@@ -352,21 +366,22 @@ def page(title: str, parts: Sequence[str], style: str = "") -> str:
 
 
 def _head(facts: dict[str, Any], view: View) -> str:
-    said = [f"{facts['images']:,} images"]
+    said, compared = [f"{facts['images']:,} images"], ""
     # The first split is what the network was judged on, where there is such a one: the photos
     # it was trained on would flatter it.
     for row in browse.accuracy(view.run).head(1).itertuples():
         said.append(f"{row.right:,} of {row.images:,} {row.split} ones are right "
                     f"({row.accuracy:.1%})")  # fmt: skip
     if view.layer is not None:
-        table = browse.unit_table(view.run, view.layer, view.denominator)
-        if table["chance"].notna().any():
+        told = browse.better_than_chance(view.run, view.layer, view.denominator)
+        if told["above"] is not None:
             said.append(
-                f"{int(table['above'].sum()):,} of {len(table):,} units of {escape(view.layer)} "
+                f"{told['above']:,} of {told['units']:,} units of {escape(view.layer)} "
                 "respond to something with a name, better than chance would have it"
             )
         else:
-            said.append(f"{len(table):,} units of {escape(view.layer)}, not measured on chance")
+            said.append(f"{told['units']:,} units of {escape(view.layer)}")
+        compared = " " + escape(browse.comparison(told))
     rows = {
         "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['skipped']:,} left out",
         "Network": f"{facts['model']} ({facts['model_spec']})",
@@ -381,7 +396,7 @@ def _head(facts: dict[str, Any], view: View) -> str:
             "Threshold": f"each unit's {quantile_words(facts['q'])} quantile (q = {facts['q']:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
             "Overlap": COUNTING[view.denominator],
-            "Chance": f"{facts['shuffles']} rounds of shuffled labels",
+            "Chance": f"{facts['shuffles']} rounds of exchanged masks",
         }
     if facts["splits"]:
         rows["Splits"] = ", ".join(facts["splits"])
@@ -389,7 +404,7 @@ def _head(facts: dict[str, Any], view: View) -> str:
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
     return (
         f"<h1>{escape(facts['dataset'])} · {escape(facts['model'])}</h1>\n"
-        f'<p class="lede">{"; ".join(said)}.</p>\n<dl>{cells}</dl>'
+        f'<p class="lede">{"; ".join(said)}.{compared}</p>\n<dl>{cells}</dl>'
     )
 
 
@@ -445,7 +460,7 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
             )
         )
     charts = {}
-    histogram = browse.iou_histogram(run, layer, view.denominator)
+    histogram = browse.iou_histogram(run, layer, view.denominator, unit=unit)
     if best is not None and (histogram["kind"] == "shuffled labels").any():
         own = float(best["iou"])
         charts["Against chance"] = figures.unit_chance(histogram, own, unit, caption)
@@ -461,7 +476,7 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
                 "concept": [shown_name(n) for n in labels["name"]],
                 "category": labels["category"].astype(str),
                 "IoU": labels["iou"].round(4),
-                "chance p": labels["chance"].round(4),
+                **_chances(labels),
             }
         )
         parts.append(_table(f"Labels of unit {unit}", rows, caption, 3))

@@ -3,8 +3,11 @@
 Stages, each resumable by image shard:
 
 ``collect``   decode, one forward pass, keep maps, pooled features, logits, label grids
-``count``     overlap counts of every image, and of shuffled labels for the null distribution
+``count``     overlap counts of every image
+``chance``    the same with masks exchanged between photos, the null distribution, round by round
 ``publish``   tables into one DuckDB file, which is renamed into place
+
+An untrained twin of the network, where one is asked for, goes through all of them beside it.
 
 Everything a stage leaves is written under ``<digest>.partial/`` and marked by a file that is
 renamed into place, so that a run killed at any moment goes on from its last whole shard.
@@ -17,12 +20,15 @@ import os
 import platform
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import duckdb
@@ -34,20 +40,35 @@ from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.loader import Decoded, decode_ahead
 from core.datasets.scenes import Match, class_of, images_of, match_scenes, read_given, summary
-from core.dissect.counts import Counts, count_images, count_images_torch
-from core.dissect.labels import chance_rows
+from core.dissect.counts import (
+    Counts,
+    best_ious,
+    count_images,
+    count_images_torch,
+    exchange,
+)
+from core.dissect.labels import (
+    FDR,
+    chance_rows,
+    iou_table,
+    permutation_p,
+    split_sets,
+)
 from core.dissect.thresholds import TopK, tail_size
 from core.errors import BadFile, UnitscopeError
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.graph import open_knowledge
-from core.models.forward import MAP_TYPES, Forward, usable_device
+from core.models.forward import MAP_TYPES, Forward, Passed, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
+from core.models.untrained import needs_photos, settle_batch_norm, untrained_twin
 from core.settings import Progress, Settings
 from core.store import (
     CACHE,
+    DENOMINATORS,
     DIGITS,
+    SCHEMA,
     ArrayFile,
     Run,
     append,
@@ -70,6 +91,20 @@ BATCH = 32
 sees the same batches, and gives the same bytes, whatever the shards are."""
 
 
+TWIN_PAIRS = 1_000_000
+"""Up to so many pairs of an image and a unit the untrained twin is made unless told otherwise: it
+doubles the work of the network and of the counts, not that of decoding photos."""
+
+SETTLING = 256
+"""Photos, spread evenly over the run, on which the twin's batch norm is estimated."""
+
+ROUNDS_MEMORY = 96 << 20
+"""Bytes of sums that one task of exchanged masks may hold; at most 25 rounds are one task."""
+
+LABELS_MEMORY = 256 << 20
+"""Bytes of label maps up to which all are held in memory while masks are exchanged."""
+
+
 @dataclass
 class Plan:
     """A run before it starts: everything opened and checked, sizes known.
@@ -77,6 +112,8 @@ class Plan:
     Attributes
     ----------
     matches : the class of each scene of the dataset, by name or by the user's table.
+    twin : the network untrained, where it is dissected too; twin_why : why there is none.
+    twin : the network untrained, where it is dissected too; twin_why : why there is none.
     map_type : the type in which activations are recorded, decided where the settings leave it.
     by_batch : one sentence where an answer depends on the other photos of its batch, else "".
     notes : what the user should know of the request before it starts.
@@ -99,6 +136,8 @@ class Plan:
     by_batch: str = ""
     notes: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+    twin: LoadedModel | None = None
+    twin_why: str = ""
 
     @property
     def categories(self) -> list[str]:
@@ -114,7 +153,8 @@ def engine_digest(dataset: SceneDataset) -> str:
     here = Path(__file__).resolve().parent
     files = {here / name for name in ("geometry.py", "names.py", "run.py")}
     files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
-    files |= {here / "models" / name for name in ("forward.py", "head.py", "hooks.py", "load.py")}
+    models = ("forward.py", "head.py", "hooks.py", "load.py", "untrained.py")
+    files |= {here / "models" / name for name in models}
     reading = ("base.py", "loader.py", "decode.py", "files.py", "scenes.py")
     files |= {here / "datasets" / name for name in reading}
     for kind in type(dataset).__mro__:
@@ -157,6 +197,13 @@ def plan(settings: Settings) -> Plan:
         )
     if settings.seed < 0:
         raise UnitscopeError(f"the seed is {settings.seed}; 0 or more is meant")
+    if 0 < settings.shuffles < 1 / FDR - 1:
+        notes.append(
+            Problem("", "--shuffles", f"after {settings.shuffles} rounds of exchanged masks no "
+                    f"p-value is below {1 / (1 + settings.shuffles):.2f}, so that no unit can come "
+                    f"out better than chance; the default is {Settings.shuffles}")
+        )  # fmt: skip
+    twin, twin_why = _twin(settings, model, dataset, len(indices) * sum(s.units for s in layers))
     usable_device(settings.device)
     with torch.inference_mode():
         output = model.module(model.example(photo_size))
@@ -196,6 +243,7 @@ def plan(settings: Settings) -> Plan:
     }
     if dataset.labels_by:
         facts["dataset"]["labels_by"] = dataset.labels_by
+    facts["untrained"] = twin is not None
     # Where files lie does not change what they hold.
     del facts["knowledge"]
     facts["scenes"] = dict(sorted(given.items())) if given else None
@@ -210,12 +258,54 @@ def plan(settings: Settings) -> Plan:
         "features and logits": 4 * n * (outputs + 2 * sum(layer.units for layer in layers)),
         "photos": 12_000 * n,
     }
+    if settings.shuffles:
+        sets = split_sets([dataset.split[i] for i in indices])
+        kinds = len({row[2] for row in dataset.concepts}) + bool(dataset.scenes)
+        sizes["null distributions"] = (
+            8 * len(sets) * kinds * settings.shuffles * sum(s.units for s in layers)
+        )
+        networks = 1 if twin is None else 2
+        # Active pixels, and the twin's maps, which go when the run is published.
+        sizes["while it is made"] = int(
+            sum(s.units for s in layers) * networks * settings.q * n * grid[0] * grid[1] * 2
+        ) + (sizes["maps"] if twin is not None else 0)
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
         digest_of(hashed)[:DIGITS], matches, map_type, by_batch,
         [*dataset.notes, *(f"{n.path}: {n.reason}" for n in notes),
-         *filter(None, (by_batch, why_type))], sizes,
+         *filter(None, (by_batch, why_type))], sizes, twin, twin_why,
     )  # fmt: skip
+
+
+def _twin(
+    settings: Settings, model: LoadedModel, dataset: SceneDataset, pairs: int
+) -> tuple[LoadedModel | None, str]:
+    """(untrained twin, or why there is none). Raises where it was asked for and cannot be made."""
+    why = ""
+    if not settings.shuffles:
+        why = "the run was made without rounds of exchanged masks (--shuffles 0)"
+    elif not dataset.concepts and not dataset.scenes:
+        why = "nothing is annotated in this dataset"
+    if why:
+        if settings.untrained:
+            raise UnitscopeError(
+                "--untrained compares how many units are better than chance, which cannot be "
+                f"measured here: {why}"
+            )
+        return None, why
+    if settings.untrained is False:
+        return None, "the run was made with --no-untrained"
+    if settings.untrained is None and pairs > TWIN_PAIRS:
+        return None, (
+            f"it is made unasked up to {TWIN_PAIRS:,} pairs of an image and a unit, and here are "
+            f"{pairs:,}; --untrained makes it"
+        )
+    try:
+        return untrained_twin(model, settings.seed), ""
+    except UnitscopeError as err:
+        if settings.untrained:
+            raise
+        return None, str(err)
 
 
 def _few_photos(
@@ -270,6 +360,13 @@ def _map_type(
     )
 
 
+def _maps_of(passed: list[Passed], layers: list[Layer]) -> list[np.ndarray]:
+    """Recorded maps of every layer of every network."""
+    return [
+        one.layers[layer.name].maps.cpu().contiguous().numpy() for one in passed for layer in layers
+    ]
+
+
 class Stopped(UnitscopeError):
     """The run was asked to stop; what it had finished is kept."""
 
@@ -300,8 +397,12 @@ class _Work:
         for left_over in self.folder.glob("*.new"):
             left_over.unlink()
 
-    def array(self, name: str, shape: tuple[int, ...], dtype: Any) -> ArrayFile:
-        path = self.arrays_folder / f"{array_name(name)}.npy"
+    def array(
+        self, name: str, shape: tuple[int, ...], dtype: Any, passing: bool = False
+    ) -> ArrayFile:
+        """A wide array of the run; where `passing`, one that goes when the run is published."""
+        folder = self.folder if passing else self.arrays_folder
+        path = folder / f"{array_name(name)}.npy"
         if not path.exists() and any(self.folder.glob("*.npz")):
             raise UnitscopeError(f"{path.name} of the stopped run is missing; use --fresh")
         self._open.append(ArrayFile(path, shape, dtype))
@@ -335,11 +436,11 @@ class _Meter:
 
     def __init__(self, work: _Work, tell: Callable[[Progress], None] | None):
         self.work, self.tell = work, tell
-        self.stage, self.done, self.total = "", 0, 0
+        self.stage, self.done, self.total, self.of = "", 0, 0, "images"
         self.last = 0.0
 
-    def start(self, stage: str, total: int, done: int) -> None:
-        self.stage, self.total, self.done = stage, total, done
+    def start(self, stage: str, total: int, done: int, of: str = "images") -> None:
+        self.stage, self.total, self.done, self.of = stage, total, done, of
         self.began, self.before = time.monotonic(), done
         self.step(0)
 
@@ -350,7 +451,7 @@ class _Meter:
         fresh = self.done - self.before
         rate = fresh / passed if passed > 0 and fresh else 0.0
         left = (self.total - self.done) / rate if rate else None
-        progress = Progress(self.stage, self.done, self.total, rate, left)
+        progress = Progress(self.stage, self.done, self.total, rate, left, self.of)
         if self.tell:
             self.tell(progress)
         if now - self.last > 0.5 or self.done == self.total:
@@ -426,7 +527,7 @@ def execute(
         kind = kernel or ("numba" if torch.device(plan.settings.device).type == "cpu" else "torch")
         pipeline = _Pipeline(plan, work, _Meter(work, tell), stop, strict, cores, kind)
         times = {}
-        for stage in (pipeline.collect, pipeline.count):
+        for stage in (pipeline.collect, pipeline.count, pipeline.chance):
             began = time.monotonic()
             stage()
             times[stage.__name__] = round(time.monotonic() - began, 3)
@@ -473,7 +574,11 @@ def _opened(final: Path, strict: bool) -> Run:
 
 
 class _Pipeline:
-    """The three stages over one :class:`_Work` folder."""
+    """The stages over one :class:`_Work` folder.
+
+    Layers are numbered on: those of the network, then, where there is a twin, its own in the
+    same order.
+    """
 
     def __init__(
         self,
@@ -494,13 +599,16 @@ class _Pipeline:
             [categories.index(c.category) for c in plan.dataset.channels], np.int64
         )
         self.concepts = len(plan.dataset.concepts)
-        self.forward = Forward(
-            plan.model,
-            [layer.name for layer in plan.layers],
-            s.device,
-            s.precision,
-            plan.map_type,
-        )
+        self.networks = [plan.model] if plan.twin is None else [plan.model, plan.twin]
+        self.layers = plan.layers * len(self.networks)
+        self.forwards = [
+            Forward(
+                model, [layer.name for layer in plan.layers], s.device, s.precision, plan.map_type
+            )
+            for model in self.networks
+        ]
+        self.settled = plan.twin is None
+        self._whole_kept: np.ndarray | None = None
         self.labels = work.array(
             "labels", (n, self.channels, plan.grid[1], plan.grid[0]), np.uint16
         )
@@ -520,11 +628,13 @@ class _Pipeline:
         ]
         self.maps = [
             work.array(
-                f"maps-{layer.name}", (n, layer.units, layer.height, layer.width), plan.map_type
+                f"{'twin-' * twin}maps-{layer.name}",
+                (n, layer.units, layer.height, layer.width), plan.map_type, passing=twin,
             )
+            for twin in (False, True)[: len(self.networks)]
             for layer in plan.layers
             if s.keep_maps
-        ]
+        ]  # fmt: skip
 
     # -- collect --------------------------------------------------------------------------
 
@@ -561,6 +671,28 @@ class _Pipeline:
                 row[...] = item.seen
         return seen
 
+    def _settle(self) -> None:
+        """Estimate the twin's batch norm, the same each time, before it first runs."""
+        if self.settled:
+            return
+        self.settled = True
+        twin = self.forwards[1]
+        if not needs_photos(twin.module):
+            return
+        n = len(self.plan.indices)
+        chosen = self.plan.indices[np.unique(np.linspace(0, n - 1, min(SETTLING, n)).astype(int))]
+        stream = decode_ahead(
+            self.plan.dataset, chosen, self.plan.model.preprocessing, self.plan.grid,
+            self.threads, 3 * BATCH, keep_photo=False, with_labels=False,
+        )  # fmt: skip
+
+        def batches() -> Iterator[torch.Tensor]:
+            seen = [item for item in stream if item.seen is not None]
+            for at in range(0, len(seen), BATCH):
+                yield twin.inputs(self._stack(seen[at : at + BATCH]))
+
+        settle_batch_norm(twin.module, batches())
+
     def _judged(self, item: Decoded, fault: str | None) -> Decoded:
         """An image as a problem where the network gives for it what is no finite number."""
         if fault is None or item.problem is not None:
@@ -573,7 +705,7 @@ class _Pipeline:
         if self.stop():
             raise Stopped(
                 f"stopped in stage {self.meter.stage} at {self.meter.done} of "
-                f"{self.meter.total} images; the same command goes on from here"
+                f"{self.meter.total} {self.meter.of}; the same command goes on from here"
             )
 
     def collect(self) -> None:
@@ -581,9 +713,9 @@ class _Pipeline:
         work, plan = self.work, self.plan
         n = len(plan.indices)
         capacity = [
-            tail_size(plan.settings.q, n * layer.height * layer.width) for layer in plan.layers
+            tail_size(plan.settings.q, n * layer.height * layer.width) for layer in self.layers
         ]
-        tops = [TopK(layer.units, k) for layer, k in zip(plan.layers, capacity, strict=True)]
+        tops = [TopK(layer.units, k) for layer, k in zip(self.layers, capacity, strict=True)]
         done = sum(work.mark("collect", k).exists() for k in range(len(work.shards)))
         # Shards are finished in order, so those done are the first ones.
         for k in range(done):
@@ -620,8 +752,17 @@ class _Pipeline:
         with photos.open("wb") as out:
             while a < b:
                 at, batch = next(batches)
-                passed = self.forward(self._stack(batch))
+                self._settle()
+                seen = self._stack(batch)
+                passed, *twins = [forward(seen) for forward in self.forwards]
                 batch = [self._judged(item, passed.faults.get(j)) for j, item in enumerate(batch)]
+                for j, fault in ((j, f) for twin in twins for j, f in twin.faults.items()):
+                    if batch[j].problem is None:
+                        name = self.plan.dataset.ids[batch[j].image]
+                        raise UnitscopeError(
+                            f"the untrained twin, for image {name!r}: {fault}; --no-untrained "
+                            "leaves it out"
+                        )
                 fine = np.array([item.problem is None for item in batch])
                 place = at - work.shards[k][0]
                 valid[place : place + len(batch)] = fine
@@ -644,13 +785,13 @@ class _Pipeline:
                         )
                     self.pooled[n].write(at, watched.pooled)
                     self.peaks[n].write(at, watched.peaks)
-                    recorded = watched.maps.cpu().contiguous().numpy()
-                    tops[n].update(recorded if fine.all() else recorded[fine])
-                    if self.maps:
-                        self.maps[n].write(at, recorded)
                     beside = self.beside[n]
                     if beside is not None and watched.beside is not None:
                         beside.write(at, watched.beside.cpu().contiguous().numpy())
+                for n, maps in enumerate(_maps_of([passed, *twins], self.plan.layers)):
+                    tops[n].update(maps if fine.all() else maps[fine])
+                    if self.maps:
+                        self.maps[n].write(at, maps)
                 a = at + len(batch)
                 self._pause(len(batch))
         state = (
@@ -693,25 +834,15 @@ class _Pipeline:
             )
         self.thresholds = [
             top.threshold(tail_size(self.plan.settings.q, usable * layer.height * layer.width))
-            for top, layer in zip(tops, self.plan.layers, strict=True)
+            for top, layer in zip(tops, self.layers, strict=True)
         ]
 
     # -- count ----------------------------------------------------------------------------
-
-    def _shuffled(self, valid: np.ndarray) -> np.ndarray:
-        """(shuffles, images): whose labels stand in for an image's own, among usable images."""
-        rng = np.random.default_rng([self.plan.settings.seed, 0x5EED])
-        usable = np.flatnonzero(valid)
-        table = np.tile(np.arange(len(valid)), (self.plan.settings.shuffles, 1))
-        for row in table:
-            row[usable] = rng.permutation(usable)
-        return table
 
     def count(self) -> None:
         """Overlap counts of every shard, from the kept maps or a second forward pass."""
         work = self.work
         valid = self._valid()
-        others = self._shuffled(valid)
         todo = [k for k in range(len(work.shards)) if not work.mark("count", k).exists()]
         self.meter.start("count", len(valid), len(valid) - sum(
             work.shards[k][1] - work.shards[k][0] for k in todo
@@ -721,18 +852,18 @@ class _Pipeline:
             again = self._batches([work.shards[k] for k in todo], False)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="count") as pool:
             for k in todo:
-                self._count_shard(k, valid, others, pool, again)
+                self._count_shard(k, valid, pool, again)
 
     def _count_shard(
         self,
         k: int,
         valid: np.ndarray,
-        others: np.ndarray,
         pool: ThreadPoolExecutor,
         again: Iterator[tuple[int, list[Decoded]]] | None,
     ) -> None:
         a, b = self.work.shards[k]
-        parts: list[list[Any]] = [[] for _ in self.plan.layers]
+        parts: list[list[Any]] = [[] for _ in self.layers]
+        keep_pixels = self.plan.settings.shuffles > 0
 
         def one(at: int, size: int, layer: int, maps: np.ndarray | torch.Tensor | None) -> Any:
             place = at + np.flatnonzero(valid[at : at + size])
@@ -740,20 +871,18 @@ class _Pipeline:
                 maps = self.maps[layer].read(at, size)
             maps = maps[place - at]
             labels = self.labels.read(at, size)[place - at]
-            other = np.empty((len(place), len(others), *labels.shape[1:]), np.uint16)
-            for i, p in enumerate(place):
-                for r, row in enumerate(others):
-                    other[i, r] = self.labels.read(row[p], 1)[0]
             arguments = (
                 self.thresholds[layer], labels, self.category_of, len(self.plan.categories),
-                self.concepts, other,
+                self.concepts, keep_pixels,
             )  # fmt: skip
             if self.kernel == "numba":
                 maps = torch.from_numpy(maps).float().numpy()
                 counts = count_images(maps, *arguments)
             else:
-                on_device = torch.as_tensor(maps).to(self.forward.device)
+                on_device = torch.as_tensor(maps).to(self.forwards[0].device)
                 counts = count_images_torch(on_device, *arguments)
+            if layer >= len(self.peaks):
+                return place, counts, np.zeros(0, np.float32)
             top = self.peaks[layer].read(at, size)[place - at]
             return place, counts, top[counts.hits[:, 0], counts.hits[:, 1]]
 
@@ -768,7 +897,9 @@ class _Pipeline:
                     item if fine else item._replace(seen=None)
                     for item, fine in zip(batch, valid[at : at + size], strict=True)
                 ]
-                passed = self.forward(self._stack(batch))
+                self._settle()
+                seen = self._stack(batch)
+                passed, *twins = [forward(seen) for forward in self.forwards]
                 for place in passed.faults:
                     if valid[at + place]:
                         name = self.plan.dataset.ids[self.plan.indices[at + place]]
@@ -776,9 +907,9 @@ class _Pipeline:
                             f"image {name!r} was fine the first time, and now "
                             f"{passed.faults[place]}; use --fresh"
                         )
-                watched = passed.layers
-            for n, layer in enumerate(self.plan.layers):
-                maps = None if watched is None else watched[layer.name].maps.cpu().numpy()
+                watched = _maps_of([passed, *twins], self.plan.layers)
+            for n in range(len(self.layers)):
+                maps = None if watched is None else watched[n]
                 waiting.append((n, size, pool.submit(one, at, size, n, maps)))
             while len(waiting) > 2 * self.threads:
                 self._take(waiting, parts)
@@ -793,12 +924,6 @@ class _Pipeline:
         counts.hits[:, 0] = place[counts.hits[:, 0]]
         counts.both[:, 0] = place[counts.both[:, 0]]
         counts.areas[:, 0] = place[counts.areas[:, 0]]
-        sums = (counts.null_both, counts.null_hits)
-        if part:
-            for total, fresh in zip(part[0], sums, strict=True):
-                total += fresh
-        else:
-            part.append(sums)
         part.append((counts, peaks, place))
         if n == len(parts) - 1:
             self._pause(size)
@@ -806,20 +931,190 @@ class _Pipeline:
     def _finish_count(self, k: int, parts: list[list[Any]]) -> None:
         arrays: dict[str, Any] = {}
         for n, part in enumerate(parts):
-            (null_both, null_hits), rows = part[0], part[1:]
-            every: list[Counts] = [counts for counts, _, _ in rows]
+            every: list[Counts] = [counts for counts, _, _ in part]
             arrays[f"hits_{n}"] = np.concatenate([c.hits for c in every])
-            arrays[f"peaks_{n}"] = np.concatenate([peaks for _, peaks, _ in rows])
+            arrays[f"peaks_{n}"] = np.concatenate([peaks for _, peaks, _ in part])
             arrays[f"both_{n}"] = np.concatenate([c.both for c in every])
-            flat = null_both.ravel()
-            at = np.flatnonzero(flat)
-            arrays[f"null_at_{n}"], arrays[f"null_both_{n}"] = at, flat[at]
-            arrays[f"null_hits_{n}"] = null_hits
+            found = np.concatenate([c.pixels for c in every])
+            small = self.plan.grid[0] * self.plan.grid[1] <= 1 << 16
+            arrays[f"pixels_{n}"] = found.astype(np.uint16) if small else found
             if n == 0:
                 arrays["areas"] = np.concatenate([c.areas for c in every])
                 arrays["annotated"] = np.concatenate([c.annotated for c in every])
-                arrays["place"] = np.concatenate([place for _, _, place in rows])
+                arrays["place"] = np.concatenate([place for _, _, place in part])
         self.work.finish("count", k, **arrays)
+
+    # -- chance ---------------------------------------------------------------------------
+
+    def _strata(self) -> list[tuple[str, np.ndarray]]:
+        """(split, usable images of it), by name: masks are exchanged within each."""
+        splits = np.array([self.plan.dataset.split[i] for i in self.plan.indices], dtype=object)
+        valid = self._valid()
+        return [(str(s), np.flatnonzero(valid & (splits == s))) for s in np.unique(splits[valid])]
+
+    def _exchanged(self, number: int, strata: list[tuple[str, np.ndarray]]) -> np.ndarray:
+        """Round `number`: whose labels stand in for each image's own, a permutation within its
+        split, so that the sums over any splits are a round of exchange within those."""
+        rng = np.random.default_rng([self.plan.settings.seed, 0x5EED, number])
+        others = np.arange(len(self.plan.indices))
+        for _, images in strata:
+            others[images] = rng.permutation(images)
+        return others
+
+    def _totals(
+        self, strata: list[tuple[str, np.ndarray]]
+    ) -> tuple[list[np.ndarray], np.ndarray, list[np.ndarray]]:
+        """(Σ|A_t| (splits, units) of each layer, Σ|L_c| (splits, concepts + 1), concepts that
+        hold for the whole of each image)."""
+        n, every = len(self.plan.indices), self.concepts + 1 + len(self.plan.dataset.scenes)
+        stratum = np.zeros(n, np.int64)
+        for s, (_, images) in enumerate(strata):
+            stratum[images] = s
+        hits = [np.zeros((len(strata), layer.units), np.int64) for layer in self.layers]
+        areas = np.zeros((len(strata), every), np.int64)
+        for k in range(len(self.work.shards)):
+            names = [f"hits_{m}" for m in range(len(self.layers))]
+            stored = self.work.results("count", k, "areas", *names)
+            rows = stored["areas"].astype(np.int64)
+            np.add.at(areas, (stratum[rows[:, 0]], rows[:, 1]), rows[:, 2])
+            for m, name in enumerate(names):
+                rows = stored[name].astype(np.int64)
+                np.add.at(hits[m], (stratum[rows[:, 0]], rows[:, 1]), rows[:, 2])
+        whole = self._whole()
+        np.add.at(areas, (stratum[whole[:, 0]], whole[:, 1]), self.plan.grid[0] * self.plan.grid[1])
+        at = np.searchsorted(whole[:, 0], np.arange(n + 1))
+        return hits, areas, [whole[a:b, 1] for a, b in pairwise(at)]
+
+    def _groups(self) -> tuple[list[str], np.ndarray, np.ndarray]:
+        """(categories of concepts by name, which of them each concept is of, and which of the
+        pixel categories, −1 for a concept that holds for whole images), by concept number."""
+        data = self.plan.dataset
+        kinds = ["", *(row[2] for row in data.concepts), *("scene" for _ in data.scenes)]
+        groups = sorted(set(kinds[1:]))
+        where = {name: g for g, name in enumerate(self.plan.categories)}
+        category = np.array([where.get(kind, -1) for kind in kinds])
+        category[np.unique(self._whole()[:, 1])] = -1
+        return groups, np.array([0, *(groups.index(kind) for kind in kinds[1:])]), category
+
+    def chance(self) -> None:
+        """The best IoUs of all units after exchanges of masks; every few rounds are one task."""
+        rounds, strata = self.plan.settings.shuffles, self._strata()
+        groups, group, category = self._groups()
+        if not rounds or not groups:
+            return
+        hits, areas, whole = self._totals(strata)
+        sets = [
+            [s for s, (name, _) in enumerate(strata) if name in chosen]
+            for chosen in split_sets([name for name, _ in strata])
+        ]
+        width = areas.shape[1] + len(self.plan.categories)
+        units = sum(layer.units for layer in self.layers)
+        at_once = int(np.clip(ROUNDS_MEMORY // (4 * len(strata) * units * width), 1, 25))
+        tasks = [range(a, min(a + at_once, rounds)) for a in range(0, rounds, at_once)]
+        todo = [k for k in range(len(tasks)) if not self.work.mark("chance", k).exists()]
+        usable = sum(len(images) for _, images in strata)
+        self.meter.start(
+            "chance", usable * rounds,
+            usable * (rounds - sum(len(tasks[k]) for k in todo)), "exchanged masks",
+        )  # fmt: skip
+        n, size = self.labels.shape[0], 2 * int(np.prod(self.labels.shape))
+        every = self._labels_of(np.arange(n)) if todo and size <= LABELS_MEMORY else None
+        halt = threading.Event()
+        done: SimpleQueue[int] = SimpleQueue()
+
+        def one(k: int) -> None:
+            others = np.stack([self._exchanged(r, strata) for r in tasks[k]])
+            best = [
+                np.zeros((len(sets), 2, len(groups), layer.units, len(others)), np.float32)
+                for layer in self.layers
+            ]
+            sums = [
+                (
+                    np.zeros((len(strata), len(others), layer.units, areas.shape[1]), np.int32),
+                    np.zeros(
+                        (len(strata), len(others), layer.units, len(self.plan.categories)), np.int32
+                    ),
+                )
+                for layer in self.layers
+            ]
+            stratum = {int(i): s for s, (_, images) in enumerate(strata) for i in images}
+            for image, rows in self._active_rows():
+                if halt.is_set():
+                    return
+                labels, at = every, others[:, image]
+                if labels is None:
+                    labels, at = self._labels_of(at), np.arange(len(at))
+                those = [whole[other] for other in others[:, image]]
+                for (own, pixels), (both, inside) in zip(rows, sums, strict=True):
+                    s = stratum[image]
+                    exchange(own, pixels, labels, at, self.category_of, those, both[s], inside[s])
+                done.put(len(others))
+            for m, (both, inside) in enumerate(sums):
+                for j, chosen in enumerate(sets):
+                    for r in range(len(others)):
+                        best[m][j, ..., r] = best_ious(
+                            both[chosen, r].sum(0, dtype=np.int64),
+                            inside[chosen, r].sum(0, dtype=np.int64),
+                            hits[m][chosen].sum(0), areas[chosen].sum(0), category, group,
+                            len(groups),
+                        )  # fmt: skip
+            self.work.finish("chance", k, **{f"best_{m}": one for m, one in enumerate(best)})
+
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="chance") as pool:
+            try:
+                pending = {pool.submit(one, k) for k in todo}
+                while pending:
+                    finished, pending = wait(pending, 0.3, FIRST_COMPLETED)
+                    for future in finished:
+                        future.result()
+                    self._pause(sum(done.get() for _ in range(done.qsize())))
+            finally:
+                halt.set()
+
+    def _active_rows(self) -> Iterator[tuple[int, list[tuple[np.ndarray, np.ndarray]]]]:
+        """Every usable image with (rows of hits, their active pixels) of each layer."""
+        for k in range(len(self.work.shards)):
+            names = [f"{name}_{m}" for m in range(len(self.layers)) for name in ("hits", "pixels")]
+            stored = self.work.results("count", k, "place", *names)
+            layers = []
+            for m in range(len(self.layers)):
+                hits = stored[f"hits_{m}"]
+                rows = np.searchsorted(hits[:, 0], [stored["place"], stored["place"] + 1])
+                ends = np.concatenate([[0], np.cumsum(hits[:, 2], dtype=np.int64)])
+                layers.append((hits, stored[f"pixels_{m}"], rows, ends))
+            for i, image in enumerate(stored["place"]):
+                yield (
+                    int(image),
+                    [
+                        (hits[rows[0, i] : rows[1, i]], pixels[ends[rows[0, i]] : ends[rows[1, i]]])
+                        for hits, pixels, rows, ends in layers
+                    ],
+                )
+
+    def _labels_of(self, images: np.ndarray) -> np.ndarray:
+        """uint16 (images, channels, pixels): label maps of the images."""
+        maps = np.empty((len(images), *self.labels.shape[1:]), np.uint16)
+        for k, image in enumerate(images):
+            maps[k] = self.labels.read(int(image), 1)[0]
+        return maps.reshape(len(images), self.channels, self.plan.grid[0] * self.plan.grid[1])
+
+    def _whole(self) -> np.ndarray:
+        """int32 (rows, 2): image and concept that holds for the whole of it, in their order."""
+        if self._whole_kept is None:
+            data = self.plan.dataset
+            rows = np.concatenate(
+                [
+                    self.work.results("collect", k, "whole")["whole"]
+                    for k in range(len(self.work.shards))
+                ]
+            )
+            # Those the reader says, and the image's scene.
+            valid, scene = self._valid(), np.asarray(data.scene)[self.plan.indices]
+            own = np.flatnonzero(valid & (scene >= 0))
+            scenes = np.stack([own, self.concepts + 1 + scene[own]], 1)
+            both = np.concatenate([rows[valid[rows[:, 0]]], scenes]).astype(np.int32)
+            self._whole_kept = both[np.lexsort((both[:, 1], both[:, 0]))]
+        return self._whole_kept
 
     # -- publish --------------------------------------------------------------------------
 
@@ -845,7 +1140,7 @@ class _Pipeline:
 
     def _publish_images(self, con: duckdb.DuckDBPyConnection) -> pd.DataFrame:
         plan, work, data = self.plan, self.work, self.plan.dataset
-        kept = ("valid", "photo_bytes", "problems", "whole")
+        kept = ("valid", "photo_bytes", "problems")
         every = [work.results("collect", k, *kept) for k in range(len(work.shards))]
         valid = np.concatenate([r["valid"] for r in every])
         n = len(valid)
@@ -896,13 +1191,6 @@ class _Pipeline:
                 "class": pd.array([k if k >= 0 else None for k in place], dtype="Int32"),
             }),
         )  # fmt: skip
-        # Concepts that hold for a whole image: those the reader says, and the image's scene.
-        rows = np.concatenate([r["whole"] for r in every])
-        rows = rows[valid[rows[:, 0]]]
-        own = np.flatnonzero(valid & (scene >= 0))
-        scenes = np.stack([own, self.concepts + 1 + scene[own]], 1)
-        both = np.concatenate([rows, scenes]).astype(np.int32)
-        self.whole = both[np.lexsort((both[:, 1], both[:, 0]))]
         return frame[valid]
 
     def _publish_counts(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -930,7 +1218,8 @@ class _Pipeline:
                 append(con, "counts", frame)
         for k, (a, b) in enumerate(work.shards):
             stored = work.results("count", k, "areas", "annotated", "place")
-            here = self.whole[(self.whole[:, 0] >= a) & (self.whole[:, 0] < b)]
+            whole = self._whole()
+            here = whole[(whole[:, 0] >= a) & (whole[:, 0] < b)]
             areas = np.concatenate(
                 [stored["areas"], np.column_stack([here, np.full(len(here), pixels)])]
             ).astype(np.int32)
@@ -952,7 +1241,7 @@ class _Pipeline:
             "name": data.scenes, "category": "scene",
         })  # fmt: skip
         table = pd.concat([table, scenes], ignore_index=True)
-        table["whole"] = table["concept"].isin(np.unique(self.whole[:, 1]))
+        table["whole"] = table["concept"].isin(np.unique(self._whole()[:, 1]))
         sums = con.execute(
             "SELECT concept, count(*) AS images, sum(area)::BIGINT AS area "
             "FROM areas GROUP BY concept"
@@ -983,45 +1272,59 @@ class _Pipeline:
                 FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
             ) GROUP BY layer, unit, concept ORDER BY layer, unit, concept
             """)
-        self._publish_chance(con, table)
+        self._publish_chance(con)
 
-    def _publish_chance(self, con: duckdb.DuckDBPyConnection, concepts: pd.DataFrame) -> None:
-        plan, work = self.plan, self.work
-        shuffles = plan.settings.shuffles
-        if not shuffles:
+    def _publish_chance(self, con: duckdb.DuckDBPyConnection) -> None:
+        sets = split_sets([name for name, _ in self._strata()])
+        groups, _, _ = self._groups()
+        if not self.plan.settings.shuffles or not groups:
             return
-        others = self._shuffled(self._valid())
-        categories = plan.categories
-        for n, layer in enumerate(plan.layers):
-            pixels = np.zeros(shuffles * layer.units * (self.concepts + 1), np.int64)
-            inside = np.zeros((shuffles, layer.units, len(categories)), np.int64)
-            whole = np.zeros((shuffles, layer.units, len(concepts) + 1), np.int64)
-            for k in range(len(work.shards)):
-                stored = work.results(
-                    "count",
-                    k,
-                    *(f"{name}_{n}" for name in ("null_at", "null_both", "null_hits", "hits")),
-                )
-                pixels[stored[f"null_at_{n}"]] += stored[f"null_both_{n}"]
-                inside += stored[f"null_hits_{n}"]
-                hits = stored[f"hits_{n}"]
-                for r in range(shuffles):
-                    # Whole-image labels of the image whose labels stand in for this one's.
-                    owner = others[r][hits[:, 0]]
-                    low = np.searchsorted(self.whole[:, 0], owner, "left")
-                    high = np.searchsorted(self.whole[:, 0], owner, "right")
-                    count = high - low
-                    row = np.repeat(np.arange(len(hits)), count)
-                    step = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
-                    label = self.whole[np.repeat(low, count) + step, 1]
-                    np.add.at(whole[r], (hits[row, 1], label), hits[row, 2])
-            whole[:, :, : self.concepts + 1] += pixels.reshape(
-                shuffles, layer.units, self.concepts + 1
+        tasks = sorted(self.work.folder.glob("chance-*.npz"))
+        own = len(self.plan.layers)
+        for m in range(len(self.layers)):
+            best = np.concatenate(
+                [
+                    self.work.results("chance", k, f"best_{m}")[f"best_{m}"]
+                    for k in range(len(tasks))
+                ],
+                -1,
             )
-            units = con.execute("SELECT * FROM units WHERE layer = ? ORDER BY unit", [n]).df()
-            frame = chance_rows(whole[:, :, 1:], inside, units, concepts, categories)
-            frame.insert(0, "layer", n)
-            append(con, "chance", frame)
+            if m >= own:
+                self._publish_twin(con, m, best[-1].max(1))
+                continue
+            for chosen, part in zip(sets, best, strict=True):
+                rows = chance_rows(part, chosen, groups)
+                append(con, "chance", rows.add_column(0, "layer", [[m] * len(rows)]))
+
+    def _publish_twin(self, con: duckdb.DuckDBPyConnection, m: int, null: np.ndarray) -> None:
+        """The best label of each unit of the twin, with its p-value.
+
+        null : (denominators, units, rounds), the best IoUs after exchange.
+        """
+        layer, categories = self.layers[m], self.plan.categories
+        (hits, areas, whole), (_, _, category) = self._totals(self._strata()), self._groups()
+        both = np.zeros((layer.units, areas.shape[1]), np.int64)
+        inside = np.zeros((layer.units, len(categories)), np.int64)
+        for image, rows in self._active_rows():
+            own = rows[m][0]
+            np.add.at(inside, own[:, 1], own[:, 3:])
+            both[own[:, 1, None], whole[image]] += own[:, 2, None]
+        for k in range(len(self.work.shards)):
+            found = self.work.results("count", k, f"both_{m}")[f"both_{m}"]
+            np.add.at(both, (found[:, 1], found[:, 2]), found[:, 3])
+        total = hits[m].sum(0)
+        for d, denominator in enumerate(DENOMINATORS):
+            iou = iou_table(both, total, inside, areas.sum(0), category, denominator)
+            best = iou.argmax(1)
+            unit = np.flatnonzero(total)
+            top = iou[unit, best[unit]]
+            named = pd.array(best[unit], dtype="Int32")
+            named[top == 0] = pd.NA
+            append(con, "untrained", pd.DataFrame({
+                "layer": m - len(self.plan.layers), "denominator": denominator, "unit": unit,
+                "concept": named, "iou": top, "hits": total[unit],
+                "threshold": self.thresholds[m][unit], "chance": permutation_p(null[d], unit, top),
+            }))  # fmt: skip
 
     def _publish_meta(
         self,
@@ -1038,6 +1341,7 @@ class _Pipeline:
         }
         counted = images_of(images["scene"].fillna(-1).astype(int), data.scenes)
         meta = {
+            "schema": SCHEMA,
             "settings": plan.facts,
             "request": asdict(plan.settings),
             "dataset_name": data.name,
@@ -1053,6 +1357,7 @@ class _Pipeline:
                 "scenes": summary(plan.matches, counted),
                 "scene_kinds": {m.scene: m.kind for m in plan.matches},
             },
+            "untrained": {"made": plan.twin is not None, "why": plan.twin_why},
             "by_batch": plan.by_batch,
             "tables_digest": tables_digest(con),
             "versions": {

@@ -20,8 +20,10 @@ class Settings:
     splits : splits of the dataset to dissect; empty = all images.
     q : T_t is the (1 − q) quantile of unit t's activations.
     grid : side of the working grid in pixels; None = half the input's side.
-    shuffles : rounds of shuffled labels for the null distribution.
-    seed : of the shuffles.
+    shuffles : rounds of exchanged masks for the null distributions of the units.
+    seed : of the exchanges, and of the untrained twin's weights.
+    untrained : dissect the untrained twin of the network too; None = where it is cheap
+        (:data:`core.run.TWIN_PAIRS`).
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
     map_type : float16 or float32, the type in which activations are recorded; "auto" takes
         float16 unless that would move the logits of a replay by more than is promised.
@@ -38,8 +40,9 @@ class Settings:
     splits: tuple[str, ...] = ()
     q: float = 0.005
     grid: int | None = None
-    shuffles: int = 10
+    shuffles: int = 500
     seed: int = 0
+    untrained: bool | None = None
     keep_maps: bool = True
     map_type: str = "auto"
     device: str = "cpu"
@@ -62,6 +65,8 @@ def command(request: Mapping[str, Any]) -> str:
         flag = "--" + {"layers": "layer", "splits": "split"}.get(option.name, option.name)
         if option.name == "keep_maps":
             parts += [] if value else ["--no-maps"]
+        elif option.name == "untrained":
+            parts += {None: [], True: ["--untrained"], False: ["--no-untrained"]}[value]
         elif isinstance(value, (list, tuple)):
             parts += [part for item in value for part in (flag, str(item))]
         elif value != option.default:

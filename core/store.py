@@ -30,6 +30,7 @@ from urllib.parse import quote, unquote
 import duckdb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from core.errors import Damaged, UnitscopeError, unknown
 from core.files import Sole
@@ -222,10 +223,16 @@ TABLES: dict[str, str] = {
     "areas": "image INTEGER, concept INTEGER, area INTEGER",
     "annotated": "image INTEGER, category TEXT, area INTEGER",
     "unit_concept": "layer INTEGER, unit INTEGER, concept INTEGER, overlap BIGINT",
-    "chance": "layer INTEGER, denominator TEXT, shuffle INTEGER, unit INTEGER,"
-    " concept INTEGER, iou DOUBLE",
+    "chance": "layer INTEGER, splits TEXT, denominator TEXT, category TEXT, unit INTEGER,"
+    " ious FLOAT[]",
+    "untrained": "layer INTEGER, denominator TEXT, unit INTEGER, concept INTEGER, iou DOUBLE,"
+    " hits BIGINT, threshold FLOAT, chance DOUBLE",
 }
 """Columns of every table; ``{hits_category TYPE}`` stands for one column a category."""
+
+SCHEMA = 2
+"""Version of the tables, stored in `meta`. 1 (not stored): `chance` held ten rounds of all units
+together, and there was no table `untrained`."""
 
 DENOMINATORS = ("all", "annotated")
 """|A_t| counted over all pixels (as published), or only where the category is annotated."""
@@ -271,7 +278,7 @@ def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> 
         """)
 
 
-def append(con: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> None:
+def append(con: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame | pa.Table) -> None:
     """Add the rows of a frame whose columns are the table's, in its order."""
     if len(frame):
         con.register("incoming", frame)
@@ -293,6 +300,8 @@ def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
         for batch in reader:
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 h.update(name.encode())
+                if pa.types.is_list(column.type):
+                    column = column.flatten()
                 values = column.to_numpy(zero_copy_only=False)
                 if values.dtype == object:
                     h.update("\0".join(map(str, values)).encode())
@@ -353,7 +362,11 @@ class Run:
         """What everything else rests on: the tables, and numbers that are places in arrays."""
         there = self.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
         columns = there.groupby("table_name")["column_name"].agg(set).to_dict()
+        stored = self._con.cursor().execute("SELECT count(*) FROM meta WHERE key = 'schema'")
+        own = stored.fetchone() != (0,)
         for table, text in TABLES.items():
+            if not own and table in ("chance", "untrained"):
+                continue  # of schema 1: not read, see `measures_chance`
             wanted = {
                 part.split()[0] for part in text.split(", ") if not part.startswith(("{", " {"))
             }
@@ -437,6 +450,11 @@ class Run:
         """The dataset's name as figures and tables state it (:func:`core.names.with_source`)."""
         by = self.info["settings"]["dataset"].get("labels_by", "")
         return with_source(self.info["dataset_name"], by)
+
+    @property
+    def measures_chance(self) -> bool:
+        """Whether labels can be judged by their units' own null distributions (:data:`SCHEMA`)."""
+        return self.info.get("schema", 1) >= 2
 
     @property
     def categories(self) -> list[str]:

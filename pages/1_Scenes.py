@@ -448,7 +448,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
             "unit": frame["unit"],
             "label": [_word(n) for n in frame["name"]],
             "IoU": frame["iou"],
-            "chance": frame["chance"],
+            "p-value": frame["chance"],
             "rank": frame["rank"],
             "of images": frame["images"],
             "lit": frame["share"] * 100,
@@ -462,7 +462,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
         column_config={
             "IoU": st.column_config.NumberColumn(format="%.3f"),
             "IoU here": st.column_config.NumberColumn(format="%.4f"),
-            "chance": st.column_config.NumberColumn(format="%.3f"),
+            "p-value": st.column_config.NumberColumn(format="%.3f", help=words.CHANCE),
             "lit": st.column_config.NumberColumn("lit (% of photo)", format="%.1f"),
         },
     )  # fmt: skip

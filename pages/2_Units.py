@@ -18,6 +18,8 @@ from pages.parts.frame import Context, page, page_files, sentence, stop
 ANY = ""
 FILTERS = ("category", "concept", "above", "order", "view")
 NUMBER = st.column_config.NumberColumn
+P_VALUE = "Permutation test: in what share of rounds shuffled labels do as well for this unit."
+ADJUSTED = "For the false discovery rate over all units; better than chance up to 0.05."
 VIEWS = {"table": "Table", "map": "Map"}
 
 
@@ -96,10 +98,9 @@ def all_units(ctx: Context) -> None:
     if above:
         shown = shown[shown["above"]]
     shown = shown.sort_values(["iou", "unit"], ascending=[False, True], ignore_index=True)
-    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
     told = f"{len(shown):,} of {len(table):,} units"
-    if level is not None:
-        told += f"; {int(shown['above'].sum()):,} better than chance (IoU above {level:.3f})"
+    if table["chance"].notna().any():
+        told += f"; {int(shown['above'].sum()):,} better than chance"
     st.markdown(f"**{told}**")
     if not len(shown):
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
@@ -148,7 +149,8 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
             "label": [_word(n) for n in shown["name"]],
             "category": shown["category"].fillna(""),
             "IoU": shown["iou"],
-            "chance": shown["chance"],
+            "p-value": shown["chance"],
+            "p adjusted": shown["adjusted"],
             "better than chance": shown["above"],
             "images active": shown["images"],
             "threshold": shown["threshold"].astype(float).round(4),
@@ -176,7 +178,8 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
                 format="%.3f", min_value=0, max_value=float(max(shown["iou"].max(), 1e-6)),
                 help="Overlap of the unit’s active regions with its label, over all images.",
             ),
-            "chance": NUMBER(format="%.4f", help="Share of shuffled labels that do as well."),
+            "p-value": NUMBER(format="%.4f", help=P_VALUE),
+            "p adjusted": NUMBER(format="%.4f", help=ADJUSTED),
             "IoU of the formula": NUMBER(
                 format="%.3f", help="Every pixel counts; chosen among millions of formulas."
             ),
@@ -197,13 +200,12 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     """Which images and which units have one concept."""
     number = ctx.ask("concept_id", concept)
     found = ctx.ask("search_units", ctx.layer, number, ctx.denominator, len(table))
-    found = found.merge(table[["unit", "name", "category", "iou", "above"]], on="unit",
+    found = found.merge(table[["unit", "name", "category", "iou"]], on="unit",
                         suffixes=("", "_own"))  # fmt: skip
     if category:
         found = found[found["category"] == category]
-    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
-    if above and level is not None:
-        found = found[found["iou"] >= level]
+    if above:
+        found = found[found["above"]]
     images = ctx.ask("search_images", number, 12)
     facts = ctx.ask("concepts").set_index("concept").loc[number]
     name = browse.shown_name(concept)
@@ -304,7 +306,8 @@ def one_unit(ctx: Context, text: str) -> None:
                 "concept": [browse.shown_name(n) for n in concepts["name"]],
                 "category": concepts["category"],
                 "IoU": concepts["iou"],
-                "chance": concepts["chance"],
+                "p-value": concepts["chance"],
+                "p adjusted": concepts["adjusted"],
             }
         )
         draw.table(
@@ -314,11 +317,12 @@ def one_unit(ctx: Context, text: str) -> None:
                 "IoU": st.column_config.ProgressColumn(
                     format="%.3f", min_value=0, max_value=float(concepts["iou"].max())
                 ),
-                "chance": NUMBER(format="%.4f"),
+                "p-value": NUMBER(format="%.4f", help=P_VALUE),
+                "p adjusted": NUMBER(format="%.4f", help=ADJUSTED),
             },
         )  # fmt: skip
     with right:
-        histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator)
+        histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator, unit=unit)
         if (histogram["kind"] == "shuffled labels").any():
             draw.chart(
                 lambda dark: figures.unit_chance(
@@ -329,7 +333,7 @@ def one_unit(ctx: Context, text: str) -> None:
                 words.CHANCE,
             )
         else:
-            st.caption("This run was made without shuffled labels (`--shuffles 0`).")
+            st.caption(browse.comparison(ctx.ask("better_than_chance", ctx.layer, ctx.denominator)))
     responses(ctx, unit, facts)
     methods(ctx, unit)
     serves(ctx, unit)
@@ -343,14 +347,16 @@ def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
     if pd.isna(chance):
         cells[1].metric("chance", "not measured", help=words.CHANCE)
     else:
-        word = "shuffled labels do as well"
-        cells[1].metric(word, f"{chance:.1%}" if chance >= 0.001 else "< 0.1%", help=words.CHANCE)
+        cells[1].metric(
+            "p-value (permutation)", f"{chance:.3g}", f"adjusted {best['adjusted']:.3g}",
+            delta_color="off", delta_arrow="off", help=words.CHANCE,
+        )  # fmt: skip
     cells[2].metric("images in which it is active", f"{int(facts['images']):,}")
     cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=words.THRESHOLD)
-    if not pd.isna(chance) and chance > browse.CHANCE:
+    if not pd.isna(chance) and best["adjusted"] > browse.FDR:
         st.markdown(
             ":orange[**No better than chance.**] Its label is the best there is, "
-            "but shuffled labels often fit as well: do not read much into it."
+            "but among so many units shuffled labels fit one as well: do not read much into it."
         )
 
 

@@ -122,6 +122,8 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
             "right": [s.facts["accuracy"] for s in sides],
             "units": [s.facts["units"] for s in sides],
             "above chance": [s.facts["above"] for s in sides],
+            "by chance": [s.facts["by_chance"] for s in sides],
+            "untrained": [s.facts["untrained"] for s in sides],
             "median IoU": [s.facts["median_iou"] for s in sides],
             "concepts": [s.facts["concepts"] for s in sides],
             "images": [s.facts["images"] for s in sides],
@@ -138,6 +140,8 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
             "median IoU": st.column_config.NumberColumn(format="%.4f", help=words.IOU),
             "images": st.column_config.NumberColumn(format="localized"),
             "above chance": st.column_config.NumberColumn(help=words.CHANCE),
+            "by chance": st.column_config.NumberColumn(format="%.1f", help=words.UNTRAINED),
+            "untrained": st.column_config.NumberColumn(help=words.UNTRAINED),
             "concepts": st.column_config.NumberColumn(help=words.DETECTED),
         },
     )  # fmt: skip

@@ -211,7 +211,7 @@ def test_the_notebook_runs_and_says_what_the_command_line_says(knowing_run, monk
     assert names["run"].digest == knowing_run.digest
     top = answer(capsys, knowing_run, "show", "--top", "99")["labels"]
     assert plain(names["best"].to_dict("records")) == top["top"]
-    assert f"{top['above_chance_95']} of {len(names['units'])} units" in shown[3][0]
+    assert f"{top['chance']['above']} of {len(names['units'])} units" in shown[3][0]
     explained = answer(capsys, knowing_run, "explain", "--image", names["image"])
     assert shown[4][1] == explained["sentence"] == names["account"]["sentence"]
     units = ",".join(map(str, names["lowest"]))

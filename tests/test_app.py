@@ -224,8 +224,9 @@ def test_unit_table_has_every_unit_and_its_label(run):
         null = null_distribution(run, LAYER, denominator)
         for row in table.dropna(subset="name").itertuples():
             assert row.iou == best.loc[row.unit, "iou"]
-            reached = (null >= row.iou).sum()
-            assert row.chance == pytest.approx((1 + reached) / (1 + len(null)))
+            own = null[row.unit]
+            reached = (own >= np.float32(row.iou)).sum()
+            assert row.chance == pytest.approx((1 + reached) / (1 + len(own)))
         own = browse.unit_concepts(run, LAYER, 4, denominator, 50)
         assert own["iou"].is_monotonic_decreasing
         assert own["iou"].iloc[0] == table.loc[4, "iou"]

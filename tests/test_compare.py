@@ -182,7 +182,7 @@ def test_kinds_of_network_are_those_of_the_loader():
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  # noqa: F811
     request = {"dataset": "folder:x", "model": "python:m:f", "layers": ["b"], "splits": [],
-               "q": 0.02, "shuffles": 10, "keep_maps": False, "knowledge": "builtin",
+               "q": 0.02, "shuffles": 500, "keep_maps": False, "knowledge": "builtin",
                "scenes": "my.csv"}  # fmt: skip
     asked = start.arguments(request, cache)
     name = start.check_name(asked)

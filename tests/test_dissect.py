@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 
 from core.dissect.counts import (
     Counts,
+    best_ious,
     count_images,
     count_images_torch,
+    exchange,
     upsample_torch,
 )
 from core.dissect.labels import iou_table
@@ -41,18 +43,15 @@ def upsample_slow(f: np.ndarray, height: int, width: int) -> np.ndarray:
     return out
 
 
-def count_slow(maps, thresholds, labels, category_of, categories, concepts, others) -> Counts:
+def count_slow(maps, thresholds, labels, category_of, categories, concepts) -> Counts:
     """Every pixel of every unit and image, one at a time."""
     n, units = maps.shape[:2]
     height, width = labels.shape[2:]
     hits, both, areas = [], [], []
-    annotated = np.zeros((n, categories), np.int32)
-    null_both = np.zeros((others.shape[1], units, concepts + 1), np.int32)
-    null_hits = np.zeros((others.shape[1], units, categories), np.int32)
+    annotated, pixels = np.zeros((n, categories), np.int32), []
 
     def marks(planes, y, x):
-        found = [int(v) for v in planes[:, y, x]]
-        return found, {category_of[k] for k, v in enumerate(found) if v}
+        return marks_of(planes[:, y, x], category_of)
 
     for i in range(n):
         area: dict[int, int] = {}
@@ -74,20 +73,21 @@ def count_slow(maps, thresholds, labels, category_of, categories, concepts, othe
                     overlap[v] = overlap.get(v, 0) + 1
                 for g in groups:
                     inside[g] += 1
-                for r in range(others.shape[1]):
-                    found, groups = marks(others[i, r], y, x)
-                    for v in filter(None, found):
-                        null_both[r, t, v] += 1
-                    for g in groups:
-                        null_hits[r, t, g] += 1
+                pixels.append(y * width + x)
             hits.append((i, t, int(mask.sum()), *inside))
             both += [(i, t, c, overlap[c]) for c in sorted(overlap)]
     return Counts(
         np.array(hits, np.int32).reshape(-1, 3 + categories),
         np.array(both, np.int32).reshape(-1, 4),
         np.array(areas, np.int32).reshape(-1, 3),
-        annotated, null_both, null_hits,
+        annotated, np.array(pixels, np.uint32),
     )  # fmt: skip
+
+
+def marks_of(values, category_of):
+    """(labels at a pixel by channel, categories annotated there)."""
+    found = [int(v) for v in values]
+    return found, {category_of[k] for k, v in enumerate(found) if v}
 
 
 def world(seed: int, *, n=3, units=4, h=3, w=2, height=7, width=6, shuffles=2):
@@ -108,10 +108,19 @@ def world(seed: int, *, n=3, units=4, h=3, w=2, height=7, width=6, shuffles=2):
         third[third == 3] = 0
         return np.stack([first, second, third], -3).astype(np.uint16)
 
-    return maps, thresholds, planes(n), category_of, 2, 6, planes(n, shuffles)
+    return (maps, thresholds, planes(n), category_of, 2, 6), planes(n, shuffles)
+
+
+def in_order(counts: Counts) -> Counts:
+    """The same with the active pixels of each row ascending."""
+    if not len(counts.pixels):
+        return counts
+    rows = np.split(counts.pixels, np.cumsum(counts.hits[:, 2])[:-1])
+    return counts._replace(pixels=np.concatenate([np.sort(row) for row in rows]))
 
 
 def assert_equal(a: Counts, b: Counts) -> None:
+    a, b = in_order(a), in_order(b)
     for name, x, y in zip(Counts._fields, a, b, strict=True):
         np.testing.assert_array_equal(x, y, err_msg=name)
 
@@ -125,11 +134,58 @@ def assert_equal(a: Counts, b: Counts) -> None:
     st.integers(1, 8),
 )  # fmt: skip
 def test_counts_equal_the_slow_reference(seed, h, w, height, width):
-    case = world(seed, n=2, units=3, h=h, w=w, height=height, width=width)
+    case, _ = world(seed, n=2, units=3, h=h, w=w, height=height, width=width)
     slow = count_slow(*case)
-    assert_equal(count_images(*case), slow)
+    assert_equal(count_images(*case, keep_pixels=True), slow)
     torch_case = (torch.from_numpy(case[0]), *case[1:])
-    assert_equal(count_images_torch(*torch_case, pairs_at_once=2), slow)
+    assert_equal(count_images_torch(*torch_case, keep_pixels=True, pairs_at_once=2), slow)
+    assert not len(count_images(*case).pixels)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 9), st.integers(1, 8), st.booleans())
+def test_exchanged_masks_are_counted_as_the_slow_reference_does(seed, height, width, merged):
+    """Sums over images of the overlaps with other images' labels, pixel by pixel."""
+    case, others = world(seed, n=3, units=3, height=height, width=width)
+    maps, thresholds, _, category_of, _, concepts = case
+    category_of = np.array([0, 0, 0] if merged else [0, 1, 2])
+    categories, rng = int(category_of.max()) + 1, np.random.default_rng(seed)
+    counts = count_images(maps, thresholds, case[2], category_of, categories, concepts, True)
+    whole = [[rng.choice([7, 8], rng.integers(0, 3), replace=False) for _ in range(2)]
+             for _ in range(3)]  # fmt: skip
+    sums, inside = np.zeros((2, 3, 9), np.int32), np.zeros((2, 3, categories), np.int32)
+    ends = np.concatenate([[0], np.cumsum(counts.hits[:, 2])])
+    for i in range(3):
+        a, b = np.searchsorted(counts.hits[:, 0], [i, i + 1])
+        flat = others[i].reshape(2, 3, -1)[::-1].copy()
+        exchange(counts.hits[a:b], counts.pixels[ends[a] : ends[b]], flat, np.array([1, 0]),
+                 category_of, whole[i], sums, inside)  # fmt: skip
+    slow, slow_inside = np.zeros_like(sums), np.zeros_like(inside)
+    for i, t, r in itertools.product(range(3), range(3), range(2)):
+        mask = upsample_slow(maps[i, t], height, width) > float(thresholds[t])
+        for y, x in zip(*np.nonzero(mask), strict=True):
+            found, groups = marks_of(others[i, r][:, y, x], category_of)
+            for v in [*filter(None, found), *whole[i][r]]:
+                slow[r, t, v] += 1
+            for g in groups:
+                slow_inside[r, t, g] += 1
+    np.testing.assert_array_equal(sums, slow)
+    np.testing.assert_array_equal(inside, slow_inside)
+
+
+def test_best_ious_are_those_of_the_table_of_all():
+    rng = np.random.default_rng(0)
+    sums = rng.integers(0, 4, (5, 8)) * (rng.random((5, 8)) < 0.7)
+    sums[:, 0] = 0
+    hits, inside = rng.integers(20, 30, 5), rng.integers(8, 20, (5, 2))
+    areas, category = rng.integers(4, 40, 8), np.array([-1, 0, 0, 0, 1, 1, -1, -1])
+    group = np.array([0, 0, 0, 0, 1, 1, 2, 2])
+    best = best_ious(sums, inside, hits, areas, category, group, 3)
+    for d, denominator in enumerate(("all", "annotated")):
+        table = iou_table(sums, hits, inside, areas, category, denominator)
+        for g in range(3):
+            own = table[:, 1:][:, group[1:] == g].max(1)
+            np.testing.assert_array_equal(best[d, g], own.astype(np.float32))
 
 
 def test_counts_grow_past_the_first_buffer():
@@ -137,18 +193,18 @@ def test_counts_grow_past_the_first_buffer():
     maps = np.ones((2, 40, 4, 4), np.float32)
     labels = rng.permutation(np.arange(1, 2 * 900 + 1)).reshape(2, 1, 30, 30).astype(np.uint16)
     thresholds = np.full(40, 0.5, np.float32)
-    counts = count_images(maps, thresholds, labels, np.array([0]), 1, 1800, labels[::-1, None])
+    counts = count_images(maps, thresholds, labels, np.array([0]), 1, 1800, True)
     assert len(counts.both) == 2 * 40 * 900
     assert (counts.both[:, 3] == 1).all()
-    # The shuffled sums start again when the buffer does.
-    assert counts.null_both.sum() == 2 * 40 * 900
+    # Every pixel is active, and the pixels start again when the buffer does.
+    assert in_order(counts).pixels.tolist() == 2 * 40 * list(range(900))
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
 def test_counts_on_a_gpu_equal_the_cpu():
-    case = world(1, n=8, units=32, h=7, w=7, height=56, width=56)
-    on_gpu = count_images_torch(torch.from_numpy(case[0]).cuda(), *case[1:])
-    assert_equal(on_gpu, count_images(*case))
+    case, _ = world(1, n=8, units=32, h=7, w=7, height=56, width=56)
+    on_gpu = count_images_torch(torch.from_numpy(case[0]).cuda(), *case[1:], keep_pixels=True)
+    assert_equal(on_gpu, count_images(*case, keep_pixels=True))
 
 
 @settings(max_examples=40, deadline=None)
@@ -167,7 +223,7 @@ def test_upsampling_is_torchs_and_never_exceeds_the_map(seed, cells, pixels):
 
 
 def test_wrong_shapes_are_told():
-    maps, thresholds, labels, category_of, categories, concepts, others = world(0)
+    maps, thresholds, labels, category_of, categories, concepts = world(0)[0]
     with pytest.raises(UnitscopeError, match=r"\(3, 4, 3, 2\).*\(2, 3, 7, 6\)"):
         count_images(maps, thresholds, labels[:2], category_of, categories, concepts)
     with pytest.raises(UnitscopeError, match="2 channel categories for 3 channels"):
@@ -175,7 +231,7 @@ def test_wrong_shapes_are_told():
 
 
 def test_a_dataset_without_masks_still_counts_hits():
-    maps, thresholds, *_ = world(0)
+    maps, thresholds, *_ = world(0)[0]
     labels = np.zeros((3, 0, 7, 6), np.uint16)
     counts = count_images(maps, thresholds, labels, np.zeros(0, np.int64), 0, 0)
     assert len(counts.hits) and counts.hits.shape[1] == 3 and not len(counts.both)

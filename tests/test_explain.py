@@ -348,7 +348,7 @@ def test_stand_in_measure_counts_what_it_says(tiny_run, graph):
     assert told["precision"] == pytest.approx(len(said & seen) / len(said))
     assert told["recall"] == pytest.approx(len(said & seen) / len(seen))
     # Labels of a network with random weights are not better than chance, and that is said.
-    with pytest.raises(UnitscopeError, match="units have a label that chance reaches"):
+    with pytest.raises(UnitscopeError, match="units have a label better than chance at a false"):
         measure_stand_in(tiny_run, core, ["train"], ["test"], "body.3", chance=0.001)
     with pytest.raises(UnitscopeError, match="hold no images"):
         measure_stand_in(tiny_run, core, ["trian"], ["test"], "body.3")

@@ -146,8 +146,7 @@ def test_export_and_report_on_the_command_line(capsys, tiny_run, tmp_path):
     # What the app's Save gives, but for the numbers of its parts.
     view = report.open_view(tiny_run, "body.1")
     shown = figures.iou_chance(
-        browse.iou_histogram(tiny_run, "body.1"), browse.chance_level(tiny_run, "body.1"),
-        view.caption(),
+        browse.iou_histogram(tiny_run, "body.1"), view.caption()
     )  # fmt: skip
     plain = [
         re.sub(r"clip\d+", "clip", text)

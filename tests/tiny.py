@@ -84,6 +84,51 @@ def uncropped() -> tuple[nn.Module, dict[str, Any]]:
     return module, {**info, "preprocessing": Preprocessing(resize=None, center_crop=(24, 20))}
 
 
+class Wide(nn.Module):
+    """128 units with batch norm, on weights from a seed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+            nn.Conv2d(16, 128, 3, stride=2, padding=1), nn.ReLU(),
+        )  # fmt: skip
+        self.head = nn.Linear(128, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)))
+
+
+def wide() -> tuple[nn.Module, dict[str, Any]]:
+    """Another network for the same photos, with units enough to speak of shares of them."""
+    return Wide(), {**net()[1], "default_layer": "body.4"}
+
+
+def twin() -> tuple[nn.Module, dict[str, Any]]:
+    """The untrained twin of :func:`net` as a network of its own."""
+    from core.models.load import load_model
+    from core.models.untrained import untrained_twin
+
+    return untrained_twin(load_model(SPEC)).module, net()[1]
+
+
+class Learned(Net):
+    """The same network with a weight that belongs to no module that could draw it anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(12))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x).mean((2, 3)) * self.gain)
+
+
+def learned() -> tuple[nn.Module, dict[str, Any]]:
+    """A network that has no untrained twin."""
+    return Learned(), net()[1]
+
+
 class Slow(Net):
     """The same network, in no hurry: there is time to stop a run of it."""
 

@@ -24,7 +24,9 @@ import pandas as pd
 from PIL import Image, ImageFilter
 
 from core.datasets.decode import photo_of
-from core.dissect.labels import null_distribution, unit_labels
+from core.dissect.labels import FDR as FDR
+from core.dissect.labels import active, judge, null_distribution, unit_labels
+from core.dissect.labels import better_than_chance as better_than_chance
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import upsample
 from core.intervals import interval as interval
@@ -33,9 +35,6 @@ from core.names import plain_name
 from core.predictions import per_scene as per_scene
 from core.settings import command
 from core.store import CACHE, Run, array_name, find_run, list_runs
-
-CHANCE = 0.05
-"""A unit counts as better than chance if at most this share of shuffled labels does as well."""
 
 OTHER = "any other class"
 """Stands for the classes of a network that are no scene of the dataset."""
@@ -469,7 +468,8 @@ def unit_table(run: Run, layer: str, denominator: str = "all") -> pd.DataFrame:
     """Every unit of a layer with its best label.
 
     Columns: unit, concept, name, category (None where it never overlaps a label), iou,
-    chance, above (chance ≤ :data:`CHANCE`), images, share (of images active), threshold.
+    chance (p-value), adjusted (for the false discovery rate over units), above (better than
+    chance: adjusted ≤ :data:`FDR`), images, share (of images active), threshold.
     """
     key = ("unit_table", layer, denominator)
     return run.once(key, lambda: _unit_table(run, layer, denominator)).copy()
@@ -482,27 +482,43 @@ def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     )
     best = unit_labels(run, layer, denominator)
     frame = units.merge(
-        best[["unit", "concept", "name", "category", "iou", "chance"]], on="unit", how="left"
-    )
+        best[["unit", "concept", "name", "category", "iou", "chance", "adjusted"]],
+        on="unit", how="left",
+    )  # fmt: skip
     frame["iou"] = frame["iou"].fillna(0.0)
-    frame["above"] = frame["chance"] <= CHANCE
+    frame["above"] = frame["adjusted"] <= FDR
     frame["share"] = frame["images"] / max(1, run.info["images"]["used"])
     return frame
 
 
-def chance_level(run: Run, layer: str, denominator: str = "all") -> float | None:
-    """IoU that only :data:`CHANCE` of the labels found under shuffling reach; None without."""
-    null = null_distribution(run, layer, denominator)
-    return float(np.quantile(null, 1 - CHANCE, method="higher")) if len(null) else None
+def comparison(told: dict[str, Any]) -> str:
+    """The two numbers that the number of units better than chance is to be compared with, in a
+    sentence, from :func:`core.dissect.labels.better_than_chance`.
+
+    >>> comparison({"above": 166, "by_chance": 0.04, "untrained": 63, "untrained_why": ""})
+    'With masks exchanged between photos it would be 0.0; in the untrained twin it is 63.'
+    """
+    if told["above"] is None:
+        return f"Chance was not measured: {told['chance_why']}."
+    twin = (
+        f"the untrained twin was not measured: {told['untrained_why']}"
+        if told["untrained"] is None
+        else f"in the untrained twin it is {told['untrained']:,}"
+    )
+    return f"With masks exchanged between photos it would be {told['by_chance']:.1f}; {twin}."
 
 
-def iou_histogram(run: Run, layer: str, denominator: str = "all", bins: int = 40) -> pd.DataFrame:
+def iou_histogram(
+    run: Run, layer: str, denominator: str = "all", bins: int = 40, unit: int | None = None
+) -> pd.DataFrame:
     """Best IoUs of the units, and of shuffled labels: kind, low, high, share (of its kind).
 
-    Both kinds share the bins, so that the bars can be laid over each other.
+    The shuffled labels are those of all active units together, or of one unit: its own null
+    distribution. Both kinds share the bins, so that the bars can be laid over each other.
     """
     real = unit_table(run, layer, denominator)["iou"].to_numpy()
     null = null_distribution(run, layer, denominator)
+    null = null[active(run, layer)].ravel() if unit is None else null[unit]
     top = max(float(real.max(initial=0)), float(null.max(initial=0)), 1e-6)
     edges = np.linspace(0, top * 1.0001, bins + 1)
     frames = []
@@ -545,23 +561,29 @@ def unit_facts(run: Run, layer: str, unit: int) -> dict[str, Any]:
 def unit_concepts(
     run: Run, layer: str, unit: int, denominator: str = "all", count: int = 5
 ) -> pd.DataFrame:
-    """The best labels of one unit: name, category, iou, chance, overlap, area, hits.
+    """The best labels of one unit: unit, concept, name, category, iou, overlap, area, hits, chance,
+    adjusted.
 
-    `chance` as in :func:`core.dissect.labels.unit_labels`; it speaks of a unit's best label,
-    and is given for the others as a yardstick.
+    The last two as in :func:`core.dissect.labels.unit_labels`; they speak of a unit's best label,
+    and are given for the others as a yardstick.
     """
     frame = run.sql(
         f"""
-        SELECT concept, name, category, iou_{_checked(denominator)} AS iou, overlap, area, hits
+        SELECT unit, concept, name, category, iou_{_checked(denominator)} AS iou, overlap, area,
+               hits
         FROM dataset_iou WHERE layer = ? AND unit = ? AND overlap > 0
         ORDER BY iou DESC, concept LIMIT {int(count)}
         """,
         [run.layer(layer), unit],
     )
+    return _judged(run, layer, denominator, frame)
+
+
+def _judged(run: Run, layer: str, denominator: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of unit and iou with chance and adjusted, by the null distributions of the units."""
+    best = unit_table(run, layer, denominator).dropna(subset="name")
     null = null_distribution(run, layer, denominator)
-    reached = len(null) - np.searchsorted(null, frame["iou"].to_numpy(), "left")
-    frame["chance"] = (1 + reached) / (1 + len(null)) if len(null) else np.nan
-    return frame
+    return judge(frame, best, null, int(active(run, layer).sum()))
 
 
 def _checked(denominator: str) -> str:
@@ -710,8 +732,9 @@ def active_units(
 def search_units(
     run: Run, layer: str, concept: int, denominator: str = "all", count: int = 50
 ) -> pd.DataFrame:
-    """Units by how well they detect one concept: unit, iou, best (is it their best label)."""
-    return run.sql(
+    """Units by how well they detect one concept: unit, iou, best (is it their best label), chance,
+    adjusted, above (this overlap is better than chance, or chance was not measured)."""
+    frame = run.sql(
         f"""
         WITH ranked AS (
             SELECT unit, concept, iou_{_checked(denominator)} AS iou, row_number() OVER (
@@ -723,6 +746,8 @@ def search_units(
         """,
         [run.layer(layer), concept],
     )
+    frame = _judged(run, layer, denominator, frame)
+    return frame.assign(above=frame["chance"].isna() | (frame["adjusted"] <= FDR))
 
 
 def search_images(run: Run, concept: int, count: int = 12) -> pd.DataFrame:
@@ -765,16 +790,15 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
     found = []
     table = unit_table(run, layer, denominator)
     named = table.dropna(subset="name").sort_values(["iou", "unit"], ascending=[False, True])
-    draws = run.sql(
-        "SELECT count(*) AS n FROM chance WHERE layer = ? AND denominator = ?",
-        [run.layer(layer), denominator],
-    )["n"].iloc[0]
+    rounds = null_distribution(run, layer, denominator).shape[1]
     if len(named):
         top = named.iloc[0]
-        reached = round(top["chance"] * (1 + draws)) - 1 if draws else 0
         luck = ""
-        if draws:
-            luck = f"{reached or 'None'} of {draws:,} draws with shuffled labels does as well."
+        if rounds:
+            reached = round(top["chance"] * (1 + rounds)) - 1
+            luck = (
+                f"It does as well in {reached or 'none'} of {rounds:,} rounds of shuffled labels."
+            )
         found.append(
             Finding(
                 f"Unit {top['unit']} sees {shown_name(top['name'])}",
@@ -807,15 +831,15 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
                 {"scene": pair["scene"], "predicted": pair["predicted"], "sort": "confident"},
             )
         )
-    idle = table[(table["images"] > 0) & (table["chance"] > CHANCE)]
+    idle = table[(table["images"] > 0) & (table["adjusted"] > FDR)]
     if len(idle):
         unit = idle.sort_values(["hits", "unit"], ascending=[False, True]).iloc[0]
         found.append(
             Finding(
                 f"Unit {unit['unit']} means nothing we can name",
                 f"It lights up in {unit['images']:,} images, yet its best label, "
-                f"“{shown_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched by "
-                f"{unit['chance']:.0%} of shuffled labels.",
+                f"“{shown_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched in "
+                f"{unit['chance']:.0%} of rounds with shuffled labels.",
                 _picture(run, layer, int(unit["unit"]), None),
                 int(unit["unit"]),
                 "units",

@@ -29,9 +29,9 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
 
     run, dataset, dataset_digest, model, layer, images, splits, q, grid, shuffles; scored,
     right, accuracy, low, high (Wilson's 95 % interval); units, and of these above (better than
-    chance, None without shuffles), above_share with above_low and above_high; concepts (that
-    some unit detects), median_iou (of the units' best labels). A run of predictions alone has
-    no units: those are None.
+    chance, None without shuffles), above_share with above_low and above_high, by_chance and
+    untrained (:func:`core.dissect.labels.better_than_chance`); concepts (that some unit detects),
+    median_iou (of the units' best labels). A run of predictions alone has no units: those are None.
     """
     facts = browse.summary(run)
     settings = run.info["settings"]
@@ -48,7 +48,8 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
     scored, right = int(part["images"].sum()), int(part["right"].sum())
     told |= {"scored": scored, "right": right, "accuracy": right / scored if scored else None}
     told["low"], told["high"] = interval(right, scored)
-    keys = ("units", "above", "above_share", "above_low", "above_high", "concepts", "median_iou")
+    keys = ("units", "above", "above_share", "above_low", "above_high", "by_chance", "untrained",
+            "concepts", "median_iou")  # fmt: skip
     told |= dict.fromkeys(keys)
     if layer is None:
         return told
@@ -58,10 +59,12 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
         "concepts": len(browse.detected(run, layer, denominator)),
         "median_iou": float(table["iou"].median()),
     }
-    if table["chance"].notna().any():
-        above = int(table["above"].sum())
+    found = browse.better_than_chance(run, layer, denominator)
+    told |= {key: found[key] for key in ("above", "by_chance", "untrained")}
+    if found["above"] is not None:
+        above = found["above"]
         low, high = interval(above, len(table))
-        told |= {"above": above, "above_share": above / len(table),
+        told |= {"above_share": above / len(table),
                  "above_low": low, "above_high": high}  # fmt: skip
     return told
 

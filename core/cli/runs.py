@@ -23,7 +23,7 @@ from core.cli.common import (
     whole,
 )
 from core.errors import UnitscopeError, unknown
-from core.settings import duration, quantile_words
+from core.settings import Settings, duration, quantile_words
 from core.store import CACHE, Run, list_runs
 
 
@@ -49,8 +49,14 @@ def add(verb: Verb) -> None:
     run.add_argument("--q", type=real(0, 1), default=0.005, help="threshold = (1 − q) quantile")
     run.add_argument("--grid", type=COUNT, help="side of the working grid (half the input's side)")
     run.add_argument(
-        "--shuffles", type=whole(0, 10_000), default=10, help="rounds of the null distribution"
-    )
+        "--shuffles", type=whole(0, 10_000), default=Settings.shuffles, metavar="N",
+        help=f"rounds of exchanged masks, the null distribution of each unit ({Settings.shuffles})",
+    )  # fmt: skip
+    run.add_argument(
+        "--untrained", action=argparse.BooleanOptionalAction, default=None,
+        help="dissect the network with random weights too, to compare with; by default where it "
+        "is cheap",
+    )  # fmt: skip
     run.add_argument("--seed", type=SEED, default=0)
     run.add_argument("--no-maps", action="store_true", help="keep no maps; run the network twice")
     run.add_argument(
@@ -106,16 +112,16 @@ def add(verb: Verb) -> None:
 def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
-    from core.run import Settings, execute, plan
+    from core.run import execute, plan
 
     began = time.monotonic()
     work = plan(
         Settings(
             dataset=given.dataset, model=given.model, layers=tuple(given.layer),
             splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
-            seed=given.seed, keep_maps=not given.no_maps, map_type=given.map_type,
-            device=given.device, precision=given.precision, scenes=given.scenes,
-            knowledge=given.knowledge,
+            seed=given.seed, untrained=given.untrained, keep_maps=not given.no_maps,
+            map_type=given.map_type, device=given.device, precision=given.precision,
+            scenes=given.scenes, knowledge=given.knowledge,
         )
     )  # fmt: skip
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
@@ -337,14 +343,15 @@ def _summary_text(facts: dict[str, Any]) -> str:
 
 
 def _show(given: argparse.Namespace) -> Answer:
-    from core.dissect.labels import null_distribution, unit_labels
+    from core.browse import comparison
+    from core.dissect.labels import better_than_chance, unit_labels
 
     run = open_given(given)
     facts = _summary(run)
     if not facts["layers"]:
         return facts, _summary_text(facts)
     labels = unit_labels(run, given.layer, given.denominator, given.category)
-    null = null_distribution(run, given.layer, given.denominator)
+    chance = better_than_chance(run, given.layer, given.denominator, given.category)
     best = labels.sort_values(["iou", "unit"], ascending=[False, True])
     layer = given.layer or facts["layers"][-1]["name"]
     facts["labels"] = {
@@ -352,8 +359,7 @@ def _show(given: argparse.Namespace) -> Answer:
         "denominator": given.denominator,
         "units": next(s["units"] for s in facts["layers"] if s["name"] == layer),
         "above_0.04": int((labels["iou"] > 0.04).sum()),
-        "chance_95": float(null[int(0.95 * len(null))]) if len(null) else None,
-        "above_chance_95": int((labels["chance"] <= 0.05).sum()) if len(null) else None,
+        "chance": chance,
         "concepts": int(labels.loc[labels["iou"] > 0.04, "name"].nunique()),
         "top": best.head(given.top).to_dict("records"),
     }
@@ -363,14 +369,16 @@ def _show(given: argparse.Namespace) -> Answer:
         f"{layer}: {told['above_0.04']} of {told['units']} units above IoU 0.04 "
         f"({told['concepts']} concepts), denominator {given.denominator}"
     )
-    if len(null):
+    if chance["above"] is not None:
         lines.append(
-            f"chance: 95 % of shuffled labels stay below IoU {told['chance_95']:.4f}; "
-            f"{told['above_chance_95']} units do better"
+            f"{chance['above']} of {chance['units']} units better than chance (false discovery "
+            f"rate {chance['rate']:.0%}, {chance['rounds']} rounds)"
         )
-    lines.append(f"{'unit':>6}  {'IoU':>7}  {'chance':>7}  {'category':9}  concept")
+    lines.append(comparison(chance))
+    lines.append(f"{'unit':>6}  {'IoU':>7}  {'p':>7}  {'adjusted':>8}  {'category':9}  concept")
     lines += [
-        f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['category']:9}  "
+        f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['adjusted']:8.4f}  "
+        f"{row['category']:9}  "
         f"{row['name']}"
         for row in told["top"]
     ]

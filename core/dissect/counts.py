@@ -4,8 +4,10 @@ For image x and unit t let A_t(x) be the map upsampled bilinearly (align_corners
 the working grid and cut at > T_t. Counted are, in pixels of that grid,
 
 * hits  = |A_t(x)|, and |A_t(x)| inside the annotated pixels of each category;
-* both  = |A_t(x) ∩ L_c(x)| for every concept c at once, one look-up an active pixel;
-* the same intersections with other images' labels (the null distribution).
+* both  = |A_t(x) ∩ L_c(x)| for every concept c at once, one look-up an active pixel.
+
+The same intersections with other images' labels, summed over images, are the null distribution
+(:func:`exchange`); the active pixels that :func:`count_images` found serve every round of it.
 
 A pair whose largest activation is ≤ T_t has no pixel: interpolation never exceeds the
 corners it lies between. The same holds for each patch between four cells, so most pixels
@@ -35,18 +37,15 @@ class Counts(NamedTuple):
     both : int32 (rows, 4): image, unit, concept, both. Rows exist only where both > 0.
     areas : int32 (rows, 3): image, concept, area.
     annotated : int32 (images, categories): annotated pixels of each category.
-    null_both : int32 (shuffles, units, concepts + 1): intersections with shuffled labels,
-        summed over the images of the batch; column 0 stays 0.
-    null_hits : int32 (shuffles, units, categories): hits within the annotated pixels of the
-        shuffled labels, summed over the images.
+    pixels : uint32, the active pixels of each row of `hits` one row after the other, as places
+        in the flat grid, in any order within a row; empty unless asked for.
     """
 
     hits: np.ndarray
     both: np.ndarray
     areas: np.ndarray
     annotated: np.ndarray
-    null_both: np.ndarray
-    null_hits: np.ndarray
+    pixels: np.ndarray
 
 
 @numba.njit(cache=True, nogil=True)
@@ -112,28 +111,26 @@ def _annotated(labels, category_of, only, categories):
 
 @numba.njit(cache=True, nogil=True)
 def _count(
-    maps, thresholds, labels, others, category_of, only, concepts,
-    y_low, y_high, y_w, x_low, x_high, x_w, hits, both, null_both, null_hits,
+    maps, thresholds, labels, category_of, only, concepts,
+    y_low, y_high, y_w, x_low, x_high, x_w, hits, both, found, keep,
 ):  # fmt: skip
-    """Fill hits, both and the null sums; returns (rows of hits, rows of both).
+    """Fill hits and both, and `found` with the active pixels where they are to be kept; returns
+    (rows of hits, rows of both, pixels).
 
     only : (categories,) the channel of a category that has exactly one, −1 for others. A
-    negative second number says that `both` was too short: call again with a longer one.
+    negative second number says that `both` or `found` was too short: call again with longer ones.
     """
     images, units = maps.shape[0], maps.shape[1]
-    channels, categories, shuffles = labels.shape[1], only.size, others.shape[1]
+    channels, categories = labels.shape[1], only.size
     pixels = y_low.size * x_low.size
     y_runs, x_runs = _runs(y_low), _runs(x_low)
     active = np.empty(pixels + 1, np.int64)
     histogram = np.zeros(concepts + 1, np.int32)
     touched = np.empty(concepts + 1, np.int64)
     annotated = np.zeros(channels, np.int64)
-    n_hits = n_both = 0
+    n_hits = n_both = n_found = 0
     for i in range(images):
         mask = _annotated(labels[i], category_of, only, categories)
-        other_masks = np.empty((shuffles, categories, pixels), np.uint8)
-        for r in range(shuffles):
-            other_masks[r] = _annotated(others[i, r], category_of, only, categories)
         for t in range(units):
             f = maps[i, t]
             threshold = thresholds[t]
@@ -148,8 +145,12 @@ def _count(
             )
             if n == 0:
                 continue
-            if n_both + concepts > both.shape[0]:
-                return n_hits, -1
+            if n_both + concepts > both.shape[0] or (keep and n_found + n > found.size):
+                return n_hits, -1, n_found
+            if keep:
+                for j in range(n):
+                    found[n_found + j] = active[j]
+                n_found += n
             seen = 0
             for k in range(channels):
                 annotated[k] = 0
@@ -181,31 +182,14 @@ def _count(
                 both[n_both, 3] = histogram[order[s]]
                 histogram[order[s]] = 0
                 n_both += 1
-            for r in range(shuffles):
-                sums = null_both[r, t]
-                for k in range(channels):
-                    plane = others[i, r, k]
-                    without = sums[0]
-                    for j in range(n):
-                        sums[plane[active[j]]] += 1
-                    annotated[k] = n - (sums[0] - without)
-                for g in range(categories):
-                    inside = 0
-                    if only[g] >= 0:
-                        inside = annotated[only[g]]
-                    else:
-                        for j in range(n):
-                            inside += other_masks[r, g, active[j]]
-                    null_hits[r, t, g] += inside
-    return n_hits, n_both
+    return n_hits, n_both, n_found
 
 
 def _prepare(
-    maps: Any, thresholds: np.ndarray, labels: np.ndarray, others: np.ndarray | None,
-    category_of: np.ndarray, categories: int, concepts: int,
-) -> np.ndarray:  # fmt: skip
-    """Check shapes and ids, so that no kernel leaves its arrays; gives `others` (images,
-    shuffles, channels, height, width)."""
+    maps: Any, thresholds: np.ndarray, labels: np.ndarray, category_of: np.ndarray,
+    categories: int, concepts: int,
+) -> None:  # fmt: skip
+    """Check shapes and ids, so that no kernel leaves its arrays."""
     if maps.ndim != 4 or labels.ndim != 4 or len(maps) != len(labels):
         raise UnitscopeError(
             f"maps {tuple(maps.shape)} and labels {tuple(labels.shape)} do not belong together: "
@@ -219,16 +203,18 @@ def _prepare(
         )
     if len(category_of) and not 0 <= min(category_of) <= max(category_of) < categories:
         raise UnitscopeError(f"channel categories {list(category_of)} of {categories}")
-    for part in (labels, others):
-        if part is not None and part.size and int(part.max()) > concepts:
-            raise UnitscopeError(
-                f"the label maps hold concept {int(part.max())}, and there are {concepts}"
-            )
-    if others is None:
-        return np.zeros((len(labels), 0, *labels.shape[1:]), np.uint16)
-    if others.shape[0] != len(labels) or others.shape[2:] != labels.shape[1:]:
-        raise UnitscopeError(f"labels {labels.shape}, shuffled labels {others.shape}")
-    return others
+    if labels.size and int(labels.max()) > concepts:
+        raise UnitscopeError(
+            f"the label maps hold concept {int(labels.max())}, and there are {concepts}"
+        )
+
+
+def _only(category_of: np.ndarray, categories: int) -> np.ndarray:
+    """(categories,) the channel of a category that has exactly one, −1 for others."""
+    times = np.bincount(category_of, minlength=categories)
+    only = np.full(categories, -1)
+    only[category_of] = np.where(times[category_of] == 1, np.arange(len(category_of)), -1)
+    return only
 
 
 def count_areas(
@@ -255,7 +241,7 @@ def count_images(
     category_of: np.ndarray,
     categories: int,
     concepts: int,
-    others: np.ndarray | None = None,
+    keep_pixels: bool = False,
 ) -> Counts:
     """Count one batch of images on the CPU; the kernel releases the GIL.
 
@@ -267,8 +253,7 @@ def count_images(
         concept must not stand at one pixel in two channels.
     category_of : (channels,) position of each channel's category, below `categories`.
     concepts : the largest concept id.
-    others : uint16 (images, shuffles, channels, grid height, grid width): other images'
-        labels, for the null distribution.
+    keep_pixels : give the active pixels too, which :func:`exchange` works on.
 
     Raises UnitscopeError where shapes do not fit.
 
@@ -280,39 +265,32 @@ def count_images(
     >>> counts.both.tolist()                                # image, unit, concept, both
     [[0, 0, 1, 1], [0, 0, 2, 1]]
     """
-    others = _prepare(maps, thresholds, labels, others, category_of, categories, concepts)
+    _prepare(maps, thresholds, labels, category_of, categories, concepts)
     n, units = maps.shape[:2]
     height, width = labels.shape[2:]
-    shuffles = others.shape[1]
     flat = labels.reshape(n, labels.shape[1], height * width)
     y, x = interpolation(maps.shape[2], height), interpolation(maps.shape[3], width)
     category_of = np.ascontiguousarray(category_of, np.int64)
-    times = np.bincount(category_of, minlength=categories)
-    only = np.full(categories, -1)
-    only[category_of] = np.where(times[category_of] == 1, np.arange(len(category_of)), -1)
+    only = _only(category_of, categories)
     hits = np.empty((n * units, 3 + categories), np.int32)
-    null_both = np.zeros((shuffles, units, concepts + 1), np.int32)
-    null_hits = np.zeros((shuffles, units, categories), np.int32)
     # Float32 holds every half and bfloat16 exactly; the interpolation itself is in float64.
     arguments = (
         np.ascontiguousarray(maps, np.float32).astype(np.float64),
-        thresholds.astype(np.float64), flat,
-        others.reshape(n, shuffles, labels.shape[1], height * width),
-        category_of, only, concepts, *y, *x, hits,
+        thresholds.astype(np.float64), flat, category_of, only, concepts, *y, *x, hits,
     )  # fmt: skip
     room = 64 * n * max(1, units // 8) + concepts
+    pixel_room = height * width * (1 + n * units // 32) if keep_pixels else 0
     while True:
         both = np.empty((room, 4), np.int32)
-        n_hits, n_both = _count(*arguments, both, null_both, null_hits)
+        found = np.empty(pixel_room, np.uint32)
+        n_hits, n_both, n_found = _count(*arguments, both, found, keep_pixels)
         if n_both >= 0:
             break
         room *= 4
-        null_both[:] = 0
-        null_hits[:] = 0
-    null_both[:, :, 0] = 0
+        pixel_room *= 4
     areas, annotated = count_areas(labels, category_of, categories, concepts)
     return Counts(
-        hits[:n_hits].copy(), both[:n_both].copy(), areas, annotated, null_both, null_hits
+        hits[:n_hits].copy(), both[:n_both].copy(), areas, annotated, found[:n_found].copy()
     )
 
 
@@ -337,7 +315,7 @@ def count_images_torch(
     category_of: np.ndarray,
     categories: int,
     concepts: int,
-    others: np.ndarray | None = None,
+    keep_pixels: bool = False,
     pairs_at_once: int = 2048,
 ) -> Counts:
     """:func:`count_images` as batched torch work, on the device that `maps` lie on.
@@ -345,29 +323,16 @@ def count_images_torch(
     Same arguments and the same rows; `pairs_at_once` bounds the (image, unit) pairs that are
     upsampled together.
     """
-    others = _prepare(maps, thresholds, labels, others, category_of, categories, concepts)
+    _prepare(maps, thresholds, labels, category_of, categories, concepts)
     device = maps.device
-    n, units = maps.shape[:2]
+    n = len(maps)
     channels, height, width = labels.shape[1:]
-    shuffles = others.shape[1]
     limit = torch.from_numpy(thresholds).to(device, torch.float64)
     planes = torch.from_numpy(labels.reshape(n, channels, -1).astype(np.int64)).to(device)
-    shuffled = torch.from_numpy(
-        others.reshape(n, shuffles, channels, height * width).astype(np.int64)
-    ).to(device)
-
-    def annotated_of(planes: Tensor) -> Tensor:
-        mask = torch.zeros(
-            *planes.shape[:-2], categories, planes.shape[-1], dtype=torch.bool, device=device
-        )
-        for k, g in enumerate(category_of):
-            mask[..., g, :] |= planes[..., k, :] > 0
-        return mask
-
-    mask_of, other_mask_of = annotated_of(planes), annotated_of(shuffled)
-    null_both = torch.zeros(shuffles, units, concepts + 1, dtype=torch.int32, device=device)
-    null_hits = torch.zeros(shuffles, units, categories, dtype=torch.int32, device=device)
-    hit_rows, both_rows = [], []
+    mask_of = torch.zeros(n, categories, height * width, dtype=torch.bool, device=device)
+    for k, g in enumerate(category_of):
+        mask_of[:, g] |= planes[:, k] > 0
+    hit_rows, both_rows, found = [], [], []
     pairs = (maps.double().amax((2, 3)) > limit).nonzero()
     for start in range(0, len(pairs), pairs_at_once):
         image, unit = pairs[start : start + pairs_at_once].T
@@ -383,22 +348,13 @@ def count_images_torch(
         for k in range(channels):
             table.index_put_((pair, planes[image[pair], k, pixel]), one, accumulate=True)
         table[:, 0] = 0
-        for r in range(shuffles):
-            row = torch.full_like(pair, r)
-            for k in range(channels):
-                label = shuffled[image[pair], r, k, pixel]
-                null_both.index_put_((row, unit[pair], label), one, accumulate=True)
-            for g in range(categories):
-                inside = other_mask_of[image[pair], r, g, pixel].int()
-                null_hits.index_put_(
-                    (row, unit[pair], torch.full_like(pair, g)), inside, accumulate=True
-                )
+        if keep_pixels:
+            found.append(pixel)
         hit_rows.append(count[count[:, 2] > 0])
         at = table.nonzero()
         both_rows.append(
             torch.stack([image[at[:, 0]], unit[at[:, 0]], at[:, 1], table[at[:, 0], at[:, 1]]], 1)
         )
-    null_both[:, :, 0] = 0
 
     def rows(parts: list[Tensor], columns: int) -> np.ndarray:
         table = torch.cat(parts).cpu().numpy() if parts else np.zeros((0, columns))
@@ -409,5 +365,113 @@ def count_images_torch(
     )
     return Counts(
         rows(hit_rows, 3 + categories), rows(both_rows, 4), areas, annotated,
-        null_both.cpu().numpy(), null_hits.cpu().numpy(),
+        rows(found, 0).reshape(-1).astype(np.uint32),
     )  # fmt: skip
+
+
+# -- exchanged masks ------------------------------------------------------------------------
+
+
+@numba.njit(cache=True, nogil=True)
+def _exchange(
+    units, starts, pixels, labels, others, category_of, only, whole, whole_at, sums, inside
+):  # fmt: skip
+    multiple = False
+    for g in range(only.size):
+        multiple |= only[g] < 0
+    annotated = np.zeros(labels.shape[1], np.int64)
+    for r in range(others.size):
+        planes = labels[others[r]]
+        if multiple:
+            mask = _annotated(planes, category_of, only, only.size)
+        else:
+            mask = np.empty((0, 0), np.uint8)
+        for m in range(units.size):
+            first, last = starts[m], starts[m + 1]
+            row = sums[r, units[m]]
+            for k in range(planes.shape[0]):
+                plane = planes[k]
+                without = row[0]
+                for j in range(first, last):
+                    row[plane[pixels[j]]] += 1
+                annotated[k] = last - first - (row[0] - without)
+            for g in range(only.size):
+                if only[g] >= 0:
+                    inside[r, units[m], g] += annotated[only[g]]
+                else:
+                    for j in range(first, last):
+                        inside[r, units[m], g] += mask[g, pixels[j]]
+            for w in range(whole_at[r], whole_at[r + 1]):
+                row[whole[w]] += last - first
+            row[0] = 0
+
+
+def exchange(
+    hits: np.ndarray,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    others: np.ndarray,
+    category_of: np.ndarray,
+    whole: list[np.ndarray],
+    sums: np.ndarray,
+    inside: np.ndarray,
+) -> None:
+    """Add one image's overlaps with the labels of other images, one image a round.
+
+    Parameters
+    ----------
+    hits : rows of :class:`Counts` of this image (its units and their hits).
+    pixels : the active pixels of those rows.
+    labels : uint16 (images, channels, pixels). others : (rounds,) places in it of the label maps
+        that stand in for the image's own.
+    category_of : (channels,) position of each channel's category.
+    whole : per round, the concepts that hold for the whole of the other image; they overlap a
+        unit wherever it is active.
+    sums : int32 (rounds, units, concepts + 1), added to: Σ |A_t(x) ∩ L_c(other)|; column 0 stays 0.
+    inside : int32 (rounds, units, categories), added to: |A_t(x)| within the other image's
+        annotated pixels of each category.
+
+    >>> hits = np.array([[0, 1, 2]])                           # image 0, unit 1, two pixels
+    >>> sums, inside = np.zeros((1, 2, 4), np.int32), np.zeros((1, 2, 1), np.int32)
+    >>> exchange(hits, np.array([0, 3], np.uint32), np.array([[[2, 0, 0, 0]]], np.uint16),
+    ...          np.array([0]), np.array([0]), [np.array([3])], sums, inside)
+    >>> sums[0, 1].tolist(), inside[0, 1].tolist()             # one pixel of 2; all of 3
+    ([0, 0, 1, 2], [1])
+    """
+    if not len(hits):
+        return
+    _exchange(
+        hits[:, 1].astype(np.int64),
+        np.concatenate([[0], np.cumsum(hits[:, 2], dtype=np.int64)]),
+        np.ascontiguousarray(pixels, np.uint32), labels, np.ascontiguousarray(others, np.int64),
+        np.ascontiguousarray(category_of, np.int64), _only(category_of, inside.shape[2]),
+        np.concatenate([np.zeros(0, np.int64), *whole]).astype(np.int64),
+        np.cumsum([0, *(len(w) for w in whole)], dtype=np.int64), sums, inside,
+    )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def best_ious(sums, inside, hits, areas, category, group, groups):
+    """The best IoU of every unit within each group of concepts, after one round of exchange.
+
+    sums (units, concepts + 1) = Σ |A_t ∩ L_c(other)|; inside (units, categories) = Σ |A_t| within
+    the other images' annotated pixels; hits (units,) = Σ |A_t|; areas (concepts + 1,) = Σ |L_c|,
+    which no exchange changes; category (concepts + 1,): position of each concept's category, −1
+    for one that holds for whole images; group (concepts + 1,): whose best is sought.
+
+    IoU = sums / (hits + area − sums), with `inside` for hits by the denominator "annotated".
+    Returns float32 (denominators, groups, units).
+    """
+    best = np.zeros((2, groups, hits.size), np.float32)
+    for t in range(hits.size):
+        for c in range(1, areas.size):
+            both = sums[t, c]
+            if both == 0:
+                continue
+            g = group[c]
+            iou = np.float32(both / (hits[t] + areas[c] - both))
+            best[0, g, t] = max(best[0, g, t], iou)
+            counted = hits[t] if category[c] < 0 else inside[t, category[c]]
+            iou = np.float32(both / (counted + areas[c] - both))
+            best[1, g, t] = max(best[1, g, t], iou)
+    return best

@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from core.dissect.counts import upsample_torch
-from core.dissect.labels import unit_labels
+from core.dissect.labels import FDR, better_than_chance, unit_labels
 from core.errors import UnitscopeError
 from core.explain.account import finish
 from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
@@ -25,8 +25,8 @@ from core.models.forward import Forward
 from core.models.load import LoadedModel, load_model
 from core.store import Run
 
-CHANCE = 0.05
-"""A unit speaks for its label only where at most this share of chance labels does as well."""
+CHANCE = FDR
+"""A unit speaks for its label only where it is better than chance at this false discovery rate."""
 
 
 def speaking_labels(
@@ -38,12 +38,19 @@ def speaking_labels(
 ) -> pd.DataFrame:
     """Labels of units that are better than chance, colours and scenes left out.
 
-    Columns as in :func:`core.dissect.labels.unit_labels`.
+    chance : false discovery rate over the units. splits : labels are learned, and masks
+    exchanged, on the images of these alone. Columns as in
+    :func:`core.dissect.labels.unit_labels`.
+
+    Raises UnitscopeError where chance was not measured: which units to believe is not guessed.
     """
     categories = run.sql("SELECT DISTINCT category FROM concepts ORDER BY 1")["category"]
     kept = [c for c in categories if c not in LEFT_OUT]
     labels = unit_labels(run, layer, categories=kept, per_unit=per_unit, splits=splits)
-    return labels[labels["chance"] <= chance] if labels["chance"].notna().any() else labels
+    if len(labels) and labels["chance"].isna().all() and chance < 1:
+        told = better_than_chance(run, layer)["chance_why"]
+        raise UnitscopeError(f"which units' labels are better than chance is not known: {told}")
+    return labels if chance >= 1 else labels[labels["adjusted"] <= chance]
 
 
 def open_model(run: Run) -> LoadedModel:
@@ -200,7 +207,8 @@ def measure_stand_in(
     if not both.any():
         raise UnitscopeError(
             "no image has learned concepts both by masks and by labels: "
-            f"{len(labels)} units have a label that chance reaches in at most {chance:.0%}"
+            f"{len(labels)} units have a label better than chance at a false discovery rate of "
+            f"{chance:.1%}"
         )
     for name, metric in (("cm", consistency), ("sm", similarity)):
         a = metric(ours[both], core.members)

@@ -278,9 +278,7 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     return titled(chart, "How often the network is right", caption, dark)
 
 
-def iou_chance(
-    frame: pd.DataFrame, level: float | None, caption: Caption, dark: bool = False
-) -> Any:
+def iou_chance(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     """Best IoUs of units over those of shuffled labels, from :func:`core.browse.iou_histogram`."""
     colors = alt.Scale(domain=["units", "shuffled labels"], range=[BLUE[dark], GREY[dark]])
     base = alt.Chart(frame)
@@ -301,16 +299,6 @@ def iou_chance(
         .mark_bar(opacity=0.72)
         .encode(x, alt.X2("high:Q"), y, color, tooltip=tooltip),
     ]
-    if level is not None:
-        line = alt.Chart(pd.DataFrame({"x": [level], "t": ["5 % of shuffles get past here"]}))
-        layers.append(
-            line.mark_rule(color=ORANGE[dark], strokeWidth=1.5, strokeDash=[4, 3]).encode(x="x:Q")
-        )
-        layers.append(
-            line.mark_text(align="left", dx=6, dy=6, color=ORANGE[dark], baseline="top").encode(
-                x="x:Q", y=alt.value(0), text="t:N"
-            )
-        )
     chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
     return titled(chart, "Do the units mean anything?", caption, dark, 30)
 
@@ -429,7 +417,8 @@ def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> An
 def unit_chance(
     frame: pd.DataFrame, iou: float, unit: int, caption: Caption, dark: bool = False
 ) -> Any:
-    """One unit's IoU against those of shuffled labels, from :func:`core.browse.iou_histogram`."""
+    """One unit's IoU against those it gets with shuffled labels, from
+    :func:`core.browse.iou_histogram` of that unit."""
     null = frame[frame["kind"] == "shuffled labels"]
     bars = (
         alt.Chart(null)
@@ -437,7 +426,7 @@ def unit_chance(
         .encode(
             alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned"),
             alt.X2("high:Q"),
-            alt.Y("share:Q", title="share of draws", axis=alt.Axis(format="%", tickCount=4)),
+            alt.Y("share:Q", title="share of rounds", axis=alt.Axis(format="%", tickCount=4)),
             tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"),
                      alt.Tooltip("share", format=".1%")],
         )

@@ -525,6 +525,15 @@ def _timm_preprocessing(
     )
 
 
+def fresh(kind: str, name: str) -> nn.Module:
+    """A network as its package builds it, untrained; its weights are drawn from torch's state.
+
+    kind : ``torchvision`` or ``timm``.
+    """
+    made: nn.Module = _timm().create_model(name) if kind == "timm" else _build(name)
+    return made
+
+
 def similar(kind: str, text: str) -> list[str]:
     """Names of a kind of network (``torchvision``, ``timm``) that hold `text`, else the nearest.
 

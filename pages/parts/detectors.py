@@ -19,18 +19,14 @@ def detectors(
     units : with the column name, a unit's own label, where that shall be told. back : parameters
     that go along in the links.
     """
-    level = ctx.ask("chance_level", ctx.layer, ctx.denominator)
-    if level is not None and not (units["iou"] >= level).any():
-        st.caption(
-            f"None overlaps it better than chance ({level:.3f}): do not take these for its "
-            "detectors."
-        )
+    if not units["above"].any():
+        st.caption("None overlaps it better than chance: do not take these for its detectors.")
     tiles: list[draw.Tile] = []
     for row in units.itertuples():
         best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
         best = best.sort_values("iou", ascending=False, kind="stable")
         sub = f"IoU {row.iou:.3f}"
-        if level is not None and row.iou < level:
+        if not row.above:
             sub += ", no better than chance"
         if row.best:
             sub += "; its best label"

@@ -19,8 +19,13 @@ from pages.parts.frame import START, page_files
 FIELDS = {
     "dataset": "data", "model": "net", "layers": "dissect", "splits": "only",
     "knowledge": "facts", "scenes": "places", "q": "q", "shuffles": "shuffles", "keep_maps": "maps",
+    "untrained": "twin",
 }  # fmt: skip
 """Setting → parameter of the address."""
+
+TWIN: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
+TWIN_WORDS = {"auto": "where it is cheap", "yes": "dissect it too", "no": "leave it out"}
+"""What the parameter of the untrained twin may be: the setting, and in words."""
 
 
 def size_words(size: float) -> str:
@@ -52,6 +57,8 @@ def parameters(request: dict[str, Any]) -> dict[str, str]:
             found[parameter] = ",".join(value)
         elif name == "keep_maps":
             found[parameter] = "" if value else "0"
+        elif name == "untrained":
+            found[parameter] = {None: "", True: "yes", False: "no"}[value]
         else:
             found[parameter] = "" if value == getattr(plain, name) else str(value)
     return {k: v for k, v in found.items() if v}
@@ -145,14 +152,20 @@ def form(root: Path) -> dict[str, Any]:
             request["shuffles"] = int(
                 number(
                     "shuffles",
-                    "Rounds of shuffled labels",
-                    10,
+                    "Rounds of exchanged masks",
+                    Settings.shuffles,
                     min_value=0,
-                    max_value=100,
-                    step=1,
+                    max_value=10_000,
+                    step=100,
                     help=words.CHANCE,
                 )
             )
+            request["untrained"] = TWIN[
+                address.select(
+                    "twin", "Untrained twin", list(TWIN), "auto", format_func=TWIN_WORDS.get,
+                    help=words.UNTRAINED,
+                )
+            ]  # fmt: skip
             request["knowledge"] = (
                 address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
             )

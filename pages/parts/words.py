@@ -50,12 +50,22 @@ unit does not depend on labels. Rest the pointer on a dot; click it to open the 
 """
 
 CHANCE = r"""
-Each image is given the labels of another image, and every unit’s best label is found again,
-over all concepts, many times. Whatever overlap is left is luck. **Chance** is the share of
-these draws that do at least as well as the unit,
-$$p = \frac{1+\#\{\text{draws} \ge \mathrm{IoU}\}}{1+\#\{\text{draws}\}}.$$
-Small is good. Units with $p \le 0.05$ are called better than chance; about one in twenty would
-get there by luck alone.
+Each image is given the masks of another image of its split, and every unit’s best label is found
+again, over all concepts, in many rounds. Whatever overlap is left is luck: the unit’s own null
+distribution. The **p-value (permutation)** is the share of these rounds in which the unit does at
+least as well as with the true masks,
+$$p = \frac{1+\#\{\text{rounds} \ge \mathrm{IoU}\}}{1+\#\{\text{rounds}\}}.$$
+Small is good. A layer has many units, so $p$ is **adjusted** for the false discovery rate over
+those that are active (Benjamini–Hochberg). Units with an adjusted $p \le 0.05$ are called better
+than chance: of the units so called, one in twenty at most is expected to be so by luck.
+"""
+
+UNTRAINED = r"""
+Two numbers to compare it with. **Masks exchanged between photos**: how many units come out better
+than chance where there is nothing to find, judged in the same manner; the mean over all rounds.
+**The untrained twin**: the same architecture with random weights, its batch norm estimated on these
+photos, and its units counted and tested alike. Where a thing usually is in a photo, brightness and
+colour make some of its units better than chance; what training did is what goes beyond.
 """
 
 DETECTED = r"""
