@@ -48,6 +48,7 @@ from core.settings import Progress, Settings
 from core.store import (
     CACHE,
     DIGITS,
+    NEEDS_NONE,
     ArrayFile,
     Run,
     append,
@@ -85,7 +86,7 @@ class Plan:
     indices: np.ndarray
     grid: tuple[int, int]
     input_size: tuple[int, int]
-    outputs: int
+    outputs: int  # 0 without a classifier
     facts: dict[str, Any]
     digest: str
     matches: list[Match]
@@ -106,7 +107,9 @@ def engine_digest(dataset: SceneDataset) -> str:
     here = Path(__file__).resolve().parent
     files = {here / name for name in ("geometry.py", "names.py", "run.py")}
     files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
-    files |= {here / "models" / name for name in ("forward.py", "hooks.py", "load.py")}
+    files |= {
+        here / "models" / name for name in ("forward.py", "hooks.py", "load.py", "outputs.py")
+    }
     reading = ("base.py", "loader.py", "decode.py", "files.py", "scenes.py")
     files |= {here / "datasets" / name for name in reading}
     for kind in type(dataset).__mro__:
@@ -129,7 +132,6 @@ def plan(settings: Settings) -> Plan:
     given = None
     if settings.scenes:
         given = read_given(Path(settings.scenes).expanduser(), dataset.scenes, notes)
-    matches = match_scenes(dataset.scenes, model.classes, given)
     # Opened now, so that a mistake in its SPEC is told before the work, not after it.
     open_knowledge(settings.knowledge)
     photo_size = _photo_size(dataset, indices, model.preprocessing)
@@ -148,16 +150,16 @@ def plan(settings: Settings) -> Plan:
         torch.device(settings.device)
     except RuntimeError:
         raise UnitscopeError(f"device is cpu or cuda, not {settings.device!r}") from None
-    with torch.inference_mode():
-        output = model.module(model.example(photo_size))
-    if not isinstance(output, torch.Tensor):
-        output = output[0] if isinstance(output, (tuple, list)) else output.logits
-    outputs = output.flatten(1).shape[1]
-    if model.classes and len(model.classes) != outputs:
-        raise UnitscopeError(
-            f"model {settings.model!r} names {len(model.classes)} classes "
-            f"but gives {outputs} outputs"
-        )
+    if not settings.classes:
+        model.backbone = model.backbone or "its outputs were said to be no classes (--no-classes)"
+    outputs, said = model.outputs(photo_size)
+    if not outputs:
+        said += f"; it is dissected without classes. {NEEDS_NONE}"
+        if given:
+            raise UnitscopeError(
+                f"--scenes says which class a scene is, and here are no classes: {model.backbone}"
+            )
+    matches = match_scenes(dataset.scenes, model.classes if outputs else [], given)
     width, height = model.preprocessing.input_size(*photo_size)
     grid = default_grid((width, height))
     if settings.grid is not None:
@@ -196,7 +198,8 @@ def plan(settings: Settings) -> Plan:
     }
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
-        digest_of(hashed)[:DIGITS], matches, [f"{n.path}: {n.reason}" for n in notes], sizes,
+        digest_of(hashed)[:DIGITS], matches,
+        [*filter(None, [said]), *(f"{n.path}: {n.reason}" for n in notes)], sizes,
     )  # fmt: skip
 
 
@@ -437,7 +440,7 @@ class _Pipeline:
         self.labels = work.array(
             "labels", (n, self.channels, plan.grid[1], plan.grid[0]), np.uint16
         )
-        self.logits = work.array("logits", (n, plan.outputs), np.float32)
+        self.logits = work.array("logits", (n, plan.outputs), np.float32) if plan.outputs else None
         self.pooled = [
             work.array(f"pooled-{layer.name}", (n, layer.units), np.float32)
             for layer in plan.layers
@@ -559,7 +562,8 @@ class _Pipeline:
                             raise BadFile(item.problem.path, item.problem.reason)
                         problems.append(item.problem)
                 self.labels.write(at, np.stack([item.labels for item in batch]))
-                self.logits.write(at, passed.logits)
+                if self.logits is not None:
+                    self.logits.write(at, passed.logits)
                 for n, layer in enumerate(self.plan.layers):
                     watched = passed.layers[layer.name]
                     if watched.maps.shape[1:] != (layer.units, layer.height, layer.width):
@@ -773,11 +777,12 @@ class _Pipeline:
                     shutil.copyfileobj(part, out)
         sizes = np.concatenate([r["photo_bytes"] for r in every])
         predicted, confidence = np.zeros(n, np.int32), np.zeros(n, np.float32)
-        for a, b in work.shards:
-            logits = self.logits.read(a, b - a).astype(np.float64)
-            predicted[a:b] = logits.argmax(1)
-            shifted = np.exp(logits - logits.max(1, keepdims=True))
-            confidence[a:b] = 1.0 / shifted.sum(1)
+        if self.logits is not None:
+            for a, b in work.shards:
+                logits = self.logits.read(a, b - a).astype(np.float64)
+                predicted[a:b] = logits.argmax(1)
+                shifted = np.exp(logits - logits.max(1, keepdims=True))
+                confidence[a:b] = 1.0 / shifted.sum(1)
         place = class_of(plan.matches)
         scene = np.asarray(data.scene)[plan.indices]
         wanted = np.where(scene >= 0, place[scene] if len(place) else -1, -1)
@@ -798,13 +803,17 @@ class _Pipeline:
             }
         )
         frame.loc[scene < 0, "scene"] = pd.NA
+        if self.logits is None:
+            frame[["predicted", "confidence"]] = None
         append(con, "images", frame[valid])
         problems = np.concatenate([r["problems"] for r in every])
         problems = np.concatenate(
             [np.array([list(p) for p in data.problems], dtype=str).reshape(-1, 3), problems]
         )
         append(con, "skipped", pd.DataFrame(problems, columns=["id", "file", "reason"]))
-        names = plan.model.classes or [f"class {k}" for k in range(plan.outputs)]
+        names = [f"class {k}" for k in range(plan.outputs)]
+        if names and plan.model.classes:
+            names = plan.model.classes
         append(con, "classes", pd.DataFrame({"class": np.arange(len(names)), "name": names}))
         append(
             con, "scenes",
@@ -961,12 +970,15 @@ class _Pipeline:
             "model_notes": {
                 k: v for k, v in plan.model.notes.items() if isinstance(v, (str, int, float, bool))
             },
+            "no_answers": "" if plan.outputs else plan.model.backbone,
             "categories": plan.categories,
             "channels": [list(channel) for channel in data.channels],
             "images": {"planned": len(plan.indices), "used": len(images)},
             "accuracy": {
                 "scored": len(scored), "right": int(scored.sum()), "by_split": by_split,
-                "unmatched_scenes": [m.scene for m in plan.matches if m.where < 0],
+                "unmatched_scenes": [
+                    m.scene for m in plan.matches if m.where < 0 and plan.outputs
+                ],
                 "scenes": summary(plan.matches, counted),
                 "scene_kinds": {m.scene: m.kind for m in plan.matches},
             },

@@ -24,6 +24,8 @@ class Settings:
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
     map_type : float16 or float32, the type in which activations are recorded.
     device, precision : where and how the network runs.
+    classes : the network's outputs are classes; otherwise it is dissected without any, and no
+        answer of it is recorded. Networks without a classifier are known as such by themselves.
     scenes : a table that says which class a scene is, where names alone do not tell; see
         :mod:`core.datasets.scenes`. What it says is part of the digest, not where it lies.
     knowledge : the graph that explanations of this run use unless told otherwise. It changes
@@ -42,8 +44,13 @@ class Settings:
     map_type: str = "float16"
     device: str = "cpu"
     precision: str = "float32"
+    classes: bool = True
     scenes: str | None = None
     knowledge: str = "builtin"
+
+
+FLAGS = {"layers": "layer", "splits": "split", "keep_maps": "no-maps", "classes": "no-classes"}
+"""Settings whose options on the command line have other names; a bool's option turns it off."""
 
 
 def command(request: Mapping[str, Any]) -> str:
@@ -57,9 +64,9 @@ def command(request: Mapping[str, Any]) -> str:
     parts = ["python", "-m", "core", "run"]
     for option in fields(Settings):
         value = request.get(option.name, option.default)
-        flag = "--" + {"layers": "layer", "splits": "split"}.get(option.name, option.name)
-        if option.name == "keep_maps":
-            parts += [] if value else ["--no-maps"]
+        flag = "--" + FLAGS.get(option.name, option.name)
+        if isinstance(option.default, bool):
+            parts += [] if value else [flag]
         elif isinstance(value, (list, tuple)):
             parts += [part for item in value for part in (flag, str(item))]
         elif value != option.default:

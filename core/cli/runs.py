@@ -47,6 +47,10 @@ def add(verb: Verb) -> None:
     run.add_argument("--shuffles", type=int, default=10, help="rounds of the null distribution")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument("--no-maps", action="store_true", help="keep no maps; run the network twice")
+    run.add_argument(
+        "--no-classes", action="store_true",
+        help="the network's outputs are no classes: dissect it without its answers",
+    )  # fmt: skip
     run.add_argument("--map-type", default="float16", choices=["float16", "float32"])
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
@@ -105,8 +109,8 @@ def _run(given: argparse.Namespace) -> Answer:
             dataset=given.dataset, model=given.model, layers=tuple(given.layer),
             splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
             seed=given.seed, keep_maps=not given.no_maps, map_type=given.map_type,
-            device=given.device, precision=given.precision, scenes=given.scenes,
-            knowledge=given.knowledge,
+            device=given.device, precision=given.precision, classes=not given.no_classes,
+            scenes=given.scenes, knowledge=given.knowledge,
         )
     )  # fmt: skip
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
@@ -147,7 +151,11 @@ def _run(given: argparse.Namespace) -> Answer:
 
 def _told(notes: dict[str, Any]) -> list[str]:
     """What was chosen and left out of a checkpoint, a line each."""
-    return [f"{key}: {notes[key]}" for key in ("weights", "left out", "auxiliary") if key in notes]
+    return [f"{key}: {notes[key]}" for key in TOLD if key in notes]
+
+
+TOLD = ("weights", "left out", "auxiliary", "precision", "mode", "numbered")
+"""Notes of a network that are said before the work."""
 
 
 def _models(given: argparse.Namespace) -> Answer:
@@ -231,11 +239,13 @@ def _layers(given: argparse.Namespace) -> Answer:
     if left:
         lines.append(f"{left} more lie deeper: --under NAME shows those inside a layer, --all all")
     lines += _told(model.notes)
+    if model.backbone:
+        lines.append(f"classes: none, {model.backbone}")
     rows = [layer._asdict() for layer in every]
     facts = {
         "model": given.model, "default": model.default_layer, "layers": rows,
         "classes": len(model.classes), "preprocessing": model.preprocessing.to_json(),
-        "notes": model.notes,
+        "notes": model.notes, "backbone": model.backbone,
     }  # fmt: skip
     return facts, "\n".join(lines)
 
@@ -290,6 +300,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "images": info["images"],
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
+        "no_answers": run.no_answers,
         "tables_digest": info["tables_digest"],
         "finished": info["finished"],
         "seconds": info["seconds"],
@@ -309,6 +320,8 @@ def _summary_text(facts: dict[str, Any]) -> str:
     ]
     if grid:
         lines.append(f"threshold  {1 - facts['q']:.3%} quantile; grid {grid[0]}×{grid[1]}")
+    if facts["no_answers"]:
+        lines.append(f"answers    none: {facts['no_answers']}")
     if scored:
         lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
         for split, part in facts["accuracy"]["by_split"].items():
@@ -317,7 +330,7 @@ def _summary_text(facts: dict[str, Any]) -> str:
                 f"({part['right'] / max(1, part['images']):.1%})"
             )
     scenes = facts["accuracy"].get("scenes")
-    if scenes and scenes["unmatched"]:
+    if not facts["no_answers"] and scenes and scenes["unmatched"]:
         lines.append(
             f"           scenes that are classes of the network: {scenes['matched']:,}, of "
             f"{scenes['images_matched']:,} images; no class: {scenes['unmatched']:,}, of "

@@ -50,6 +50,7 @@ from core.intervals import interval, paired_interval
 from core.models.forward import Forward
 from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
+from core.models.outputs import put_back, taken, vector
 from core.settings import duration
 from core.store import Run, code_digest, derived, write_whole
 
@@ -595,16 +596,8 @@ def _apply(maps: Tensor, change: Change) -> None:
 
 
 def _copied(output: Any) -> Any:
-    """A layer's output with its first tensor copied, so that it can be written to."""
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        return type(output)([output[0].clone(), *output[1:]])
-    return output.clone()
-
-
-def _first(output: Any) -> Tensor:
-    if not isinstance(output, Tensor):
-        output = output[0] if isinstance(output, (tuple, list)) else output.logits
-    return output.float().flatten(1)
+    """A layer's output with its tensor of maps copied, so that it can be written to."""
+    return put_back(output, taken(output).tensor.clone())
 
 
 def forward_edited(module: nn.Module, layer: str, inputs: Tensor, change: Change) -> Tensor:
@@ -620,7 +613,7 @@ def forward_edited(module: nn.Module, layer: str, inputs: Tensor, change: Change
     handle = find_layer(module, layer).register_forward_hook(hook)
     try:
         with torch.inference_mode():
-            return _first(module(inputs))
+            return vector(module(inputs)).float()
     finally:
         handle.remove()
 
@@ -699,7 +692,7 @@ class _Tail:
 
     def logits(self, loaded: tuple[Tensor, Tensor | None], change: Change) -> np.ndarray:
         with torch.inference_mode():
-            return _first(self.tail(self.output(*loaded, change))).numpy()
+            return vector(self.tail(self.output(*loaded, change))).float().numpy()
 
 
 class _Whole:
@@ -796,7 +789,7 @@ def linear_head(
     handles += [m.register_forward_hook(note) for m in linears]
     try:
         with torch.inference_mode():
-            out = _first(module(inputs)).numpy()
+            out = vector(module(inputs)).float().numpy()
     finally:
         for handle in handles:
             handle.remove()
@@ -1173,6 +1166,7 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
     """
     number = run.layer(layer)
     name = run.layer_names[number]
+    run.need_answers("what switching units off does")
     settings = run.info["settings"]
     loaded = model or open_model(run)
     forward = Forward(loaded, [name])
@@ -1195,7 +1189,7 @@ def prepare(run: Run, layer: str | None = None, model: LoadedModel | None = None
     )
     try:
         with torch.inference_mode():
-            plain = _first(loaded.module(inputs)).numpy()
+            plain = vector(loaded.module(inputs)).float().numpy()
     finally:
         handle.remove()
     shape = (inputs.shape[2], inputs.shape[3])

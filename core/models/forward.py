@@ -12,6 +12,7 @@ from torch import Tensor
 from core.errors import UnitscopeError
 from core.models.hooks import capture
 from core.models.load import LoadedModel
+from core.models.outputs import vector
 
 MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
 
@@ -33,7 +34,8 @@ class Watched(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """A forward pass: float32 logits (images, classes) and every watched layer."""
+    """A forward pass: float32 logits (images, classes), with no columns where the network has no
+    classifier, and every watched layer."""
 
     logits: np.ndarray
     layers: dict[str, Watched]
@@ -71,6 +73,7 @@ class Forward:
         self.layers = layers
         self.map_type = map_type
         self.module = loaded.module.to(self.device)
+        self.answers = not loaded.backbone
         way = loaded.preprocessing
         std = torch.tensor(way.std, dtype=torch.float32)
         self._scale = (1.0 / (std * way.divide)).reshape(1, 3, 1, 1).to(self.device)
@@ -114,9 +117,9 @@ class Forward:
         )
         with torch.inference_mode(), mixed, capture(self.module, self.layers, self._keep) as found:
             output = self.module(self.inputs(seen))
-        if not isinstance(output, Tensor):
-            output = output[0] if isinstance(output, (tuple, list)) else output.logits
         missing = [layer for layer in self.layers if layer not in found]
         if missing:
             raise UnitscopeError(f"the forward pass never reached layer {', '.join(missing)}")
-        return Passed(output.float().flatten(1).cpu().numpy(), dict(found))
+        if not self.answers:
+            return Passed(np.zeros((len(seen), 0), np.float32), dict(found))
+        return Passed(vector(output).float().cpu().numpy(), dict(found))
