@@ -40,3 +40,26 @@ def match_names(names: Sequence[str], options: Sequence[str]) -> np.ndarray:
     for k, option in enumerate(options):
         where.setdefault(plain_name(option), k)
     return np.array([where.get(plain_name(name), -1) for name in names], np.int32)
+
+
+def ordinal(number: int) -> str:
+    """A rank as people say it.
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)]
+    ['1st', '2nd', '3rd', '4th', '11th', '22nd', '113th']
+    """
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
+
+
+def place(rank: int, ranks: Sequence[int]) -> str:
+    """A rank among those of all scenes, as people say it: a rank that is shared says by how many.
+
+    >>> place(2, [1, 2, 3]), place(2, [1, 2, 2, 2]), place(1, [1, 1, 1])
+    ('2nd of 3', '2nd of 4 with 2 others', 'the same for all 3')
+    """
+    count, others = len(ranks), list(ranks).count(rank) - 1
+    if count > 1 and others == count - 1:
+        return f"the same for all {count}"
+    shared = f" with {others} other{'s' * (others > 1)}" if others else ""
+    return f"{ordinal(rank)} of {count}{shared}"

@@ -25,7 +25,7 @@ from core.figures import COUNTING, FORMATS, Caption, export
 from core.figures import explain as of_photo
 from core.files import write_whole
 from core.names import plain_name
-from core.settings import duration
+from core.settings import duration, quantile_words
 from core.store import Run
 
 MOST_SCENES = 40
@@ -392,7 +392,7 @@ def _head(facts: dict[str, Any], view: View) -> str:
             "Layer": f"{view.layer}: {layer['units']} units, maps of "
             f"{layer['width']} × {layer['height']}",
             "Annotations": ", ".join(facts["categories"]) or "whole images only",
-            "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
+            "Threshold": f"each unit's {quantile_words(facts['q'])} quantile (q = {facts['q']:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
             "Overlap": COUNTING[view.denominator],
             "Chance": f"{facts['shuffles']} rounds of shuffled labels",

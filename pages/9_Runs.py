@@ -12,7 +12,7 @@ import streamlit as st
 from core import browse, jobs
 from core.browse import start as starting
 from core.errors import UnitscopeError
-from core.settings import command
+from core.settings import command, quantile_words
 from core.store import delete_run, list_runs
 from pages.parts import address, draw, start, work
 from pages.parts.data import ask, forget, open_run
@@ -195,7 +195,7 @@ def how_made(facts: dict[str, Any], size: int) -> None:
     width, height = facts["grid"]
     times = ", ".join(f"{k} {v:.1f} s" for k, v in facts["seconds"].items())
     st.markdown(
-        f"Threshold at the {1 - facts['q']:.2%} quantile · grid {width} × {height} · "
+        f"Threshold at the {quantile_words(facts['q'])} quantile · grid {width} × {height} · "
         f"{facts['shuffles']} rounds of shuffled labels · {size_words(size)} on disk · {times}"
     )
     st.markdown("Make it again, or change it:")

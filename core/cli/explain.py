@@ -47,6 +47,7 @@ def add(verb: Verb) -> None:
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.knowledge.graph import open_knowledge
+    from core.names import place
     from core.tables import all_core_concepts
 
     run = open_given(given)
@@ -64,8 +65,8 @@ def _explain(given: argparse.Namespace) -> Answer:
     lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
     for seen in told["seen"]:
         units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
-        place = (seen.get("where") or {}).get("words", "")
-        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {place:12}  {units}")
+        at = (seen.get("where") or {}).get("words", "")
+        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {at:12}  {units}")
     for side, facts in told["sides"].items():
         lines.append("")
         lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
@@ -77,11 +78,17 @@ def _explain(given: argparse.Namespace) -> Answer:
             lines.append(f"  {kind:8} {', '.join(names) or '–'}")
     lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
     sides = {facts["scene"] for facts in told["sides"].values()}
+    ranks = {m: [row[f"{m}_rank"] for row in told["scenes"]] for m in ("CM", "SM", "DM")}
+    best = [row for row in told["scenes"] if row["SM_rank"] <= 5]
+    if len(best) > 10:
+        # Ties: what is listed would be by name alone.
+        lines.append(f"SM tells none of {len(best)} scenes from the others: the photo's own alone")
+        best = []
     for row in told["scenes"]:
-        if row["SM_rank"] <= 5 or row["scene"] in sides:
+        if row in best or row["scene"] in sides:
             lines.append(
                 f"{row['scene']:24} {row['CM']:6.3f} {row['SM']:6.3f} {row['DM']:6.2f}   "
-                f"{row['CM_rank']}, {row['SM_rank']}, {row['DM_rank']}"
+                + "; ".join(f"{m} {place(row[f'{m}_rank'], ranks[m])}" for m in ranks)
             )
     return told, "\n".join(lines)
 

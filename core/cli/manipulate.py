@@ -287,15 +287,16 @@ def _toggle(given: argparse.Namespace) -> Answer:
         told = toggler.toggle(
             edit, given.scene, given.split, given.image, tell=show_progress, stop=stop
         )
+    check = toggler.answering(edit).check
     facts = {
         "run": run.digest, **told.to_json(given.top), "units": list(units), "chosen": how,
-        "check": toggler.check,
+        "check": check,
     }  # fmt: skip
     before, after = told.accuracy
     gain, top5 = told.gain, told.top5
     lines = [
         f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
-        f"{told.chosen}; {told.way}: {toggler.check['why']}",
+        f"{told.chosen}; {told.way}: {check['why']}",
         f"accuracy  {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, {after.high:.2%}] "
         f"of {after.n}",
         f"change    {gain.value:+7.2%} [{gain.low:+.2%}, {gain.high:+.2%}]: {gain.gained} gained, "

@@ -19,7 +19,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.errors import UnitscopeError, unknown
-from core.settings import duration
+from core.settings import duration, quantile_words
 from core.store import CACHE, Run, list_runs
 
 
@@ -51,7 +51,10 @@ def add(verb: Verb) -> None:
         "--no-classes", action="store_true",
         help="the network's outputs are no classes: dissect it without its answers",
     )  # fmt: skip
-    run.add_argument("--map-type", default="float16", choices=["float16", "float32"])
+    run.add_argument(
+        "--map-type", default="auto", choices=["auto", "float16", "float32"],
+        help="type of the recorded maps; auto takes half precision where a replay stays exact",
+    )  # fmt: skip
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     run.add_argument("--shard", type=int, default=256, help="images between two save points")
@@ -211,7 +214,7 @@ def _layers(given: argparse.Namespace) -> Answer:
     under = given.under
     inside = [s for s in every if not under or s.name == under or s.name.startswith(f"{under}.")]
     if not inside:
-        raise unknown("layer", under, [layer.name for layer in every])
+        model.check_layer(under, [layer.name for layer in every])
 
     def depth(name: str) -> int:
         return name.count(".")
@@ -241,6 +244,7 @@ def _layers(given: argparse.Namespace) -> Answer:
     lines += _told(model.notes)
     if model.backbone:
         lines.append(f"classes: none, {model.backbone}")
+    lines += [f"note: {model.notes[key]}" for key in ("batch norm",) if key in model.notes]
     rows = [layer._asdict() for layer in every]
     facts = {
         "model": given.model, "default": model.default_layer, "layers": rows,
@@ -301,6 +305,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
         "no_answers": run.no_answers,
+        "by_batch": info.get("by_batch", ""),
         "tables_digest": info["tables_digest"],
         "finished": info["finished"],
         "seconds": info["seconds"],
@@ -319,9 +324,11 @@ def _summary_text(facts: dict[str, Any]) -> str:
         f"model      {facts['model']}, {layers or 'predictions alone'}",
     ]
     if grid:
-        lines.append(f"threshold  {1 - facts['q']:.3%} quantile; grid {grid[0]}×{grid[1]}")
+        lines.append(f"threshold  {quantile_words(facts['q'])} quantile; grid {grid[0]}×{grid[1]}")
     if facts["no_answers"]:
         lines.append(f"answers    none: {facts['no_answers']}")
+    if facts["by_batch"]:
+        lines.append(f"note       {facts['by_batch']}")
     if scored:
         lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
         for split, part in facts["accuracy"]["by_split"].items():

@@ -182,6 +182,10 @@ def annotate(
                 if isinstance(view, Problem):
                     problems.append(view)
                     continue
+                fault = segmenter.fault(scores[k])
+                if fault:
+                    problems.append(Problem(photo.image, photo.file, fault))
+                    continue
                 if _mask(to, photo).is_file():
                     there += 1
                     continue

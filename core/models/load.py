@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,8 @@ from core.errors import UnitscopeError, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.families import default_layer
-from core.models.hooks import Layer, list_layers
+from core.models.head import batch_words, by_batch
+from core.models.hooks import Layer, check_layer, list_layers
 from core.models.outputs import features_alone, taken, vector, without_classifier
 from core.models.rooms_net import WEIGHTS, RoomsNet
 
@@ -145,6 +147,12 @@ class LoadedModel:
                 f"{width}×{height} pixels: {(str(err) or repr(err)).splitlines()[0]}"
             ) from err
 
+    def check_layer(
+        self, name: str, known: Iterable[str], photo_size: tuple[int, int] = (640, 480)
+    ) -> None:
+        """Raise, and say why, where a layer is none of :meth:`layers`, whose names are `known`."""
+        check_layer(self.module, self.example(photo_size), name, known)
+
 
 def load_model(spec: str) -> LoadedModel:
     """Open a network by its SPEC (see the module's text).
@@ -170,6 +178,12 @@ def load_model(spec: str) -> LoadedModel:
     _single_precision(loaded)
     _number_twins(loaded)
     loaded.backbone = loaded.backbone or without_classifier(loaded.module)
+    words = batch_words(loaded.module)
+    if words:
+        loaded.notes["batch norm"] = words
+    for name in by_batch(loaded.module):
+        # Where one stays in training mode, no forward pass may change what is stored in it.
+        loaded.module.get_submodule(name).track_running_stats = False  # type: ignore[assignment]
     return loaded
 
 
@@ -241,13 +255,13 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
     }
     if module.training:
         notes["mode"] = "returned in training mode; used in evaluation mode, as `.eval()` sets it"
-    if any(part.training for part in module.eval().modules()):
-        stuck = next(name for name, part in module.named_modules() if part.training)
-        raise UnitscopeError(
-            f"{spec!r} returned a network in which {stuck or 'the whole'} stays in training mode "
-            "after .eval(), so that its answers depend on chance or on the batch; let its train() "
-            "pass the mode on"
-        )
+    drops = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+    for part_name, part in module.eval().named_modules():
+        if isinstance(part, drops) and part.training and part.p:
+            raise UnitscopeError(
+                f"{spec!r} returned a network whose {part_name} stays in training mode after "
+                ".eval(), so that its answers depend on chance; let train() pass the mode on"
+            )
     preprocessing = info.get("preprocessing", Preprocessing())
     if isinstance(preprocessing, dict):
         preprocessing = Preprocessing.from_json(preprocessing)

@@ -97,6 +97,17 @@ class Segmenter:
             )
         return scores.float()
 
+    def fault(self, scores: Tensor) -> str | None:
+        """What is no finite number in a photo's scores (labels, h, w); None where all are."""
+        bad = (~torch.isfinite(scores)).nonzero()
+        if not len(bad):
+            return None
+        label = self.labels[int(bad[0, 0])].name
+        return (
+            f"the network gives {scores[tuple(bad[0])].item()} for label {label!r}, not a finite "
+            "number"
+        )
+
     @torch.inference_mode()
     def label_map(
         self, scores: Tensor, size: tuple[int, int], least_confidence: float = 0.0
