@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 from streamlit.testing.v1 import AppTest
-from torch import nn
 from torchvision import models as zoo
 
 from core.cli import main
@@ -111,7 +110,7 @@ def test_outputs_of_functions_of_ones_own(own):
     assert load_model(own("twins")).classes == ["crane (0)", "barn", "crane (2)"]
     with pytest.raises(UnitscopeError, match="returned a TorchScript module, whose layers cannot"):
         load_model(own("scripted"))
-    with pytest.raises(UnitscopeError, match="body.4 stays in training mode"):
+    with pytest.raises(UnitscopeError, match=r"body\.4 stays in training mode"):
         load_model(own("dropping"))
 
 
@@ -190,8 +189,10 @@ def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
     told = capsys.readouterr().out
     assert "There is no answer to account for: the network has no classifier" in told
     for needs in (
-        ["toggle", "--units", "1"], ["contribution"], ["tables", "--table", "1"],
-        ["tables", "--table", "2"], ["search"], ["edit", "--units", "1"],
+        ["toggle", "--units", "1"], ["contribution", "--scene", "attic"],
+        ["tables", "--table", "1"],
+        ["tables", "--table", "2"], ["search"],
+        ["edit", "--units", "1", "--out-dir", str(tmp_path / "e")],
         ["export", "--figures", str(tmp_path / "f"), "--only", "accuracy"],
     ):  # fmt: skip
         assert main([needs[0], bare.digest, *needs[1:], *out]) == 2, needs
@@ -231,7 +232,9 @@ def test_every_page_of_a_run_without_classes(bare, monkeypatch):
         ("pages/6_Retrain.py", {"view": "svm"}, "an SVM that is judged beside"),
     ]
     for page, asked, words in views:
-        at = AppTest.from_file(str(ROOT / page), default_timeout=120)
+        at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
+        if page != "app.py":
+            at.switch_page(page)
         for name, value in {"run": bare.digest, **asked}.items():
             at.query_params[name] = value
         at.run()
