@@ -55,7 +55,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
 
 
 def numbers(ctx: Context) -> None:
-    """How good the network is, and on what."""
+    """How good the network is, where it has answers, and on what."""
     splits = ctx.ask("accuracy")
     found = ctx.ask("detected", ctx.layer, ctx.denominator)
     cells = st.columns(4)
@@ -66,6 +66,12 @@ def numbers(ctx: Context) -> None:
             f"{row.accuracy:.1%}",
             help=words.ACCURACY,
         )
+    if ctx.facts["no_answers"]:
+        cells[1].metric(
+            "classifier", "none",
+            help=f"{sentence(ctx.facts['no_answers'])}. What needs its answers, such as accuracy, "
+            "confusions and switching units off, cannot be told of it.",
+        )  # fmt: skip
     cells[-1].metric("concepts detected", len(found), help=words.DETECTED)
 
 
@@ -149,6 +155,7 @@ def about(ctx: Context) -> None:
         f"{facts['skipped']:,} left out",
         "Annotations": ", ".join(facts["categories"]) or "whole images only",
         "Network": f"{facts['model']} ({facts['model_spec']})",
+        **({"Answers": f"none: {facts['no_answers']}"} if facts["no_answers"] else {}),
         "Layer": f"{ctx.layer}: {layer['units']} units, maps of "
         f"{layer['width']} × {layer['height']}",
         "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 
 from core.manipulate import retrain
 from core.manipulate.progress import STOPPED, Stopped
+from core.models.outputs import vector
 from core.run import BATCH, Plan, execute
 
 SAMPLES = (BATCH, 3 * BATCH)
@@ -217,7 +218,7 @@ def _timed_steps(
             for part in kept:
                 part.eval()
             photos = inputs(retrain.augment(seen, rng))
-            loss = F.cross_entropy(retrain.logits_of(module(photos)), scenes)
+            loss = F.cross_entropy(vector(module(photos)), scenes)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

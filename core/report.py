@@ -60,13 +60,14 @@ class View(NamedTuple):
 
 
 class Figure(NamedTuple):
-    """A figure of a report: what it shows, whether it needs units, and how it is drawn.
+    """A figure of a report: what it shows, what of a run it needs, and how it is drawn.
 
-    draw : view → chart, or None where the run has nothing to draw.
+    needs : ``units``, ``answers`` of the network, or nothing. draw : view → chart, or None where
+    the run has nothing to draw.
     """
 
     title: str
-    needs_units: bool
+    needs: str
     draw: Callable[[View], Any]
 
 
@@ -105,20 +106,20 @@ def _confusion(view: View) -> Any:
 
 
 FIGURES = {
-    "accuracy": Figure("How often the network is right", False, _accuracy),
-    "confusion": Figure("True scenes and what the network said", False, _confusion),
-    "overlap": Figure("Do the units mean anything?", True, _chance),
-    "concepts": Figure("Concepts that units detect", True, _detected),
-    "categories": Figure("What kinds of things the units detect", True, _categories),
+    "accuracy": Figure("How often the network is right", "answers", _accuracy),
+    "confusion": Figure("True scenes and what the network said", "answers", _confusion),
+    "overlap": Figure("Do the units mean anything?", "units", _chance),
+    "concepts": Figure("Concepts that units detect", "units", _detected),
+    "categories": Figure("What kinds of things the units detect", "units", _categories),
 }
 """Name → figure, in the order of a report."""
 
 
 class Listing(NamedTuple):
-    """A table of a report: its heading, whether it needs units, view → rows."""
+    """A table of a report: its heading, what of a run it needs (as a figure), view → rows."""
 
     title: str
-    needs_units: bool
+    needs: str
     rows: Callable[[View], pd.DataFrame]
 
 
@@ -176,11 +177,11 @@ def _concepts(view: View) -> pd.DataFrame:
 
 
 TABLES = {
-    "scenes": Listing("Scene by scene", False, _scene_rows),
-    "mistakes": Listing("The commonest mistakes", False, _mistakes),
-    "units": Listing("Units with the clearest labels", True, _units),
-    "detected": Listing("Concepts detected", True, _concepts),
-    "left-out": Listing("Files left out", False, lambda view: browse.skipped(view.run)),
+    "scenes": Listing("Scene by scene", "answers", _scene_rows),
+    "mistakes": Listing("The commonest mistakes", "answers", _mistakes),
+    "units": Listing("Units with the clearest labels", "units", _units),
+    "detected": Listing("Concepts detected", "units", _concepts),
+    "left-out": Listing("Files left out", "", lambda view: browse.skipped(view.run)),
 }
 """Name → table, in the order of a report."""
 
@@ -210,12 +211,22 @@ DEFINITIONS = {
 
 def available(view: View) -> tuple[list[str], list[str]]:
     """Names of the figures and of the tables that this run can give."""
-    has = view.layer is not None
-    shown = [name for name, one in FIGURES.items() if has or not one.needs_units]
+    has = {
+        "units": view.layer is not None, "answers": not view.run.no_answers, "": True,
+    }  # fmt: skip
+    shown = [name for name, one in FIGURES.items() if has[one.needs]]
     scenes = view.run.sql("SELECT count(DISTINCT scene) AS n FROM images")["n"].iloc[0]
-    if not 0 < scenes <= MOST_SCENES:
+    if "confusion" in shown and not 0 < scenes <= MOST_SCENES:
         shown.remove("confusion")
-    return shown, [name for name, one in TABLES.items() if has or not one.needs_units]
+    return shown, [name for name, one in TABLES.items() if has[one.needs]]
+
+
+def _check(view: View, what: str, needs: str) -> None:
+    """Raise UnitscopeError where a run has not what a figure or table (`what`) needs of it."""
+    if needs == "units" and view.layer is None:
+        raise UnitscopeError(f"{what} is of units, and this run has none")
+    if needs == "answers":
+        view.run.need_answers(what)
 
 
 def open_view(run: Run, layer: str | None = None, denominator: str = "all") -> View:
@@ -249,7 +260,7 @@ def export_figures(
         chart = _chart(view, name)
         if chart is None:
             continue
-        tail = f"-{view.layer}" if FIGURES[name].needs_units else ""
+        tail = f"-{view.layer}" if FIGURES[name].needs == "units" else ""
         for kind in kinds:
             path = folder / f"{name}{tail}.{kind}"
             write_bytes(path, export(chart, kind))
@@ -260,8 +271,7 @@ def export_figures(
 def _chart(view: View, name: str) -> Any:
     if name not in FIGURES:
         raise unknown("figure", name, FIGURES)
-    if FIGURES[name].needs_units and view.layer is None:
-        raise UnitscopeError(f"figure {name!r} is of units, and this run has none")
+    _check(view, f"figure {name!r}", FIGURES[name].needs)
     return FIGURES[name].draw(view)
 
 
@@ -338,11 +348,10 @@ def report(
     for name in listed if tables is None else tables:
         if name not in TABLES:
             raise unknown("table", name, TABLES)
-        if TABLES[name].needs_units and view.layer is None:
-            raise UnitscopeError(f"table {name!r} is of units, and this run has none")
+        _check(view, f"table {name!r}", TABLES[name].needs)
         frame = TABLES[name].rows(view)
         if len(frame):
-            own = view.caption(TABLES[name].needs_units)
+            own = view.caption(TABLES[name].needs == "units")
             parts.append(_table(TABLES[name].title, frame, own))
     parts.append(_definitions(view))
     parts.append(_again(facts, view))
@@ -398,6 +407,8 @@ def _head(facts: dict[str, Any], view: View) -> str:
             "Overlap": COUNTING[view.denominator],
             "Chance": f"{facts['shuffles']} rounds of exchanged masks",
         }
+    if facts["no_answers"]:
+        rows["Answers"] = f"none: {facts['no_answers']}"
     if facts["splits"]:
         rows["Splits"] = ", ".join(facts["splits"])
     rows["Finished"] = f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC"
@@ -559,6 +570,8 @@ def _table(title: str, frame: pd.DataFrame, caption: Caption, level: int = 2) ->
 
 def _definitions(view: View) -> str:
     names = list(DEFINITIONS) if view.layer is not None else ["Accuracy"]
+    if view.run.no_answers:
+        names.remove("Accuracy")
     cells = "".join(f"<dt>{name}</dt><dd>{DEFINITIONS[name]}</dd>" for name in names)
     return f"<h2>What the words mean</h2>\n<dl>{cells}</dl>"
 

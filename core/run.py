@@ -68,6 +68,7 @@ from core.store import (
     CACHE,
     DENOMINATORS,
     DIGITS,
+    NEEDS_NONE,
     SCHEMA,
     ArrayFile,
     Run,
@@ -113,7 +114,6 @@ class Plan:
     ----------
     matches : the class of each scene of the dataset, by name or by the user's table.
     twin : the network untrained, where it is dissected too; twin_why : why there is none.
-    twin : the network untrained, where it is dissected too; twin_why : why there is none.
     map_type : the type in which activations are recorded, decided where the settings leave it.
     by_batch : one sentence where an answer depends on the other photos of its batch, else "".
     notes : what the user should know of the request before it starts.
@@ -128,7 +128,7 @@ class Plan:
     indices: np.ndarray
     grid: tuple[int, int]
     input_size: tuple[int, int]
-    outputs: int
+    outputs: int  # 0 without a classifier
     facts: dict[str, Any]
     digest: str
     matches: list[Match]
@@ -153,7 +153,7 @@ def engine_digest(dataset: SceneDataset) -> str:
     here = Path(__file__).resolve().parent
     files = {here / name for name in ("geometry.py", "names.py", "run.py")}
     files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
-    models = ("forward.py", "head.py", "hooks.py", "load.py", "untrained.py")
+    models = ("forward.py", "head.py", "hooks.py", "load.py", "outputs.py", "untrained.py")
     files |= {here / "models" / name for name in models}
     reading = ("base.py", "loader.py", "decode.py", "files.py", "scenes.py")
     files |= {here / "datasets" / name for name in reading}
@@ -178,7 +178,6 @@ def plan(settings: Settings) -> Plan:
     given = None
     if settings.scenes:
         given = read_given(Path(settings.scenes).expanduser(), dataset.scenes, notes)
-    matches = match_scenes(dataset.scenes, model.classes, given)
     # Opened now, so that a mistake in its SPEC is told before the work, not after it.
     open_knowledge(settings.knowledge)
     photo_size, seen = _few_photos(dataset, indices, model.preprocessing)
@@ -203,19 +202,19 @@ def plan(settings: Settings) -> Plan:
                     f"p-value is below {1 / (1 + settings.shuffles):.2f}, so that no unit can come "
                     f"out better than chance; the default is {Settings.shuffles}")
         )  # fmt: skip
-    twin, twin_why = _twin(settings, model, dataset, len(indices) * sum(s.units for s in layers))
     usable_device(settings.device)
-    with torch.inference_mode():
-        output = model.module(model.example(photo_size))
-    if not isinstance(output, torch.Tensor):
-        output = output[0] if isinstance(output, (tuple, list)) else output.logits
-    outputs = output.flatten(1).shape[1]
-    if model.classes and len(model.classes) != outputs:
-        raise UnitscopeError(
-            f"model {settings.model!r} names {len(model.classes)} classes "
-            f"but gives {outputs} outputs"
-        )
-    inputs = Forward(model, []).inputs(np.stack(seen)) if seen else None
+    if not settings.classes:
+        model.backbone = model.backbone or "its outputs were said to be no classes (--no-classes)"
+    outputs, said = model.outputs(photo_size)
+    if not outputs:
+        said += f"; it is dissected without classes. {NEEDS_NONE}"
+        if given:
+            raise UnitscopeError(
+                f"--scenes says which class a scene is, and here are no classes: {model.backbone}"
+            )
+    matches = match_scenes(dataset.scenes, model.classes if outputs else [], given)
+    twin, twin_why = _twin(settings, model, dataset, len(indices) * sum(s.units for s in layers))
+    inputs = Forward(model, []).inputs(np.stack(seen)) if seen and outputs else None
     by_batch = batch_words(model.module, inputs)
     if by_batch:
         by_batch += f"; the network sees batches of {BATCH} in the dataset's order"
@@ -272,8 +271,11 @@ def plan(settings: Settings) -> Plan:
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
         digest_of(hashed)[:DIGITS], matches, map_type, by_batch,
-        [*dataset.notes, *(f"{n.path}: {n.reason}" for n in notes),
-         *filter(None, (by_batch, why_type))], sizes, twin, twin_why,
+        [
+            *filter(None, [said]), *dataset.notes, *(f"{n.path}: {n.reason}" for n in notes),
+            *filter(None, (by_batch, why_type)),
+        ],
+        sizes, twin, twin_why,
     )  # fmt: skip
 
 
@@ -612,7 +614,7 @@ class _Pipeline:
         self.labels = work.array(
             "labels", (n, self.channels, plan.grid[1], plan.grid[0]), np.uint16
         )
-        self.logits = work.array("logits", (n, plan.outputs), np.float32)
+        self.logits = work.array("logits", (n, plan.outputs), np.float32) if plan.outputs else None
         self.pooled = [
             work.array(f"pooled-{layer.name}", (n, layer.units), np.float32)
             for layer in plan.layers
@@ -775,7 +777,8 @@ class _Pipeline:
                             raise BadFile(item.problem.path, item.problem.reason)
                         problems.append(item.problem)
                 self.labels.write(at, np.stack([item.labels for item in batch]))
-                self.logits.write(at, passed.logits)
+                if self.logits is not None:
+                    self.logits.write(at, passed.logits)
                 for n, layer in enumerate(self.plan.layers):
                     watched = passed.layers[layer.name]
                     if watched.maps.shape[1:] != (layer.units, layer.height, layer.width):
@@ -1151,11 +1154,12 @@ class _Pipeline:
                     shutil.copyfileobj(part, out)
         sizes = np.concatenate([r["photo_bytes"] for r in every])
         predicted, confidence = np.zeros(n, np.int32), np.zeros(n, np.float32)
-        for a, b in work.shards:
-            logits = self.logits.read(a, b - a).astype(np.float64)
-            predicted[a:b] = logits.argmax(1)
-            shifted = np.exp(logits - logits.max(1, keepdims=True))
-            confidence[a:b] = 1.0 / shifted.sum(1)
+        if self.logits is not None:
+            for a, b in work.shards:
+                logits = self.logits.read(a, b - a).astype(np.float64)
+                predicted[a:b] = logits.argmax(1)
+                shifted = np.exp(logits - logits.max(1, keepdims=True))
+                confidence[a:b] = 1.0 / shifted.sum(1)
         place = class_of(plan.matches)
         scene = np.asarray(data.scene)[plan.indices]
         wanted = np.where(scene >= 0, place[scene] if len(place) else -1, -1)
@@ -1176,13 +1180,17 @@ class _Pipeline:
             }
         )
         frame.loc[scene < 0, "scene"] = pd.NA
+        if self.logits is None:
+            frame[["predicted", "confidence"]] = None
         append(con, "images", frame[valid])
         problems = np.concatenate([r["problems"] for r in every])
         problems = np.concatenate(
             [np.array([list(p) for p in data.problems], dtype=str).reshape(-1, 3), problems]
         )
         append(con, "skipped", pd.DataFrame(problems, columns=["id", "file", "reason"]))
-        names = plan.model.classes or [f"class {k}" for k in range(plan.outputs)]
+        names = [f"class {k}" for k in range(plan.outputs)]
+        if names and plan.model.classes:
+            names = plan.model.classes
         append(con, "classes", pd.DataFrame({"class": np.arange(len(names)), "name": names}))
         append(
             con, "scenes",
@@ -1348,12 +1356,15 @@ class _Pipeline:
             "model_notes": {
                 k: v for k, v in plan.model.notes.items() if isinstance(v, (str, int, float, bool))
             },
+            "no_answers": "" if plan.outputs else plan.model.backbone,
             "categories": plan.categories,
             "channels": [list(channel) for channel in data.channels],
             "images": {"planned": len(plan.indices), "used": len(images)},
             "accuracy": {
                 "scored": len(scored), "right": int(scored.sum()), "by_split": by_split,
-                "unmatched_scenes": [m.scene for m in plan.matches if m.where < 0],
+                "unmatched_scenes": [
+                    m.scene for m in plan.matches if m.where < 0 and plan.outputs
+                ],
                 "scenes": summary(plan.matches, counted),
                 "scene_kinds": {m.scene: m.kind for m in plan.matches},
             },

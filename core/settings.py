@@ -28,6 +28,8 @@ class Settings:
     map_type : float16 or float32, the type in which activations are recorded; "auto" takes
         float16 unless that would move the logits of a replay by more than is promised.
     device, precision : where and how the network runs.
+    classes : the network's outputs are classes; otherwise it is dissected without any, and no
+        answer of it is recorded. Networks without a classifier are known as such by themselves.
     scenes : a table that says which class a scene is, where names alone do not tell; see
         :mod:`core.datasets.scenes`. What it says is part of the digest, not where it lies.
     knowledge : the graph that explanations of this run use unless told otherwise. It changes
@@ -47,8 +49,13 @@ class Settings:
     map_type: str = "auto"
     device: str = "cpu"
     precision: str = "float32"
+    classes: bool = True
     scenes: str | None = None
     knowledge: str = "builtin"
+
+
+FLAGS = {"layers": "layer", "splits": "split", "keep_maps": "no-maps", "classes": "no-classes"}
+"""Settings whose options on the command line have other names; a bool's option turns it off."""
 
 
 def command(request: Mapping[str, Any]) -> str:
@@ -62,11 +69,11 @@ def command(request: Mapping[str, Any]) -> str:
     parts = ["python", "-m", "core", "run"]
     for option in fields(Settings):
         value = request.get(option.name, option.default)
-        flag = "--" + {"layers": "layer", "splits": "split"}.get(option.name, option.name)
-        if option.name == "keep_maps":
-            parts += [] if value else ["--no-maps"]
-        elif option.name == "untrained":
+        flag = "--" + FLAGS.get(option.name, option.name)
+        if option.name == "untrained":
             parts += {None: [], True: ["--untrained"], False: ["--no-untrained"]}[value]
+        elif isinstance(option.default, bool):
+            parts += [] if value else [flag]
         elif isinstance(value, (list, tuple)):
             parts += [part for item in value for part in (flag, str(item))]
         elif value != option.default:

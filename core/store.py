@@ -310,6 +310,13 @@ def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
     return h.hexdigest()
 
 
+NEEDS_NONE = (
+    "Units, labels, formulas, concepts and clusters need no answer of the network; accuracy, "
+    "confusions, contributions and switching units off do"
+)
+"""What a run of a network without a classifier is good for."""
+
+
 # -- finished runs --------------------------------------------------------------------------
 
 
@@ -476,6 +483,21 @@ class Run:
         if name not in names:
             raise unknown("layer of this run", name, names)
         return names.index(name)
+
+    @property
+    def no_answers(self) -> str:
+        """Why the run has no answers of its network: it has no classifier; "" where it has some."""
+        return str(self.info.get("no_answers", ""))
+
+    def need_answers(self, what: str) -> None:
+        """Raise UnitscopeError where the run has no answers of its network and `what` needs them,
+        saying why and what to do."""
+        if self.no_answers:
+            raise UnitscopeError(
+                f"{what} needs the network's answers, and this run has none: "
+                f"{self.no_answers}. Dissect the network with a classifier of these scenes behind "
+                "it (docs/models.md, Networks without a classifier)"
+            )
 
     def array(self, name: str) -> np.ndarray:
         """A wide array by name, memory-mapped read-only: ``logits``, ``labels``,

@@ -11,7 +11,7 @@ from core import browse, figures
 from core.errors import UnitscopeError
 from core.names import plain_name
 from pages.parts import address, draw, words
-from pages.parts.frame import Context, page, page_files, stop
+from pages.parts.frame import Context, page, page_files, stop, unanswered
 
 SIZE = 24
 ANY = ""
@@ -41,9 +41,11 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
     for row in frame.itertuples():
         scene, said, mark = _scene(row.scene_name), _said(row.predicted_name), _outcome(row.correct)
         below = f"said {said}" if mark != "right" else ""
+        if ctx.facts["no_answers"]:
+            below = f"split {row.split}"
         if sub:
             below = f"{getattr(row, sub):.0%} of the photo"
-        elif hasattr(row, "confidence"):
+        elif ctx.facts["sure"] and hasattr(row, "confidence"):
             below = f"{below or said}, {row.confidence:.0%} sure"
         found.append(
             {
@@ -51,7 +53,8 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
                 "title": scene,
                 "sub": below,
                 "mark": mark,
-                "alt": f"Photo {row.id}: {scene}; the network said {said}",
+                "alt": f"Photo {row.id}: {scene}"
+                + ("" if ctx.facts["no_answers"] else f"; the network said {said}"),
                 "href": address.here(image=row.id),
             }
         )
@@ -64,7 +67,8 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
 def choose(ctx: Context) -> tuple[browse.Filter, str]:
     """The filters and the view, kept in the address."""
     scenes = [ANY, *ctx.ask("scenes")["scene"]]
-    said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))]
+    answers = not ctx.facts["no_answers"]
+    said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))] if answers else [ANY]
     if address.get("predicted") and address.get("predicted") not in said:
         said.append(address.get("predicted"))
     known = ctx.ask("concepts")
@@ -76,12 +80,15 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
         return plain_name(text) if text else "any"
 
     reset = ("page",)
-    concept, sort = ANY, "order"
-    row = iter(st.columns(3 + (len(known) > 0) + ctx.facts["sure"]))
+    concept, sort, predicted = ANY, "order", ANY
+    row = iter(st.columns(2 + answers + (len(known) > 0) + ctx.facts["sure"]))
     with next(row):
         scene = address.select("scene", "Scene", scenes, drop=reset, format_func=named)
-    with next(row):
-        predicted = address.select("predicted", "Network says", said, drop=reset, format_func=named)
+    if answers:
+        with next(row):
+            predicted = address.select(
+                "predicted", "Network says", said, drop=reset, format_func=named
+            )
     if len(known):
         with next(row):
             concept = address.select(
@@ -104,7 +111,7 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
             label_visibility="collapsed",
         )  # fmt: skip
         outcome = ANY
-        if view == "photos":
+        if view == "photos" and answers:
             outcome = address.select(
                 "outcome", "The network is", list(outcomes), widget=st.segmented_control,
                 drop=reset, format_func=outcomes.get, label_visibility="collapsed",
@@ -220,6 +227,10 @@ def all_photos(ctx: Context) -> None:
     lede = "The photos as the network saw them, and what it took them for."
     if not ctx.facts["photos"]:
         lede = "What the network took each image for. This run holds predictions without photos."
+    elif ctx.facts["no_answers"]:
+        lede = (
+            "The photos as the network saw them. It has no classifier, so it says nothing of them."
+        )
     st.html(f'<p class="lede">{lede}</p>')
     missing(ctx)
     choice, view = choose(ctx)
@@ -227,7 +238,7 @@ def all_photos(ctx: Context) -> None:
     size = SIZE if ctx.facts["photos"] else ROWS
     total, frame = ctx.ask("gallery", choice, max(1, where), size)
     counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
-    if view == "matrix":
+    if view == "matrix" and not unanswered(ctx.run, "what is taken for what"):
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
             st.markdown(
@@ -275,26 +286,32 @@ def one_photo(ctx: Context, image_id: str) -> None:
         no_photo(facts)
         return
     scene = plain_name(facts["scene_name"]) if isinstance(facts["scene_name"], str) else ""
-    said = plain_name(facts["predicted_name"])
-    st.title(f"{(scene or 'no scene').capitalize()}, taken for {said}"
-             if not facts["correct"] else f"{scene.capitalize()}, recognised")  # fmt: skip
-    st.caption(
-        f"Photo {facts['id']} · split {facts['split']} · {facts['confidence']:.0%} sure"
-        + ("" if facts["correct"] is not None else " · the network has no class for this scene")
+    title, about = (
+        (scene or "no scene").capitalize(),
+        f"Photo {facts['id']} · split {facts['split']}",
     )
+    said = _said(facts["predicted_name"])
+    if not ctx.facts["no_answers"]:
+        title += ", recognised" if facts["correct"] else f", taken for {said}"
+        about += f" · {facts['confidence']:.0%} sure"
+        if facts["correct"] is None:
+            about += " · the network has no class for this scene"
+    st.title(title)
+    st.caption(about)
     left, right = st.columns(2, gap="large")
     labels = ctx.ask("image_labels", image)
     with left:
         picture(ctx, image, facts, labels)
     with right:
-        probable = ctx.ask("predictions", image)
-        caption = ctx.caption(f"photo {facts['id']}", layered=False)
-        draw.chart(
-            lambda dark: figures.predictions(probable, caption, dark),
-            f"prediction-{facts['id']}",
-            f"Bars: the most probable classes; first {said}",
-            words.PREDICTION,
-        )
+        if not unanswered(ctx.run, "what the network says of this photo"):
+            probable = ctx.ask("predictions", image)
+            caption = ctx.caption(f"photo {facts['id']}", layered=False)
+            draw.chart(
+                lambda dark: figures.predictions(probable, caption, dark),
+                f"prediction-{facts['id']}",
+                f"Bars: the most probable classes; first {said}",
+                words.PREDICTION,
+            )
         label_list(image, facts, labels)
     units(ctx, image, facts)
 
@@ -338,9 +355,13 @@ def top_row(ctx: Context, facts: dict[str, Any]) -> None:
         with st.container(horizontal=True, width="content"):
             if ctx.layer is not None:
                 st.page_link(
-                    page_files()["Explain"], label="Why?", icon=":material/question_mark:",
+                    page_files()["Explain"],
+                    label="What was seen?" if ctx.facts["no_answers"] else "Why?",
+                    icon=":material/question_mark:",
                     query_params=address.kept(image=facts["id"]),
-                    help="Why the network said what it said of this photo.",
+                    help="What its units saw of this photo."
+                    if ctx.facts["no_answers"]
+                    else "Why the network said what it said of this photo.",
                 )  # fmt: skip
             for word, key in (("Previous", "before"), ("Next", "after")):
                 st.page_link(

@@ -13,7 +13,7 @@ from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import contribution, formulas, toggler
 from pages.parts.detectors import detectors
-from pages.parts.frame import Context, page, page_files, sentence, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ""
 FILTERS = ("category", "concept", "above", "order", "view")
@@ -508,6 +508,8 @@ def serves(ctx: Context, unit: int) -> None:
     st.subheader("Scenes it serves and harms")
     if not ctx.facts["photos"] or not len(ctx.ask("scenes")):
         st.caption("The images of this run have no scenes.")
+        return
+    if unanswered(ctx.run, "which scenes a unit serves or harms"):
         return
     if not address.toggle("serves", "Work it out", help="Opens the network: seconds at first."):
         return

@@ -19,7 +19,7 @@ from core.figures import explain as figures
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import network
-from pages.parts.frame import Context, page, page_files, sentence, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ("", "", "")
 MISTAKE = ("", "", "wrong")
@@ -65,6 +65,8 @@ def pool(ctx: Context) -> browse.Filter:
         for r in pairs.itertuples()
     }
     names = {ANY: "any photo", MISTAKE: "any mistake", **counts}
+    if ctx.facts["no_answers"]:
+        names = {ANY: "any photo"}
     now = tuple(address.get(name) for name in POOL)
     if now not in names:
         scene, said, outcome = now
@@ -77,8 +79,8 @@ def pool(ctx: Context) -> browse.Filter:
 
     st.session_state["explain-pool"] = now
     st.selectbox(
-        "True scene → the network’s answer", list(names), key="explain-pool",
-        format_func=names.get, on_change=changed,
+        "Photos" if ctx.facts["no_answers"] else "True scene → the network’s answer",
+        list(names), key="explain-pool", format_func=names.get, on_change=changed,
     )  # fmt: skip
     return browse.Filter(now[0], now[1], now[2])
 
@@ -102,7 +104,7 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
 
     def random_one() -> None:
         among = choice
-        if not (choice.scene or choice.predicted or choice.outcome):
+        if not (choice.scene or choice.predicted or choice.outcome or ctx.facts["no_answers"]):
             among = browse.Filter(outcome="wrong")
         found = ctx.ask("explain.drawn", among, random.randrange(2**31))
         if found is not None:
@@ -112,9 +114,9 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
         st.session_state["explain-id"] = image
         st.text_input("Photo", key="explain-id", on_change=typed)
     with right:
-        confused = choice.scene or choice.predicted
+        another = choice.scene or choice.predicted or ctx.facts["no_answers"]
         st.button(
-            "Another at random" if confused else "A random mistake", on_click=random_one,
+            "Another at random" if another else "A random mistake", on_click=random_one,
             icon=":material/shuffle:", width="stretch",
         )  # fmt: skip
     return choice, image
@@ -143,12 +145,16 @@ def settings() -> tuple[str, str, str]:
 def question(told: dict[str, Any]) -> str:
     """The account's heading: what a person would ask.
 
-    >>> question({"target": "bedroom", "predicted": "office", "correct": False})
+    >>> question(
+    ...     {"target": "bedroom", "predicted": "office", "correct": False, "no_answers": ""}
+    ... )
     'Why did it call this bedroom an office?'
     """
-    if told["correct"]:
-        return f"Why did it recognise this {plain_name(told['target'])}?"
     what = plain_name(told["target"]) if told["target"] else "photo"
+    if told["no_answers"]:
+        return f"What did its units see in this {what}?"
+    if told["correct"]:
+        return f"Why did it recognise this {what}?"
     return f"Why did it call this {what} {a(told['predicted'])}?"
 
 
@@ -185,7 +191,7 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
     columns: list[draw.Side] = []
     both = told["correct"]
     for name in SIDES:
-        if both and name == "target":
+        if (both and name == "target") or (told["no_answers"] and name == "predicted"):
             continue
         facts = told["sides"].get(name)
         tone = "both" if both else name
@@ -517,7 +523,10 @@ if ctx.layer is None or not ctx.facts["photos"]:
     )
 known = knowledge.chosen(ctx, "Explain")
 st.html(CSS)
-st.title("Why did the network say that?")
+silent = ctx.facts["no_answers"]
+st.title("What did its units see?" if silent else "Why did the network say that?")
+if unanswered(ctx.run, "why a photo was called what it was"):
+    st.caption("What its units saw in a photo, and which scenes that fits, needs no answer:")
 view = address.select(
     "view", "Which photo", list(VIEWS), "run", widget=st.segmented_control,
     drop=("image", *SHOWN, *POOL), format_func=VIEWS.get, label_visibility="collapsed",

@@ -14,7 +14,7 @@ from core.figures import disable as figures
 from core.names import plain_name
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import Later, contribution, toggler
-from pages.parts.frame import Context, page, sentence, stop
+from pages.parts.frame import Context, page, sentence, stop, unanswered
 
 if TYPE_CHECKING:
     from core.browse.disable import Toggled, Toggler
@@ -511,6 +511,8 @@ st.html(
     '<p class="lede">Choose units of the network; the answer for every photo follows at once. '
     "Does it get better where you hoped, and what does it cost elsewhere?</p>"
 )
+if unanswered(ctx.run, "what switching units off does"):
+    st.stop()
 try:
     ready = toggler(ctx.run, ctx.layer)
 except UnitscopeError as err:

@@ -22,7 +22,7 @@ from core.figures import retrain as figures
 from core.names import plain_name
 from core.settings import GOLDEN, Retraining, command, duration
 from pages.parts import address, draw, start, words, work
-from pages.parts.frame import Context, page, page_files, sentence, stop
+from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
 KINDS = {
@@ -388,6 +388,8 @@ def lambdas(text: str) -> tuple[float, ...]:
 def cc_form(ctx: Context, root: Path) -> None:
     """What to train, what it costs, and the start."""
     st.subheader("Start a training")
+    if unanswered(ctx.run, "training the network again beside its own classifier"):
+        return
     try:
         have = ctx.ask("retrain.material")
     except UnitscopeError as err:
@@ -662,6 +664,8 @@ def pe_said(table: pd.DataFrame) -> None:
 def pe_form(ctx: Context, root: Path) -> None:
     """What to fit, and the start."""
     st.subheader("Ask for a second opinion")
+    if unanswered(ctx.run, "an SVM that is judged beside the network"):
+        return
     splits = ctx.ask("splits")
     if len(splits) < 2:
         st.info(

@@ -18,7 +18,7 @@ from core.names import plain_name
 from core.store import Run, list_runs
 from pages.parts import address, draw, words
 from pages.parts.data import ask, open_run
-from pages.parts.frame import DEFINITIONS, Context, page
+from pages.parts.frame import DEFINITIONS, Context, page, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
 MOST = len(drawn.SIDES)
@@ -278,6 +278,11 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
     st.caption("Numbers are units, those better than chance where chance was measured.")
 
 
+def one_a_run(sides: Sequence[Side]) -> list[Side]:
+    """Sides, one of each run: layers of one run share its answers."""
+    return list({side.run.digest: side for side in sides}.values())
+
+
 def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     """Two runs on the same images: who is right where."""
     runs = {s.run.digest: s for s in sides if s.facts["scored"]}
@@ -293,6 +298,8 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
         )
     ]
     st.subheader("The same images")
+    for side in one_a_run(sides):
+        unanswered(side.run, f"for {side.name}, who is right on which images")
     if not pairs:
         st.markdown(
             "These are layers of one run: its answers are the same for all of them."
@@ -405,6 +412,11 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
     if not sides:
         return
     st.subheader("Do core concepts tell why they are wrong?")
+    for side in one_a_run(sides):
+        unanswered(side.run, f"for {side.name}, telling why it is wrong")
+    sides = [side for side in sides if not side.facts["no_answers"]]
+    if not sides:
+        return
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     with left:
         own = str(ctx.run.info.get("request", {}).get("knowledge", "builtin"))

@@ -183,6 +183,8 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
                    height=min(38 + 35 * len(left_out), 300))  # fmt: skip
     elif facts["layers"]:
         st.caption("No file was left out.")
+    if facts["no_answers"]:
+        st.caption(f"No answers of the network: {facts['no_answers']}.")
     if facts["unmatched_scenes"]:
         names = facts["unmatched_scenes"]
         more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""

@@ -134,7 +134,8 @@ def summary(run: Run) -> dict[str, Any]:
     """What a run is, in one flat dict: names, definitions, sizes, accuracy, date.
 
     A run of published predictions has no layers, no `photos`, nobody says how `sure` its
-    network was, and q, grid, shuffles and command are None.
+    network was, and q, grid, shuffles and command are None. `no_answers` says why a network
+    predicts nothing, "" where it does.
     """
     info = run.info
     settings = info["settings"]
@@ -159,6 +160,7 @@ def summary(run: Run) -> dict[str, Any]:
         "accuracy": right / scored if scored else None,
         "photos": bool(has["photos"]),
         "sure": bool(has["sure"]),
+        "no_answers": run.no_answers,
         "q": settings.get("q"),
         "grid": tuple(grid) if grid else None,
         "shuffles": settings.get("shuffles"),
@@ -276,8 +278,9 @@ def confusion(run: Run, split: str = "") -> pd.DataFrame:
     """How often each scene is predicted as which: scene, predicted, images, share of the scene.
 
     Classes that are no scene of the dataset are gathered as :data:`OTHER`. All splits where
-    `split` is empty.
+    `split` is empty. Raises UnitscopeError where the network predicts nothing.
     """
+    run.need_answers("a table of confusions")
     return run.sql(
         f"""
         WITH n AS (
@@ -435,6 +438,7 @@ def image_labels(run: Run, image: int) -> pd.DataFrame:
 
 def predictions(run: Run, image: int, count: int = 5) -> pd.DataFrame:
     """The most probable classes of an image: class (name), probability, true (its scene)."""
+    run.need_answers("the list of probable classes")
     logits = np.asarray(run.array("logits")[image], np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()
@@ -810,27 +814,8 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
                 {"unit": str(top["unit"])},
             )
         )
-    pairs = confusion(run)
-    class_of = dict(run.sql("SELECT name, class FROM scenes WHERE class IS NOT NULL").to_numpy())
-    wrong = pairs[(pairs["scene"] != pairs["predicted"]) & pairs["scene"].isin(list(class_of))]
-    wrong = wrong[wrong["predicted"] != OTHER].sort_values("images", ascending=False)
-    if len(wrong):
-        pair = wrong.iloc[0]
-        choice = Filter(scene=pair["scene"], predicted=pair["predicted"], sort="confident")
-        image = int(gallery(run, choice, size=1)[1]["image"].iloc[0])
-        total = int(pairs.loc[pairs["scene"] == pair["scene"], "images"].sum())
-        found.append(
-            Finding(
-                f"{plain_name(pair['scene']).capitalize()} taken for "
-                f"{plain_name(pair['predicted'])}",
-                f"The network's commonest confusion: {pair['images']} of {total} images of "
-                f"{plain_name(pair['scene'])} ({pair['share']:.0%}).",
-                image,
-                None,
-                "scenes",
-                {"scene": pair["scene"], "predicted": pair["predicted"], "sort": "confident"},
-            )
-        )
+    if not run.no_answers:
+        found += _commonest_confusion(run)
     idle = table[(table["images"] > 0) & (table["adjusted"] > FDR)]
     if len(idle):
         unit = idle.sort_values(["hits", "unit"], ascending=[False, True]).iloc[0]
@@ -847,6 +832,32 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
             )
         )
     return found
+
+
+def _commonest_confusion(run: Run) -> list[Finding]:
+    """The finding on it, [] where there is none."""
+    pairs = confusion(run)
+    class_of = dict(run.sql("SELECT name, class FROM scenes WHERE class IS NOT NULL").to_numpy())
+    wrong = pairs[(pairs["scene"] != pairs["predicted"]) & pairs["scene"].isin(list(class_of))]
+    wrong = wrong[wrong["predicted"] != OTHER].sort_values("images", ascending=False)
+    if not len(wrong):
+        return []
+    pair = wrong.iloc[0]
+    choice = Filter(scene=pair["scene"], predicted=pair["predicted"], sort="confident")
+    image = int(gallery(run, choice, size=1)[1]["image"].iloc[0])
+    total = int(pairs.loc[pairs["scene"] == pair["scene"], "images"].sum())
+    scene = plain_name(pair["scene"])
+    return [
+        Finding(
+            f"{scene.capitalize()} taken for {plain_name(pair['predicted'])}",
+            f"The network's commonest confusion: {pair['images']} of {total} images of {scene} "
+            f"({pair['share']:.0%}).",
+            image,
+            None,
+            "scenes",
+            {"scene": pair["scene"], "predicted": pair["predicted"], "sort": "confident"},
+        )
+    ]
 
 
 def _picture(run: Run, layer: str, unit: int, concept: int | None, place: int = 0) -> int:

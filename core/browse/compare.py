@@ -27,7 +27,8 @@ CONDITIONS = ("dataset_digest", "splits", "q", "grid", "shuffles")
 def side(run: Run, layer: str | None, denominator: str = "all", split: str = "") -> dict[str, Any]:
     """One side in one flat dict; answers are those on `split`, on all images where it is empty.
 
-    run, dataset, dataset_digest, model, layer, images, splits, q, grid, shuffles; scored,
+    run, dataset, dataset_digest, model, layer, images, splits, q, grid, shuffles, no_answers
+    (why its network predicts nothing, "" where it does); scored,
     right, accuracy, low, high (Wilson's 95 % interval); units, and of these above (better than
     chance, None without shuffles), above_share with above_low and above_high, by_chance and
     untrained (:func:`core.dissect.labels.better_than_chance`); concepts (that some unit detects),
@@ -41,7 +42,7 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
         "dataset_digest": settings["dataset"]["digest"],
         "model": facts["model"],
         "layer": layer,
-        **{k: facts[k] for k in ("images", "splits", "q", "grid", "shuffles")},
+        **{k: facts[k] for k in ("images", "splits", "q", "grid", "shuffles", "no_answers")},
     }
     part = browse.accuracy(run)
     part = part[part["split"] == split] if split else part

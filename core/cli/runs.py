@@ -60,6 +60,10 @@ def add(verb: Verb) -> None:
     run.add_argument("--seed", type=SEED, default=0)
     run.add_argument("--no-maps", action="store_true", help="keep no maps; run the network twice")
     run.add_argument(
+        "--no-classes", action="store_true",
+        help="the network's outputs are no classes: dissect it without its answers",
+    )  # fmt: skip
+    run.add_argument(
         "--map-type", default="auto", choices=["auto", "float16", "float32"],
         help="type of the recorded maps; auto takes half precision where a replay stays exact",
     )  # fmt: skip
@@ -121,6 +125,7 @@ def _run(given: argparse.Namespace) -> Answer:
             splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
             seed=given.seed, untrained=given.untrained, keep_maps=not given.no_maps,
             map_type=given.map_type, device=given.device, precision=given.precision,
+            classes=not given.no_classes,
             scenes=given.scenes, knowledge=given.knowledge,
         )
     )  # fmt: skip
@@ -162,7 +167,11 @@ def _run(given: argparse.Namespace) -> Answer:
 
 def _told(notes: dict[str, Any]) -> list[str]:
     """What was chosen and left out of a checkpoint, a line each."""
-    return [f"{key}: {notes[key]}" for key in ("weights", "left out", "auxiliary") if key in notes]
+    return [f"{key}: {notes[key]}" for key in TOLD if key in notes]
+
+
+TOLD = ("weights", "left out", "auxiliary", "precision", "mode", "numbered")
+"""Notes of a network that are said before the work."""
 
 
 def _models(given: argparse.Namespace) -> Answer:
@@ -246,12 +255,14 @@ def _layers(given: argparse.Namespace) -> Answer:
     if left:
         lines.append(f"{left} more lie deeper: --under NAME shows those inside a layer, --all all")
     lines += _told(model.notes)
+    if model.backbone:
+        lines.append(f"classes: none, {model.backbone}")
     lines += [f"note: {model.notes[key]}" for key in ("batch norm",) if key in model.notes]
     rows = [layer._asdict() for layer in every]
     facts = {
         "model": given.model, "default": model.default_layer, "layers": rows,
         "classes": len(model.classes), "preprocessing": model.preprocessing.to_json(),
-        "notes": model.notes,
+        "notes": model.notes, "backbone": model.backbone,
     }  # fmt: skip
     return facts, "\n".join(lines)
 
@@ -303,6 +314,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "images": info["images"],
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
+        "no_answers": run.no_answers,
         "by_batch": info.get("by_batch", ""),
         "tables_digest": info["tables_digest"],
         "finished": info["finished"],
@@ -323,6 +335,8 @@ def _summary_text(facts: dict[str, Any]) -> str:
     ]
     if grid:
         lines.append(f"threshold  {quantile_words(facts['q'])} quantile; grid {grid[0]}×{grid[1]}")
+    if facts["no_answers"]:
+        lines.append(f"answers    none: {facts['no_answers']}")
     if facts["by_batch"]:
         lines.append(f"note       {facts['by_batch']}")
     if scored:
@@ -333,7 +347,7 @@ def _summary_text(facts: dict[str, Any]) -> str:
                 f"({part['right'] / max(1, part['images']):.1%})"
             )
     scenes = facts["accuracy"].get("scenes")
-    if scenes and scenes["unmatched"]:
+    if not facts["no_answers"] and scenes and scenes["unmatched"]:
         lines.append(
             f"           scenes that are classes of the network: {scenes['matched']:,}, of "
             f"{scenes['images_matched']:,} images; no class: {scenes['unmatched']:,}, of "

@@ -34,7 +34,9 @@ then the image's own is meant where it is among them, the first otherwise."""
 
 def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray, ...]:
     """(row, predicted, target) of the images of some splits: row in :class:`Learned`, and the
-    scenes of the dataset that prediction and annotation are, −1 where they are none."""
+    scenes of the dataset that prediction and annotation are, −1 where they are none. Raises
+    UnitscopeError for an unknown split, and where the network predicts nothing."""
+    run.need_answers("telling right from wrong predictions")
     chosen = known_values(run, "split", "images", splits)
     frame = run.sql(
         "SELECT row_number() OVER (ORDER BY i.image) - 1 AS row, i.split, "
@@ -65,7 +67,8 @@ def account(
     Returns plain data:
 
     image, split, predicted, predicted_scene (None where the prediction is no scene of the
-        dataset), target, confidence, correct
+        dataset), target, confidence, correct; no_answers (why the network predicts nothing, ""
+        where it does; predicted and confidence are None then)
     seen : concept, category, iou (the largest), units (unit, iou), area, where (:func:`where`,
         of the strongest unit), for LC(x), best first
     sides : for "predicted" and "target": scene, core, met, missed, foreign (each concept with
@@ -116,7 +119,8 @@ def account(
         "predicted": row["class_name"],
         "predicted_scene": row["predicted_name"],
         "target": row["target_name"],
-        "confidence": float(row["confidence"]),
+        "no_answers": run.no_answers,
+        "confidence": None if row["confidence"] is None else float(row["confidence"]),
         "correct": None if pd.isna(row["correct"]) else bool(row["correct"]),
         "layer": name_of_layer,
         "strategy": strategy,
@@ -211,7 +215,7 @@ def _image_row(run: Run, image: str) -> pd.Series:
     frame = run.sql(
         f"""
         SELECT i.*, k.name AS class_name, t.name AS target_name, p.name AS predicted_name
-        FROM images i JOIN classes k ON k.class = i.predicted
+        FROM images i LEFT JOIN classes k ON k.class = i.predicted
              LEFT JOIN scenes t ON t.scene = i.scene
              LEFT JOIN ({PREDICTED_SCENE}) q USING (image) LEFT JOIN scenes p ON p.scene = q.scene
         WHERE i.id = ?
@@ -272,9 +276,11 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
 def sentence(told: dict[str, Any]) -> str:
     """The account in plain words, from the facts of :func:`account` alone."""
     target, predicted = told.get("target"), told["predicted"]
-    sure = f"with confidence {told['confidence']:.0%}"
     parts = []
-    if told["correct"]:
+    sure = "" if predicted is None else f"with confidence {told['confidence']:.0%}"
+    if predicted is None:
+        parts.append(f"There is no answer to account for: {told['no_answers']}.")
+    elif told["correct"]:
         parts.append(f"The network rightly called this photo {spoken(predicted)}, {sure}.")
     elif target:
         parts.append(
@@ -287,7 +293,7 @@ def sentence(told: dict[str, Any]) -> str:
         f"Its units saw {_listed(names)}." if names else "No unit overlapped any concept in it."
     )
     sides = told["sides"]
-    if not sides.get("predicted"):
+    if predicted is not None and not sides.get("predicted"):
         parts.append(
             f"{plain_name(predicted).capitalize()} is no scene of this dataset, so it has no core "
             "concepts here."

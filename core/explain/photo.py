@@ -54,7 +54,8 @@ def speaking_labels(
 
 
 def open_model(run: Run) -> LoadedModel:
-    """The network of a run, checked to be the very one by its digest."""
+    """The network of a run, checked to be the very one by its digest; without classes where it was
+    dissected so."""
     stored = run.info["settings"]["model"]
     model = load_model(stored["spec"])
     if model.digest() != stored["digest"]:
@@ -62,6 +63,7 @@ def open_model(run: Run) -> LoadedModel:
             f"{stored['spec']!r} is no longer the network of run {run.digest}: its weights, "
             "code or class names have changed since"
         )
+    model.backbone = run.no_answers
     return model
 
 
@@ -110,11 +112,18 @@ def explain_photo(
     active = (grid.amax((1, 2)).numpy() > thresholds) & (peaks > thresholds)
     labels = speaking_labels(run, layer, per_unit, chance=chance)
     firing = labels[active[labels["unit"].to_numpy()]]
-    logits = passed.logits[0].astype(np.float64)
-    shares = np.exp(logits - logits.max())
-    predicted = int(logits.argmax())
-    classes = run.sql("SELECT name FROM classes ORDER BY class")["name"].tolist()
-    scene = run.sql("SELECT name FROM scenes WHERE class = ?", [predicted])["name"]
+    answer: dict[str, Any] = {"predicted": None, "predicted_scene": None, "confidence": None}
+    if forward.answers:
+        logits = passed.logits[0].astype(np.float64)
+        shares = np.exp(logits - logits.max())
+        predicted = int(logits.argmax())
+        classes = run.sql("SELECT name FROM classes ORDER BY class")["name"].tolist()
+        scene = run.sql("SELECT name FROM scenes WHERE class = ?", [predicted])["name"]
+        answer = {
+            "predicted": classes[predicted],
+            "predicted_scene": scene[0] if len(scene) else None,
+            "confidence": float(shares[predicted] / shares.sum()),
+        }
     spoken = []
     for (concept, category), part in firing.groupby(["name", "category"], sort=False):
         part = part.sort_values(["iou", "unit"], ascending=[False, True])
@@ -141,10 +150,9 @@ def explain_photo(
     told = {
         "image": name,
         "split": None,
-        "predicted": classes[predicted],
-        "predicted_scene": scene[0] if len(scene) else None,
+        **answer,
+        "no_answers": run.no_answers,
         "target": None,
-        "confidence": float(shares[predicted] / shares.sum()),
         "correct": None,
         "layer": name_of_layer,
         "strategy": "unit_labels",

@@ -149,6 +149,7 @@ class UnitConcepts:
     def _summed_over(self, over: str, rows: np.ndarray | None) -> np.ndarray:
         if over not in OVER:
             raise unknown("set of predictions", over, OVER)
+        self.run.need_answers("a unit's contribution (Eq. 9), summed over right or wrong answers,")
         correct = self.images["correct"].to_numpy()
         keep = {"true": correct == 1, "false": correct == 0, "all": correct >= 0}[over]
         keep = keep & (self.images["scene"].to_numpy() >= 0)

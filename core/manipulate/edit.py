@@ -41,6 +41,7 @@ from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer
 from core.models.load import load_model
+from core.models.outputs import put_back, taken
 from core.store import digest_of, write_text, write_whole
 
 SCALE, SHIFT = "unitscope_scale", "unitscope_shift"
@@ -69,8 +70,7 @@ def put_edit(module: nn.Module, layer: str, scale: Tensor, shift: Tensor) -> nn.
         seen[0] = (image.shape[2], image.shape[3]) if image.ndim == 4 else None
 
     def hook(edited: nn.Module, _args: Any, output: Any) -> Any:
-        first = output[0] if isinstance(output, (tuple, list)) else output
-        fresh = first.clone()
+        fresh = taken(output).tensor.clone()
         view = as_maps(fresh, layer, seen[0])
         scale, shift = (
             values.to(view.dtype)[None, :, None, None]
@@ -78,7 +78,7 @@ def put_edit(module: nn.Module, layer: str, scale: Tensor, shift: Tensor) -> nn.
             if name in (SCALE, SHIFT)
         )
         view.mul_(scale).add_(shift)
-        return fresh if first is output else type(output)([fresh, *output[1:]])
+        return put_back(output, fresh)
 
     module.register_forward_pre_hook(start)
     part.register_forward_hook(hook)
@@ -168,7 +168,7 @@ def write_edit(
     differences: dict[str, float] = {}
     left_out: dict[str, str] = {}
 
-    def keep(kind: str, path: Path, gave: Tensor) -> None:
+    def keep(kind: str, path: Path, gave: Any) -> None:
         differences[kind] = agree(first_of(gave).numpy(), wanted.numpy())
         if differences[kind] > CLOSE:
             raise UnitscopeError(
@@ -213,7 +213,7 @@ def write_edit(
 def _write_folded(
     path: Path, model: Any, head: tuple[nn.Module, np.ndarray, np.ndarray], change: Change,
     facts: dict[str, Any], inputs: Tensor,
-) -> Tensor:  # fmt: skip
+) -> Any:  # fmt: skip
     """W' = diag(scale)·W and b' = b + shift·W in a checkpoint of the same architecture."""
     linear, weights, bias = head
     at = next(name for name, part in model.module.named_modules() if part is linear)
@@ -241,7 +241,7 @@ def _write_folded(
         fill(model.module, before, "the original")
 
 
-def _write_program(path: Path, module: nn.Module, inputs: Tensor) -> Tensor:
+def _write_program(path: Path, module: nn.Module, inputs: Tensor) -> Any:
     """Export, save, load again, run."""
     batch = torch.export.Dim("images", min=1, max=4096)
     example = inputs if len(inputs) > 1 else torch.cat([inputs, inputs])

@@ -54,6 +54,7 @@ from core.knowledge.graph import Graph, open_knowledge
 from core.manipulate.progress import STOPPED, Meter, Stopped
 from core.models.hooks import find_layer
 from core.models.load import LoadedModel, load_model
+from core.models.outputs import vector
 from core.settings import GOLDEN, Progress, Retraining
 from core.store import CACHE, DIGITS, code_digest, digest_of, write_text, write_whole
 
@@ -111,13 +112,6 @@ def golden_concepts(
 # -- the network's classifier ---------------------------------------------------------------
 
 
-def logits_of(output: Any) -> Tensor:
-    """(images, classes) from whatever a network returns (a tensor, a tuple, a named output)."""
-    if not isinstance(output, Tensor):
-        output = output[0] if isinstance(output, (tuple, list)) else output.logits
-    return output.flatten(1)
-
-
 def _is_linear(module: nn.Module) -> bool:
     return isinstance(module, nn.Linear) or (
         isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1)
@@ -138,7 +132,7 @@ def find_classifier(module: nn.Module, example: Tensor) -> tuple[str, int, int]:
     ]
     try:
         with torch.inference_mode():
-            outputs = logits_of(module(example)).shape[1]
+            outputs = vector(module(example)).shape[1]
     finally:
         for handle in handles:
             handle.remove()
@@ -396,6 +390,11 @@ def plan(asked: Retraining) -> Plan:
         raise UnitscopeError(f"there is no file of overrides {asked.overrides}")
     dataset = open_dataset(asked.dataset)
     model = load_model(asked.model)
+    if model.backbone:
+        raise UnitscopeError(
+            f"training again starts from a classifier, and of {asked.model!r}: {model.backbone}. "
+            "Put a layer of the scenes behind it, in a function of your own (docs/models.md)"
+        )
     graph = open_knowledge(asked.knowledge)
     if asked.train == asked.test:
         raise UnitscopeError(f"train and test are both split {asked.train!r}")
@@ -501,7 +500,7 @@ def predict(
         for at in range(0, len(seen), batch):
             if stop():
                 raise Stopped(STOPPED)
-            logits.append(logits_of(module(inputs(seen[at : at + batch]))).float().numpy())
+            logits.append(vector(module(inputs(seen[at : at + batch]))).float().numpy())
             features.append(found[0].float().numpy())
     told = np.concatenate(logits)
     bad = np.flatnonzero(~np.isfinite(told).all(1))
@@ -619,7 +618,7 @@ class _Training:
                         epoch * len(parts) + step, asked.epochs * len(parts), len(parts)
                     )
                 rows = sets.train[part]
-                logits = logits_of(module(inputs(augment(sets.seen[rows], rng))))
+                logits = vector(module(inputs(augment(sets.seen[rows], rng))))
                 target = torch.from_numpy(sets.target[rows])
                 of_scene = F.cross_entropy(logits, target)
                 loss = of_scene

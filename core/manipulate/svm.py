@@ -285,6 +285,7 @@ def retrain_pe(
         known_values(run, "split", "images", splits)
     if set(train) & set(test):
         raise UnitscopeError(f"train {list(train)} and test {list(test)} share a split")
+    run.need_answers("the SVM of Table 6, judged beside the network,")
     here = Path(__file__).resolve().parents[1]
     code = [here / "manipulate" / "svm.py", here / "explain" / "learned.py"]
     code += [here / "explain" / "metrics.py", here / "dissect" / "labels.py"]

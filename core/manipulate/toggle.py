@@ -60,6 +60,7 @@ from core.models.head import (
 )
 from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
+from core.models.outputs import put_back, taken
 from core.settings import duration
 from core.store import Run, code_digest, derived, read_arrays, write_whole
 
@@ -626,10 +627,8 @@ def _apply(maps: Tensor, change: Change) -> None:
 
 
 def _copied(output: Any) -> Any:
-    """A layer's output with its first tensor copied, so that it can be written to."""
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        return type(output)([output[0].clone(), *output[1:]])
-    return output.clone()
+    """A layer's output with its tensor of maps copied, so that it can be written to."""
+    return put_back(output, taken(output).tensor.clone())
 
 
 def forward_edited(module: nn.Module, layer: str, inputs: Tensor, change: Change) -> Tensor:
@@ -1381,6 +1380,7 @@ def prepare(
     """
     number = run.layer(layer)
     name = run.layer_names[number]
+    run.need_answers("what switching units off does")
     settings = run.info["settings"]
     loaded = model or open_model(run)
     forward = Forward(loaded, [name])

@@ -13,6 +13,7 @@ from torch import Tensor
 from core.errors import UnitscopeError
 from core.models.hooks import capture
 from core.models.load import LoadedModel
+from core.models.outputs import vector
 
 MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
 
@@ -56,7 +57,8 @@ class Watched(NamedTuple):
 
 
 class Passed(NamedTuple):
-    """A forward pass: float32 logits (images, classes) and every watched layer.
+    """A forward pass: float32 logits (images, classes), with no columns where the network has no
+    classifier, and every watched layer.
 
     faults : image of the batch → where the network gave what is no finite number, naming layer
         and unit, or class. All that is kept of such an image is 0.
@@ -95,6 +97,7 @@ class Forward:
         self.layers = layers
         self.map_type = map_type
         self.module = loaded.module.to(self.device)
+        self.answers = not loaded.backbone
         way = loaded.preprocessing
         std = torch.tensor(way.std, dtype=torch.float32)
         self._scale = (1.0 / (std * way.divide)).reshape(1, 3, 1, 1).to(self.device)
@@ -149,12 +152,12 @@ class Forward:
         )
         with torch.inference_mode(), mixed, capture(self.module, self.layers, self._keep) as found:
             output = self.module(self.inputs(seen))
-        if not isinstance(output, Tensor):
-            output = output[0] if isinstance(output, (tuple, list)) else output.logits
         missing = [layer for layer in self.layers if layer not in found]
         if missing:
             raise UnitscopeError(f"the forward pass never reached layer {', '.join(missing)}")
-        logits = output.float().flatten(1).cpu().numpy()
+        logits = np.zeros((len(seen), 0), np.float32)
+        if self.answers:
+            logits = vector(output).float().cpu().numpy()
         faults: dict[int, str] = {}
         for layer, watched in found.items():
             if watched.beyond:

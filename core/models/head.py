@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from core.models.hooks import as_maps, find_layer
+from core.models.outputs import put_back, taken, vector
 
 CLOSE = 1e-5
 """Two ways agree where no logit differs by more than this share of the largest one (or of 1)."""
@@ -30,9 +31,7 @@ def agree(a: np.ndarray, b: np.ndarray) -> float:
 
 def first_of(output: Any) -> Tensor:
     """A network's output as float32 logits (images, classes)."""
-    if not isinstance(output, Tensor):
-        output = output[0] if isinstance(output, (tuple, list)) else output.logits
-    return output.float().flatten(1)
+    return vector(output).float()
 
 
 def linear_head(
@@ -88,11 +87,8 @@ def rounding(module: nn.Module, layer: str, inputs: Tensor) -> float:
         return 0.0
 
     def halved(output: Any) -> Any:
-        if isinstance(output, Tensor):
-            return output.half().to(output.dtype)
-        if isinstance(output, (tuple, list)):
-            return type(output)([halved(output[0]), *output[1:]])
-        return output
+        maps = taken(output).tensor
+        return put_back(output, maps.half().to(maps.dtype))
 
     with torch.inference_mode():
         plain = first_of(module(inputs)).numpy()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from core.errors import UnitscopeError, unknown
+from core.models.outputs import taken
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -82,9 +83,10 @@ def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Ten
     >>> as_maps(torch.zeros(2, 1 + 49, 16), "encoder").shape
     torch.Size([2, 16, 7, 7])
     """
-    output = _first_of(output)
-    if not isinstance(output, Tensor):
-        raise UnitscopeError(f"layer {layer!r} gives {type(output).__name__}, not a tensor")
+    try:
+        output = taken(output).tensor
+    except UnitscopeError as err:
+        raise UnitscopeError(f"layer {layer!r} {err}") from None
     if output.ndim == 4:
         _, a, b, c = output.shape
         height, width = seen or (1, 1)
@@ -111,19 +113,12 @@ def tokens_beside(output: Any, seen: tuple[int, int] | None = None) -> Tensor | 
     >>> tokens_beside(torch.zeros(2, 1 + 49, 16)).shape
     torch.Size([2, 1, 16])
     """
-    output = _first_of(output)
-    if isinstance(output, Tensor) and output.ndim == 3:
+    output = taken(output).tensor
+    if output.ndim == 3:
         grid = token_grid(output.shape[1], seen)
         if grid is not None and grid[0]:
             return output[:, : grid[0]]
     return None
-
-
-def _first_of(output: Any) -> Any:
-    """The tensor of interest where a layer gives several."""
-    if isinstance(output, (tuple, list)) and output and isinstance(output[0], Tensor):
-        return output[0]
-    return output
 
 
 def _copied(maps: Tensor, _beside: Tensor | None) -> Tensor:

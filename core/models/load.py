@@ -29,6 +29,7 @@ from core.models.checkpoint import fill, read_checkpoint
 from core.models.families import default_layer
 from core.models.head import batch_words, by_batch
 from core.models.hooks import Layer, check_layer, list_layers
+from core.models.outputs import features_alone, taken, vector, without_classifier
 from core.models.rooms_net import WEIGHTS, RoomsNet
 
 KINDS = {
@@ -60,6 +61,8 @@ class LoadedModel:
     classes : class names in the order of the logits; may be empty.
     default_layer : the layer dissected where none is named.
     notes : what the checkpoint says of itself (accuracies and the like), shown, not used.
+    backbone : why its outputs are no classes (:mod:`core.models.outputs`), "" where they are; such
+        a network is dissected without classes.
     source : what decides the output and neither the module's text nor its weights show, part of
         the digest: for a ``python:`` network the function's name and the text of its files, for
         timm's the package's version.
@@ -72,6 +75,7 @@ class LoadedModel:
     default_layer: str
     notes: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    backbone: str = ""
 
     def digest(self) -> str:
         """Hex digest over architecture, every weight and buffer, classes and source file."""
@@ -88,6 +92,43 @@ class LoadedModel:
         """One black input (1, 3, height, width), as a photo of (width, height) would give."""
         width, height = self.preprocessing.input_size(*photo_size)
         return torch.zeros(1, 3, height, width)
+
+    def outputs(self, photo_size: tuple[int, int] = (640, 480)) -> tuple[int, str]:
+        """(number of classes the network answers with, what was chosen or not known about them in
+        words), by one forward pass. (0, why) for a network without a classifier; where only what
+        it returns shows that it has none, `backbone` is set.
+
+        Raises UnitscopeError where the network names its classes and returns something else.
+        """
+        if self.backbone:
+            return 0, self.backbone
+        with torch.inference_mode():
+            output = self.module(self.example(photo_size))
+        try:
+            if not self.classes:
+                self.backbone = features_alone(output)
+                if self.backbone:
+                    return 0, self.backbone
+            chosen, count = taken(output).said, vector(output).shape[1]
+        except UnitscopeError as err:
+            raise UnitscopeError(
+                f"the network of {self.spec!r} {err}. Return one value a class for each image, as "
+                "a tensor or under the name logits; or say that its outputs are no classes: "
+                "--no-classes"
+            ) from None
+        said = [f"the network's answer is {chosen}"] if chosen else []
+        if self.classes and len(self.classes) != count:
+            of = f" ({chosen})" if chosen else ""
+            raise UnitscopeError(
+                f"model {self.spec!r} names {len(self.classes)} classes but gives {count} "
+                f"outputs{of}"
+            )
+        if not self.classes:
+            said.append(
+                f"the network names no classes: its {count:,} outputs are taken for classes "
+                "without names; if they are features, say --no-classes"
+            )
+        return count, "; ".join(said)
 
     def layers(self, photo_size: tuple[int, int] = (640, 480)) -> list[Layer]:
         """The layers that can be dissected, in the order of the forward pass, with the shapes
@@ -134,15 +175,44 @@ def load_model(spec: str) -> LoadedModel:
         forms = "; ".join(form for form, _ in KINDS.values())
         raise UnitscopeError(f"{unknown('kind of model', kind, KINDS)}. Forms: {forms}")
     loaded.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    _single_precision(loaded)
+    _number_twins(loaded)
+    loaded.backbone = loaded.backbone or without_classifier(loaded.module)
     words = batch_words(loaded.module)
     if words:
         loaded.notes["batch norm"] = words
     for name in by_batch(loaded.module):
         # Where one stays in training mode, no forward pass may change what is stored in it.
         loaded.module.get_submodule(name).track_running_stats = False  # type: ignore[assignment]
-    if len(loaded.classes) != len(set(loaded.classes)):
-        raise UnitscopeError(f"model {spec!r} names a class twice")
     return loaded
+
+
+def _single_precision(loaded: LoadedModel) -> None:
+    """Make every weight and buffer float32, as photos are; told under ``precision``."""
+    tensors = [*loaded.module.parameters(), *loaded.module.buffers()]
+    other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
+    if other:
+        loaded.module.float()
+        kinds = ", ".join(sorted(str(kind).removeprefix("torch.") for kind in other))
+        loaded.notes["precision"] = f"weights of {kinds} are used as float32"
+
+
+def _number_twins(loaded: LoadedModel) -> None:
+    """Classes that share a name (ImageNet's two cranes) get their numbers behind it; told under
+    ``numbered``. Raises UnitscopeError where that makes a name that another class has."""
+    names = loaded.classes
+    twins = (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    )
+    if twins:
+        loaded.classes = [f"{n} ({k})" if n in twins else n for k, n in enumerate(names)]
+        if len(set(loaded.classes)) < len(names):
+            raise UnitscopeError(
+                f"model {loaded.spec!r} names classes {', '.join(sorted(twins))} more than once, "
+                "and has their numbered names as well; name each class once"
+            )
+        shown = [name for name, old in zip(loaded.classes, names, strict=True) if old in twins]
+        loaded.notes["numbered"] = f"classes of one name are numbered: {', '.join(shown)}"
 
 
 def _load_python(spec: str, rest: str) -> LoadedModel:
@@ -150,7 +220,8 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
 
     The function is called with the checkpoint's path where one is given and without
     arguments otherwise. It returns a module, or ``(module, info)`` with any of
-    ``preprocessing`` (a :class:`Preprocessing` or its dict), ``classes``, ``default_layer``.
+    ``preprocessing`` (a :class:`Preprocessing` or its dict), ``classes`` (None where the outputs
+    are no classes), ``default_layer``.
     """
     name, _, rest = rest.partition(":")
     function, _, checkpoint = rest.partition(":")
@@ -181,6 +252,24 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         raise UnitscopeError(f"{spec!r} returned {type(module).__name__}, not a torch.nn.Module")
     if not isinstance(info, dict):
         raise UnitscopeError(f"{spec!r} returned a module and {type(info).__name__}, not a dict")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UnitscopeError(
+            f"{spec!r} returned a TorchScript module, whose layers cannot be watched: build the "
+            "network by its Python class and load the weights of the scripted one, "
+            "network.load_state_dict(scripted.state_dict())"
+        )
+    notes = {
+        k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")
+    }
+    if module.training:
+        notes["mode"] = "returned in training mode; used in evaluation mode, as `.eval()` sets it"
+    drops = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+    for part_name, part in module.eval().named_modules():
+        if isinstance(part, drops) and part.training and part.p:
+            raise UnitscopeError(
+                f"{spec!r} returned a network whose {part_name} stays in training mode after "
+                ".eval(), so that its answers depend on chance; let train() pass the mode on"
+            )
     preprocessing = info.get("preprocessing", Preprocessing())
     if isinstance(preprocessing, dict):
         preprocessing = Preprocessing.from_json(preprocessing)
@@ -190,8 +279,11 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         [str(one) for one in info.get("classes") or []],
         spec,
         info.get("default_layer") or default_layer(module),
-        {k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")},
+        notes,
         f"{name}:{function}\n" + _sources(code, module),
+        "its function says that its outputs are no classes"
+        if info.get("classes", 0) is None
+        else "",
     )
 
 

@@ -34,9 +34,13 @@ from core.models.checkpoint import (
 )
 from core.models.families import default_layer, family_of
 from core.models.load import LoadedModel
+from core.models.outputs import without_classifier
 
 RANDOM = "random (seed 0): untrained"
 """What the notes say of a network without weights."""
+
+LACKS = "{} holds all weights of the network but its classifier's"
+"""Why a network is a backbone, where its checkpoint shows it."""
 
 PLACES = "categories_places365.txt"
 """The class names of Places365, a file of the CSAILVision/places365 repository."""
@@ -63,8 +67,7 @@ def _untrained(make: Callable[[], nn.Module]) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         module = make()
-        head = last_linear(module)[1]
-        weight = head.weight
+        weight = None if without_classifier(module) else last_linear(module)[1].weight
         if isinstance(weight, nn.Parameter) and not weight.any():
             nn.init.trunc_normal_(weight, std=0.02)
     return module
@@ -91,8 +94,10 @@ def preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Prepro
 
 def _named(notes: dict[str, Any], outputs: int, what: str, otherwise: list[str]) -> list[str]:
     """Class names of a checkpoint, or else the given ones; raises where they are not as many as
-    the outputs."""
+    the outputs. A network without a classifier (0 outputs) has no use for any."""
     classes = classes_in(notes) or list(otherwise)
+    if not outputs:
+        return []
     if classes and len(classes) != outputs:
         raise UnitscopeError(f"{what} names {len(classes)} classes but has {outputs} outputs")
     return classes
@@ -197,13 +202,14 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     names = published.meta["categories"] if published is not None else []
     classes = _named(notes, outputs, f"checkpoint {path}", names)
     layer = notes.pop("default_layer", None) or default_layer(module)
-    return LoadedModel(module, preprocessing_from(notes, way), classes, spec, layer, notes)
+    way, lacks = preprocessing_from(notes, way), "" if outputs else LACKS.format(path.name)
+    return LoadedModel(module, way, classes, spec, layer, notes, backbone=lacks)
 
 
 def _torchvision_module(
     name: str, state: dict[str, Tensor], notes: dict[str, Any], what: str
 ) -> tuple[nn.Module, int]:
-    """(network with the weights in, its outputs)."""
+    """(network with the weights in, its outputs: 0 where the file has no classifier)."""
     probe = _skeleton(name)
     own = list(probe.state_dict())
     state, said = settle(state, own)
@@ -214,7 +220,12 @@ def _torchvision_module(
         notes["auxiliary"] = "its auxiliary classifiers, which only training uses, are left out"
     head = last_linear(probe)[0] + ".weight"
     if head not in state:
-        fill(probe, state, what)  # raises: it has no classifier at least
+        body = _body(_build(name), state)
+        if body is None:
+            fill(probe, state, what)  # raises: it has no classifier at least
+            raise UnitscopeError(f"{what} has no {head}: no classifier to read")
+        fill(body, state, what)
+        return body, 0
     options: dict[str, Any] = {"num_classes": len(state[head])}
     tokens = state.get("encoder.pos_embedding")
     patch = state.get("conv_proj.weight")
@@ -226,6 +237,21 @@ def _torchvision_module(
     module = _build(name, **options)
     fill(module, state, what)
     return module, int(options["num_classes"])
+
+
+def _body(module: nn.Module, state: dict[str, Tensor]) -> nn.Module | None:
+    """The network with its classifier replaced by ``nn.Identity``, where a checkpoint holds all
+    its weights but the classifier's; None where more differs.
+
+    The classifier is the last linear layer, or the whole attribute of the network that it is in
+    (VGG's three layers).
+    """
+    name = last_linear(module)[0]
+    for head in (name, name.partition(".")[0]):
+        module.set_submodule(head, nn.Identity())
+        if not differences(module, state):
+            return module
+    return None
 
 
 @cache
@@ -360,7 +386,8 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     fallback = _timm_preprocessing(module, told if isinstance(told, dict) else {}, own)
     way = preprocessing_from(notes, fallback)
     layer = notes.pop("default_layer", None) or default_layer(module)
-    return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source))
+    lacks = "" if outputs else LACKS.format(path.name)
+    return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source, lacks))
 
 
 def _with_maps(loaded: LoadedModel) -> LoadedModel:
@@ -429,7 +456,7 @@ def _hub_folder(folder: Path, base: str) -> tuple[Path, dict[str, Any]]:
 def _timm_module(
     name: str, state: dict[str, Tensor], notes: dict[str, Any], what: str
 ) -> tuple[nn.Module, int]:
-    """(network with the weights in, its outputs).
+    """(network with the weights in, its outputs: 0 where the file has no classifier).
 
     Where the names are not timm's own, timm's conversion for this architecture (of Facebook's,
     Google's and its own earlier names) is asked.
@@ -445,15 +472,13 @@ def _timm_module(
     usual = (*asked, "head.fc", "head", "fc", "classifier", "heads.head", "classifier.6")
     found = [state[f"{k}.weight"] for k in usual if f"{k}.weight" in state]
     # A 1×1 convolution or a linear layer; anything else has no number of classes in it.
-    outputs = next((len(v) for v in found if v.ndim in (2, 4)), None)
-    if outputs is None:
-        fill(probe, state, what)
-        raise UnitscopeError(f"{what} has none of {', '.join(usual)}: no classifier to read")
+    outputs = next((len(v) for v in found if v.ndim in (2, 4)), 0)
     # timm would stretch them silently: another network than the one that was trained. (Its shape
     # may differ: some authors' patch embedding is a linear layer.)
     spatial = [k for k in state if k.endswith(SPATIAL) and k in own]
-    if any(state[k].numel() != own[k].numel() for k in spatial):
-        fill(probe, state, f"{what} (its classifier apart: {outputs} outputs)")
+    if any(own[k].numel() not in [v.numel() for v in _placed(k, state[k])] for k in spatial):
+        apart = f"{outputs} outputs" if outputs else "it has none"
+        fill(probe, state, f"{what} (its classifier apart: {apart})")
     module = make(name, num_classes=outputs)
     if differences(module, state):
         converted = {"state_dict": dict(state), "num_classes": outputs}
@@ -467,12 +492,22 @@ def _timm_module(
         if made is not None:
             _not_stretched(made, state, what)
             return made, outputs
+        if not outputs:
+            # Whether the classifier is all that it lacks: both sides as the architecture has them.
+            fill(probe, state, what)
     fill(module, state, what)
     return module, outputs
 
 
 SPATIAL = ("pos_embed", "relative_position_bias_table", "patch_embed.proj.weight")
 """How the names of timm's weights end that have a place in the photo for each entry."""
+
+
+def _placed(name: str, value: Tensor) -> list[Tensor]:
+    """A weight as it is, and position embeddings also without the first: some authors give the
+    class token a position, which timm adds to the token itself (DINOv2 with registers)."""
+    first = name.endswith("pos_embed") and value.ndim == 3
+    return [value, value[:, 1:]] if first else [value]
 
 
 def _not_stretched(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
@@ -483,7 +518,8 @@ def _not_stretched(module: nn.Module, state: dict[str, Tensor], what: str) -> No
         ordered = value.flatten().sort().values
         if not any(
             v.numel() == value.numel() and same_values(v.flatten().sort().values, ordered)
-            for v in state.values()
+            for key, stored in state.items()
+            for v in _placed(key, stored)
         ):
             raise UnitscopeError(
                 f"{what} does not fit this network: timm's conversion would stretch its {name} to "

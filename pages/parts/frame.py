@@ -113,6 +113,16 @@ def stop(message: str, links: dict[str, dict[str, str]] | None = None, page: str
     st.stop()
 
 
+def unanswered(run: Run, what: str) -> bool:
+    """Whether `what` needs answers that the run's network does not give; said on the page if so."""
+    try:
+        run.need_answers(what)
+    except UnitscopeError as err:
+        st.info(f"{sentence(err)}.", icon=":material/voice_over_off:")
+        return True
+    return False
+
+
 def page(title: str, needs_run: bool = True) -> Context | None:
     """Draw the frame and say what the page is about.
 

@@ -19,7 +19,7 @@ from pages.parts.frame import START, page_files
 FIELDS = {
     "dataset": "data", "model": "net", "layers": "dissect", "splits": "only",
     "knowledge": "facts", "scenes": "places", "q": "q", "shuffles": "shuffles", "keep_maps": "maps",
-    "untrained": "twin",
+    "untrained": "twin", "classes": "classes",
 }  # fmt: skip
 """Setting → parameter of the address."""
 
@@ -55,10 +55,10 @@ def parameters(request: dict[str, Any]) -> dict[str, str]:
         value = request.get(name, getattr(plain, name))
         if isinstance(value, (list, tuple)):
             found[parameter] = ",".join(value)
-        elif name == "keep_maps":
-            found[parameter] = "" if value else "0"
         elif name == "untrained":
             found[parameter] = {None: "", True: "yes", False: "no"}[value]
+        elif isinstance(value, bool):
+            found[parameter] = "" if value else "0"
         else:
             found[parameter] = "" if value == getattr(plain, name) else str(value)
     return {k: v for k, v in found.items() if v}
@@ -147,6 +147,11 @@ def form(root: Path) -> dict[str, Any]:
                 "maps", "Keep activation maps", True,
                 help="Needed to show where a unit is lit. Without them the run takes less room "
                 "and the network runs twice.",
+            )  # fmt: skip
+            request["classes"] = address.toggle(
+                "classes", "The network’s outputs are classes", True,
+                help="Off for a backbone whose outputs are features: it is dissected without "
+                "answers. Networks built without a classifier are known as such by themselves.",
             )  # fmt: skip
         with right:
             request["shuffles"] = int(
@@ -291,7 +296,7 @@ def checked(told: dict[str, Any], request: dict[str, Any]) -> None:
         f"layers {', '.join(told['layer'])}; input {' × '.join(map(str, told['input_size']))}, "
         f"counted on a grid of {width} × {height}",
     ]
-    if told["known_scenes"] < told["scenes"]:
+    if told["outputs"] and told["known_scenes"] < told["scenes"]:
         notes.append(
             f"**{told['scenes'] - told['known_scenes']:,} of {told['scenes']:,} scenes are no "
             "class of this network**: their images are neither right nor wrong"
