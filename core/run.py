@@ -44,6 +44,7 @@ from core.knowledge.graph import open_knowledge
 from core.models.forward import MAP_TYPES, Forward
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
+from core.models.trust import source_digest
 from core.settings import Progress, Settings
 from core.store import (
     CACHE,
@@ -178,6 +179,9 @@ def plan(settings: Settings) -> Plan:
         "engine": engine_digest(dataset),
         "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
+    code = source_digest(settings.model)
+    if code is not None:
+        facts["model"]["code"] = code
     if dataset.labels_by:
         facts["dataset"]["labels_by"] = dataset.labels_by
     # Where files lie does not change what they hold.

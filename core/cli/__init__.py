@@ -28,6 +28,7 @@ from core.cli import (
 from core.cli.common import Answer
 from core.errors import UnitscopeError
 from core.files import strict_json
+from core.models.trust import allow_python
 
 VERBS = (
     runs, datasets, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain,
@@ -40,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; returns the exit status: 0 done, 2 a mistake in the input, 130 stopped."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.allow_python:
+        allow_python()
     try:
         facts, text = given.verb(given)
     except UnitscopeError as err:
@@ -68,6 +71,10 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
+        sub.add_argument(
+            "--allow-python", action="store_true",
+            help="import the code that a run or another file names (python:…); trust it first",
+        )  # fmt: skip
         sub.set_defaults(verb=do)
         return sub
 

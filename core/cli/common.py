@@ -34,8 +34,9 @@ def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
 def add_word(words: Any, name: str, do: Any, text: str) -> argparse.ArgumentParser:
     """One word of a verb that has several, such as `check` of `datasets`."""
     sub: argparse.ArgumentParser = words.add_parser(name, help=text, description=text)
-    # Suppressed, so that it does not take back a --json that stands before the word.
-    sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
+    # Suppressed, so that they do not take back what stands before the word.
+    for flag in ("--json", "--allow-python"):
+        sub.add_argument(flag, action="store_true", default=argparse.SUPPRESS)
     sub.set_defaults(verb=do)
     return sub
 
