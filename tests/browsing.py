@@ -27,12 +27,12 @@ class Server:
     token : what it printed within its address; empty where it made none.
     """
 
-    def __init__(self, cache: Path, *options: str, **environment: str):
+    def __init__(self, cache: Path, *options: str, port: int = 0, **environment: str):
         with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
+            s.bind(("127.0.0.1", port))
             port = s.getsockname()[1]
         self.host = f"127.0.0.1:{port}"
-        self.said = tempfile.TemporaryFile()
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
             [sys.executable, "-m", *(options or SERVE), "--server.port", str(port),
              *(() if "--server.address" in options else ("--server.address", "127.0.0.1"))],

@@ -16,7 +16,7 @@ from PIL import Image
 from core import jobs
 from core.errors import UnitscopeError
 from core.models.trust import ALLOW
-from core.run import Settings, execute, plan
+from core.run import Settings, plan
 from core.store import list_runs
 from pages.parts import access, changes, serve
 from tests import tiny

@@ -229,10 +229,10 @@ async def _announced(_app: Any) -> AsyncIterator[None]:
     where = f"{scheme}://{host}:{port}/{base}"
     if serving.token:
         where += f"?token={serving.token}"
-        print(f"\n  Unitscope, open it at\n\n    {where}\n\n"
-              "  Whoever has this address may start and delete runs here.\n", flush=True)  # fmt: skip
+        told = "\n  Whoever has this address may start and delete runs here.\n"
     else:
-        print(f"\n  Unitscope ({serving.mode}) at\n\n    {where}\n", flush=True)
+        told = f"\n  Mode: {serving.mode}.\n"
+    print(f"\n  Unitscope is at\n\n    {where}\n{told}", flush=True)
     yield
 
 
