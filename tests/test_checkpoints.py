@@ -260,7 +260,7 @@ def test_what_the_file_does_not_say_can_lie_beside_it(tmp_path, net):
         with pytest.raises(UnitscopeError, match=re.escape(message)):
             load_model(f"torchvision:squeezenet1_1:{path}")
     beside.write_text("{")
-    with pytest.raises(UnitscopeError, match="is no JSON"):
+    with pytest.raises(UnitscopeError, match="is not JSON"):
         load_model(f"torchvision:squeezenet1_1:{path}")
 
 

@@ -28,7 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.datasets.files import json_of
 from core.errors import UnitscopeError, unknown
+from core.names import readable
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
 """Where training code puts a state dict: the first that is there is read."""
@@ -308,10 +310,7 @@ def _plain(value: Any, deep: int = 4) -> Any:
 
 def _beside(path: Path) -> dict[str, Any]:
     """What the user wrote beside a checkpoint that does not say it itself."""
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise UnitscopeError(f"{path} is no JSON: {err}") from None
+    told = json_of(path)
     if not isinstance(told, dict):
         raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(SAID)}")
     for name, value in told.items():
@@ -343,7 +342,7 @@ def classes_in(notes: dict[str, Any]) -> list[str]:
     """
     for key in ("classes", "class_names", "label_names"):
         if isinstance(notes.get(key), (list, tuple)):
-            return [str(name) for name in notes.pop(key)]
+            return [readable(str(name)) for name in notes.pop(key)]
     for key, form in (("class_to_idx", '{"attic": 0, …}'), ("idx_to_class", '{"0": "attic", …}')):
         if not isinstance(notes.get(key), Mapping):
             continue
@@ -355,7 +354,7 @@ def classes_in(notes: dict[str, Any]) -> list[str]:
                 f"the checkpoint's {key} does not number its classes: {form} is meant"
             ) from None
         if sorted(of) == list(range(len(pairs))):
-            return [of[k] for k in range(len(pairs))]
+            return [readable(of[k]) for k in range(len(pairs))]
     return []
 
 

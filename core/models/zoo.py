@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.datasets.files import text_of
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import (
@@ -294,7 +295,7 @@ def _places_names(path: Path) -> list[str]:
             "or name it as the last part of the SPEC"
         )
     names: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         name, _, at = line.strip().rpartition(" ")
         if not line.strip():
             continue
