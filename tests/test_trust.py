@@ -47,6 +47,7 @@ def stranger(run: Run, folder: Path, spec: str, **more: str) -> Path:
 @pytest.mark.parametrize(
     ("verb", "more"),
     [("show", ()), ("explain", ("--photo", "PHOTO")), ("toggle", ("--units", "3")),
+     ("retrain", ()),
      ("edit", ("--units", "3", "--out-dir", "EDIT"))],
 )  # fmt: skip
 def test_a_strangers_run_file_runs_nothing(tiny_run, tmp_path, verb, more):
@@ -54,7 +55,10 @@ def test_a_strangers_run_file_runs_nothing(tiny_run, tmp_path, verb, more):
     path = stranger(tiny_run, tmp_path / "theirs", f"python:os:system:touch {ran}")
     photo = next((tiny_run.path.parents[1] / "photos" / "images").iterdir())
     told = {"PHOTO": str(photo), "EDIT": str(tmp_path / "edit")}
-    command = [sys.executable, "-m", "core", verb, str(path), *(told.get(m, m) for m in more)]
+    named = [str(path), *(told.get(m, m) for m in more)]
+    if verb == "retrain":
+        named = ["cc", str(path)]
+    command = [sys.executable, "-m", "core", verb, *named]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert not ran.exists()
     assert "Traceback" not in done.stderr
