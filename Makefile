@@ -9,8 +9,10 @@ BIN     = $(VENV)/bin
 PORT   ?= 8501
 # Processes that run tests beside each other, each with up to 2 GB.
 JOBS   ?= 2
-# Only this machine sees the app; ADDRESS=0.0.0.0 shows it to the network.
+# Only this machine sees the app, and the address that is printed may change things; with
+# ADDRESS=0.0.0.0 the network sees it, read-only. SERVE holds more options (docs/serving.md).
 ADDRESS ?= localhost
+SERVE   ?=
 
 .PHONY: run test check setup setup-dev optional lock audit rooms clean help
 
@@ -62,7 +64,7 @@ rooms: setup
 	@$(BIN)/python -m core run --dataset rooms --model rooms
 
 run: rooms
-	@$(BIN)/python -m pages.parts.serve --server.port $(PORT) --server.address $(ADDRESS)
+	@$(BIN)/python -m pages.parts.serve --server.port $(PORT) --server.address $(ADDRESS) $(SERVE)
 
 test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \

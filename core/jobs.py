@@ -35,6 +35,7 @@ import filelock
 
 from core.errors import UnitscopeError
 from core.files import write_text
+from core.settings import limits
 
 ALIVE = ("starting", "running", "stopping")
 """States of a job that is still at work."""
@@ -149,16 +150,26 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
     root : folder of the runs; the job's own files go to ``jobs/`` below it.
     progress : the work's progress file, below `root`.
 
-    Raises UnitscopeError where a job of this name is at work.
+    Raises UnitscopeError where a job of this name is at work, as many as the server's
+    :class:`core.settings.Limits` allow are, or the disk is nearly full.
     """
     folder = _folder(root, name)
     folder.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder / "lock"):
+    most = limits()
+    most.room(root)
+    # The second lock is for all: two that are started at once count each other.
+    with filelock.FileLock(folder / "lock"), filelock.FileLock(root / "jobs" / "lock"):
         before = watch(name, root)
         if before is not None and before.alive:
             raise UnitscopeError(
                 f"job {name} is at work already, since "
                 f"{time.strftime('%H:%M:%S', time.localtime(before.started))}"
+            )
+        busy = [job for job in every(root) if job.alive]
+        if len(busy) >= most.jobs:
+            raise UnitscopeError(
+                f"{len(busy)} jobs are at work, and this server runs {most.jobs} at once (jobs): "
+                "stop one, or wait"
             )
         (folder / "stop").unlink(missing_ok=True)
         facts = {

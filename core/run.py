@@ -62,6 +62,7 @@ from core.models.forward import MAP_TYPES, Forward, Passed, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
+from core.models.trust import source_digest
 from core.models.untrained import needs_photos, settle_batch_norm, untrained_twin
 from core.settings import Progress, Settings
 from core.store import (
@@ -240,6 +241,9 @@ def plan(settings: Settings) -> Plan:
         "engine": engine_digest(dataset),
         "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
+    code = source_digest(settings.model)
+    if code is not None:
+        facts["model"]["code"] = code
     if dataset.labels_by:
         facts["dataset"]["labels_by"] = dataset.labels_by
     facts["untrained"] = twin is not None

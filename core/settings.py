@@ -1,12 +1,19 @@
-"""What a run is asked for and how far it is, as plain data that the app reads without torch."""
+"""What a run is asked for and how far it is, and what a server allows: plain data that the app
+reads without torch."""
 
 from __future__ import annotations
 
+import os
 import shlex
+import shutil
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from core.errors import BadFile, UnitscopeError, unknown
 
 
 @dataclass(frozen=True)
@@ -193,3 +200,92 @@ GOLDEN = {
     "annotated": "all that is annotated in the photo: the masks without the knowledge graph",
 }
 """What c* of Eq. 10 may be, with what it means; the last two are controls of the knowledge."""
+
+
+# -- what a server allows -------------------------------------------------------------------
+
+CONFIG = "UNITSCOPE_CONFIG"
+"""The environment's word for another configuration file than :data:`CONFIG_FILE`."""
+
+CONFIG_FILE = Path(__file__).resolve().parents[1] / ".streamlit" / "unitscope.toml"
+
+SERVING: dict[str, type] = {
+    "mode": str, "owners": list, "roots": list, "allow_python": bool, "limits": dict,
+}  # fmt: skip
+"""What the file may say, beside the table ``limits``: the options of ``pages.parts.serve``."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Quotas of a server and its jobs: table ``limits`` of the configuration file.
+
+    Attributes
+    ----------
+    photo_mb, names_mb : size of one photo or one file of corrected names that is uploaded.
+    uploads : files that one visitor's session may hold at once. uploads_mb : all sessions.
+    photos_an_hour : photos of their own that visitors may have explained, all together.
+    names_files : files of corrected names kept of one run.
+    jobs : how many may be at work at once.
+    free_gb : disk that is kept free: nothing is started or kept beyond it.
+    """
+
+    photo_mb: int = 20
+    names_mb: int = 5
+    uploads: int = 10
+    uploads_mb: int = 400
+    photos_an_hour: int = 600
+    names_files: int = 100
+    jobs: int = 3
+    free_gb: float = 1.0
+
+    def room(self, folder: Path) -> None:
+        """Raises UnitscopeError where less than `free_gb` is free on the disk of `folder`."""
+        free = shutil.disk_usage(folder).free / 1e9
+        if free < self.free_gb:
+            raise UnitscopeError(
+                f"only {free:.1f} GB are free where the runs lie, and {self.free_gb:g} GB are "
+                "kept free (free_gb): delete runs that are no longer needed"
+            )
+
+    def size(self, what: str, data: bytes, most: int) -> None:
+        """Raises UnitscopeError where an upload is larger than `most` megabytes."""
+        if len(data) > most * 1_000_000:
+            raise UnitscopeError(
+                f"{what} is {len(data) / 1e6:.1f} MB large; this server takes {most} MB at most"
+            )
+
+
+def configuration() -> dict[str, Any]:
+    """What the configuration file says, with the :class:`Limits` under ``limits``.
+
+    Raises UnitscopeError for a word it does not know (with the nearest), a value of another type,
+    a file that is no TOML, or one that the environment names and that is not there.
+    """
+    path = Path(os.environ.get(CONFIG) or CONFIG_FILE)
+    said: dict[str, Any] = {}
+    if path.is_file() or CONFIG in os.environ:
+        try:
+            said = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as err:
+            raise BadFile(path, f"cannot be read: {err}") from err
+    kinds: dict[str, type] = {f.name: type(f.default) for f in fields(Limits)}
+    words = {str: "text", list: "list", bool: "true or false", dict: "table", int: "whole number",
+             float: "number"}  # fmt: skip
+    for part, known in (("", SERVING), ("limits", kinds)):
+        given = said.get(part, {}) if part else said
+        for name, value in given.items():
+            if name not in known:
+                raise BadFile(path, str(unknown("setting", name, known)))
+            # TOML has 2 and 2.0 apart; true is no number.
+            fits = isinstance(value, (known[name], int) if known[name] is float else known[name])
+            if not fits or isinstance(value, bool) is not (known[name] is bool):
+                raise BadFile(path, f"{name} = {value!r} is not a {words[known[name]]}")
+            if known[name] in (int, float) and value < 0:
+                raise BadFile(path, f"{name} = {value!r} is below 0")
+    return {**said, "limits": Limits(**said.get("limits", {}))}
+
+
+def limits() -> Limits:
+    """The quotas that hold here."""
+    found: Limits = configuration()["limits"]
+    return found

@@ -391,7 +391,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     else:
         shown = ctx.ask("thumbnail", image, 480)
     listed = ", ".join(regions["name"].head(6))
-    here = {k: v for k, v in st.query_params.to_dict().items() if k != "label"}
+    here = {k: v for k, v in address.everything().items() if k != "label"}
     draw.labelled(
         shown, f"Photo {facts['id']}; annotated: {listed}", ctx.ask("label_planes", image),
         "photo", address.query(here) + "&label=",

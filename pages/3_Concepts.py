@@ -10,13 +10,14 @@ import streamlit as st
 
 from core import browse
 from core.browse import fusion
-from core.browse.knowledge import GUESSES, KINDS, Known, accept_suggested, keep_names, own_knowledge
+from core.browse.knowledge import GUESSES, KINDS, Known, own_knowledge, with_suggestions
 from core.errors import UnitscopeError
 from core.figures import Caption
 from core.figures import concepts as figures
 from core.figures.fusion import gain_curve
 from core.names import plain_name
-from pages.parts import address, draw, knowledge, words
+from core.settings import limits
+from pages.parts import access, address, changes, draw, knowledge, words
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop
 
@@ -490,8 +491,9 @@ def names(ctx: Context, known: Known) -> None:
             f"For {_count(len(suggested), 'name')} without a word, that of the head noun is "
             "**suggested** and not taken: what belongs to a room need not belong to a printer room."
         )
-        if st.button("Accept all suggestions", icon=":material/done_all:"):
-            address.put({"names": accept_suggested(ctx.run, known)})
+        if access.may_change() and st.button("Accept all suggestions", icon=":material/done_all:"):
+            word = changes.keep_names(ctx.run, known.graph, with_suggestions(known))
+            address.put({"names": word})
             st.rerun()
     st.subheader("To correct a name")
     run = ctx.facts["run"]
@@ -501,13 +503,25 @@ def names(ctx: Context, known: Known) -> None:
         "such word), and give it back here. Only *name* and *node* are read; rows that are right "
         "may go. On the command line `align --head-nouns` takes the suggestions."
     )
-    given = st.file_uploader("Your corrected names", ["csv", "tsv", "txt"], key="names-file")
+    given = None
+    if access.may_change():
+        given = st.file_uploader(
+            "Your corrected names", ["csv", "tsv", "txt"], key="names-file",
+            max_upload_size=limits().names_mb,
+        )  # fmt: skip
+    else:
+        st.caption(f"A file is given back here by owners alone: {access.why_not()}.")
     if given is not None:
+        # Kept once, not at every redraw.
+        key = ("names-kept", ctx.run.digest, known.graph.digest(), given.file_id)
         try:
-            word = keep_names(ctx.run, known.graph, given.getvalue())
+            word = st.session_state.get(str(key)) or changes.keep_names(
+                ctx.run, known.graph, given.getvalue()
+            )
         except UnitscopeError as err:
             st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         else:
+            st.session_state[str(key)] = word
             if word == address.get("names"):
                 st.success("All pages read names with this file now; the address keeps it.",
                            icon=":material/done:")  # fmt: skip

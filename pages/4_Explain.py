@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from hashlib import sha256
 from typing import Any
 
 import pandas as pd
@@ -10,6 +11,7 @@ import streamlit as st
 
 from core import browse
 from core.browse.explain import MEASURES, SIDES, account_table
+from core.browse.explain import own_photo as own_photo_account
 from core.browse.explain import spoken as a
 from core.browse.explain import verdict as speaks
 from core.browse.knowledge import Known
@@ -17,8 +19,9 @@ from core.errors import UnitscopeError
 from core.figures import Caption
 from core.figures import explain as figures
 from core.names import plain_name
+from core.settings import limits
 from pages.parts import address, draw, knowledge, words
-from pages.parts.data import network
+from pages.parts.data import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ("", "", "")
@@ -279,7 +282,7 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
     st.caption(told_line)
     st.page_link(
         page_files()["Explain"], label="The whole photo again", icon=":material/close:",
-        query_params={k: v for k, v in st.query_params.to_dict().items() if k not in SHOWN},
+        query_params={k: v for k, v in address.everything().items() if k not in SHOWN},
     )  # fmt: skip
 
 
@@ -445,7 +448,7 @@ def one_account(ctx: Context, known: Known) -> None:
 def neighbours(ctx: Context, choice: browse.Filter, image: int, image_id: str) -> None:
     """Where the photo stands among those chosen; the one before and after; its own page."""
     place = ctx.ask("explain.place", choice, image)
-    now = {k: v for k, v in st.query_params.to_dict().items() if k not in ("image", *SHOWN)}
+    now = {k: v for k, v in address.everything().items() if k not in ("image", *SHOWN)}
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
             page_files()["Scenes"], label=f"Photo {image_id} and its labels",
@@ -476,16 +479,14 @@ def own_photo(ctx: Context, known: Known) -> None:
             "A photo (JPEG, PNG, WebP, AVIF, BMP, TIFF)",
             help="It is shown to the network on this machine, "
             "is sent nowhere else and is not kept. A link to this page does not hold it.",
+            max_upload_size=limits().photo_mb,
         )  # fmt: skip
     with right:
         kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
     if given is None:
         return
     try:
-        told = ctx.ask(
-            "explain.own_photo", known, network(ctx.run), given.getvalue(), given.name, ctx.layer,
-            kind,
-        )  # fmt: skip
+        told = of_own_photo(ctx, known, given.getvalue(), given.name, kind)
     except UnitscopeError as err:
         st.warning(f"{sentence(err)}.", icon=":material/broken_image:")
         return
@@ -506,6 +507,23 @@ def own_photo(ctx: Context, known: Known) -> None:
     caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, given.name)
     measures(ctx, told, caption, "explain-own")
     as_table(told, caption, "explain-own")
+
+
+def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) -> dict[str, Any]:
+    """The account of a photo, held for this visitor until the next one and nowhere else.
+
+    Raises UnitscopeError for a photo that is too large or cannot be read, and where the server
+    has explained as many as it may.
+    """
+    key = (sha256(data).hexdigest(), name, ctx.run.digest, known.digest, ctx.layer, kind)
+    held = st.session_state.get("own-photo")
+    if held is None or held[0] != key:
+        limits().size("the photo", data, limits().photo_mb)
+        count_photo()
+        opened = network(ctx.run)
+        told = own_photo_account(ctx.run, known, opened, data, name, ctx.layer or "", kind)
+        held = st.session_state["own-photo"] = (key, told)
+    return dict(held[1])
 
 
 def _escaped(text: str) -> str:

@@ -12,7 +12,7 @@ from core.browse import shown_name, usual_splits
 from core.errors import UnitscopeError
 from core.figures import disable as figures
 from core.names import plain_name
-from pages.parts import address, draw, knowledge, words
+from pages.parts import access, address, changes, draw, knowledge, words
 from pages.parts.data import Later, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
@@ -349,15 +349,20 @@ def sets(
 
     def keep() -> None:
         try:
-            disable.save_set(ctx.run, ctx.layer, st.session_state["set-name"], off)
+            changes.save_set(ctx.run, ctx.layer, st.session_state["set-name"], off)
             st.session_state["set-name"] = ""
         except UnitscopeError as err:
             st.session_state["set-wrong"] = str(err)
 
-    row = st.columns([5, 2], vertical_alignment="bottom")
-    row[0].text_input("Keep this set as", key="set-name", placeholder="a name of your own")
-    row[1].button("Keep", on_click=keep, disabled=not off, icon=":material/bookmark_add:",
-                  width="stretch")  # fmt: skip
+    own = access.may_change()
+    if own:
+        row = st.columns([5, 2], vertical_alignment="bottom")
+        row[0].text_input("Keep this set as", key="set-name", placeholder="a name of your own")
+        row[1].button("Keep", on_click=keep, disabled=not off, icon=":material/bookmark_add:",
+                      width="stretch")  # fmt: skip
+    else:
+        st.caption(f"Sets are kept by owners alone: {access.why_not()}. The set above is in the "
+                   "address, so a bookmark keeps it too.")  # fmt: skip
     wrong = st.session_state.pop("set-wrong", "")
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
@@ -371,11 +376,11 @@ def sets(
     )
 
     def drop() -> None:
-        disable.delete_set(ctx.run, ctx.layer, chosen)
+        changes.delete_set(ctx.run, ctx.layer, chosen)
 
     with st.container(horizontal=True):
         st.button("Take it up", on_click=put, args=(of[chosen],), icon=":material/input:")
-        st.button("Forget it", on_click=drop, icon=":material/delete:")
+        st.button("Forget it", on_click=drop, icon=":material/delete:", disabled=not own)
     if off and tuple(off) != of[chosen]:
         now_told = result(ctx, ready, off, factor, split, scene)
         other = result(ctx, ready, of[chosen], factor, split, scene)

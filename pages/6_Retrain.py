@@ -13,7 +13,6 @@ import streamlit as st
 
 from core import browse, jobs
 from core.browse import retrain, short_name
-from core.browse import start as starting
 from core.browse.knowledge import own_knowledge, spoken_name
 from core.browse.retrain import NAMES
 from core.errors import UnitscopeError
@@ -21,7 +20,7 @@ from core.figures import Caption
 from core.figures import retrain as figures
 from core.names import plain_name
 from core.settings import GOLDEN, Retraining, command, duration
-from pages.parts import address, draw, start, words, work
+from pages.parts import access, address, changes, draw, start, words, work
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
@@ -118,7 +117,7 @@ def one_at_work(told: dict[str, Any], root: Path, kind: str) -> None:
 
     def again() -> None:
         assert job is not None
-        retrain.start(job.arguments, root)
+        changes.start_training(job.arguments, root)
 
     work.controls(
         told, name, root, shown, again if job else None,
@@ -136,7 +135,7 @@ def confirm_discard(name: str, root: Path, job: str) -> None:
     yes, no = st.columns(2)
     if yes.button("Discard", type="primary", width="stretch"):
         try:
-            starting.discard(name, root, job)
+            changes.discard(name, root, job)
         except UnitscopeError as err:
             st.error(str(err))
             return
@@ -148,7 +147,7 @@ def confirm_discard(name: str, root: Path, job: str) -> None:
 def begin(arguments: list[str], root: Path) -> None:
     """Start what is asked for, and say what stands in its way."""
     try:
-        retrain.start(arguments, root)
+        changes.start_training(arguments, root)
     except UnitscopeError as err:
         st.session_state["not-begun"] = sentence(err)
 
@@ -164,12 +163,10 @@ def told_apart(job: jobs.Job | None) -> None:
 
 def only_here(command: str) -> bool:
     """Whether this server may start processes; where not, the command line that does is shown."""
-    if start.allowed():
+    if access.may_change():
         return True
-    st.markdown(
-        "Training is started here only where the app serves this machine alone "
-        "(`--server.address localhost`). On the command line:"
-    )
+    st.markdown(f"Training is started here by owners alone: {access.why_not()}. On the command "
+                "line:")  # fmt: skip
     st.code(command, language="bash", wrap_lines=True)
     return False
 

@@ -13,9 +13,9 @@ from core import browse, jobs
 from core.browse import start as starting
 from core.errors import UnitscopeError
 from core.settings import command, quantile_words
-from core.store import delete_run, list_runs
-from pages.parts import address, draw, start, work
-from pages.parts.data import ask, forget, open_run, summaries
+from core.store import list_runs
+from pages.parts import access, address, changes, draw, start, work
+from pages.parts.data import ask, open_run, summaries
 from pages.parts.frame import page, page_files
 from pages.parts.start import size_words
 
@@ -64,7 +64,7 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
 
     def again() -> None:
         asked = list(job.arguments) if job else starting.arguments(told["request"], root)
-        starting.start_run(asked, name, root)
+        changes.start_run(asked, name, root)
 
     work.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
     if job is None and told["state"] == "stopped" and "request" in told:
@@ -78,7 +78,7 @@ def confirm_discard(name: str, root: Path) -> None:
     yes, no = st.columns(2)
     if yes.button("Discard", type="primary", width="stretch"):
         try:
-            starting.discard(name, root)
+            changes.discard(name, root)
         except UnitscopeError as err:
             st.error(str(err))
             return
@@ -97,9 +97,8 @@ def confirm(path: Path, name: str, size: int) -> None:
                 "the photos and the network themselves stay where they are.")  # fmt: skip
     yes, no = st.columns(2)
     if yes.button("Delete", type="primary", width="stretch"):
-        forget(path)
         try:
-            delete_run(path)
+            changes.delete(path)
         except UnitscopeError as err:
             st.error(str(err))
             return
@@ -193,7 +192,9 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
             f"{', '.join(names[:20])}{more}."
         )
     with st.container(horizontal=True):
-        if facts["request"] and start.allowed():
+        if not access.may_change():
+            return
+        if facts["request"]:
             start.fill_in("Change it and run again", facts["request"])
         if st.button("Delete this run…", icon=":material/delete:", type="tertiary"):
             confirm(path, name, size)

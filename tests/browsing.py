@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
+SERVE = ("pages.parts.serve",)
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync",
@@ -19,23 +22,28 @@ FLAGS = [
 
 
 class Server:
-    """A Streamlit server of the app on a free port."""
+    """A server of the app on a free port, started as `make run` does.
 
-    def __init__(self, cache: Path):
+    token : what it printed within its address; empty where it made none.
+    """
+
+    def __init__(self, cache: Path, *options: str, port: int = 0, **environment: str):
         with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
+            s.bind(("127.0.0.1", port))
             port = s.getsockname()[1]
         self.host = f"127.0.0.1:{port}"
+        self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "streamlit", "run", "app.py", "--server.headless", "true",
-             "--server.port", str(port), "--server.address", "127.0.0.1"],
-            cwd=ROOT, env={**os.environ, "UNITSCOPE_CACHE": str(cache)},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            [sys.executable, "-m", *(options or SERVE), "--server.port", str(port),
+             *(() if "--server.address" in options else ("--server.address", "127.0.0.1"))],
+            cwd=ROOT, env={**os.environ, "UNITSCOPE_CACHE": str(cache), **environment},
+            stdout=self.said, stderr=self.said,
         )  # fmt: skip
         end = time.monotonic() + 60
         while True:
             try:
                 urllib.request.urlopen(f"http://{self.host}/_stcore/health", timeout=1).read()
+                self.token = "".join(re.findall(r"\?token=(\S+)", self.output()))
                 return
             except OSError:
                 if time.monotonic() > end or self.process.poll() is not None:
@@ -43,19 +51,32 @@ class Server:
                     raise
                 time.sleep(0.1)
 
+    def output(self) -> str:
+        """What it has printed by now."""
+        # Without moving the place at which the server writes on.
+        return os.pread(self.said.fileno(), 2**20, 0).decode()
+
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait(20)
+        self.said.close()
 
 
 class Visit:
-    """A page of the browser that remembers what went wrong."""
+    """A page of the browser that remembers what went wrong.
 
-    def __init__(self, browser: Any, server: Server, width: int = 1280, scheme: str = "light"):
+    owner : whether it opens the address with the token that the server printed.
+    """
+
+    def __init__(
+        self, browser: Any, server: Server, width: int = 1280, scheme: str = "light",
+        owner: bool = True,
+    ):  # fmt: skip
         self.page = browser.new_page(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
         self.server, self.wrong = server, []
+        self.token = server.token if owner else ""
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
         self.page.on("request", self._request)
@@ -77,7 +98,11 @@ class Visit:
             self.wrong.append(f"request to another host: {url}")
 
     def open(self, path: str) -> None:
+        if self.token:
+            path += ("&" if "?" in path else "?") + f"token={self.token}"
+            self.token = ""  # a cookie by then
         self.page.goto(f"http://{self.server.host}/{path}")
+        assert "token" not in self.page.url
         self.settle()
 
     def settle(self) -> None:

@@ -43,6 +43,15 @@ def tiny_run(tmp_path_factory):
     return execute(plan(settings), root / "runs")
 
 
+@pytest.fixture
+def owner(monkeypatch) -> None:
+    """The visitor of Streamlit's AppTest, which has no cookies, is the owner; the cookie itself
+    is tested in real browsers (tests/test_access.py)."""
+    from pages.parts import access
+
+    monkeypatch.setattr(access, "who", lambda: "owner")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium. On a CI machine its absence is a failure, elsewhere a skip."""

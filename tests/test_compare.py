@@ -180,7 +180,7 @@ def test_kinds_of_network_are_those_of_the_loader():
     assert start.model_kinds() == list(KINDS.values())
 
 
-def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  # noqa: F811
+def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):  # noqa: F811
     request = {"dataset": "folder:x", "model": "python:m:f", "layers": ["b"], "splits": [],
                "q": 0.02, "shuffles": 500, "keep_maps": False, "knowledge": "builtin",
                "scenes": "my.csv"}  # fmt: skip
@@ -229,7 +229,7 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache):  
         jobs.forget(name, cache)
 
 
-def test_a_failed_job_is_told_and_can_be_tried_again(cache):  # noqa: F811
+def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):  # noqa: F811
     folder = cache / "jobs" / "f00d"
     folder.mkdir(parents=True)
     (folder / "log").write_text("reading\nerror: there is no folder x\n")
@@ -246,13 +246,10 @@ def test_a_failed_job_is_told_and_can_be_tried_again(cache):  # noqa: F811
         jobs.forget("f00d", cache)
 
 
-def test_others_may_look_but_not_start(cache, monkeypatch):  # noqa: F811
-    from pages.parts import start as form
-
-    monkeypatch.setattr(form.st, "get_option", lambda name: "0.0.0.0")
+def test_others_may_look_but_not_start(cache):  # noqa: F811
     at = show("pages/9_Runs.py")
     assert not [b for b in at.button if b.label == "Check"]
-    assert "serves this machine alone" in text_of(at)
+    assert "started here by owners alone" in text_of(at)
 
 
 # -- the drawn run ---------------------------------------------------------------------------

@@ -210,7 +210,7 @@ def test_several_sessions_keep_sets_at_once(run):
     (run.path.parent / FILE).unlink()
 
 
-def test_a_set_is_kept_taken_up_and_compared_on_the_page(run):
+def test_a_set_is_kept_taken_up_and_compared_on_the_page(run, owner):
     at = show(PAGE, off="1-2")
     at.text_input(key="set-name").set_value("mine").run()
     (keep,) = [b for b in at.button if b.label == "Keep"]

@@ -237,12 +237,12 @@ class Inner(nn.Module):
         return self.head(x)
 
 
-def inner():
+def inner() -> tuple[nn.Module, dict]:
     """The ``python:`` function."""
     return Inner(), {**tiny.net()[1], "default_layer": "second"}
 
 
-def branching():
+def branching() -> tuple[nn.Module, dict]:
     """The same with a forward pass that cannot be traced."""
     return Inner(True), {**tiny.net()[1], "default_layer": "second"}
 

@@ -77,19 +77,17 @@ def cache_root() -> Path:
 def resolve(name: str | None, root: Path) -> Path:
     """The run file of a digest or its beginning; the newest run where `name` is empty.
 
-    Raises UnitscopeError, naming the nearest, where there is none of that name.
+    The name comes from an address, so it is never a path. Raises UnitscopeError, naming the
+    nearest, where there is none of that name.
     """
     runs = list_runs(root)
     if not name:
         if not runs:
             raise UnitscopeError(f"no finished run under {root}")
         return runs[0]
-    try:
-        return find_run(name, root)
-    except UnitscopeError:
-        if any(path.stem.startswith(name) for path in runs):
-            raise
-        raise unknown("run", name, [path.stem for path in runs]) from None
+    if name != "latest" and not any(path.stem.startswith(name) for path in runs):
+        raise unknown("run", name, [path.stem for path in runs])
+    return find_run(name, root)
 
 
 def short_name(spec: str) -> str:

@@ -23,9 +23,7 @@ from core.manipulate.protocols import curves as all_curves
 from core.manipulate.search import greedy_forward
 from core.manipulate.toggle import Edit, Toggled, Toggler, choose
 from core.manipulate.toggle import prepare as prepare
-from core.named_sets import delete_set as delete_set
 from core.named_sets import list_sets as list_sets
-from core.named_sets import save_set as save_set
 from core.store import Run
 
 MOST_LISTED = 60

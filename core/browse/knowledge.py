@@ -93,11 +93,12 @@ def spoken_name(name: str) -> str:
     return "the everyday graph" if name == "builtin" else Path(name.partition(":")[2] or name).name
 
 
-def keep_names(run: Run, graph: Graph, content: bytes) -> str:
+def keep_names(run: Run, graph: Graph, content: bytes, most: int | None = None) -> str:
     """Keep a person's own file of names and nodes beside the run; the word that finds it again.
 
     content : as ``align --write`` gives it, TSV or CSV with the columns `name` and `node`.
-    Raises UnitscopeError where it cannot be read, or names no node of the graph.
+    most : how many such files may be kept of a run.
+    Raises UnitscopeError where it cannot be read, names no node of the graph, or as many are kept.
     """
     word = hashlib.sha256(content).hexdigest()[:DIGITS]
     path = _names_path(run, word)
@@ -112,16 +113,22 @@ def keep_names(run: Run, graph: Graph, content: bytes) -> str:
             # The reader knows the file by another name.
             raise UnitscopeError(str(err).replace(str(fresh), "the file")) from None
     if not path.is_file():
+        kept = len(list(path.parent.glob("names-*.tsv")))
+        if most is not None and kept >= most:
+            raise UnitscopeError(
+                f"{kept} files of corrected names are kept of this run, and this server keeps "
+                f"{most} (names_files): remove some of {path.parent}/names-*.tsv"
+            )
         write_whole(path, lambda part: part.write_bytes(content))
     return word
 
 
-def accept_suggested(run: Run, known: Known) -> str:
-    """:func:`keep_names` of the names as they are read now, head nouns accepted where they are
-    suggested."""
+def with_suggestions(known: Known) -> bytes:
+    """A file for :func:`keep_names`: the names as they are read now, head nouns accepted where
+    they are suggested."""
     frame = known.alignment[["name", "node"]].copy()
     frame["node"] = frame["node"].fillna(known.alignment["suggested"])
-    return keep_names(run, known.graph, frame.to_csv(index=False).encode())
+    return frame.to_csv(index=False).encode()
 
 
 def kept_names(run: Run, word: str) -> Path:

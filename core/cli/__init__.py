@@ -31,6 +31,7 @@ from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.errors import UnitscopeError, allow_empty
 from core.escape import printable
 from core.files import strict_json
+from core.models.trust import allow_python
 
 VERBS = (
     runs, datasets, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain,
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unforeseen error, 130 stopped."""
     parser = _parser()
     given = parser.parse_args(arguments)
+    if given.allow_python:
+        allow_python()
     try:
         with allow_empty(say) if given.allow_empty else nullcontext():
             facts, text = given.verb(given)
@@ -95,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
         sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
         sub.add_argument("--allow-empty", action="store_true", help=ALLOW_EMPTY)
+        sub.add_argument(
+            "--allow-python", action="store_true",
+            help="import the code that a run or another file names (python:…); trust it first",
+        )  # fmt: skip
         sub.set_defaults(verb=do)
         return sub
 

@@ -38,11 +38,9 @@ def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
 def add_word(words: Any, name: str, do: Any, text: str) -> argparse.ArgumentParser:
     """One word of a verb that has several, such as `check` of `datasets`."""
     sub: argparse.ArgumentParser = words.add_parser(name, help=text, description=text)
-    # Suppressed, so that it does not take back a --json that stands before the word.
-    sub.add_argument("--json", action="store_true", default=argparse.SUPPRESS)
-    sub.add_argument(
-        "--allow-empty", action="store_true", default=argparse.SUPPRESS, help=ALLOW_EMPTY
-    )
+    # Suppressed, so that they do not take back what stands before the word.
+    for flag, about in (("--json", None), ("--allow-empty", ALLOW_EMPTY), ("--allow-python", None)):
+        sub.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=about)
     sub.set_defaults(verb=do)
     return sub
 

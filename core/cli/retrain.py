@@ -23,6 +23,7 @@ from core.cli.common import (
 )
 from core.errors import UnitscopeError
 from core.files import write_bytes
+from core.models.trust import check_named
 from core.settings import GOLDEN, Retraining, duration
 from core.store import CACHE, Run, find_run
 
@@ -155,7 +156,10 @@ def _asked(given: argparse.Namespace) -> Retraining:
         run = Run(find_run(given.run, given.out))
         settings = run.info["settings"]
         options.setdefault("dataset", settings["dataset"]["spec"])
-        options.setdefault("model", settings["model"]["spec"])
+        if "model" not in options:
+            network = settings["model"]
+            check_named(network["spec"], f"run {run.digest}", network.get("code"))
+            options["model"] = network["spec"]
         options.setdefault("knowledge", own_knowledge(run))
         run.close()
     if "dataset" not in options or "model" not in options:

@@ -23,6 +23,7 @@ from core.explain.metrics import consistency, similarity
 from core.knowledge.core_concepts import CoreConcepts
 from core.models.forward import Forward
 from core.models.load import LoadedModel, load_model
+from core.models.trust import check_named
 from core.store import Run
 
 CHANCE = FDR
@@ -55,8 +56,13 @@ def speaking_labels(
 
 def open_model(run: Run) -> LoadedModel:
     """The network of a run, checked to be the very one by its digest; without classes where it was
-    dissected so."""
+    dissected so.
+
+    Raises UnitscopeError where it is not, or where it is code that a run file may not name
+    (:func:`core.models.trust.check_named`): that is told before anything is imported.
+    """
     stored = run.info["settings"]["model"]
+    check_named(stored["spec"], f"run {run.digest}", stored.get("code"))
     model = load_model(stored["spec"])
     if model.digest() != stored["digest"]:
         raise UnitscopeError(

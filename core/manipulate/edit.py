@@ -42,6 +42,7 @@ from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer
 from core.models.load import load_model
 from core.models.outputs import put_back, taken
+from core.models.trust import check_named
 from core.store import digest_of, write_text, write_whole
 
 SCALE, SHIFT = "unitscope_scale", "unitscope_shift"
@@ -90,7 +91,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
 
     The original network is rebuilt by its SPEC (so its checkpoint must still be where it was,
     from the current folder), its weights replaced by the file's, the edit put in. Raises
-    UnitscopeError where the file is no such file or does not fit.
+    UnitscopeError where the file is no such file, does not fit, or names code that it may not.
     """
     state, notes = read_checkpoint(Path(path))
     facts = notes.get("unitscope_edit")
@@ -101,6 +102,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
         )
     layer = str(facts["layer"])
     scale, shift = state.pop(f"{layer}.{SCALE}"), state.pop(f"{layer}.{SHIFT}")
+    # Whoever typed this file's name typed none of what the file names.
+    check_named(str(facts["model"]), str(path))
     original = load_model(str(facts["model"]))
     fill(original.module, state, str(path))
     put_edit(original.module, layer, scale, shift)

@@ -92,7 +92,7 @@ def save(module: RoomsNet, classes: list[str], notes: dict, path: Path = WEIGHTS
     part.replace(path)
 
 
-def load(path: Path) -> tuple[RoomsNet, dict[str, Any]]:
+def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     """Other weights of this network, as ``python:core.models.rooms_net:load:FILE`` opens them.
 
     The file is one that :func:`save` writes, or that re-training leaves.

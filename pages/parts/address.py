@@ -20,9 +20,26 @@ KEPT = ("run", "layer", "definition", "knowledge", "names")
 """Parameters that go along to another page."""
 
 
+LONGEST, MOST = 4_000, 40
+"""Letters of one parameter, and parameters of one address, that are read: a list of 800 units
+fits. What is longer is nobody's link, and takes seconds to look for among names."""
+
+
+def everything() -> dict[str, str]:
+    """All parameters of the address, but those that are too long or too many."""
+    found = list(st.query_params.to_dict().items())[:MOST]
+    return {k: v for k, v in found if len(k) <= LONGEST and len(v) <= LONGEST}
+
+
+def cut() -> list[str]:
+    """Names, cut short, of the parameters that are left out of :func:`everything`."""
+    kept = everything()
+    return [name[:40] for name in st.query_params if name not in kept]
+
+
 def get(name: str, default: str = "") -> str:
     """A parameter of the address."""
-    return st.query_params.get(name, default)
+    return everything().get(name, default)
 
 
 def number(name: str, default: int = 0) -> int:
@@ -33,7 +50,7 @@ def number(name: str, default: int = 0) -> int:
 
 def put(values: dict[str, str], drop: Sequence[str] = ()) -> None:
     """Write parameters in one step (one entry of the history); empty values are removed."""
-    now = {k: v for k, v in st.query_params.to_dict().items() if k not in drop}
+    now = {k: v for k, v in everything().items() if k not in drop}
     now.update(values)
     st.query_params.from_dict({k: v for k, v in now.items() if v != ""})
 
@@ -46,7 +63,7 @@ def kept(**more: str) -> dict[str, str]:
 
 def here(**more: str) -> str:
     """A link to this page as it is now, but for some parameters."""
-    return query({**st.query_params.to_dict(), **more})
+    return query({**everything(), **more})
 
 
 def query(values: dict[str, str]) -> str:

@@ -6,6 +6,9 @@ unhashed.
 
 from __future__ import annotations
 
+import threading
+import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import wraps
@@ -18,6 +21,7 @@ import streamlit as st
 
 from core import browse
 from core.errors import Damaged, UnitscopeError
+from core.settings import limits
 from core.store import Run, list_runs
 
 if TYPE_CHECKING:
@@ -188,6 +192,25 @@ def network(run: Run) -> Network:
     Raises UnitscopeError where it is no longer the one the run was made with.
     """
     return _network(run, f"{run.path}:{run.digest}")
+
+
+_photos: deque[float] = deque()
+_counting = threading.Lock()
+
+
+def count_photo() -> None:
+    """Count a photo that this server explains. Raises UnitscopeError where it has explained as
+    many within the hour as its quotas allow, all visitors together."""
+    most = limits().photos_an_hour
+    with _counting:
+        while _photos and _photos[0] < time.monotonic() - 3600:
+            _photos.popleft()
+        if len(_photos) >= most:
+            raise UnitscopeError(
+                f"this server explains {most} photos an hour (photos_an_hour) and has done so: "
+                "come back later"
+            )
+        _photos.append(time.monotonic())
 
 
 # -- formulas -------------------------------------------------------------------------------

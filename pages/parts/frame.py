@@ -13,7 +13,7 @@ from core.errors import UnitscopeError, unknown
 from core.figures import COUNTING as DEFINITIONS
 from core.figures import Caption
 from core.store import Run
-from pages.parts import address
+from pages.parts import access, address
 from pages.parts.data import ask, open_run, summaries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +134,11 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         layout="wide", initial_sidebar_state="auto",
     )  # fmt: skip
     st.html(CSS)
+    if too_long := address.cut():
+        st.warning(
+            f"The address holds more than a link of this app does, and is read without "
+            f"{', '.join(too_long[:5])}.", icon=":material/link_off:",
+        )  # fmt: skip
     with st.sidebar:
         st.markdown("### Unitscope")
         for label, file in page_files().items():
@@ -142,6 +147,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
                 query_params=address.kept(), width="stretch",
             )  # fmt: skip
         _same_page()(key="same-page")
+        access.badge()
     root = browse.cache_root()
     paths = _readable(root)
     if not paths:
@@ -213,7 +219,7 @@ def _pick_run(paths: dict[str, str], now: str) -> None:
 
     def changed() -> None:
         st.query_params.from_dict(
-            {k: v for k, v in st.query_params.to_dict().items() if k == "definition"}
+            {k: v for k, v in address.everything().items() if k == "definition"}
             | {"run": st.session_state["at-run"]}
         )
 

@@ -13,8 +13,8 @@ from core.datasets import KINDS as DATASETS
 from core.errors import UnitscopeError
 from core.knowledge.graph import KINDS as KNOWLEDGE
 from core.settings import Settings, command, duration
-from pages.parts import address, words
-from pages.parts.frame import START, page_files
+from pages.parts import access, address, changes, words
+from pages.parts.frame import START, page_files, sentence
 
 FIELDS = {
     "dataset": "data", "model": "net", "layers": "dissect", "splits": "only",
@@ -39,12 +39,6 @@ def size_words(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} TB"
-
-
-def allowed() -> bool:
-    """Whether this server may start processes for whoever opens it: only where none but this
-    machine can, since a SPEC names files of it and functions to import."""
-    return st.get_option("server.address") in ("localhost", "127.0.0.1", "::1")
 
 
 def parameters(request: dict[str, Any]) -> dict[str, str]:
@@ -185,11 +179,9 @@ def form(root: Path) -> dict[str, Any]:
 
 def draw(root: Path) -> None:
     """The whole form."""
-    if not allowed():
-        st.markdown(
-            "Runs are started here only where the app serves this machine alone "
-            "(`--server.address localhost`). On the command line:"
-        )
+    if not access.may_change():
+        st.markdown(f"Runs are started here by owners alone: {access.why_not()}. On the command "
+                    "line:")  # fmt: skip
         st.code(START, language="bash")
         return
     fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
@@ -200,14 +192,19 @@ def draw(root: Path) -> None:
         filled = bool(request["dataset"] and request["model"])
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"
+        refused = ""
         row = st.container(horizontal=True, vertical_alignment="center")
         with row:
             if st.button(
                 "Check again" if done else "Check", disabled=not filled or checking,
                 type="secondary" if done else "primary", icon=":material/fact_check:",
             ):  # fmt: skip
-                start.start_check(asked, root)
-                st.rerun()
+                try:
+                    changes.start_check(asked, root)
+                except UnitscopeError as err:
+                    refused = sentence(err)
+                else:
+                    st.rerun()
             if done:
                 told = job.answer()
                 begin(told, asked, root)
@@ -216,7 +213,9 @@ def draw(root: Path) -> None:
                     "Opens everything, measures a few photos, starts nothing."
                     if filled else "Name photos and a network first."
                 )  # fmt: skip
-        if checking:
+        if refused:
+            st.error(f"{refused}.", icon=":material/error:")
+        elif checking:
             watch_check(job.name, str(root))
         elif done:
             checked(told, request)
@@ -250,7 +249,7 @@ def begin(told: dict[str, Any], asked: list[str], root: Path) -> None:
         "Start", type="primary", icon=":material/play_arrow:", disabled=need > told["free"]
     ):
         try:
-            start.start_run(asked, digest, root)
+            changes.start_run(asked, digest, root)
         except UnitscopeError as err:
             st.error(str(err))
             return
@@ -268,7 +267,7 @@ def watch_check(name: str, root: str) -> None:
         st.markdown(":material/hourglass_top: Reading the photos, loading the network, timing a "
                     "few images …")  # fmt: skip
         if job.state != "stopping" and st.button("Stop the check", type="tertiary"):
-            jobs.cancel(name, Path(root))
+            changes.stop(name, Path(root))
 
 
 def checked(told: dict[str, Any], request: dict[str, Any]) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import streamlit as st
 
 from core import jobs
+from core.errors import UnitscopeError
 from core.settings import duration
-from pages.parts import start
+from pages.parts import access, changes
 
 HURRY = 10.0
 """Seconds after which work that was asked to stop may be ended the hard way."""
@@ -73,36 +74,43 @@ def controls(
     again: Callable[[], None] | None,
     drop: Callable[[], None],
 ) -> None:
-    """What can be done with it, and its log.
+    """What an owner can do with it, and its log; for others, the link to what it made.
 
     shown : draws the link to what a finished one made. again : goes on with a stopped one, or
     tries a failed one anew; None where that cannot be done here. drop : throws away what a
     stopped one has done.
     """
     job: jobs.Job | None = told["job"]
-    now = told["state"]
+    now, own = told["state"], access.may_change()
     with st.container(horizontal=True, vertical_alignment="center"):
         if job is None and now in ("running", "starting"):
             st.caption("Started on the command line; stop it there with Ctrl-C.")
         elif now in ("starting", "running"):
-            if st.button("Stop", icon=":material/stop:", key=f"stop-{name}"):
-                jobs.cancel(name, root)
+            if own and st.button("Stop", icon=":material/stop:", key=f"stop-{name}"):
+                changes.stop(name, root)
                 st.rerun(scope="fragment")
         elif now == "stopping":
             asked = (job.folder / "stop").stat().st_mtime if job else time.time()
-            if time.time() - asked > HURRY and st.button("End it at once", key=f"kill-{name}"):
-                jobs.cancel(name, root, at_once=True)
+            late = own and time.time() - asked > HURRY
+            if late and st.button("End it at once", key=f"kill-{name}"):
+                changes.stop(name, root, at_once=True)
                 st.rerun(scope="fragment")
         elif now == "finished":
             shown()
-        elif again is not None and start.allowed():
+        elif again is not None and own:
             label = "Go on" if now == "stopped" else "Try again"
             if st.button(label, icon=":material/play_arrow:", key=f"go-{name}", type="primary"):
-                again()
-                st.rerun(scope="fragment")
+                try:
+                    again()
+                except UnitscopeError as err:
+                    st.error(f"{err}", icon=":material/error:")
+                else:
+                    st.rerun(scope="fragment")
+        if not own:
+            return
         if job is not None and now in ("finished", "failed"):
             if st.button("Put away", type="tertiary", key=f"away-{name}"):
-                jobs.forget(name, root)
+                changes.dismiss(name, root)
                 st.rerun(scope="fragment")
         elif now == "stopped" and st.button("Discard …", type="tertiary", key=f"drop-{name}"):
             drop()

@@ -1,0 +1,137 @@
+"""Everything that a page starts, stops, keeps or deletes, for owners alone.
+
+Pages call these and never the engine's own functions (tests/test_access.py sees to it). Each asks
+:func:`pages.parts.access.require_owner` first, which also writes the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import jobs, named_sets, store
+from core.browse import start as starting
+from core.errors import UnitscopeError
+from core.models.trust import check_named
+from core.settings import limits
+from core.store import Run
+from pages.parts import data
+from pages.parts.access import require_owner, serving
+
+if TYPE_CHECKING:
+    from core.knowledge.graph import Graph
+
+SPECS = ("--dataset", "--model", "--knowledge")
+FILES = ("--scenes", "--overrides")
+
+
+def check_named_files(arguments: Sequence[str]) -> None:
+    """Refuse a command line that names files outside the server's roots, or code to import.
+
+    It was filled in by an address, a run file or a person, and nobody can tell which: so a
+    ``python:`` SPEC is looked at as one that a file names.
+    """
+    for word, following in pairwise([*arguments, ""]):
+        # As the command line reads options: cut short, and with `=`.
+        option, _, own = word.partition("=")
+        value = own or following
+        if _may_be(option, FILES):
+            _below_roots(value)
+        if not _may_be(option, SPECS):
+            continue
+        check_named(value, "this form")
+        for part in filter(None, value.split(":")):
+            # What holds no separator is a word of the SPEC, unless it names something there.
+            if "/" in part or part.startswith(("~", ".")) or (store.ROOT / part).exists():
+                _below_roots(part)
+
+
+def _may_be(option: str, of: Sequence[str]) -> bool:
+    return len(option) > 2 and any(one.startswith(option) for one in of)
+
+
+def _below_roots(path: str) -> None:
+    roots = serving().roots
+    if roots is None:
+        return
+    # Jobs run in the checkout, so a relative path is one of it.
+    at = (store.ROOT / Path(path).expanduser()).resolve()
+    if ".." in Path(path).parts or not any(at.is_relative_to(root) for root in roots):
+        named = ", ".join(map(str, roots)) or "none"
+        raise UnitscopeError(
+            f"{path} is not below the folders that this server reads (--roots): {named}"
+        )
+
+
+def start_run(asked: Sequence[str], digest: str, root: Path) -> jobs.Job:
+    """:func:`core.browse.start.start_run`."""
+    check_named_files(asked)
+    require_owner("start run", run=digest, arguments=list(asked))
+    return starting.start_run(list(asked), digest, root)
+
+
+def start_check(asked: Sequence[str], root: Path) -> jobs.Job:
+    """:func:`core.browse.start.start_check`."""
+    check_named_files(asked)
+    require_owner("check a run", arguments=list(asked))
+    return starting.start_check(list(asked), root)
+
+
+def start_training(arguments: Sequence[str], root: Path) -> jobs.Job:
+    """:func:`core.browse.retrain.start`."""
+    from core.browse import retrain
+
+    check_named_files(arguments)
+    require_owner("start training", arguments=list(arguments))
+    return retrain.start(arguments, root)
+
+
+def stop(name: str, root: Path, at_once: bool = False) -> None:
+    """:func:`core.jobs.cancel`."""
+    require_owner("end job at once" if at_once else "stop job", job=name)
+    jobs.cancel(name, root, at_once)
+
+
+def dismiss(name: str, root: Path) -> None:
+    """:func:`core.jobs.forget`."""
+    require_owner("dismiss job", job=name)
+    jobs.forget(name, root)
+
+
+def discard(name: str, root: Path, job: str = "") -> None:
+    """:func:`core.browse.start.discard`."""
+    require_owner("discard unfinished work", run=name, job=job)
+    starting.discard(name, root, job)
+
+
+def delete(path: Path) -> None:
+    """Close a finished run and remove it: :func:`core.store.delete_run`."""
+    require_owner("delete run", run=path.stem)
+    data.forget(path)
+    store.delete_run(path)
+
+
+def save_set(run: Run, layer: str, name: str, units: Sequence[int]) -> None:
+    """:func:`core.named_sets.save_set`."""
+    require_owner("keep set", run=run.digest, layer=layer, name=name, units=list(units))
+    named_sets.save_set(run, layer, name, units)
+
+
+def delete_set(run: Run, layer: str, name: str) -> None:
+    """:func:`core.named_sets.delete_set`."""
+    require_owner("forget set", run=run.digest, layer=layer, name=name)
+    named_sets.delete_set(run, layer, name)
+
+
+def keep_names(run: Run, graph: Graph, content: bytes) -> str:
+    """:func:`core.browse.knowledge.keep_names`, within the quotas."""
+    from core.browse import knowledge
+
+    most = limits()
+    most.size("the file", content, most.names_mb)
+    most.room(run.path.parent)
+    require_owner("keep corrected names", run=run.digest, bytes=len(content))
+    word: str = knowledge.keep_names(run, graph, content, most.names_files)
+    return word
