@@ -43,6 +43,7 @@ from core.datasets.scenes import Match, class_of, images_of, match_scenes, read_
 from core.dissect.counts import (
     Counts,
     best_ious,
+    check_ids,
     count_images,
     count_images_torch,
     exchange,
@@ -1103,6 +1104,7 @@ class _Pipeline:
         maps = np.empty((len(images), *self.labels.shape[1:]), np.uint16)
         for k, image in enumerate(images):
             maps[k] = self.labels.read(int(image), 1)[0]
+        check_ids(maps, self.concepts)
         return maps.reshape(len(images), self.channels, self.plan.grid[0] * self.plan.grid[1])
 
     def _whole(self) -> np.ndarray:

@@ -180,7 +180,7 @@ def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
     assert not len(bare.sql("SELECT * FROM classes"))
     image = bare.sql("SELECT id FROM images LIMIT 1")["id"][0]
     for works in (
-        ["show"], ["formulas", "--units", "1"], ["concepts"],
+        ["show"], ["formulas", "--units", "1"], ["concepts", "--allow-empty"],
         ["cluster", "--k", "3", "--embedding", "words"], ["explain", "--image", image],
         ["report", "--to", str(tmp_path / "r.html")],
         ["export", "--figures", str(tmp_path / "f"), "--format", "svg"],

@@ -24,7 +24,7 @@ from streamlit.testing.v1 import AppTest
 from core import browse, jobs
 from core.cli import main
 from core.datasets.unpack import unpack
-from core.dissect.counts import count_images
+from core.dissect.counts import check_ids, count_images
 from core.dissect.signatures import signatures
 from core.errors import BadFile, Damaged, UnitscopeError
 from core.escape import csv_frame, latex_text, printable
@@ -119,7 +119,7 @@ def test_kernels_refuse_ids_beyond_their_tables():
     with pytest.raises(UnitscopeError, match="concept 9, and there are 2"):
         count_images(*fine, labels, np.array([0]), 1, 2)
     with pytest.raises(UnitscopeError, match="concept 9, and there are 2"):
-        count_images(*fine, labels * 0, np.array([0]), 1, 2, labels[:, None])
+        check_ids(labels, 2)
     with pytest.raises(UnitscopeError, match="channel categories"):
         count_images(*fine, labels * 0, np.array([3]), 1, 2)
     with pytest.raises(UnitscopeError, match="2 thresholds for 1 units"):

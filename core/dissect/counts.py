@@ -185,6 +185,16 @@ def _count(
     return n_hits, n_both, n_found
 
 
+def check_ids(labels: np.ndarray, concepts: int) -> None:
+    """Raise UnitscopeError where label maps hold an id above `concepts`: a kernel would use it as a
+    place outside its arrays."""
+    if labels.size and int(labels.max()) > concepts:
+        raise UnitscopeError(
+            f"the label maps hold concept {int(labels.max())}, and there are {concepts}: they are "
+            "damaged or of another run"
+        )
+
+
 def _prepare(
     maps: Any, thresholds: np.ndarray, labels: np.ndarray, category_of: np.ndarray,
     categories: int, concepts: int,
@@ -203,10 +213,7 @@ def _prepare(
         )
     if len(category_of) and not 0 <= min(category_of) <= max(category_of) < categories:
         raise UnitscopeError(f"channel categories {list(category_of)} of {categories}")
-    if labels.size and int(labels.max()) > concepts:
-        raise UnitscopeError(
-            f"the label maps hold concept {int(labels.max())}, and there are {concepts}"
-        )
+    check_ids(labels, concepts)
 
 
 def _only(category_of: np.ndarray, categories: int) -> np.ndarray:

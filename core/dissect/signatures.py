@@ -30,7 +30,7 @@ import numba
 import numpy as np
 import torch
 
-from core.dissect.counts import _active_pixels, _runs
+from core.dissect.counts import _active_pixels, _runs, check_ids
 from core.dissect.labels import known_values
 from core.errors import UnitscopeError
 from core.geometry import interpolation
@@ -437,11 +437,7 @@ def gather_signatures(
                 f"maps {maps.shape} and labels {labels.shape} do not belong together, or are not "
                 f"of {units} units"
             )
-        if labels.size and int(labels.max()) >= len(concepts):
-            raise UnitscopeError(
-                f"the label maps hold concept {int(labels.max())}, and there are "
-                f"{len(concepts) - 1}: labels.npy is damaged or of another run"
-            )
+        check_ids(labels, len(concepts) - 1)
         y = interpolation(maps.shape[2], labels.shape[2])
         x = interpolation(maps.shape[3], labels.shape[3])
         values = torch.from_numpy(np.array(maps)).double().numpy()
