@@ -29,6 +29,7 @@ from core.errors import UnitscopeError
 from core.models import zoo as ours
 from core.models.checkpoint import closest, read_checkpoint, settle
 from core.models.load import load_model
+from core.models.said import Prepared, prepared
 from tests import tiny
 
 
@@ -724,6 +725,10 @@ def timm():
     return pytest.importorskip("timm")
 
 
+def said_in(config: dict) -> Prepared:
+    return prepared({"pretrained_cfg": config}, Path("w.pt"))
+
+
 def test_timm_prepares_photos_as_its_own_transform(timm):
     """Ours against timm's, on a photo, for both crop modes and both interpolations."""
     from PIL import Image
@@ -739,15 +744,15 @@ def test_timm_prepares_photos_as_its_own_transform(timm):
         ("resnet18", {"interpolation": "bilinear", "crop_pct": 0.95, "mean": (0.5, 0.4, 0.3)}),
     ]:
         module = timm.create_model(name)
-        way = ours._timm_preprocessing(module, config)
+        way = ours._timm_preprocessing(module, said_in(config))
         facts = data.resolve_data_config(pretrained_cfg={**module.pretrained_cfg, **config})
         theirs = data.create_transform(**facts)(photo)
         mine = torch.from_numpy(way.normalise(np.asarray(way.view(photo))))
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
     with pytest.raises(UnitscopeError, match="crop mode 'border'"):
-        ours._timm_preprocessing(module, {"crop_mode": "border"})
+        ours._timm_preprocessing(module, said_in({"crop_mode": "border"}))
     with pytest.raises(UnitscopeError, match="takes 1 colour channels"):
-        ours._timm_preprocessing(module, {"input_size": (1, 64, 64)})
+        ours._timm_preprocessing(module, said_in({"input_size": (1, 64, 64)}))
 
 
 def test_timm_checkpoints_and_folders(tmp_path, timm):

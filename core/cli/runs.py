@@ -146,8 +146,10 @@ def _run(given: argparse.Namespace) -> Answer:
 
 
 def _told(notes: dict[str, Any]) -> list[str]:
-    """What was chosen and left out of a checkpoint, a line each."""
-    return [f"{key}: {notes[key]}" for key in ("weights", "left out", "auxiliary") if key in notes]
+    """What was chosen, left out and made of a checkpoint, a line each."""
+    told = ("weights", "classifier", "left out", "auxiliary", "calls itself", "transform_input",
+            "preprocessing")  # fmt: skip
+    return [f"{key}: {notes[key]}" for key in told if isinstance(notes.get(key), str)]
 
 
 def _models(given: argparse.Namespace) -> Answer:
