@@ -12,27 +12,48 @@ JOBS   ?= 2
 # Only this machine sees the app; ADDRESS=0.0.0.0 shows it to the network.
 ADDRESS ?= localhost
 
-.PHONY: run test check setup setup-dev rooms clean help
+.PHONY: run test check setup setup-dev optional lock audit rooms clean help
 
 help:
 	@echo "make run     set up, dissect the embedded photos, open the app"
 	@echo "make test    set up, run every test"
 	@echo "make check   lint, types, doctests, import rule"
+	@echo "make lock    choose releases again for the requirements files, with digests"
+	@echo "make audit   known vulnerabilities of the locked releases"
 	@echo "make clean   remove the environment and everything under cache/"
 
-# The stamp names the files it was made from, so an edit of them installs again.
-$(VENV)/.run-ready: requirements.txt requirements.lock
+# The stamp names the files it was made from, so an edit of them installs again. What is installed
+# is what the lock names, byte for byte: a file of another digest is refused.
+$(VENV)/.run-ready: requirements.lock
 	@test -n "$(PYTHON)" || \
 	  { echo "Unitscope needs Python 3.11 or newer and found none. Say make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 	@echo "Installing the packages Unitscope needs (a few minutes the first time) …"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -c requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@touch $@
 
-$(VENV)/.test-ready: $(VENV)/.run-ready requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt -c requirements.lock
+$(VENV)/.test-ready: $(VENV)/.run-ready requirements-dev.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
 	@touch $@
+
+# What only some inputs need (timm, safetensors, NYUv2's .mat, transformers).
+optional: setup
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-optional.lock
+
+# One lock for Python 3.11 and newer and every system. Packages stay at their locked releases
+# unless UPGRADE=--upgrade is given.
+lock:
+	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv; }
+	@agree=; for part in requirements requirements-optional requirements-dev; do \
+	  $(VENV)-lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	    --no-header --no-annotate $(UPGRADE) $$agree -o $$part.lock $$part.txt || exit 1; \
+	  agree="$$agree -c $$part.lock"; done
+
+# Known vulnerabilities of the locked releases, from PyPI's advisories; needs its JSON interface.
+audit:
+	@test -x $(VENV)-audit/bin/pip-audit || { $(PYTHON) -m venv $(VENV)-audit && $(VENV)-audit/bin/pip install --quiet pip-audit; }
+	@$(VENV)-audit/bin/pip-audit --strict --require-hashes --disable-pip -r requirements-dev.lock
 
 setup: $(VENV)/.run-ready
 setup-dev: $(VENV)/.test-ready
@@ -56,5 +77,5 @@ check: setup-dev
 	@$(BIN)/python -m pytest tests/test_structure.py
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-audit
 	find cache -mindepth 1 ! -name README.md -delete

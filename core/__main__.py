@@ -1,7 +1,13 @@
-"""``python -m core``: the command line of core/cli/."""
+"""``python -m core``: the command line of :mod:`core.cli`."""
 
 import sys
 
-from core.cli import main
+try:
+    from core.cli import main
 
-sys.exit(main())
+    status = main()
+except KeyboardInterrupt:
+    # While packages are imported; later, the command line says it itself.
+    print("error: stopped before anything was done", file=sys.stderr)
+    status = 130
+sys.exit(status)

@@ -27,6 +27,10 @@ class BadFile(UnitscopeError):
         self.reason = reason
 
 
+class Damaged(UnitscopeError):
+    """A finished run whose files are missing, cut short, or not what they should be."""
+
+
 def nearest(name: str, options: Iterable[str], count: int = 5) -> list[str]:
     """The options most like `name`, best first (case and separators ignored).
 

@@ -12,18 +12,40 @@ from typing import Any
 import filelock
 
 from core.errors import UnitscopeError
+from core.escape import json_text
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under another name and rename it: it is there whole, or not at all."""
-    fresh = path.with_name(path.name + ".new")
-    write(fresh)
-    fresh.replace(path)
+    """Write a file under another name and rename it: it is there whole, or not at all.
+
+    A device or a pipe is written to and never replaced; behind a link, the file it leads to is
+    replaced. Raises UnitscopeError where that cannot be done: a folder of that name, no right to
+    write, a full disk.
+    """
+    if path.is_dir():
+        raise UnitscopeError(f"{path} is a folder; name a file")
+    path = path.resolve() if path.is_symlink() else path
+    special = path.exists() and not path.is_file()
+    fresh = path if special else path.with_name(path.name + ".new")
+    try:
+        write(fresh)
+        if not special:
+            fresh.replace(path)
+    except OSError as err:
+        if not special:
+            with suppress(OSError):
+                fresh.unlink(missing_ok=True)
+        raise UnitscopeError(f"cannot write {path} ({err.strerror or err})") from err
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """:func:`write_whole` of bytes."""
+    write_whole(path, lambda fresh: fresh.write_bytes(data))
 
 
 def write_text(path: Path, text: str) -> None:
     """:func:`write_whole` of a text."""
-    write_whole(path, lambda fresh: fresh.write_bytes(text.encode()))
+    write_bytes(path, text.encode())
 
 
 class Sole:
@@ -61,4 +83,4 @@ def strict_json(facts: Any, indent: int | None = None) -> str:
             return [plain(item) for item in value]
         return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps(plain(facts), ensure_ascii=False, allow_nan=False, indent=indent)
+    return json_text(json.dumps(plain(facts), ensure_ascii=False, allow_nan=False, indent=indent))

@@ -22,6 +22,12 @@ from core.errors import UnitscopeError, unknown
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
+MOST_BENT = 0.05
+"""How far a mask's shape may be from its photo's, as a share."""
+
+MOST_CELLS = 4
+"""Cells of the working grid, in either direction, that one pixel of a mask may stand for."""
+
 
 def _number(value: Any, least: float = -math.inf) -> bool:
     """Whether a value is a finite number above `least`."""
@@ -203,18 +209,30 @@ class Preprocessing:
         Raises
         ------
         UnitscopeError
-            when the label map is not the photo at another scale; tells both sizes.
+            when the label map is not the photo at another scale, to a pixel of rounding and
+            5 % of a side, or is scaled down so far that one of its pixels would stand for more
+            than 4 cells of the grid in either direction; tells the sizes.
 
         >>> Preprocessing(resize=None, center_crop=None).sample_points((4, 4), (8, 8), (2, 2))
         (array([2, 6]), array([2, 6]))
         """
         (pw, ph), (mw, mh) = photo_size, map_size
-        # One pixel of rounding in either side is how halved sizes come out.
-        if abs(mw / pw - mh / ph) > 1.0 / min(pw, ph) + 1.0 / min(mw, mh) * (mw / pw):
+        # One pixel of rounding in either side is how halved sizes come out. Of few pixels that
+        # is a large share, which would let 4×4 pass for 320×213.
+        rounded = max((mw - 1) / pw, (mh - 1) / ph) <= min((mw + 1) / pw, (mh + 1) / ph)
+        if not rounded or abs(mw * ph / (mh * pw) - 1) > MOST_BENT:
             raise UnitscopeError(
                 f"the mask is {mw}×{mh} but the photo is {pw}×{ph}: not the same shape"
             )
         (left, top, right, bottom), new, (x0, y0, x1, y1) = self._boxes(pw, ph)
+        across = (x1 - x0) * (right - left) / new[0] * mw / pw
+        down = (y1 - y0) * (bottom - top) / new[1] * mh / ph
+        # Down to half the photo's size, as Broden's are, a mask is as fine as can be asked for.
+        if mw < pw // 2 and mh < ph // 2 and max(grid[0] / across, grid[1] / down) > MOST_CELLS:
+            raise UnitscopeError(
+                f"the mask is {mw}×{mh} and the photo {pw}×{ph}: too coarse for the working grid "
+                f"of {grid[0]}×{grid[1]} cells, of which a mask pixel may cover {MOST_CELLS} a side"
+            )
         xs = (np.arange(grid[0]) + 0.5) * (x1 - x0) / grid[0]
         if self.flip:
             xs = (x1 - x0) - xs

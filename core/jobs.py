@@ -17,8 +17,10 @@ born, so that a number given away again is not mistaken for it.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,7 +90,9 @@ class Job:
             if self.state != "finished":
                 raise ValueError
             told = json.loads(lines[-1])
-        except (ValueError, IndexError):
+            if not isinstance(told, dict):
+                raise ValueError
+        except (ValueError, IndexError, RecursionError):
             raise UnitscopeError(f"job {self.name} is {self.state} and has no answer") from None
         return told
 
@@ -127,8 +131,11 @@ def _lives(told: dict[str, Any], who: str) -> bool:
     return bool(told.get(f"{who}_born")) and _born(told[who]) == told[f"{who}_born"]
 
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
 def _folder(root: Path, name: str) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
+    if not _NAME.fullmatch(name):
         raise UnitscopeError(f"{name!r} is no name for a job: letters, digits, '-', '_' and '.'")
     return root / "jobs" / name
 
@@ -175,23 +182,33 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
 
 
 def watch(name: str, root: Path) -> Job | None:
-    """A job as it is now; None where there is none of this name."""
+    """A job as it is now; None where there is none of this name.
+
+    A job whose file is damaged has failed, and its `error` says so.
+    """
     folder = _folder(root, name)
     try:
-        told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        told = _read(folder)
+    except FileNotFoundError:
         return None
+    except (OSError, ValueError) as err:
+        error = f"its file {folder / 'job.json'} is damaged ({err}); it can be dismissed"
+        return Job(name, (), "failed", 0.0, None, None, error, None, folder)
     status, error = told.get("status"), ""
     asked = (folder / "stop").exists()
     if status is not None:
         state = "finished" if status == 0 else "stopped" if status in _STOPPED else "failed"
     elif told.get("keeper") is None:
-        late = time.time() - told["started"] > PATIENCE
+        # A start that lies in the future was written before the clock was set back.
+        late = abs(time.time() - told["started"]) > PATIENCE
         state = "failed" if late else "stopping" if asked else "starting"
         if late:
             error = _last_words(_tail(folder / "keeper")) or "it never began"
     elif _lives(told, "keeper") or _lives(told, "child"):
         state = "stopping" if asked else "running"
+    elif _answered(folder, told):
+        # The keeper was killed; the work went on without it and gave its answer.
+        state = "finished"
     else:
         state, error = "stopped", "it ended without a word: killed, or the machine went down"
     if state == "failed" and not error:
@@ -204,6 +221,43 @@ def watch(name: str, root: Path) -> Job | None:
         name, tuple(told["arguments"]), state, told["started"], told.get("ended"), status, error,
         _progress(root, told), folder,
     )  # fmt: skip
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The facts of job.json. Raises OSError, or ValueError where they are of another shape."""
+    try:
+        told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    number = (int, float)
+    kinds: dict[str, Any] = {
+        "arguments": list, "started": number, "progress": str, "status": int, "ended": number,
+        "keeper": int, "keeper_born": str, "child": int, "child_born": str,
+    }  # fmt: skip
+    if not isinstance(told, dict) or not {"arguments", "started"} <= told.keys():
+        raise ValueError("it is no job's")
+    for key, kind in kinds.items():
+        if told.get(key) is not None and not isinstance(told[key], kind):
+            raise ValueError(f"its {key!r} is {type(told[key]).__name__}")
+    if not all(isinstance(one, str) for one in told["arguments"]):
+        raise ValueError("its arguments are no texts")
+    if not all(math.isfinite(told.get(key) or 0) for key in ("started", "ended")):
+        raise ValueError("its times are no times")
+    progress = Path(told.get("progress") or "")
+    if progress.is_absolute() or ".." in progress.parts:
+        raise ValueError("its progress file lies elsewhere")
+    return told
+
+
+def _answered(folder: Path, told: dict[str, Any]) -> bool:
+    """Whether a command that was asked for JSON printed its answer, which it does last."""
+    if "--json" not in told["arguments"]:
+        return False
+    try:
+        answer = json.loads((_tail(folder / "out", 2**22).splitlines() or [""])[-1])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and "error" not in answer
 
 
 _STOPPED = (130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, -signal.SIGHUP)
@@ -240,14 +294,32 @@ def _progress(root: Path, told: dict[str, Any]) -> dict[str, Any] | None:
         # What an earlier start left says nothing of this one.
         if path.stat().st_mtime < told["started"]:
             return None
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError:
         return None
+    return read_progress(path)
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """A heartbeat as the work wrote it; None where there is none, or it is damaged."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    number = (int, float)
+    kinds: dict[str, Any] = {
+        "stage": str, "done": int, "total": int, "rate": number, "left": number, "time": number,
+        "dataset": str, "model": str, "layers": list, "request": dict,
+    }  # fmt: skip
+    good = isinstance(told, dict) and all(
+        told.get(key) is None or isinstance(told[key], kind) for key, kind in kinds.items()
+    )
+    return told if good else None
 
 
 def every(root: Path) -> list[Job]:
     """All jobs under `root`, the one started last first."""
     names = [path.parent.name for path in (root / "jobs").glob("*/job.json")]
+    names = [name for name in names if _NAME.fullmatch(name)]
     found = [job for job in (watch(name, root) for name in names) if job is not None]
     return sorted(found, key=lambda job: job.started, reverse=True)
 
@@ -263,7 +335,7 @@ def cancel(name: str, root: Path, at_once: bool = False) -> None:
     if job is None or not job.alive:
         raise UnitscopeError(f"job {name} is not at work" if job else f"there is no job {name}")
     (job.folder / "stop").touch()
-    told = json.loads((job.folder / "job.json").read_text(encoding="utf-8"))
+    told = _read(job.folder)
     # The keeper hands SIGTERM on; where it is gone, or it hurries, the work is told itself.
     for who in ("child",) if at_once else ("keeper", "child"):
         if _lives(told, who):
@@ -281,9 +353,7 @@ def forget(name: str, root: Path) -> None:
         return
     if job.alive:
         raise UnitscopeError(f"job {name} is at work; stop it first")
-    for file in job.folder.iterdir():
-        file.unlink()
-    job.folder.rmdir()
+    shutil.rmtree(job.folder)
 
 
 # -- the keeper ------------------------------------------------------------------------------

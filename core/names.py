@@ -3,9 +3,55 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
+
+_HIDDEN = (
+    r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
+)
+_NAME, _TEXT = re.compile(f"[{_HIDDEN}]"), re.compile(rf"(?![\t\n\r])[{_HIDDEN}]")
+HIDDEN = re.compile(rf"(?![\t\n])[{_HIDDEN}]")
+"""What no text on its way out holds: all that a terminal obeys, but tab and newline."""
+
+
+def readable(name: str, lines: bool = False) -> str:
+    """A name or text as it may be shown anywhere, and compared: composed (Unicode's NFC), with
+    characters that control a terminal or the direction of writing, and bytes of file names that
+    are no text, written out.
+
+    All that comes from files goes through this once, where it is read: a Mac's zip writes file
+    names decomposed, and two spellings of "Küche" are one name.
+
+    Parameters
+    ----------
+    lines : a text: its tabs and ends of lines stay.
+
+    >>> readable("bed\\x1b[2J"), readable("Ku\\u0308che") == "K\\u00fcche"
+    ('bed\\\\x1b[2J', True)
+    """
+    if name.isascii() and name.isprintable():
+        return name
+    return (_TEXT if lines else _NAME).sub(_written_out, unicodedata.normalize("NFC", name))
+
+
+def printable(text: str) -> str:
+    """Text on its way out, with every control character but tab and newline written out.
+
+    >>> print(printable("bed\x1b[2J"))
+    bed\\x1b[2J
+    """
+    return HIDDEN.sub(_written_out, text)
+
+
+def _written_out(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    if 0xDC80 <= code <= 0xDCFF:  # Python's stand-in for a byte that is no text
+        code -= 0xDC00
+    return {9: "\\t", 10: "\\n", 13: "\\r"}.get(
+        code, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    )
 
 
 def plain_name(name: str) -> str:
@@ -14,7 +60,7 @@ def plain_name(name: str) -> str:
     >>> plain_name("/d/dining_room"), plain_name("arena-hockey"), plain_name("/a/arena/hockey")
     ('dining room', 'arena hockey', 'arena hockey')
     """
-    name = re.sub(r"^/[a-z]/", "", name.strip().lower())
+    name = re.sub(r"^/[a-z]/", "", readable(name.strip()).lower())
     return re.sub(r"[\s_/-]+", " ", name).strip()
 
 
@@ -40,3 +86,26 @@ def match_names(names: Sequence[str], options: Sequence[str]) -> np.ndarray:
     for k, option in enumerate(options):
         where.setdefault(plain_name(option), k)
     return np.array([where.get(plain_name(name), -1) for name in names], np.int32)
+
+
+def ordinal(number: int) -> str:
+    """A rank as people say it.
+
+    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)]
+    ['1st', '2nd', '3rd', '4th', '11th', '22nd', '113th']
+    """
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
+
+
+def place(rank: int, ranks: Sequence[int]) -> str:
+    """A rank among those of all scenes, as people say it: a rank that is shared says by how many.
+
+    >>> place(2, [1, 2, 3]), place(2, [1, 2, 2, 2]), place(1, [1, 1, 1])
+    ('2nd of 3', '2nd of 4 with 2 others', 'the same for all 3')
+    """
+    count, others = len(ranks), list(ranks).count(rank) - 1
+    if count > 1 and others == count - 1:
+        return f"the same for all {count}"
+    shared = f" with {others} other{'s' * (others > 1)}" if others else ""
+    return f"{ordinal(rank)} of {count}{shared}"

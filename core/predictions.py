@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import time
 from pathlib import Path
@@ -13,8 +14,9 @@ import duckdb
 import numpy as np
 import pandas as pd
 
+from core.datasets.files import text_of
 from core.errors import BadFile, UnitscopeError
-from core.names import plain_name
+from core.names import plain_name, readable
 from core.store import (
     CACHE,
     DIGITS,
@@ -30,13 +32,12 @@ UNKNOWN = ("", "unk", "-", "unknown")
 
 def _column(path: Path, name: str) -> list[str]:
     try:
-        with path.open(newline="", encoding="utf-8") as f:
-            reader = csv.DictReader(f)
-            columns = reader.fieldnames or []
-            if name not in columns:
-                raise BadFile(path, f"has no column {name!r}; its columns are {', '.join(columns)}")
-            return [(row[name] or "").strip() for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
+        reader = csv.DictReader(io.StringIO(text_of(path), newline=""))
+        columns = reader.fieldnames or []
+        if name not in columns:
+            raise BadFile(path, f"has no column {name!r}; its columns are {', '.join(columns)}")
+        return [readable((row[name] or "").strip()) for row in reader]
+    except csv.Error as err:
         raise BadFile(path, f"cannot be read as a table ({err})") from err
 
 

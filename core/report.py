@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from html import escape
 from itertools import count
 from pathlib import Path
@@ -23,9 +22,9 @@ from core.browse import shown_name
 from core.errors import UnitscopeError, unknown
 from core.figures import COUNTING, FORMATS, Caption, export
 from core.figures import explain as of_photo
-from core.files import write_whole
+from core.files import write_bytes
 from core.names import plain_name
-from core.settings import duration
+from core.settings import duration, quantile_words
 from core.store import Run
 
 MOST_SCENES = 40
@@ -239,13 +238,9 @@ def export_figures(
         tail = f"-{view.layer}" if FIGURES[name].needs_units else ""
         for kind in kinds:
             path = folder / f"{name}{tail}.{kind}"
-            write_whole(path, partial(_write, export(chart, kind)))
+            write_bytes(path, export(chart, kind))
             written.append(path)
     return written
-
-
-def _write(made: bytes, path: Path) -> None:
-    path.write_bytes(made)
 
 
 def _chart(view: View, name: str) -> Any:
@@ -383,7 +378,7 @@ def _head(facts: dict[str, Any], view: View) -> str:
             "Layer": f"{view.layer}: {layer['units']} units, maps of "
             f"{layer['width']} × {layer['height']}",
             "Annotations": ", ".join(facts["categories"]) or "whole images only",
-            "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
+            "Threshold": f"each unit's {quantile_words(facts['q'])} quantile (q = {facts['q']:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
             "Overlap": COUNTING[view.denominator],
             "Chance": f"{facts['shuffles']} rounds of shuffled labels",

@@ -18,7 +18,7 @@ import platform
 import shutil
 import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -37,11 +37,11 @@ from core.datasets.scenes import Match, class_of, images_of, match_scenes, read_
 from core.dissect.counts import Counts, count_images, count_images_torch
 from core.dissect.labels import chance_rows
 from core.dissect.thresholds import TopK, tail_size
-from core.errors import BadFile, UnitscopeError, unknown
-from core.files import Sole
+from core.errors import BadFile, UnitscopeError
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.graph import open_knowledge
-from core.models.forward import MAP_TYPES, Forward
+from core.models.forward import MAP_TYPES, Forward, usable_device
+from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
 from core.settings import Progress, Settings
@@ -54,12 +54,16 @@ from core.store import (
     array_name,
     code_digest,
     create_tables,
-    delete_run,
     digest_of,
+    making,
+    remove_run,
     tables_digest,
     write_text,
     write_whole,
 )
+
+MOST_SHUFFLES = 10_000
+"""Rounds of the null distribution that a run may be asked for: each is held in memory."""
 
 BATCH = 32
 """Images a forward pass takes at once. Fixed, and shards are whole batches, so that a network
@@ -73,6 +77,8 @@ class Plan:
     Attributes
     ----------
     matches : the class of each scene of the dataset, by name or by the user's table.
+    map_type : the type in which activations are recorded, decided where the settings leave it.
+    by_batch : one sentence where an answer depends on the other photos of its batch, else "".
     notes : what the user should know of the request before it starts.
     sizes : bytes each kind of array will take beside the run.
     facts : what the digest is made of, stored in the run.
@@ -89,6 +95,8 @@ class Plan:
     facts: dict[str, Any]
     digest: str
     matches: list[Match]
+    map_type: str
+    by_batch: str = ""
     notes: list[str] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
 
@@ -106,7 +114,7 @@ def engine_digest(dataset: SceneDataset) -> str:
     here = Path(__file__).resolve().parent
     files = {here / name for name in ("geometry.py", "names.py", "run.py")}
     files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
-    files |= {here / "models" / name for name in ("forward.py", "hooks.py", "load.py")}
+    files |= {here / "models" / name for name in ("forward.py", "head.py", "hooks.py", "load.py")}
     reading = ("base.py", "loader.py", "decode.py", "files.py", "scenes.py")
     files |= {here / "datasets" / name for name in reading}
     for kind in type(dataset).__mro__:
@@ -124,6 +132,7 @@ def plan(settings: Settings) -> Plan:
     dataset = open_dataset(settings.dataset)
     dataset.check()
     model = load_model(settings.model)
+    model_digest = model.digest()
     indices = dataset.select(settings.splits or None)
     notes: list[Problem] = []
     given = None
@@ -132,22 +141,23 @@ def plan(settings: Settings) -> Plan:
     matches = match_scenes(dataset.scenes, model.classes, given)
     # Opened now, so that a mistake in its SPEC is told before the work, not after it.
     open_knowledge(settings.knowledge)
-    photo_size = _photo_size(dataset, indices, model.preprocessing)
+    photo_size, seen = _few_photos(dataset, indices, model.preprocessing)
     known = {layer.name: layer for layer in model.layers(photo_size)}
     wanted = settings.layers or (model.default_layer,)
     for name in wanted:
-        if name not in known:
-            raise unknown("layer", name, known)
+        model.check_layer(name, known, photo_size)
     if len(set(wanted)) != len(wanted):
         raise UnitscopeError(f"a layer is named twice: {', '.join(wanted)}")
     layers = [known[name] for name in wanted]
     tail_size(settings.q, 1)
-    if settings.shuffles < 0:
-        raise UnitscopeError(f"{settings.shuffles} shuffles were asked for; 0 or more are meant")
-    try:
-        torch.device(settings.device)
-    except RuntimeError:
-        raise UnitscopeError(f"device is cpu or cuda, not {settings.device!r}") from None
+    if not 0 <= settings.shuffles <= MOST_SHUFFLES:
+        raise UnitscopeError(
+            f"{settings.shuffles} shuffles were asked for; 0 or more, up to {MOST_SHUFFLES:,}, "
+            "are meant"
+        )
+    if settings.seed < 0:
+        raise UnitscopeError(f"the seed is {settings.seed}; 0 or more is meant")
+    usable_device(settings.device)
     with torch.inference_mode():
         output = model.module(model.example(photo_size))
     if not isinstance(output, torch.Tensor):
@@ -158,6 +168,11 @@ def plan(settings: Settings) -> Plan:
             f"model {settings.model!r} names {len(model.classes)} classes "
             f"but gives {outputs} outputs"
         )
+    inputs = Forward(model, []).inputs(np.stack(seen)) if seen else None
+    by_batch = batch_words(model.module, inputs)
+    if by_batch:
+        by_batch += f"; the network sees batches of {BATCH} in the dataset's order"
+    map_type, why_type = _map_type(settings, model, wanted, inputs)
     width, height = model.preprocessing.input_size(*photo_size)
     grid = default_grid((width, height))
     if settings.grid is not None:
@@ -168,8 +183,9 @@ def plan(settings: Settings) -> Plan:
         grid = (settings.grid, max(1, round(settings.grid * height / width)))
     facts = {
         **asdict(settings),
+        "map_type": map_type,
         "dataset": {"spec": settings.dataset, "digest": dataset.content_digest()},
-        "model": {"spec": settings.model, "digest": model.digest()},
+        "model": {"spec": settings.model, "digest": model_digest},
         "layers": list(wanted),
         "preprocessing": model.preprocessing.to_json(),
         "grid": list(grid),
@@ -185,7 +201,7 @@ def plan(settings: Settings) -> Plan:
     facts["scenes"] = dict(sorted(given.items())) if given else None
     hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
     n = len(indices)
-    item = MAP_TYPES[settings.map_type].itemsize
+    item = MAP_TYPES[map_type].itemsize
     sizes = {
         "maps": sum(n * s.units * (s.height * s.width + s.beside) * item for s in layers)
         if settings.keep_maps
@@ -196,25 +212,62 @@ def plan(settings: Settings) -> Plan:
     }
     return Plan(
         settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
-        digest_of(hashed)[:DIGITS], matches, [f"{n.path}: {n.reason}" for n in notes], sizes,
+        digest_of(hashed)[:DIGITS], matches, map_type, by_batch,
+        [*dataset.notes, *(f"{n.path}: {n.reason}" for n in notes),
+         *filter(None, (by_batch, why_type))], sizes,
     )  # fmt: skip
 
 
-def _photo_size(dataset: SceneDataset, indices: np.ndarray, way: Preprocessing) -> tuple[int, int]:
-    """(width, height) of the first of a few photos that the preprocessing can take."""
+def _few_photos(
+    dataset: SceneDataset, indices: np.ndarray, way: Preprocessing
+) -> tuple[tuple[int, int], list[np.ndarray]]:
+    """(width, height) of the first photo of a few that the preprocessing can take, and some of
+    them as the network sees them, all of one size."""
     told: UnitscopeError | None = None
+    size = (640, 480)
+    seen: list[np.ndarray] = []
     for index in indices[:16]:
         try:
-            size = dataset.photo(int(index)).size
-            way.input_size(*size)
-            return size
+            photo = dataset.photo(int(index))
+            view = np.asarray(way.view(photo))
         except BadFile:
             continue
         except UnitscopeError as err:
             told = told or err
-    if told:
+            continue
+        if not seen:
+            size = photo.size
+        if not seen or view.shape == seen[0].shape:
+            seen.append(view)
+        if len(seen) == PROBES:
+            break
+    if told and not seen:
         raise told
-    return 640, 480
+    return size, seen
+
+
+def _map_type(
+    settings: Settings, model: LoadedModel, layers: Sequence[str], inputs: torch.Tensor | None
+) -> tuple[str, str]:
+    """(type in which maps are kept, why that is float32 where it was not asked for).
+
+    Half precision takes half the room. Where what follows a layer is replayed from its maps, it is
+    taken only if the rounding moves no logit of a few photos by more than
+    :data:`core.models.head.CLOSE` of the largest.
+    """
+    if settings.map_type != "auto":
+        return settings.map_type, ""
+    if inputs is None or not settings.keep_maps or settings.precision != "float32":
+        return "float16", ""
+    moved = {layer: rounding(model.module, layer, inputs) for layer in layers}
+    worst = max(moved, key=lambda layer: moved[layer])
+    if moved[worst] <= CLOSE:
+        return "float16", ""
+    return "float32", (
+        f"maps are kept in single precision: rounded to half, those of {worst} would move replayed "
+        f"logits by {moved[worst]:.1e} of the largest, and {CLOSE:g} is promised (--map-type "
+        "float16 takes half the room)"
+    )
 
 
 class Stopped(UnitscopeError):
@@ -346,10 +399,10 @@ def execute(
     if strict and plan.dataset.problems:
         raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
     final = root / f"{plan.digest}.duckdb"
-    if final.is_file() and not fresh:
+    folder = root / f"{plan.digest}.partial"
+    if final.is_file() and not fresh and not folder.exists():
         return _opened(final, strict)
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"{plan.digest}.partial"
     held = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
     need, free = sum(plan.sizes.values()) - held, shutil.disk_usage(root).free
     if need > free:
@@ -357,17 +410,17 @@ def execute(
             f"the run needs about {need / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
             "--no-maps needs less"
         )
-    lock = Sole(root / f"{plan.digest}.lock", f"run {plan.digest} is being made by another process")
+    lock = making(final)
     work = None
     try:
-        if final.is_file() and not fresh:
-            return _opened(final, strict)  # another process finished it in the meantime
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
             # Gone now, so that a fresh run that is stopped is what the next command goes on with.
-            delete_run(final)
-        if (folder / "published").exists():
-            return _settled(folder, final)
+            remove_run(final)
+        if final.is_file() or (folder / "published").exists():
+            whole = _settled(folder, final, strict)
+            if whole is not None:
+                return whole
         work = _Work(plan, root, shard)
         cores = max(1, threads or os.cpu_count() or 1)
         kind = kernel or ("numba" if torch.device(plan.settings.device).type == "cpu" else "torch")
@@ -379,23 +432,33 @@ def execute(
             times[stage.__name__] = round(time.monotonic() - began, 3)
         pipeline.publish(times)
         write_text(folder / "published", "whole: only renaming is left\n")
-        return _settled(folder, final)
+        run = _settled(folder, final, strict)
+        assert run is not None
+        return run
     finally:
         if work is not None:
             work.close()
         lock.release()
 
 
-def _settled(folder: Path, final: Path) -> Run:
-    """Put a whole run in its place. Every step may have been done before a kill."""
-    arrays = final.with_suffix(".arrays")
-    if (folder / "arrays").is_dir():
-        shutil.rmtree(arrays, ignore_errors=True)
-        (folder / "arrays").rename(arrays)
-    if (folder / "run.duckdb").is_file():
-        (folder / "run.duckdb").rename(final)
+def _settled(folder: Path, final: Path, strict: bool) -> Run | None:
+    """Put a whole run in its place. Every step may have been done before a kill.
+
+    None where the mark ``published`` speaks of a file that is nowhere: it is no mark then, and
+    everything that was marked with it is gone.
+    """
+    if not final.is_file() and not (folder / "run.duckdb").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    if (folder / "published").exists():
+        arrays = final.with_suffix(".arrays")
+        if (folder / "arrays").is_dir():
+            shutil.rmtree(arrays, ignore_errors=True)
+            (folder / "arrays").rename(arrays)
+        if (folder / "run.duckdb").is_file():
+            (folder / "run.duckdb").rename(final)
     shutil.rmtree(folder, ignore_errors=True)
-    return Run(final)
+    return _opened(final, strict)
 
 
 def _opened(final: Path, strict: bool) -> Run:
@@ -432,7 +495,11 @@ class _Pipeline:
         )
         self.concepts = len(plan.dataset.concepts)
         self.forward = Forward(
-            plan.model, [layer.name for layer in plan.layers], s.device, s.precision, s.map_type
+            plan.model,
+            [layer.name for layer in plan.layers],
+            s.device,
+            s.precision,
+            plan.map_type,
         )
         self.labels = work.array(
             "labels", (n, self.channels, plan.grid[1], plan.grid[0]), np.uint16
@@ -446,14 +513,14 @@ class _Pipeline:
             work.array(f"peaks-{layer.name}", (n, layer.units), np.float32) for layer in plan.layers
         ]
         self.beside = [
-            work.array(f"beside-{layer.name}", (n, layer.beside, layer.units), s.map_type)
+            work.array(f"beside-{layer.name}", (n, layer.beside, layer.units), plan.map_type)
             if layer.beside and s.keep_maps
             else None
             for layer in plan.layers
         ]
         self.maps = [
             work.array(
-                f"maps-{layer.name}", (n, layer.units, layer.height, layer.width), s.map_type
+                f"maps-{layer.name}", (n, layer.units, layer.height, layer.width), plan.map_type
             )
             for layer in plan.layers
             if s.keep_maps
@@ -493,6 +560,13 @@ class _Pipeline:
                     )
                 row[...] = item.seen
         return seen
+
+    def _judged(self, item: Decoded, fault: str | None) -> Decoded:
+        """An image as a problem where the network gives for it what is no finite number."""
+        if fault is None or item.problem is not None:
+            return item
+        name = self.plan.dataset.ids[item.image]
+        return item._replace(problem=Problem(name, name, fault))
 
     def _pause(self, images: int) -> None:
         self.meter.step(images)
@@ -547,6 +621,7 @@ class _Pipeline:
             while a < b:
                 at, batch = next(batches)
                 passed = self.forward(self._stack(batch))
+                batch = [self._judged(item, passed.faults.get(j)) for j, item in enumerate(batch)]
                 fine = np.array([item.problem is None for item in batch])
                 place = at - work.shards[k][0]
                 valid[place : place + len(batch)] = fine
@@ -693,7 +768,15 @@ class _Pipeline:
                     item if fine else item._replace(seen=None)
                     for item, fine in zip(batch, valid[at : at + size], strict=True)
                 ]
-                watched = self.forward(self._stack(batch)).layers
+                passed = self.forward(self._stack(batch))
+                for place in passed.faults:
+                    if valid[at + place]:
+                        name = self.plan.dataset.ids[self.plan.indices[at + place]]
+                        raise UnitscopeError(
+                            f"image {name!r} was fine the first time, and now "
+                            f"{passed.faults[place]}; use --fresh"
+                        )
+                watched = passed.layers
             for n, layer in enumerate(self.plan.layers):
                 maps = None if watched is None else watched[layer.name].maps.cpu().numpy()
                 waiting.append((n, size, pool.submit(one, at, size, n, maps)))
@@ -970,6 +1053,7 @@ class _Pipeline:
                 "scenes": summary(plan.matches, counted),
                 "scene_kinds": {m.scene: m.kind for m in plan.matches},
             },
+            "by_batch": plan.by_batch,
             "tables_digest": tables_digest(con),
             "versions": {
                 "python": platform.python_version(), "torch": torch.__version__,

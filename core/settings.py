@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 
@@ -22,7 +23,8 @@ class Settings:
     shuffles : rounds of shuffled labels for the null distribution.
     seed : of the shuffles.
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
-    map_type : float16 or float32, the type in which activations are recorded.
+    map_type : float16 or float32, the type in which activations are recorded; "auto" takes
+        float16 unless that would move the logits of a replay by more than is promised.
     device, precision : where and how the network runs.
     scenes : a table that says which class a scene is, where names alone do not tell; see
         :mod:`core.datasets.scenes`. What it says is part of the digest, not where it lies.
@@ -39,7 +41,7 @@ class Settings:
     shuffles: int = 10
     seed: int = 0
     keep_maps: bool = True
-    map_type: str = "float16"
+    map_type: str = "auto"
     device: str = "cpu"
     precision: str = "float32"
     scenes: str | None = None
@@ -65,6 +67,15 @@ def command(request: Mapping[str, Any]) -> str:
         elif value != option.default:
             parts += [flag.replace("_", "-"), str(value)]
     return shlex.join(parts)
+
+
+def quantile_words(q: float) -> str:
+    """The quantile (1 − q) to the last digit that q was written with.
+
+    >>> quantile_words(0.005), quantile_words(1e-6), quantile_words(0.5)
+    ('99.5%', '99.9999%', '50%')
+    """
+    return f"{(1 - Decimal(repr(float(q)))) * 100:f}".rstrip("0").rstrip(".") + "%"
 
 
 class Progress(NamedTuple):

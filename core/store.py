@@ -15,8 +15,11 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import os
 import shutil
+import zipfile
+import zlib
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -28,7 +31,8 @@ import duckdb
 import numpy as np
 import pandas as pd
 
-from core.errors import UnitscopeError, unknown
+from core.errors import Damaged, UnitscopeError, unknown
+from core.files import Sole
 from core.files import write_text as write_text
 from core.files import write_whole as write_whole
 from core.names import with_source
@@ -100,7 +104,12 @@ class ArrayFile:
     """
 
     def __init__(self, path: Path, shape: Sequence[int] = (), dtype: Any = None):
-        """Open `path`; create it, filled with zeros, where a shape is given."""
+        """Open `path`, to be read alone; where a shape is given, create it where it is missing,
+        filled with zeros, and open it to be written too.
+
+        Raises UnitscopeError where the file is no array of numbers, or, with a shape given, an
+        array of another shape or type.
+        """
         self.path = path
         if shape and not path.exists():
             fresh = path.with_suffix(".new")
@@ -115,12 +124,13 @@ class ArrayFile:
                     f.tell() + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
                 )
             fresh.rename(path)
-        with path.open("rb") as f:
-            np.lib.format.read_magic(f)
-            self.shape, _, self.dtype = np.lib.format.read_array_header_1_0(f)
-            self._start = f.tell()
+        self.shape, self.dtype, self._start = array_header(path)
+        if shape and (self.shape != tuple(shape) or self.dtype != np.dtype(dtype)):
+            raise UnitscopeError(
+                f"{path} holds {self.dtype} {self.shape}, not {np.dtype(dtype)} {tuple(shape)}"
+            )
         self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self._file = os.open(path, os.O_RDWR if os.access(path, os.W_OK) else os.O_RDONLY)
+        self._file = os.open(path, os.O_RDWR if shape else os.O_RDONLY)
 
     def write(self, first: int, rows: np.ndarray) -> None:
         """Put `rows` at positions first … first + len(rows) − 1."""
@@ -133,7 +143,15 @@ class ArrayFile:
             data, at = data[written:], at + written
 
     def read(self, first: int, count: int) -> np.ndarray:
-        """Rows first … first + count − 1, as a fresh array."""
+        """Rows first … first + count − 1, as a fresh array.
+
+        Raises UnitscopeError where there are no such rows.
+        """
+        if not 0 <= first <= first + count <= self.shape[0]:
+            raise UnitscopeError(
+                f"{self.path.name} has rows 0 to {self.shape[0] - 1}, not {first} to "
+                f"{first + count - 1}"
+            )
         want = count * self._row
         at = self._start + first * self._row
         parts = []
@@ -150,6 +168,29 @@ class ArrayFile:
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
+
+
+def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
+    """(shape, type, place of the first value) of a .npy file.
+
+    Raises Damaged where the file is none, is shorter than its header says, or holds
+    anything but numbers in C order.
+    """
+    try:
+        with path.open("rb") as f:
+            np.lib.format.read_magic(f)
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
+            start = f.tell()
+            size = os.fstat(f.fileno()).st_size
+    except (OSError, ValueError, EOFError) as err:
+        raise Damaged(f"{path} is no array file ({err}); make the run again") from err
+    if dtype.hasobject or dtype.kind not in "uif" or fortran or any(n < 0 for n in shape):
+        raise Damaged(f"{path} holds {dtype} {shape}, which no run writes")
+    # Python's integers: a header may claim more than 64 bits count.
+    need = start + dtype.itemsize * math.prod(int(n) for n in shape)
+    if size < need:
+        raise Damaged(f"{path} is cut short: {size:,} bytes of {need:,}; make the run again")
+    return tuple(shape), dtype, start
 
 
 def array_name(name: str) -> str:
@@ -263,8 +304,25 @@ def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
 # -- finished runs --------------------------------------------------------------------------
 
 
+def _one_line(err: Exception) -> str:
+    """DuckDB's first line, without the advice and stack that follow it."""
+    return (str(err).strip().splitlines() or [type(err).__name__])[0]
+
+
+class _Facts(dict[str, Any]):
+    """Facts of a run file; one that is missing is a mistake in the file, not in the program."""
+
+    def __missing__(self, key: str) -> Any:
+        raise Damaged(
+            f"its table `meta` has no {key!r}: it was written by another version, or is damaged"
+        )
+
+
 class Run:
     """A finished run, opened read-only. Many readers may hold one at once.
+
+    A run file may come from a stranger: its tables, the numbers in them that are used as places
+    in arrays, and the arrays' shapes and types are checked before anything is computed from them.
 
     Attributes
     ----------
@@ -274,6 +332,7 @@ class Run:
     """
 
     def __init__(self, path: Path):
+        """Open a run file. Raises UnitscopeError where there is none, Damaged for a broken one."""
         if not path.is_file():
             raise UnitscopeError(f"there is no run file {path}")
         self.path = path
@@ -283,17 +342,95 @@ class Run:
         try:
             self._con = duckdb.connect(str(path), read_only=True)
         except duckdb.Error as err:
-            raise UnitscopeError(f"{path} is not a run file ({err})") from err
+            raise Damaged(f"{path} is not a run file ({_one_line(err)})") from err
+        try:
+            self._check()
+        except (UnitscopeError, TypeError, ValueError, AttributeError, KeyError) as err:
+            self._con.close()
+            raise Damaged(f"{path} is no whole run file: {err}") from err
+
+    def _check(self) -> None:
+        """What everything else rests on: the tables, and numbers that are places in arrays."""
+        there = self.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
+        columns = there.groupby("table_name")["column_name"].agg(set).to_dict()
+        for table, text in TABLES.items():
+            wanted = {
+                part.split()[0] for part in text.split(", ") if not part.startswith(("{", " {"))
+            }
+            missing = sorted(wanted - columns.get(table, set()))
+            if missing:
+                raise Damaged(
+                    f"table {table!r} is missing" if table not in columns
+                    else f"table {table!r} has no column {missing[0]!r}"
+                )  # fmt: skip
+        size = {
+            table: int(self.sql(f"SELECT count(*) AS n FROM {table}")["n"][0])
+            for table in ("layers", "classes", "scenes", "concepts")
+        }
+        planned = int(self.info["images"]["planned"])
+        # Numbers that are places: each once where it names a row, and never past the end.
+        self._places("images", "image", planned, once=True)
+        self._places("layers", "layer", size["layers"], once=True)
+        self._places("classes", "class", size["classes"], once=True)
+        self._places("scenes", "scene", size["scenes"], once=True)
+        self._places("concepts", "concept - 1", size["concepts"], once=True)
+        self._places("images", "scene", size["scenes"])
+        self._places("images", "predicted", size["classes"])
+        self._places("scenes", "class", size["classes"])
+        self._places("units", "layer", size["layers"])
+        units = self.sql(
+            "SELECT l.units AS wanted, count(u.unit) AS n, count(DISTINCT u.unit) AS d, "
+            "min(u.unit) AS low, max(u.unit) AS high FROM layers l LEFT JOIN units u USING (layer) "
+            "GROUP BY layer, l.units"
+        )
+        for row in units.itertuples():
+            if not (row.n == row.d == row.wanted and row.low == 0 and row.high == row.n - 1):
+                raise Damaged(f"a layer of {row.wanted} units has {row.d} in table 'units'")
+        for layer in self._layers.values():
+            if min(layer["units"], layer["height"], layer["width"]) < 1:
+                raise Damaged(f"its layer {layer['name']!r} has no units")
+
+    def _places(self, table: str, column: str, below: int, once: bool = False) -> None:
+        found = self.sql(
+            f"SELECT count(k) AS n, count(DISTINCT k) AS d, min(k) AS low, max(k) AS high "
+            f"FROM (SELECT {column} AS k FROM {table})"
+        ).iloc[0]
+        good = not found["n"] or (found["low"] >= 0 and found["high"] < below)
+        if not good or (once and found["d"] != found["n"]):
+            raise Damaged(
+                f"column {column.split()[0]!r} of table {table!r} holds {found['low']} to "
+                f"{found['high']}, and there are {below}"
+            )
+
+    @cached_property
+    def _layers(self) -> dict[str, dict[str, Any]]:
+        rows = self.sql("SELECT * FROM layers ORDER BY layer").to_dict("records")
+        return {row["name"]: row for row in rows}
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
-        """Rows of a query as a frame. Safe from several threads: each call has its own cursor."""
-        return self._con.cursor().execute(query, list(parameters)).df()
+        """Rows of a query as a frame. Safe from several threads: each call has its own cursor.
+
+        Raises Damaged where the file cannot answer: damaged, or of another version.
+        """
+        try:
+            return self._con.cursor().execute(query, list(parameters)).df()
+        except (duckdb.Error, UnicodeDecodeError) as err:
+            raise Damaged(
+                f"run file {self.path} cannot be read ({_one_line(err)}); make the run again"
+            ) from err
 
     @cached_property
     def info(self) -> dict[str, Any]:
         """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
-        rows = self._con.cursor().execute("SELECT key, value FROM meta").fetchall()
-        return {key: json.loads(value) for key, value in rows}
+        rows = self.sql("SELECT key, value FROM meta")
+        try:
+            pairs = {
+                key: json.loads(value, object_hook=_Facts)
+                for key, value in zip(rows["key"], rows["value"], strict=True)
+            }
+        except (TypeError, ValueError, RecursionError) as err:
+            raise Damaged(f"its table `meta` is no JSON ({err})") from err
+        return _Facts(pairs)
 
     @property
     def dataset(self) -> str:
@@ -324,25 +461,102 @@ class Run:
 
     def array(self, name: str) -> np.ndarray:
         """A wide array by name, memory-mapped read-only: ``logits``, ``labels``,
-        ``pooled-<layer>``, ``maps-<layer>``."""
+        ``pooled-<layer>``, ``maps-<layer>``.
+
+        Raises Damaged where there is none, or it is not of this run's shape and type.
+        """
+        return np.load(self._array(name), mmap_mode="r")
+
+    def rows(self, name: str) -> ArrayFile:
+        """:meth:`array` to be read by plain reads: mapped pages count as this process's memory."""
+        return ArrayFile(self._array(name))
+
+    def label_maps(self, image: int) -> np.ndarray:
+        """Concept ids of an image on the working grid: uint16 (channels, height, width)."""
+        return self.checked(np.array(self.array("labels")[image]))
+
+    def checked(self, labels: np.ndarray) -> np.ndarray:
+        """Label maps as they are. Raises Damaged where an id stands for no concept."""
+        most = self.once(
+            "concepts", lambda: int(self.sql("SELECT count(*) AS n FROM concepts").n[0])
+        )
+        if labels.size and int(labels.max()) > most:
+            raise Damaged(
+                f"labels.npy of run {self.digest} holds concept {int(labels.max())}, and there are "
+                f"{most}: it is damaged or of another run; make the run again"
+            )
+        return labels
+
+    def _array(self, name: str) -> Path:
+        """Path of an array whose header is what this run's must be."""
         path = self.arrays / f"{array_name(name)}.npy"
         if not path.is_file():
+            settings, (kind, _, layer) = self.info["settings"], name.partition("-")
+            always = kind in ("labels", "logits") or layer in self._layers
+            maps = kind not in ("maps", "beside") or (kind == "maps" and settings["keep_maps"])
+            if settings.get("grid") and always and maps:
+                raise Damaged(f"{path} is missing; make the run again")
             names = [unquote(p.stem) for p in sorted(self.arrays.glob("*.npy"))]
             raise unknown("array of this run", name, names)
-        return np.load(path, mmap_mode="r")
+        shape, dtype, _ = array_header(path)
+        wanted = self._shape(name)
+        kinds = ("uint16",) if name == "labels" else ("float16", "float32")
+        fits = wanted is None or (
+            len(wanted) == len(shape)
+            and all(w in (None, n) for w, n in zip(wanted, shape, strict=True))
+        )
+        if not fits or dtype.name not in kinds:
+            expected = "×".join("?" if w is None else str(w) for w in wanted or ())
+            raise Damaged(
+                f"{path} holds {dtype} {'×'.join(map(str, shape))}, and this run's {name!r} is "
+                f"{' or '.join(kinds)} {expected}: it is damaged or of another run"
+            )
+        return path
+
+    def _shape(self, name: str) -> tuple[int | None, ...] | None:
+        """The shape an array of this run has; None stands for what the run does not say."""
+        n = int(self.info["images"]["planned"])
+        kind, _, layer = name.partition("-")
+        if name == "labels":
+            width, height = self.info["settings"]["grid"]
+            return n, len(self.info["channels"]), int(height), int(width)
+        if name == "logits":
+            # A network without classes has outputs that nothing else in the run counts.
+            return n, int(self.sql("SELECT count(*) AS n FROM classes")["n"][0]) or None
+        if layer not in self._layers:
+            return None
+        of = self._layers[layer]
+        units = int(of["units"])
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "pooled": (n, units),
+            "peaks": (n, units),
+            "maps": (n, units, int(of["height"]), int(of["width"])),
+            "beside": (n, None, units),
+        }
+        return shapes.get(kind)
 
     def photo(self, image: int) -> bytes:
-        """JPEG bytes of what the network saw of an image (its own crop, before normalisation)."""
-        row = (
-            self._con.cursor()
-            .execute("SELECT photo_at, photo_bytes FROM images WHERE image = ?", [int(image)])
-            .fetchone()
-        )
-        if row is None:
+        """JPEG bytes of what the network saw of an image (its own crop, before normalisation).
+
+        Raises Damaged where the run has no such image, or its photos are damaged.
+        """
+        row = self.sql("SELECT photo_at, photo_bytes FROM images WHERE image = ?", [int(image)])
+        if not len(row):
             raise UnitscopeError(f"run {self.digest} has no image number {image}")
-        with (self.arrays / "photos.bin").open("rb") as f:
-            f.seek(row[0])
-            return f.read(row[1])
+        start, size = int(row["photo_at"][0]), int(row["photo_bytes"][0])
+        try:
+            with (self.arrays / "photos.bin").open("rb") as f:
+                if not 0 <= start <= start + size <= os.fstat(f.fileno()).st_size:
+                    raise ValueError(f"it is too short for image {image}")
+                f.seek(start)
+                photo = f.read(size)
+            if not photo.startswith(b"\xff\xd8\xff"):
+                raise ValueError(f"image {image} is no JPEG")
+        except (OSError, ValueError) as err:
+            raise Damaged(
+                f"photos.bin of run {self.digest} cannot be read ({err}); make the run again"
+            ) from err
+        return photo
 
     def once(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
         """``make()``, worked out once for this open run: a run never changes.
@@ -357,6 +571,12 @@ class Run:
     def close(self) -> None:
         """Close the file; cursors in use elsewhere end with it."""
         self._con.close()
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def list_runs(root: Path = CACHE) -> list[Path]:
@@ -385,11 +605,44 @@ def find_run(name: str, root: Path = CACHE) -> Path:
 
 
 def delete_run(path: Path) -> None:
+    """Remove a finished run, and what a stopped making of it left.
+
+    Raises UnitscopeError where a process is making it again.
+    """
+    lock = making(path)
+    try:
+        remove_run(path)
+        shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)
+    finally:
+        lock.release()
+
+
+def remove_run(path: Path) -> None:
     """Remove a finished run: the file first, so that nobody opens it without its arrays."""
     with suppress(FileNotFoundError):
         path.unlink()
     for beside in (".arrays", ".derived"):
         shutil.rmtree(path.with_suffix(beside), ignore_errors=True)
+
+
+def making(path: Path) -> Sole:
+    """The right to make, or remove, a run: one process at a time has it."""
+    return Sole(path.with_suffix(".lock"), f"run {path.stem} is being made by another process")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of an .npz (or the one of an .npy, by the name ``array``) that was kept for speed.
+
+    None where there is none, or it is damaged: it is then worked out again.
+    """
+    try:
+        held = np.load(path, allow_pickle=False)
+        if isinstance(held, np.ndarray):
+            return {"array": held}
+        with held:
+            return {name: held[name] for name in held.files}
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error):
+        return None
 
 
 def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:

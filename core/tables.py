@@ -9,8 +9,6 @@ Table 6: a linear SVM on the explanation metrics, beside the network.
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import UnitscopeError
+from core.escape import csv_frame, csv_text, latex_text
 from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
 from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
@@ -93,27 +92,20 @@ class Table:
     def to_csv(self) -> str:
         """One line a row; for every figure its value, interval, chance and n, as fractions."""
         parts = list(Estimate.__dataclass_fields__)
-        out = io.StringIO()
-        write = csv.writer(out, lineterminator="\n")
-        write.writerow(
+        lines: list[list[Any]] = [
             [*self.labels, *(f"{name}_{part}" for name in self.columns for part in parts)]
-        )
+        ]
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
-            write.writerow([*names, *(getattr(c, part) for c in cells for part in parts)])
-        return out.getvalue()
+            lines.append([*names, *(getattr(c, part) for c in cells for part in parts)])
+        return csv_text(lines)
 
     def to_latex(self) -> str:
         """A booktabs table of percentages, intervals as small type, notes in the caption."""
 
-        def safe(text: str) -> str:
-            for sign in "&%_#$":
-                text = text.replace(sign, "\\" + sign)
-            return text
-
         def head(name: str) -> str:
             first, _, index = name.partition("_")
-            return safe(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
+            return latex_text(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
 
         heads = [*self.labels, *map(head, self.columns)]
         lines = [
@@ -127,8 +119,8 @@ class Table:
                 f"{100 * c.value:.2f} {{\\scriptsize [{100 * c.low:.1f}, {100 * c.high:.1f}]}}"
                 for c in cells
             ]
-            lines.append(" & ".join([*map(safe, names), *values]) + " \\\\")
-        caption = safe(" ".join([self.title + ".", *self.notes]))
+            lines.append(" & ".join([*map(latex_text, names), *values]) + " \\\\")
+        caption = latex_text(" ".join([self.title + ".", *self.notes]))
         lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
         return "\n".join(lines) + "\n"
 
@@ -335,7 +327,7 @@ class GainTable(Table):
 
     def to_csv(self) -> str:
         """The curve, in the columns of the published table and then the others."""
-        return str(self.curve.to_csv(index=False, lineterminator="\n"))
+        return csv_frame(self.curve)
 
     def to_text(self) -> str:
         """For a terminal: a line for each embedding and k, all in percent."""

@@ -329,15 +329,19 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
                     f"Bars: {name} of the photo for its scenes, with ticks for all scenes",
                     explanations[name],
                 )
+    ranks = {name: frame[f"{name}_rank"].tolist() for name in MEASURES}
     with st.expander("All scenes, as a table"):
         view = pd.DataFrame(
             {
                 "scene": [plain_name(s) for s in frame["scene"]],
                 "core concepts": frame["size"],
                 **{
-                    key: frame[source]
+                    key: column
                     for name in MEASURES
-                    for key, source in ((name, name), (f"rank by {name}", f"{name}_rank"))
+                    for key, column in (
+                        (name, frame[name]),
+                        (f"rank by {name}", [shared(r, ranks[name]) for r in ranks[name]]),
+                    )
                 },
             }
         )
@@ -346,6 +350,11 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
             caption=" / ".join(caption.lines()), height=min(38 + 35 * len(view), 420),
             column_config={name: st.column_config.NumberColumn(format="%.3f") for name in MEASURES},
         )  # fmt: skip
+
+
+def shared(rank: int, ranks: list[int]) -> int | None:
+    """A rank, or none where all scenes share it."""
+    return rank if len(set(ranks)) > 1 else None
 
 
 def verdict(told: dict[str, Any]) -> None:
@@ -458,7 +467,8 @@ def own_photo(ctx: Context, known: Known) -> None:
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
         given = st.file_uploader(
-            "A photo (JPEG, PNG, WebP, BMP)", help="It is shown to the network on this machine, "
+            "A photo (JPEG, PNG, WebP, AVIF, BMP, TIFF)",
+            help="It is shown to the network on this machine, "
             "is sent nowhere else and is not kept. A link to this page does not hold it.",
         )  # fmt: skip
     with right:

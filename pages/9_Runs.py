@@ -12,10 +12,10 @@ import streamlit as st
 from core import browse, jobs
 from core.browse import start as starting
 from core.errors import UnitscopeError
-from core.settings import command
+from core.settings import command, quantile_words
 from core.store import delete_run, list_runs
 from pages.parts import address, draw, start, work
-from pages.parts.data import ask, forget, open_run
+from pages.parts.data import ask, forget, open_run, summaries
 from pages.parts.frame import page, page_files
 from pages.parts.start import size_words
 
@@ -98,7 +98,11 @@ def confirm(path: Path, name: str, size: int) -> None:
     yes, no = st.columns(2)
     if yes.button("Delete", type="primary", width="stretch"):
         forget(path)
-        delete_run(path)
+        try:
+            delete_run(path)
+        except UnitscopeError as err:
+            st.error(str(err))
+            return
         st.session_state.pop("runs-seen", None)
         st.query_params.clear()
         st.rerun()
@@ -110,11 +114,9 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
     """The table of finished runs; returns each by digest."""
     found: dict[str, tuple[Path, dict[str, Any], int]] = {}
     rows, broken = [], []
-    for path in list_runs(root):
-        try:
-            facts = ask(open_run(path), "summary")
-        except Exception as err:  # any damaged file: say so, and show the others
-            broken.append((path, err))
+    for path, facts in summaries(root).items():
+        if isinstance(facts, str):
+            broken.append((path, facts))
             continue
         size = browse.disk_size(path)
         found[path.stem] = (path, facts, size)
@@ -146,8 +148,15 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
         st.caption("Choose a row for its settings, the files it left out, and to delete it.")
     else:
         st.caption("None yet.")
-    for path, err in broken:
-        st.warning(f"{path.name} cannot be read: {err}", icon=":material/broken_image:")
+    if broken:
+        with st.container(border=True):
+            count = "One file" if len(broken) == 1 else f"{len(broken):,} files"
+            st.markdown(f":material/broken_image: **{count} cannot be read**")
+            draw.table(
+                pd.DataFrame([{"file": path.name, "why": why} for path, why in broken]),
+                "broken", "Run files that cannot be read, with reasons",
+                height=min(38 + 35 * len(broken), 300),
+            )  # fmt: skip
     return found
 
 
@@ -193,7 +202,7 @@ def how_made(facts: dict[str, Any], size: int) -> None:
     width, height = facts["grid"]
     times = ", ".join(f"{k} {v:.1f} s" for k, v in facts["seconds"].items())
     st.markdown(
-        f"Threshold at the {1 - facts['q']:.2%} quantile · grid {width} × {height} · "
+        f"Threshold at the {quantile_words(facts['q'])} quantile · grid {width} × {height} · "
         f"{facts['shuffles']} rounds of shuffled labels · {size_words(size)} on disk · {times}"
     )
     st.markdown("Make it again, or change it:")

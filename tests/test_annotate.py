@@ -143,6 +143,24 @@ def test_a_bad_photo_is_told_and_the_others_do_not_notice(tmp_path):
         assert (tmp_path / "out" / mask).read_bytes() == (tmp_path / "whole" / mask).read_bytes()
 
 
+def test_a_photo_for_which_the_network_gives_no_number_is_told(tmp_path):
+    class Fails(Colours):
+        def forward(self, x):
+            out = super().forward(x)["out"]
+            if x.shape[2] > 2 * x.shape[3]:
+                out[0, 2, 1, 1] = torch.nan
+            return out
+
+    photos = write_photos(tmp_path / "photos", SIZES)
+    network = colours()
+    network.module = Fails()
+    done = annotate(photos, network, tmp_path / "out", batch=3)
+    assert done.written == 4 and not (tmp_path / "out/masks/3.png").exists()
+    (problem,) = done.problems
+    assert problem.image == "3"
+    assert problem.reason == "the network gives nan for label 'green', not a finite number"
+
+
 def test_stopped_and_gone_on_with_gives_the_same_bytes(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
     annotate(photos, colours(), tmp_path / "whole", batch=2)

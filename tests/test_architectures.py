@@ -231,6 +231,29 @@ def test_the_last_block_of_a_class_token_transformer_is_told_to_do_nothing(tmp_p
     assert (toggler.logits_after(Edit(OFF)) == toggler.logits()).all()
 
 
+@pytest.mark.parametrize("name", ["torchvision:vit_b_32", "timm:vit_tiny_patch16_224"])
+def test_a_transformer_is_replayed_as_exactly_as_promised_unless_told_otherwise(tmp_path, name):
+    """Its tokens rounded to half precision would move the logits by more than 1e-5."""
+    if name.startswith("timm:"):
+        pytest.importorskip("timm")
+    side, options = (96, {"image_size": 96}) if "b_32" in name else (224, {})
+    spec = checkpoint(tmp_path / "w.pt", name, side, options)
+    folder = tiny.write_folder(tmp_path / "photos", 6)
+    for map_type, item in (("auto", 4), ("float16", 2)):
+        request = Settings(f"folder:{folder}", spec, q=0.05, shuffles=0, map_type=map_type)
+        work = plan(request)
+        run = execute(work, tmp_path / "runs", threads=1)
+        layer = run.layer_names[0]
+        kept = run.array(f"maps-{layer}").nbytes + run.array(f"beside-{layer}").nbytes
+        assert work.sizes["maps"] == kept
+        assert run.array(f"maps-{layer}").dtype.itemsize == item
+        toggler = prepare(run)
+        toggler.logits()
+        assert toggler.way == "replayed tail"
+        assert (toggler.check["recorded"] <= CLOSE) == (map_type == "auto")
+        assert ("rounding moves the logits" in toggler.check["why"]) == (map_type == "float16")
+
+
 def test_a_tail_without_the_class_token_recorded_is_not_replayed(tmp_path):
     """Runs of older versions have no such array: they are still toggled, by the whole network."""
     spec = checkpoint(tmp_path / "w.pt", "torchvision:vit_b_32", 96, {"image_size": 96})

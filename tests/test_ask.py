@@ -21,6 +21,7 @@ from core.errors import BadFile, UnitscopeError
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.figures import concepts as concept_figures
 from core.figures import explain as explain_figures
+from core.names import place
 from core.predictions import import_predictions
 from core.run import Settings, execute, plan
 from core.store import Run
@@ -361,8 +362,8 @@ def test_figures_say_what_they_show(run, known, dark):
         ).decode()
         for scene, row in frame.set_index("scene").iterrows():
             if scene in both.values():
-                rank = explain_figures.ordinal(int(row[f"{name}_rank"]))
-                assert f"{row[name]:.2f}, {rank} of {len(frame)}" in svg
+                rank = place(int(row[f"{name}_rank"]), frame[f"{name}_rank"].tolist())
+                assert f"{row[name]:.2f}, {rank}" in svg
         assert f"({name})" in svg and "photo 004" in svg
     nodes, edges = knowledge.picture(run, known, "attic")
     chart = concept_figures.scene_graph(nodes, edges, "What is in an attic", caption, dark)

@@ -77,6 +77,28 @@ def test_a_limit_is_spread_over_the_dataset(folder, capsys):
     assert status == 2 and "at least one photo" in told["error"]  # before the folder is looked for
 
 
+def test_scenes_are_looked_up_in_the_knowledge_graph(folder, capsys, tmp_path):
+    facts = tmp_path / "facts.tsv"
+    facts.write_text("AtLocation\tbox\tattic\nAtLocation\tcow\tbarn\n", encoding="utf-8")
+    table = (folder / "scenes.csv").read_text(encoding="utf-8")
+    (folder / "scenes.csv").write_text(table.replace("barn", "red_barn"), encoding="utf-8")
+    asked = ["datasets", "check", f"folder:{folder}", "--knowledge", f"triples:{facts}"]
+    status, told, _ = said(capsys, *asked)
+    assert status == 0 and told["knowledge"] == {
+        "graph": f"triples:{facts}", "nodes": {"attic": "attic"}, "guessed": {"red_barn": "barn"},
+        "missing": ["cellar"],
+    }  # fmt: skip
+    assert main(asked) == 0
+    text = capsys.readouterr().out
+    assert "1 of them with a node in the knowledge graph" in text
+    assert "1 by a guess: red_barn → barn" in text
+    assert "1 without one, so without core concepts: cellar" in text
+    status, told, _ = said(capsys, *asked[:3])
+    assert told["knowledge"]["graph"] == "builtin"
+    status, told, _ = said(capsys, *asked[:3], "--knowledge", "triples:/no/such/file")
+    assert status == 2 and "/no/such/file" in told["error"]
+
+
 def test_it_can_be_stopped(folder):
     told = check(open_dataset(f"folder:{folder}"), stop=lambda: True, threads=1).facts()
     assert told["stopped"] and told["read"] == told["usable"] == 1

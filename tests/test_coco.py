@@ -166,6 +166,31 @@ def test_what_panoptic_coco_cannot_use_is_told(tmp_path):
         open_dataset(f"coco:{root}")
 
 
+def test_one_faulty_row_of_the_panoptic_json_is_one_problem(tmp_path):
+    root = panoptic_tree(tmp_path / "coco")
+    save(tmp_path / "secret.jpg", picture())
+    path = root / "annotations/panoptic_val2017.json"
+    told = json.loads(path.read_text())
+    told["categories"] += [{"id": 5}, 7]
+    told["images"] += [None, {"id": 8, "file_name": ["a.jpg"]}, {"id": 9, "file_name": "a\0.jpg"},
+                       {"id": 10, "file_name": "../../secret.jpg"}]  # fmt: skip
+    told["annotations"] += [
+        {"image_id": 139}, {"image_id": 77, "file_name": "x.png", "segments_info": []},
+        {"image_id": 285, "file_name": "x.png", "segments_info": [{"id": -1, "category_id": 1}]},
+        {"image_id": 10, "file_name": "000000000285.png", "segments_info": []},
+    ]  # fmt: skip
+    write(path, json.dumps(told))
+    data = open_dataset(f"coco:{root}")
+    assert data.ids == ["000000000632", "000000000139", "000000000285"]
+    for words in (
+        ["row 8 of its categories"], ["row 9 of its categories"], ["row 3 of its images"],
+        ["row 4 of its images"], ["row 3 of its annotations"],
+        ["image 77, which is not listed"], ["row 5 of its annotations", "16777215"],
+        ["val2017/secret.jpg", "does not exist"],
+    ):  # fmt: skip
+        assert says(data.problems, *words), words
+
+
 @pytest.mark.parametrize("tree", [panoptic_tree, stuff_tree])
 def test_a_split_without_photos_is_told_once(tmp_path, tree):
     """Who fetches the masks has both splits' and may want the photos of one alone."""

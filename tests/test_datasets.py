@@ -416,7 +416,8 @@ def test_scenes_and_splits_come_from_the_folders_without_scenes_csv(tmp_path):
     assert data.ids == ["test/x", "train/bedroom/1", "train/bedroom/2", "train/bedroom/10"]
     assert data.scenes == ["bedroom"] and data.scene.tolist() == [-1, 0, 0, 0]
     assert data.split == ["test", "train", "train", "train"]
-    assert data.concepts == data.channels == data.problems == []
+    assert data.concepts == data.channels == []
+    assert [p.reason for p in data.problems] == ["files not read as photos: 1 .txt"]
     assert data.annotations(0).maps.shape == (0, 1, 1)
 
 

@@ -209,6 +209,18 @@ def test_tail_size_is_exact_for_decimal_quantiles(values, thousandths):
     assert tail_size(thousandths / 1000, values) == max(1, -(-thousandths * values // 1000))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_thresholds_of_no_finite_number_are_refused(value):
+    maps = np.random.default_rng(0).random((3, 4, 2, 2)).astype(np.float32)
+    tops = TopK(4, 3)
+    tops.update(maps)
+    before = tops.threshold(3)
+    maps[1, 2, 0, 1] = value
+    with pytest.raises(UnitscopeError, match=f"image 1 .* activation of {value} for unit 2"):
+        tops.update(maps)
+    assert (tops.threshold(3) == before).all()
+
+
 def test_bad_quantiles_are_told():
     for q in (0, 1, -0.1, 5):
         with pytest.raises(UnitscopeError, match="between 0 and 1"):

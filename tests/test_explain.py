@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from core.cli import main
 from core.datasets import open_dataset
 from core.errors import UnitscopeError
-from core.explain.account import account
+from core.explain.account import account, scene_table
 from core.explain.learned import learned_concepts, select, stand_in_concepts, unit_ious
 from core.explain.metrics import (
     METRICS,
@@ -23,7 +23,9 @@ from core.explain.metrics import (
     similarity,
 )
 from core.explain.photo import explain_photo, measure_stand_in, speaking_labels
+from core.knowledge.core_concepts import CoreConcepts
 from core.knowledge.graph import open_knowledge
+from core.names import place
 from core.run import Settings, execute, plan
 from core.tables import all_core_concepts, scenes_of, table_1, table_4
 from tests import tiny
@@ -397,3 +399,17 @@ def test_tables_in_every_form(tiny_run, graph, tmp_path, capsys):
     assert "P_sc" in capsys.readouterr().out
     status = main(["explain", "latest", "--out", root, "--image", "004", "--knowledge", facts])
     assert status == 0 and "The network" in capsys.readouterr().out
+
+
+def test_a_rank_that_scenes_share_is_told_as_shared():
+    names = [f"scene {k}" for k in range(15)]
+    members = np.eye(15, 16, dtype=bool)
+    core = CoreConcepts(
+        "scc", names, [f"c{k}" for k in range(16)], ["object"] * 16, members, 1.0 * members, {}
+    )
+    learned = np.zeros(16, bool)
+    learned[15] = True  # in no scene's core: CM and SM are 0 for all
+    table = scene_table(core, learned)
+    for name in ("CM", "SM"):
+        ranks = table[f"{name}_rank"].tolist()
+        assert table[name].eq(0).all() and place(ranks[0], ranks) == "the same for all 15"

@@ -157,6 +157,123 @@ def test_files_that_cannot_be_used_are_told(tmp_path):
     assert open_dataset(f"folder:{tmp_path / 'out'}").annotations(0).maps.shape[1:] == (30, 40)
 
 
+def maps_of(out: Path, image: str) -> list[np.ndarray]:
+    """The names in each pixel of a photo of a finished folder, channel by channel."""
+    data = open_dataset(f"folder:{out}")
+    names = np.array(["", *[c.name for c in data.concepts]])
+    return list(names[data.annotations(data.index_of(image)).maps])
+
+
+def one(root: Path, shapes: list, **more) -> Path:
+    """A folder with one photo a.png, its shapes, and whatever else its file says."""
+    save(root / "room" / "a.png", picture())
+    told = {"shapes": shapes, "imagePath": "a.png", "imageHeight": 30, "imageWidth": 40, **more}
+    write(root / "room" / "a.json", json.dumps(told))
+    return root
+
+
+def test_names_of_what_is_not_annotated_are_no_concepts(tmp_path):
+    """labelme's own converters take __ignore__ and _background_ out of what lies beneath."""
+    hole = [[5, 5], [10, 5], [10, 10], [5, 10]]
+    inner = [[6, 6], [8, 6], [8, 8], [6, 8]]
+    shapes = [
+        shape("bed", SQUARE), shape("__ignore__", hole), shape("lamp", inner),
+        shape("_background_", [[0, 20], [19, 20], [19, 29], [0, 29]]),
+    ]  # fmt: skip
+    made = folder_from_labelme(one(tmp_path / "in", shapes), tmp_path / "out")
+    assert made.problems == [] and made.labels == {"object": 2}
+    (names,) = maps_of(tmp_path / "out", "room/a")
+    assert [names[y, x] for y, x in ((1, 1), (5, 5), (9, 9), (7, 7), (25, 5))] == [
+        "bed", "", "", "lamp", "",
+    ]  # fmt: skip
+
+
+TILTED = [[20, 5], [30, 15], [20, 25], [10, 15]]
+
+
+@pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "quadrilateral", "rectangle"])
+def test_rectangles_of_four_points_are_polygons(tmp_path, kind):
+    points = SQUARE if kind == "rectangle" else TILTED
+    made = folder_from_labelme(one(tmp_path / "in", [shape("bed", points, kind)]), tmp_path / "out")
+    assert made.problems == []
+    (names,) = maps_of(tmp_path / "out", "room/a")
+    polygon = draw([("object", "bed", {"type": "polygon", "points": points})], {"bed": 1}, (40, 30))
+    assert np.array_equal(names == "bed", polygon == 1) and 150 < polygon.sum() < 600
+
+
+def test_pixels_are_covered_where_their_centres_are():
+    """Rectangles and circles; polygons above, and in test_shapes."""
+    box = {"type": "rectangle", "points": [[10.5, 5.6], [3, 2]]}
+    drawn = draw([("object", "x", box)], {"x": 1}, (40, 30))
+    wanted = np.zeros((30, 40))
+    wanted[2:6, 3:10] = 1
+    assert np.array_equal(drawn, wanted)
+    ring = {"type": "circle", "points": [[3, 4], [3, 6.2]]}
+    drawn = draw([("object", "x", ring)], {"x": 1}, (8, 8))
+    for y in range(8):
+        for x in range(8):
+            assert drawn[y, x] == ((x + 0.5 - 3) ** 2 + (y + 0.5 - 4) ** 2 <= 2.2**2)
+
+
+FAULTY = {
+    "a null label": (shape(None, SQUARE), "it has no label"),
+    "a number": (7, "it is not {label, points, shape_type}"),
+    "a rectangle of 3": (shape("x", SQUARE[:3], "rectangle"), "a rectangle of 3 points, not 2"),
+    "a circle of 3": (shape("x", SQUARE[:3], "circle"), "a circle of 3 points, not 2"),
+    "a rotation of 2": (shape("x", SQUARE[:2], "rotation"), "a rotation of 2 points, not 4"),
+    "no points": ({"label": "x", "points": None}, "not pairs of numbers"),
+    "triples": (shape("x", [[1, 2, 3]] * 3), "not pairs of numbers"),
+    "a huge point": (shape("x", [[0, 0], [1e300, 0], [0, 9]]), "no place in a photo"),
+    "a huger point": (shape("x", [[0, 0], [10**400, 0], [0, 9]]), "not pairs of numbers"),
+    "not a number": (shape("x", [[0, 0], [float("nan"), 0], [0, 9]]), "no place in a photo"),
+    "a kind without a name": (shape("x", SQUARE, ["polygon"]), "which covers no pixels"),
+    "a damaged mask": (shape("x", [[0, 0]] * 2, "mask", mask="?"), "not base64"),
+    "a mask that is none": (shape("x", [[0, 0]] * 2, "mask", mask=None), "cannot be read"),
+    "outside": (shape("x", [[50, 50], [60, 50], [60, 60]]), "covers no pixel"),
+}
+
+
+@pytest.mark.parametrize("case", FAULTY)
+def test_one_faulty_shape_is_one_problem(tmp_path, case):
+    """Whatever is wrong with it, the other shapes and photos stay."""
+    wrong, why = FAULTY[case]
+    root = one(tmp_path / "in", [shape("bed", SQUARE), wrong, shape("lamp", TILTED)])
+    save(root / "room" / "b.png", picture(seed=1))
+    labelme(root / "room" / "b.json", [shape("bed", SQUARE)], "b.png")
+    made = folder_from_labelme(root, tmp_path / "out")
+    assert made.photos == 2 and len(made.problems) == 1
+    assert says(made.problems, "a", "shape 2", why), made.problems
+    (names,) = maps_of(tmp_path / "out", "room/a")
+    assert names[1, 1] == "bed" and names[15, 25] == "lamp"
+
+
+def test_flags_of_another_form_are_one_problem(tmp_path):
+    made = folder_from_labelme(
+        one(tmp_path / "in", [shape("bed", SQUARE)], flags=["bedroom"]), tmp_path / "out"
+    )
+    assert made.photos == 1 and len(made.problems) == 1
+    assert says(made.problems, "flags are not {name: true or false}")
+    assert open_dataset(f"folder:{tmp_path / 'out'}").scenes == ["room"]
+
+
+def test_image_data_may_have_line_breaks(tmp_path):
+    whole = encoded(Image.fromarray(picture(seed=4)))
+    broken = "\r\n".join(whole[k : k + 76] for k in range(0, len(whole), 76)) + "\n"
+    write(tmp_path / "in/a.json", json.dumps({"shapes": [shape("x", SQUARE)], "imageData": broken}))
+    made = folder_from_labelme(tmp_path / "in", tmp_path / "out")
+    assert made.problems == []
+    data = open_dataset(f"folder:{tmp_path / 'out'}")
+    assert np.array_equal(np.asarray(data.photo(0)), picture(seed=4))
+
+
+def test_a_path_that_no_file_can_have_is_a_problem(tmp_path):
+    root = one(tmp_path / "in", [shape("bed", SQUARE)])
+    for k, path in enumerate(("x" * 5000 + ".png", "a\0b.png", ["a.png"])):
+        labelme(root / f"{k}.json", [], path)
+    made = folder_from_labelme(root, tmp_path / "out")
+    assert made.photos == 1 and len(made.problems) == 3
+
+
 def test_a_photo_of_another_folder_is_not_fetched(tmp_path):
     save(tmp_path / "secret" / "deep" / "a.png", picture())
     labelme(tmp_path / "in" / "sub" / "a.json", [shape("x", SQUARE)], "../../secret/deep/a.png")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -19,11 +20,12 @@ from benchmarks.toggle import compare as compare_exactly
 from benchmarks.toggle import drawn_toggler
 from core.cli import main
 from core.datasets import open_dataset
+from core.datasets.decode import read_photo
 from core.errors import UnitscopeError
 from core.explain.learned import STRATEGIES
-from core.explain.photo import open_model
+from core.explain.photo import explain_photo, open_model
 from core.intervals import interval, paired_interval
-from core.knowledge.graph import Graph
+from core.knowledge.graph import Graph, open_knowledge
 from core.manipulate import protocols, search
 from core.manipulate.contribution import UnitConcepts, contribution_scores
 from core.manipulate.edit import load, write_edit
@@ -313,6 +315,240 @@ def test_each_way_equals_a_hook(tmp_path, spec, layer, way):
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
     same_predictions(got, wanted)
     assert toggler.check["flipped"] == 0 and toggler.check["recorded"] <= CLOSE
+
+
+class Rectified(nn.Module):
+    """A linear layer that reads what `behind` leaves of the means of a layer's maps."""
+
+    def __init__(self, behind):
+        super().__init__()
+        torch.manual_seed(5)
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(),
+        )  # fmt: skip
+        self.head, self.behind = nn.Linear(12, 3), behind
+
+    def forward(self, x):
+        return self.head(self.behind(self.body(x).mean((2, 3))))
+
+
+def rectified():
+    """The ``python:`` function: nothing is seen of the ReLU while means are positive."""
+    return Rectified(torch.relu), {**tiny.net()[1], "default_layer": "body"}
+
+
+def clipped():
+    """The same with a bound far above what the maps reach."""
+    return Rectified(lambda x: x.clamp(max=100.0)), {**tiny.net()[1], "default_layer": "body"}
+
+
+@pytest.mark.parametrize(
+    ("function", "edit", "way", "failed"),
+    [
+        ("rectified", Edit((0, 2, 5)), "closed form", ""),
+        ("rectified", Edit((0, 2, 5), 0.5), "closed form", ""),
+        ("rectified", Edit((0, 2, 5), 3.0), "closed form", ""),
+        ("rectified", Edit((0, 2, 5), clamp=2.0), "closed form", ""),
+        ("rectified", Edit(tuple(range(10)), clamp=-5.0), "replayed tail", "clamped low"),
+        ("rectified", Edit((0, 2, 5), -1.0), "replayed tail", "multiplied by a negative factor"),
+        ("clipped", Edit((0, 2, 5), clamp=-5.0), "closed form", ""),
+        ("clipped", Edit((0, 2, 5), clamp=5.0), "closed form", ""),
+        ("clipped", Edit((0, 2), clamp=300.0), "replayed tail", r"clamped high \(300\)"),
+        ("clipped", Edit((0, 2), 1e5), "replayed tail", r"multiplied by more than 1 \(100000\)"),
+    ],
+)
+def test_the_closed_form_answers_only_kinds_of_edit_that_passed(
+    tmp_path, function, edit, way, failed
+):
+    """Counts of right answers are those of a forward hook, whatever the kind of edit."""
+    spec = f"python:tests.test_manipulate:{function}"
+    run = photo_run(tmp_path, spec, ("body",), 48, map_type="float32")
+    toggler = prepare(run)
+    assert toggler.way == "closed form"
+    told = toggler.toggle(edit)
+    assert told.way == way
+    wanted = hooked_logits(run, "body", [edit], rounded=False)
+    target = toggler.target
+    assert told.accuracy[1].right == (wanted.argmax(1) == target).sum()
+    assert (told.after.predicted == wanted.argmax(1)).all()
+    got = toggler.logits_after(edit)
+    assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
+    why = toggler.answering(edit).check["why"]
+    assert re.search(f"the closed form fails for units {failed}", why) if failed else True
+    if failed:
+        with pytest.raises(UnitscopeError, match=failed):
+            toggler.live(edit)
+        # No file whose classifier is changed could give these answers.
+        written = write_edit(toggler, edit, tmp_path / "out", kinds=("state", "folded"))
+        assert "folded" in written.left_out and "state" in written.files
+
+
+def test_probes_of_every_kind_are_told(tmp_path):
+    run = photo_run(tmp_path, "python:tests.test_manipulate:rectified", ("body",))
+    check = prepare(run).check
+    failed = {kind for kind, gap in check["probes"].items() if gap > CLOSE}
+    assert failed == {"clamped low", "multiplied by a negative factor"}
+    assert len(check["probes"]) == 7 and check["agreement"] <= CLOSE
+    assert all(f"units {kind} (by" in check["why"] for kind in failed)
+
+
+def test_the_closed_form_is_refused_where_recorded_logits_say_otherwise(tmp_path):
+    run = photo_run(tmp_path, "python:tests.test_manipulate:rectified", ("body",))
+    path = run.path.with_suffix(".arrays") / "logits.npy"
+    logits = np.load(path)
+    logits[7, 0] += 0.01
+    np.save(path, logits)
+    toggler = prepare(Run(run.path))
+    assert toggler.way == "replayed tail"
+    assert "differ from the recorded logits by up to" in toggler.check["why"]
+    assert "image '007'" in toggler.check["why"]
+
+
+class ByBatch(nn.Module):
+    """Batch norms before and behind the layer; `how` makes them normalise by the batch."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        torch.manual_seed(4)
+        running = how != "untracked"
+        self.how = how
+        self.first = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8, track_running_stats=running), nn.ReLU()
+        )
+        self.second = nn.Sequential(
+            nn.Conv2d(8, 12, 3, 2, 1), nn.BatchNorm2d(12, track_running_stats=running), nn.ReLU()
+        )
+        self.head = nn.Linear(12, 3)
+
+    def train(self, mode=True):
+        super().train(mode or self.how == "training")
+        return self
+
+    def forward(self, x):
+        x = self.second(self.first(x))
+        if self.how == "function":
+            x = nn.functional.batch_norm(x, None, None, training=True)
+        return self.head(x.mean((2, 3)))
+
+
+def untracked():
+    """The ``python:`` function: no running statistics."""
+    return ByBatch("untracked"), {**tiny.net()[1], "default_layer": "first"}
+
+
+def training():
+    """The same, its batch norms in training mode whatever they are told."""
+    return ByBatch("training"), {**tiny.net()[1], "default_layer": "first"}
+
+
+def function():
+    """The same, by a function that no module shows."""
+    return ByBatch("function"), {**tiny.net()[1], "default_layer": "first"}
+
+
+def in_batches(run: Run, layer: str, edit: Edit | None) -> np.ndarray:
+    """Logits by a plain hook, in batches of 32 in the dataset's order."""
+    model = open_model(run)
+
+    def hook(_module, _args, output):
+        changed = output.clone()
+        for unit in edit.units if edit else ():
+            changed[:, unit] = edit.factor * changed[:, unit]
+        return changed
+
+    handle = dict(model.module.named_modules())[layer].register_forward_hook(hook)
+    inputs = Forward(model, [layer]).inputs(seen_photos(run))
+    try:
+        with torch.inference_mode():
+            return np.concatenate([model.module(part).numpy() for part in inputs.split(32)])
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("function", ["untracked", "training", "function"])
+def test_networks_that_normalise_by_the_batch_run_whole_in_the_runs_batches(tmp_path, function):
+    spec = f"python:tests.test_manipulate:{function}"
+    run = photo_run(tmp_path, spec, ("first", "second"), 80, map_type="float32")
+    recorded = np.asarray(run.array("logits"))
+    assert np.abs(in_batches(run, "first", None) - recorded).max() <= CLOSE
+    toggler = prepare(run, "first")
+    assert toggler.way == "whole forward"
+    assert "own batches of 32" in toggler.check["why"]
+    # Some images of several batches: what they are told does not depend on which are asked.
+    rows = np.array([3, 4, 40, 77])
+    edit = Edit((0, 3, 5), 0.5)
+    wanted = in_batches(run, "first", edit)
+    assert np.abs(toggler.logits_after(edit, rows) - wanted[rows]).max() <= CLOSE
+    assert np.abs(toggler.logits() - recorded).max() <= CLOSE
+    told = toggler.toggle(edit)
+    assert (told.after.predicted == wanted.argmax(1)).all()
+    assert toggler.check["flipped"] == 0 and toggler.check["recorded"] <= CLOSE
+    # An edit that differs from image to image is made in the images asked for alone.
+    orders = np.tile(np.array([[1, 2]]), (len(rows), 1))
+    ((_, swept),) = toggler.sweep(rows, orders, at=[2])
+    assert len(swept.predicted) == 4
+    # Alone, a photo is answered otherwise: the reason for all this.
+    alone = open_model(run)
+    inputs = Forward(alone, []).inputs(seen_photos(run)[:1])
+    with torch.inference_mode():
+        assert np.abs(alone.module(inputs).numpy() - recorded[:1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("function", ["untracked", "training"])
+def test_batch_norms_before_a_linear_head_leave_the_closed_form(tmp_path, function):
+    run = photo_run(tmp_path, f"python:tests.test_manipulate:{function}", ("second",), 48)
+    toggler = prepare(run)
+    edit = Edit((0, 3, 5), 0.5)
+    assert toggler.way == "closed form"
+    assert np.abs(toggler.logits_after(edit) - in_batches(run, "second", edit)).max() <= CLOSE
+
+
+@pytest.mark.parametrize("function", ["untracked", "training", "function"])
+def test_networks_that_normalise_by_the_batch_are_told_before_a_run(tmp_path, capsys, function):
+    spec = f"python:tests.test_manipulate:{function}"
+    folder = tiny.write_folder(tmp_path / "photos", 6)
+    work = plan(Settings(f"folder:{folder}", spec, q=0.05, shuffles=0))
+    told = [note for note in work.notes if "other photos in its batch" in note]
+    assert len(told) == 1 and "batches of 32" in told[0]
+    run = execute(work, tmp_path / "runs", threads=1)
+    assert "other photos in its batch" in run.info["by_batch"]
+    assert main(["show", str(run.path)]) == 0
+    assert "depends on the other photos in its batch" in capsys.readouterr().out
+    if function != "function":
+        assert main(["layers", "--model", spec]) == 0
+        assert "(first.1 and 1 more)" in capsys.readouterr().out
+    core = all_core_concepts(run, open_knowledge("builtin"))["top10"]
+    photo = read_photo(folder / "images" / "000.png")
+    with pytest.raises(UnitscopeError, match="a photo alone cannot be compared with the run"):
+        explain_photo(run, core, photo)
+
+
+@pytest.mark.parametrize("layer", ["first", "second"])
+def test_an_edit_that_leaves_no_finite_logits_is_an_error(tmp_path, layer):
+    """Not an answer with the first class for all: image and class are named."""
+    spec = "python:tests.test_manipulate:" + ("untracked" if layer == "first" else "rectified")
+    run = photo_run(tmp_path, spec, ("first" if layer == "first" else "body",), 6)
+    with pytest.raises(UnitscopeError, match=r"image '00.' once edited: .* not a finite number"):
+        prepare(run).toggle(Edit(tuple(range(8)), 3e38))
+
+
+def test_recorded_logits_that_are_no_finite_numbers_are_told(tmp_path):
+    """Runs of older versions may hold them."""
+    run = photo_run(tmp_path, tiny.SPEC, ("body.3",), 6)
+    path = run.path.with_suffix(".arrays") / "logits.npy"
+    logits = np.load(path)
+    logits[4] = np.nan
+    np.save(path, logits)
+    with pytest.raises(UnitscopeError, match=r"of 1 image \('004'"):
+        prepare(Run(run.path))
+
+
+def test_half_precision_that_was_asked_for_states_its_bound(tmp_path):
+    run = photo_run(tmp_path, tiny.SPEC, ("body.1",), 6, map_type="float16")
+    toggler = prepare(run)
+    told = re.search(r"rounding moves the logits .* by up to (\S+) of", toggler.check["why"])
+    toggler.logits()
+    assert told and 0 < toggler.check["recorded"] <= 5 * float(told[1])
 
 
 def test_a_dataset_that_is_gone_leaves_the_stored_photos(tmp_path):

@@ -7,12 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from core.cli import main
 from core.errors import UnitscopeError
 from core.geometry import Preprocessing
 from core.manipulate.toggle import tail_of
 from core.models.forward import Forward
 from core.models.hooks import as_maps, capture, list_layers, token_grid
 from core.models.load import load_model
+from core.run import Settings, plan
 from tests import tiny
 
 # -- hooks ----------------------------------------------------------------------------------
@@ -66,6 +68,65 @@ def test_a_shared_module_is_refused():
     ):
         net(torch.zeros(1, 2, 3, 3))
     assert [layer.name for layer in list_layers(net, torch.zeros(1, 2, 3, 3))] == []
+
+
+class Shared(tiny.Net):
+    """A ReLU that two places share, a layer that nothing reaches, one that gives no maps."""
+
+    def __init__(self):
+        super().__init__()
+        self.relu, self.unused, self.odd = nn.ReLU(), nn.ReLU(), nn.Flatten(0)
+
+    def forward(self, x):
+        maps = self.relu(self.relu(self.body(x)) - 0.1)
+        return self.head(maps.mean((2, 3))) + 0 * self.odd(maps).sum()
+
+
+def shared():
+    """The ``python:`` function."""
+    return Shared(), tiny.net()[1]
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        ("relu", "layer 'relu' is called more than once in a forward pass; choose the block"),
+        ("unused", "the forward pass never reached layer unused"),
+        ("odd", "layer 'odd' gives shape"),
+        ("body.9", "unknown layer 'body.9'"),
+    ],
+)
+def test_a_layer_that_cannot_be_dissected_is_told_why(tmp_path, capsys, layer, message):
+    spec = "python:tests.test_models:shared"
+    folder = tiny.write_folder(tmp_path / "photos", 3)
+    with pytest.raises(UnitscopeError, match=message):
+        plan(Settings(f"folder:{folder}", spec, layers=(layer,)))
+    assert main(["layers", "--model", spec, "--under", layer]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_faults_name_layer_and_unit_and_leave_the_others_alone():
+    model = load_model(tiny.SPEC)
+    seen = np.random.default_rng(0).integers(0, 256, (3, 24, 24, 3)).astype(np.uint8)
+    fine = Forward(model, ["body.1", "body.3"])(seen)
+    assert fine.faults == {}
+
+    def spoil(_module, _args, output):
+        output[1, 4, 0, 2] = torch.inf
+        return output
+
+    handle = model.module.body[1].register_forward_hook(spoil)
+    passed = Forward(model, ["body.1", "body.3"])(seen)
+    assert passed.faults == {
+        1: "layer 'body.1' of the network gives inf for unit 4, not a finite number"
+    }
+    for layer, watched in passed.layers.items():
+        for got, wanted in zip(watched[:3], fine.layers[layer][:3], strict=True):
+            assert (got[[0, 2]] == wanted[[0, 2]]).all() and (got[1] == 0).all()
+    assert (passed.logits[[0, 2]] == fine.logits[[0, 2]]).all() and (passed.logits[1] == 0).all()
+    with pytest.raises(UnitscopeError, match=r"^b\.png: layer 'body\.1' .* inf for unit 4"):
+        Forward(model, ["body.1"])(seen, ["a.png", "b.png", "c.png"])
+    handle.remove()
 
 
 def test_every_shape_of_output_becomes_maps_or_is_told():

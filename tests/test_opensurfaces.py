@@ -94,6 +94,31 @@ def test_the_release(tmp_path, under):
         open_dataset(str(tmp_path))
 
 
+def test_one_faulty_row_is_one_problem(tmp_path):
+    root = release(tmp_path)
+    wrong = {
+        "shapes.materialshape": [
+            shape(11, *TRIANGLE, 9, 4) | {"num_vertices": None}, shape([11], *TRIANGLE, 9, 4),
+            shape(11, *TRIANGLE, 9, 4) | {"vertices": None}, {"high_quality": True, "photo": 11},
+        ],
+        "shapes.shapename": [{"name": None}], "photos.photoscenecategory": [{}],
+        "photos.photo": [None],
+    }  # fmt: skip
+    for name, rows in wrong.items():
+        path = root / f"opensurfaces/{name}.json"
+        told = json.loads(path.read_text())
+        told += [{"pk": 90 + k, "fields": row} for k, row in enumerate(rows)]
+        write(path, json.dumps(told))
+    data = open_dataset(f"opensurfaces:{root}")
+    assert data.ids == ["11", "12", "14"] and at(data, 0, 2, 2) == ("plastic-clear", "chair")
+    for words in (
+        *(["materialshape", f"shape {pk} cannot be drawn"] for pk in range(90, 94)),
+        ["shapename", "90 has no name"], ["photoscenecategory", "90 has no name"],
+        ["photos.photo.json", "row 7 has no pk with fields"],
+    ):  # fmt: skip
+        assert says(data.problems, *words), words
+
+
 def test_large_photos_are_drawn_as_by_the_releases_script(tmp_path):
     root = release(tmp_path)
     save(root / "photos" / "11.jpg", Image.new("RGB", (3000, 2048)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -20,12 +21,17 @@ from PIL import Image
 
 from core import run as run_module
 from core import store
+from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect.labels import null_distribution, unit_labels
-from core.errors import UnitscopeError
+from core.errors import BadFile, UnitscopeError
+from core.explain.photo import explain_photo
+from core.knowledge.graph import open_knowledge
+from core.manipulate.toggle import prepare
 from core.models.forward import Forward
 from core.run import BATCH, Settings, Stopped, execute, plan
 from core.store import Run, find_run, list_runs
+from core.tables import all_core_concepts
 from tests import tiny
 from tests.test_dissect import count_slow
 
@@ -39,7 +45,10 @@ def folder(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def settings(folder) -> Settings:
-    return Settings(f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3)
+    return Settings(
+        f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3,
+        map_type="float16",
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -506,6 +515,120 @@ def test_activations_too_large_for_halves_are_told(settings):
     with pytest.raises(UnitscopeError, match="--map-type float32"):
         Forward(work.model, ["body.0"])(seen)
     assert Forward(work.model, ["body.0"], map_type="float32")(seen).logits.shape == (1, 3)
+
+
+# -- what is no finite number ---------------------------------------------------------------
+
+
+class Faulty(tiny.Net):
+    """The network of tests/tiny.py, which fails for photos that are bright in one corner."""
+
+    kind = "logits"
+
+    def forward(self, x):
+        bad = x[:, 0, 0, 0] > 0
+        maps = self.body(x)
+        if self.kind == "maps":
+            spot = torch.zeros_like(maps)
+            spot[bad, 5, 1, 2] = torch.nan
+            maps = self.after(maps + spot)
+        logits = self.head(maps.mean((2, 3)))
+        if self.kind == "logits":
+            logits[bad, 1] = torch.inf
+        elif self.kind == "all":
+            logits = logits * torch.nan
+        return logits
+
+
+def faulty(kind: str = "logits"):
+    """The ``python:`` function."""
+    module, info = Faulty(), tiny.net()[1]
+    module.kind = kind
+    module.after = torch.nn.Identity()
+    return module, {**info, "default_layer": "after" if kind == "maps" else "body.3"}
+
+
+def faulty_maps():
+    return faulty("maps")
+
+
+def faulty_all():
+    return faulty("all")
+
+
+@pytest.mark.parametrize("keep_maps", [True, False])
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("faulty", "the network gives inf for output 1, not a finite number"),
+        ("faulty_maps", "layer 'after' of the network gives nan for unit 5, not a finite number"),
+    ],
+)
+def test_images_that_a_network_fails_on_are_left_out_and_told(
+    folder, tmp_path, function, words, keep_maps
+):
+    spec = f"python:tests.test_run:{function}"
+    work = plan(Settings(f"folder:{folder}", spec, q=0.05, shuffles=1, keep_maps=keep_maps))
+    photos = [decode(work.dataset, i, work.model.preprocessing, work.grid).seen for i in range(150)]
+    bright = Forward(work.model, []).inputs(np.stack(photos))[:, 0, 0, 0].numpy() > 0
+    bad = [work.dataset.ids[i] for i in np.flatnonzero(bright)]
+    assert 20 < len(bad) < 130
+    run = execute(work, tmp_path / "runs", threads=1)
+    left_out = run.sql("SELECT id, reason FROM skipped ORDER BY id")
+    assert left_out["id"].tolist() == sorted(bad)
+    assert set(left_out["reason"]) == {words}
+    assert run.info["images"] == {"planned": 150, "used": 150 - len(bad)}
+    for name in ("logits", *(f"pooled-{layer}" for layer in run.layer_names)):
+        assert np.isfinite(run.array(name)).all()
+    # The numbers are those of a run on the other photos alone.
+    kept = [i for i in range(150) if not bright[i]]
+    alone = execute(
+        replace(work, indices=work.indices[kept], digest="alone"), tmp_path / "alone", threads=1
+    )
+    for query in ("SELECT threshold FROM units", "SELECT predicted FROM images ORDER BY image"):
+        np.testing.assert_allclose(run.sql(query), alone.sql(query), rtol=1e-5)
+    with pytest.raises(BadFile, match=re.escape(words)):
+        execute(work, tmp_path / "strict", strict=True, threads=1)
+    # The same photo alone.
+    core = all_core_concepts(run, open_knowledge("builtin"))["top10"]
+    path = next((folder / "images").glob(f"{bad[0]}.*"))
+    with pytest.raises(UnitscopeError, match=f"^{re.escape(path.name)}: {re.escape(words)}"):
+        explain_photo(run, core, read_photo(path), path.name)
+
+
+def test_a_network_that_fails_on_every_image_is_an_error(folder, tmp_path):
+    work = plan(
+        Settings(f"folder:{folder}", "python:tests.test_run:faulty_all", q=0.05, shuffles=0)
+    )
+    with pytest.raises(UnitscopeError, match=r"none of the 150 images can be used.*gives nan for"):
+        execute(work, tmp_path / "runs", threads=1)
+
+
+# -- the type of the maps -------------------------------------------------------------------
+
+
+def test_maps_are_single_where_half_would_move_a_replay(folder, tmp_path):
+    """Measured before the run: sizes, digest and arrays follow."""
+    closed, replayed = (
+        plan(Settings(f"folder:{folder}", tiny.SPEC, layers=(layer,), q=0.05, shuffles=0))
+        for layer in ("body.3", "body.1")
+    )
+    assert closed.map_type == "float16" and not closed.notes
+    assert replayed.map_type == "float32"
+    assert any("1e-05 is promised" in note for note in replayed.notes)
+    for work, item in ((closed, 2), (replayed, 4)):
+        run = execute(work, tmp_path / "runs", threads=1)
+        maps = run.array(f"maps-{run.layer_names[0]}")
+        assert maps.dtype.itemsize == item and work.sizes["maps"] == maps.nbytes
+        assert run.info["settings"]["map_type"] == work.map_type
+    toggler = prepare(run)
+    assert toggler.way == "replayed tail"
+    toggler.logits()
+    assert toggler.check["recorded"] <= 1e-5
+    asked = replace(replayed.settings, map_type="float32")
+    assert plan(asked).digest == replayed.digest
+    assert plan(replace(asked, map_type="float16")).map_type == "float16"
+    assert plan(replace(replayed.settings, keep_maps=False)).map_type == "float16"
 
 
 # -- the run file ---------------------------------------------------------------------------

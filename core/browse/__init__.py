@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 import os
 import re
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,10 +23,12 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageFilter
 
+from core.datasets.decode import photo_of
 from core.dissect.labels import null_distribution, unit_labels
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import upsample
 from core.intervals import interval as interval
+from core.jobs import read_progress
 from core.names import plain_name
 from core.predictions import per_scene as per_scene
 from core.settings import command
@@ -109,9 +111,24 @@ def short_name(spec: str) -> str:
 
 
 def disk_size(path: Path) -> int:
-    """Bytes of a run file and of the arrays beside it."""
-    arrays = path.with_suffix(".arrays")
-    return path.stat().st_size + sum(f.stat().st_size for f in arrays.glob("*") if f.is_file())
+    """Bytes of a run file and of the arrays beside it, as far as they are still there."""
+    size = 0
+    for file in (path, *path.with_suffix(".arrays").glob("*")):
+        with suppress(OSError):
+            size += file.stat().st_size
+    return size
+
+
+def try_summary(path: Path) -> dict[str, Any] | str:
+    """:func:`summary` of a run file, or why it cannot be read, in one sentence.
+
+    Whatever is wrong with one file, the others are listed: so everything is caught here.
+    """
+    try:
+        with Run(path) as run:
+            return summary(run)
+    except Exception as err:
+        return str(err) or type(err).__name__
 
 
 def summary(run: Run) -> dict[str, Any]:
@@ -172,10 +189,9 @@ def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dic
     for folder in sorted(root.glob("*.partial")):
         if folder.stem.rpartition("-")[0] != kind:
             continue
-        try:
-            told = json.loads((folder / "progress.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            told = {}
+        if not kind and folder.with_suffix(".duckdb").exists():
+            continue  # finished, and killed while it cleaned up
+        told = read_progress(folder / "progress.json") or {}
         age = (time.time() if now is None else now) - told.get("time", 0)
         state = "starting" if not told else "stopped" if age > STALE else "running"
         rows.append({**told, "run": folder.stem, "state": state, "age": age if told else None})
@@ -844,7 +860,7 @@ def lit(
 
 def _photo(run: Run, image: int, side: int) -> Image.Image:
     """The photo as the network saw it, its longer side `side` pixels."""
-    photo = Image.open(io.BytesIO(run.photo(image))).convert("RGB")
+    photo = photo_of(run.photo(image), f"photo {image} of run {run.digest}")
     scale = side / max(photo.size)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
     return photo.resize(size, Image.Resampling.LANCZOS)
@@ -910,7 +926,7 @@ def mask_photo(
     in whichever channel, and dim the rest.
     """
     photo = _photo(run, image, side)
-    labels = np.asarray(run.array("labels")[image])
+    labels = run.label_maps(image)
     if not len(labels):
         return _bytes(photo)
     if only is not None:
@@ -951,7 +967,7 @@ class Planes(NamedTuple):
 
 def label_planes(run: Run, image: int) -> Planes:
     """What is annotated where in an image, on the working grid."""
-    labels = np.asarray(run.array("labels")[image])
+    labels = run.label_maps(image)
     known = concepts(run).set_index("concept")
     found = [int(c) for c in np.unique(labels) if c and c in known.index]
     return Planes(

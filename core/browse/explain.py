@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 import threading
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +13,7 @@ from PIL import Image
 from core.browse import Filter, _bytes, _photo, fitting, lit, outline
 from core.browse import concepts as concepts_of
 from core.browse.knowledge import Known
-from core.datasets.decode import read_photo
+from core.datasets.decode import photo_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.explain import account as accounts
 from core.explain.account import spoken as spoken
@@ -150,7 +148,7 @@ def evidence(
     """
     photo = _photo(run, image, side)
     if concept is not None:
-        labels = np.asarray(run.array("labels")[image])
+        labels = run.label_maps(image)
         mask = Image.fromarray(np.any(labels == concept, axis=0).astype(np.uint8) * 255)
         mask = mask.resize(photo.size, Image.Resampling.NEAREST)
         dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.55)
@@ -196,13 +194,7 @@ def own_photo(
     """
     from core.explain.photo import explain_photo
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "photo"
-        file.write_bytes(data)
-        try:
-            photo = read_photo(file)
-        except BadFile as err:
-            raise BadFile(name, err.reason) from err
+    photo = photo_of(data, name)
     try:
         with network.lock:
             told = explain_photo(run, known.core[kind], photo, name, layer, network.model)

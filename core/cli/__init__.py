@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from core.cli import (
     annotate,
@@ -27,6 +29,7 @@ from core.cli import (
 )
 from core.cli.common import Answer
 from core.errors import UnitscopeError
+from core.escape import printable
 from core.files import strict_json
 
 VERBS = (
@@ -37,24 +40,46 @@ VERBS = (
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; returns the exit status: 0 done, 2 a mistake in the input, 130 stopped."""
+    """Run one verb; returns the exit status: 0 done, 2 a mistake in the input or no room, 3 an
+    unforeseen error, 130 stopped."""
     parser = _parser()
     given = parser.parse_args(arguments)
     try:
         facts, text = given.verb(given)
-    except UnitscopeError as err:
-        if getattr(given, "json", False):
-            print(strict_json({"error": str(err)}))
-        print(f"error: {err}", file=sys.stderr)
-        return 130 if type(err).__name__ == "Stopped" else 2
-    except BrokenPipeError:
-        return 0
-    try:
-        print(strict_json(facts) if given.json else text, flush=True)
+        print(strict_json(facts) if given.json else printable(text), flush=True)
     except BrokenPipeError:
         # Whoever reads has seen enough (`| head`). Python would try once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (Exception, KeyboardInterrupt) as err:
+        return _failed(err, given)
     return 0
+
+
+def _failed(err: BaseException, given: argparse.Namespace) -> int:
+    """Say in a sentence what ended a verb; returns the exit status."""
+    if isinstance(err, UnitscopeError):
+        said, status = str(err), 130 if type(err).__name__ == "Stopped" else 2
+    elif isinstance(err, KeyboardInterrupt):
+        said, status = "stopped; nothing was changed, or what was saved goes on from there", 130
+    elif isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryException":
+        said, status = f"the memory does not suffice ({str(err) or 'no more was given'})", 2
+    elif type(err).__module__.endswith("duckdb"):
+        said, status = (str(err).strip().splitlines() or [type(err).__name__])[0], 2
+    elif isinstance(err, OSError):
+        where = f": {err.filename}" if err.filename else ""
+        said, status = f"{err.strerror or err}{where}", 2
+    else:
+        # No mistake that anybody foresaw: whoever reports it needs the place.
+        first = (str(err).splitlines() or [""])[0]
+        said = f"unforeseen {type(err).__name__}: {first}; UNITSCOPE_TRACEBACK=1 shows where"
+        status = 3
+    if os.environ.get("UNITSCOPE_TRACEBACK"):
+        traceback.print_exception(err)
+    with suppress(OSError):
+        if getattr(given, "json", False):
+            print(strict_json({"error": said}), flush=True)
+        print(f"error: {printable(said)}", file=sys.stderr, flush=True)
+    return status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from importlib import import_module
 
-from core.cli.common import Answer, Verb
+from core.cli.common import (
+    COUNT,
+    Answer,
+    Verb,
+)
 
 BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
@@ -17,7 +21,7 @@ def add(verb: Verb) -> None:
     bench.add_argument("name", choices=BENCHES)
     bench.add_argument("--dataset", metavar="SPEC")
     bench.add_argument("--model", metavar="SPEC")
-    bench.add_argument("--images", type=int, help="how many; each benchmark has its own default")
+    bench.add_argument("--images", type=COUNT, help="how many; each benchmark has its own default")
 
 
 def _bench(given: argparse.Namespace) -> Answer:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import UnitscopeError
+from core.escape import printable
 from core.knowledge.graph import own_knowledge as own_knowledge
 from core.store import CACHE, Run, find_run
 
@@ -56,6 +57,50 @@ def add_knowledge(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
 
+MOST_NUMBERS = 100_000
+"""Numbers that a list on the command line may stand for."""
+
+
+def whole(low: int = 0, high: int = 2**63 - 1) -> Callable[[str], int]:
+    """A whole number of the command line, from `low` to `high`.
+
+    >>> whole(1, 9)("4")
+    4
+    """
+
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+        if not low <= number <= high:
+            bounds = f"{low} or more" if high == 2**63 - 1 else f"{low} to {high}"
+            raise argparse.ArgumentTypeError(f"{number} is out of range: {bounds}")
+        return number
+
+    return read
+
+
+def real(low: float = -1e30, high: float = 1e30) -> Callable[[str], float]:
+    """A finite number of the command line, from `low` to `high`."""
+
+    def read(text: str) -> float:
+        try:
+            number = float(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
+        if not low <= number <= high:
+            bounds = "finite" if low == -1e30 else f"{low:g} to {high:g}"
+            raise argparse.ArgumentTypeError(f"{text} is out of range: {bounds}")
+        return number
+
+    return read
+
+
+SEED, THREADS, COUNT = whole(0, 2**32 - 1), whole(1, 1024), whole(1)
+"""Types of the options that several verbs have."""
+
+
 def numbers(text: str | None) -> list[int] | None:
     """Numbers and ranges of them, parted by commas; None where nothing was given.
 
@@ -70,8 +115,11 @@ def numbers(text: str | None) -> list[int] | None:
     try:
         for part in text.split(","):
             low, _, high = part.partition("-")
-            out += range(int(low), int(high or low) + 1)
-    except ValueError:
+            span = range(int(low), int(high or low) + 1)
+            if len(span) + len(out) > MOST_NUMBERS:
+                raise UnitscopeError(f"{text!r} are more than {MOST_NUMBERS:,} numbers")
+            out += span
+    except (ValueError, OverflowError):
         out = []
     if not out:
         raise UnitscopeError(f"{text!r} is no list of numbers; write 30, or 160-185, or 5,10,20")
@@ -87,7 +135,7 @@ def say_kinds(kinds: list[tuple[str, str, str]]) -> Answer:
 
 def say(text: str) -> None:
     """A line beside the answer, on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 _last_told = [0.0]
@@ -100,7 +148,12 @@ def show_progress(progress: Any) -> None:
     if sys.stderr.isatty():
         if whole or now - _last_told[0] > 0.2:
             _last_told[0] = now
-            print(f"\r\033[K{progress}", end="\n" if whole else "", file=sys.stderr, flush=True)
+            print(
+                f"\r\033[K{printable(str(progress))}",
+                end="\n" if whole else "",
+                file=sys.stderr,
+                flush=True,
+            )
     elif whole or now - _last_told[0] > 10:
         _last_told[0] = now
         say(str(progress))

@@ -6,7 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import Answer, Verb, add_word, say_kinds, show_progress, stoppable
+from core.cli.common import (
+    THREADS,
+    Answer,
+    Verb,
+    add_word,
+    say_kinds,
+    show_progress,
+    stoppable,
+    whole,
+)
 from core.errors import UnitscopeError
 
 
@@ -18,11 +27,18 @@ def add(verb: Verb) -> None:
     check = add_word(kinds, "check", _check, "Read a dataset, say what it holds and what is wrong.")
     check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
     check.add_argument(
-        "--limit", type=int, metavar="N", help="photos to read, spread evenly; all where left out"
+        "--limit",
+        type=whole(),
+        metavar="N",
+        help="photos to read, spread evenly; all where left out",
     )
     check.add_argument(
-        "--threads", type=int, help="for reading; the machine's cores where left out"
+        "--threads", type=THREADS, help="for reading; the machine's cores where left out"
     )
+    check.add_argument(
+        "--knowledge", default="builtin", metavar="SPEC",
+        help="the graph in which scenes are looked up; see `knowledge`",
+    )  # fmt: skip
 
     scenes = add_word(
         kinds, "scenes", _scenes, "Which class of a network each scene of a dataset is."
@@ -36,7 +52,11 @@ def add(verb: Verb) -> None:
     made = add_word(
         kinds, "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
     )
-    made.add_argument("format", choices=["labelme"], help="the program that wrote them")
+    made.add_argument(
+        "format",
+        choices=["labelme", "coco"],
+        help="labelme: one JSON for each photo; coco: instances JSON, from whatever program",
+    )
     made.add_argument("source", type=Path, metavar="DIR", help="folder of its files and photos")
     made.add_argument(
         "--to", type=Path, required=True, metavar="OUT", help="folder to make; must not be there"
@@ -103,10 +123,52 @@ def _check(given: argparse.Namespace) -> Answer:
     if given.limit is not None and given.limit < 1:
         raise UnitscopeError(f"--limit {given.limit}: at least one photo must be read")
     dataset = open_dataset(given.dataset)
+    known = _known_scenes(dataset.scenes, given.knowledge)
     with stoppable() as stop:
         report = check(dataset, given.limit, show_progress, stop, given.threads)
-    facts = report.facts()
+    facts = report.facts() | {"knowledge": known}
     return facts, _check_text(facts)
+
+
+def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
+    """Which scenes have a node in the knowledge graph, without which they have no core concepts.
+
+    Keys: graph; nodes (scene → node, as the name itself says); guessed (scene → node of a part of
+    the name, or of one spelt nearly alike); missing (scenes without a node).
+    """
+    from core.knowledge.align import align
+    from core.knowledge.graph import open_knowledge
+
+    if not scenes:
+        return {"graph": spec, "nodes": {}, "guessed": {}, "missing": []}
+    frame = align(scenes, open_knowledge(spec))
+    guess = frame["kind"].isin(["head_noun", "fuzzy"])
+    none = frame["node"].isna()
+
+    def pairs(rows: Any) -> dict[str, str]:
+        return dict(zip(frame["name"][rows], frame["node"][rows], strict=True))
+
+    return {
+        "graph": spec, "nodes": pairs(~guess & ~none), "guessed": pairs(guess & ~none),
+        "missing": frame["name"][none].tolist(),
+    }  # fmt: skip
+
+
+def _known_lines(known: dict[str, Any], few: int = 5) -> list[str]:
+    guessed, missing = known["guessed"], known["missing"]
+    total = len(known["nodes"]) + len(guessed) + len(missing)
+    if not total:
+        return []
+    lines = [
+        f"            {len(known['nodes']):,} of them with a node in the knowledge graph "
+        f"({known['graph']})"
+    ]
+    pairs = [f"{name} → {node}" for name, node in guessed.items()]
+    for what, names in (("by a guess", pairs), ("without one, so without core concepts", missing)):
+        if names:
+            more = ", …" if len(names) > few else ""
+            lines.append(f"            {len(names):,} {what}: {', '.join(names[:few])}{more}")
+    return lines
 
 
 def _check_text(told: dict[str, Any]) -> str:
@@ -128,6 +190,7 @@ def _check_text(told: dict[str, Any]) -> str:
         lines.append(f"scenes      {len(most):,}: {first}{more}")
         if told["rare_scenes"]:
             lines.append(f"            {told['rare_scenes']:,} of them with fewer than 5 images")
+        lines += _known_lines(told["knowledge"])
     if told["unnamed"]:
         lines.append(f"            {_count(told['unnamed'], 'image')} without a scene")
     for name, row in told["categories"].items():
@@ -147,11 +210,15 @@ def _check_text(told: dict[str, Any]) -> str:
             lines.append(f"{what:11} {shown}{more}")
     if told["bare"]:
         lines.append(f"            {_count(told['bare'], 'photo')} read without any annotation")
-    return "\n".join([*lines, *_problem_lines(told["problems"])])
+    return "\n".join([*lines, *_note_lines(told["notes"]), *_problem_lines(told["problems"])])
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _note_lines(notes: list[str]) -> list[str]:
+    return [f"note        {note}" for note in notes]
 
 
 def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
@@ -167,19 +234,27 @@ def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
 
 def _folder_from(given: argparse.Namespace) -> Answer:
     from core.datasets.check import grouped
+    from core.datasets.convert import check_target, folder_from_dataset
+    from core.datasets.instances import Instances
     from core.datasets.labelme import folder_from_labelme
 
     with stoppable() as stop:
-        made = folder_from_labelme(given.source, given.to, show_progress, stop)
+        if given.format == "labelme":
+            made = folder_from_labelme(given.source, given.to, show_progress, stop)
+        else:
+            check_target(given.source, given.to)
+            data = Instances.from_folder(given.source, f"coco:{given.source}:instances")
+            made = folder_from_dataset(data, given.to, show_progress, stop)
     spec, problems = f"folder:{given.to}", grouped(made.problems)
     facts = {
         "dataset": spec, "photos": made.photos, "labels": made.labels, "scenes": made.scenes,
-        "problems": problems,
+        "notes": made.notes, "problems": problems,
     }  # fmt: skip
     labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
     lines = [
         f"{spec}: {_count(made.photos, 'photo')}, labels: {labels or 'none'}; "
         f"{_count(made.scenes, 'scene')}",
+        *_note_lines(made.notes),
         *_problem_lines(problems),
         f"check it:  python -m core datasets check {spec}",
     ]

@@ -5,9 +5,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, own_knowledge, say
+from core.cli.common import (
+    SEED,
+    Answer,
+    Verb,
+    add_knowledge,
+    add_run,
+    open_given,
+    own_knowledge,
+    say,
+)
 from core.cli.fusion import add_clustering, filtered_table
 from core.errors import UnitscopeError
+from core.files import write_text
 from core.store import Run, find_run
 
 
@@ -29,7 +39,7 @@ def add(verb: Verb) -> None:
     tables.add_argument("--split", action="append", help="images of these splits alone")
     tables.add_argument("--iou", default="image")
     tables.add_argument("--layer", metavar="NAME")
-    tables.add_argument("--seed", type=int, default=0)
+    tables.add_argument("--seed", type=SEED, default=0)
     add_clustering(tables)
     tables.add_argument(
         "--embedding", action="append", metavar="NAME",
@@ -47,6 +57,7 @@ def add(verb: Verb) -> None:
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.knowledge.graph import open_knowledge
+    from core.names import place
     from core.tables import all_core_concepts
 
     run = open_given(given)
@@ -64,8 +75,8 @@ def _explain(given: argparse.Namespace) -> Answer:
     lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
     for seen in told["seen"]:
         units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
-        place = (seen.get("where") or {}).get("words", "")
-        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {place:12}  {units}")
+        at = (seen.get("where") or {}).get("words", "")
+        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {at:12}  {units}")
     for side, facts in told["sides"].items():
         lines.append("")
         lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
@@ -77,11 +88,17 @@ def _explain(given: argparse.Namespace) -> Answer:
             lines.append(f"  {kind:8} {', '.join(names) or '–'}")
     lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
     sides = {facts["scene"] for facts in told["sides"].values()}
+    ranks = {m: [row[f"{m}_rank"] for row in told["scenes"]] for m in ("CM", "SM", "DM")}
+    best = [row for row in told["scenes"] if row["SM_rank"] <= 5]
+    if len(best) > 10:
+        # Ties: what is listed would be by name alone.
+        lines.append(f"SM tells none of {len(best)} scenes from the others: the photo's own alone")
+        best = []
     for row in told["scenes"]:
-        if row["SM_rank"] <= 5 or row["scene"] in sides:
+        if row in best or row["scene"] in sides:
             lines.append(
                 f"{row['scene']:24} {row['CM']:6.3f} {row['SM']:6.3f} {row['DM']:6.2f}   "
-                f"{row['CM_rank']}, {row['SM_rank']}, {row['DM_rank']}"
+                + "; ".join(f"{m} {place(row[f'{m}_rank'], ranks[m])}" for m in ranks)
             )
     return told, "\n".join(lines)
 
@@ -115,6 +132,6 @@ def _tables(given: argparse.Namespace) -> Answer:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"table_{given.table}.{suffix}"
-            path.write_text(text(), encoding="utf-8")
+            write_text(path, text())
             say(f"wrote {path}")
     return table.to_json(), table.to_text()

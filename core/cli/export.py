@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core.cli.common import Answer, Verb, add_run, open_given
+from core.cli.common import (
+    Answer,
+    Verb,
+    add_run,
+    open_given,
+    whole,
+)
 from core.errors import UnitscopeError
 from core.files import write_text
 from core.store import CACHE, DENOMINATORS
@@ -29,7 +35,7 @@ def add(verb: Verb) -> None:
     report.add_argument(
         "--table", action="append", metavar="NAME", help="repeatable; all where left out"
     )
-    report.add_argument("--unit", type=int, action="append", default=[], metavar="N",
+    report.add_argument("--unit", type=whole(), action="append", default=[], metavar="N",
                         help="a section on this unit; repeatable")  # fmt: skip
     report.add_argument("--image", action="append", default=[], metavar="ID",
                         help="a section on why it was called what it was; repeatable")  # fmt: skip

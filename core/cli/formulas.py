@@ -7,17 +7,23 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import (
+    COUNT,
+    THREADS,
     Answer,
     Verb,
     add_knowledge,
     add_run,
     numbers,
     open_given,
+    real,
     say,
     show_progress,
     stoppable,
+    whole,
 )
 from core.cli.fusion import add_clustering, merged_concepts
+from core.escape import csv_frame
+from core.files import write_text
 
 
 def add(verb: Verb) -> None:
@@ -25,16 +31,16 @@ def add(verb: Verb) -> None:
     formulas = verb("formulas", _formulas, "The logical formula of concepts each unit detects.")
     add_run(formulas)
     formulas.add_argument("--layer", metavar="NAME")
-    formulas.add_argument("--length", type=int, default=3, help="concepts in the longest formula")
-    formulas.add_argument("--beam", type=int, default=5, help="formulas kept at each length")
+    formulas.add_argument("--length", type=COUNT, default=3, help="concepts in the longest formula")
+    formulas.add_argument("--beam", type=COUNT, default=5, help="formulas kept at each length")
     formulas.add_argument(
-        "--penalty", type=float, default=1.0, help="score = penalty^(cost − 1) · IoU"
+        "--penalty", type=real(0, 1), default=1.0, help="score = penalty^(cost − 1) · IoU"
     )
     formulas.add_argument(
         "--optimal", action="store_true", help="go on until no formula can be better"
     )
     formulas.add_argument(
-        "--most", type=int, default=5000, help="formulas opened for one unit with --optimal"
+        "--most", type=COUNT, default=5000, help="formulas opened for one unit with --optimal"
     )
     formulas.add_argument(
         "--keep-duplicates", action="store_true",
@@ -44,14 +50,14 @@ def add(verb: Verb) -> None:
     formulas.add_argument("--category", action="append", help="concepts of these categories only")
     formulas.add_argument("--split", action="append", help="images of these splits only")
     formulas.add_argument(
-        "--shuffles", type=int, default=0,
+        "--shuffles", type=whole(0, 10_000), default=0,
         help="rounds of the same search with exchanged labels: how often chance does as well",
     )  # fmt: skip
-    formulas.add_argument("--threads", type=int, default=1)
-    formulas.add_argument("--top", type=int, default=20, help="units listed")
+    formulas.add_argument("--threads", type=THREADS, default=1)
+    formulas.add_argument("--top", type=whole(), default=20, help="units listed")
     formulas.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table")
     formulas.add_argument(
-        "--k", type=int, help="over filtered concepts: put into this many groups first"
+        "--k", type=COUNT, help="over filtered concepts: put into this many groups first"
     )
     formulas.add_argument("--embedding", default="TransE", metavar="NAME", help="with --k")
     add_clustering(formulas)
@@ -73,7 +79,7 @@ def _formulas(given: argparse.Namespace) -> Answer:
             threads=given.threads, tell=show_progress, stop=stop,
         )  # fmt: skip
     if given.csv is not None:
-        frame.to_csv(given.csv, index=False)
+        write_text(given.csv, csv_frame(frame))
         say(f"wrote {given.csv}")
     named = frame.dropna(subset="formula")
     facts: dict[str, Any] = {

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.common import (
+    COUNT,
+    SEED,
     Answer,
     Verb,
     add_knowledge,
@@ -47,10 +49,10 @@ def add(verb: Verb) -> None:
     add_knowledge(embed)
     cluster = verb("cluster", _cluster, "Concepts that mean nearly the same, in k groups.")
     add_run(cluster)
-    cluster.add_argument("--k", type=int, required=True, help="groups in all")
+    cluster.add_argument("--k", type=COUNT, required=True, help="groups in all")
     cluster.add_argument("--scene", help="the concepts of one scene, C_y; all where left out")
     cluster.add_argument("--embedding", default="TransE", metavar="NAME", help="or `words`")
-    cluster.add_argument("--seed", type=int, default=0, help="of k-means")
+    cluster.add_argument("--seed", type=SEED, default=0, help="of k-means")
     cluster.add_argument(
         "--write", type=Path, metavar="FILE", help="the merges, to edit and give back as --links"
     )

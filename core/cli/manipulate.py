@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import (
+    COUNT,
+    SEED,
     Answer,
     Verb,
     add_knowledge,
@@ -15,11 +17,15 @@ from core.cli.common import (
     numbers,
     open_given,
     own_knowledge,
+    real,
     say,
     show_progress,
     stoppable,
+    whole,
 )
 from core.errors import UnitscopeError, unknown
+from core.escape import csv_frame
+from core.files import write_bytes, write_text
 from core.store import Run
 
 KINDS = ("scc", "icc", "top10")
@@ -32,8 +38,10 @@ def add(verb: Verb) -> None:
     told.add_argument("--scene", required=True)
     _add_concepts(told)
     told.add_argument("--over", default="true", help="true, false or all predictions")
-    told.add_argument("--unit", type=int, help="the images and concepts behind one unit's score")
-    told.add_argument("--top", type=int, default=20, help="units listed on each side")
+    told.add_argument(
+        "--unit", type=whole(), help="the images and concepts behind one unit's score"
+    )
+    told.add_argument("--top", type=whole(), default=20, help="units listed on each side")
     told.add_argument("--layer", metavar="NAME")
     add_knowledge(told)
 
@@ -43,7 +51,7 @@ def add(verb: Verb) -> None:
     toggle.add_argument("--scene", help="images of this scene; the scene of --top-…")
     toggle.add_argument("--split", action="append", help="images of these splits alone")
     toggle.add_argument("--image", action="append", metavar="ID", help="these images alone")
-    toggle.add_argument("--top", type=int, default=10, help="images and cells listed")
+    toggle.add_argument("--top", type=whole(), default=10, help="images and cells listed")
     toggle.add_argument("--layer", metavar="NAME")
     add_knowledge(toggle)
 
@@ -59,15 +67,15 @@ def add(verb: Verb) -> None:
     figures.add_argument("--select", action="append", metavar="SPLIT", help="units are chosen here")
     figures.add_argument("--judge", action="append", metavar="SPLIT", help="and judged here")
     figures.add_argument(
-        "--halves", type=int, default=0, metavar="N",
+        "--halves", type=whole(), default=0, metavar="N",
         help="instead: choose on random halves of --judge, judge on the others, N times",
     )  # fmt: skip
-    figures.add_argument("--most", type=int, default=20, help="k runs from 1 to this")
-    figures.add_argument("--every", type=int, default=1, help="only every so many k")
+    figures.add_argument("--most", type=COUNT, default=20, help="k runs from 1 to this")
+    figures.add_argument("--every", type=COUNT, default=1, help="only every so many k")
     figures.add_argument("--strategy", default="minmax_threshold")
     figures.add_argument("--iou", default="image")
     figures.add_argument("--over", default="true", help="true, false or all predictions")
-    figures.add_argument("--seed", type=int, default=0)
+    figures.add_argument("--seed", type=SEED, default=0)
     figures.add_argument("--csv", type=Path, metavar="DIR")
     figures.add_argument("--to", type=Path, metavar="DIR", help="write the chart there")
     figures.add_argument("--format", default="svg,pdf,png", help="of the chart")
@@ -78,11 +86,11 @@ def add(verb: Verb) -> None:
     add_run(search)
     search.add_argument("--split", action="append", help="images of these splits alone")
     search.add_argument("--method", action="append", help="forward, backward, relaxed; all")
-    search.add_argument("--most", type=int, default=20, help="largest set")
-    search.add_argument("--halves", type=int, default=10, metavar="N", help="random halvings")
+    search.add_argument("--most", type=COUNT, default=20, help="largest set")
+    search.add_argument("--halves", type=whole(), default=10, metavar="N", help="random halvings")
     search.add_argument("--strategy", default="minmax_threshold")
     search.add_argument("--iou", default="image")
-    search.add_argument("--seed", type=int, default=0)
+    search.add_argument("--seed", type=SEED, default=0)
     search.add_argument("--csv", type=Path, metavar="DIR")
     search.add_argument("--to", type=Path, metavar="DIR", help="write the chart there")
     search.add_argument("--format", default="svg,pdf,png", help="of the chart")
@@ -111,11 +119,11 @@ def _add_concepts(sub: argparse.ArgumentParser) -> None:
 def _add_units(sub: argparse.ArgumentParser) -> None:
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("--units", metavar="3,17,201")
-    which.add_argument("--top-negative", type=int, metavar="K", help="of --scene, by --cc")
-    which.add_argument("--top-positive", type=int, metavar="K", help="of --scene, by --cc")
+    which.add_argument("--top-negative", type=COUNT, metavar="K", help="of --scene, by --cc")
+    which.add_argument("--top-positive", type=COUNT, metavar="K", help="of --scene, by --cc")
     how = sub.add_mutually_exclusive_group()
-    how.add_argument("--factor", type=float, default=0.0, help="multiply by it (0 disables)")
-    how.add_argument("--clamp", type=float, help="hold at this value instead")
+    how.add_argument("--factor", type=real(), default=0.0, help="multiply by it (0 disables)")
+    how.add_argument("--clamp", type=real(), help="hold at this value instead")
     _add_concepts(sub)
 
 
@@ -211,7 +219,7 @@ def _write(folder: Path | None, name: str, formats: list[str], chart: Any) -> li
     paths = []
     for kind in formats:
         path = folder / f"{name}.{kind}"
-        path.write_bytes(export(chart, kind))
+        write_bytes(path, export(chart, kind))
         say(f"wrote {path}")
         paths.append(str(path))
     return paths
@@ -220,7 +228,7 @@ def _write(folder: Path | None, name: str, formats: list[str], chart: Any) -> li
 def _write_csv(folder: Path | None, name: str, frame: Any) -> None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        frame.to_csv(folder / f"{name}.csv", index=False)
+        write_text(folder / f"{name}.csv", csv_frame(frame))
         say(f"wrote {folder / f'{name}.csv'}")
 
 
@@ -287,15 +295,16 @@ def _toggle(given: argparse.Namespace) -> Answer:
         told = toggler.toggle(
             edit, given.scene, given.split, given.image, tell=show_progress, stop=stop
         )
+    check = toggler.answering(edit).check
     facts = {
         "run": run.digest, **told.to_json(given.top), "units": list(units), "chosen": how,
-        "check": toggler.check,
+        "check": check,
     }  # fmt: skip
     before, after = told.accuracy
     gain, top5 = told.gain, told.top5
     lines = [
         f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
-        f"{told.chosen}; {told.way}: {toggler.check['why']}",
+        f"{told.chosen}; {told.way}: {check['why']}",
         f"accuracy  {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, {after.high:.2%}] "
         f"of {after.n}",
         f"change    {gain.value:+7.2%} [{gain.low:+.2%}, {gain.high:+.2%}]: {gain.gained} gained, "

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import (
+    COUNT,
+    SEED,
     Answer,
     Verb,
     add_word,
@@ -20,6 +22,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.errors import UnitscopeError, unknown
+from core.files import write_bytes
 from core.settings import GOLDEN, Retraining, duration
 from core.store import CACHE, Run, find_run
 
@@ -89,8 +92,8 @@ def add_pe(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--iou", default="image")
     sub.add_argument("--hidden", default="layer", choices=["layer", "classifier"])
     sub.add_argument("--cc", type=_words, default=("scc", "icc"), help="kinds of core concepts")
-    sub.add_argument("--per-unit", type=int, default=1, help="labels each unit speaks for")
-    sub.add_argument("--seed", type=int, default=0)
+    sub.add_argument("--per-unit", type=COUNT, default=1, help="labels each unit speaks for")
+    sub.add_argument("--seed", type=SEED, default=0)
     sub.add_argument(
         "--core-on", default="train", choices=["train", "all"],
         help="images core concepts come from; all lets the test photos' annotations in",
@@ -250,6 +253,6 @@ def _figure(given: argparse.Namespace) -> Answer:
     files = []
     for kind in given.format:
         path = given.to / f"figure_5.{kind}"
-        path.write_bytes(export(chart, kind))
+        write_bytes(path, export(chart, kind))
         files.append(str(path))
     return {"files": files, "rows": frame.to_dict("records")}, "\n".join(files)

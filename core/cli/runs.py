@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
 
 from core.cli.common import (
+    COUNT,
+    SEED,
+    THREADS,
     Answer,
     Verb,
     add_run,
     open_given,
+    real,
     say,
     say_kinds,
     show_progress,
     stoppable,
+    whole,
 )
 from core.errors import UnitscopeError, unknown
-from core.settings import duration
+from core.settings import duration, quantile_words
 from core.store import CACHE, Run, list_runs
 
 
@@ -42,16 +46,21 @@ def add(verb: Verb) -> None:
         help="which class a scene is, as `datasets scenes --write` gives; by the names alone "
         "where left out",
     )  # fmt: skip
-    run.add_argument("--q", type=float, default=0.005, help="threshold = (1 − q) quantile")
-    run.add_argument("--grid", type=int, help="side of the working grid (half the input's side)")
-    run.add_argument("--shuffles", type=int, default=10, help="rounds of the null distribution")
-    run.add_argument("--seed", type=int, default=0)
+    run.add_argument("--q", type=real(0, 1), default=0.005, help="threshold = (1 − q) quantile")
+    run.add_argument("--grid", type=COUNT, help="side of the working grid (half the input's side)")
+    run.add_argument(
+        "--shuffles", type=whole(0, 10_000), default=10, help="rounds of the null distribution"
+    )
+    run.add_argument("--seed", type=SEED, default=0)
     run.add_argument("--no-maps", action="store_true", help="keep no maps; run the network twice")
-    run.add_argument("--map-type", default="float16", choices=["float16", "float32"])
+    run.add_argument(
+        "--map-type", default="auto", choices=["auto", "float16", "float32"],
+        help="type of the recorded maps; auto takes half precision where a replay stays exact",
+    )  # fmt: skip
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    run.add_argument("--shard", type=int, default=256, help="images between two save points")
-    run.add_argument("--threads", type=int, help="for decoding and counting")
+    run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
+    run.add_argument("--threads", type=THREADS, help="for decoding and counting")
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
     run.add_argument("--resume", action="store_true", help="go on with a stopped run (default)")
     run.add_argument(
@@ -85,7 +94,7 @@ def add(verb: Verb) -> None:
     show.add_argument("--layer", metavar="NAME")
     show.add_argument("--denominator", default="all", choices=["all", "annotated"])
     show.add_argument("--category", action="append", help="labels of these categories only")
-    show.add_argument("--top", type=int, default=20, help="units listed")
+    show.add_argument("--top", type=whole(), default=20, help="units listed")
     show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
     told = verb("predictions", _predictions, "Published predictions as a run without photos.")
     told.add_argument("table", type=Path, help="CSV with columns pred and target")
@@ -205,7 +214,7 @@ def _layers(given: argparse.Namespace) -> Answer:
     under = given.under
     inside = [s for s in every if not under or s.name == under or s.name.startswith(f"{under}.")]
     if not inside:
-        raise unknown("layer", under, [layer.name for layer in every])
+        model.check_layer(under, [layer.name for layer in every])
 
     def depth(name: str) -> int:
         return name.count(".")
@@ -233,6 +242,7 @@ def _layers(given: argparse.Namespace) -> Answer:
     if left:
         lines.append(f"{left} more lie deeper: --under NAME shows those inside a layer, --all all")
     lines += _told(model.notes)
+    lines += [f"note: {model.notes[key]}" for key in ("batch norm",) if key in model.notes]
     rows = [layer._asdict() for layer in every]
     facts = {
         "model": given.model, "default": model.default_layer, "layers": rows,
@@ -243,20 +253,17 @@ def _layers(given: argparse.Namespace) -> Answer:
 
 
 def _runs(given: argparse.Namespace) -> Answer:
-    rows = []
+    from core.browse import unfinished
+
+    rows: list[dict[str, Any]] = []
     for path in list_runs(given.out):
         try:
-            run = Run(path)
-            rows.append({"state": "finished", **_summary(run)})
-            run.close()
-        except UnitscopeError as err:
-            rows.append({"state": "unreadable", "run": path.stem, "why": str(err)})
-    for folder in sorted(given.out.glob("*.partial")):
-        if "-" in folder.stem:
-            continue  # a re-training: `retrain list` tells of it
-        beat = folder / "progress.json"
-        told = json.loads(beat.read_text()) if beat.is_file() else {}
-        rows.append({"state": "unfinished", "run": folder.stem, **told})
+            with Run(path) as run:
+                rows.append({"state": "finished", **_summary(run)})
+        except Exception as err:  # whatever is wrong with one file, the others are listed
+            why = str(err) or type(err).__name__
+            rows.append({"state": "unreadable", "run": path.stem, "why": why})
+    rows += [{**told, "state": "unfinished"} for told in unfinished(given.out)]
     lines = []
     for row in rows:
         if row["state"] == "finished":
@@ -292,6 +299,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "images": info["images"],
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
+        "by_batch": info.get("by_batch", ""),
         "tables_digest": info["tables_digest"],
         "finished": info["finished"],
         "seconds": info["seconds"],
@@ -310,7 +318,9 @@ def _summary_text(facts: dict[str, Any]) -> str:
         f"model      {facts['model']}, {layers or 'predictions alone'}",
     ]
     if grid:
-        lines.append(f"threshold  {1 - facts['q']:.3%} quantile; grid {grid[0]}×{grid[1]}")
+        lines.append(f"threshold  {quantile_words(facts['q'])} quantile; grid {grid[0]}×{grid[1]}")
+    if facts["by_batch"]:
+        lines.append(f"note       {facts['by_batch']}")
     if scored:
         lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
         for split, part in facts["accuracy"]["by_split"].items():

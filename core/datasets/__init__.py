@@ -27,7 +27,11 @@ KINDS = (
         "broden:DIR[:INDEX]",
         "Broden's layout: index.csv (or INDEX), label.csv, images/, masks as R + 256·G",
     ),
-    Kind("coco", "coco:DIR[:stuff]", "COCO panoptic, or COCO-Stuff; scenes from scenes.csv"),
+    Kind(
+        "coco",
+        "coco:DIR[:stuff|:instances]",
+        "COCO panoptic, COCO-Stuff, or any program's instances JSON; scenes from scenes.csv",
+    ),
     Kind("opensurfaces", "opensurfaces:DIR", "OpenSurfaces as released: shapes of materials"),
     Kind(
         "folder",
@@ -43,8 +47,8 @@ def open_dataset(spec: str) -> SceneDataset:
     >>> open_dataset("brodn:data")
     Traceback (most recent call last):
     core.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: broden:DIR[:INDEX]; \
-forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], coco:DIR[:stuff], \
-opensurfaces:DIR, folder:DIR
+forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], \
+coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR
 
     Raises
     ------
@@ -119,6 +123,10 @@ def _kind_of(path: Path) -> str:
             "panoptic_*.json",
             "stuffthingmaps*",
             "annotations/stuffthingmaps*",
+            "annotations/instances_*.json",
+            "instances_*.json",
+            "_annotations.coco.json",
+            "*/_annotations.coco.json",
         ),
         "opensurfaces": (
             "shapes.materialshape.json",

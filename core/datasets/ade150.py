@@ -23,6 +23,7 @@ from core.datasets.base import Annotations, Channel, Concept, Problem
 from core.datasets.decode import check_mask_size, read_labels
 from core.datasets.files import (
     FileDataset,
+    Listing,
     bad_row,
     folder,
     label_table,
@@ -30,11 +31,10 @@ from core.datasets.files import (
     need_folder,
     need_images,
     short_names,
-    split_suffix,
     text_of,
     to_concepts,
-    walk,
 )
+from core.datasets.folder import find_photos
 from core.errors import BadFile
 
 SPLITS = {"training": "train", "validation": "val"}
@@ -89,19 +89,20 @@ class ADE150(FileDataset):
         need_folder(root / "annotations")
         problems: list[Problem] = []
         concepts, concept_of = _labels(root)
-        photos: dict[str, str] = {}
-        for name in walk(root / "images"):
-            stem, suffix = split_suffix(name)
-            if suffix.lower() in (".jpg", ".jpeg", ".png"):
-                photos[stem] = name
-        masks = {split_suffix(name)[0] for name in walk(root / "annotations")}
-        kept = []
+        photos = find_photos(root / "images", problems)
+        listing = Listing(root / "annotations")
+        first: dict[str, str] = {}
         for stem in sorted(photos, key=natural):
-            if stem in masks:
-                kept.append(stem)
-            else:
+            image, file = Path(stem).name, str(root / "images" / photos[stem])
+            if f"{stem}.png" not in listing:
                 missing = root / "annotations" / f"{stem}.png"
-                problems.append(Problem(Path(stem).name, str(missing), "does not exist"))
+                problems.append(Problem(image, str(missing), "does not exist"))
+            elif image in first:
+                told = f"has the id of {photos[first[image]]}, which is listed before"
+                problems.append(Problem(image, file, told))
+            else:
+                first[image] = stem
+        kept = list(first.values())
         need_images(f"ade150:{rest}", len(kept), len(photos), problems)
         listed = _scenes(root / "sceneCategories.txt", problems)
         named = [listed.get(Path(stem).name, "") for stem in kept]
@@ -123,7 +124,7 @@ class ADE150(FileDataset):
             channels=[Channel("object", "object")],
             problems=problems,
             photo_files=[str(root / "images" / photos[stem]) for stem in kept],
-            label_files=[str(root / "annotations" / f"{stem}.png") for stem in kept],
+            label_files=[str(root / "annotations" / listing.real(f"{stem}.png")) for stem in kept],
             table=label_table(concept_of),
         )
 

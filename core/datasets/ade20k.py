@@ -48,6 +48,9 @@ INDEX = "index_ade20k.mat"
 SPLITS = {"training": "train", "validation": "val"}
 """Folder of the release → split, as Broden and its indexes call it."""
 
+OLD = "latin-1"
+"""Encoding of those texts of the releases that are not UTF-8, as the release's scripts read it."""
+
 UNNAMED = ("misc", "outliers", "unclassified", "")
 """Folders that are no scene."""
 
@@ -218,14 +221,14 @@ def regions(path: str | Path) -> list[Region]:
     if str(path).endswith(".json"):
         try:
             return [
-                Region(int(o["parts"]["part_level"]), _one_line(str(o["name"])), int(o["name_ndx"]))
-                for o in json_of(path)["annotation"]["object"]
+                Region(int(o["parts"]["part_level"]), _one_line(o["name"]), int(o["name_ndx"]))
+                for o in json_of(path, OLD)["annotation"]["object"]
             ]
-        except (KeyError, TypeError, ValueError) as wrong:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as wrong:
             told = "its regions lack name, name_ndx or parts.part_level"
             raise BadFile(path, told) from wrong
     rows = []
-    for line, text in enumerate(text_of(path).splitlines(), 1):
+    for line, text in enumerate(text_of(path, OLD).splitlines(), 1):
         if not text.strip():
             continue
         cells = [cell.strip() for cell in text.split("#", 5)]

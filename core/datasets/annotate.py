@@ -144,7 +144,8 @@ def annotate(
     problems: list[Problem] = []
     found = find_photos(photos, problems)
     if not found:
-        raise UnitscopeError(f"{photos} holds no photo")
+        told = f"; {problems[0].reason}" if problems else ""
+        raise UnitscopeError(f"{photos} holds no photo{told}")
     _begin(to, segmenter, least_confidence, batch)
     _write_labels(to / "labels.csv", segmenter)
     _write_scenes(to / "scenes.csv", scenes, found, problems)
@@ -181,6 +182,10 @@ def annotate(
             for k, (photo, view) in enumerate(zip(part, views, strict=True)):
                 if isinstance(view, Problem):
                     problems.append(view)
+                    continue
+                fault = segmenter.fault(scores[k])
+                if fault:
+                    problems.append(Problem(photo.image, photo.file, fault))
                     continue
                 if _mask(to, photo).is_file():
                     there += 1

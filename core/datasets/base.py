@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from core.errors import UnitscopeError, unknown
-from core.names import with_source
+from core.names import readable, with_source
 
 CATEGORIES = ("scene", "object", "part", "color", "material", "texture")
 """Every category a concept can have (Broden's six and its spelling)."""
@@ -74,6 +74,7 @@ class SceneDataset(ABC):
     channels : one entry a plane of :class:`Annotations`' maps.
     problems : what was left out while the dataset's tables were read.
     labels_by : the network whose predictions the label maps are; empty where people made them.
+    notes : what was read in a way that a user may not expect, though nothing was left out.
     """
 
     name: str
@@ -86,6 +87,7 @@ class SceneDataset(ABC):
     channels: list[Channel]
     problems: list[Problem] = field(default_factory=list)
     labels_by: str = ""
+    notes: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -114,7 +116,7 @@ class SceneDataset(ABC):
     def index_of(self, image_id: str) -> int:
         """Position of an image id. Raises with the nearest ids where it does not exist."""
         try:
-            return self._positions()[image_id]
+            return self._positions()[readable(image_id)]
         except KeyError:
             raise unknown("image", image_id, self.ids) from None
 

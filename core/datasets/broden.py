@@ -31,6 +31,7 @@ from core.datasets.files import (
     need_images,
     read_table,
     to_concepts,
+    whole_number,
 )
 from core.errors import BadFile, nearest
 
@@ -124,10 +125,10 @@ class Broden(FileDataset):
             concepts=concepts,
             channels=channels,
             problems=problems,
-            photo_files=[under + row.image for row in kept],
+            photo_files=[under + listing.real(row.image) for row in kept],
             masks=[
                 tuple(
-                    under + files[k] if k < len(files) else ""
+                    under + listing.real(files[k]) if k < len(files) else ""
                     for files, most in ((row.cells[c].files, levels[c]) for c in used)
                     for k in range(most)
                 )
@@ -247,12 +248,10 @@ def _index_row(line: int, cells: dict[str, str], categories: list[str]) -> Index
     _need_inside(image)
     size: tuple[int, int] | None = None
     if cells["sh"] or cells["sw"]:
-        try:
-            size = int(cells["sw"]), int(cells["sh"])
-        except ValueError:
-            raise ValueError(
-                f"sh and sw are {cells['sh']!r} and {cells['sw']!r}, not numbers"
-            ) from None
+        width, height = whole_number(cells["sw"]), whole_number(cells["sh"])
+        if width is None or height is None:
+            raise ValueError(f"sh and sw are {cells['sh']!r} and {cells['sw']!r}, not numbers")
+        size = width, height
     parsed = {category: _cell(cells[category]) for category in categories}
     return IndexRow(line, image, cells["split"], size, parsed)
 
@@ -262,11 +261,12 @@ def _cell(text: str) -> Cell:
         return Cell()
     files, numbers = [], []
     for piece in filter(None, (piece.strip() for piece in text.split(";"))):
-        if piece.isascii() and piece.isdigit():
-            if int(piece) > 65535:
+        number = whole_number(piece)
+        if number is not None:
+            if number > 65535:
                 raise ValueError(f"label number {piece} is above 65535")
-            if int(piece):
-                numbers.append(int(piece))
+            if number:
+                numbers.append(number)
         else:
             _need_inside(piece)
             files.append(piece)
@@ -300,20 +300,22 @@ def read_label_table(
     """
     names: dict[int, str] = {}
     labels_of: defaultdict[str, set[int]] = defaultdict(set)
+    before = len(problems)
     for line, row in read_table(path, ("number", "name", "category"), problems).rows:
-        number, name = row["number"], row["name"]
-        if not (number.isascii() and number.isdigit() and 0 < int(number) <= 65535):
-            problems.append(bad_row(path, line, f"number {number!r} is not 1 to 65535"))
+        number, name = whole_number(row["number"]) or 0, row["name"]
+        if not 0 < number <= 65535:
+            problems.append(bad_row(path, line, f"number {row['number']!r} is not 1 to 65535"))
         elif not name:
             problems.append(bad_row(path, line, f"label {number} has no name"))
-        elif int(number) in names:
+        elif number in names:
             problems.append(bad_row(path, line, f"label {number} occurs twice"))
         else:
-            names[int(number)] = name
+            names[number] = name
             for piece in filter(None, row["category"].split(";")):
-                labels_of[piece.partition("(")[0].strip()].add(int(number))
+                labels_of[piece.partition("(")[0].strip()].add(number)
     if not names:
-        raise BadFile(path, "lists no label")
+        first = f"; first: {problems[before].reason}" if len(problems) > before else ""
+        raise BadFile(path, f"lists no label{first}")
     return names, labels_of
 
 
@@ -321,11 +323,13 @@ def _category_codes(path: Path, names: dict[int, str], problems: list[Problem]) 
     numbers = set()
     if path.is_file():
         for line, row in read_table(path, ("number",), problems).rows:
-            number = row["number"]
-            if number.isascii() and number.isdigit() and int(number) in names:
-                numbers.add(int(number))
+            number = whole_number(row["number"])
+            if number in names:
+                numbers.add(number)
             else:
-                problems.append(bad_row(path, line, f"number {number!r} is not in label.csv"))
+                problems.append(
+                    bad_row(path, line, f"number {row['number']!r} is not in label.csv")
+                )
     return numbers
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from core.datasets.base import Problem, SceneDataset
 from core.errors import BadFile, UnitscopeError
+from core.geometry import Preprocessing, default_grid
 from core.settings import Progress
 
 FEW = 5
@@ -54,7 +55,8 @@ class Report:
         (images without a scene), categories (name → concepts, found, channels, annotated: mean
         share of the pixels of the images read), unused (concepts in no image read, by category),
         bare (images read without any annotated pixel), photo_sizes and mask_sizes ([width,
-        height, images], most images first), problems (kind, count, first: [image, file, reason]).
+        height, images], most images first), notes (of the dataset), problems (kind, count, first:
+        [image, file, reason]).
         """
         data = self.dataset
         scenes: dict[str, Counter[str]] = {name: Counter() for name in data.scenes}
@@ -97,6 +99,7 @@ class Report:
             "bare": self.bare,
             "photo_sizes": _sizes(self.sizes),
             "mask_sizes": _sizes(self.masks),
+            "notes": data.notes,
             "problems": grouped(self.problems),
         }
 
@@ -166,6 +169,11 @@ def _look(dataset: SceneDataset, index: int) -> _Seen:
     photo = dataset.photo(index)
     found = dataset.annotations(index)
     maps = found.maps
+    if maps.any():
+        # As a run does, for the commonest size of input.
+        seen = Preprocessing()
+        grid = default_grid(seen.input_size(*photo.size))
+        seen.sample_points(photo.size, (maps.shape[2], maps.shape[1]), grid)
     share: dict[str, float] = {}
     for kind in dict.fromkeys(c.category for c in dataset.channels):
         planes = [k for k, c in enumerate(dataset.channels) if c.category == kind]

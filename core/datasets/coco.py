@@ -1,6 +1,7 @@
-"""`coco:DIR`: COCO with panoptic masks, or with the masks of COCO-Stuff.
+"""`coco:DIR`: COCO with panoptic masks, with the masks of COCO-Stuff, or as instances JSON.
 
-Photos lie in ``train2017/`` and ``val2017/``, in DIR or in DIR/images. Of the masks:
+The last is read by :mod:`core.datasets.instances`. For the others, photos lie in ``train2017/``
+and ``val2017/``, in DIR or in DIR/images. Of the masks:
 
 panoptic     ``panoptic_val2017.json`` (in DIR or DIR/annotations) and the folder of PNG masks of
              that name: R + 256 · G + 65536 · B is the id of a segment, whose category the JSON
@@ -8,7 +9,8 @@ panoptic     ``panoptic_val2017.json`` (in DIR or DIR/annotations) and the folde
 COCO-Stuff   ``stuffthingmaps_trainval2017/val2017/*.png`` (or DIR/annotations/val2017/*.png):
              value v is label v + 1 of ``labels.txt`` ("92: banner"), 255 is not annotated.
 
-Where both are there, ``coco:DIR:stuff`` asks for the second. COCO knows no scenes: they come from
+Where several are there, they are looked for in this order (panoptic, stuff, instances), and
+``coco:DIR:stuff`` or ``coco:DIR:instances`` asks for another. COCO knows no scenes: they come from
 ``DIR/scenes.csv`` (image, scene and, where wanted, split).
 
 Things are objects, and so is stuff, except the four raw materials (cardboard, metal, paper,
@@ -24,6 +26,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,11 +41,13 @@ from core.datasets.files import (
     folder,
     json_of,
     label_table,
-    listed_scenes,
     need_images,
+    split_suffix,
     text_of,
     to_concepts,
 )
+from core.datasets.folder import scenes_of
+from core.datasets.instances import Instances, inside, instance_files, need_scenes
 from core.errors import BadFile, UnitscopeError
 
 RAW_MATERIALS = ("cardboard", "metal", "paper", "plastic")
@@ -90,8 +95,8 @@ class Coco(FileDataset):
     segment_concepts: np.ndarray
 
     @classmethod
-    def from_spec(cls, rest: str) -> Coco:
-        """Open ``DIR``, ``DIR:panoptic`` or ``DIR:stuff``.
+    def from_spec(cls, rest: str) -> Coco | Instances:
+        """Open ``DIR``, ``DIR:panoptic``, ``DIR:stuff`` or ``DIR:instances``.
 
         Reads the JSON of every split whose masks are there (the panoptic one of train2017 takes
         some seconds), lists the folders; no image is touched. Photos that are missing, or have no
@@ -103,6 +108,8 @@ class Coco(FileDataset):
             where the folder, all masks or all photos are missing, or a table is unusable.
         """
         root, kind = _split_spec(rest)
+        if kind == "instances":
+            return Instances.from_folder(root, f"coco:{rest}")
         problems: list[Problem] = []
         listing = Listing(root)
         labels: dict[int, _Label]
@@ -111,13 +118,17 @@ class Coco(FileDataset):
             labels, found = _panoptic(root, problems)
         else:
             labels, found = _stuff(root, problems)
-        kept = []
+        first: dict[str, _Photo] = {}
         for one in found:
             missing = next((p for p in (one.photo, one.mask) if p not in listing), "")
             if missing:
                 problems.append(Problem(one.image, str(root / missing), "does not exist"))
+            elif one.image in first:
+                told = f"has the id of {first[one.image].photo}, which is listed before"
+                problems.append(Problem(one.image, str(root / one.photo), told))
             else:
-                kept.append(one)
+                first[one.image] = one
+        kept = list(first.values())
         need_images(f"coco:{rest}", len(kept), len(found), problems)
         concepts, concept_of = _concepts(labels)
         categories = list(dict.fromkeys(concept.category for concept in concepts))
@@ -125,7 +136,13 @@ class Coco(FileDataset):
         for concept in concepts:
             planes[categories.index(concept.category), concept.id] = True
         pairs = [sorted(one.segments.items()) for one in kept]
-        scene, scenes, split = _scenes(root / "scenes.csv", kept, problems)
+        need_scenes(root / "scenes.csv", problems)
+        scene, scenes, split = scenes_of(
+            root / "scenes.csv",
+            {one.image: Path(one.photo).name for one in kept},
+            [("", one.split) for one in kept],
+            problems,
+        )
         return cls(
             name="coco" if kind == "panoptic" else "coco-stuff",
             spec=f"coco:{rest}",
@@ -136,8 +153,8 @@ class Coco(FileDataset):
             concepts=concepts,
             channels=[Channel(category, category) for category in categories],
             problems=problems,
-            photo_files=[str(root / one.photo) for one in kept],
-            masks=[str(root / one.mask) for one in kept],
+            photo_files=[str(root / listing.real(one.photo)) for one in kept],
+            masks=[str(root / listing.real(one.mask)) for one in kept],
             planes=planes,
             table=label_table({VOID: 0} | {n - 1: c for n, c in concept_of.items() if n})
             if kind == "stuff"
@@ -183,18 +200,21 @@ class Coco(FileDataset):
 
 
 def _split_spec(rest: str) -> tuple[Path, str]:
-    """(folder, panoptic or stuff) of ``DIR[:panoptic|:stuff]``."""
+    """(folder, kind of masks) of ``DIR[:panoptic|:stuff|:instances]``."""
     head, _, kind = rest.rpartition(":")
-    if kind in ("panoptic", "stuff") and head and not Path(rest).expanduser().is_dir():
+    if kind in ("panoptic", "stuff", "instances") and head and not Path(rest).expanduser().is_dir():
         return folder(head, "coco"), kind
     root = folder(rest, "coco")
     if _json_files(root):
         return root, "panoptic"
     if _map_folders(root):
         return root, "stuff"
+    if instance_files(root):
+        return root, "instances"
     raise UnitscopeError(
         f"{root} holds neither panoptic_*.json (there or in annotations/) nor "
-        "stuffthingmaps_trainval2017/"
+        "stuffthingmaps_trainval2017/ nor an instances JSON (instances_*.json, "
+        "_annotations.coco.json)"
     )
 
 
@@ -242,29 +262,61 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
             problems.append(Problem("", str(root / photos), "no such folder of photos"))
             continue
         told = json_of(path)
-        try:
-            for row in told["categories"]:
-                label = _Label(str(row["name"]), bool(row["isthing"]))
-                if labels.setdefault(int(row["id"]), label) != label:
-                    raise BadFile(path, f"category {row['id']} is another one in another split")
-            names = {int(row["id"]): str(row["file_name"]) for row in told["images"]}
-            for row in told["annotations"]:
-                image = names[int(row["image_id"])]
-                segments = {int(s["id"]): int(s["category_id"]) for s in row["segments_info"]}
-                unknown = set(segments.values()) - labels.keys()
-                if unknown:
-                    why = f"category {min(unknown)} is not in its categories"
-                    problems.append(Problem(Path(image).stem, str(path), why))
-                    continue
-                found.append(
-                    _Photo(
-                        Path(image).stem, re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
-                        f"{under}/{row['file_name']}", segments,
-                    )
-                )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as wrong:
-            raise BadFile(path, f"is not COCO's panoptic format ({wrong!r})") from wrong
+        kinds = _rows(path, told, "categories", _category, problems)
+        names = dict(_rows(path, told, "images", _image, problems))
+        annotated = _rows(path, told, "annotations", _annotation, problems)
+        for number, label in kinds:
+            if labels.setdefault(number, label) != label:
+                raise BadFile(path, f"category {number} is another one in another split")
+        for number, mask, segments in annotated:
+            image = names.get(number)
+            if image is None:
+                why = f"an annotation is of image {number}, which is not listed"
+                problems.append(Problem("", str(path), why))
+                continue
+            unknown = set(segments.values()) - labels.keys()
+            if unknown:
+                why = f"category {min(unknown)} is not in its categories"
+                problems.append(Problem(split_suffix(image)[0], str(path), why))
+                continue
+            found.append(
+                _Photo(
+                    split_suffix(image)[0], re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
+                    f"{under}/{mask}", segments,
+                )
+            )  # fmt: skip
     return labels, found
+
+
+def _rows(
+    path: Path, told: Any, key: str, parsed: Callable[[Any], Any], problems: list[Problem]
+) -> list[Any]:
+    """Every row of a list of the panoptic JSON, parsed; those that cannot be are problems."""
+    if not isinstance(told, dict) or not isinstance(told.get(key), list):
+        raise BadFile(path, f"is not COCO's panoptic format: it has no list of {key}")
+    rows = []
+    for place, row in enumerate(told[key], 1):
+        try:
+            rows.append(parsed(row))
+        except (KeyError, TypeError, ValueError, OverflowError) as wrong:
+            why = f"row {place} of its {key} cannot be read: {wrong!r}"
+            problems.append(Problem("", str(path), why))
+    return rows
+
+
+def _category(row: Any) -> tuple[int, _Label]:
+    return int(row["id"]), _Label(str(row["name"]), bool(row["isthing"]))
+
+
+def _image(row: Any) -> tuple[int, str]:
+    return int(row["id"]), inside(row["file_name"])
+
+
+def _annotation(row: Any) -> tuple[int, str, dict[int, int]]:
+    segments = {int(s["id"]): int(s["category_id"]) for s in row["segments_info"]}
+    if not all(0 < number < 2**24 for number in segments):
+        raise ValueError("a segment's id is not 1 to 16777215")
+    return int(row["image_id"]), inside(row["file_name"]), segments
 
 
 def _stuff(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], list[_Photo]]:
@@ -320,27 +372,3 @@ def _concepts(labels: dict[int, _Label]) -> tuple[list[Concept], dict[int, int]]
         concepts.append(Concept(len(concepts) + 1, name, category))
         concept_of[number] = len(concepts)
     return concepts, concept_of
-
-
-def _scenes(
-    path: Path, kept: list[_Photo], problems: list[Problem]
-) -> tuple[np.ndarray, list[str], list[str]]:
-    """(scene of each photo, scene names, split of each photo)."""
-    split = [one.split for one in kept]
-    if not path.is_file():
-        told = (
-            "does not exist: COCO has no scenes, so no photo has one, and there is no accuracy, no "
-            "core concept and no account; write the table image,scene[,split] to have them"
-        )
-        problems.append(Problem("", str(path), told))
-        return np.full(len(kept), -1, np.int32), [], split
-    listed = listed_scenes(path, {one.image: Path(one.photo).name for one in kept}, problems)
-    absent = [one.image for one in kept if one.image not in listed]
-    if absent:
-        told = f"{len(absent)} of {len(kept)} photos are not listed, so have no scene"
-        problems.append(Problem("", str(path), told))
-    named = [listed.get(one.image, ("", ""))[0] for one in kept]
-    scenes = sorted(set(named) - {""})
-    place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
-    split = [listed.get(one.image, ("", ""))[1] or one.split for one in kept]
-    return np.array([place[scene] for scene in named], np.int32), scenes, split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -12,6 +13,7 @@ from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -22,8 +24,13 @@ from PIL import Image
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.decode import read_photo
 from core.errors import BadFile, UnitscopeError, nearest
+from core.names import readable
 
-PHOTO_TYPES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+PHOTO_TYPES = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".mpo",
+)  # fmt: skip
+"""Suffixes of photos, in lower case; what a file holds is told by its bytes."""
+
 TOLD = 5
 """Nearest names are looked up for this many files; the rest are only counted."""
 
@@ -116,7 +123,7 @@ def read_table(
     defaults: dict[str, str] | None = None,
     whole_rows: bool = False,
 ) -> Table:
-    """A CSV file with a header (UTF-8, column names in any case).
+    """A CSV file with a header (:func:`text_of`, column names in any case).
 
     Further columns are kept. Blank rows are skipped; rows too short for a required column,
     or longer than the header, are left out and told in `problems` with their line.
@@ -131,40 +138,37 @@ def read_table(
     Raises
     ------
     BadFile
-        where the file is missing, empty, not UTF-8 or not CSV, or lacks a column.
+        where the file is missing, empty, not text or not CSV, or lacks a column.
     """
     if not path.is_file():
         raise BadFile(path, "does not exist" + _nearest_files(path))
     rows: list[Row] = []
+    reader = csv.reader(io.StringIO(text_of(path), newline=""))
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            header = [name.strip().lower() for name in next(reader, [])]
-            if not any(header):
-                raise BadFile(path, f"is empty; its first line should be {','.join(required)}")
-            for name in required:
-                if name not in header:
-                    raise BadFile(path, _no_column(name, header))
-            for name in header:
-                if name and header.count(name) > 1:
-                    raise BadFile(path, f"has the column {name!r} twice")
-            least = 1 + max(header.index(name) for name in required)
-            if whole_rows:
-                least = len(header)
-            for cells in reader:
-                cells = [cell.strip() for cell in cells]
-                if not any(cells):
-                    continue
-                if len(cells) < least or any(cells[len(header) :]):
-                    problems.append(
-                        bad_row(path, reader.line_num, f"{len(cells)} cells, not {len(header)}")
-                    )
-                    continue
-                row = dict(defaults or {})
-                row.update(zip(header, cells, strict=False))
-                rows.append(Row(reader.line_num, row))
-    except UnicodeDecodeError as wrong:
-        raise BadFile(path, f"is not UTF-8 text (byte {wrong.start})") from wrong
+        header = [readable(name.strip()).lower() for name in next(reader, [])]
+        if not any(header):
+            raise BadFile(path, f"is empty; its first line should be {','.join(required)}")
+        for name in required:
+            if name not in header:
+                raise BadFile(path, _no_column(name, header))
+        for name in header:
+            if name and header.count(name) > 1:
+                raise BadFile(path, f"has the column {name!r} twice")
+        least = 1 + max(header.index(name) for name in required)
+        if whole_rows:
+            least = len(header)
+        for cells in reader:
+            cells = [readable(cell.strip()) for cell in cells]
+            if not any(cells):
+                continue
+            if len(cells) < least or any(cells[len(header) :]):
+                problems.append(
+                    bad_row(path, reader.line_num, f"{len(cells)} cells, not {len(header)}")
+                )
+                continue
+            row = dict(defaults or {})
+            row.update(zip(header, cells, strict=False))
+            rows.append(Row(reader.line_num, row))
     except csv.Error as wrong:
         raise BadFile(path, f"line {reader.line_num}: {wrong}") from wrong
     return Table(header, rows)
@@ -209,23 +213,30 @@ def need_folder(path: Path) -> None:
 
 
 class Listing:
-    """Which files exist under a folder: each sub-folder is listed once, no file is touched."""
+    """Which files exist under a folder: each sub-folder is listed once, no file is touched.
+
+    Names are compared as :func:`core.names.readable` writes them.
+    """
 
     def __init__(self, root: Path):
         self.root = root
-        self._names: dict[str, frozenset[str]] = {}
+        self._names: dict[str, dict[str, str]] = {}
 
     def __contains__(self, relative: str) -> bool:
-        parent, _, name = relative.rpartition("/")
-        names = self._names.get(parent)
-        if names is None:
-            try:
-                with os.scandir(self.root / parent) as entries:
-                    names = frozenset(entry.name for entry in entries)
-            except OSError:
-                names = frozenset()
+        return bool(self.real(relative))
+
+    def real(self, relative: str) -> str:
+        """The path as the disk writes it; "" where there is no such file."""
+        parent, slash, name = relative.rpartition("/")
+        if parent not in self._names:
+            there = self.real(parent) if parent else ""
+            names: dict[str, str] = {}
+            if there or not parent:
+                with suppress(OSError), os.scandir(self.root / there) as entries:
+                    for entry in entries:
+                        names.setdefault(readable(entry.name), f"{there}{slash}{entry.name}")
             self._names[parent] = names
-        return name in names
+        return self._names[parent].get(readable(name), "")
 
 
 def label_table(concept_of: dict[int, int]) -> np.ndarray:
@@ -289,11 +300,15 @@ def listed_scenes(
     `photos` maps ids to files; an image may be named either way. Rows that name no photo, or
     one named before, are left out and told in `problems`.
     """
+    photos = {image: readable(name) for image, name in photos.items()}
     listed: dict[str, tuple[str, str]] = {}
     strange: list[tuple[int, str]] = []
     for line, row in read_table(path, ("image", "scene"), problems, {"split": ""}).rows:
-        name = row["image"].replace("\\", "/").removeprefix("images/")
+        name = row["image"].removeprefix("images/")
         stem, suffix = split_suffix(name)
+        if name not in photos and stem not in photos:  # as Windows writes it
+            name = row["image"].replace("\\", "/").removeprefix("images/")
+            stem, suffix = split_suffix(name)
         image = stem if suffix.lower() in PHOTO_TYPES and stem in photos else name
         if image not in photos:
             strange.append((line, name))
@@ -326,26 +341,70 @@ def short_names(full: Iterable[str], cut: str = ",") -> dict[str, str]:
     }
 
 
-def text_of(path: str | Path) -> str:
-    """A text file, UTF-8 or else Latin-1 (older releases have both). Raises BadFile."""
+def text_of(path: str | Path, otherwise: str = "") -> str:
+    """A text file: UTF-8, with or without a byte order mark, or UTF-16 with one.
+
+    No other encoding is guessed. What it says is brought to one spelling by
+    :func:`core.names.readable`, ends of lines and tabs kept.
+
+    Parameters
+    ----------
+    otherwise : the encoding of a published release whose texts are not all UTF-8.
+
+    Raises BadFile where the file is missing or in another encoding.
+    """
     try:
         data = Path(path).read_bytes()
     except OSError as wrong:
         missing = isinstance(wrong, FileNotFoundError)
         told = "does not exist" if missing else f"cannot be read: {wrong.strerror or wrong}"
         raise BadFile(path, told) from wrong
+    utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("latin-1")
+        text = data.decode("utf-16" if utf_16 else "utf-8-sig")
+    except UnicodeDecodeError as wrong:
+        if not otherwise:
+            raise BadFile(
+                path,
+                f"is not UTF-8 text (byte {wrong.start}), and other encodings are not guessed: "
+                "save it as UTF-8 (an editor's “Save as”, or iconv -f GB18030 -t UTF-8, with the "
+                "encoding that it has)",
+            ) from wrong
+        text = data.decode(otherwise)
+    return readable(text, lines=True)
 
 
-def json_of(path: str | Path) -> Any:
-    """What a JSON file holds. Raises BadFile."""
+def json_of(path: str | Path, otherwise: str = "") -> Any:
+    """What a JSON file holds, its texts as :func:`core.names.readable` writes them.
+
+    Raises BadFile, as :func:`text_of` and where it is not JSON.
+    """
+    text = text_of(path, otherwise)
     try:
-        return json.loads(text_of(path))
-    except ValueError as wrong:
+        told = json.loads(text)
+    except (ValueError, RecursionError) as wrong:
         raise BadFile(path, f"is not JSON: {wrong}") from wrong
+    # What is written out in full has gone through it already.
+    return _readable_json(told) if "\\" in text else told
+
+
+def _readable_json(told: Any) -> Any:
+    if isinstance(told, str):
+        return readable(told)
+    if isinstance(told, list):
+        return [_readable_json(item) for item in told]
+    if isinstance(told, dict):
+        return {readable(key): _readable_json(item) for key, item in told.items()}
+    return told
+
+
+def whole_number(text: str) -> int | None:
+    """The number from 0 that a cell holds, also as tables with gaps write it; None for others.
+
+    >>> whole_number("7"), whole_number("1.0"), whole_number("1.5"), whole_number("-1")
+    (7, 1, None, None)
+    """
+    return int(text.partition(".")[0]) if re.fullmatch(r"[0-9]{1,18}(\.0*)?", text) else None
 
 
 def mat_of(path: str | Path) -> dict[str, Any]:

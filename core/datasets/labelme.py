@@ -1,67 +1,58 @@
 """A ``folder:`` dataset from the JSON files that LabelMe writes, one beside each photo.
 
-A file has ``shapes`` (``label``, ``points``, ``shape_type`` polygon, rectangle, circle or mask),
-``imagePath`` relative to itself, ``imageData`` (the photo in base64, or null), ``imageHeight``,
-``imageWidth`` and ``flags`` of the whole photo. Points are pixels of the upright photo. Source:
-the labelme program's own format, version 4 and 5.
+A file has ``shapes`` (``label``, ``points``, ``shape_type``), ``imagePath`` relative to itself,
+``imageData`` (the photo in base64, or null), ``imageHeight``, ``imageWidth`` and ``flags`` of the
+whole photo. Points are pixels of the upright photo (:mod:`core.datasets.shapes`). Sources: the
+labelme program's own format, version 4 to 6, and the shapes that X-AnyLabeling adds to it.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import csv
-import io
 import os
 import shutil
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image
 
 from core.datasets.base import Problem
-from core.datasets.decode import read_photo, upright_size
+from core.datasets.convert import Made, Part, check_target, write_folder
+from core.datasets.decode import image_of, photo_of, read_photo, upright_size
 from core.datasets.files import PHOTO_TYPES, json_of, walk
-from core.datasets.folder import MASKED
+from core.datasets.folder import NO_LABEL, categorised
+from core.datasets.shapes import circle, points_of, polygon
 from core.errors import BadFile, UnitscopeError, nearest
 from core.settings import Progress
 
-SURFACES = ("polygon", "rectangle", "circle", "mask")
-"""Types of shape that cover pixels; points and lines do not."""
-
-
-class Stopped(UnitscopeError):
-    """The work was asked to stop; what it had written is gone."""
+POINTS = {
+    "polygon": (), "rectangle": (2, 4), "circle": (2,), "mask": (2,),
+    "rotation": (4,), "oriented_rectangle": (4,), "quadrilateral": (4,),
+}  # fmt: skip
+"""Types of shape that cover pixels, and how many points each may have (a polygon 3 or more); lines
+and points cover none."""
 
 
 @dataclass
 class _Photo:
-    """One photo with its shapes: (category, label, how to draw it), the first ones lowest.
+    """One photo with its shapes: (category, label, how to draw it), the first ones lowest; an
+    empty label is one of `NO_LABEL`.
 
-    file : the photo, or the JSON file whose imageData it is (`inside`).
+    file : the photo; None where it is the imageData of `json`.
     """
 
     stem: str
     size: tuple[int, int]
     scene: str
-    file: Path
-    inside: bool
+    json: Path
+    file: Path | None
     shapes: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
-
-
-@dataclass
-class Made:
-    """What was made: photos, labels of each category, scenes, and what was left out."""
-
-    out: Path
-    photos: int = 0
-    labels: dict[str, int] = field(default_factory=dict)
-    scenes: int = 0
-    problems: list[Problem] = field(default_factory=list)
 
 
 def folder_from_labelme(
@@ -74,8 +65,9 @@ def folder_from_labelme(
 
     Photos keep their sub-folders. Later shapes lie over earlier ones, as in the program. A label
     ``part:handle`` is in category part and gets a mask of its own beside the main one (so with
-    material, color and texture); every other label is an object. The scene is the one flag of
-    the photo that is set, or else the folder that it lies in.
+    material, color and texture); every other label is an object, and where `NO_LABEL` is drawn
+    nothing is annotated. The scene is the one flag of the photo that is set, or else the folder
+    that it lies in. A shape or a file that cannot be used is one problem of the result.
 
     Raises
     ------
@@ -83,12 +75,7 @@ def folder_from_labelme(
         where `source` holds no LabelMe file, `out` is not empty or lies in `source`, none can
         be used; :class:`Stopped` where `stop` says so. What was written so far is removed.
     """
-    if not source.is_dir():
-        raise UnitscopeError(f"{source}: no such folder")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UnitscopeError(f"{out} is there already and not empty; name another folder")
-    if out.resolve() == source.resolve() or source.resolve() in out.resolve().parents:
-        raise UnitscopeError(f"{out} lies in {source}; name a folder outside of it")
+    check_target(source, out)
     files = [name for name in walk(source) if name.lower().endswith(".json")]
     if not files:
         raise UnitscopeError(f"{source} holds no *.json")
@@ -109,7 +96,8 @@ def folder_from_labelme(
         seen.add(photo.stem)
         photos.append(photo)
         for category, label, _ in photo.shapes:
-            values.setdefault(category, {}).setdefault(label, 0)
+            if label:
+                values.setdefault(category, {}).setdefault(label, 0)
     if not photos:
         first = made.problems[0]
         raise UnitscopeError(
@@ -119,90 +107,72 @@ def folder_from_labelme(
     for known in values.values():
         for k, label in enumerate(sorted(known), 1):
             known[label] = k
-    made.labels = {category: len(known) for category, known in values.items()}
-    made.scenes = len({photo.scene for photo in photos} - {""})
-    new = not out.exists()
-    try:
-        _write(out, photos, values, made, tell, stop)
-    except BaseException:
-        for part in ("images", "masks"):
-            shutil.rmtree(out / part, ignore_errors=True)
-        for table in ("labels.csv", "scenes.csv"):
-            (out / table).unlink(missing_ok=True)
-        if new and out.is_dir() and not any(out.iterdir()):
-            out.rmdir()
-        raise
-    return made
+    parts = [
+        Part(
+            photo.stem, photo.scene, "all", partial(_copy, photo),
+            partial(_masks, photo, values, made.problems),
+        )
+        for photo in photos
+    ]  # fmt: skip
+    return write_folder(made, parts, values, tell, stop)
 
 
-def _write(
-    out: Path,
-    photos: list[_Photo],
-    values: dict[str, dict[str, int]],
-    made: Made,
-    tell: Callable[[Progress], None] | None,
-    stop: Callable[[], bool],
-) -> None:
-    began = time.monotonic()
-    for k, photo in enumerate(photos, 1):
-        if stop():
-            raise Stopped("stopped; nothing was kept")
-        target = out / "images" / photo.stem
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not photo.inside:
-            shutil.copyfile(photo.file, f"{target}{photo.file.suffix.lower()}")
-        else:
-            # Read once more: all photos at a time would not fit in memory.
-            data = _embedded(photo.file, json_of(photo.file))
-            with Image.open(io.BytesIO(data)) as image:
-                suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(image.format or "", ".png")
-            Path(f"{target}{suffix}").write_bytes(data)
-        mask = out / "masks" / photo.stem
-        mask.parent.mkdir(parents=True, exist_ok=True)
-        for category in values:
-            suffix = "" if category == "object" else f".{category}"
-            own = [shape for shape in photo.shapes if shape[0] == category]
-            if own or category == "object":
-                labels = draw(own, values[category], photo.size)
-                Image.fromarray(labels).save(f"{mask}{suffix}.png")
-        made.photos += 1
-        if tell:
-            rate = k / max(1e-9, time.monotonic() - began)
-            tell(Progress("write", k, len(photos), rate, (len(photos) - k) / rate))
-    with (out / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["value", "name", "category"])
-        for category, known in values.items():
-            rows.writerows([value, label, category] for label, value in known.items())
-    with (out / "scenes.csv").open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["image", "scene", "split"])
-        rows.writerows([photo.stem, photo.scene, "all"] for photo in photos)
+def _copy(photo: _Photo, target: str) -> None:
+    if photo.file is not None:
+        shutil.copyfile(photo.file, f"{target}{photo.file.suffix.lower()}")
+        return
+    # Read once more: all photos at a time would not fit in memory.
+    data = _embedded(photo.json, json_of(photo.json))
+    kind = image_of(data, photo.json).format or ""
+    suffix = {"JPEG": ".jpg", "MPO": ".jpg"}.get(kind, f".{kind.lower()}")
+    Path(f"{target}{suffix}").write_bytes(data)
+
+
+def _masks(
+    photo: _Photo, values: dict[str, dict[str, int]], problems: list[Problem]
+) -> dict[str, np.ndarray]:
+    masks = {}
+    for category, known in values.items():
+        own = [shape for shape in photo.shapes if shape[0] == category]
+        if own or category == "object":
+            masks[category] = draw(own, known, photo.size, partial(_hidden, photo, problems))
+    return masks
+
+
+def _hidden(photo: _Photo, problems: list[Problem], drawn: dict[str, Any]) -> None:
+    told = f"shape {drawn['number']} covers no pixel: it is outside the photo, or too thin"
+    problems.append(Problem(photo.stem, str(photo.json), told))
 
 
 def draw(
     shapes: list[tuple[str, str, dict[str, Any]]],
     values: dict[str, int],
     size: tuple[int, int],
+    hidden: Callable[[dict[str, Any]], None] = lambda drawn: None,
 ) -> np.ndarray:
-    """Label values (height, width) of shapes laid over one another; uint8 where they fit."""
-    image = Image.new("I", size)
-    pen = ImageDraw.Draw(image)
-    for _, label, shape in shapes:
-        value, points = values[label], [tuple(p) for p in shape["points"]]
-        if shape["type"] == "polygon":
-            pen.polygon(points, fill=value)
-        elif shape["type"] == "rectangle":
-            (x0, y0), (x1, y1) = points
-            pen.rectangle([min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)], fill=value)
-        elif shape["type"] == "circle":
-            (x, y), (on_x, on_y) = points
-            radius = float(np.hypot(on_x - x, on_y - y))
-            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=value)
-        else:
-            image.paste(value, (int(points[0][0]), int(points[0][1])), shape["mask"])
-    labels = np.asarray(image)
-    return labels.astype(np.uint8 if max(values.values(), default=0) < 256 else np.uint16)
+    """Label values, uint16 (height, width), of shapes laid over one another; `hidden` is called
+    with those that cover no pixel."""
+    labels = np.zeros((size[1], size[0]), np.uint16)
+    for _, label, drawn in shapes:
+        covered = _covered(drawn, size)
+        if not covered.any():
+            hidden(drawn)
+        labels[covered] = values.get(label, 0)
+    return labels
+
+
+def _covered(drawn: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
+    points = np.asarray(drawn["points"], np.float64)
+    if drawn["type"] == "circle":
+        return circle(points[0], points[1], size)
+    if drawn["type"] == "mask":
+        covered = Image.new("1", size)
+        covered.paste(drawn["mask"], (int(points[0][0]), int(points[0][1])))
+        return np.asarray(covered)
+    if drawn["type"] == "rectangle" and len(points) == 2:
+        (x0, y0), (x1, y1) = points
+        points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+    return polygon(points, size)
 
 
 def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
@@ -216,27 +186,29 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
         read_photo(file)  # a photo that cannot be decoded is told now, with its reason
         size = upright_size(file)
     else:
+        data = _embedded(path, told)
         try:
-            with Image.open(io.BytesIO(_embedded(path, told))) as image:
-                size = ImageOps.exif_transpose(image).size  # decodes it
-        except BadFile:
-            raise
-        except Exception as wrong:  # Pillow's plugins raise nearly anything on damaged data
-            raise BadFile(path, f"its imageData is not a whole photo: {wrong}") from wrong
+            size = photo_of(data, path).size
+        except BadFile as wrong:
+            raise BadFile(path, f"its imageData is no whole photo: it {wrong.reason}") from wrong
     written = told.get("imageWidth"), told.get("imageHeight")
     if all(isinstance(v, int) for v in written) and written != size:
         raise BadFile(
             path, f"is drawn on {written[0]}×{written[1]}, but the photo is {size[0]}×{size[1]}"
         )
     stem = name.rpartition(".")[0]
-    flags = [flag for flag, on in (told.get("flags") or {}).items() if on]
+    flags = told.get("flags") or {}
+    if not isinstance(flags, dict):
+        why = "its flags are not {name: true or false}, so the scene is the folder's name"
+        problems.append(Problem(stem, str(path), why))
+        flags = {}
+    on = [str(flag) for flag, value in flags.items() if value is True]
     under = stem.rpartition("/")[0].rpartition("/")[2]
-    scene = flags[0] if len(flags) == 1 else under
-    photo = _Photo(stem, size, scene, file or path, inside=file is None)
+    photo = _Photo(stem, size, on[0] if len(on) == 1 else under, path, file)
     for k, shape in enumerate(told["shapes"], 1):
         try:
-            photo.shapes.append(_shape(shape))
-        except (KeyError, TypeError, ValueError) as wrong:
+            photo.shapes.append(_shape(shape, k))
+        except ValueError as wrong:
             problems.append(Problem(stem, str(path), f"shape {k} is left out: {wrong}"))
     return photo
 
@@ -256,8 +228,9 @@ def _photo_of(path: Path, source: Path, told: dict[str, Any]) -> Path | None:
         tries.append(path.parent / Path(said).name)
     tries += [path.with_suffix(suffix) for suffix in PHOTO_TYPES]
     for one in tries:
-        if one.is_file() and one.suffix.lower() in PHOTO_TYPES:
-            return one
+        with suppress(OSError, ValueError):  # no name that a file could have
+            if one.suffix.lower() in PHOTO_TYPES and one.is_file():
+                return one
     if told.get("imageData"):
         return None
     near = nearest(Path(said).name, (p.name for p in path.parent.iterdir()), 3)
@@ -268,33 +241,42 @@ def _photo_of(path: Path, source: Path, told: dict[str, Any]) -> Path | None:
 def _embedded(path: Path, told: Any) -> bytes:
     """The photo in imageData, still packed. Raises BadFile where that is not base64."""
     try:
-        return base64.b64decode(told["imageData"], validate=True)
-    except (binascii.Error, ValueError, TypeError, KeyError) as wrong:
+        return _bytes_of(told["imageData"])
+    except (ValueError, TypeError, KeyError) as wrong:
         raise BadFile(path, "its imageData is not base64") from wrong
 
 
-def _shape(shape: dict[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """(category, label, what is drawn). Raises ValueError, KeyError or TypeError."""
-    label = str(shape["label"]).strip()
-    kind = shape.get("shape_type") or "polygon"
-    points = [(float(x), float(y)) for x, y in shape["points"]]
-    if not label:
+def _bytes_of(text: Any) -> bytes:
+    """What base64 holds; line breaks in it, as MIME wants them, are passed over."""
+    try:
+        # `json_of` has written the line breaks out.
+        plain = "".join(text.replace("\\n", "").replace("\\r", "").split())
+        return base64.b64decode(plain, validate=True)
+    except (binascii.Error, AttributeError) as wrong:
+        raise ValueError("it is not base64") from wrong
+
+
+def _shape(shape: Any, number: int) -> tuple[str, str, dict[str, Any]]:
+    """(category, label, what is drawn). Raises ValueError."""
+    if not isinstance(shape, dict):
+        raise ValueError("it is not {label, points, shape_type}")
+    label = shape.get("label")
+    if not isinstance(label, str) or not label.strip():
         raise ValueError("it has no label")
-    if kind not in SURFACES:
+    kind = shape.get("shape_type") or "polygon"
+    if not isinstance(kind, str) or kind not in POINTS:
         raise ValueError(f"{label!r} is a {kind}, which covers no pixels")
-    least = {"polygon": 3}.get(kind, 2)
-    if len(points) < least:
-        raise ValueError(f"{label!r} is a {kind} of {len(points)} points; {least} are needed")
-    if not np.isfinite(points).all():
-        raise ValueError(f"{label!r} has a point that is not a number")
-    head, _, rest = label.partition(":")
-    head = head.strip().lower().replace("colour", "color")
-    category, name = (head, rest.strip()) if head in MASKED and rest.strip() else ("object", label)
-    drawn: dict[str, Any] = {"type": kind, "points": points}
+    points = points_of(shape.get("points"), 3 if kind == "polygon" else 1)
+    wanted = POINTS[kind]
+    if wanted and len(points) not in wanted:
+        raise ValueError(f"{label!r} is a {kind} of {len(points)} points, not {wanted[0]}")
+    drawn: dict[str, Any] = {"number": number, "type": kind, "points": points}
     if kind == "mask":
         try:
-            with Image.open(io.BytesIO(base64.b64decode(shape["mask"], validate=True))) as image:
-                drawn["mask"] = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
-        except Exception as wrong:  # as in `_read`
+            image = image_of(_bytes_of(shape["mask"]), f"mask of {label!r}")
+        except (BadFile, ValueError, TypeError, KeyError) as wrong:
             raise ValueError(f"the mask of {label!r} cannot be read: {wrong}") from wrong
-    return category, name, drawn
+        drawn["mask"] = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
+    if label.strip() in NO_LABEL:
+        return "object", "", drawn
+    return (*categorised(label), drawn)

@@ -48,8 +48,8 @@ def sample_labels(
     Sampled where the network's view has its grid cells' centres. A concept that stands at one
     pixel in two levels of a category is kept in the first, so that it counts once.
     """
-    if not len(maps):
-        return np.zeros((0, grid[1], grid[0]), np.uint16)
+    if not maps.any():  # a photo without masks has maps of one pixel, of no shape
+        return np.zeros((len(maps), grid[1], grid[0]), np.uint16)
     rows, columns = way.sample_points(photo_size, (maps.shape[2], maps.shape[1]), grid)
     sampled = maps[:, rows[:, None], columns].astype(np.uint16)
     for k in range(1, len(channels)):

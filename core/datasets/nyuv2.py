@@ -40,7 +40,9 @@ from core.datasets.files import (
     need_folder,
     need_images,
     read_table,
+    text_of,
     to_concepts,
+    whole_number,
 )
 from core.errors import BadFile, UnitscopeError
 
@@ -88,8 +90,9 @@ class NYUv2(FileDataset):
         listing = Listing(root)
         seen: dict[str, tuple[str, str]] = {}
         for line, row in rows:
-            image, scene, split = row["index"], row["scene"], row["official_split"]
-            if not (image.isascii() and image.isdigit()):
+            number, scene, split = whole_number(row["index"]), row["scene"], row["official_split"]
+            image = row["index"] if number is None else row["index"].partition(".")[0]
+            if number is None:
                 problems.append(bad_row(table, line, f"{image!r} is not an image number", image))
             elif not scene or not split:
                 problems.append(bad_row(table, line, "no scene or no split", image))
@@ -139,12 +142,7 @@ class NYUv2(FileDataset):
 
 def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
     """The concepts and mask value → concept id."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise BadFile(path, "does not exist") from None
-    except (OSError, UnicodeDecodeError) as wrong:
-        raise BadFile(path, f"cannot be read as text: {wrong}") from wrong
+    lines = text_of(path).splitlines()
     concepts: list[Concept] = []
     concept_of = {NOT_ANNOTATED: 0}
     for k, line in enumerate(lines, 1):

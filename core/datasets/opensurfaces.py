@@ -22,7 +22,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -43,6 +42,7 @@ from core.datasets.files import (
     read_table,
     short_names,
     to_concepts,
+    whole_number,
 )
 from core.errors import BadFile
 
@@ -105,41 +105,42 @@ class OpenSurfaces(FileDataset):
     @classmethod
     def _of_release(cls, rest: str, root: Path, tables: Path) -> OpenSurfaces:
         problems: list[Problem] = []
-        scene_names = {pk: row["name"] for pk, row in _rows(tables, "photos.photoscenecategory")}
+        named = _names(tables, "photos.photoscenecategory", problems)
+        scene_names = {str(pk): name for pk, name in named.items()}
         photos = [
-            (int(pk), row.get("scene_category"))
-            for pk, row in _rows(tables, "photos.photo")
+            (pk, str(row.get("scene_category")))
+            for pk, row in _rows(tables, "photos.photo", problems)
             if row.get("scene_category_correct") and not row.get("special")
         ]
         photos.sort()
         kept = _present(root, [pk for pk, _ in photos], problems)
         need_images(f"opensurfaces:{rest}", len(kept), len(photos), problems)
         names = {
-            "material": _names(tables, "shapes.shapesubstance"),
-            "object": _names(tables, "shapes.shapename"),
+            "material": _names(tables, "shapes.shapesubstance", problems),
+            "object": _names(tables, "shapes.shapename", problems),
         }
         concepts, concept_of = _concepts(names)
         drawn: defaultdict[int, list[tuple[int, Shape]]] = defaultdict(list)
         wanted = set(kept)
-        for pk, row in _rows(tables, SHAPES.removesuffix(".json")):
-            if row.get("special") or not row.get("high_quality") or row.get("photo") not in wanted:
+        for pk, row in _rows(tables, SHAPES.removesuffix(".json"), problems):
+            if row.get("special") or not row.get("high_quality"):
                 continue
             try:
-                shape = _shape(row, concept_of)
-            except (KeyError, ValueError, IndexError) as wrong:
+                if row.get("photo") in wanted:
+                    shape = int(row["num_vertices"]), _shape(row, concept_of)
+                    drawn[row["photo"]].append(shape)
+            except (KeyError, TypeError, ValueError, IndexError, OverflowError) as wrong:
                 told = f"shape {pk} cannot be drawn: {wrong}"
-                problems.append(Problem(str(row["photo"]), str(tables / SHAPES), told))
-                continue
-            drawn[row["photo"]].append((int(row["num_vertices"]), shape))
+                problems.append(Problem(str(row.get("photo")), str(tables / SHAPES), told))
         shapes = []
         for pk in kept:
             # Stable: shapes of as many corners keep the table's order.
             ordered = sorted(drawn.get(pk, []), key=lambda one: -one[0])
             shapes.append([shape for _, shape in ordered])
-        named = dict(photos)
+        of_photo = dict(photos)
+        scenes = [scene_names.get(of_photo[pk], "") for pk in kept]
         return cls._opened(
-            rest, root, kept, [scene_names.get(named[pk], "") for pk in kept], concepts, problems,
-            shapes=shapes, label_files=[], tables={},
+            rest, root, kept, scenes, concepts, problems, shapes=shapes, label_files=[], tables={},
         )  # fmt: skip
 
     @classmethod
@@ -150,8 +151,12 @@ class OpenSurfaces(FileDataset):
         named: dict[int, str] = {}
         rows = read_table(root / "photos.csv", required, problems).rows
         for line, row in rows:
-            if row["photo_id"].isdecimal():
-                named.setdefault(int(row["photo_id"]), row["scene_category_name"])
+            number = whole_number(row["photo_id"])
+            if number in named:
+                told = f"line {line}: photo {number} is listed before"
+                problems.append(Problem(str(number), str(root / "photos.csv"), told))
+            elif number is not None:
+                named[number] = row["scene_category_name"]
             else:
                 told = f"line {line}: photo_id {row['photo_id']!r} is not a number"
                 problems.append(Problem("", str(root / "photos.csv"), told))
@@ -266,22 +271,32 @@ def _shape(row: dict[str, Any], concept_of: dict[str, dict[int, int]]) -> Shape:
     )  # fmt: skip
 
 
-def _rows(tables: Path, name: str) -> Iterable[tuple[Any, dict[str, Any]]]:
-    """(primary key, fields) of a table of the release."""
+def _rows(tables: Path, name: str, problems: list[Problem]) -> list[tuple[int, dict[str, Any]]]:
+    """(primary key, fields) of a table of the release; rows without them are left out."""
     path = tables / f"{name}.json"
-    try:
-        return [(row["pk"], row["fields"]) for row in json_of(path)]
-    except (KeyError, TypeError) as wrong:
-        raise BadFile(path, "is not a list of rows with pk and fields") from wrong
+    told = json_of(path)
+    rows = []
+    for place, row in enumerate(told if isinstance(told, list) else [], 1):
+        match row:
+            case {"pk": int(pk), "fields": dict(fields)}:
+                rows.append((pk, fields))
+            case _:
+                problems.append(Problem("", str(path), f"row {place} has no pk with fields"))
+    if told != [] and not rows:
+        raise BadFile(path, "is not a list of rows with pk and fields")
+    return rows
 
 
-def _names(tables: Path, name: str) -> dict[int, str]:
+def _names(tables: Path, name: str, problems: list[Problem]) -> dict[int, str]:
     """Number → name of a table of names, those marked as failed left out."""
-    rows = _rows(tables, name)
-    try:
-        return {int(pk): str(row["name"]) for pk, row in rows if not row.get("fail")}
-    except (KeyError, TypeError, ValueError) as wrong:
-        raise BadFile(tables / f"{name}.json", "its rows have no name") from wrong
+    names = {}
+    for pk, row in _rows(tables, name, problems):
+        if isinstance(row.get("name"), str):
+            if not row.get("fail"):
+                names[pk] = row["name"]
+        else:
+            problems.append(Problem("", str(tables / f"{name}.json"), f"{pk} has no name"))
+    return names
 
 
 def _colors(root: Path, what: str, color: str, problems: list[Problem]) -> dict[int, str]:
@@ -289,8 +304,9 @@ def _colors(root: Path, what: str, color: str, problems: list[Problem]) -> dict[
     path = root / f"label-{what}-colors.csv"
     names = {}
     for line, row in read_table(path, (f"{what}_name", color), problems).rows:
-        if row[color].isdecimal() and 0 < int(row[color]) < 256:
-            names[int(row[color])] = row[f"{what}_name"]
+        number = whole_number(row[color])
+        if number and number < 256:
+            names[number] = row[f"{what}_name"]
         else:
             told = f"line {line}: {color} {row[color]!r} is not 1 to 255"
             problems.append(Problem("", str(path), told))
@@ -301,13 +317,15 @@ def _present(
     root: Path, ids: list[int], problems: list[Problem], form: str = "photos/{}.jpg"
 ) -> list[int]:
     listing = Listing(root)
-    kept = []
+    kept: dict[int, None] = {}
     for pk in ids:
-        if form.format(pk) in listing:
-            kept.append(pk)
+        if pk in kept:
+            problems.append(Problem(str(pk), str(root / form.format(pk)), "is listed before"))
+        elif form.format(pk) in listing:
+            kept[pk] = None
         else:
             problems.append(Problem(str(pk), str(root / form.format(pk)), "does not exist"))
-    return kept
+    return list(kept)
 
 
 def _concepts(

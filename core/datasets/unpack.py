@@ -11,6 +11,7 @@ import lzma
 import os
 import shutil
 import stat
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -85,7 +86,7 @@ def unpack(
                 told = _tar(archive, fresh, bound, tell)
         except (
             zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError,
-            NotImplementedError,
+            RuntimeError, ValueError, IndexError, struct.error,
         ) as err:  # fmt: skip
             raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
         except OSError as err:
@@ -206,6 +207,8 @@ def _zip(
         # that entries which lie over one another are seen for what they unpack to.
         bound.check(len(infos), declared)
         for info in infos:
+            if not info.filename:
+                raise BadFile(archive, "holds a member without a name")
             _safe(info.filename, archive)
             kind = stat.S_IFMT(info.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

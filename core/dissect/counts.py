@@ -201,18 +201,29 @@ def _count(
 
 
 def _prepare(
-    maps: Any, labels: np.ndarray, others: np.ndarray | None, category_of: np.ndarray
-) -> np.ndarray:
-    """Check shapes and give `others` (images, shuffles, channels, height, width)."""
+    maps: Any, thresholds: np.ndarray, labels: np.ndarray, others: np.ndarray | None,
+    category_of: np.ndarray, categories: int, concepts: int,
+) -> np.ndarray:  # fmt: skip
+    """Check shapes and ids, so that no kernel leaves its arrays; gives `others` (images,
+    shuffles, channels, height, width)."""
     if maps.ndim != 4 or labels.ndim != 4 or len(maps) != len(labels):
         raise UnitscopeError(
             f"maps {tuple(maps.shape)} and labels {tuple(labels.shape)} do not belong together: "
             "(images, units, h, w) and (images, channels, grid height, grid width) are wanted"
         )
+    if len(thresholds) != maps.shape[1]:
+        raise UnitscopeError(f"{len(thresholds)} thresholds for {maps.shape[1]} units")
     if len(category_of) != labels.shape[1]:
         raise UnitscopeError(
             f"{len(category_of)} channel categories for {labels.shape[1]} channels"
         )
+    if len(category_of) and not 0 <= min(category_of) <= max(category_of) < categories:
+        raise UnitscopeError(f"channel categories {list(category_of)} of {categories}")
+    for part in (labels, others):
+        if part is not None and part.size and int(part.max()) > concepts:
+            raise UnitscopeError(
+                f"the label maps hold concept {int(part.max())}, and there are {concepts}"
+            )
     if others is None:
         return np.zeros((len(labels), 0, *labels.shape[1:]), np.uint16)
     if others.shape[0] != len(labels) or others.shape[2:] != labels.shape[1:]:
@@ -269,7 +280,7 @@ def count_images(
     >>> counts.both.tolist()                                # image, unit, concept, both
     [[0, 0, 1, 1], [0, 0, 2, 1]]
     """
-    others = _prepare(maps, labels, others, category_of)
+    others = _prepare(maps, thresholds, labels, others, category_of, categories, concepts)
     n, units = maps.shape[:2]
     height, width = labels.shape[2:]
     shuffles = others.shape[1]
@@ -334,7 +345,7 @@ def count_images_torch(
     Same arguments and the same rows; `pairs_at_once` bounds the (image, unit) pairs that are
     upsampled together.
     """
-    others = _prepare(maps, labels, others, category_of)
+    others = _prepare(maps, thresholds, labels, others, category_of, categories, concepts)
     device = maps.device
     n, units = maps.shape[:2]
     channels, height, width = labels.shape[1:]

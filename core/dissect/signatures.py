@@ -35,7 +35,7 @@ from core.dissect.labels import known_values
 from core.errors import UnitscopeError
 from core.geometry import interpolation
 from core.settings import Progress
-from core.store import ArrayFile, Run, array_name, code_digest, derived, write_whole
+from core.store import Run, code_digest, derived, read_arrays, write_whole
 
 BATCH = 32
 """Images a thread takes at once."""
@@ -437,6 +437,11 @@ def gather_signatures(
                 f"maps {maps.shape} and labels {labels.shape} do not belong together, or are not "
                 f"of {units} units"
             )
+        if labels.size and int(labels.max()) >= len(concepts):
+            raise UnitscopeError(
+                f"the label maps hold concept {int(labels.max())}, and there are "
+                f"{len(concepts) - 1}: labels.npy is damaged or of another run"
+            )
         y = interpolation(maps.shape[2], labels.shape[2])
         x = interpolation(maps.shape[3], labels.shape[3])
         values = torch.from_numpy(np.array(maps)).double().numpy()
@@ -487,6 +492,35 @@ def gather_signatures(
 
 # -- of a run -------------------------------------------------------------------------------
 
+KEPT = ("labels", "pixels", "starts", "which", "lit", "hits")
+"""Attributes of :class:`Signatures` that are kept beside a run."""
+
+
+def _kept(path: Path, concepts: int, units: int) -> dict[str, np.ndarray] | None:
+    """The arrays kept in `path`; None where there are none that kernels may be given.
+
+    Every number in them that is used as a place in another array is in its bounds.
+    """
+    found = read_arrays(path)
+    if found is None or set(found) != set(KEPT):
+        return None
+    labels, pixels, starts, which, lit, hits = (found[key] for key in KEPT)
+    shapes = (
+        labels.ndim == 2 and pixels.shape == (len(labels),) and which.shape == lit.shape
+        and which.ndim == 1 and starts.shape == (units + 1,) and hits.shape == (units,)
+    )  # fmt: skip
+    types = labels.dtype == np.uint16 and all(
+        found[key].dtype.kind == "i" for key in KEPT if key != "labels"
+    )
+    if not (shapes and types):
+        return None
+    inside = (
+        (not labels.size or int(labels.max()) < concepts)
+        and (not which.size or 0 <= int(which.min()) <= int(which.max()) < len(labels))
+        and starts[0] == 0 and starts[-1] == len(which) and bool((np.diff(starts) >= 0).all())
+    )  # fmt: skip
+    return found if inside else None
+
 
 def signatures(
     run: Run,
@@ -523,12 +557,13 @@ def signatures(
         "npz",
     )
     concepts = run.sql("SELECT concept, name, category FROM concepts ORDER BY concept")
+    thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])
+    units = len(thresholds)
     names = ["", *concepts["name"]]
     kinds = ["", *concepts["category"]]
-    if path.is_file():
-        with np.load(path, allow_pickle=False) as kept:
-            arrays = {key: kept[key] for key in kept.files}
-        return Signatures(**arrays, concepts=names, categories=kinds, layer=name, splits=chosen)
+    kept = _kept(path, len(names), units)
+    if kept:
+        return Signatures(**kept, concepts=names, categories=kinds, layer=name, splits=chosen)
     frame = run.sql("SELECT image, split FROM images ORDER BY image")
     images = frame["image"].to_numpy()
     if chosen:
@@ -544,7 +579,6 @@ def signatures(
     of_image: dict[int, list[int]] = {}
     for image, concept in zip(whole["image"].tolist(), whole["concept"].tolist(), strict=True):
         of_image.setdefault(image, []).append(concept)
-    thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])
 
     def batches() -> Iterator[Batch]:
         for at in range(0, len(images), BATCH):
@@ -570,17 +604,15 @@ def signatures(
 
     # Plain reads: mapped pages would count as this process's memory.
     with (
-        closing(ArrayFile(run.arrays / f"{array_name(f'maps-{name}')}.npy")) as maps,
-        closing(ArrayFile(run.arrays / "labels.npy")) as labels,
+        closing(run.rows(f"maps-{name}")) as maps,
+        closing(run.rows("labels")) as labels,
     ):
         found = gather_signatures(
             batches(), thresholds["threshold"].to_numpy(np.float32), names, kinds,
             max((len(ids) for ids in of_image.values()), default=0), threads, step,
         )  # fmt: skip
     found.layer, found.splits = name, chosen
-    arrays = {
-        key: getattr(found, key) for key in ("labels", "pixels", "starts", "which", "lit", "hits")
-    }
+    arrays = {key: getattr(found, key) for key in KEPT}
 
     def write(fresh: Path) -> None:
         with fresh.open("wb") as f:

@@ -74,9 +74,20 @@ class TopK:
         self._bound = np.full(units, -np.inf, np.float32)
 
     def update(self, maps: np.ndarray) -> None:
-        """Take in maps (images, units, height, width) of any float type."""
+        """Take in maps (images, units, height, width) of any float type.
+
+        Raises UnitscopeError, before anything is taken in, where a value is no finite number.
+        """
         # torch turns halves into floats several times faster than NumPy.
-        maps = torch.from_numpy(np.ascontiguousarray(maps)).float().numpy()
+        values = torch.from_numpy(np.ascontiguousarray(maps)).float()
+        if not torch.isfinite(values).all():
+            image, unit, *_ = (~torch.isfinite(values)).nonzero()[0].tolist()
+            value = values[image, unit][~torch.isfinite(values[image, unit])][0].item()
+            raise UnitscopeError(
+                f"image {image} of those given has an activation of {value} for unit {unit}, "
+                "not a finite number"
+            )
+        maps = values.numpy()
         for image in maps.reshape(*maps.shape[:2], math.prod(maps.shape[2:])):
             _push(image, self._kept, self._filled, self._bound)
 

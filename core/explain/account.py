@@ -143,7 +143,7 @@ def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str
     """
     if not run.info["settings"]["keep_maps"]:
         return None
-    labels = np.asarray(run.array("labels")[image])
+    labels = run.label_maps(image)
     threshold = run.sql(
         "SELECT threshold FROM units WHERE layer = ? AND unit = ?", [run.layer(layer), unit]
     )["threshold"][0]

@@ -74,10 +74,17 @@ def explain_photo(
     the run; `seen` names, for each concept, the active units with that label and how far their peak
     is above the threshold. `target` is None and `annotated` is None throughout.
 
-    Raises UnitscopeError where the network is not the run's, or the photo is too small for
-    its preprocessing.
+    Raises UnitscopeError where the network is not the run's, or answers a photo by the others in
+    its batch, where the photo is too small for its preprocessing, or where the network gives for
+    it what is no finite number.
     """
     model = model or open_model(run)
+    by_batch = run.info.get("by_batch") or model.notes.get("batch norm")
+    if by_batch:
+        raise UnitscopeError(
+            f"{name}: a photo alone cannot be compared with the run, whose thresholds are of "
+            f"photos in batches: {by_batch}"
+        )
     settings = run.info["settings"]
     number = run.layer(layer)
     name_of_layer = run.layer_names[number]
@@ -85,7 +92,7 @@ def explain_photo(
         model, [name_of_layer], precision=settings["precision"], map_type=settings["map_type"]
     )
     seen = np.stack([np.asarray(model.preprocessing.view(photo.convert("RGB")))])
-    passed = forward(seen)
+    passed = forward(seen, [name])
     maps = passed.layers[name_of_layer].maps[0]
     peaks = maps.float().amax((1, 2)).numpy()
     thresholds = run.sql("SELECT threshold FROM units WHERE layer = ? ORDER BY unit", [number])[

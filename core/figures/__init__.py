@@ -13,11 +13,12 @@ from typing import Any, NamedTuple
 
 import altair as alt
 import pandas as pd
-import vl_convert
 from altair.utils import schemapi
 
 from core.browse import shown_name
-from core.errors import unknown
+from core.errors import UnitscopeError, unknown
+from core.escape import latex_text, one_line, printable
+from core.figures.converter import ConversionError, convert
 from core.names import plain_name
 
 FONT = "'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif"
@@ -169,7 +170,7 @@ def box(chart: Any) -> tuple[int, int]:
 def export(chart: Any, kind: str, dark: bool = False) -> bytes:
     """A chart as the bytes of an SVG, PDF or PNG file (PNG at 200 dots per inch).
 
-    Raises UnitscopeError for another format.
+    Raises UnitscopeError for another format, or a chart that cannot be drawn.
     """
     if kind not in FORMATS:
         raise unknown("figure format", kind, FORMATS)
@@ -177,14 +178,25 @@ def export(chart: Any, kind: str, dark: bool = False) -> bytes:
     drawn.background = PAPER[dark]
     # Charts are aggregated before they come here; Altair's guard against raw rows is moot.
     with alt.data_transformers.disable_max_rows():
-        spec = drawn.to_dict()
+        spec = _printable(drawn.to_dict())
+    try:
+        made = convert(spec, kind)
+    except ConversionError as err:
+        raise UnitscopeError(f"this chart cannot be written as {kind.upper()} ({err})") from err
     if kind == "svg":
-        # The writer numbers parts on through the life of the process: here each file counts from
+        # The writer numbers parts on through the life of its process: here each file counts from
         # 0, so that one chart gives one file.
-        return named_parts(vl_convert.vegalite_to_svg(spec), "part").encode()
-    if kind == "pdf":
-        return vl_convert.vegalite_to_pdf(spec)
-    return vl_convert.vegalite_to_png(spec, ppi=200, scale=1)
+        return named_parts(made.decode(), "part").encode()
+    return made
+
+
+def _printable(part: Any) -> Any:
+    """A specification whose texts hold no control characters: names come from strangers."""
+    if isinstance(part, dict):
+        return {printable(str(key)): _printable(value) for key, value in part.items()}
+    if isinstance(part, list):
+        return [_printable(value) for value in part]
+    return printable(part) if isinstance(part, str) else part
 
 
 def named_parts(svg: str, name: str) -> str:
@@ -201,18 +213,13 @@ def named_parts(svg: str, name: str) -> str:
 
 # -- tables ---------------------------------------------------------------------------------
 
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-}  # fmt: skip
-
 
 def _cell(value: Any) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
         return "--"
     if isinstance(value, float):
         return f"{value:.4g}"
-    return "".join(_LATEX.get(ch, ch) for ch in str(value))
+    return latex_text(str(value))
 
 
 def latex(frame: pd.DataFrame, caption: str = "") -> str:
@@ -230,7 +237,7 @@ def latex(frame: pd.DataFrame, caption: str = "") -> str:
     kinds = "".join("r" if pd.api.types.is_numeric_dtype(t) else "l" for t in frame.dtypes)
     rows = [" & ".join(map(_cell, row)) + r" \\" for row in frame.itertuples(index=False)]
     head = " & ".join(map(_cell, frame.columns)) + r" \\"
-    note = [f"% {caption}"] if caption else []
+    note = [f"% {one_line(caption)}"] if caption else []
     body = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule", *rows]
     return "\n".join([*note, *body, r"\bottomrule", r"\end{tabular}"])
 

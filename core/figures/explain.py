@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from core.figures import BLUE, GREY, INK, ORANGE, Caption, titled
-from core.names import plain_name
+from core.names import place, plain_name
 
 TITLES = {
     "CM": "Share of the scene that was seen (CM)",
@@ -35,16 +35,6 @@ def definition(strategy: str, iou: str, kind: str, knowledge: str) -> str:
     'highest IoU, IoU in photo, ICC of the everyday graph'
     """
     return f"{SHORT[strategy]}, IoU {SHORT[iou]}, {kind.upper()} of {knowledge}"
-
-
-def ordinal(number: int) -> str:
-    """A rank as people say it.
-
-    >>> [ordinal(n) for n in (1, 2, 3, 4, 11, 22, 113)]
-    ['1st', '2nd', '3rd', '4th', '11th', '22nd', '113th']
-    """
-    ending = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
-    return f"{number}{'th' if number % 100 in (11, 12, 13) else ending}"
 
 
 def measure(
@@ -74,7 +64,7 @@ def measure(
     two["kind"] = [kinds[s] for s in two["scene"]]
     two["at"] = two["name"]
     two["shown"] = [
-        f"{v:.2f}, {ordinal(int(r))} of {len(data)}"
+        f"{v:.2f}, {place(int(r), data['rank'].tolist())}"
         for v, r in zip(two["value"], two["rank"], strict=True)
     ]
     everyone = "all scenes"

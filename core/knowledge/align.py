@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from core.datasets.files import text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.knowledge.graph import Graph, fold
 from core.names import plain_name
@@ -413,13 +414,7 @@ def read_overrides(path: Path) -> dict[str, str | None]:
     Columns `name` and `node`; others, such as those of :func:`write_alignment`, are passed
     over. Lines that begin with ``#`` too. Raises BadFile with the line and the reason.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as err:
-        raise BadFile(path, "does not exist") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise BadFile(path, f"cannot be read as UTF-8 text ({err})") from err
-    lines = text.splitlines()
+    lines = text_of(path).splitlines()
     start = next((k for k, s in enumerate(lines) if s.strip() and not s.startswith("#")), None)
     if start is None:
         raise BadFile(path, "is empty; it needs a header `name`, `node` and a line for each name")

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from core.datasets.files import text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.embed import Embedding, Epoch, Subgraph, Training, open_embedding, subgraph
@@ -238,12 +239,7 @@ def read_links(path: Path, annotated: Annotated) -> Links:
     Raises BadFile with the line for an unknown verb or concept (with the nearest), a concept that
     never takes part, too few columns, and for pairs that earlier lines contradict (with theirs).
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError as err:
-        raise BadFile(path, "does not exist") from err
-    except (OSError, UnicodeDecodeError) as err:
-        raise BadFile(path, f"cannot be read as UTF-8 text ({err})") from err
+    text = text_of(path)
     labels = labels_of(annotated)
     where = {label: k for k, label in enumerate(labels)}
     plain: dict[str, list[int]] = {}

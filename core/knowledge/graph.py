@@ -27,6 +27,7 @@ from typing import IO, Any, NamedTuple, overload
 import numpy as np
 
 from core.errors import BadFile, UnitscopeError, nearest, unknown
+from core.names import readable
 from core.store import CACHE, DIGITS, Run, write_whole
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -458,7 +459,7 @@ def fold(name: object) -> str:
     >>> fold("Living_Room"), fold(" night  stand ")
     ('living room', 'night stand')
     """
-    return " ".join(str(name).lower().replace("_", " ").split())
+    return readable(" ".join(str(name).lower().replace("_", " ").split()))
 
 
 class _Gather:
@@ -600,7 +601,10 @@ def read_triples(path: Path, name: str | None = None) -> Graph:
                 raise BadFile(file, f"line {number} {reason}: {_shown(text)}")
             weight = float(cells[3]) if len(cells) == 4 else 1.0
             gather.add(
-                cells[0].strip().encode(), fold(cells[1]).encode(), fold(cells[2]).encode(), weight
+                readable(cells[0].strip()).encode(),
+                fold(cells[1]).encode(),
+                fold(cells[2]).encode(),
+                weight,
             )
             if len(gather.relations) > MAX_RELATIONS:
                 raise BadFile(
@@ -836,7 +840,7 @@ def _take(block: bytes, path: Path, before: int, gather: _Gather) -> int:
 def _node(name: bytes) -> bytes:
     """``bed/n/wn/artifact`` → ``bed``; underscores are spaces."""
     name = name.split(b"/", 1)[0].replace(b"_", b" ")
-    if name.isascii() and name.islower() and b"  " not in name:
+    if name.isascii() and name.islower() and b"  " not in name and name.decode().isprintable():
         return name.strip()
     return fold(name.decode("utf-8", "replace")).encode()
 

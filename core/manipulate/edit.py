@@ -28,19 +28,17 @@ from torch import Tensor, nn
 from core.errors import UnitscopeError, unknown
 from core.explain.photo import open_model
 from core.manipulate.toggle import (
-    CLOSE,
-    PROBES,
     Change,
     Edits,
     Toggled,
     Toggler,
     as_edits,
     forward_edited,
-    linear_head,
     stored_photos,
 )
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.forward import Forward
+from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer
 from core.models.load import load_model
 from core.store import digest_of, write_text, write_whole
@@ -171,8 +169,7 @@ def write_edit(
     left_out: dict[str, str] = {}
 
     def keep(kind: str, path: Path, gave: Tensor) -> None:
-        size = max(1.0, float(wanted.abs().max()))
-        differences[kind] = float((gave.float().flatten(1) - wanted).abs().max()) / size
+        differences[kind] = agree(first_of(gave).numpy(), wanted.numpy())
         if differences[kind] > CLOSE:
             raise UnitscopeError(
                 f"{path} was written, but reloaded it differs from the edited network by "
@@ -184,9 +181,10 @@ def write_edit(
         "format": FORMAT, "model": spec, "layer": layer, "run": run.digest, "words": words,
         "chosen": chosen,
     }  # fmt: skip
-    head = linear_head(model.module, layer, inputs) if toggler.weights is not None else None
+    teller = toggler.answering(listed)
+    head = linear_head(model.module, layer, inputs) if teller.weights is not None else None
     if "folded" in kinds and head is None:
-        left_out["folded"] = f"there is no linear head to fold it into: {toggler.check['why']}"
+        left_out["folded"] = f"there is no linear head to fold it into: {teller.check['why']}"
     elif "folded" in kinds and head is not None:
         path = folder / f"{name}-folded.pt"
         keep("folded", path, _write_folded(path, model, head, change, facts, inputs))
@@ -207,7 +205,7 @@ def write_edit(
         else:
             keep("program", path, gave)
     text = folder / f"{name}.txt"
-    write_text(text, _account(toggler, words, chosen, effects, files, differences, left_out,
+    write_text(text, _account(toggler, listed, words, chosen, effects, files, differences, left_out,
                               settings))  # fmt: skip
     return Written({**files, "text": text}, differences, left_out, effects)
 
@@ -257,7 +255,7 @@ def _write_program(path: Path, module: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _account(
-    toggler: Toggler, words: str, chosen: str, effects: dict[str, Toggled],
+    toggler: Toggler, edits: Edits, words: str, chosen: str, effects: dict[str, Toggled],
     files: dict[str, Path], differences: dict[str, float], left_out: dict[str, str],
     settings: dict[str, Any],
 ) -> str:  # fmt: skip
@@ -272,7 +270,7 @@ def _account(
         f"layer       {toggler.layer} ({toggler.units} units)",
         f"edit        {words}",
         f"chosen      {chosen}",
-        f"measured    {toggler.way}: {toggler.check['why']}",
+        f"measured    {effects['all'].way}: {toggler.answering(edits).check['why']}",
         "",
         "Accuracy on the run's images, with 95 % intervals. Where units were chosen on the same",
         "images, this says nothing of others.",

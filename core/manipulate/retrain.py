@@ -485,6 +485,8 @@ def predict(
     """(logits, features) of uint8 photos, float32, in evaluation mode; no augmentation.
 
     features : the pooled input of the layer named `classifier`; None where none is named.
+
+    Raises UnitscopeError where a logit is no finite number.
     """
     module.eval()
     inputs, logits, features = _Inputs(way), [], []
@@ -495,7 +497,15 @@ def predict(
                 raise Stopped(STOPPED)
             logits.append(logits_of(module(inputs(seen[at : at + batch]))).float().numpy())
             features.append(found[0].float().numpy())
-    return np.concatenate(logits), np.concatenate(features) if classifier else None
+    told = np.concatenate(logits)
+    bad = np.flatnonzero(~np.isfinite(told).all(1))
+    if len(bad):
+        first = told[bad[0]]
+        raise UnitscopeError(
+            f"the network gives {first[~np.isfinite(first)][0]}, not a finite number, for "
+            f"{len(bad)} of {len(told)} photos"
+        )
+    return told, np.concatenate(features) if classifier else None
 
 
 def _loss(logits: np.ndarray, target: np.ndarray) -> float:

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.datasets.files import json_of
 from core.errors import UnitscopeError, unknown
 from core.models.said import BESIDE, ENDINGS, beside_of, corrected
 
@@ -255,23 +256,6 @@ _CONVERT = (
 )
 
 
-def parsed(text: str | bytes, what: object) -> Any:
-    """JSON of a file that is not trusted; raises UnitscopeError for what is none, also for one
-    that is nested deeper than Python reads.
-
-    >>> parsed("[" * 100_000, "w.json")
-    Traceback (most recent call last):
-        ...
-    core.errors.UnitscopeError: w.json is no JSON that can be read: it is nested too deep
-    """
-    try:
-        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
-    except RecursionError:
-        raise UnitscopeError(f"{what} is no JSON that can be read: it is nested too deep") from None
-    except ValueError as err:
-        raise UnitscopeError(f"{what} is no JSON: {err}") from None
-
-
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, metadata); metadata is text, JSON where it looks like an object or a list."""
     package = optional("safetensors", "*.safetensors files")
@@ -302,7 +286,7 @@ def _sharded(path: Path) -> dict[str, Tensor]:
     """
     if path.stat().st_size > MOST_INDEX:
         raise UnitscopeError(f"{path} is larger than an index of weights can be")
-    told = parsed(path.read_bytes(), path)
+    told = json_of(path)
     listed = told.get("weight_map") if isinstance(told, dict) else None
     if not isinstance(listed, dict) or not listed:
         raise UnitscopeError(f"{path} is no index of weights: it has no weight_map {{name: file}}")
@@ -400,7 +384,7 @@ def _plain(value: Any, deep: int = 4) -> Any:
 
 def _beside(path: Path) -> dict[str, Any]:
     """What the user wrote beside a checkpoint that does not say it itself."""
-    told = parsed(path.read_bytes(), path)
+    told = json_of(path)
     if not isinstance(told, dict):
         raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(BESIDE)}")
     for name, value in told.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from typing import NamedTuple
 
@@ -16,6 +17,24 @@ from core.models.load import LoadedModel
 MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
+def usable_device(name: str) -> torch.device:
+    """A device of PyTorch by its name. Raises UnitscopeError where it cannot compute here."""
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UnitscopeError(f"device is cpu, cuda or cuda:0, not {name!r}") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UnitscopeError(f"device {name!r} was asked for, but no GPU can be seen here")
+    try:
+        torch.ones(1, device=device).add(1).item()
+    except Exception as err:
+        raise UnitscopeError(
+            f"device {name!r} cannot compute here ({(str(err).splitlines() or [''])[0]}); "
+            "cpu always can"
+        ) from err
+    return device
+
+
 class Watched(NamedTuple):
     """One layer's share of a batch.
 
@@ -24,19 +43,28 @@ class Watched(NamedTuple):
     peaks : float32 (images, units), the largest recorded activation.
     beside : (images, tokens, units) in the recorded type: class and register tokens, which are
         no part of the maps; None where there are none.
+    faults : image of the batch → what is no finite number, in words.
+    beyond : (unit, largest activation) where finite activations do not fit the recorded type.
     """
 
     maps: Tensor
     pooled: np.ndarray
     peaks: np.ndarray
     beside: Tensor | None = None
+    faults: Mapping[int, str] = {}
+    beyond: tuple[int, float] | None = None
 
 
 class Passed(NamedTuple):
-    """A forward pass: float32 logits (images, classes) and every watched layer."""
+    """A forward pass: float32 logits (images, classes) and every watched layer.
+
+    faults : image of the batch → where the network gave what is no finite number, naming layer
+        and unit, or class. All that is kept of such an image is 0.
+    """
 
     logits: np.ndarray
     layers: dict[str, Watched]
+    faults: dict[int, str]
 
 
 class Forward:
@@ -58,15 +86,11 @@ class Forward:
         precision: str = "float32",
         map_type: str = "float16",
     ):
-        if device != "cpu":
-            kind = torch.device(device).type
-            if kind == "cuda" and not torch.cuda.is_available():
-                raise UnitscopeError("device 'cuda' was asked for, but no GPU can be seen here")
         if precision not in ("float32", "bfloat16"):
             raise UnitscopeError(f"precision is float32 or bfloat16, not {precision!r}")
         if map_type not in MAP_TYPES:
             raise UnitscopeError(f"map type is {' or '.join(MAP_TYPES)}, not {map_type!r}")
-        self.device = torch.device(device)
+        self.device = usable_device(device)
         self.precision = precision
         self.layers = layers
         self.map_type = map_type
@@ -87,23 +111,34 @@ class Forward:
     def _keep(self, maps: Tensor, beside: Tensor | None) -> Watched:
         parts = [maps] if beside is None else [maps, beside]
         recorded = [part.to(MAP_TYPES[self.map_type], copy=True) for part in parts]
-        if not all(torch.isfinite(part).all() for part in recorded):
-            if all(torch.isfinite(part).all() for part in parts):
-                most = max(part.abs().max().item() for part in parts)
-                raise UnitscopeError(
-                    f"activations reach {most:.0f}, more than half precision "
-                    "holds; use --map-type float32"
-                )
-            raise UnitscopeError("the network gave activations that are not finite numbers")
+        faults: dict[int, str] = {}
+        beyond = None
+        for part, kept, units in zip(parts, recorded, (1, 2), strict=False):
+            if torch.isfinite(kept).all():
+                continue
+            # (images, units, places), of maps and tokens alike.
+            values, held = (t.movedim(units, 1).flatten(2) for t in (part, kept))
+            finite = torch.isfinite(values)
+            for image in (~finite.flatten(1).all(1)).nonzero().flatten().tolist():
+                unit, place = (~finite[image]).nonzero()[0].tolist()
+                faults.setdefault(image, f"{values[image, unit, place].item()} for unit {unit}")
+            wide = values.abs().where(finite & ~torch.isfinite(held), 0.0).amax((0, 2))
+            if wide.any():
+                beyond = int(wide.argmax()), float(wide.max())
         return Watched(
             recorded[0],
             maps.float().mean((2, 3)).cpu().numpy(),
             recorded[0].amax((2, 3)).float().cpu().numpy(),
             None if beside is None else recorded[1],
+            faults,
+            beyond,
         )
 
-    def __call__(self, seen: np.ndarray) -> Passed:
+    def __call__(self, seen: np.ndarray, names: Sequence[str] | None = None) -> Passed:
         """One forward pass over uint8 photos (images, height, width, 3) as the network sees them.
+
+        names : of the photos. Where they are given, an image for which the network gives what is
+        no finite number is an error that names it; else it is one of :attr:`Passed.faults`.
 
         Raises UnitscopeError where activations do not fit the recorded type, naming the layer.
         """
@@ -119,4 +154,30 @@ class Forward:
         missing = [layer for layer in self.layers if layer not in found]
         if missing:
             raise UnitscopeError(f"the forward pass never reached layer {', '.join(missing)}")
-        return Passed(output.float().flatten(1).cpu().numpy(), dict(found))
+        logits = output.float().flatten(1).cpu().numpy()
+        faults: dict[int, str] = {}
+        for layer, watched in found.items():
+            if watched.beyond:
+                unit, most = watched.beyond
+                raise UnitscopeError(
+                    f"layer {layer!r}, unit {unit}: activations reach {most:.0f}, more than half "
+                    "precision holds; use --map-type float32"
+                )
+            for image, words in watched.faults.items():
+                faults.setdefault(image, f"layer {layer!r} of the network gives {words}")
+        for image in np.flatnonzero(~np.isfinite(logits).all(1)).tolist():
+            place = int(np.flatnonzero(~np.isfinite(logits[image]))[0])
+            faults.setdefault(image, f"the network gives {logits[image, place]} for output {place}")
+        faults = {image: f"{words}, not a finite number" for image, words in sorted(faults.items())}
+        if faults and names is not None:
+            image, words = next(iter(faults.items()))
+            raise UnitscopeError(f"{names[image]}: {words}")
+        at = list(faults)
+        if at:
+            logits[at] = 0
+            with torch.inference_mode():
+                for watched in found.values():
+                    for kept in (watched.maps, watched.pooled, watched.peaks, watched.beside):
+                        if kept is not None:
+                            kept[at] = 0
+        return Passed(logits, dict(found), faults)

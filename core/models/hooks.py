@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, NamedTuple
@@ -182,6 +182,19 @@ def capture(
     finally:
         for handle in handles:
             handle.remove()
+
+
+def check_layer(model: nn.Module, example: Tensor, name: str, known: Iterable[str]) -> None:
+    """Raise where a layer is none of those that can be dissected, `known`, and say why: it is
+    not there (nearest names), is called more than once, is never reached, or gives no maps."""
+    if name in known:
+        return
+    if name in dict(model.named_modules()):
+        with torch.inference_mode(), capture(model, [name]) as found:
+            model(example)
+        if name and name not in found:
+            raise UnitscopeError(f"the forward pass never reached layer {name}")
+    raise unknown("layer", name, known)
 
 
 def _shape_of(args: Any) -> tuple[int, int] | None:

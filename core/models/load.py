@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -26,7 +27,8 @@ from core.errors import UnitscopeError, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.families import default_layer
-from core.models.hooks import Layer, list_layers
+from core.models.head import batch_words, by_batch
+from core.models.hooks import Layer, check_layer, list_layers
 from core.models.rooms_net import WEIGHTS, RoomsNet
 
 KINDS = {
@@ -104,6 +106,12 @@ class LoadedModel:
                 f"{width}×{height} pixels: {(str(err) or repr(err)).splitlines()[0]}"
             ) from err
 
+    def check_layer(
+        self, name: str, known: Iterable[str], photo_size: tuple[int, int] = (640, 480)
+    ) -> None:
+        """Raise, and say why, where a layer is none of :meth:`layers`, whose names are `known`."""
+        check_layer(self.module, self.example(photo_size), name, known)
+
 
 def load_model(spec: str) -> LoadedModel:
     """Open a network by its SPEC (see the module's text).
@@ -126,6 +134,12 @@ def load_model(spec: str) -> LoadedModel:
         forms = "; ".join(form for form, _ in KINDS.values())
         raise UnitscopeError(f"{unknown('kind of model', kind, KINDS)}. Forms: {forms}")
     loaded.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    words = batch_words(loaded.module)
+    if words:
+        loaded.notes["batch norm"] = words
+    for name in by_batch(loaded.module):
+        # Where one stays in training mode, no forward pass may change what is stored in it.
+        loaded.module.get_submodule(name).track_running_stats = False  # type: ignore[assignment]
     if len(loaded.classes) != len(set(loaded.classes)):
         raise UnitscopeError(f"model {spec!r} names a class twice")
     return loaded
@@ -146,31 +160,43 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         sys.path.insert(0, str(Path.cwd()))
     try:
         code = importlib.import_module(name)
-    except ImportError as err:
+    # A person's own code may raise anything, or end the process.
+    except (Exception, SystemExit) as err:
         raise UnitscopeError(
-            f"{spec!r}: cannot import {name} ({err}); it is looked for in the current folder "
-            "and on PYTHONPATH"
+            f"{spec!r}: cannot import {name} ({type(err).__name__}: {_first_line(err)}); it is "
+            "looked for in the current folder and on PYTHONPATH"
         ) from err
     if not callable(getattr(code, function, None)):
         public = [n for n in dir(code) if callable(getattr(code, n)) and not n.startswith("_")]
         raise unknown(f"function of {name}", function, public)
     given = (Path(checkpoint).expanduser(),) if checkpoint else ()
-    made = getattr(code, function)(*given)
-    module, info = made if isinstance(made, tuple) else (made, {})
+    try:
+        made = getattr(code, function)(*given)
+    except (Exception, SystemExit) as err:
+        raise UnitscopeError(
+            f"{spec!r}: {name}.{function} raised {type(err).__name__}: {_first_line(err)}"
+        ) from err
+    module, info = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(module, nn.Module):
         raise UnitscopeError(f"{spec!r} returned {type(module).__name__}, not a torch.nn.Module")
+    if not isinstance(info, dict):
+        raise UnitscopeError(f"{spec!r} returned a module and {type(info).__name__}, not a dict")
     preprocessing = info.get("preprocessing", Preprocessing())
     if isinstance(preprocessing, dict):
         preprocessing = Preprocessing.from_json(preprocessing)
     return LoadedModel(
         module,
         preprocessing,
-        list(info.get("classes", [])),
+        [str(one) for one in info.get("classes") or []],
         spec,
         info.get("default_layer") or default_layer(module),
         {k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")},
         f"{name}:{function}\n" + _sources(code, module),
     )
+
+
+def _first_line(err: BaseException) -> str:
+    return (str(err).splitlines() or ["no reason given"])[0]
 
 
 def _sources(code: ModuleType, module: nn.Module) -> str:

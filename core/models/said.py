@@ -20,6 +20,7 @@ from typing import Any
 
 from core.errors import UnitscopeError, unknown
 from core.geometry import Preprocessing
+from core.names import readable
 
 NESTED = (
     "args", "hyper_parameters", "hparams", "config", "cfg", "opt", "pretrained_cfg",
@@ -192,7 +193,7 @@ def _ordered(where: str, given: Any, path: Path) -> list[str]:
             raise UnitscopeError(
                 f"checkpoint {path}: {where} is meant to list class names, as text"
             )
-        return [str(name) for name in given]
+        return [readable(str(name)) for name in given]
     word = where.rpartition(".")[2]
     by_key = _numbered([(k, v) for k, v in given.items()])
     by_value = _numbered([(v, k) for k, v in given.items()])
@@ -227,7 +228,7 @@ def _numbered(pairs: list[tuple[Any, Any]]) -> list[str] | None:
             return None
         if name is None or isinstance(name, (list, tuple, Mapping)):
             return None
-        of[number] = str(name)
+        of[number] = readable(str(name))
     # Never a list as long as a number in the file says.
     return [of[k] for k in range(len(pairs))] if of.keys() == set(range(len(pairs))) else None
 

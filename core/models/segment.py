@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from core.datasets.annotate import check_spec
 from core.datasets.base import CATEGORIES
+from core.datasets.files import json_of, text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from core.models.checkpoint import fill, read_checkpoint, settle
@@ -97,6 +97,17 @@ class Segmenter:
             )
         return scores.float()
 
+    def fault(self, scores: Tensor) -> str | None:
+        """What is no finite number in a photo's scores (labels, h, w); None where all are."""
+        bad = (~torch.isfinite(scores)).nonzero()
+        if not len(bad):
+            return None
+        label = self.labels[int(bad[0, 0])].name
+        return (
+            f"the network gives {scores[tuple(bad[0])].item()} for label {label!r}, not a finite "
+            "number"
+        )
+
     @torch.inference_mode()
     def label_map(
         self, scores: Tensor, size: tuple[int, int], least_confidence: float = 0.0
@@ -155,11 +166,7 @@ def read_labels_file(path: Path) -> list[Label]:
 
     An empty line or ``background`` stands for no label. Raises BadFile for another category.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.reader(file))
-    except (OSError, UnicodeDecodeError) as err:
-        raise BadFile(path, f"cannot be read as names ({err})") from err
+    rows = list(csv.reader(text_of(path).splitlines()))
     found = []
     for line, cells in enumerate(rows, 1):
         name, category = ([cell.strip() for cell in cells] + ["", ""])[:2]
@@ -268,10 +275,7 @@ def _way_of(folder: Path) -> Preprocessing:
     path = folder / "preprocessor_config.json"
     told: dict[str, Any] = {}
     if path.is_file():
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as err:
-            raise BadFile(path, f"is no JSON ({err})") from err
+        told = json_of(path)
     size = told.get("size", 512)
     if isinstance(size, dict):
         size = (

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from core.datasets.files import json_of, text_of
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import (
@@ -27,7 +28,6 @@ from core.models.checkpoint import (
     differences,
     fill,
     optional,
-    parsed,
     read_checkpoint,
     same_values,
     settle,
@@ -398,7 +398,7 @@ def _places_names(path: Path) -> list[str]:
             "or name it as the last part of the SPEC"
         )
     names: dict[int, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text_of(path).splitlines(), 1):
         name, _, at = line.strip().rpartition(" ")
         if not line.strip():
             continue
@@ -514,7 +514,7 @@ def _hub_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
     told = folder / "config.json"
     if not told.is_file():
         return there[0], {}
-    config = parsed(told.read_bytes(), told)
+    config = json_of(told)
     if not isinstance(config, dict):
         raise UnitscopeError(f"{told}: an object is meant")
     said = ("architecture", "label_names", "pretrained_cfg")

@@ -9,11 +9,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -22,8 +20,9 @@ from typing import Any
 import pandas as pd
 
 from core import figures
+from core.escape import csv_frame, csv_text
 from core.figures import FORMATS, export, latex
-from core.files import strict_json, write_text, write_whole
+from core.files import strict_json, write_bytes, write_text
 from core.report import inline_svg, page
 from core.reproduce import Beside, Cell, Work, draw
 from core.reproduce.paper import PARTS
@@ -75,9 +74,9 @@ class Folder:
                 chart = draw(name, given)
                 for file, kind in zip(files, FORMATS, strict=True):
                     made = export(chart, kind)
-                    write_whole(file, partial(_put, made))
+                    write_bytes(file, made)
                 self._drawn[name] = made_of
-            write_text(self.path / f"{name}.csv", frame.to_csv(index=False, lineterminator="\n"))
+            write_text(self.path / f"{name}.csv", csv_frame(frame))
             self._svg[name] = (self.path / f"{name}.svg").read_text(encoding="utf-8")
 
     def _head(self) -> list[str]:
@@ -140,10 +139,6 @@ def _drawing() -> str:
     """Digest of the code that draws: another theme or title is another figure."""
     folder = Path(figures.__file__).parent
     return code_digest(sorted(folder.glob("*.py")))
-
-
-def _put(made: bytes, path: Path) -> None:
-    path.write_bytes(made)
 
 
 STYLE = """
@@ -317,14 +312,12 @@ def _claims_html(part: Beside) -> str:
 
 def to_csv(part: Beside) -> str:
     """One line a row; of every column ours, low, high, chance, n, paper, difference, in percent."""
-    out = io.StringIO()
-    write = csv.writer(out, lineterminator="\n")
     names = ("ours", "low", "high", "chance", "n", "paper", "difference")
-    write.writerow([*part.labels, "more", *(f"{c}_{name}" for c in part.columns for name in names)])
+    lines = [[*part.labels, "more", *(f"{c}_{name}" for c in part.columns for name in names)]]
     for labels, shown, cells in part.rows:
-        values = [cell.to_json()[name] for cell in cells.values() for name in names]
-        write.writerow([*labels, shown, *("" if v is None else v for v in values)])
-    return out.getvalue()
+        facts = [cell.to_json() for cell in cells.values()]
+        lines.append([*labels, shown, *(one[name] for one in facts for name in names)])
+    return csv_text(lines)
 
 
 def to_latex(part: Beside, head: Sequence[str] = ()) -> str:

@@ -7,20 +7,35 @@ unhashed.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
+from functools import wraps
 from importlib import import_module
+from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import streamlit as st
 
 from core import browse
-from core.store import Run
+from core.errors import Damaged, UnitscopeError
+from core.store import Run, list_runs
 
 if TYPE_CHECKING:
     from core.browse.disable import Contribution, Toggler, UnitConcepts
     from core.browse.explain import Network
     from core.browse.knowledge import Known
     from core.browse.units import Signatures, Sizes
+
+Given, Answer = ParamSpec("Given"), TypeVar("Answer")
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """What tells a run file from one made anew under its name."""
+    try:
+        facts = path.stat()
+    except OSError:
+        raise Damaged(f"run {path.stem} was deleted") from None
+    return facts.st_mtime_ns, facts.st_ino
 
 
 # Not closed on leaving the cache: another session may be reading. The last one to let go does.
@@ -31,16 +46,46 @@ def _open(path: str, stamp: tuple[int, int]) -> Run:
 
 def open_run(path: Path) -> Run:
     """An open run, shared by all sessions. A file made anew is opened anew."""
-    facts = path.stat()
-    return _open(str(path), (facts.st_mtime_ns, facts.st_ino))
+    return _open(str(path), _stamp(path))
+
+
+# Failures are kept as well: a folder of hundreds of broken files is looked through once.
+@st.cache_data(max_entries=5000, show_spinner=False)
+def _summary(path: str, stamp: tuple[int, int]) -> dict[str, Any] | str:
+    return browse.try_summary(Path(path))
+
+
+def summaries(root: Path) -> dict[Path, dict[str, Any] | str]:
+    """What each run under `root` is, or why it cannot be read; newest first."""
+    found: dict[Path, dict[str, Any] | str] = {}
+    for path in list_runs(root):
+        # It may be deleted between the listing and the look.
+        with suppress(Damaged):
+            found[path] = _summary(str(path), _stamp(path))
+    return found
 
 
 def forget(path: Path) -> None:
     """Close a run before its file is deleted."""
-    facts = path.stat()
-    run = open_run(path)
-    _open.clear(str(path), (facts.st_mtime_ns, facts.st_ino))
-    run.close()
+    with suppress(UnitscopeError):
+        run = open_run(path)
+        _open.clear(str(path), _stamp(path))
+        run.close()
+
+
+def _sound(asking: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """A question that ends the page in a sentence where the run's files are gone or damaged."""
+
+    @wraps(asking)
+    def asked(*given: Given.args, **more: Given.kwargs) -> Answer:
+        try:
+            return asking(*given, **more)
+        except Damaged as err:
+            said = str(err)
+            st.error(f"{said[:1].upper()}{said[1:]}.", icon=":material/broken_image:")
+            st.stop()
+
+    return asked
 
 
 def _module(name: str) -> Any:
@@ -57,7 +102,8 @@ class Later:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(_module(self._name), attribute)
+        found = getattr(_module(self._name), attribute)
+        return _sound(found) if isfunction(found) else found
 
 
 def _function(name: str) -> Callable[..., Any]:
@@ -90,6 +136,7 @@ def _pictures(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> by
 PICTURES = ("thumbnail", "lit_photo", "mask_photo", "photo_or_lit", "explain.evidence")
 
 
+@_sound
 def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
     """``core.browse.<name>(run, …)``, from the cache where it was asked before.
 
@@ -116,6 +163,7 @@ def _known(_run: Run, _graph: Any, stamp: str, spec: str, facts: str, names: str
     return found
 
 
+@_sound
 def known(run: Run, spec: str, names: str = "") -> Known:
     """The names of a run in the graph of a knowledge SPEC, and its core concepts.
 
@@ -133,6 +181,7 @@ def _network(_run: Run, stamp: str) -> Network:
     return _module("explain").open_network(_run)
 
 
+@_sound
 def network(run: Run) -> Network:
     """The network of a run, loaded when it is first asked for.
 
@@ -156,6 +205,7 @@ def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> Any:
     return _module("units").formula_labels(*_signatures(_run, stamp, layer), unit)
 
 
+@_sound
 def formulas(run: Run, layer: str, unit: int) -> Any:
     """The best formulas of a unit, as :func:`core.browse.units.formula_labels` gives them.
 
@@ -176,6 +226,7 @@ def _toggler(_run: Run, stamp: str, layer: str) -> Toggler:
     return _module("disable").prepare(_run, layer)
 
 
+@_sound
 def toggler(run: Run, layer: str) -> Toggler:
     """A layer made ready, so that any set of its units can be switched off.
 
@@ -198,6 +249,7 @@ def _contribution(
     return _module("disable").contribution(learned, _known, kind, over)
 
 
+@_sound
 def contribution(
     run: Run, known: Known, layer: str, strategy: str, iou: str, kind: str, over: str
 ) -> Contribution:

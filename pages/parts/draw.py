@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core import figures
+from core.escape import csv_frame
 from pages.parts.frame import is_dark
 
 HERE = Path(__file__).resolve().parent
@@ -198,7 +199,7 @@ def table(
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
         plain = frame.drop(columns=[c for c in frame.columns if c == "color"])
         st.download_button(
-            "CSV", data=lambda: plain.to_csv(index=False), file_name=f"{name}.csv",
+            "CSV", data=lambda: csv_frame(plain), file_name=f"{name}.csv",
             mime="text/csv", on_click="ignore", key=f"save-{name}-csv", width="stretch",
         )  # fmt: skip
         st.download_button(

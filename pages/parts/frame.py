@@ -12,9 +12,9 @@ from core import browse
 from core.errors import UnitscopeError, unknown
 from core.figures import COUNTING as DEFINITIONS
 from core.figures import Caption
-from core.store import Run, list_runs
+from core.store import Run
 from pages.parts import address
-from pages.parts.data import ask, open_run
+from pages.parts.data import ask, open_run, summaries
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -187,11 +187,9 @@ def sentence(text: object) -> str:
 def _readable(root: Path) -> dict[str, str]:
     """Digest → name for people, of every run that opens; newest first."""
     found = {}
-    for path in list_runs(root):
-        try:
-            facts = ask(open_run(path), "summary")
-        except Exception:  # a damaged file must not take every page down; Runs lists it
-            continue
+    for path, facts in summaries(root).items():
+        if isinstance(facts, str):
+            continue  # page Runs lists it, and says why
         layers = ", ".join(layer["name"] for layer in facts["layers"])
         words = (facts["dataset"], facts["model"], layers)
         found[path.stem] = " · ".join(word for word in words if word)

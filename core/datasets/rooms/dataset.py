@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from core.datasets.base import Annotations, Channel, Concept, SceneDataset
+from core.datasets.decode import read_photo
 from core.datasets.rooms import indoor, outdoor
 from core.datasets.rooms.colors import NAMES, color_names
 from core.datasets.rooms.tracer import Picture
@@ -237,9 +238,8 @@ class Rooms(SceneDataset):
             if attempt or not path.exists():
                 self._draw_one(index)
             try:
-                with Image.open(path) as image:
-                    return image.convert("RGB")
-            except (OSError, SyntaxError, ValueError):
+                return read_photo(path)
+            except BadFile:
                 continue
         raise BadFile(path, "cannot be read back after it was drawn; is the disk full?")
 

@@ -1,0 +1,666 @@
+"""Kills, broken inputs and many visitors: what docs/reliability.md promises, tried at scale.
+
+    python -m benchmarks.reliability kills  [--work run,embed,…] [--moments 300] [--most N]
+    python -m benchmarks.reliability inputs [--inputs 10000] [--seed 0] [--readers folder,…]
+    python -m benchmarks.reliability load   [--sessions 50] [--seconds 600] [--images 20000]
+
+``kills``: all long work is killed before every file operation below its folder (seen by Python's
+audit hook) and at random moments, then asked for again: the result must be byte for byte that of
+an undisturbed one, and nothing half-made may be listed meanwhile.
+
+``inputs``: small good inputs of every reader, mutated (bits flipped, cut, spliced, numbers and
+names exchanged), handed to the command line in child processes with 2 GB and 10 s each: a
+sentence or a result is right; a traceback, an unforeseen error, a hang, a crash of the process,
+or a file written outside is wrong.
+
+``load``: sessions that speak Streamlit's own protocol, each opening page after page of a drawn
+run: errors, the 50th and 95th percentile of a page's time, memory.
+
+Each prints a table and ends with status 1 where anything was wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import hashlib
+import io
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import struct
+import sys
+import tempfile
+import threading
+import time
+import zipfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link",
+          "os.symlink", "shutil.rmtree")  # fmt: skip
+"""Audit events, besides ``open`` for writing, before which work is killed."""
+
+
+# -- kills ----------------------------------------------------------------------------------------
+
+
+def _watch_files(root: Path, kill_at: int | None) -> list[int]:
+    """Count the file operations below `root` from now on; die before operation `kill_at`."""
+    count = [0]
+    inside = str(root)
+
+    def hook(event: str, given: tuple[Any, ...]) -> None:
+        if event == "open":
+            path, mode, flags = given
+            writing = (mode and set(mode) & set("wax+")) or flags & (os.O_WRONLY | os.O_RDWR)
+            if not writing:
+                return
+        elif event in WRITES:
+            path = given[0]
+        else:
+            return
+        if isinstance(path, (str, bytes, os.PathLike)) and os.fsdecode(path).startswith(inside):
+            if kill_at is not None and count[0] == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            count[0] += 1
+
+    sys.addaudithook(hook)
+    return count
+
+
+def forked(
+    do: Callable[[], Any], limit: float = 300.0, after: float | None = None
+) -> tuple[int, Any]:
+    """`do()` in a child: (its exit status, −n for signal n; what it gave, by JSON).
+
+    after : kill it after so many seconds.
+    """
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            os.close(read)
+            gave = do()
+            with os.fdopen(write, "w") as out:
+                json.dump(gave, out)
+            status = 0
+        except BaseException as err:  # told to the parent, whatever it was
+            with contextlib.suppress(OSError, ValueError):
+                os.write(write, json.dumps(f"{type(err).__name__}: {err}").encode())
+        finally:
+            os._exit(status)
+    os.close(write)
+    end = time.monotonic() + (limit if after is None else after)
+    timer = threading.Timer(max(0.0, end - time.monotonic()), _kill, [pid])
+    timer.start()
+    with os.fdopen(read) as pipe:
+        said = pipe.read()
+    _, code = os.waitpid(pid, 0)
+    timer.cancel()
+    status = -os.WTERMSIG(code) if os.WIFSIGNALED(code) else os.WEXITSTATUS(code)
+    try:
+        return status, json.loads(said) if said else None
+    except ValueError:
+        return status, None
+
+
+def _kill(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def said_by(arguments: list[str]) -> tuple[int, str]:
+    """(exit status, standard error) of a verb, run in this process; status 2 for argparse."""
+    from core.cli import main
+
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err), contextlib.redirect_stdout(io.StringIO()):
+        try:
+            status = main(arguments)
+        except SystemExit as ended:
+            status = int(ended.code or 0)
+    return status, err.getvalue()
+
+
+def verb(*arguments: str) -> Callable[[], None]:
+    """A verb that must go well."""
+
+    def do() -> None:
+        status, err = said_by(list(arguments))
+        if status:
+            raise RuntimeError(err.strip().splitlines()[-1] if err.strip() else str(status))
+
+    return do
+
+
+def files_digest(root: Path) -> dict[str, str]:
+    """What each file below `root` holds; times, which no two makings share, are left out."""
+    from core.store import Run
+
+    found = {}
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        name = str(path.relative_to(root))
+        if path.suffix in (".lock", ".log") or name.startswith("jobs/"):
+            continue
+        if path.suffix == ".duckdb":
+            with Run(path) as run:
+                found[name] = run.info["tables_digest"]
+        elif path.suffix in (".json", ".md", ".html") and "report" in path.parts:
+            found[name] = "there"
+        else:
+            data = path.read_bytes()
+            if path.suffix == ".json":
+                data = json.dumps(_timeless(json.loads(data)), sort_keys=True).encode()
+            found[name] = hashlib.sha256(data.replace(str(root).encode(), b"ROOT")).hexdigest()
+    return found
+
+
+def _timeless(facts: Any) -> Any:
+    if isinstance(facts, dict):
+        return {k: _timeless(v) for k, v in facts.items()
+                if k not in ("seconds", "finished", "time", "made", "pid")}  # fmt: skip
+    return [_timeless(v) for v in facts] if isinstance(facts, list) else facts
+
+
+class Works:
+    """The long work there is, small: each is a function of a fresh folder."""
+
+    def __init__(self, base: Path):
+        from tests import tiny, tiny_reproduce
+
+        self.base = base
+        self.photos = tiny.write_folder(base / "photos", 48)
+        self.facts = tiny_reproduce.write(base / "reproduce", 36)
+        self.options = ["--dataset", f"folder:{self.photos}", "--model", tiny.SPEC]
+        self.knowledge = ["--knowledge", f"triples:{self.facts / 'facts.tsv'}"]
+        self.finished = base / "finished"
+        forked(verb("run", *self.options, "--q", "0.05", "--shuffles", "2", *self.knowledge,
+                    "--out", str(self.finished)))  # fmt: skip
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), _archive_handler())
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    def run(self, root: Path) -> Callable[[], None]:
+        return verb("run", *self.options, "--q", "0.05", "--shuffles", "2", "--shard", "32",
+                    "--out", str(root))  # fmt: skip
+
+    def embed(self, root: Path) -> Callable[[], None]:
+        self._with_run(root)
+        return verb("embed", "latest", *self.knowledge, "--embedding", "TransE", "--dim", "8",
+                    "--epochs", "6", "--out", str(root))  # fmt: skip
+
+    def retrain(self, root: Path) -> Callable[[], None]:
+        return verb("retrain", "cc", *self.options, *self.knowledge, "--seeds", "1", "--epochs",
+                    "2", "--lambda", "0.5", "--cc", "top10", "--out", str(root))  # fmt: skip
+
+    def svm(self, root: Path) -> Callable[[], None]:
+        self._with_run(root)
+        return verb("retrain", "pe", "latest", *self.knowledge, "--out", str(root))
+
+    def annotate(self, root: Path) -> Callable[[], None]:
+        from core.datasets.annotate import annotate
+        from tests.test_annotate import colours
+
+        return lambda: (
+            annotate(self.photos / "images", colours(), root / "made", threads=1) and None
+        )
+
+    def get(self, root: Path) -> Callable[[], None]:
+        from core.datasets.fetch import fetch
+        from core.datasets.unpack import unpack
+
+        address = f"http://127.0.0.1:{self.server.server_port}/a.zip"
+        os.environ["no_proxy"] = "127.0.0.1"
+        checksum = f"sha256:{hashlib.sha256(ARCHIVE).hexdigest()}"
+
+        def do() -> None:
+            archive = root / "a.zip"
+            if not archive.exists():
+                fetch(address, archive, checksum=checksum)
+            if not (root / "a").exists():
+                unpack(archive, root / "a")
+
+        return do
+
+    def reproduce(self, root: Path) -> Callable[[], None]:
+        return verb("reproduce", "--profile", "tests.tiny_reproduce:TINY", "--data",
+                    str(self.facts), "--only", "table1,table2,figure3,figure5", "--out", str(root),
+                    "--to", str(root / "report"))  # fmt: skip
+
+    def _with_run(self, root: Path) -> None:
+        for path in self.finished.iterdir():
+            if path.suffix in (".duckdb", ".arrays"):
+                copy = shutil.copytree if path.is_dir() else shutil.copy
+                copy(path, root / path.name)
+
+
+def _packed() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for k in range(6):
+            file.writestr(f"top/{k}.bin", random.Random(k).randbytes(30_000))
+    return out.getvalue()
+
+
+ARCHIVE = _packed()
+
+
+def _archive_handler() -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_args: Any) -> None:
+            """Nothing."""
+
+        def do_GET(self) -> None:
+            start = int((self.headers.get("Range") or "bytes=0-")[6:].partition("-")[0])
+            self.send_response(206 if start else 200)
+            if start:
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(ARCHIVE) - 1}/{len(ARCHIVE)}"
+                )
+            self.send_header("ETag", '"one"')
+            self.send_header("Content-Length", str(len(ARCHIVE) - start))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(ARCHIVE[start:])
+
+    return Handler
+
+
+WORK = ("run", "embed", "retrain", "svm", "annotate", "get", "reproduce")
+
+
+def kills(names: list[str], moments: int, most: int, seed: int) -> tuple[list[dict[str, Any]], int]:
+    """Kill and go on; rows of the table, and how many went wrong."""
+    import core.cli
+    import core.datasets.annotate
+    import core.knowledge.embed
+    import core.manipulate.retrain
+    import core.reproduce
+    import core.run
+    import tests.test_annotate  # noqa: F401  (imported once, before the forks)
+
+    del core
+    rng = random.Random(seed)
+    rows, wrong = [], 0
+    with tempfile.TemporaryDirectory() as base:
+        works = Works(Path(base))
+        share = -(-moments // len(names))
+        for name in names:
+            row, bad = _killed(getattr(works, name), Path(base) / name, share, most, rng)
+            rows.append({"work": name, **row})
+            wrong += bad
+            print(_row(rows[-1]), flush=True)
+    return rows, wrong
+
+
+def _killed(
+    work: Callable[[Path], Callable[[], None]], base: Path, moments: int, most: int,
+    rng: random.Random,
+) -> tuple[dict[str, Any], int]:  # fmt: skip
+    def fresh(tag: str) -> Path:
+        root = base / tag
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir(parents=True)
+        return root
+
+    # All makings lie at one path, so that paths in files are equal.
+    root = fresh("here")
+    do = work(root)
+
+    def counted() -> int:
+        count = _watch_files(root, None)
+        do()
+        return count[0]
+
+    began = time.monotonic()
+    status, operations = forked(counted)
+    took = time.monotonic() - began
+    if status:
+        print(f"  undisturbed, it failed: {operations}")
+        return {"operations": 0, "kills": 0, "equal": 0, "half listed": 0}, 1
+    want = files_digest(root)
+    places = list(range(operations))
+    if most and len(places) > most:
+        places = sorted(rng.sample(places, most))
+    plans: list[tuple[int | None, float | None]] = [(k, None) for k in places]
+    plans += [(None, rng.uniform(0.0, took)) for _ in range(moments)]
+    done = Counter[str]()
+    for at, after in plans:
+        root = fresh("here")
+        do = work(root)
+
+        def dying(root: Path = root, at: int | None = at, do: Callable[[], None] = do) -> None:
+            if at is not None:
+                _watch_files(root, at)
+            do()
+
+        status, _ = forked(dying, after=after)
+        done["kills"] += status == -signal.SIGKILL
+        _, listed = forked(lambda root=root: _listed(root))
+        done["half listed"] += listed is not True
+        status, said = forked(do)
+        if status == 0 and files_digest(root) == want:
+            done["equal"] += 1
+        else:
+            got = files_digest(root) if status == 0 else {}
+            differ = [k for k in want.keys() | got.keys() if want.get(k) != got.get(k)][:4]
+            print(f"  {base.name} killed at {at if at is not None else f'{after:.2f} s'}: "
+                  f"{said or differ}", flush=True)  # fmt: skip
+    row = {
+        "operations": operations, "kills": done["kills"], "tried": len(plans),
+        "equal": done["equal"], "half listed": done["half listed"],
+    }  # fmt: skip
+    return row, len(plans) - done["equal"] + done["half listed"]
+
+
+def _listed(root: Path) -> bool:
+    """Whether every run that is listed as finished opens and is whole."""
+    from core.store import Run, list_runs
+
+    for path in list_runs(root):
+        with Run(path) as run:
+            for layer in run.layer_names:
+                run.array(f"pooled-{layer}")
+    return True
+
+
+# -- broken inputs --------------------------------------------------------------------------------
+
+
+NUMBERS = (b"-1", b"0", b"1e999", b"999999999999999999999", b"NaN", b"0x10", b"2147483648", b"1.0")
+TEXTS = (b"\x00", b"\x1b[2J", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 3000, b"{" * 3000, b'"' * 50,
+         b"=cmd()", b"../../../etc/passwd", b"/etc/passwd", b"," * 5000, b"\r", b"\n\n\n",
+         "\u202eé\u0301".encode(), b"x" * 200_000, b"null", b"true")  # fmt: skip
+
+
+def mutate(data: bytes, rng: random.Random) -> bytes:
+    """A file with one to three things changed."""
+    out = bytearray(data)
+    for _ in range(rng.randint(1, 3)):
+        kind = rng.randrange(8)
+        at = rng.randrange(len(out) + 1)
+        if kind == 0 and out:
+            for _ in range(rng.randint(1, 8)):
+                out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
+        elif kind == 1:
+            del out[at:]
+        elif kind == 2:
+            out[at:at] = rng.choice(TEXTS)
+        elif kind == 3:
+            end = min(len(out), at + rng.randint(1, 64))
+            del out[at:end]
+        elif kind == 4 and out:
+            end = min(len(out), at + rng.randint(1, 4000))
+            out[rng.randrange(len(out)) : 0] = out[at:end]
+        elif kind == 5:
+            numbers = [k for k, byte in enumerate(out[:20_000]) if 48 <= byte <= 57]
+            if numbers:
+                k = rng.choice(numbers)
+                out[k : k + 1] = rng.choice(NUMBERS)
+        elif kind == 6 and len(out) >= 8:
+            at = rng.randrange(len(out) - 7)
+            out[at : at + 8] = struct.pack("<q", rng.choice((-1, 2**31 - 1, 2**62, 0, 65_536)))
+        else:
+            out = bytearray(rng.choice(TEXTS) if rng.random() < 0.2 else bytes(out[::-1]))
+    return bytes(out)
+
+
+class Inputs:
+    """Good small inputs of every reader, and what reads them."""
+
+    def __init__(self, base: Path):
+        self.base = base
+        self.readers: dict[str, tuple[Path, Callable[[Path], list[str]]]] = {}
+        from benchmarks import broken_inputs
+
+        broken_inputs.add(self)
+
+    def add(self, name: str, folder: Path, command: Callable[[Path], list[str]]) -> None:
+        """A folder with a good input, and the command line that reads a copy of it."""
+        self.readers[name] = (folder, command)
+
+
+def inputs(count: int, seed: int, only: list[str]) -> tuple[list[dict[str, Any]], int]:
+    """Try `count` mutated inputs, spread over the readers; the table, and how many were wrong."""
+    with tempfile.TemporaryDirectory() as base:
+        made = Inputs(Path(base))
+        names = only or list(made.readers)
+        each = -(-count // len(names))
+        rows, wrong = [], 0
+        for name in names:
+            outcome = Counter[str]()
+            folder, command = made.readers[name]
+            shutil.rmtree(made.base / "try", ignore_errors=True)
+            shutil.copytree(folder, made.base / "try")
+            _, said = forked(lambda command=command: said_by(command(made.base / "try")))
+            if not isinstance(said, list) or said[0] != 0:
+                print(f"  {name}: the good input itself is refused: {said}", flush=True)
+                outcome["good one refused"] += 1
+            for first in range(0, each, 40):
+                part = range(first, min(first + 40, each))
+                outcome += _batch(made, name, part, seed)
+            bad = sum(n for kind, n in outcome.items() if kind not in ("read", "refused"))
+            wrong += bad
+            rows.append({"input": name, "tried": each, **outcome})
+            print(_row(rows[-1]), flush=True)
+    return rows, wrong
+
+
+def _batch(made: Inputs, name: str, part: range, seed: int) -> Counter[str]:
+    """Some inputs in one child; what a child that died was at is tried again with the rest."""
+    found: Counter[str] = Counter()
+    todo = list(part)
+    while todo:
+        log = made.base / "log"
+        log.write_text("")
+        status, said = forked(
+            lambda todo=todo, log=log: _try(made, name, todo, seed, log), 60.0 + 10 * len(todo)
+        )
+        lines = log.read_text().split("\n")
+        done = [line.split("\t") for line in lines if line]
+        for _, kind, *_ in done:
+            found[kind] += 1
+        if status == 0:
+            break
+        lost = todo[len(done)] if len(done) < len(todo) else None
+        if lost is None:
+            break
+        print(f"  {name} #{lost}: the process ended with {status} ({said})", flush=True)
+        found["crashed" if status != -signal.SIGKILL else "hung or too large"] += 1
+        todo = todo[len(done) + 1 :]
+    return found
+
+
+def _try(made: Inputs, name: str, todo: list[int], seed: int, log: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    folder, command = made.readers[name]
+    here = made.base / "try"
+    for k in todo:
+        rng = random.Random(f"{seed}/{name}/{k}")
+        shutil.rmtree(here, ignore_errors=True)
+        shutil.copytree(folder, here)
+        files = sorted(p for p in here.rglob("*") if p.is_file() and ".keep" not in p.name)
+        target = rng.choice(files)
+        if rng.random() < 0.05:
+            target.unlink()
+        else:
+            target.write_bytes(mutate(target.read_bytes(), rng))
+        signal.signal(signal.SIGALRM, _late)
+        signal.alarm(10)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kind, text = "read", ""
+        try:
+            status, text = said_by(command(here))
+            if "Traceback" in text:
+                kind = "traceback"
+            elif status == 3:
+                kind = "unforeseen"
+            elif set(text) & {"\x1b", "\x9b", "\x07"}:
+                kind = "escape sequence"
+            elif status:
+                kind = "refused"
+        except TimeoutError:
+            kind = "slow"
+        except BaseException as err:
+            kind, text = "raised", f"{type(err).__name__}: {err}"
+        finally:
+            signal.alarm(0)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
+        if grown > 2:
+            kind = "memory"
+        if kind not in ("read", "refused"):
+            last = (text.strip().splitlines() or [""])[-1][:160]
+            print(f"  {name} #{k} {target.name}: {kind}: {last}", flush=True)
+        with log.open("a") as out:
+            out.write(f"{k}\t{kind}\n")
+
+
+def _late(*_: Any) -> None:
+    raise TimeoutError
+
+
+# -- load -----------------------------------------------------------------------------------------
+
+
+PAGES = ("", "Scenes", "Units", "Units?unit={n}", "Concepts", "Explain", "Scenes?view=matrix",
+         "Disable", "Compare", "Runs")  # fmt: skip
+
+
+def load(sessions: int, seconds: float, images: int) -> tuple[list[dict[str, Any]], int]:
+    """Sessions open pages for so many seconds; the table, and how many pages showed an error."""
+    from benchmarks.app import _served
+    from benchmarks.drawn_run import make
+
+    run = make(images)
+    process, host = _served(run.path.parent)
+    try:
+        memory = [_memory(process.pid)]
+        told = asyncio.run(_visit(host, run.digest, sessions, seconds, process.pid, memory))
+    finally:
+        process.terminate()
+        process.wait(20)
+    times = sorted(t for t, _ in told)
+    errors = [text for _, text in told if text]
+    for text in dict.fromkeys(errors):
+        print(f"  {text[:160]}")
+
+    def at(share: float) -> float:
+        return round(times[min(len(times) - 1, int(share * len(times)))], 2) if times else 0.0
+
+    row = {
+        "sessions": sessions, "seconds": seconds, "pages": len(told), "errors": len(errors),
+        "p50 s": at(0.5), "p95 s": at(0.95), "max s": at(1.0),
+        "MB at start": memory[0], "MB at most": max(memory), "MB at the end": memory[-1],
+    }  # fmt: skip
+    print(_row(row))
+    return [row], len(errors)
+
+
+def _memory(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text()
+    return int(text.partition("VmRSS:")[2].split()[0]) // 1000
+
+
+async def _visit(
+    host: str, run: str, sessions: int, seconds: float, pid: int, memory: list[int]
+) -> list[tuple[float, str]]:
+    end = time.monotonic() + seconds
+    told: list[tuple[float, str]] = []
+
+    async def watch() -> None:
+        while time.monotonic() < end:
+            await asyncio.sleep(2)
+            memory.append(_memory(pid))
+
+    visitors = [_visitor(host, run, k, end, told) for k in range(sessions)]
+    await asyncio.gather(watch(), *visitors)
+    return told
+
+
+async def _visitor(
+    host: str, run: str, number: int, end: float, told: list[tuple[float, str]]
+) -> None:
+    from streamlit.proto.BackMsg_pb2 import BackMsg
+    from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
+    from websockets.asyncio.client import connect
+
+    rng = random.Random(number)
+    address = host.replace("http", "ws") + "/_stcore/stream"
+    async with connect(address, subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
+        while time.monotonic() < end:
+            page, _, query = rng.choice(PAGES).format(n=rng.randrange(512)).partition("?")
+            ask = BackMsg()
+            ask.rerun_script.query_string = f"{query}&run={run}".lstrip("&")
+            ask.rerun_script.page_name = page
+            began = time.monotonic()
+            await socket.send(ask.SerializeToString())
+            error, started = "", False
+            try:
+                while True:
+                    message = ForwardMsg()
+                    data = await asyncio.wait_for(socket.recv(), 120)
+                    message.ParseFromString(data if isinstance(data, bytes) else data.encode())
+                    kind = message.WhichOneof("type")
+                    started |= kind == "new_session"
+                    if kind == "delta" and message.delta.new_element.HasField("exception"):
+                        error = f"{page}: {message.delta.new_element.exception.message}"
+                    if kind == "script_finished" and started and message.script_finished == 0:
+                        break
+            except TimeoutError:
+                error = f"{page}: no end in two minutes"
+            told.append((time.monotonic() - began, error))
+            await asyncio.sleep(rng.uniform(0.5, 8.0))
+
+
+# -- the command line -----------------------------------------------------------------------------
+
+
+def _row(row: dict[str, Any]) -> str:
+    return "  ".join(f"{key} {value}" for key, value in row.items())
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    import torch
+
+    torch.set_num_threads(1)
+    yield
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["kills", "inputs", "load"])
+    parser.add_argument("--work", default=",".join(WORK))
+    parser.add_argument("--moments", type=int, default=300, help="kills at random moments, in all")
+    parser.add_argument("--most", type=int, default=0, help="file operations of each work; 0 = all")
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--readers", default="")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--sessions", type=int, default=50)
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("--images", type=int, default=20_000)
+    given = parser.parse_args()
+    with _one_thread():
+        if given.what == "kills":
+            _, wrong = kills(given.work.split(","), given.moments, given.most, given.seed)
+        elif given.what == "inputs":
+            only = [name for name in given.readers.split(",") if name]
+            _, wrong = inputs(given.inputs, given.seed, only)
+        else:
+            _, wrong = load(given.sessions, given.seconds, given.images)
+    print(f"{wrong} wrong" if wrong else "nothing was wrong")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
