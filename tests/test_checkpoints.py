@@ -29,6 +29,7 @@ from core.errors import UnitscopeError
 from core.models import zoo as ours
 from core.models.checkpoint import closest, read_checkpoint, settle
 from core.models.load import load_model
+from core.models.said import Prepared, prepared
 from tests import tiny
 
 
@@ -724,6 +725,10 @@ def timm():
     return pytest.importorskip("timm")
 
 
+def said_in(config: dict) -> Prepared:
+    return prepared({"pretrained_cfg": config}, Path("w.pt"))
+
+
 def test_timm_prepares_photos_as_its_own_transform(timm):
     """Ours against timm's, on a photo, for both crop modes and both interpolations."""
     from PIL import Image
@@ -739,15 +744,15 @@ def test_timm_prepares_photos_as_its_own_transform(timm):
         ("resnet18", {"interpolation": "bilinear", "crop_pct": 0.95, "mean": (0.5, 0.4, 0.3)}),
     ]:
         module = timm.create_model(name)
-        way = ours._timm_preprocessing(module, config)
+        way = ours._timm_preprocessing(module, said_in(config))
         facts = data.resolve_data_config(pretrained_cfg={**module.pretrained_cfg, **config})
         theirs = data.create_transform(**facts)(photo)
         mine = torch.from_numpy(way.normalise(np.asarray(way.view(photo))))
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
     with pytest.raises(UnitscopeError, match="crop mode 'border'"):
-        ours._timm_preprocessing(module, {"crop_mode": "border"})
+        ours._timm_preprocessing(module, said_in({"crop_mode": "border"}))
     with pytest.raises(UnitscopeError, match="takes 1 colour channels"):
-        ours._timm_preprocessing(module, {"input_size": (1, 64, 64)})
+        ours._timm_preprocessing(module, said_in({"input_size": (1, 64, 64)}))
 
 
 def test_timm_checkpoints_and_folders(tmp_path, timm):
@@ -957,3 +962,351 @@ def test_pickles_here_are_what_they_should_be():
     raw = pickle.dumps({"a": [1, "bc"]}, protocol=2) * 5
     assert python2(raw).count(b"U\x02bc") == 5
     assert pickle.loads(python2(raw), encoding="ascii") == {"a": [1, "bc"]}
+
+
+# -- what a file says of itself ---------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small() -> nn.Module:
+    torch.manual_seed(0)
+    return zoo.resnet18(num_classes=4).eval()
+
+
+def opened(path: Path, state: dict, kind: str = "torchvision:resnet18", **facts):
+    torch.save({"state_dict": state, **facts}, path)
+    return load_model(f"{kind}:{path}")
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"arch": "wideresnet18"}, {"arch": "resnet34"}, {"args": {"model": "resnet50"}},
+     {"hyper_parameters": {"backbone": "tf_efficientnet_lite0"}}],
+)  # fmt: skip
+def test_another_architecture_than_the_file_says_is_refused(tmp_path, small, facts):
+    path = tmp_path / "w.pt"
+    with pytest.raises(UnitscopeError, match=r"says that it is a .*, the SPEC says resnet18"):
+        opened(path, small.state_dict(), **facts)
+    (tmp_path / "w.unitscope.json").write_text('{"arch": "resnet18"}')
+    same(load_model(f"torchvision:resnet18:{path}").module, small)
+
+
+def test_the_prefix_of_timms_names_is_significant(tmp_path, timm):
+    state = timm.create_model("tf_efficientnet_lite0", num_classes=3).state_dict()
+    with pytest.raises(UnitscopeError, match="Give it as timm:tf_efficientnet_lite0:"):
+        opened(tmp_path / "w.pt", state, "timm:efficientnet_lite0", arch="tf_efficientnet_lite0")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "ResNet-18", "resnet18.a1_in1k", "timm/resnet18.a1_in1k", "ResNet", "resnet",
+     "torchvision.models.resnet18", "gluon_resnet18_v1b"],
+)  # fmt: skip
+def test_the_same_architecture_by_other_names_is_no_other(tmp_path, small, name, timm):
+    model = opened(tmp_path / "w.pt", small.state_dict(), arch=name)
+    assert "calls itself" not in model.notes
+
+
+def test_a_name_of_nobodys_is_told(tmp_path, small):
+    model = opened(tmp_path / "w.pt", small.state_dict(), hyper_parameters={"model": "exp42"})
+    assert "'exp42' (hyper_parameters.model): not compared" in model.notes["calls itself"]
+
+
+def test_names_are_compared_without_taking_two_for_one(timm):
+    for names in (ours.torchvision_names(), ours.timm_names()):
+        assert len({ours._folded(name) for name in names}) == len(names)
+
+
+def test_preprocessing_of_timms_training_is_used_as_timm_uses_it(tmp_path, timm):
+    data = importlib.import_module("timm.data")
+    net = timm.create_model("resnet10t", num_classes=3)
+    args = {"model": "resnet10t", "mean": [0.1, 0.2, 0.3], "std": [0.5], "img_size": 160,
+            "input_size": None, "crop_pct": 0.9, "crop_mode": None, "interpolation": "bilinear",
+            "train_interpolation": "random", "num_classes": 3}  # fmt: skip
+    path = tmp_path / "w.pth.tar"
+    model = opened(path, net.state_dict(), "timm:resnet10t", arch="resnet10t",
+                   args=argparse.Namespace(**args))  # fmt: skip
+    theirs = data.resolve_data_config({k: v for k, v in args.items() if v}, model=net)
+    way = model.preprocessing
+    assert way.resize == int(160 / 0.9) and way.input_size() == theirs["input_size"][1:]
+    assert way.mean == theirs["mean"] and way.std == theirs["std"]
+    assert way.interpolation == theirs["interpolation"] == "bilinear"
+    assert "size 160 (args.img_size)" in model.notes["preprocessing"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"args": {"val_resize_size": 232, "val_crop_size": 200}}, (232, 200)),
+        ({"hyper_parameters": {"img_size": 160}}, (182, 160)),
+        ({"config": {"image_size": [96, 96], "resize": 128}}, (128, 96)),
+        ({"config": {"input_size": [3, 64, 64], "crop_pct": 1, "crop_mode": "squash"}},
+         ((64, 64), 64)),
+    ],
+)  # fmt: skip
+def test_preprocessing_one_level_down(tmp_path, small, facts, expected):
+    model = opened(tmp_path / "w.pt", small.state_dict(), **facts)
+    assert (model.preprocessing.resize, model.preprocessing.center_crop) == expected
+    assert next(iter(facts)) in model.notes["preprocessing"]
+
+
+def test_what_disagrees_or_has_two_readings_is_asked_about(tmp_path, small):
+    path, beside = tmp_path / "w.pt", tmp_path / "w.unitscope.json"
+    state = small.state_dict()
+    for facts, told, answer in [
+        ({"mean": [0.5, 0.5, 0.5], "args": {"mean": [0.4, 0.4, 0.4]}},
+         r"mean is 0.5, 0.5, 0.5 \(mean\) and 0.4, 0.4, 0.4 \(args.mean\)",
+         {"mean": [0.4, 0.4, 0.4]}),
+        ({"args": {"img_size": 160}, "config": {"input_size": [3, 96, 96]}},
+         "size is 160", {"resize": 110, "center_crop": 96}),
+        ({"args": {"img_size": [96, 128]}}, "whether the width is 128",
+         {"resize": [128, 96], "center_crop": [128, 96]}),
+        ({"args": {"interpolation": "nearest"}}, "bilinear and bicubic exist",
+         {"interpolation": "bicubic"}),
+    ]:  # fmt: skip
+        beside.unlink(missing_ok=True)
+        with pytest.raises(UnitscopeError, match=told):
+            opened(path, state, **facts)
+        beside.write_text(json.dumps({"preprocessing": answer}))
+        way = load_model(f"torchvision:resnet18:{path}").preprocessing.to_json()
+        assert json.loads(json.dumps({k: way[k] for k in answer})) == answer
+
+
+def test_pixels_from_0_to_255_are_not_divided(tmp_path, small):
+    args = {"mean": [123.675, 116.28, 103.53], "std": [58.395, 57.12, 57.375]}
+    way = opened(tmp_path / "w.pt", small.state_dict(), args=args).preprocessing
+    photo = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
+    usual = load_model("torchvision:resnet18:random").preprocessing
+    np.testing.assert_allclose(way.normalise(photo), usual.normalise(photo), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"classes": {0: "a", 1: "b", 2: "c", 3: "d"}}, {"classes": {"d": 3, "a": 0, "b": 1, "c": 2}},
+     {"config": {"id2label": {"3": "d", "0": "a", "1": "b", "2": "c"}}},
+     {"args": {"class_names": list("abcd"), "classes": 4}}, {"meta": {"CLASSES": tuple("abcd")}},
+     {"meta": {"dataset_meta": {"classes": list("abcd")}}}],
+)  # fmt: skip
+def test_class_names_wherever_they_are(tmp_path, small, facts):
+    assert opened(tmp_path / "w.pt", small.state_dict(), **facts).classes == list("abcd")
+
+
+def test_class_names_that_are_unclear_are_asked_about(tmp_path, small):
+    for facts, told in [
+        ({"classes": {0: 1, 1: 2, 2: 3, 3: 0}}, "numbers on both sides"),
+        ({"class_to_idx": {"a": 1, "b": 2, "c": 3, "d": 4}}, "from 0 to 3 once"),
+        ({"idx_to_class": {10**12: "a"}}, "does not number"),
+        ({"classes": list("abcd"), "args": {"classes": list("abdc")}}, "class 2 is 'c' by classes"),
+    ]:
+        with pytest.raises(UnitscopeError, match=told):
+            opened(tmp_path / "w.pt", small.state_dict(), **facts)
+
+
+def test_transform_input_is_told_and_heard(tmp_path):
+    state = zoo.googlenet(num_classes=3, init_weights=False, aux_logits=False).state_dict()
+    path = tmp_path / "w.pt"
+    silent = opened(path, state, "torchvision:googlenet")
+    assert "not said by the file" in silent.notes["transform_input"]
+    said = opened(path, state, "torchvision:googlenet", args={"transform_input": True})
+    assert said.preprocessing.mean == (0.5, 0.5, 0.5)
+
+
+# -- layouts and files of other kinds ---------------------------------------------------------
+
+
+def renamed(state: dict, prefix: str, head: str) -> dict:
+    return {
+        (k.replace("fc.", f"{head}.") if k.startswith("fc.") else prefix + k): v
+        for k, v in state.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("prefix", "head"),
+    [("", "fc.1"), ("backbone.", "head.fc"), ("model.", "model.fc.1"), ("encoder.", "classifier")],
+)
+@pytest.mark.parametrize("kind", ["torchvision", "timm"])
+def test_classifiers_that_lie_elsewhere(tmp_path, small, prefix, head, kind, timm):
+    model = opened(tmp_path / "w.pt", renamed(small.state_dict(), prefix, head), f"{kind}:resnet18")
+    same(model.module, small)
+    assert head in model.notes["classifier"]
+
+
+def test_a_classifier_of_two_layers_is_another_network(tmp_path, small):
+    state = renamed(small.state_dict(), "", "fc.0") | {"fc.2.weight": torch.ones(4, 4)}
+    with pytest.raises(UnitscopeError, match=r"file also has fc\.0\.weight"):
+        opened(tmp_path / "w.pt", state)
+
+
+def shards(folder: Path, state: dict, **change) -> Path:
+    library = pytest.importorskip("safetensors.torch")
+    folder.mkdir(exist_ok=True)
+    names = list(state)
+    where = {}
+    for k, part in enumerate((names[:60], names[60:]), 1):
+        file = f"model-{k:05}-of-00002.safetensors"
+        library.save_file({n: state[n] for n in part}, folder / file)
+        where |= dict.fromkeys(part, file)
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": where | change}))
+    return index
+
+
+def test_weights_in_several_files(tmp_path, small, timm):
+    state = small.state_dict()
+    index = shards(tmp_path / "hub", state)
+    same(load_model(f"torchvision:resnet18:{index}").module, small)
+    same(load_model(f"timm:resnet18:{index.parent}").module, small)
+    (index.parent / "model.unitscope.json").write_text('{"classes": ["a", "b", "c", "d"]}')
+    assert load_model(f"torchvision:resnet18:{index}").classes == list("abcd")
+    for file in ("../model-00001-of-00002.safetensors", "/etc/w.pt", "..\\w.pt", "..", 3, "a\0.pt"):
+        with pytest.raises(UnitscopeError, match=r"same folder is meant"):
+            read_checkpoint(shards(tmp_path / "hub", state, **{"fc.bias": file}))
+    with pytest.raises(UnitscopeError, match=r"not there: gone\.safetensors"):
+        read_checkpoint(shards(tmp_path / "hub", state, **{"fc.bias": "gone.safetensors"}))
+    with pytest.raises(UnitscopeError, match=r"same weights: extra"):
+        read_checkpoint(
+            shards(tmp_path / "hub", state, extra="model-00001-of-00002.safetensors")
+        )  # fmt: skip
+
+
+def test_json_that_is_nested_too_deep_is_an_error(tmp_path, small):
+    bomb = "[" * 100_000
+    index = tmp_path / "w.safetensors.index.json"
+    index.write_text(bomb)
+    with pytest.raises(UnitscopeError, match="is not JSON: maximum recursion"):
+        read_checkpoint(index)
+    torch.save(small.state_dict(), tmp_path / "v.pt")
+    (tmp_path / "v.unitscope.json").write_text(bomb)
+    with pytest.raises(UnitscopeError, match="is not JSON: maximum recursion"):
+        read_checkpoint(tmp_path / "v.pt")
+    library = pytest.importorskip("safetensors.torch")
+    library.save_file(small.state_dict(), tmp_path / "u.safetensors", {"classes": bomb})
+    with pytest.raises(UnitscopeError, match="nested too deep"):
+        read_checkpoint(tmp_path / "u.safetensors")
+
+
+def test_shapes_that_claim_more_than_is_stored_are_refused(tmp_path):
+    torch.save({"fc.weight": torch.zeros(1).expand(10**6, 10**4)}, tmp_path / "w.pt")
+    with pytest.raises(UnitscopeError, match="made to fill the memory"):
+        read_checkpoint(tmp_path / "w.pt")
+    torch.save({"fc.weight": torch.eye(3).to_sparse()}, tmp_path / "w.pt")
+    with pytest.raises(UnitscopeError, match=r"fc\.weight is no plain tensor"):
+        read_checkpoint(tmp_path / "w.pt")
+
+
+def zipped(**files: bytes) -> bytes:
+    import zipfile
+
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name.replace("__", "."), text)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (b"", "is empty"), (b"\n<!DOCTYPE html><html>", "is a web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
+        (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:", "an ONNX network"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "an HDF5 file, as Keras"),
+        (zipped(a__npy=b"x"), "a NumPy archive"), (zipped(readme__txt=b"x"), "a zip archive of"),
+        (zipped(config__json=b"{}", model__weights__h5=b""), "a Keras network"),
+        (b"\x1f\x8b\x08", "compressed by gzip"), (b"\x89PNG\r\n", "a picture"),
+    ],
+)  # fmt: skip
+def test_files_of_other_kinds_are_named(tmp_path, raw, told):
+    for name in ("w.pt", "w.safetensors"):
+        (tmp_path / name).write_bytes(raw)
+        with pytest.raises(UnitscopeError, match=told):
+            read_checkpoint(tmp_path / name)
+
+
+def test_names_told_are_the_files_own(tmp_path, small):
+    state = {f"net.{k}": v for k, v in small.state_dict().items()} | {"loss.w": torch.ones(2)}
+    state["net.conv1.weight"] = torch.ones(8, 3, 3, 3)
+    del state["net.layer1.0.conv1.weight"]
+    with pytest.raises(UnitscopeError) as told:
+        opened(tmp_path / "w.pt", state)
+    assert "net.conv1.weight: file (8, 3, 3, 3)" in str(told.value)
+    assert "left out, as no part of this network: loss.w" in str(told.value)
+    # One name that fits by chance does not make a prefix.
+    other = {f"x.{k}": torch.ones(1) for k in ("conv1.weight", "a.b", "c.d")}
+    with pytest.raises(UnitscopeError, match=r"file also has x\.conv1\.weight, x\.a\.b"):
+        opened(tmp_path / "w.pt", other)
+
+
+# -- the recipe for Hugging Face's folders in docs/models.md ----------------------------------
+
+
+def tiny_transformer(kind: str, side: int):
+    library = pytest.importorskip("transformers")
+    common = {
+        "num_labels": 3,
+        "id2label": {0: "a", 1: "b", 2: "c"},
+        "label2id": dict(a=0, b=1, c=2),
+    }
+    if kind == "vit":
+        config = library.ViTConfig(
+            hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16,
+            image_size=side, patch_size=8, **common)  # fmt: skip
+        return library.ViTForImageClassification(config)
+    if kind == "swin":
+        config = library.SwinConfig(
+            image_size=side, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2],
+            window_size=4, **common)  # fmt: skip
+        return library.SwinForImageClassification(config)
+    sizes = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1], **common}
+    if kind == "resnet":
+        return library.ResNetForImageClassification(
+            library.ResNetConfig(embedding_size=8, layer_type="basic", **sizes)
+        )
+    return library.ConvNextForImageClassification(library.ConvNextConfig(**sizes))
+
+
+@pytest.mark.parametrize(
+    ("kind", "processor", "settings"),
+    [
+        ("convnext", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 64}}),
+        ("convnext", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 384}, "resample": 2}),
+        ("resnet", "ConvNextImageProcessorPil",
+         {"size": {"shortest_edge": 64}, "crop_pct": 0.8, "image_mean": [0.1, 0.2, 0.3]}),
+        ("vit", "ViTImageProcessorPil", {"size": {"height": 48, "width": 48}}),
+        ("swin", "ViTImageProcessorPil",
+         {"size": {"height": 64, "width": 64}, "resample": 3, "image_std": [0.2, 0.3, 0.4]}),
+        ("resnet", "CLIPImageProcessorPil",
+         {"size": {"shortest_edge": 70}, "crop_size": {"height": 64, "width": 64}}),
+    ],
+)  # fmt: skip
+def test_the_recipe_for_hugging_faces_folders(tmp_path, monkeypatch, kind, processor, settings):
+    from PIL import Image
+
+    from core.models.forward import Forward
+
+    library = pytest.importorskip("transformers")
+    docs = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"```python\n(# my_network\.py.*?)```", docs, re.DOTALL)
+    (tmp_path / "my_network.py").write_text(recipe)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "my_network", raising=False)
+    torch.manual_seed(0)
+    net = tiny_transformer(kind, settings["size"].get("height", 64)).eval()
+    theirs = getattr(library, processor)(**settings)
+    net.save_pretrained(tmp_path / "hf")
+    theirs.save_pretrained(tmp_path / "hf")
+    model = load_model(f"python:my_network:load:{tmp_path / 'hf'}")
+    assert model.classes == list("abc")
+    rng = np.random.default_rng(0)
+    for size in ((128, 96), (90, 150)):
+        photo = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3)).astype(np.uint8))
+        pixels = theirs(photo, return_tensors="pt")["pixel_values"]
+        seen = np.array(model.preprocessing.view(photo))
+        mine = torch.from_numpy(model.preprocessing.normalise(seen))[None]
+        torch.testing.assert_close(mine, pixels, rtol=0, atol=1e-5)
+        with torch.inference_mode():
+            wanted = net(pixels).logits.numpy()
+        passed = Forward(model, [model.default_layer])(seen[None])
+        np.testing.assert_allclose(passed.logits, wanted, atol=1e-4)
+        assert passed.layers[model.default_layer].maps.ndim == 4

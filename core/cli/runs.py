@@ -166,11 +166,14 @@ def _run(given: argparse.Namespace) -> Answer:
 
 
 def _told(notes: dict[str, Any]) -> list[str]:
-    """What was chosen and left out of a checkpoint, a line each."""
-    return [f"{key}: {notes[key]}" for key in TOLD if key in notes]
+    """What was chosen, left out and made of a checkpoint, a line each."""
+    return [f"{key}: {notes[key]}" for key in TOLD if isinstance(notes.get(key), str)]
 
 
-TOLD = ("weights", "left out", "auxiliary", "precision", "mode", "numbered")
+TOLD = (
+    "weights", "classifier", "left out", "auxiliary", "calls itself", "transform_input",
+    "preprocessing", "precision", "mode", "numbered",
+)  # fmt: skip
 """Notes of a network that are said before the work."""
 
 

@@ -1,13 +1,14 @@
 """Files of weights, whichever tool wrote them, and whether they fit a network.
 
 A checkpoint is named by its path, or as ``FILE#KEY`` where it holds several sets of weights.
-Read are PyTorch files (zip and the older layout, also those that Python 2 wrote) and safetensors,
-as a plain state dict or under one of :data:`KEYS`. PyTorch files are only ever opened with
+Read are PyTorch files (zip and the older layout, also those that Python 2 wrote), safetensors, and
+weights in several files that a ``*.index.json`` lists; as a plain state dict or under one of
+:data:`KEYS`. PyTorch files are only ever opened with
 ``weights_only``: nothing in them is run.
 
-What a file does not say of itself can lie beside it, in ``NAME.unitscope.json`` for ``NAME.pt`` or
-``NAME.pth.tar``: any of ``classes``, ``preprocessing`` (steps of a :class:`Preprocessing`),
-``default_layer``.
+What a file does not say of itself, or says wrongly, can lie beside it, in
+``NAME.unitscope.json`` for ``NAME.pt`` or ``NAME.pth.tar``: any of ``classes``, ``preprocessing``
+(steps of a :class:`Preprocessing`), ``default_layer``, ``arch`` (:mod:`core.models.said`).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import pathlib
 import pickle
 import re
 import threading
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -30,13 +33,10 @@ from torch import Tensor, nn
 
 from core.datasets.files import json_of
 from core.errors import UnitscopeError, unknown
-from core.names import readable
+from core.models.said import BESIDE, ENDINGS, beside_of, corrected
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
 """Where training code puts a state dict: the first that is there is read."""
-
-ENDINGS = (".pt", ".pth", ".tar", ".ckpt", ".bin", ".safetensors")
-"""Of files of weights, one behind the other; what is before them names what lies beside."""
 
 AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "ema")
 """Keys of weights averaged over the training (timm, torchvision's references)."""
@@ -125,18 +125,18 @@ install no_such_package
 def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(state dict in float32, what else the file and the one beside it say) of ``FILE[#KEY]``.
 
-    ``module.`` and ``model.`` before every name are dropped. Of the rest of the file plain
+    Names are the file's own; :func:`settle` fits them to a network. Of the rest of the file plain
     values are kept: numbers, text, and lists and dicts of these. ``weights`` among them says
     which of several sets of weights was read.
 
-    Raises UnitscopeError for a file that is not there, holds no state dict or no such KEY, or
-    holds objects that could run code when they are opened.
+    Raises UnitscopeError for a file that is not there, is of another kind, holds no state dict or
+    no such KEY, or holds objects that could run code when they are opened.
     """
     path, key = _parted(Path(given))
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "does not exist"
         raise UnitscopeError(f"checkpoint {path} {what}")
-    stored, notes = _safetensors(path) if path.suffix == ".safetensors" else (_stored(path), {})
+    stored, notes = _opened(path)
     found, said, rest = _picked(path, stored, key)
     for name, value in rest.items():
         plain = _plain(value)
@@ -144,21 +144,50 @@ def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             notes[str(name)] = plain
     if said:
         notes["weights"] = said
-    name = path.name
-    while (stem := Path(name)).suffix in ENDINGS:
-        name = stem.stem
-    beside = path.with_name(f"{name}.unitscope.json")
+    beside = beside_of(path)
     if beside.is_file():
-        notes |= _beside(beside)
+        notes = corrected(notes, _beside(beside))
+    _bounded(path, found)
     state = {str(k): v.float() if v.is_floating_point() else v for k, v in found.items()}
-    while state:
-        for prefix in ("module.", "model.", "_orig_mod."):
-            if all(name.startswith(prefix) for name in state):
-                state = {name[len(prefix) :]: value for name, value in state.items()}
-                break
-        else:
-            break
     return state, notes
+
+
+def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
+    """(what a file holds, notes beside it), by what kind of file it is rather than its name."""
+    if path.name.endswith(".index.json"):
+        return _sharded(path), {}
+    with path.open("rb") as file:
+        head = file.read(1024)
+    if kind := foreign(path, head):
+        raise UnitscopeError(f"checkpoint {path} {kind}")
+    zipped_or_pickled = head.startswith((b"PK\x03\x04", b"\x80"))
+    length = int.from_bytes(head[:8], "little")
+    if (head[8:9] == b"{" and length <= path.stat().st_size - 8) or (
+        path.suffix == ".safetensors" and not zipped_or_pickled
+    ):
+        return _safetensors(path)
+    return _stored(path), {}
+
+
+def _bounded(path: Path, state: Mapping[str, Tensor]) -> None:
+    """Raise for tensors that hold no plain numbers, or far fewer than their shapes claim."""
+    stored = {}
+    for name, value in state.items():
+        if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
+            kind = "quantized" if value.is_quantized else f"{value.device.type}, {value.layout}"
+            raise UnitscopeError(
+                f"checkpoint {path}: {name} is no plain tensor ({kind}). Save the state dict of "
+                "the network in single or half precision"
+            )
+        storage = value.untyped_storage()
+        stored[storage.data_ptr()] = storage.nbytes()
+    claimed = sum(4 * value.numel() for value in state.values())
+    # Half precision doubles, shared weights are counted by each of their names.
+    if claimed > 16 * sum(stored.values()) + 2**20:
+        raise UnitscopeError(
+            f"checkpoint {path} holds {sum(stored.values())} bytes of weights, whose shapes claim "
+            f"{claimed}: it is damaged or made to fill the memory"
+        )
 
 
 def _parted(given: Path) -> tuple[Path, str | None]:
@@ -228,19 +257,64 @@ _CONVERT = (
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, metadata); metadata is text, JSON where it can be read as such."""
+    """(tensors, metadata); metadata is text, JSON where it looks like an object or a list."""
     package = optional("safetensors", "*.safetensors files")
     notes: dict[str, Any] = {}
     try:
         with package.safe_open(path, "pt") as file:
             for name, text in (file.metadata() or {}).items():
-                try:
-                    notes[name] = json.loads(text)
-                except ValueError:
-                    notes[name] = text
+                plain = text
+                with suppress(ValueError):
+                    plain = _plain(json.loads(text))
+                if plain is not _ODD:
+                    notes[name] = plain
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
+    except RecursionError:
+        raise UnitscopeError(f"checkpoint {path}: its metadata are nested too deep") from None
     except (OSError, ValueError, package.SafetensorError) as err:
         raise UnitscopeError(f"checkpoint {path} cannot be read: {err}") from err
+
+
+MOST_INDEX = 64 * 2**20
+"""Bytes that an index of weights in several files may have; one of 100,000 names has ten."""
+
+
+def _sharded(path: Path) -> dict[str, Tensor]:
+    """The weights that ``NAME.index.json`` lists, ``weight_map`` {name: file}, in one dict.
+
+    Files lie in the index's own folder, and hold what the index says and no more.
+    """
+    if path.stat().st_size > MOST_INDEX:
+        raise UnitscopeError(f"{path} is larger than an index of weights can be")
+    told = json_of(path)
+    listed = told.get("weight_map") if isinstance(told, dict) else None
+    if not isinstance(listed, dict) or not listed:
+        raise UnitscopeError(f"{path} is no index of weights: it has no weight_map {{name: file}}")
+    files: dict[str, list[str]] = {}
+    for name, file in listed.items():
+        # A name, not a path, also not one of another system.
+        if (
+            not isinstance(file, str)
+            or Path(file).suffix not in ENDINGS
+            or set("/\\:\0") & set(file)
+        ):
+            raise UnitscopeError(
+                f"{path}: {name} is said to be in {str(file)[:80]!r}; a file of weights in the "
+                "same folder is meant, by its name alone"
+            )
+        files.setdefault(file, []).append(name)
+    missing = [file for file in files if not (path.parent / file).is_file()]
+    if missing:
+        raise UnitscopeError(f"{path} lists files that are not there: {few(missing)}")
+    state: dict[str, Tensor] = {}
+    for file, names in files.items():
+        stored, _ = _opened(path.parent / file)
+        if not _is_state(stored) or set(names) != set(map(str, stored)):
+            held = set(map(str, stored)) if isinstance(stored, Mapping) else set()
+            odd = sorted(set(names) ^ held)
+            raise UnitscopeError(f"{path} and {file} do not list the same weights: {few(odd)}")
+        state |= stored
+    return state
 
 
 def _is_state(value: Any) -> bool:
@@ -312,50 +386,97 @@ def _beside(path: Path) -> dict[str, Any]:
     """What the user wrote beside a checkpoint that does not say it itself."""
     told = json_of(path)
     if not isinstance(told, dict):
-        raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(SAID)}")
+        raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(BESIDE)}")
     for name, value in told.items():
-        if name not in SAID:
-            raise unknown(f"entry of {path.name}", name, SAID)
-        kind, words = SAID[name]
+        if name not in BESIDE:
+            raise unknown(f"entry of {path.name}", name, BESIDE)
+        kind, words = BESIDE[name]
         if not isinstance(value, kind):
             raise UnitscopeError(f"{path}: {name} is {words}, not {json.dumps(value)[:60]}")
     return told
 
 
-SAID = {
-    "classes": (list, "a list of names in the order of the outputs"),
-    "preprocessing": (dict, "an object with steps"),
-    "default_layer": (str, "a layer's dotted name"),
-}
-"""Entries that ``NAME.unitscope.json`` may have, of which kind, and that in words."""
+def foreign(path: Path, head: bytes) -> str:
+    """What a file is that holds no weights for PyTorch, by its first kilobyte, in words that
+    follow its name; "" for any other.
 
-
-def classes_in(notes: dict[str, Any]) -> list[str]:
-    """Class names that a checkpoint gives, in the order of its outputs; [] where it gives none.
-
-    Taken out of the notes: a list under ``classes`` or ``class_names``, or ``class_to_idx`` /
-    ``idx_to_class`` as torchvision's ImageFolder and tutorials store them. Raises UnitscopeError
-    where one of these two numbers its classes by anything but whole numbers.
-
-    >>> classes_in({"class_to_idx": {"barn": 1, "attic": 0}})
-    ['attic', 'barn']
+    >>> foreign(Path("w.pt"), b"version https://git-lfs.github.com/spec/v1")
+    'is a Git LFS pointer, which stands for the file: fetch the file itself with `git lfs pull`'
     """
-    for key in ("classes", "class_names", "label_names"):
-        if isinstance(notes.get(key), (list, tuple)):
-            return [readable(str(name)) for name in notes.pop(key)]
-    for key, form in (("class_to_idx", '{"attic": 0, …}'), ("idx_to_class", '{"0": "attic", …}')):
-        if not isinstance(notes.get(key), Mapping):
-            continue
-        pairs = list(notes.pop(key).items())
-        try:
-            of = {int(p[key == "class_to_idx"]): str(p[key != "class_to_idx"]) for p in pairs}
-        except (TypeError, ValueError, OverflowError):
-            raise UnitscopeError(
-                f"the checkpoint's {key} does not number its classes: {form} is meant"
-            ) from None
-        if sorted(of) == list(range(len(pairs))):
-            return [readable(of[k]) for k in range(len(pairs))]
-    return []
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "is empty (0 bytes)"
+    if head.startswith(b"version https://git-lfs"):
+        return (
+            "is a Git LFS pointer, which stands for the file: fetch the file itself with "
+            "`git lfs pull`"
+        )
+    if text.startswith((b"<!doctype html", b"<html", b"<?xml", b"<head", b"<script")):
+        return (
+            "is a web page, not weights: the download gave a page (to sign in, to confirm, or of "
+            "an error) in place of the file; download it again, from the link to the file itself"
+        )
+    for at, magic, kind in _MAGIC:
+        if head[at : at + len(magic)] == magic:
+            return f"is {kind}"
+    if head.startswith(b"PK\x03\x04"):
+        return _foreign_zip(path)
+    # ModelProto: its version, then the producer's name (text), as every exporter writes it.
+    producer = re.match(rb"\x08[\x01-\x20]\x12[\x01-\x40]([ -~]{3,})", head, re.DOTALL)
+    if path.suffix == ".onnx" or producer:
+        return f"is an ONNX network, {_NO_GRAPH}"
+    if text[:1] in (b"{", b"["):
+        return f"is text, JSON by its look, and not weights (it begins {head[:40]!r})"
+    return ""
+
+
+_NO_GRAPH = (
+    "which is a graph and not weights for PyTorch; a network that exists in PyTorch is better "
+    "brought as that: its state dict, torch.save(network.state_dict(), FILE)"
+)
+
+_PICTURE = "a picture, not weights"
+
+_MAGIC = (
+    (0, b"\x89HDF\r\n\x1a\n", f"an HDF5 file, as Keras writes them, {_NO_GRAPH}"),
+    (
+        0,
+        b"\x93NUMPY",
+        "a NumPy array (.npy), not a state dict; save names and tensors with torch.save",
+    ),
+    (4, b"TFL3", f"a TensorFlow Lite network, {_NO_GRAPH}"),
+    (0, b"GGUF", "a GGUF file, which PyTorch does not read"),
+    (0, b"\x1f\x8b", "compressed by gzip: unpack it first"),
+    (0, b"BZh", "compressed by bzip2: unpack it first"),
+    (0, b"\xfd7zXZ", "compressed by xz: unpack it first"),
+    (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive: unpack it first"),
+    (0, b"Rar!", "a RAR archive: unpack it first"),
+    (257, b"ustar", "a tar archive: unpack it, and name the file of weights in it"),
+    (0, b"%PDF", "a PDF document, not weights"),
+    (0, b"\x89PNG", _PICTURE),
+    (0, b"\xff\xd8\xff", _PICTURE),
+    (0, b"GIF8", _PICTURE),
+)
+"""(offset, bytes there, what such a file is) of files that are no weights."""
+
+
+def _foreign_zip(path: Path) -> str:
+    """What a zip is that PyTorch did not write, by the names in it; "" for one that it did."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return ""  # cut off, perhaps: PyTorch says what is wrong with it
+    if any(name.endswith("data.pkl") for name in names):
+        return ""
+    if names and all(name.endswith(".npy") for name in names):
+        return (
+            f"is a NumPy archive (.npz) of {few(names)}, not a state dict: read it where its "
+            "layout is known, and save names and tensors with torch.save"
+        )
+    if "model.weights.h5" in names:
+        return f"is a Keras network (.keras), {_NO_GRAPH}"
+    return f"is a zip archive of {few(names)}: unpack it, and name the file of weights in it"
 
 
 # -- fitting --------------------------------------------------------------------------------
@@ -364,61 +485,148 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.(?=[a-z_]+$
 """DenseNet's names before torchvision 0.2.1: ``norm.1.weight`` for ``norm1.weight``."""
 
 
+class Weights(dict[str, Tensor]):
+    """A state dict under a network's own names that remembers what the file calls them.
+
+    Attributes
+    ----------
+    called : the file's name of each weight that has another here.
+    left_out : the file's names of what lay beside the network.
+    """
+
+    def __init__(
+        self,
+        state: Mapping[str, Tensor],
+        called: Mapping[str, str] | None = None,
+        left_out: Iterable[str] = (),
+    ):
+        super().__init__(state)
+        self.called = dict(called or {})
+        self.left_out = list(left_out)
+
+    def file_name(self, name: str) -> str:
+        return self.called.get(name, name)
+
+    def renamed(self, new: Callable[[str], str | None]) -> Weights:
+        """The same under new names, without those whose new name is None or was given before."""
+        made = Weights({}, left_out=self.left_out)
+        for name, value in self.items():
+            changed, file_name = new(name), self.file_name(name)
+            if changed is None or changed in made:
+                made.left_out.append(file_name)
+            else:
+                made[changed] = value
+                if changed != file_name:
+                    made.called[changed] = file_name
+        return made
+
+
+CLASSIFIERS = ("head.fc", "head", "fc", "classifier")
+"""Where a classifier lies beside the attribute that holds the rest (MMPretrain: ``head.fc``)."""
+
+
 def settle(
-    state: dict[str, Tensor], own: Iterable[str]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    state: Mapping[str, Tensor], own: Iterable[str], head: str = ""
+) -> tuple[Weights, dict[str, Any]]:
     """(the state dict under a network's own names, notes), by renaming what surrounded it.
 
     Dropped are ``module`` and ``_orig_mod`` anywhere in a name, and the name of the attribute
-    that held the network in a larger module (Lightning's ``model.``, ``net.``,
-    ``backbone.encoder.``, …): the one under which most of the network's names are found. What
-    lay beside the network (a loss, a metric) is left out and told under ``left out``. Names
-    that fit as they are stay as they are. Raises UnitscopeError where two such attributes hold
-    the network alike, with different weights (a student and a teacher).
+    that held the network in a larger module (``model.``, Lightning's ``net.``,
+    ``backbone.encoder.``, …): the one under which most of the network's names are found, if most
+    are. What lay beside the network (a loss, a metric) is left out and told under ``left out``.
+    Names that fit as they are stay as they are.
+
+    With `head`, the name of the network's classifier, and everything but this in place: a linear
+    layer one level deeper (``fc.1``, a Sequential of Dropout and Linear) or higher, or beside the
+    rest under one of :data:`CLASSIFIERS`, is taken for it, and told under ``classifier``.
+
+    Raises UnitscopeError where two such attributes hold the network alike, with different weights
+    (a student and a teacher).
 
     >>> own = ["conv.weight", "fc.weight"]
     >>> state = {"net.conv.weight": 1, "net.fc.weight": 2, "loss.weight": 3}
     >>> settle(state, own)
     ({'conv.weight': 1, 'fc.weight': 2}, {'left out': 'loss.weight'})
     """
-    names = set(own)
+    # Older files lack these counters of batch norm.
+    names = {name for name in own if not name.endswith("num_batches_tracked")}
 
     def hits(some: Iterable[str]) -> int:
         return len(names & set(some))
 
-    def better(old: dict[str, Tensor], new: dict[str, Tensor]) -> dict[str, Tensor]:
-        return new if hits(new) > hits(old) and len(new) == len(old) else old
-
-    state = better(
-        state,
-        {".".join(p for p in k.split(".") if p not in WRAPPERS): v for k, v in state.items()},
-    )
-    state = better(state, {_OLD_DENSENET.sub(r"\1\2.", k): v for k, v in state.items()})
+    weights = Weights(state)
+    for rename in (
+        lambda name: ".".join(part for part in name.split(".") if part not in WRAPPERS),
+        lambda name: _OLD_DENSENET.sub(r"\1\2.", name),
+    ):
+        new = weights.renamed(rename)
+        if hits(new) > hits(weights) and len(new) == len(weights):
+            weights = new
     tried = {""}
-    for name in state:
+    for name in weights:
         for at in [k for k, c in enumerate(name) if c == "."][:4]:
             if name[at + 1 :] in names:
                 tried.add(name[: at + 1])
-    found = {p: hits(k[len(p) :] for k in state if k.startswith(p)) for p in sorted(tried)}
+    found = {p: hits(k[len(p) :] for k in weights if k.startswith(p)) for p in sorted(tried)}
     prefix = max(found, key=lambda p: found[p])
-    if not prefix or found[prefix] <= found[""]:
-        return state, {}
+    if found[prefix] <= found[""] or 2 * found[prefix] <= len(names):
+        prefix = ""
 
-    def under(some: str) -> dict[str, Tensor]:
-        return {k[len(some) :]: v for k, v in state.items() if k.startswith(some)}
+    def under(some: str) -> Weights:
+        return weights.renamed(lambda k: k[len(some) :] if k.startswith(some) else None)
 
     inside = under(prefix)
-    if 2 * found[prefix] > len(names):
-        for other in [p for p in found if p != prefix and found[p] == found[prefix]]:
-            if not _alike(inside, under(other), names):
-                raise UnitscopeError(
-                    f"the checkpoint holds this network more than once, under {prefix} and "
-                    f"{other}, and does not say which is meant. Save one of them alone: "
-                    f"torch.save({{k.removeprefix({prefix!r}): v for k, v in state.items() "
-                    f"if k.startswith({prefix!r})}}, FILE), state being its state dict"
-                )
-    outside = [k for k in state if not k.startswith(prefix)]
-    return inside, {"left out": _few(outside)} if outside else {}
+    for other in [p for p in found if prefix and p != prefix and found[p] == found[prefix]]:
+        if not _alike(inside, under(other), names):
+            raise UnitscopeError(
+                f"the checkpoint holds this network more than once, under {prefix} and "
+                f"{other}, and does not say which is meant. Save one of them alone: "
+                f"torch.save({{k.removeprefix({prefix!r}): v for k, v in state.items() "
+                f"if k.startswith({prefix!r})}}, FILE), state being its state dict"
+            )
+    notes: dict[str, Any] = {}
+    if head:
+        inside, told = _with_head(inside, weights, names, head)
+        notes |= {"classifier": told} if told else {}
+    return inside, notes | ({"left out": few(inside.left_out)} if inside.left_out else {})
+
+
+def _with_head(inside: Weights, whole: Weights, names: set[str], head: str) -> tuple[Weights, str]:
+    """(weights with the classifier under its own name, what it was in words), see :func:`settle`;
+    as they are, and "", where it is in place, is not found, or is not all that lacks."""
+    parts = {name for name in names if name.startswith(f"{head}.")}
+    if f"{head}.weight" in inside or not (names - parts) <= set(inside):
+        return inside, ""
+
+    def linear(where: Mapping[str, Tensor], at: str) -> bool:
+        weight = where.get(f"{at}.weight")
+        return weight is not None and weight.ndim in (2, 4)
+
+    def moved(some: Mapping[str, Tensor], at: str) -> dict[str, str]:
+        return {k: f"{head}.{k[len(at) + 1 :]}" for k in some if k.startswith(f"{at}.")}
+
+    beneath = {k.rpartition(".")[0] for k in inside if k.startswith(f"{head}.")}
+    deeper = [at for at in beneath if len(beneath) == 1 and at[len(head) + 1 :].isdigit()]
+    above = head.rpartition(".")[0]
+    alone = bool(above) and all(n in parts for n in names if n.startswith(f"{above}."))
+    for at in [*deeper, *([above] if alone else [])]:
+        if linear(inside, at):
+            new = moved(inside, at)
+            file_name = inside.file_name(f"{at}.weight").removesuffix(".weight")
+            return inside.renamed(lambda k, new=new: new.get(k, k)), (  # type: ignore[misc]
+                f"{file_name} of the file, read as a linear layer alone (Dropout and all else "
+                "that has no weights does not show in a file)"
+            )
+    beside = [at for at in CLASSIFIERS if linear(whole, at) and f"{at}.weight" not in inside]
+    if len(beside) != 1:
+        return inside, ""
+    new = moved(whole, beside[0])
+    made = Weights(
+        {**inside, **{new[k]: whole[k] for k in new}},
+        {**inside.called, **{new[k]: whole.file_name(k) for k in new}},
+    )
+    made.left_out = [k for k in inside.left_out if k not in made.called.values()]
+    return made, f"{beside[0]} of the file"
 
 
 def same_values(one: Tensor, other: Tensor) -> bool:
@@ -426,7 +634,7 @@ def same_values(one: Tensor, other: Tensor) -> bool:
     return one.dtype == other.dtype and torch.equal(one, other)
 
 
-def _alike(one: dict[str, Tensor], other: dict[str, Tensor], names: set[str]) -> bool:
+def _alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], names: set[str]) -> bool:
     """Whether two state dicts have the same values under `names`, as one network that is an
     attribute of a larger one twice is stored."""
     return all(
@@ -435,7 +643,8 @@ def _alike(one: dict[str, Tensor], other: dict[str, Tensor], names: set[str]) ->
     )
 
 
-def _few(names: list[str], count: int = 4) -> str:
+def few(names: Sequence[str], count: int = 4) -> str:
+    """The first few of some names, and how many more there are."""
     rest = f" and {len(names) - count} more" if len(names) > count else ""
     return ", ".join(names[:count]) + rest
 
@@ -443,10 +652,13 @@ def _few(names: list[str], count: int = 4) -> str:
 def differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """How a state dict differs from a network's, in words; [] where it fits.
 
+    Names of the file are told as the file has them, also after :func:`settle`.
+
     Weights that the network shares between several names may be given under one of them, and
     counters of batch norm (``num_batches_tracked``, which PyTorch has since 0.4.1) may lack.
     """
     own = module.state_dict()
+    called = state.file_name if isinstance(state, Weights) else str
     # A network without memory has no addresses.
     given = {own[k].data_ptr() for k in state if k in own} - {0}
     missing = [
@@ -454,27 +666,27 @@ def differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
         if k not in state and not k.endswith("num_batches_tracked")
         and v.data_ptr() not in given
     ]  # fmt: skip
-    extra = [k for k in state if k not in own]
+    extra = [called(k) for k in state if k not in own]
     shapes = [
-        f"{k}: file {tuple(state[k].shape)}, network {tuple(own[k].shape)}"
+        f"{called(k)}: file {tuple(state[k].shape)}, network {tuple(own[k].shape)}"
         for k in own
         if k in state and state[k].shape != own[k].shape
     ]
     parts = []
     if missing:
-        parts.append(f"the network also has {_few(missing)}")
+        parts.append(f"the network also has {few(missing)}")
     if extra:
-        parts.append(f"the file also has {_few(extra)}")
+        parts.append(f"the file also has {few(extra)}")
     if shapes:
-        parts.append(f"shapes differ: {_few(shapes)}")
+        parts.append(f"shapes differ: {few(shapes)}")
     return parts
 
 
-def fill(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
+def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     """Load `state` into `module`; raise one message that shows both sides of a mismatch.
 
     The message also says which torchvision network the weights are of, where they are one's,
-    and how many colours the file's first layer takes, where not three.
+    how many colours the file's first layer takes, where not three, and what was left out.
     """
     parts = differences(module, state)
     if parts:
@@ -487,21 +699,23 @@ def fill(module: nn.Module, state: dict[str, Tensor], what: str) -> None:
         likely = closest(state)
         if likely and likely != closest(module.state_dict()):
             parts.append(f"the file's names and shapes are those of torchvision's {likely}")
+        if isinstance(state, Weights) and state.left_out:
+            parts.append(f"left out, as no part of this network: {few(state.left_out)}")
         raise UnitscopeError(f"{what} does not fit this network: " + "; ".join(parts))
-    whole = dict(state)
     # Some networks (MNASNet) ask which version of their layout a state dict has; a plain dict
     # does not know, and torchvision has written the current one for years.
     own = module.state_dict()
     vars_of = getattr(own, "_metadata", None)
-    ordered = type(own)(whole)
+    ordered = type(own)(state)
     if vars_of is not None:
         ordered._metadata = vars_of  # type: ignore[attr-defined]
     module.load_state_dict(ordered, strict=False)
 
 
 def closest(state: Mapping[str, Tensor]) -> str | None:
-    """The torchvision classifier with the names and shapes of `state` but for its last layer;
-    None where there is none (RegNets are not tried: they cannot be built without memory).
+    """The torchvision classifier with the names and shapes of `state` but for its last layer, and
+    for an attribute that holds it all; None where there is none (RegNets are not tried: they
+    cannot be built without memory).
 
     Networks are built without memory for their weights: first one of each family, then the
     family with most names in common. Some seconds, once something is wrong already.
@@ -520,6 +734,9 @@ def closest(state: Mapping[str, Tensor]) -> str | None:
         if family and family[0] != "regnet":
             families.setdefault(family[0], []).append(name)
     theirs = {k: tuple(v.shape) for k, v in state.items() if not k.endswith("tracked")}
+    while len({k.partition(".")[0] for k in theirs}) == 1 and all("." in k for k in theirs):
+        # One attribute, or DataParallel, holds it all.
+        theirs = {k.partition(".")[2]: shape for k, shape in theirs.items()}
 
     def common(name: str) -> float:
         names = set(shapes(name))

@@ -24,7 +24,7 @@ from core.datasets.base import CATEGORIES
 from core.datasets.files import json_of, text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from core.models.checkpoint import fill, read_checkpoint
+from core.models.checkpoint import fill, read_checkpoint, settle
 from core.models.load import LoadedModel
 
 NOTHING = frozenset(
@@ -208,9 +208,12 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
                 f"{spec!r} needs torchvision's weights {file}, which are not in {path.parent}; "
                 f"fetch {published.url} and give the file as torchvision:{name}:FILE"
             )
-    state, notes = read_checkpoint(path)
+    given, notes = read_checkpoint(path)
+    with torch.device("meta"):
+        probe = zoo.get_model(name, weights=None, weights_backbone=None)
+    state, _ = settle(given, probe.state_dict())
     # A second head that helps in training alone.
-    state = {key: value for key, value in state.items() if not key.startswith("aux_classifier.")}
+    state = state.renamed(lambda key: None if key.startswith("aux_classifier.") else key)
     heads = [key for key in ("classifier.4.weight", "classifier.high_classifier.weight")
              if key in state]  # fmt: skip
     if not heads:

@@ -7,9 +7,9 @@ cache already, and where they do not the message says which file is meant and wh
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -20,11 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.datasets.files import text_of
+from core.datasets.files import json_of, text_of
 from core.errors import UnitscopeError, nearest, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import (
-    classes_in,
+    Weights,
     differences,
     fill,
     optional,
@@ -35,6 +35,14 @@ from core.models.checkpoint import (
 from core.models.families import default_layer, family_of
 from core.models.load import LoadedModel
 from core.models.outputs import without_classifier
+from core.models.said import (
+    Prepared,
+    architectures,
+    beside_of,
+    classes_of,
+    prepared,
+    transforms_input,
+)
 
 RANDOM = "random (seed 0): untrained"
 """What the notes say of a network without weights."""
@@ -73,34 +81,107 @@ def _untrained(make: Callable[[], nn.Module]) -> nn.Module:
     return module
 
 
-def _steps(notes: dict[str, Any]) -> dict[str, Any]:
-    """The steps of preprocessing that a checkpoint gives, in a dict or each by itself."""
-    given = notes.get("preprocessing")
-    if isinstance(given, dict):
-        return given
-    return {k: notes[k] for k in ("crop", "resize", "center_crop", "mean", "std") if k in notes}
+def _prepared(
+    notes: dict[str, Any], path: Path, usual: Callable[[Prepared], Preprocessing]
+) -> Preprocessing:
+    """A checkpoint's own preprocessing and, for all that it does not say, the usual one; what
+    was the checkpoint's is put into the notes in words."""
+    said = prepared(notes, path)
+    way = usual(said)
+    notes.pop("preprocessing", None)
+    if words := said.words(way):
+        notes["preprocessing"] = words
+    return way
 
 
-def preprocessing_from(notes: dict[str, Any], fallback: Preprocessing) -> Preprocessing:
-    """A checkpoint's own preprocessing, a dict or its crop / resize / center_crop / mean / std,
-    and for all that it does not say the given one; raises for a step that does not exist, or
-    that is not what such a step can be."""
-    given = _steps(notes)
-    for step in given:
-        if step not in fallback.to_json():
-            raise unknown("step of the checkpoint's preprocessing", step, fallback.to_json())
-    return Preprocessing.from_json({**fallback.to_json(), **given})
-
-
-def _named(notes: dict[str, Any], outputs: int, what: str, otherwise: list[str]) -> list[str]:
+def _named(notes: dict[str, Any], outputs: int, path: Path, otherwise: list[str]) -> list[str]:
     """Class names of a checkpoint, or else the given ones; raises where they are not as many as
     the outputs. A network without a classifier (0 outputs) has no use for any."""
-    classes = classes_in(notes) or list(otherwise)
+    classes = classes_of(notes, path) or list(otherwise)
     if not outputs:
         return []
     if classes and len(classes) != outputs:
-        raise UnitscopeError(f"{what} names {len(classes)} classes but has {outputs} outputs")
+        raise UnitscopeError(
+            f"checkpoint {path} names {len(classes)} classes but has {outputs} outputs"
+        )
     return classes
+
+
+# -- what a checkpoint says it is -----------------------------------------------------------
+
+
+def _folded(name: str) -> str:
+    """An architecture's name as it is compared: without its package, the tag of its weights,
+    case and separators, but for one between two digits.
+
+    >>> [_folded(n) for n in ("timm/resnet18.a1_in1k", "models.Wide-ResNet50_2", "squeezenet1.1")]
+    ['resnet18', 'wideresnet50_2', 'squeezenet1_1']
+    """
+    name = re.split(r"[/:]", name.strip().lower())[-1]
+    name = re.sub(r"^(torchvision\.models|timm\.models|models|timm)\.", "", name)
+    name = re.sub(r"\.(?!\d).*", "", name)
+    name = re.sub(r"(?<=\d)[^a-z\d]+(?=\d)", "_", name)
+    return re.sub(r"[^a-z\d_]|(?<!\d)_|_(?!\d)", "", name)
+
+
+@cache
+def _known(folded: str) -> str:
+    """``kind:NAME`` of the architecture that torchvision or timm call so; "" where none do."""
+    for name in torchvision_names():
+        if _folded(name) == folded:
+            return f"torchvision:{name}"
+    with suppress(UnitscopeError):
+        for name in timm_names():
+            if _folded(name) == folded:
+                return f"timm:{name}"
+    return ""
+
+
+def _formerly(name: str) -> str:
+    """The name that timm has today for what it called `name` (``tv_resnet50``: resnet50)."""
+    plain = re.split(r"[/:]", name.strip().lower())[-1]
+    with suppress(Exception):  # whatever timm says of a name that it does not know
+        timm = _timm()
+        if timm.is_model(plain) and plain not in timm_names():
+            with warnings.catch_warnings(), torch.device("meta"):
+                warnings.simplefilter("ignore")
+                facts: Any = timm.create_model(plain).pretrained_cfg
+                return str(facts["architecture"])
+    return name
+
+
+def _check_architecture(notes: dict[str, Any], name: str, module: nn.Module, path: Path) -> None:
+    """Raise where a checkpoint says that it is of another architecture than the SPEC says.
+
+    One that neither torchvision nor timm has a name for is refused as well where ``arch`` holds
+    it with a number (`wideresnet18`); without (`MyModel`), and under words that may name anything
+    (``model``), it is told as not compared.
+    """
+    asked = _folded(name)
+    same = {asked, *(_folded(cls.__name__) for cls in type(module).__mro__)}
+    for where, text in architectures(notes):
+        if _folded(text) in same:
+            continue
+        said = _folded(_formerly(text))
+        if said in same:
+            continue
+        known = _known(said)
+        # `resnet` or `vit_base_patch16` say less of the same.
+        rest = asked[len(said) :] if said and asked.startswith(said) else ""
+        if not known and rest and not (said[-1].isdigit() and rest[0].isdigit()):
+            continue
+        plainly = where.rpartition(".")[2] in ("arch", "architecture")
+        if known or (plainly and re.search(r"\d", said)):
+            other = f"Give it as {known}:{path}; if" if known else "If"
+            raise UnitscopeError(
+                f"checkpoint {path} says that it is a {text[:80]}, the SPEC says {name} ({where} "
+                f"of the file). {other} it is a {name} all the same, put "
+                f'{{"arch": "{name}"}} into {beside_of(path).name} beside it'
+            )
+        notes["calls itself"] = (
+            f"{text[:80]!r} ({where}): not compared with {name}, since neither torchvision nor "
+            "timm has an architecture of that name"
+        )
 
 
 # -- torchvision ----------------------------------------------------------------------------
@@ -196,37 +277,63 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     way = _transforms(published or default, published is not None)
     if published is not None:
         notes["weights"] = f"torchvision's {published}"
-    module, outputs = _torchvision_module(name, state, notes, f"checkpoint {path}")
-    way = _sized(way, module)
+    module, outputs = _torchvision_module(name, state, notes, path)
+    usual = _sized(way, module)
     # ImageNet's names belong to torchvision's own weights alone.
     names = published.meta["categories"] if published is not None else []
-    classes = _named(notes, outputs, f"checkpoint {path}", names)
+    classes = _named(notes, outputs, path, names)
+    if name in ("googlenet", "inception_v3"):
+        usual = _transformed(notes, usual, published is not None)
+    way = _prepared(notes, path, lambda said: said.onto(usual))
     layer = notes.pop("default_layer", None) or default_layer(module)
-    way, lacks = preprocessing_from(notes, way), "" if outputs else LACKS.format(path.name)
+    lacks = "" if outputs else LACKS.format(path.name)
     return LoadedModel(module, way, classes, spec, layer, notes, backbone=lacks)
 
 
+def _transformed(notes: dict[str, Any], usual: Preprocessing, published: bool) -> Preprocessing:
+    """The usual preprocessing of GoogLeNet or Inception v3 with regard to ``transform_input``,
+    which is told: no file of weights shows whether the network had it."""
+    if published:
+        told = "on, as published"
+    elif (where := transforms_input(notes)) is not None:
+        told = f"{'on' if where[1] else 'off'} ({where[0]})"
+        if where[1]:
+            usual = replace(usual, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+    else:
+        told = (
+            "not said by the file, taken as off. A network begun from torchvision's weights has it "
+            "on: then put mean and std [0.5, 0.5, 0.5] beside the file"
+        )
+    notes["transform_input"] = told + (
+        ": photos are normalised by 0.5 from the start, which is the same"
+        if usual.mean == (0.5, 0.5, 0.5)
+        else ""
+    )
+    return usual
+
+
 def _torchvision_module(
-    name: str, state: dict[str, Tensor], notes: dict[str, Any], what: str
+    name: str, given: dict[str, Tensor], notes: dict[str, Any], path: Path
 ) -> tuple[nn.Module, int]:
     """(network with the weights in, its outputs: 0 where the file has no classifier)."""
     probe = _skeleton(name)
-    own = list(probe.state_dict())
-    state, said = settle(state, own)
+    what = f"checkpoint {path}"
+    _check_architecture(notes, name, probe, path)
+    head = last_linear(probe)[0]
+    state, said = settle(given, probe.state_dict(), head)
     notes |= said
     aux = [k for k in state if k.split(".")[0] in ("aux1", "aux2", "AuxLogits")]
     if name in ("googlenet", "inception_v3") and aux:
-        state = {k: v for k, v in state.items() if k not in aux}
+        state = Weights({k: v for k, v in state.items() if k not in aux}, state.called)
         notes["auxiliary"] = "its auxiliary classifiers, which only training uses, are left out"
-    head = last_linear(probe)[0] + ".weight"
-    if head not in state:
+    if f"{head}.weight" not in state:
         body = _body(_build(name), state)
         if body is None:
             fill(probe, state, what)  # raises: it has no classifier at least
-            raise UnitscopeError(f"{what} has no {head}: no classifier to read")
+            raise UnitscopeError(f"{what} has no {head}.weight: no classifier to read")
         fill(body, state, what)
         return body, 0
-    options: dict[str, Any] = {"num_classes": len(state[head])}
+    options: dict[str, Any] = {"num_classes": len(state[f"{head}.weight"])}
     tokens = state.get("encoder.pos_embedding")
     patch = state.get("conv_proj.weight")
     if name.startswith("vit_") and tokens is not None and patch is not None:
@@ -295,21 +402,17 @@ def load_places(spec: str, rest: str) -> LoadedModel:
         )
     names = Path(parts[2]).expanduser() if len(parts) == 3 else path.parent / PLACES
     state, notes = read_checkpoint(path)
-    if isinstance(notes.get("arch"), str) and notes["arch"].lower() != name:
-        raise UnitscopeError(
-            f"checkpoint {path} says that it is a {notes['arch']}, the SPEC says {name}"
-        )
-    what = f"checkpoint {path}"
-    module, outputs = _torchvision_module(name, state, notes, what)
+    module, outputs = _torchvision_module(name, state, notes, path)
     if outputs != 365:
         raise UnitscopeError(
-            f"{what} has {outputs} outputs and Places365 365 classes; another checkpoint of this "
-            f"architecture is torchvision:{name}:{path}"
+            f"checkpoint {path} has {outputs} outputs and Places365 365 classes; another "
+            f"checkpoint of this architecture is torchvision:{name}:{path}"
         )
-    classes = classes_in(notes) or _places_names(names)
-    way = Preprocessing(resize=(256, 256), center_crop=224)
+    classes = _named(notes, outputs, path, []) or _places_names(names)
+    usual = Preprocessing(resize=(256, 256), center_crop=224)
+    way = _prepared(notes, path, lambda said: said.onto(usual))
     layer = notes.pop("default_layer", None) or default_layer(module)
-    return LoadedModel(module, preprocessing_from(notes, way), classes, spec, layer, notes)
+    return LoadedModel(module, way, classes, spec, layer, notes)
 
 
 def _places_names(path: Path) -> list[str]:
@@ -369,22 +472,17 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     if checkpoint == "random":
         module = _untrained(lambda: make(name))
         notes: dict[str, Any] = {"weights": RANDOM}
-        way = _timm_preprocessing(module, {})
+        way = _timm_preprocessing(module, Prepared())
         return _with_maps(LoadedModel(module, way, [], spec, default_layer(module), notes, source))
     path = Path(checkpoint).expanduser() if checkpoint else _timm_cached(make(name), spec, name)
     config: dict[str, Any] = {}
     if path.is_dir():
-        path, config = _hub_folder(path, base)
+        path, config = _hub_folder(path)
     state, notes = read_checkpoint(path)
-    what = f"checkpoint {path}"
-    module, outputs = _timm_module(name, state, notes, what)
-    classes = _named({**config, **notes}, outputs, what, [])
-    classes_in(notes)
-    # A crop of the checkpoint's own takes the place of one that is impossible here.
-    own = {"resize", "center_crop"} <= set(_steps(notes))
-    told = config.get("pretrained_cfg")
-    fallback = _timm_preprocessing(module, told if isinstance(told, dict) else {}, own)
-    way = preprocessing_from(notes, fallback)
+    notes = {**config, **notes}
+    module, outputs = _timm_module(name, state, notes, path)
+    classes = _named(notes, outputs, path, [])
+    way = _prepared(notes, path, lambda said: _timm_preprocessing(module, said))
     layer = notes.pop("default_layer", None) or default_layer(module)
     lacks = "" if outputs else LACKS.format(path.name)
     return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source, lacks))
@@ -430,31 +528,28 @@ def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
     )
 
 
-def _hub_folder(folder: Path, base: str) -> tuple[Path, dict[str, Any]]:
-    """(file of weights, configuration) of a folder as timm's hub keeps them."""
-    files = [folder / name for name in ("model.safetensors", "pytorch_model.bin")]
+def _hub_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """(file of weights, what its configuration says of it) of a folder as timm's hub keeps them."""
+    whole = ("model.safetensors", "pytorch_model.bin")
+    files = [folder / name for name in (*whole, *(f"{name}.index.json" for name in whole))]
     there = [file for file in files if file.is_file()]
     if not there:
         raise UnitscopeError(
-            f"folder {folder} holds neither model.safetensors nor pytorch_model.bin"
+            f"folder {folder} holds neither {whole[0]} nor {whole[1]}, nor either in several files "
+            "with its .index.json"
         )
     told = folder / "config.json"
     if not told.is_file():
         return there[0], {}
-    try:
-        config = json.loads(told.read_text(encoding="utf-8"))
-    except ValueError as err:
-        raise UnitscopeError(f"{told} is no JSON: {err}") from None
+    config = json_of(told)
     if not isinstance(config, dict):
         raise UnitscopeError(f"{told}: an object is meant")
-    arch = str(config.get("architecture", base)).partition(".")[0]
-    if arch != base:
-        raise UnitscopeError(f"{told} says that it is a {arch}, the SPEC says {base}")
-    return there[0], config
+    said = ("architecture", "label_names", "pretrained_cfg")
+    return there[0], {key: config[key] for key in said if key in config}
 
 
 def _timm_module(
-    name: str, state: dict[str, Tensor], notes: dict[str, Any], what: str
+    name: str, given: dict[str, Tensor], notes: dict[str, Any], path: Path
 ) -> tuple[nn.Module, int]:
     """(network with the weights in, its outputs: 0 where the file has no classifier).
 
@@ -463,12 +558,14 @@ def _timm_module(
     """
     make: Callable[..., nn.Module] = _timm().create_model
     probe = make(name)
+    what = f"checkpoint {path}"
+    _check_architecture(notes, name, probe, path)
     own = probe.state_dict()
-    state, said = settle(state, own)
-    notes |= said
     facts: Any = probe.pretrained_cfg
     heads = facts.get("classifier") or ""
     asked = [heads] if isinstance(heads, str) else list(heads)
+    state, said = settle(given, own, asked[0])
+    notes |= said
     usual = (*asked, "head.fc", "head", "fc", "classifier", "heads.head", "classifier.6")
     found = [state[f"{k}.weight"] for k in usual if f"{k}.weight" in state]
     # A 1×1 convolution or a linear layer; anything else has no number of classes in it.
@@ -528,16 +625,15 @@ def _not_stretched(module: nn.Module, state: dict[str, Tensor], what: str) -> No
             )
 
 
-def _timm_preprocessing(
-    module: nn.Module, config: dict[str, Any], cropped: bool = False
-) -> Preprocessing:
-    """Photo → input by timm's data configuration of a network, as its evaluation does it.
+def _timm_preprocessing(module: nn.Module, said: Prepared) -> Preprocessing:
+    """Photo → input by timm's data configuration of a network, as its evaluation does it, with
+    what the checkpoint says in its place.
 
     Crop modes ``center`` (shorter side to size / crop_pct) and ``squash`` (both sides). The
     mode ``border``, which pads, is told as impossible here, unless the resize and the crop are
-    the checkpoint's own (`cropped`), which then take the place of these.
+    the checkpoint's own, which then take the place of these.
     """
-    told = {**module.pretrained_cfg, **config}  # type: ignore[dict-item]
+    told = {**module.pretrained_cfg, **said.config()}  # type: ignore[dict-item]
     data = optional("timm.data", "models of timm").resolve_data_config(
         pretrained_cfg=told, model=None
     )
@@ -545,19 +641,21 @@ def _timm_preprocessing(
     if colours != 3:
         raise UnitscopeError(f"the network takes {colours} colour channels; photos have 3 (RGB)")
     pads = data["crop_mode"] == "border" or (height != width and data["crop_mode"] != "squash")
-    if pads and not cropped:
+    if pads and not {"resize", "center_crop"} <= set(said.steps):
         raise UnitscopeError(
             f"timm prepares photos for this network by crop mode {data['crop_mode']!r} to "
             f"{width}×{height}, which pads; give a preprocessing with resize and center_crop "
             "beside the checkpoint, in NAME.unitscope.json"
         )
     tall, wide = (math.floor(side / data["crop_pct"]) for side in (height, width))
-    return Preprocessing(
-        resize=(wide, tall) if data["crop_mode"] == "squash" else tall,
-        center_crop=(width, height),
-        mean=tuple(data["mean"]),
-        std=tuple(data["std"]),
-        interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+    return said.over(
+        Preprocessing(
+            resize=(wide, tall) if data["crop_mode"] == "squash" else tall,
+            center_crop=(width, height),
+            mean=tuple(data["mean"]),
+            std=tuple(data["std"]),
+            interpolation="bilinear" if data["interpolation"] == "bilinear" else "bicubic",
+        )
     )
 
 
