@@ -69,6 +69,25 @@ class Sole:
         self._lock.release()
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON of a file holds. Raises ValueError where it is none, or is nested too deeply."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def read_result(path: Path) -> dict[str, Any]:
+    """The JSON object in which earlier work left its result. Raises UnitscopeError for another."""
+    try:
+        told = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(told, dict):
+            raise ValueError(f"it holds {type(told).__name__}")
+    except (OSError, ValueError) as err:
+        raise UnitscopeError(f"{path} is damaged ({err}); remove it to make it again") from err
+    return told
+
+
 def strict_json(facts: Any, indent: int | None = None) -> str:
     """Plain data as strict JSON: figures that do not exist (0 of 0) are null.
 

@@ -354,14 +354,15 @@ def _map_type(
     """
     if settings.map_type != "auto":
         return settings.map_type, ""
-    if inputs is None or not settings.keep_maps or settings.precision != "float32":
+    # Whether maps are kept changes no number, so it does not enter.
+    if inputs is None or settings.precision != "float32":
         return "float16", ""
     moved = {layer: rounding(model.module, layer, inputs) for layer in layers}
     worst = max(moved, key=lambda layer: moved[layer])
     if moved[worst] <= CLOSE:
         return "float16", ""
     return "float32", (
-        f"maps are kept in single precision: rounded to half, those of {worst} would move replayed "
+        f"maps are recorded in single precision: rounded to half, those of {worst} move replayed "
         f"logits by {moved[worst]:.1e} of the largest, and {CLOSE:g} is promised (--map-type "
         "float16 takes half the room)"
     )

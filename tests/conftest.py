@@ -52,6 +52,15 @@ def owner(monkeypatch) -> None:
     monkeypatch.setattr(access, "who", lambda: "owner")
 
 
+@pytest.fixture(scope="session")
+def facts_without_effect() -> Iterator[None]:
+    """The drawn things of tests/tiny.py are in no graph, which is an error unless it is allowed."""
+    from core.errors import allow_empty
+
+    with allow_empty(lambda why: None):
+        yield
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """The system's Chromium. On a CI machine its absence is a failure, elsewhere a skip."""

@@ -6,6 +6,7 @@ import argparse
 import ast
 import json
 import shutil
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -366,6 +367,9 @@ def test_an_owner_starts_and_stops_a_run(browser, cache, tmp_path):
         assert other.page.get_by_role("button", name="Check").count() == 0
         visit.page.get_by_role("button", name="Stop", exact=True).click()
         visit.page.get_by_text("Stopped.").first.wait_for(timeout=WAIT)
+        end = time.monotonic() + WAIT / 1000
+        while jobs.watch(digest, cache).alive and time.monotonic() < end:
+            time.sleep(0.1)
         assert jobs.watch(digest, cache).state == "stopped"
         said = [json.loads(line)["what"] for line in (cache / access.LOG).open()]
         assert said == ["check a run", "start run", "stop job"]

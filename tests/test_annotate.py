@@ -411,7 +411,7 @@ def test_annotate_run_show(tmp_path, capsys, monkeypatch):
     assert by in capsys.readouterr().out
     assert main(["show", "latest", "--out", str(runs), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["labels_by"] == "segformer (seg)"
-    assert main(["tables", "latest", "--out", str(runs)]) == 0
+    assert main(["tables", "latest", "--out", str(runs), "--allow-empty"]) == 0
     assert by in capsys.readouterr().out
     figures = tmp_path / "figures"
     export = ["export", "latest", "--out", str(runs), "--figures", str(figures), "--format", "svg"]

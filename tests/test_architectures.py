@@ -196,7 +196,7 @@ def test_an_architecture_end_to_end(tmp_path, name, side, layer, layout, options
     told = toggler.logits_after([Edit(OFF), Edit((HALF,), 0.5)])
     assert np.abs(told - after).max() <= CLOSE * size
     assert toggler.toggle(Edit(OFF)).accuracy[0].n == IMAGES
-    core = all_core_concepts(run, open_knowledge("builtin"))["top10"]
+    core = all_core_concepts(run, open_knowledge("builtin"), kinds=["top10"])["top10"]
     photo = read_photo(folder / "images" / "000.png")
     assert explain_photo(run, core, photo, "000.png")["sentence"]
     run.close()

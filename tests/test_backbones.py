@@ -181,7 +181,8 @@ def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
     image = bare.sql("SELECT id FROM images LIMIT 1")["id"][0]
     for works in (
         ["show"], ["formulas", "--units", "1"], ["concepts", "--allow-empty"],
-        ["cluster", "--k", "3", "--embedding", "words"], ["explain", "--image", image],
+        ["cluster", "--k", "3", "--embedding", "words"],
+        ["explain", "--image", image, "--cc", "top10"],
         ["report", "--to", str(tmp_path / "r.html")],
         ["export", "--figures", str(tmp_path / "f"), "--format", "svg"],
     ):  # fmt: skip
@@ -195,7 +196,7 @@ def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
         ["edit", "--units", "1", "--out-dir", str(tmp_path / "e")],
         ["export", "--figures", str(tmp_path / "f"), "--only", "accuracy"],
     ):  # fmt: skip
-        assert main([needs[0], bare.digest, *needs[1:], *out]) == 2, needs
+        assert main([needs[0], bare.digest, *needs[1:], *out, "--allow-empty"]) == 2, needs
         assert "needs the network's answers, and this run has none" in capsys.readouterr().err
     shown = report(open_view(bare))
     assert FIGURES["accuracy"].title not in shown and "Answers" in shown

@@ -45,6 +45,7 @@ def test_run_show_and_runs(capsys, tiny_run):
     arguments = [
         "run", "--dataset", settings["dataset"]["spec"], "--model", settings["model"]["spec"],
         "--layer", "body.1", "--layer", "body.3", "--q", "0.05", "--shuffles", "3", "--out", root,
+        "--map-type", settings["map_type"],
     ]  # fmt: skip
     status, told, err = said(capsys, *arguments)
     assert status == 0 and told["run"] == tiny_run.digest and told["skipped"] == 0

@@ -19,6 +19,8 @@ from core.names import plain_name
 from core.predictions import import_predictions
 from tests.test_app import bare, cache, root, run, show, specs, text_of  # noqa: F401
 
+pytestmark = pytest.mark.usefixtures("facts_without_effect")
+
 
 @pytest.fixture
 def answers() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -102,7 +104,7 @@ def test_table_4_of_a_side_is_that_of_the_tables(run):  # noqa: F811
 
     frame, notes = compare.false_explanation(run, "body.1")
     whole = table_4([run], open_knowledge("builtin"), layer="body.1")
-    assert len(frame) == 2 and notes == whole.notes
+    assert len(frame) == 2 and notes == [*whole.notes, *whole.dashes()]
     for row, (names, told) in zip(frame.to_dict("records"), whole.rows, strict=True):
         assert row["core concepts"] == names[1]
         for name in whole.columns:
@@ -190,7 +192,8 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
     folder.mkdir(parents=True)
     told = {
         "run": "feed", "finished": False, "sizes": {"maps": 2_000_000}, "free": 10**9,
-        "images": 60, "dataset": "x", "scenes": 3, "concepts": 7, "categories": ["object"],
+        "images": 60, "dataset": "x", "scenes": 3, "outputs": 3, "concepts": 7,
+        "categories": ["object"],
         "splits": {"test": 20, "train": 40}, "left_out": 1, "known_scenes": 2, "layer": ["b"],
         "layers": [{"name": n, "units": 8, "height": 4, "width": 4} for n in "ab"],
         "default_layer": "b", "grid": [8, 8], "input_size": [16, 16],

@@ -30,6 +30,8 @@ from tests import tiny
 from tests.browsing import Server, Visit
 from tests.test_app import show, specs, text_of
 
+pytestmark = pytest.mark.usefixtures("facts_without_effect")
+
 pytestmark = pytest.mark.usefixtures("owner")
 
 PAGE = "pages/6_Retrain.py"

@@ -26,6 +26,8 @@ from core.manipulate.svm import (
 )
 from core.tables import all_core_concepts, table_6
 
+pytestmark = pytest.mark.usefixtures("facts_without_effect")
+
 
 def slow_features(learned, core):
     """CM, SM, DM and MRR of one image from sets and sorted lists, scenes without CC left out."""

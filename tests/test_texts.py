@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from core.errors import BadFile, UnitscopeError
 from core.geometry import Preprocessing
 from core.knowledge.align import read_overrides
 from core.knowledge.graph import read_triples
-from core.models.checkpoint import classes_in
+from core.models.said import classes_of
 from core.models.segment import read_labels_file
 from core.names import match_names, readable
 from tests.test_datasets import picture, save, says, write
@@ -100,7 +101,8 @@ def test_control_characters_are_written_out_where_names_are_read(tmp_path):
     assert sorted(graph.nodes) == sorted([SHOWN, r"x\x1b[2j"])
     assert read_overrides(write(tmp_path / "o.csv", f"name,node\n{ESCAPE},bed\n")) == {SHOWN: "bed"}
     assert read_labels_file(write(tmp_path / "c.txt", f"{ESCAPE}\n"))[0].name == SHOWN
-    assert classes_in({"classes": [ESCAPE]}) == classes_in({"class_to_idx": {ESCAPE: 0}}) == [SHOWN]
+    for told in ({"classes": [ESCAPE]}, {"class_to_idx": {ESCAPE: 0}}):
+        assert classes_of(told, Path("w.pt")) == [SHOWN]
 
 
 def test_numbers_as_tables_with_gaps_write_them(tmp_path):

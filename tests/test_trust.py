@@ -46,7 +46,7 @@ def stranger(run: Run, folder: Path, spec: str, **more: str) -> Path:
 
 @pytest.mark.parametrize(
     ("verb", "more"),
-    [("show", ()), ("explain", ("--photo", "PHOTO")), ("toggle", ("--units", "3")),
+    [("show", ()), ("explain", ("--photo", "PHOTO", "--cc", "top10")), ("toggle", ("--units", "3")),
      ("retrain", ()),
      ("edit", ("--units", "3", "--out-dir", "EDIT"))],
 )  # fmt: skip

@@ -24,6 +24,7 @@ from core import jobs
 from core.browse import short_name, unfinished
 from core.datasets import open_dataset
 from core.errors import UnitscopeError, unknown
+from core.files import read_result
 from core.intervals import change_interval, interval, spread
 from core.settings import Retraining
 from core.store import Run, digest_of
@@ -82,10 +83,7 @@ def result(name: str, root: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError) as err:
-        raise UnitscopeError(f"{path} is no result of a re-training ({err})") from err
+    return read_result(path)
 
 
 def curves(told: dict[str, Any]) -> pd.DataFrame:

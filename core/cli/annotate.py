@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 
 from core.cli.common import (
-    COUNT,
     THREADS,
     Answer,
     Verb,
-    real,
     say,
     show_progress,
     stoppable,
@@ -33,14 +31,12 @@ def add(verb: Verb) -> None:
         "--scenes", type=Path, metavar="CSV", help="image,scene[,split]; else the folders' names"
     )
     sub.add_argument(
-        "--least-confidence", type=real(0, 1), default=0.0, metavar="P",
+        "--least-confidence", type=float, default=0.0, metavar="P",
         help="pixels whose best label has less stay without one (0)",
     )  # fmt: skip
-    sub.add_argument(
-        "--side", type=COUNT, metavar="N", help="the photo's shorter side as it is seen"
-    )
+    sub.add_argument("--side", type=int, metavar="N", help="the photo's shorter side as it is seen")
     sub.add_argument("--link", action="store_true", help="link to the photos, do not copy them")
-    sub.add_argument("--batch", type=COUNT, default=4, help="photos at once")
+    sub.add_argument("--batch", type=int, default=4, help="photos at once")
     sub.add_argument("--threads", type=THREADS, help="for decoding and writing")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
 

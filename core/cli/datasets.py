@@ -133,8 +133,8 @@ def _check(given: argparse.Namespace) -> Answer:
 def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
     """Which scenes have a node in the knowledge graph, without which they have no core concepts.
 
-    Keys: graph; nodes (scene → node, as the name itself says); guessed (scene → node of a part of
-    the name, or of one spelt nearly alike); missing (scenes without a node).
+    Keys: graph; nodes (scene → node, as the name itself says); guessed (scene → node of a name
+    spelt nearly alike, or one that is only suggested: its head noun); missing (scenes without any).
     """
     from core.knowledge.align import align
     from core.knowledge.graph import open_knowledge
@@ -142,7 +142,8 @@ def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
     if not scenes:
         return {"graph": spec, "nodes": {}, "guessed": {}, "missing": []}
     frame = align(scenes, open_knowledge(spec))
-    guess = frame["kind"].isin(["head_noun", "fuzzy"])
+    guess = frame["kind"].isin(["head_noun", "fuzzy"]) | (frame["suggested"] != "")
+    frame["node"] = frame["node"].fillna(frame["suggested"].replace("", None))
     none = frame["node"].isna()
 
     def pairs(rows: Any) -> dict[str, str]:

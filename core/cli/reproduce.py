@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import (
-    COUNT,
     Answer,
     Verb,
     say,
@@ -31,7 +30,7 @@ def add(verb: Verb) -> None:
                      help="the folder that the profile's inputs lie in (downloads/)")  # fmt: skip
     sub.add_argument("--only", default="", metavar="table1,figure3", help="these alone")
     sub.add_argument("--plan", action="store_true", help="say all, time it, and do nothing")
-    sub.add_argument("--seeds", type=COUNT, help="of re-trainings, instead of the profile's")
+    sub.add_argument("--seeds", type=int, help="of re-trainings, instead of the profile's")
     sub.add_argument(
         "--quick", action="store_true",
         help="all made small, to see whether it works; marked so on every page",

@@ -26,7 +26,7 @@ from core.datasets.decode import read_photo, upright_size
 from core.datasets.files import read_table
 from core.datasets.folder import LABELS_BY, find_photos, scene_by_folder
 from core.errors import BadFile, UnitscopeError, nearest
-from core.files import write_text, write_whole
+from core.files import parse_json, write_text, write_whole
 from core.settings import Progress
 
 if TYPE_CHECKING:  # it brings PyTorch, which a mistake in the arguments need not wait for
@@ -236,7 +236,7 @@ def _begin(to: Path, segmenter: Segmenter, least_confidence: float, batch: int) 
     facts = json.loads(json.dumps(facts))
     path = to / LABELS_BY
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = parse_json(path.read_text(encoding="utf-8"))
         other = [key for key in facts if before.get(key) != facts[key]]
         if other:
             raise UnitscopeError(

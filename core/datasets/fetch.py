@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 from core.datasets.downloads import Download
 from core.datasets.unpack import Unpacked, size_of, unpack
 from core.errors import BadFile, UnitscopeError
-from core.files import Sole, write_text
+from core.files import Sole, parse_json, write_text
 from core.settings import Progress
 
 TIMEOUT = 30.0
@@ -141,7 +141,7 @@ class _Transfer:
         self.resumed = False
         self.known: dict[str, Any] = {}
         with suppress(OSError, ValueError):
-            self.known = json.loads(self.side.read_text(encoding="utf-8"))
+            self.known = parse_json(self.side.read_text(encoding="utf-8"))
         if self.known.get("url") != shown(url):
             self.forget()
 
@@ -557,7 +557,7 @@ def _marker_path(entry: Download, root: Path) -> Path:
 
 def _marker(entry: Download, root: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError):
-        facts = json.loads(_marker_path(entry, root).read_text(encoding="utf-8"))
+        facts = parse_json(_marker_path(entry, root).read_text(encoding="utf-8"))
         if isinstance(facts, dict):
             return facts
     return {}

@@ -11,7 +11,7 @@ import os
 import re
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -114,6 +114,18 @@ class Table(NamedTuple):
 
     header: list[str]
     rows: list[Row]
+
+
+def csv_rows(
+    path: Path, lines: Iterable[str], delimiter: str = ","
+) -> Iterator[tuple[int, list[str]]]:
+    """(number of the line, cells) of each row. Raises BadFile where it is not CSV."""
+    rows = csv.reader(lines, delimiter=delimiter)
+    try:
+        for cells in rows:
+            yield rows.line_num, cells
+    except csv.Error as err:
+        raise BadFile(path, f"line {rows.line_num} is no row of a table ({err})") from err
 
 
 def read_table(

@@ -35,10 +35,11 @@ import numba
 import numpy as np
 import pandas as pd
 
-from core.dissect.formula import AND, OR, Formula
+from core.dissect.formula import AND, OR, WORDS, Formula
 from core.dissect.labels import known_values
 from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
 from core.errors import UnitscopeError
+from core.files import parse_json
 from core.settings import Progress
 from core.store import Run, code_digest, derived, write_text
 
@@ -631,7 +632,7 @@ def _kept(
     for t in wanted:
         s.unit(t)
     path = _where(run, s.layer, search, groups, shuffle)
-    kept = {one.unit: one for one in _read(path)}
+    kept = {one.unit: one for one in _read(path, s.units, len(s.concepts))}
     todo = [t for t in wanted if t not in kept]
     found = search_units(
         s, todo, search.length, search.beam, search.penalty, search.merge, search.optimal,
@@ -683,7 +684,8 @@ def finished_formulas(
     number = run.layer(layer)
     path = _where(run, run.layer_names[number], search or Search(), None, shuffle)
     units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"][0])
-    kept = {one.unit: one for one in _read(path)}
+    concepts = int(run.sql("SELECT count(*) AS n FROM concepts")["n"][0])
+    kept = {one.unit: one for one in _read(path, units, concepts + 1)}
     return [kept[t] for t in range(units)] if all(t in kept for t in range(units)) else None
 
 
@@ -691,8 +693,9 @@ def _line(found: Found) -> str:
     return json.dumps(asdict(found)) + "\n"
 
 
-def _read(path: Path) -> Iterator[Found]:
-    """Results that an earlier search left; a line that a kill cut short ends them."""
+def _read(path: Path, units: int, concepts: int) -> Iterator[Found]:
+    """Results that an earlier search left; a line that a kill cut short, or that names a unit,
+    concept or operation that is none, ends them: kernels use these numbers as places."""
     if not path.is_file():
         return
 
@@ -701,12 +704,23 @@ def _read(path: Path) -> Iterator[Found]:
 
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            told = json.loads(line)
-        except ValueError:
+            told = parse_json(line)
+            told["formula"] = formula(told["formula"]) if told["formula"] else None
+            told["ties"] = [formula(one) for one in told["ties"]]
+            found = Found(**told)
+            every = [one for one in (found.formula, *found.ties) if one is not None]
+            good = 0 <= found.unit < units and all(
+                len(one.concepts) == len(one.ops) >= 1
+                and one.ops[0] == 0
+                and all(op in WORDS for op in one.ops[1:])
+                and all(0 < c < concepts for c in one.concepts)
+                for one in every
+            )
+        except (ValueError, TypeError, KeyError, IndexError):
             return
-        told["formula"] = formula(told["formula"]) if told["formula"] else None
-        told["ties"] = [formula(one) for one in told["ties"]]
-        yield Found(**told)
+        if not good:
+            return
+        yield found
 
 
 def formula_table(s: Signatures, found: Sequence[Found]) -> pd.DataFrame:

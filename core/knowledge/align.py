@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from core.datasets.files import text_of
+from core.datasets.files import csv_rows, text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.knowledge.graph import Graph, fold
 from core.names import plain_name
@@ -470,16 +470,16 @@ def read_overrides(path: Path) -> dict[str, str | None]:
     if start is None:
         raise BadFile(path, "is empty; it needs a header `name`, `node` and a line for each name")
     mark = "\t" if "\t" in lines[start] else ","
-    rows = csv.reader(lines[start:], delimiter=mark)
-    head = [cell.strip().lower() for cell in next(rows)]
+    rows = csv_rows(path, lines[start:], mark)
+    head = [cell.strip().lower() for cell in next(rows)[1]]
     if "name" not in head or "node" not in head:
         raise BadFile(
             path, f"line {start + 1}: the header needs `name` and `node`; it has {', '.join(head)}"
         )
     name_at, node_at = head.index("name"), head.index("node")
     out: dict[str, str | None] = {}
-    for cells in rows:
-        number = start + rows.line_num
+    for line, cells in rows:
+        number = start + line
         if not any(cell.strip() for cell in cells) or cells[0].startswith("#"):
             continue
         if len(cells) <= max(name_at, node_at):

@@ -29,6 +29,7 @@ import numpy as np
 import pandas as pd
 
 from core.errors import UnitscopeError, unknown
+from core.files import parse_json
 from core.knowledge.align import align
 from core.knowledge.graph import Graph
 from core.store import DIGITS, code_digest, digest_of, write_whole
@@ -368,7 +369,7 @@ def read_embedding(path: Path) -> Embedding:
     """An embedding from its file; raises UnitscopeError for one that is no such file."""
     try:
         with np.load(path, allow_pickle=False) as held:
-            facts = json.loads(held["facts"].tobytes())
+            facts = parse_json(held["facts"].tobytes())
             names = held["names"].tobytes().decode().split("\n")
             vectors, losses = held["vectors"], held["losses"]
     except (OSError, ValueError, KeyError) as err:

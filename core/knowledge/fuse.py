@@ -24,8 +24,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from core.datasets.files import text_of
-from core.errors import BadFile, UnitscopeError, unknown
+from core.datasets.files import csv_rows, text_of
+from core.errors import BadFile, UnitscopeError, unknown, without_effect
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.embed import Embedding, Epoch, Subgraph, Training, open_embedding, subgraph
 from core.knowledge.embed import training as chosen_training
@@ -261,9 +261,8 @@ def read_links(path: Path, annotated: Annotated) -> Links:
         return found[0]
 
     told: list[tuple[int, str, int, int]] = []
-    rows = csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ",")
-    for cells in rows:
-        line = rows.line_num
+    mark = "\t" if "\t" in text else ","
+    for line, cells in csv_rows(path, text.splitlines(), mark):
         cells = [cell.strip() for cell in cells]
         if not any(cells) or cells[0].startswith("#") or cells[:3] == ["link", "a", "b"]:
             continue
@@ -274,6 +273,8 @@ def read_links(path: Path, annotated: Annotated) -> Links:
         if len(cells) < 3 or not cells[1] or not cells[2]:
             raise BadFile(path, f"line {line} needs a link and two concepts, as merge, a, b")
         told.append((line, cells[0], concept(cells[1], line), concept(cells[2], line)))
+    if not told:
+        without_effect(f"{path} names no link: lines as merge,a,b or keep_apart,a,b")
     merge = [(a, b) for _, verb, a, b in told if verb == "merge"]
     links = make_links(len(labels), merge)
     for line, verb, a, b in told:

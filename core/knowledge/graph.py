@@ -30,6 +30,7 @@ from typing import IO, Any, NamedTuple, overload
 import numpy as np
 
 from core.errors import BadFile, UnitscopeError, nearest, unknown
+from core.files import parse_json
 from core.names import readable
 from core.store import CACHE, DIGITS, Run, write_whole
 
@@ -800,7 +801,7 @@ def load_graph(path: Path) -> Graph:
     """Read what :func:`save_graph` wrote. Raises BadFile where it is damaged."""
     try:
         with np.load(path) as held:
-            version, name, relations = json.loads(held["about"].tobytes())
+            version, name, relations = parse_json(held["about"].tobytes())
             if version != FORMAT:
                 raise ValueError(f"layout {version}, not {FORMAT}")
             nodes = Names(held["blob"], held["offsets"])
@@ -958,7 +959,7 @@ def _weight(block: bytes, start: int, stop: int) -> float | None:
         except ValueError:
             pass
     try:
-        fact = json.loads(block[start:stop])
+        fact = parse_json(block[start:stop])
         return float(fact["weight"]) if isinstance(fact, dict) else None
     except (ValueError, KeyError, TypeError):
         return None

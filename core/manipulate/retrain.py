@@ -41,7 +41,7 @@ from core.datasets.loader import decode_ahead
 from core.datasets.scenes import class_of as classes_of
 from core.datasets.scenes import match_scenes
 from core.errors import BadFile, UnitscopeError, unknown, without_effect
-from core.files import Sole
+from core.files import Sole, read_result
 from core.geometry import Preprocessing, default_grid
 from core.knowledge.core_concepts import (
     Annotated,
@@ -534,7 +534,7 @@ class _Training:
         whole = asked.epochs * len(sets.train)
         if self.done.is_file():
             meter.skip(whole)
-            return dict(json.loads(self.done.read_text("utf-8")))
+            return read_result(self.done)
         module = start_module(self.work, self.seed)
         module.requires_grad_(True)
         for part in kept_layers(module, asked.since):
@@ -792,7 +792,7 @@ def retrain(
             final.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
         if final.is_file():
-            return dict(json.loads(final.read_text("utf-8")))
+            return read_result(final)
         folder.mkdir(exist_ok=True)
         torch.set_num_threads(work.asked.threads)
         meter = Meter(

@@ -43,7 +43,7 @@ from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
 from core.explain.photo import CHANCE, speaking_labels
-from core.files import Sole
+from core.files import Sole, read_result
 from core.intervals import interval, paired_interval
 from core.knowledge.core_concepts import Annotated, CoreConcepts
 from core.manipulate.progress import STOPPED, Meter, Stopped
@@ -311,7 +311,7 @@ def retrain_pe(
             final.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
         if final.is_file():
-            return dict(json.loads(final.read_text("utf-8")))
+            return read_result(final)
         row, _, scene = scenes_of(run, train)
         row, scene = row[scene >= 0], scene[scene >= 0]
         test_row, predicted, target = scenes_of(run, test)
@@ -379,7 +379,7 @@ def _one(
     done = folder / f"{kind}-{source}-{'+'.join(pick)}.json"
     if done.is_file():
         meter.skip(len(row))
-        return dict(json.loads(done.read_text("utf-8")))
+        return read_result(done)
     x = np.hstack([tables[kind, source][group] for group in pick]).astype(np.float64)
     fitted = fit_svm(x[row], scene, x[test_row], seed)
     told = {

@@ -23,7 +23,7 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError:
-        raise UnitscopeError(f"device is cpu, cuda or cuda:0, not {name!r}") from None
+        raise UnitscopeError(f"device is cpu or cuda, not {name!r}") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UnitscopeError(f"device {name!r} was asked for, but no GPU can be seen here")
     try:

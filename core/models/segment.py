@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,7 @@ from torch.nn.functional import interpolate
 
 from core.datasets.annotate import check_spec
 from core.datasets.base import CATEGORIES
-from core.datasets.files import json_of, text_of
+from core.datasets.files import csv_rows, json_of, text_of
 from core.errors import BadFile, UnitscopeError, unknown
 from core.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from core.models.checkpoint import fill, read_checkpoint, settle
@@ -166,7 +165,7 @@ def read_labels_file(path: Path) -> list[Label]:
 
     An empty line or ``background`` stands for no label. Raises BadFile for another category.
     """
-    rows = list(csv.reader(text_of(path).splitlines()))
+    rows = [cells for _, cells in csv_rows(path, text_of(path).splitlines())]
     found = []
     for line, cells in enumerate(rows, 1):
         name, category = ([cell.strip() for cell in cells] + ["", ""])[:2]

@@ -20,6 +20,7 @@ import pandas as pd
 
 from core.errors import UnitscopeError
 from core.figures import Caption
+from core.files import parse_json
 from core.intervals import interval
 from core.knowledge.graph import Graph, open_knowledge
 from core.reproduce import paper, profiles
@@ -440,7 +441,7 @@ class Work:
             if self.stop():
                 raise stopped()
             write_text(path, json.dumps(make(), ensure_ascii=False, default=_plain))
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
 
 
 def failure(err: Exception) -> str:

@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cache
 from html import escape
@@ -22,7 +21,7 @@ import pandas as pd
 from core import figures
 from core.escape import csv_frame, csv_text
 from core.figures import FORMATS, export, latex
-from core.files import strict_json, write_bytes, write_text
+from core.files import parse_json, strict_json, write_bytes, write_text
 from core.report import inline_svg, page
 from core.reproduce import Beside, Cell, Work, draw
 from core.reproduce.paper import PARTS
@@ -45,7 +44,7 @@ class Folder:
         self.path, self.work = path, work
         path.mkdir(parents=True, exist_ok=True)
         try:
-            told = json.loads((path / "results.json").read_text(encoding="utf-8"))
+            told = parse_json((path / "results.json").read_text(encoding="utf-8"))
             self._drawn = dict(told.get("drawn", {}))
         except (OSError, ValueError):
             self._drawn = {}
