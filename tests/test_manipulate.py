@@ -517,7 +517,7 @@ def test_networks_that_normalise_by_the_batch_are_told_before_a_run(tmp_path, ca
     if function != "function":
         assert main(["layers", "--model", spec]) == 0
         assert "(first.1 and 1 more)" in capsys.readouterr().out
-    core = all_core_concepts(run, open_knowledge("builtin"))["top10"]
+    core = all_core_concepts(run, open_knowledge("builtin"), kinds=["top10"])["top10"]
     photo = read_photo(folder / "images" / "000.png")
     with pytest.raises(UnitscopeError, match="a photo alone cannot be compared with the run"):
         explain_photo(run, core, photo)

@@ -67,7 +67,7 @@ def full(root, asked, tmp_path_factory):
         (out / file.name).symlink_to(file)
     told = retrain(plan_cc(asked), out)
     run = Run(browse.resolve(None, out))
-    cores = all_core_concepts(run, open_knowledge("builtin"), splits=["train"])
+    cores = all_core_concepts(run, open_knowledge("builtin"), splits=["train"], kinds=["top10"])
     svm = retrain_pe(run, {"top10": cores["top10"]}, root=out)
     run.close()
     return out, told, svm

@@ -591,7 +591,7 @@ def test_images_that_a_network_fails_on_are_left_out_and_told(
     with pytest.raises(BadFile, match=re.escape(words)):
         execute(work, tmp_path / "strict", strict=True, threads=1)
     # The same photo alone.
-    core = all_core_concepts(run, open_knowledge("builtin"))["top10"]
+    core = all_core_concepts(run, open_knowledge("builtin"), kinds=["top10"])["top10"]
     path = next((folder / "images").glob(f"{bad[0]}.*"))
     with pytest.raises(UnitscopeError, match=f"^{re.escape(path.name)}: {re.escape(words)}"):
         explain_photo(run, core, read_photo(path), path.name)
