@@ -19,6 +19,9 @@ from pathlib import Path
 from core.errors import UnitscopeError
 from core.store import ROOT
 
+MODULE = ("nn.Module", "torch.nn.Module")
+"""How a function of the checkout declares that it gives a network."""
+
 ALLOW = "UNITSCOPE_ALLOW_PYTHON"
 """The environment's word for ``--allow-python``, so that jobs of an allowing server have it too."""
 
@@ -96,7 +99,7 @@ def _is_own_factory(module: str, function: str) -> bool:
         return False
     return any(
         isinstance(node, ast.FunctionDef) and node.name == function and node.returns is not None
-        and any(isinstance(part, ast.Attribute) and ast.unparse(part) == "nn.Module"
+        and any(isinstance(part, ast.Attribute) and ast.unparse(part) in MODULE
                 for part in ast.walk(node.returns))
         for node in _tree(file.read_text(encoding="utf-8")).body
     )  # fmt: skip
