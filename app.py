@@ -28,8 +28,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         )
         told = ctx.ask("better_than_chance", ctx.layer, ctx.denominator)
         if told["above"] is not None:
-            number, what = told["above"], "respond to something with a name, better "
-            what += "than chance would have it"
+            number, what = told["above"], "detect something with a name, better than chance"
         else:
             number, what = int(table["name"].count()), "have a label"
         st.html(

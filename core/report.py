@@ -386,7 +386,7 @@ def _head(facts: dict[str, Any], view: View) -> str:
         if told["above"] is not None:
             said.append(
                 f"{told['above']:,} of {told['units']:,} units of {escape(view.layer)} "
-                "respond to something with a name, better than chance would have it"
+                "detect something with a name, better than chance"
             )
         else:
             said.append(f"{told['units']:,} units of {escape(view.layer)}")

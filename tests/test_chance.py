@@ -323,7 +323,7 @@ def test_a_network_that_cannot_be_drawn_anew_has_no_twin(folder, tmp_path, capsy
     told = better_than_chance(run)
     assert told["untrained"] is None and "the network itself (Learned)" in told["untrained_why"]
     assert main(["show", run.digest, "--out", str(tmp_path)]) == 0
-    assert "the untrained twin was not measured: weights of" in capsys.readouterr().out
+    assert "The untrained twin was not measured: weights of" in capsys.readouterr().out
 
 
 def test_weights_behind_a_parametrisation_are_not_taken_for_new():
@@ -355,7 +355,7 @@ def test_show_says_how_many_by_chance_and_untrained(run, capsys):
     assert main(["show", str(run.path)]) == 0
     printed = capsys.readouterr().out
     assert f"{chance['above']} of 12 units better than chance" in printed
-    assert f"in the untrained twin it is {chance['untrained']}." in printed
+    assert f"In the untrained twin: {chance['untrained']}." in printed
 
 
 def test_a_run_of_an_older_version_opens_and_says_that_chance_is_unknown(run, tmp_path, capsys):

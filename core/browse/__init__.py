@@ -498,16 +498,17 @@ def comparison(told: dict[str, Any]) -> str:
     sentence, from :func:`core.dissect.labels.better_than_chance`.
 
     >>> comparison({"above": 166, "by_chance": 0.04, "untrained": 63, "untrained_why": ""})
-    'With masks exchanged between photos it would be 0.0; in the untrained twin it is 63.'
+    'By chance (masks exchanged between photos): 0.0 on average. In the untrained twin: 63.'
     """
     if told["above"] is None:
         return f"Chance was not measured: {told['chance_why']}."
     twin = (
-        f"the untrained twin was not measured: {told['untrained_why']}"
+        f"The untrained twin was not measured: {told['untrained_why']}"
         if told["untrained"] is None
-        else f"in the untrained twin it is {told['untrained']:,}"
+        else f"In the untrained twin: {told['untrained']:,}"
     )
-    return f"With masks exchanged between photos it would be {told['by_chance']:.1f}; {twin}."
+    chance = f"By chance (masks exchanged between photos): {told['by_chance']:.1f} on average"
+    return f"{chance}. {twin}."
 
 
 def iou_histogram(
