@@ -60,7 +60,7 @@ def without_effect(why: str) -> None:
     :func:`allow_empty`."""
     tell = _ALLOWED.get()
     if tell is None:
-        raise NoEffect(f"{why}. With --allow-empty it is only told")
+        raise NoEffect(f"{why}. --allow-empty goes on with a note")
     tell(why)
 
 
