@@ -19,6 +19,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from core import browse, jobs
@@ -565,3 +566,57 @@ def test_names_with_escape_sequences_in_a_run_file(copy, capsys, tmp_path):
         assert not set(shown.out + shown.err) & {"\x1b", "\x07", "\x9b"}, arguments
     assert main(["report", copy.stem, *out, "--to", str(tmp_path / "r.html")]) == 0
     assert (tmp_path / "r.html").stat().st_size > 10_000
+
+
+# -- unusual worlds -------------------------------------------------------------------------------
+
+
+def small_world(root: Path, scenes: list[str], splits: list[str], side: int = 16) -> Path:
+    """Photos of one colour each, with one label, of the given scenes and splits."""
+    for name in ("images", "masks"):
+        (root / name).mkdir(parents=True)
+    rows = []
+    for k, (scene, split) in enumerate(zip(scenes, splits, strict=True)):
+        shade = np.full((side, side, 3), 20 * k % 256, np.uint8)
+        Image.fromarray(shade).save(root / "images" / f"{k}.png")
+        Image.fromarray(np.ones((side, side), np.uint8)).save(root / "masks" / f"{k}.png")
+        rows.append(f"{k},{scene},{split}")
+    (root / "labels.csv").write_text("value,name\n1,bed\n")
+    (root / "scenes.csv").write_text("\n".join(["image,scene,split", *rows]) + "\n")
+    return root
+
+
+@pytest.mark.parametrize("world", ["one label, no test split", "every answer right", "1 pixel"])
+def test_unusual_worlds_are_dissected_or_refused_in_a_sentence(world, tmp_path, capsys):
+    scenes, splits = ["attic", "barn", "cellar"] * 8, ["train"] * 24
+    side = 1 if world == "1 pixel" else 16
+    if world == "every answer right":
+        first = small_world(tmp_path / "first", scenes, splits)
+        run = execute(plan(Settings(f"folder:{first}", tiny.SPEC, q=0.05, shuffles=20)),
+                      tmp_path / "first-runs")  # fmt: skip
+        scenes = [tiny.SCENES[k] for k in run.sql("SELECT predicted FROM images ORDER BY image")
+                  ["predicted"]]  # fmt: skip
+        run.close()
+    photos = small_world(tmp_path / "photos", scenes, splits, side)
+    out = ["--out", str(tmp_path / "runs")]
+    asked = ["run", "--dataset", f"folder:{photos}", "--model", tiny.SPEC, "--q", "0.05",
+             "--shuffles", "20", *out]  # fmt: skip
+    assert main(asked) == 0
+    capsys.readouterr()
+    with Run(next((tmp_path / "runs").glob("*.duckdb"))) as run:
+        correct = run.sql("SELECT count(*) AS n, sum(correct::INT) AS right FROM images").iloc[0]
+        assert correct["n"] == 24
+        assert world != "every answer right" or correct["right"] == 24
+    for arguments in (
+        ["show"], ["show", "--json"], ["tables", "--allow-empty"], ["tables", "--split", "test"],
+        ["contribution", "--scene", scenes[0], "--cc", "top10"],
+        ["toggle", "--units", "1,2"], ["toggle", "--units", "1", "--split", "test"],
+        ["formulas", "--units", "0-2"], ["explain", "--image", "0", "--cc", "top10"],
+        ["report", "--to", str(tmp_path / "r.html")], ["search", "--split", "train"],
+        ["retrain", "pe", "--cc", "top10"],
+    ):  # fmt: skip
+        words = 2 if arguments[0] == "retrain" else 1
+        status = main([*arguments[:words], "latest", *arguments[words:], *out])
+        told = capsys.readouterr()
+        assert status in (0, 2), (arguments, status, told.err)
+        assert "Traceback" not in told.err

@@ -80,3 +80,28 @@ def test_disk_is_kept_free(say, tmp_path):
     with pytest.raises(UnitscopeError, match=r"kept free \(free_gb\)"):
         jobs.start("first", ["models"], tmp_path)
     assert jobs.every(tmp_path) == []
+
+
+def test_files_of_corrected_names_are_bounded_in_size_and_number(say, tiny_run, tmp_path):
+    import shutil
+
+    from core.browse import knowledge
+    from core.knowledge.graph import open_knowledge
+    from core.store import Run
+
+    path = tmp_path / tiny_run.path.name
+    shutil.copy(tiny_run.path, path)
+    say("[limits]\nnames_files = 2\nnames_mb = 1\n")
+    most, graph = limits(), open_knowledge("builtin")
+    with Run(path) as run:
+        kept = [
+            knowledge.keep_names(
+                run, graph, f"name,node\n{scene},barn\n".encode(), most.names_files
+            )
+            for scene in ("attic", "cellar", "attic")
+        ]
+        assert kept[0] == kept[2] != kept[1]  # the same file once more is no other
+        with pytest.raises(UnitscopeError, match="names_files"):
+            knowledge.keep_names(run, graph, b"name,node\nbarn,barn\n", most.names_files)
+    with pytest.raises(UnitscopeError, match="takes 1 MB at most"):
+        most.size("the file", b"x" * 1_000_001, most.names_mb)
