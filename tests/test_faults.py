@@ -586,10 +586,14 @@ def small_world(root: Path, scenes: list[str], splits: list[str], side: int = 16
     return root
 
 
-@pytest.mark.parametrize("world", ["one label, no test split", "every answer right", "1 pixel"])
+@pytest.mark.parametrize(
+    "world", ["one label, no test split", "every answer right", "1 pixel", "no scene is a class"]
+)
 def test_unusual_worlds_are_dissected_or_refused_in_a_sentence(world, tmp_path, capsys):
     scenes, splits = ["attic", "barn", "cellar"] * 8, ["train"] * 24
     side = 1 if world == "1 pixel" else 16
+    if world == "no scene is a class":
+        scenes = ["bedroom"] * 24
     if world == "every answer right":
         first = small_world(tmp_path / "first", scenes, splits)
         run = execute(plan(Settings(f"folder:{first}", tiny.SPEC, q=0.05, shuffles=20)),
@@ -620,3 +624,4 @@ def test_unusual_worlds_are_dissected_or_refused_in_a_sentence(world, tmp_path, 
         told = capsys.readouterr()
         assert status in (0, 2), (arguments, status, told.err)
         assert "Traceback" not in told.err
+        assert "nan" not in told.out.lower() or "--json" in arguments

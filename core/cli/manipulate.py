@@ -306,14 +306,22 @@ def _toggle(given: argparse.Namespace) -> Answer:
     }  # fmt: skip
     before, after = told.accuracy
     gain, top5 = told.gain, told.top5
-    lines = [
-        f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
-        f"{told.chosen}; {told.way}: {check['why']}",
+    scores = [
         f"accuracy  {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, {after.high:.2%}] "
         f"of {after.n}",
         f"change    {gain.value:+7.2%} [{gain.low:+.2%}, {gain.high:+.2%}]: {gain.gained} gained, "
         f"{gain.lost} lost, {told.changed} predictions are others now",
         f"top 5     {top5[0].value:7.2%} → {top5[1].value:7.2%}",
+    ]
+    if not after.n:
+        scores = [
+            "accuracy  –: no image here has a scene that is a class of the network; "
+            f"{told.changed} predictions changed"
+        ]
+    lines = [
+        f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
+        f"{told.chosen}; {told.way}: {check['why']}",
+        *scores,
         "",
         f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'gained':>7} {'lost':>6}",
     ]
