@@ -33,7 +33,6 @@ from torch import Tensor, nn
 
 from core.datasets.files import json_of
 from core.errors import UnitscopeError, unknown
-from core.files import parse_json
 from core.models.said import BESIDE, ENDINGS, beside_of, corrected
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
@@ -266,7 +265,7 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             for name, text in (file.metadata() or {}).items():
                 plain = text
                 with suppress(ValueError):
-                    plain = _plain(parse_json(text))
+                    plain = _plain(json.loads(text))
                 if plain is not _ODD:
                     notes[name] = plain
             return {name: file.get_tensor(name) for name in file.keys()}, notes  # noqa: SIM118
