@@ -37,7 +37,7 @@ AtLocation\tpiece 6\tcellar
 CONCEPTNET = "\n".join(
     f"/a/[/r/{relation}/,/c/en/{a}/,/c/en/{b}/]\t/r/{relation}\t/c/en/{a}\t/c/en/{b}\t"
     + json.dumps({"weight": 1.0, "dataset": "/d/x"})
-    for relation, a, b in (("AtLocation", "thing", "attic"), ("PartOf", "piece", "barn"))
+    for relation, a, b in (("AtLocation", "thing_1", "attic"), ("PartOf", "piece_6", "barn"))
 )
 
 

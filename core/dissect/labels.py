@@ -180,7 +180,8 @@ def permutation_p(null: np.ndarray, unit: np.ndarray, iou: np.ndarray) -> np.nda
     if not null.shape[1]:
         return np.full(len(iou), np.nan)
     # Rounded as the draws are, so that a tie stays one.
-    reached = null[unit] >= np.asarray(iou, np.float32)[:, None]
+    drawn = np.asarray(null, np.float32)
+    reached = drawn[unit] >= np.asarray(iou, np.float32)[:, None]
     return (1 + reached.sum(1)) / (1 + null.shape[1])
 
 
