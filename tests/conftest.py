@@ -52,7 +52,7 @@ def owner(monkeypatch) -> None:
     monkeypatch.setattr(access, "who", lambda: "owner")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def facts_without_effect() -> Iterator[None]:
     """The drawn things of tests/tiny.py are in no graph, which is an error unless it is allowed."""
     from core.errors import allow_empty

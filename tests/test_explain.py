@@ -397,7 +397,7 @@ def test_tables_in_every_form(tiny_run, graph, tmp_path, capsys):
     assert main([*arguments, "--overrides", str(override), "--json"]) == 0
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert [m["concept"] for m in told["members"]] == ["thing 2"]
-    assert main(["concepts", "latest", "--out", root, "--cc", "icc"]) == 0
+    assert main(["concepts", "latest", "--out", root, "--cc", "icc", "--allow-empty"]) == 0
     assert "P_sc" in capsys.readouterr().out
     status = main(["explain", "latest", "--out", root, "--image", "004", "--knowledge", facts])
     assert status == 0 and "The network" in capsys.readouterr().out
