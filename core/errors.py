@@ -64,6 +64,17 @@ def without_effect(why: str) -> None:
     tell(why)
 
 
+def first_line(err: BaseException, otherwise: str = "") -> str:
+    """The first line of an error of another package, without the advice that follows it.
+
+    otherwise : what stands for an error that says nothing; its class where empty.
+
+    >>> first_line(ValueError("no\\nhint: yes")), first_line(MemoryError())
+    ('no', 'MemoryError')
+    """
+    return (str(err).strip().splitlines() or [otherwise or type(err).__name__])[0]
+
+
 def nearest(name: str, options: Iterable[str], count: int = 5) -> list[str]:
     """The options most like `name`, best first (case and separators ignored).
 

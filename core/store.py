@@ -32,7 +32,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from core.errors import Damaged, UnitscopeError, unknown
+from core.errors import Damaged, UnitscopeError, first_line, unknown
 from core.files import Sole
 from core.files import write_text as write_text
 from core.files import write_whole as write_whole
@@ -320,11 +320,6 @@ NEEDS_NONE = (
 # -- finished runs --------------------------------------------------------------------------
 
 
-def _one_line(err: Exception) -> str:
-    """DuckDB's first line, without the advice and stack that follow it."""
-    return (str(err).strip().splitlines() or [type(err).__name__])[0]
-
-
 class _Facts(dict[str, Any]):
     """Facts of a run file; one that is missing is a mistake in the file, not in the program."""
 
@@ -358,7 +353,7 @@ class Run:
         try:
             self._con = duckdb.connect(str(path), read_only=True)
         except duckdb.Error as err:
-            raise Damaged(f"{path} is not a run file ({_one_line(err)})") from err
+            raise Damaged(f"{path} is not a run file ({first_line(err)})") from err
         try:
             self._check()
         except (UnitscopeError, TypeError, ValueError, AttributeError, KeyError) as err:
@@ -436,7 +431,7 @@ class Run:
             return self._con.cursor().execute(query, list(parameters)).df()
         except (duckdb.Error, UnicodeDecodeError) as err:
             raise Damaged(
-                f"run file {self.path} cannot be read ({_one_line(err)}); make the run again"
+                f"run file {self.path} cannot be read ({first_line(err)}); make the run again"
             ) from err
 
     @cached_property

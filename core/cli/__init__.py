@@ -28,7 +28,7 @@ from core.cli import (
     runs,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
-from core.errors import UnitscopeError, allow_empty
+from core.errors import UnitscopeError, allow_empty, first_line
 from core.escape import printable
 from core.files import strict_json
 from core.models.trust import allow_python
@@ -68,7 +68,7 @@ def _failed(err: BaseException, given: argparse.Namespace) -> int:
     elif isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryException":
         said, status = f"the memory does not suffice ({str(err) or 'no more was given'})", 2
     elif type(err).__module__.endswith("duckdb"):
-        said, status = (str(err).strip().splitlines() or [type(err).__name__])[0], 2
+        said, status = first_line(err), 2
     elif isinstance(err, OSError):
         where = f": {err.filename}" if err.filename else ""
         said, status = f"{err.strerror or err}{where}", 2

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import UnitscopeError, unknown
+from core.errors import UnitscopeError, first_line, unknown
 from core.geometry import Preprocessing
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.families import default_layer
@@ -233,8 +233,9 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         code = importlib.import_module(name)
     # A person's own code may raise anything, or end the process.
     except (Exception, SystemExit) as err:
+        why = first_line(err, "no reason given")
         raise UnitscopeError(
-            f"{spec!r}: cannot import {name} ({type(err).__name__}: {_first_line(err)}); it is "
+            f"{spec!r}: cannot import {name} ({type(err).__name__}: {why}); it is "
             "looked for in the current folder and on PYTHONPATH"
         ) from err
     if not callable(getattr(code, function, None)):
@@ -244,8 +245,9 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
     try:
         made = getattr(code, function)(*given)
     except (Exception, SystemExit) as err:
+        why = first_line(err, "no reason given")
         raise UnitscopeError(
-            f"{spec!r}: {name}.{function} raised {type(err).__name__}: {_first_line(err)}"
+            f"{spec!r}: {name}.{function} raised {type(err).__name__}: {why}"
         ) from err
     module, info = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(module, nn.Module):
@@ -285,10 +287,6 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
         if info.get("classes", 0) is None
         else "",
     )
-
-
-def _first_line(err: BaseException) -> str:
-    return (str(err).splitlines() or ["no reason given"])[0]
 
 
 def _sources(code: ModuleType, module: nn.Module) -> str:
