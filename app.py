@@ -67,10 +67,11 @@ def numbers(ctx: Context) -> None:
         )
     if ctx.facts["no_answers"]:
         cells[1].metric(
-            "classifier", "none",
+            "classifier",
+            "none",
             help=f"{sentence(ctx.facts['no_answers'])}. What needs its answers, such as accuracy, "
             "confusions and switching units off, cannot be told of it.",
-        )  # fmt: skip
+        )
     cells[-1].metric("concepts detected", len(found), help=words.DETECTED)
 
 
@@ -149,23 +150,27 @@ def about(ctx: Context) -> None:
     facts = ctx.facts
     layer = next(one for one in facts["layers"] if one["name"] == ctx.layer)
     width, height = facts["grid"]
-    fact_list({
-        "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['images']:,} used, "
-        f"{facts['skipped']:,} left out",
-        "Annotations": ", ".join(facts["categories"]) or "whole images only",
-        "Network": f"{facts['model']} ({facts['model_spec']})",
-        **({"Answers": f"none: {facts['no_answers']}"} if facts["no_answers"] else {}),
-        "Layer": f"{ctx.layer}: {layer['units']} units, maps of "
-        f"{layer['width']} × {layer['height']}",
-        "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
-        "Counted on": f"a grid of {width} × {height} over what the network saw",
-        "Overlap": "intersection over union, summed over all images; "
-        + ("every pixel counts" if ctx.denominator == "all" else "annotated pixels alone count"),
-        "Chance": f"{facts['shuffles']} rounds of shuffled labels",
-        "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC, "
-        f"in {sum(facts['seconds'].values()):.0f} s",
-        "Run": facts["run"],
-    })  # fmt: skip
+    fact_list(
+        {
+            "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['images']:,} used, "
+            f"{facts['skipped']:,} left out",
+            "Annotations": ", ".join(facts["categories"]) or "whole images only",
+            "Network": f"{facts['model']} ({facts['model_spec']})",
+            **({"Answers": f"none: {facts['no_answers']}"} if facts["no_answers"] else {}),
+            "Layer": f"{ctx.layer}: {layer['units']} units, maps of "
+            f"{layer['width']} × {layer['height']}",
+            "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
+            "Counted on": f"a grid of {width} × {height} over what the network saw",
+            "Overlap": "intersection over union, summed over all images; "
+            + (
+                "every pixel counts" if ctx.denominator == "all" else "annotated pixels alone count"
+            ),
+            "Chance": f"{facts['shuffles']} rounds of shuffled labels",
+            "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC, "
+            f"in {sum(facts['seconds'].values()):.0f} s",
+            "Run": facts["run"],
+        }
+    )
     row = st.container(horizontal=True)
     with row:
         draw.explain(words.THRESHOLD, "Threshold")
@@ -192,28 +197,39 @@ def take_away(ctx: Context) -> None:
     left, right = st.columns(2, gap="large")
     with left:
         chosen = st.multiselect(
-            "Figures", known[0], known[0], key=f"report-figures-{ctx.run.digest}",
+            "Figures",
+            known[0],
+            known[0],
+            key=f"report-figures-{ctx.run.digest}",
             format_func=lambda name: report.FIGURES[name].title,
-        )  # fmt: skip
+        )
     with right:
         tables = st.multiselect(
-            "Tables", known[1], known[1], key=f"report-tables-{ctx.run.digest}",
+            "Tables",
+            known[1],
+            known[1],
+            key=f"report-tables-{ctx.run.digest}",
             format_func=lambda name: report.TABLES[name].title,
-        )  # fmt: skip
+        )
     units: list[int] = []
     photo_ids: list[str] = []
     if ctx.layer is not None:
         count = len(ctx.ask("unit_table", ctx.layer, ctx.denominator))
         with left:
             units = st.multiselect(
-                "Units, each with a section of its own", range(count), key="report-units",
-                format_func=lambda unit: f"unit {unit}", placeholder="none",
-            )  # fmt: skip
+                "Units, each with a section of its own",
+                range(count),
+                key="report-units",
+                format_func=lambda unit: f"unit {unit}",
+                placeholder="none",
+            )
         with right:
             typed = st.text_input(
-                "Photos to explain, by their ids", key="report-images", placeholder="none",
+                "Photos to explain, by their ids",
+                key="report-images",
+                placeholder="none",
                 help="Ids with commas between, as the pages Scenes and Explain show them.",
-            )  # fmt: skip
+            )
             for word in filter(None, map(str.strip, typed.split(","))):
                 try:
                     ctx.ask("image_number", word)
@@ -223,16 +239,20 @@ def take_away(ctx: Context) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         pictured = ctx.layer is not None and ctx.facts["photos"]
         photos = pictured and st.toggle(
-            "With three photos", True, key="report-photos",
+            "With three photos",
+            True,
+            key="report-photos",
             help="Photos of your dataset travel with the file; its licence may not allow that.",
-        )  # fmt: skip
+        )
         st.download_button(
             "Save the report",
             data=lambda: report.report(view, chosen, tables, photos, units, photo_ids),
             file_name=f"{ctx.facts['dataset']}-{ctx.facts['model']}-{ctx.run.digest[:6]}.html",
-            mime="text/html", icon=":material/description:", on_click="ignore",
+            mime="text/html",
+            icon=":material/description:",
+            on_click="ignore",
             key="report",
-        )  # fmt: skip
+        )
 
 
 # -- published predictions: a run without photos and without units ---------------------------
@@ -267,16 +287,21 @@ def published(ctx: Context) -> None:
         cells[0].metric("images", f"{facts['images']:,}")
         cells[1].metric("scenes", f"{len(scenes):,}")
         for cell, row in zip(cells[2:], splits.head(2).itertuples(), strict=False):
-            cell.metric(f"right, {row.split} (n = {row.images:,})", f"{row.accuracy:.1%}",
-                        help=words.ACCURACY)  # fmt: skip
+            cell.metric(
+                f"right, {row.split} (n = {row.images:,})",
+                f"{row.accuracy:.1%}",
+                help=words.ACCURACY,
+            )
         scene_rows(ctx, scenes)
     unscored = facts["images"] - facts["scored"]
-    fact_list({
-        "Predictions": f"{facts['dataset']} ({facts['model_spec']})",
-        "Images": f"{facts['images']:,}, {unscored:,} of them without a scene to check against",
-        "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC",
-        "Run": facts["run"],
-    })  # fmt: skip
+    fact_list(
+        {
+            "Predictions": f"{facts['dataset']} ({facts['model_spec']})",
+            "Images": f"{facts['images']:,}, {unscored:,} of them without a scene to check against",
+            "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC",
+            "Run": facts["run"],
+        }
+    )
 
 
 def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
@@ -300,20 +325,21 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         }
     )
     draw.table(
-        view, "scenes", "Scenes with images, images right, accuracy and commonest mistake",
-        caption=" / ".join(ctx.caption(layered=False).lines()), picked=choose,
+        view,
+        "scenes",
+        "Scenes with images, images right, accuracy and commonest mistake",
+        caption=" / ".join(ctx.caption(layered=False).lines()),
+        picked=choose,
         height=min(38 + 35 * len(view), 480),
         column_config={
-            "accuracy": st.column_config.ProgressColumn(
-                format="percent", min_value=0, max_value=1
-            ),
+            "accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
             "images": st.column_config.NumberColumn(format="localized"),
             "right": st.column_config.NumberColumn(format="localized"),
             "mostly taken for": st.column_config.TextColumn(
                 help="The commonest wrong answer, and in how many images it was given."
             ),
         },
-    )  # fmt: skip
+    )
     st.caption("Choose a row to see the scene’s images.")
     chosen = st.session_state.pop("open-scene", "")
     if chosen:

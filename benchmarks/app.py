@@ -33,15 +33,23 @@ from core.errors import UnitscopeError
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 PATHS = {
-    "Scenes": ("Scenes", "Scenes?view=matrix", "Scenes?scene=bedroom&outcome=wrong",
-               "Scenes?image=drawn-000010"),
+    "Scenes": (
+        "Scenes",
+        "Scenes?view=matrix",
+        "Scenes?scene=bedroom&outcome=wrong",
+        "Scenes?image=drawn-000010",
+    ),
     "Units": ("Units", "Units?unit=7", "Units?concept=bed"),
-}  # fmt: skip
+}
 """Addresses of a page that are more than its plain one."""
 
 DRAWN = """() => {
@@ -65,11 +73,20 @@ def _served(cache: Path) -> tuple[subprocess.Popen[bytes], str]:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     process = subprocess.Popen(
-        [sys.executable, "-m", "pages.parts.serve", "--server.port", str(port),
-         "--server.address", "127.0.0.1"],
-        cwd=ROOT, env={**os.environ, "UNITSCOPE_CACHE": str(cache)},
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-m",
+            "pages.parts.serve",
+            "--server.port",
+            str(port),
+            "--server.address",
+            "127.0.0.1",
+        ],
+        cwd=ROOT,
+        env={**os.environ, "UNITSCOPE_CACHE": str(cache)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     host = f"http://127.0.0.1:{port}"
     for _ in range(300):
         try:

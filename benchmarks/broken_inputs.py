@@ -58,10 +58,18 @@ def add(inputs: Inputs) -> None:
     check("nyuv2", "nyuv2", base / "nyuv2")
     check("ade20k", "ade20k", test_ade20k.release_2016(base / "ade20k"))
     inputs.add(
-        "labelme", test_labelme.source(base / "labelme"),
-        lambda here: ["datasets", "folder-from", "labelme", str(here), "--to",
-                      str(_gone(here.with_name("made"))), "--json"],
-    )  # fmt: skip
+        "labelme",
+        test_labelme.source(base / "labelme"),
+        lambda here: [
+            "datasets",
+            "folder-from",
+            "labelme",
+            str(here),
+            "--to",
+            str(_gone(here.with_name("made"))),
+            "--json",
+        ],
+    )
     _files(inputs, base / "files")
     _checkpoints(inputs, base / "checkpoints")
     _runs(inputs, base / "runs")
@@ -82,30 +90,72 @@ def _files(inputs: Inputs, root: Path) -> None:
         folder.mkdir(parents=True)
         (folder / file).write_text(text, encoding="utf-8")
         inputs.add(
-            name, folder,
+            name,
+            folder,
             lambda here: [part.replace("@", str(here / file)) for part in command],
-        )  # fmt: skip
+        )
 
     from benchmarks.reliability import forked, said_by
 
-    forked(lambda: said_by([
-        "run", "--dataset", f"folder:{photos}", "--model", tiny.SPEC, "--q", "0.05",
-        "--shuffles", "2", "--out", str(runs),
-    ]))  # fmt: skip
+    forked(
+        lambda: said_by(
+            [
+                "run",
+                "--dataset",
+                f"folder:{photos}",
+                "--model",
+                tiny.SPEC,
+                "--q",
+                "0.05",
+                "--shuffles",
+                "2",
+                "--out",
+                str(runs),
+            ]
+        )
+    )
     out = ["--out", str(runs)]
     one("triples", "facts.tsv", FACTS, ["concepts", "latest", *out, "--knowledge", "triples:@"])
-    one("conceptnet", "a.csv", CONCEPTNET,
-        ["concepts", "latest", *out, "--knowledge", "conceptnet:@"])  # fmt: skip
-    one("overrides", "nodes.tsv", "name\tnode\nattic\tattic\nthing 1\tbed\n",
-        ["align", "latest", *out, "--overrides", "@"])  # fmt: skip
-    one("links", "links.csv", "link,a,b\nmerge,thing 1,thing 2\nkeep_apart,thing 3,thing 4\n",
-        ["cluster", "latest", *out, "--k", "4", "--embedding", "words",
-         "--links", "@"])  # fmt: skip
-    one("scenes", "scenes.csv", "scene,class,kind,score\nattic,attic,given,1\nbarn,barn,given,1\n",
-        ["run", "--dataset", f"folder:{photos}", "--model", tiny.SPEC, "--plan", *out,
-         "--scenes", "@"])  # fmt: skip
-    one("predictions", "p.csv", "pred,target\nbedroom,bedroom\nkitchen,bedroom\nunk,barn\n",
-        ["predictions", "@", "--out", str(inputs.base / "predicted")])  # fmt: skip
+    one(
+        "conceptnet",
+        "a.csv",
+        CONCEPTNET,
+        ["concepts", "latest", *out, "--knowledge", "conceptnet:@"],
+    )
+    one(
+        "overrides",
+        "nodes.tsv",
+        "name\tnode\nattic\tattic\nthing 1\tbed\n",
+        ["align", "latest", *out, "--overrides", "@"],
+    )
+    one(
+        "links",
+        "links.csv",
+        "link,a,b\nmerge,thing 1,thing 2\nkeep_apart,thing 3,thing 4\n",
+        ["cluster", "latest", *out, "--k", "4", "--embedding", "words", "--links", "@"],
+    )
+    one(
+        "scenes",
+        "scenes.csv",
+        "scene,class,kind,score\nattic,attic,given,1\nbarn,barn,given,1\n",
+        [
+            "run",
+            "--dataset",
+            f"folder:{photos}",
+            "--model",
+            tiny.SPEC,
+            "--plan",
+            *out,
+            "--scenes",
+            "@",
+        ],
+    )
+    one(
+        "predictions",
+        "p.csv",
+        "pred,target\nbedroom,bedroom\nkitchen,bedroom\nunk,barn\n",
+        ["predictions", "@", "--out", str(inputs.base / "predicted")],
+    )
 
 
 def _checkpoints(inputs: Inputs, root: Path) -> None:
@@ -127,16 +177,20 @@ def _checkpoints(inputs: Inputs, root: Path) -> None:
         folder = small / suffix
         folder.mkdir()
         if suffix == "pt":
-            torch.save({"state_dict": net.state_dict(), "classes": ["a", "b", "c"]},
-                       folder / "net.pt")  # fmt: skip
+            torch.save(
+                {"state_dict": net.state_dict(), "classes": ["a", "b", "c"]}, folder / "net.pt"
+            )
         else:
             save_file(net.state_dict(), folder / "net.safetensors")
         inputs.add(
-            f"checkpoint {suffix}", folder,
+            f"checkpoint {suffix}",
+            folder,
             lambda here, suffix=suffix: [
-                "layers", "--model", f"torchvision:squeezenet1_1:{here / f'net.{suffix}'}"
+                "layers",
+                "--model",
+                f"torchvision:squeezenet1_1:{here / f'net.{suffix}'}",
             ],
-        )  # fmt: skip
+        )
 
 
 def _runs(inputs: Inputs, root: Path) -> None:
@@ -155,12 +209,17 @@ def _runs(inputs: Inputs, root: Path) -> None:
         name = "job.json" if "jobs" in folder else "progress.json"
         (root / folder / name).write_text(json.dumps(text))
     commands = (
-        ["runs"], ["show", "latest"], ["formulas", "latest", "--units", "0-3", "--length", "2"],
-        ["contribution", "latest", "--scene", "attic"], ["toggle", "latest", "--units", "1,2"],
-        ["explain", "latest", "--image", "000"], ["tables", "latest"],
-    )  # fmt: skip
+        ["runs"],
+        ["show", "latest"],
+        ["formulas", "latest", "--units", "0-3", "--length", "2"],
+        ["contribution", "latest", "--scene", "attic"],
+        ["toggle", "latest", "--units", "1,2"],
+        ["explain", "latest", "--image", "000"],
+        ["tables", "latest"],
+    )
     for command in commands:
         inputs.add(
-            f"run file: {command[0]}", root,
+            f"run file: {command[0]}",
+            root,
             lambda here, command=command: [*command, "--out", str(here), "--json"],
-        )  # fmt: skip
+        )

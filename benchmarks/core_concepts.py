@@ -116,9 +116,11 @@ def time_core_concepts() -> dict[str, Any]:
         for _ in names
     ]
     out: dict[str, Any] = {
-        "images": len(scene_of), "scenes": len(names), "concepts": CONCEPTS,
+        "images": len(scene_of),
+        "scenes": len(names),
+        "concepts": CONCEPTS,
         "annotations": int(annotated.has.nnz),
-    }  # fmt: skip
+    }
 
     def frequency() -> np.ndarray:
         annotated.__dict__.pop("frequency", None)
@@ -150,17 +152,22 @@ def ade20k_coverage(graph: Graph) -> tuple[dict[str, Any], pd.DataFrame, pd.Data
     many = frame["concepts"]
     groups = {"none": many == 0, "one": many == 1, "2-9": many.between(2, 9), "10+": many >= 10}
     figures = {
-        "graph": graph.name, "nodes": len(graph.nodes), "edges": len(graph),
+        "graph": graph.name,
+        "nodes": len(graph.nodes),
+        "edges": len(graph),
         "scene_kinds": frame["kind"].value_counts().to_dict(),
         "label_kinds": aligned["kind"].value_counts().to_dict(),
         "scenes_by_concepts": {k: int(v.sum()) for k, v in groups.items()},
         "images_by_concepts": {k: int(frame.loc[v, "images"].sum()) for k, v in groups.items()},
         "coverage_s": round(seconds, 3),
-    }  # fmt: skip
+    }
     annotated = Annotated(
-        names, labels, ["object"] * len(labels), np.zeros(0, np.int32),
+        names,
+        labels,
+        ["object"] * len(labels),
+        np.zeros(0, np.int32),
         sparse.csr_array((0, len(labels)), dtype=bool),
-    )  # fmt: skip
+    )
     for hops in (1, 2):
         related, seconds = timed(lambda hops=hops: related_concepts(annotated, graph, hops=hops), 1)
         figures[f"related_{hops}_hop_s"] = round(seconds, 3)
@@ -224,12 +231,17 @@ def time_conceptnet(lines: int) -> dict[str, Any]:
     busy = [graph.nodes[int(k)] for k in np.argsort(-degree)[:20]]
     usual = [graph.nodes[int(k)] for k in np.flatnonzero(degree == 20)[:200]]
     out = {
-        "lines": lines, "bytes_a_line": round(size / lines), "nodes": len(graph.nodes),
-        "edges": len(graph), "read_s": round(read_s, 2), "lines_a_second": round(lines / read_s),
+        "lines": lines,
+        "bytes_a_line": round(size / lines),
+        "nodes": len(graph.nodes),
+        "edges": len(graph),
+        "read_s": round(read_s, 2),
+        "lines_a_second": round(lines / read_s),
         "published_file_minutes": round(PUBLISHED_LINES / lines * read_s / 60, 1),
         "peak_mb_before_and_after": [before // 1024, after // 1024],
-        "reopen_s": round(again_s, 3), "busiest_degree": int(degree.max()),
-    }  # fmt: skip
+        "reopen_s": round(again_s, 3),
+        "busiest_degree": int(degree.max()),
+    }
     for what, names in (("busiest", busy), ("degree_20", usual)):
         for hops in (1, 2):
             if names and not (what == "busiest" and hops == 2):

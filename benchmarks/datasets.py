@@ -93,15 +93,28 @@ def _ade20k_2021(root: Path, images: int, draw: random.Random) -> str:
         for r in range(REGIONS):
             number = draw.randrange(1, LABELS)
             corners = [draw.randrange(2000) for _ in range(CORNERS)]
-            objects.append({
-                "id": r, "name": f"thing {number}, synonym of {number}", "name_ndx": number,
-                "hypernym": [f"thing {number}, synonym of {number}", "artifact, artefact",
-                             "whole, unit", "object, physical object", "physical entity"],
-                "raw_name": "thing", "attributes": [], "depth_ordering_rank": r,
-                "occluded": "no", "crop": "0",
-                "parts": {"hasparts": [], "ispartof": [], "part_level": r % 4 // 3},
-                "polygon": {"x": corners, "y": corners}, "saved_date": "02-Jul-2007 16:00:00",
-            })  # fmt: skip
+            objects.append(
+                {
+                    "id": r,
+                    "name": f"thing {number}, synonym of {number}",
+                    "name_ndx": number,
+                    "hypernym": [
+                        f"thing {number}, synonym of {number}",
+                        "artifact, artefact",
+                        "whole, unit",
+                        "object, physical object",
+                        "physical entity",
+                    ],
+                    "raw_name": "thing",
+                    "attributes": [],
+                    "depth_ordering_rank": r,
+                    "occluded": "no",
+                    "crop": "0",
+                    "parts": {"hasparts": [], "ispartof": [], "part_level": r % 4 // 3},
+                    "polygon": {"x": corners, "y": corners},
+                    "saved_date": "02-Jul-2007 16:00:00",
+                }
+            )
         stem.with_suffix(".json").write_text(json.dumps({"annotation": {"object": objects}}))
     return f"ade20k:{root}"
 
@@ -120,10 +133,15 @@ def _coco(root: Path, images: int, draw: random.Random) -> str:
         (root / "annotations/panoptic_train2017" / f"{name}.png").touch()
         told["images"].append({"id": k, "file_name": f"{name}.jpg", "width": 640, "height": 480})
         segments = [
-            {"id": draw.randrange(1, 2**24), "category_id": draw.randrange(1, 134), "iscrowd": 0,
-             "bbox": [0, 0, 640, 480], "area": 307200}
+            {
+                "id": draw.randrange(1, 2**24),
+                "category_id": draw.randrange(1, 134),
+                "iscrowd": 0,
+                "bbox": [0, 0, 640, 480],
+                "area": 307200,
+            }
             for _ in range(SEGMENTS)
-        ]  # fmt: skip
+        ]
         told["annotations"].append(
             {"image_id": k, "file_name": f"{name}.png", "segments_info": segments}
         )
@@ -134,8 +152,11 @@ def _coco(root: Path, images: int, draw: random.Random) -> str:
 
 
 TREES: dict[str, Callable[[Path, int, random.Random], str]] = {
-    "broden": _broden, "ade20k 2016": _ade20k_2016, "ade20k 2021": _ade20k_2021, "coco": _coco,
-}  # fmt: skip
+    "broden": _broden,
+    "ade20k 2016": _ade20k_2016,
+    "ade20k 2021": _ade20k_2021,
+    "coco": _coco,
+}
 
 
 def measure(images: int = 22_210) -> Answer:
@@ -150,10 +171,15 @@ def measure(images: int = 22_210) -> Answer:
             )
             seconds, peak, count, concepts, problems = json.loads(told.stdout)
             assert count == images and not problems, told.stdout
-            rows.append({
-                "layout": name, "images": count, "concepts": concepts,
-                "seconds": round(seconds, 2), "peak_mb": round(peak),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "layout": name,
+                    "images": count,
+                    "concepts": concepts,
+                    "seconds": round(seconds, 2),
+                    "peak_mb": round(peak),
+                }
+            )
     lines = [f"{'layout':12} {'images':>7} {'concepts':>8} {'seconds':>8} {'peak MB':>8}"]
     lines += [
         f"{r['layout']:12} {r['images']:7,} {r['concepts']:8,} {r['seconds']:8.2f} "

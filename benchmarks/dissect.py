@@ -166,10 +166,15 @@ class Repeated(SceneDataset):
         n = len(inner)
         place = np.arange(count) % n
         super().__init__(
-            inner.name, inner.spec, [f"{inner.ids[p]}#{k // n}" for k, p in enumerate(place)],
-            np.asarray(inner.scene)[place], [inner.split[p] for p in place], inner.scenes,
-            inner.concepts, inner.channels,
-        )  # fmt: skip
+            inner.name,
+            inner.spec,
+            [f"{inner.ids[p]}#{k // n}" for k, p in enumerate(place)],
+            np.asarray(inner.scene)[place],
+            [inner.split[p] for p in place],
+            inner.scenes,
+            inner.concepts,
+            inner.channels,
+        )
         self.inner = inner
 
     def photo(self, index: int) -> Any:
@@ -209,10 +214,21 @@ def memory(dataset: str, model: str, counts: tuple[int, ...] = (1449, 20_000)) -
     rows = []
     for count in counts:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.dissect", "--one", str(count),
-             "--dataset", dataset, "--model", model],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.dissect",
+                "--one",
+                str(count),
+                "--dataset",
+                dataset,
+                "--model",
+                model,
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         rows.append(json.loads(done.stdout.splitlines()[-1]))
         print(rows[-1], flush=True)
     return rows

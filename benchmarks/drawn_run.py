@@ -54,8 +54,11 @@ SHUFFLES = 500
 def names_of_facts() -> tuple[list[tuple[str, str]], list[str]]:
     """((concept, category), …) and scenes, the commonest of the built-in facts: so that core
     concepts and explanations have something to find in a drawn run."""
-    facts = [line.split("\t")[:3] for line in FACTS.read_text(encoding="utf-8").splitlines()
-             if line and not line.startswith("#")]  # fmt: skip
+    facts = [
+        line.split("\t")[:3]
+        for line in FACTS.read_text(encoding="utf-8").splitlines()
+        if line and not line.startswith("#")
+    ]
 
     def most(relation: str, column: int, count: int, but: set[str]) -> list[str]:
         times = Counter(f[column] for f in facts if f[0] == relation and f[column] not in but)
@@ -83,12 +86,16 @@ class World:
             name: np.array([k for k, _, c in self.concepts if c == name]) for name in CATEGORIES
         }
         self.holds = {
-            name: np.stack([
-                rng.choice(ids, size=min(len(ids), 18 if name == "object" else 10), replace=False)
-                for _ in self.scenes
-            ])
+            name: np.stack(
+                [
+                    rng.choice(
+                        ids, size=min(len(ids), 18 if name == "object" else 10), replace=False
+                    )
+                    for _ in self.scenes
+                ]
+            )
             for name, ids in self.ids.items()
-        }  # fmt: skip
+        }
         weight = 1 / (np.arange(SCENES) + 4)
         self.share = weight / weight.sum()
         self.likes = rng.integers(1, len(self.concepts) + 1, units)
@@ -127,10 +134,14 @@ def draw_chunk(world: World, first: int, count: int, seed: int) -> dict[str, Any
         loyal, (here * rng.random(here.shape)).argmax(1), rng.integers(0, SIDE * SIDE, len(image))
     )
     row, column = np.divmod(start, SIDE)
-    lit = np.stack([
-        np.minimum(row + dr, SIDE - 1) * SIDE + np.minimum(column + dc, SIDE - 1)
-        for dr in (0, 1) for dc in (0, 1)
-    ], 1)  # fmt: skip
+    lit = np.stack(
+        [
+            np.minimum(row + dr, SIDE - 1) * SIDE + np.minimum(column + dc, SIDE - 1)
+            for dr in (0, 1)
+            for dc in (0, 1)
+        ],
+        1,
+    )
     tall, wide = rng.random((2, len(image))) < 0.5
     lit[:, 1] = np.where(wide, lit[:, 1], lit[:, 0])
     lit[:, 2] = np.where(tall, lit[:, 2], lit[:, 0])
@@ -157,12 +168,15 @@ def draw_chunk(world: World, first: int, count: int, seed: int) -> dict[str, Any
     active[image, unit] = True
     peaks = np.where(active, 1 + rng.exponential(0.5, (n, units)), rng.random((n, units)) * 0.99)
     return {
-        "scene": scene, "cells": cells, "logits": logits, "peaks": peaks.astype(np.float32),
+        "scene": scene,
+        "cells": cells,
+        "logits": logits,
+        "peaks": peaks.astype(np.float32),
         "hits": (image, unit, fresh.sum(1) * CELL * CELL, inside),
         "counts": (image[pair], unit[pair], concept, times * CELL * CELL),
         "areas": (*np.divmod(area_key, 100_000), area * CELL * CELL),
         "annotated": (cells > 0).sum(2) * CELL * CELL,
-    }  # fmt: skip
+    }
 
 
 def photo(cells: np.ndarray, palette: np.ndarray) -> bytes:
@@ -224,9 +238,14 @@ def make(
 
 
 def _add(
-    con: duckdb.DuckDBPyConnection, wide: dict[str, ArrayFile], world: World,
-    part: dict[str, Any], first: int, at: int, sizes: list[int],
-) -> None:  # fmt: skip
+    con: duckdb.DuckDBPyConnection,
+    wide: dict[str, ArrayFile],
+    world: World,
+    part: dict[str, Any],
+    first: int,
+    at: int,
+    sizes: list[int],
+) -> None:
     cells, scene, logits = part["cells"], part["scene"], part["logits"]
     n = len(scene)
     grid = cells.reshape(n, len(CATEGORIES), SIDE, SIDE)
@@ -237,34 +256,69 @@ def _add(
     predicted = logits.argmax(1)
     exp = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     image = first + np.arange(n)
-    append(con, "images", pd.DataFrame({
-        "image": image, "id": [f"drawn-{k:06}" for k in image],
-        "split": np.where(image % 4 == 0, "test", "train"), "scene": scene,
-        "predicted": predicted, "confidence": (1 / exp.sum(1)).astype(np.float32),
-        "correct": predicted == scene, "photo_at": at + np.cumsum([0, *sizes[:-1]]),
-        "photo_bytes": sizes,
-    }))  # fmt: skip
+    append(
+        con,
+        "images",
+        pd.DataFrame(
+            {
+                "image": image,
+                "id": [f"drawn-{k:06}" for k in image],
+                "split": np.where(image % 4 == 0, "test", "train"),
+                "scene": scene,
+                "predicted": predicted,
+                "confidence": (1 / exp.sum(1)).astype(np.float32),
+                "correct": predicted == scene,
+                "photo_at": at + np.cumsum([0, *sizes[:-1]]),
+                "photo_bytes": sizes,
+            }
+        ),
+    )
     own, unit, hits, inside = part["hits"]
-    frame = pd.DataFrame({"layer": 0, "image": first + own, "unit": unit, "hits": hits,
-                          "peak": part["peaks"][own, unit]})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "layer": 0,
+            "image": first + own,
+            "unit": unit,
+            "hits": hits,
+            "peak": part["peaks"][own, unit],
+        }
+    )
     for g, name in enumerate(CATEGORIES):
         frame[f"hits_{name}"] = inside[:, g]
     append(con, "hits", frame)
     own, unit, concept, overlap = part["counts"]
-    append(con, "counts", pd.DataFrame({
-        "layer": 0, "image": first + own, "unit": unit, "concept": concept, "overlap": overlap,
-    }))  # fmt: skip
+    append(
+        con,
+        "counts",
+        pd.DataFrame(
+            {
+                "layer": 0,
+                "image": first + own,
+                "unit": unit,
+                "concept": concept,
+                "overlap": overlap,
+            }
+        ),
+    )
     own, concept, area = part["areas"]
     # The image's own scene holds for all of it, and follows the other concepts.
-    whole = pd.DataFrame({"image": image, "concept": len(world.concepts) + 1 + scene,
-                          "area": (SIDE * CELL) ** 2})  # fmt: skip
+    whole = pd.DataFrame(
+        {"image": image, "concept": len(world.concepts) + 1 + scene, "area": (SIDE * CELL) ** 2}
+    )
     areas = pd.DataFrame({"image": first + own, "concept": concept, "area": area})
     areas = pd.concat([areas, whole]).sort_values(["image", "concept"])
     append(con, "areas", areas)
-    append(con, "annotated", pd.DataFrame({
-        "image": image.repeat(len(CATEGORIES)), "category": list(CATEGORIES) * n,
-        "area": part["annotated"].ravel(),
-    }))  # fmt: skip
+    append(
+        con,
+        "annotated",
+        pd.DataFrame(
+            {
+                "image": image.repeat(len(CATEGORIES)),
+                "category": list(CATEGORIES) * n,
+                "area": part["annotated"].ravel(),
+            }
+        ),
+    )
 
 
 def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
@@ -275,8 +329,9 @@ def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
     append(con, "scenes", pd.DataFrame({"scene": scene, "name": world.scenes, "class": scene}))
     table = pd.DataFrame(world.concepts, columns=["concept", "name", "category"])
     first = len(world.concepts) + 1
-    own = pd.DataFrame({"concept": range(first, first + SCENES), "name": world.scenes,
-                        "category": "scene"})  # fmt: skip
+    own = pd.DataFrame(
+        {"concept": range(first, first + SCENES), "name": world.scenes, "category": "scene"}
+    )
     table = pd.concat([table, own], ignore_index=True)
     table["whole"] = table["category"] == "scene"
     sums = con.execute(
@@ -285,8 +340,13 @@ def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
     table = table.merge(sums, on="concept", how="left").fillna({"images": 0, "area": 0})
     append(con, "concepts", table.astype({"images": int, "area": int}))
     units = len(world.likes)
-    append(con, "layers", pd.DataFrame({"layer": [0], "name": [LAYER], "units": [units],
-                                        "height": [SIDE], "width": [SIDE]}))  # fmt: skip
+    append(
+        con,
+        "layers",
+        pd.DataFrame(
+            {"layer": [0], "name": [LAYER], "units": [units], "height": [SIDE], "width": [SIDE]}
+        ),
+    )
     by = [f"hits_{name}" for name in CATEGORIES]
     seen = con.execute(
         "SELECT unit, count(*) AS images, sum(hits)::BIGINT AS hits, "
@@ -326,24 +386,39 @@ def _meta(
     spec = f"drawn:{images}x{units}:{seed}"
     side = SIDE * CELL
     meta = {
-        "schema": SCHEMA, "untrained": {"made": False, "why": "this run was drawn"},
+        "schema": SCHEMA,
+        "untrained": {"made": False, "why": "this run was drawn"},
         "settings": {
-            "dataset": {"spec": spec, "digest": spec}, "model": {"spec": spec, "digest": spec},
-            "layers": [LAYER], "splits": [], "q": 0.005, "grid": [side, side],
-            "shuffles": SHUFFLES, "seed": seed, "keep_maps": False, "map_type": "float16",
-            "device": "cpu", "precision": "float32", "preprocessing": {},
+            "dataset": {"spec": spec, "digest": spec},
+            "model": {"spec": spec, "digest": spec},
+            "layers": [LAYER],
+            "splits": [],
+            "q": 0.005,
+            "grid": [side, side],
+            "shuffles": SHUFFLES,
+            "seed": seed,
+            "keep_maps": False,
+            "map_type": "float16",
+            "device": "cpu",
+            "precision": "float32",
+            "preprocessing": {},
         },
-        "dataset_name": "drawn", "model_notes": {}, "categories": list(CATEGORIES),
+        "dataset_name": "drawn",
+        "model_notes": {},
+        "categories": list(CATEGORIES),
         "channels": [[name, name] for name in CATEGORIES],
         "images": {"planned": images, "used": images},
         "accuracy": {
-            "scored": images, "right": sum(right for _, _, right in scored),
-            "by_split": by_split, "unmatched_scenes": [],
+            "scored": images,
+            "right": sum(right for _, _, right in scored),
+            "by_split": by_split,
+            "unmatched_scenes": [],
         },
-        "tables_digest": tables_digest(con), "versions": {"duckdb": duckdb.__version__},
+        "tables_digest": tables_digest(con),
+        "versions": {"duckdb": duckdb.__version__},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "seconds": {"draw": round(time.monotonic() - began, 3)},
-    }  # fmt: skip
+    }
     rows = [(key, json.dumps(value)) for key, value in meta.items()]
     append(con, "meta", pd.DataFrame(rows, columns=["key", "value"]))
 
@@ -357,7 +432,9 @@ if __name__ == "__main__":
     given = parser.parse_args()
     start = time.monotonic()
     run = make(given.images, given.units, given.seed, given.out)
-    rows = {name: int(run.sql(f"SELECT count(*) AS n FROM {name}")["n"][0])
-            for name in ("images", "hits", "counts", "areas", "unit_concept")}  # fmt: skip
+    rows = {
+        name: int(run.sql(f"SELECT count(*) AS n FROM {name}")["n"][0])
+        for name in ("images", "hits", "counts", "areas", "unit_concept")
+    }
     size = run.path.stat().st_size + sum(f.stat().st_size for f in run.arrays.iterdir())
     print(f"{run.path}: {rows}, {size / 1e6:.0f} MB, {time.monotonic() - start:.1f} s")

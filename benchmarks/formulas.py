@@ -107,11 +107,8 @@ def draw(folder: Path, images: int, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     tail = 1 / np.arange(1, OBJECTS + 1) ** 0.8
     favourites = np.stack(
-        [
-            1 + rng.choice(OBJECTS, 60, replace=False, p=tail / tail.sum())
-            for _ in range(SCENES)
-        ]
-    ).astype(np.int64)  # fmt: skip
+        [1 + rng.choice(OBJECTS, 60, replace=False, p=tail / tail.sum()) for _ in range(SCENES)]
+    ).astype(np.int64)
     share = 1 / np.arange(1, SCENES + 1)
     scene_of = rng.choice(SCENES, images, p=share / share.sum())
     likes = 1 + rng.choice(OBJECTS, (UNITS, 2), p=tail / tail.sum())
@@ -351,10 +348,15 @@ def measure_real(units: int) -> dict[str, Any] | None:
                 for t in np.linspace(0, s.units - 1, units).astype(int).tolist()
             }
         facts = {
-            "setting": "NYUv2, ResNet-18, layer4", "images": len(images), "units": s.units,
-            "concepts": len(masks), "signatures": len(s), "pixels": int(s.pixels.sum()),
-            "collecting_seconds": collecting, "seconds_a_unit": ours,
-        }  # fmt: skip
+            "setting": "NYUv2, ResNet-18, layer4",
+            "images": len(images),
+            "units": s.units,
+            "concepts": len(masks),
+            "signatures": len(s),
+            "pixels": int(s.pixels.sum()),
+            "collecting_seconds": collecting,
+            "seconds_a_unit": ours,
+        }
         return {**facts, **_compare(s, masks, runs, ours, collecting)}
 
 
@@ -384,12 +386,18 @@ def measure_drawn(images: int, units: int) -> dict[str, Any]:
             chosen = np.linspace(1, s.units - 2, units).astype(int).tolist()
             runs = {t: plain_unit(maps, every, t, 1.0, SIDE, SIDE) for t in chosen}
         facts = {
-            "setting": "drawn, ADE20K's size", "images": images, "units": s.units,
-            "concepts": len(masks), "signatures": len(s), "pixels": int(s.pixels.sum()),
-            "images_a_unit_is_lit_in": float(lit), "collecting_seconds": collecting,
-            "seconds_a_unit": ours, "all_units_seconds": collecting + ours * s.units,
+            "setting": "drawn, ADE20K's size",
+            "images": images,
+            "units": s.units,
+            "concepts": len(masks),
+            "signatures": len(s),
+            "pixels": int(s.pixels.sum()),
+            "images_a_unit_is_lit_in": float(lit),
+            "collecting_seconds": collecting,
+            "seconds_a_unit": ours,
+            "all_units_seconds": collecting + ours * s.units,
             "peak_mb": peak,
-        }  # fmt: skip
+        }
         return {**facts, **_compare(s, masks, runs, ours, collecting)}
 
 

@@ -87,10 +87,13 @@ def _changes(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
 CASES = (
     *map(_share, (0.02, 0.1, 0.5, 0.9)),
     *(_gain(up, down) for up, down in ((0.05, 0.0), (0.06, 0.01), (0.1, 0.05), (0.3, 0.25))),
-    _scores(0.1, 4.9), _scores(0.3, 2.7), _scores(4.9, 0.1), _scores(5, 5),
+    _scores(0.1, 4.9),
+    _scores(0.3, 2.7),
+    _scores(4.9, 0.1),
+    _scores(5, 5),
     Case("mean of 10 halvings, 0.05", _halvings, 0.05, mean_interval, "effective n"),
     Case("mean change of 10 halvings", _changes, 0.02, change_interval, "matched pairs"),
-)  # fmt: skip
+)
 
 
 def coverage(case: Case, n: int, samples: int = SAMPLES, seed: int = 0) -> dict[str, Any]:

@@ -89,8 +89,10 @@ def process(*arguments: str) -> Finished:
     began = time.perf_counter()
     told = subprocess.run(
         [sys.executable, "-c", METER, sys.executable, "-m", "core", *arguments, "--json"],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     seconds = time.perf_counter() - began
     if told.returncode:
         raise UnitscopeError(f"python -m core {' '.join(arguments)} failed: {told.stderr[-500:]}")
@@ -201,19 +203,32 @@ def one(name: str, dataset: str, place: Path) -> dict[str, Any]:
     images = run.facts["images"]["used"]
     size = preprocessing["center_crop"] or preprocessing["resize"]
     return {
-        "network": name, "spec": spec, "weights": weights, "input": size,
-        "layer": layer["name"], "units": layer["units"],
-        "grid": [layer["height"], layer["width"]], "images": images,
-        "seconds": round(run.seconds, 1), "images_per_second": round(images / run.seconds, 1),
-        "stages": run.facts["seconds"], "peak_mb": round(run.megabytes),
-        "run_mb": round(held(path) / 1e6), "test_right": accuracy["right"],
-        "test_images": accuracy["images"], "above_0.04": labels["above_0.04"],
+        "network": name,
+        "spec": spec,
+        "weights": weights,
+        "input": size,
+        "layer": layer["name"],
+        "units": layer["units"],
+        "grid": [layer["height"], layer["width"]],
+        "images": images,
+        "seconds": round(run.seconds, 1),
+        "images_per_second": round(images / run.seconds, 1),
+        "stages": run.facts["seconds"],
+        "peak_mb": round(run.megabytes),
+        "run_mb": round(held(path) / 1e6),
+        "test_right": accuracy["right"],
+        "test_images": accuracy["images"],
+        "above_0.04": labels["above_0.04"],
         "above_chance": labels["chance"]["above"],
-        "explain": explained.facts["sentence"], "explain_seconds": round(explained.seconds, 1),
-        "toggled_units": units, "toggle": toggled.facts["way"],
-        "toggle_seconds": round(toggled.seconds, 1), "toggle_peak_mb": round(toggled.megabytes),
-        "toggle_gain": toggled.facts["gain"]["value"], "load_before": round(load, 2),
-    }  # fmt: skip
+        "explain": explained.facts["sentence"],
+        "explain_seconds": round(explained.seconds, 1),
+        "toggled_units": units,
+        "toggle": toggled.facts["way"],
+        "toggle_seconds": round(toggled.seconds, 1),
+        "toggle_peak_mb": round(toggled.megabytes),
+        "toggle_gain": toggled.facts["gain"]["value"],
+        "load_before": round(load, 2),
+    }
 
 
 HEAD = (
@@ -281,10 +296,12 @@ def measure(
             rows.append(one(name, dataset, place))
             print(line(rows[-1]), file=sys.stderr, flush=True)
     facts = {
-        "dataset": "NYUv2" + (f", {images} photos" if images else ""), "rows": rows,
-        "cores": os.cpu_count(), "threads": os.environ.get("OMP_NUM_THREADS", "all"),
+        "dataset": "NYUv2" + (f", {images} photos" if images else ""),
+        "rows": rows,
+        "cores": os.cpu_count(),
+        "threads": os.environ.get("OMP_NUM_THREADS", "all"),
         "torch": torch.__version__,
-    }  # fmt: skip
+    }
     return facts, "\n".join([HEAD, *map(line, rows)])
 
 

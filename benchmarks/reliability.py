@@ -44,8 +44,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-WRITES = ("os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link",
-          "os.symlink", "shutil.rmtree")  # fmt: skip
+WRITES = (
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.truncate",
+    "os.link",
+    "os.symlink",
+    "shutil.rmtree",
+)
 """Audit events, besides ``open`` for writing, before which work is killed."""
 
 
@@ -168,8 +176,11 @@ def files_digest(root: Path) -> dict[str, str]:
 
 def _timeless(facts: Any) -> Any:
     if isinstance(facts, dict):
-        return {k: _timeless(v) for k, v in facts.items()
-                if k not in ("seconds", "finished", "time", "made", "pid")}  # fmt: skip
+        return {
+            k: _timeless(v)
+            for k, v in facts.items()
+            if k not in ("seconds", "finished", "time", "made", "pid")
+        }
     return [_timeless(v) for v in facts] if isinstance(facts, list) else facts
 
 
@@ -185,23 +196,69 @@ class Works:
         self.options = ["--dataset", f"folder:{self.photos}", "--model", tiny.SPEC]
         self.knowledge = ["--knowledge", f"triples:{self.facts / 'facts.tsv'}"]
         self.finished = base / "finished"
-        forked(verb("run", *self.options, "--q", "0.05", "--shuffles", "2", *self.knowledge,
-                    "--out", str(self.finished)))  # fmt: skip
+        forked(
+            verb(
+                "run",
+                *self.options,
+                "--q",
+                "0.05",
+                "--shuffles",
+                "2",
+                *self.knowledge,
+                "--out",
+                str(self.finished),
+            )
+        )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _archive_handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def run(self, root: Path) -> Callable[[], None]:
-        return verb("run", *self.options, "--q", "0.05", "--shuffles", "2", "--shard", "32",
-                    "--out", str(root))  # fmt: skip
+        return verb(
+            "run",
+            *self.options,
+            "--q",
+            "0.05",
+            "--shuffles",
+            "2",
+            "--shard",
+            "32",
+            "--out",
+            str(root),
+        )
 
     def embed(self, root: Path) -> Callable[[], None]:
         self._with_run(root)
-        return verb("embed", "latest", *self.knowledge, "--embedding", "TransE", "--dim", "8",
-                    "--epochs", "6", "--out", str(root))  # fmt: skip
+        return verb(
+            "embed",
+            "latest",
+            *self.knowledge,
+            "--embedding",
+            "TransE",
+            "--dim",
+            "8",
+            "--epochs",
+            "6",
+            "--out",
+            str(root),
+        )
 
     def retrain(self, root: Path) -> Callable[[], None]:
-        return verb("retrain", "cc", *self.options, *self.knowledge, "--seeds", "1", "--epochs",
-                    "2", "--lambda", "0.5", "--cc", "top10", "--out", str(root))  # fmt: skip
+        return verb(
+            "retrain",
+            "cc",
+            *self.options,
+            *self.knowledge,
+            "--seeds",
+            "1",
+            "--epochs",
+            "2",
+            "--lambda",
+            "0.5",
+            "--cc",
+            "top10",
+            "--out",
+            str(root),
+        )
 
     def svm(self, root: Path) -> Callable[[], None]:
         self._with_run(root)
@@ -233,9 +290,19 @@ class Works:
         return do
 
     def reproduce(self, root: Path) -> Callable[[], None]:
-        return verb("reproduce", "--profile", "tests.tiny_reproduce:TINY", "--data",
-                    str(self.facts), "--only", "table1,table2,figure3,figure5", "--out", str(root),
-                    "--to", str(root / "report"))  # fmt: skip
+        return verb(
+            "reproduce",
+            "--profile",
+            "tests.tiny_reproduce:TINY",
+            "--data",
+            str(self.facts),
+            "--only",
+            "table1,table2,figure3,figure5",
+            "--out",
+            str(root),
+            "--to",
+            str(root / "report"),
+        )
 
     def _with_run(self, root: Path) -> None:
         for path in self.finished.iterdir():
@@ -306,9 +373,12 @@ def kills(names: list[str], moments: int, most: int, seed: int) -> tuple[list[di
 
 
 def _killed(
-    work: Callable[[Path], Callable[[], None]], base: Path, moments: int, most: int,
+    work: Callable[[Path], Callable[[], None]],
+    base: Path,
+    moments: int,
+    most: int,
     rng: random.Random,
-) -> tuple[dict[str, Any], int]:  # fmt: skip
+) -> tuple[dict[str, Any], int]:
     def fresh(tag: str) -> Path:
         root = base / tag
         shutil.rmtree(root, ignore_errors=True)
@@ -356,12 +426,18 @@ def _killed(
         else:
             got = files_digest(root) if status == 0 else {}
             differ = [k for k in want.keys() | got.keys() if want.get(k) != got.get(k)][:4]
-            print(f"  {base.name} killed at {at if at is not None else f'{after:.2f} s'}: "
-                  f"{said or differ}", flush=True)  # fmt: skip
+            print(
+                f"  {base.name} killed at {at if at is not None else f'{after:.2f} s'}: "
+                f"{said or differ}",
+                flush=True,
+            )
     row = {
-        "operations": operations, "kills": done["kills"], "tried": len(plans),
-        "equal": done["equal"], "half listed": done["half listed"],
-    }  # fmt: skip
+        "operations": operations,
+        "kills": done["kills"],
+        "tried": len(plans),
+        "equal": done["equal"],
+        "half listed": done["half listed"],
+    }
     return row, len(plans) - done["equal"] + done["half listed"]
 
 
@@ -380,9 +456,25 @@ def _listed(root: Path) -> bool:
 
 
 NUMBERS = (b"-1", b"0", b"1e999", b"999999999999999999999", b"NaN", b"0x10", b"2147483648", b"1.0")
-TEXTS = (b"\x00", b"\x1b[2J", b"\xff\xfe", b"\xef\xbb\xbf", b"[" * 3000, b"{" * 3000, b'"' * 50,
-         b"=cmd()", b"../../../etc/passwd", b"/etc/passwd", b"," * 5000, b"\r", b"\n\n\n",
-         "\u202eé\u0301".encode(), b"x" * 200_000, b"null", b"true")  # fmt: skip
+TEXTS = (
+    b"\x00",
+    b"\x1b[2J",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"[" * 3000,
+    b"{" * 3000,
+    b'"' * 50,
+    b"=cmd()",
+    b"../../../etc/passwd",
+    b"/etc/passwd",
+    b"," * 5000,
+    b"\r",
+    b"\n\n\n",
+    "\u202eé\u0301".encode(),
+    b"x" * 200_000,
+    b"null",
+    b"true",
+)
 
 
 def mutate(data: bytes, rng: random.Random) -> bytes:
@@ -534,8 +626,18 @@ def _late(*_: Any) -> None:
 # -- load -----------------------------------------------------------------------------------------
 
 
-PAGES = ("", "Scenes", "Units", "Units?unit={n}", "Concepts", "Explain", "Scenes?view=matrix",
-         "Disable", "Compare", "Runs")  # fmt: skip
+PAGES = (
+    "",
+    "Scenes",
+    "Units",
+    "Units?unit={n}",
+    "Concepts",
+    "Explain",
+    "Scenes?view=matrix",
+    "Disable",
+    "Compare",
+    "Runs",
+)
 
 
 def load(sessions: int, seconds: float, images: int) -> tuple[list[dict[str, Any]], int]:
@@ -560,10 +662,17 @@ def load(sessions: int, seconds: float, images: int) -> tuple[list[dict[str, Any
         return round(times[min(len(times) - 1, int(share * len(times)))], 2) if times else 0.0
 
     row = {
-        "sessions": sessions, "seconds": seconds, "pages": len(told), "errors": len(errors),
-        "p50 s": at(0.5), "p95 s": at(0.95), "max s": at(1.0),
-        "MB at start": memory[0], "MB at most": max(memory), "MB at the end": memory[-1],
-    }  # fmt: skip
+        "sessions": sessions,
+        "seconds": seconds,
+        "pages": len(told),
+        "errors": len(errors),
+        "p50 s": at(0.5),
+        "p95 s": at(0.95),
+        "max s": at(1.0),
+        "MB at start": memory[0],
+        "MB at most": max(memory),
+        "MB at the end": memory[-1],
+    }
     print(_row(row))
     return [row], len(errors)
 

@@ -39,10 +39,14 @@ def drawn_toggler(images: int, units: int, classes: int, seed: int = 0) -> Toggl
     target = rng.integers(0, classes, images).astype(np.int32)
     images_frame = pd.DataFrame(
         {
-            "image": np.arange(images), "id": np.arange(images).astype(str), "split": "drawn",
-            "scene": target.astype(str), "target": target, "predicted": base.argmax(1),
+            "image": np.arange(images),
+            "id": np.arange(images).astype(str),
+            "split": "drawn",
+            "scene": target.astype(str),
+            "target": target,
+            "predicted": base.argmax(1),
         }
-    )  # fmt: skip
+    )
     names = [str(c) for c in range(classes)]
     return Toggler(pooled, base, images_frame, names, weights=weights)
 
@@ -109,15 +113,19 @@ def measure(images: int = 22_210, **_: Any) -> Answer:
     rate = 32 * passes / (time.perf_counter() - began)
     again = images / rate
     facts = {
-        "images": images, "units": UNITS, "classes": CLASSES, "cores": os.cpu_count(),
+        "images": images,
+        "units": UNITS,
+        "classes": CLASSES,
+        "cores": os.cpu_count(),
         "torch_threads": threads,
         "median_ms": {str(size): round(ms, 2) for size, ms in medians.items()},
         "processor_ms": {str(size): round(ms, 2) for size, ms in work.items()},
-        "single_change_ms": round(change, 2), "near_ties": near_ties,
+        "single_change_ms": round(change, 2),
+        "near_ties": near_ties,
         "forward_images_per_second": round(rate, 1),
         "forward_seconds_extrapolated": round(again, 1),
         "ratio": {str(size): round(1000 * again / ms) for size, ms in medians.items()},
-    }  # fmt: skip
+    }
     lines = [
         f"{images} images × {UNITS} units × {CLASSES} classes, {os.cpu_count()} cores",
         *(

@@ -101,9 +101,12 @@ def make_run(
             raise unknown("setting of a run", name, sorted(known))
     splits = settings.pop("splits", ())
     asked = Settings(
-        dataset, model, tuple(names), (splits,) if isinstance(splits, str) else tuple(splits),
+        dataset,
+        model,
+        tuple(names),
+        (splits,) if isinstance(splits, str) else tuple(splits),
         **settings,
-    )  # fmt: skip
+    )
     made = execute(plan(asked), _root(root), tell=tell, fresh=fresh, strict=strict, threads=threads)
     made.close()
     return Run(made.path)

@@ -91,9 +91,11 @@ def estimate(
         for k, size in enumerate((BATCH, *SAMPLES)):
             chosen = np.unique(np.linspace(0, n - 1, min(size, n)).astype(int))
             part = replace(
-                plan, indices=plan.indices[chosen], digest=f"sample{k}",
+                plan,
+                indices=plan.indices[chosen],
+                digest=f"sample{k}",
                 sizes={name: size * len(chosen) // n for name, size in plan.sizes.items()},
-            )  # fmt: skip
+            )
             start = time.monotonic()
             execute(part, Path(folder), stop=stop, threads=threads).close()
             passed = time.monotonic() - start
@@ -167,9 +169,10 @@ def retraining(
     places = np.flatnonzero(usable & (split == asked.train))
     aside = int(retrain.held_out(scene[places], asked.hold_out, asked.seed).sum())
     counts = {
-        "train": len(places) - aside, "validation": aside,
+        "train": len(places) - aside,
+        "validation": aside,
         "test": int((usable & (split == asked.test)).sum()),
-    }  # fmt: skip
+    }
     decoded = int(np.isin(split, [asked.train, asked.test]).sum())
     if asked.core_on == "all":
         decoded = len(data)
@@ -185,12 +188,19 @@ def retraining(
         return decoded * per_photo + (passes * step + others * judged) / len(photos.seen)
 
     return {
-        "digest": work.digest, "finished": (root / f"retrain-{work.digest}.json").is_file(),
-        "trainings": len(work.jobs), "epochs": asked.epochs, **counts, "passes": passes,
-        "classifier": work.classifier, "own_head": work.own_head,
-        "seconds": whole(sum(took) / len(took)), "low": whole(min(took)), "high": whole(max(took)),
+        "digest": work.digest,
+        "finished": (root / f"retrain-{work.digest}.json").is_file(),
+        "trainings": len(work.jobs),
+        "epochs": asked.epochs,
+        **counts,
+        "passes": passes,
+        "classifier": work.classifier,
+        "own_head": work.own_head,
+        "seconds": whole(sum(took) / len(took)),
+        "low": whole(min(took)),
+        "high": whole(max(took)),
         "timed": steps * len(photos.seen),
-    }  # fmt: skip
+    }
 
 
 def _timed_steps(

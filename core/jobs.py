@@ -173,18 +173,22 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
             )
         (folder / "stop").unlink(missing_ok=True)
         facts = {
-            "arguments": [str(one) for one in arguments], "progress": progress,
+            "arguments": [str(one) for one in arguments],
+            "progress": progress,
             "started": time.time(),
-        }  # fmt: skip
+        }
         for told in ("log", "out"):
             (folder / told).unlink(missing_ok=True)
         write_text(folder / "job.json", json.dumps(facts))
         with (folder / "keeper").open("wb") as said:
             keeper = subprocess.Popen(
                 [sys.executable, "-m", "core.jobs", str(root.resolve()), name],
-                cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=said, stderr=said,
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
                 start_new_session=True,
-            )  # fmt: skip
+            )
     # Fetched when it ends, so that it does not stay behind as a zombie of the app.
     threading.Thread(target=keeper.wait, daemon=True).start()
     job = watch(name, root)
@@ -229,9 +233,16 @@ def watch(name: str, root: Path) -> Job | None:
         if status == -signal.SIGKILL:
             error += ", often a sign that the memory did not suffice"
     return Job(
-        name, tuple(told["arguments"]), state, told["started"], told.get("ended"), status, error,
-        _progress(root, told), folder,
-    )  # fmt: skip
+        name,
+        tuple(told["arguments"]),
+        state,
+        told["started"],
+        told.get("ended"),
+        status,
+        error,
+        _progress(root, told),
+        folder,
+    )
 
 
 def _read(folder: Path) -> dict[str, Any]:
@@ -242,9 +253,16 @@ def _read(folder: Path) -> dict[str, Any]:
         raise ValueError("nested too deeply") from None
     number = (int, float)
     kinds: dict[str, Any] = {
-        "arguments": list, "started": number, "progress": str, "status": int, "ended": number,
-        "keeper": int, "keeper_born": str, "child": int, "child_born": str,
-    }  # fmt: skip
+        "arguments": list,
+        "started": number,
+        "progress": str,
+        "status": int,
+        "ended": number,
+        "keeper": int,
+        "keeper_born": str,
+        "child": int,
+        "child_born": str,
+    }
     if not isinstance(told, dict) or not {"arguments", "started"} <= told.keys():
         raise ValueError("it is no job's")
     for key, kind in kinds.items():
@@ -318,9 +336,17 @@ def read_progress(path: Path) -> dict[str, Any] | None:
         return None
     number = (int, float)
     kinds: dict[str, Any] = {
-        "stage": str, "done": int, "total": int, "rate": number, "left": number, "time": number,
-        "dataset": str, "model": str, "layers": list, "request": dict,
-    }  # fmt: skip
+        "stage": str,
+        "done": int,
+        "total": int,
+        "rate": number,
+        "left": number,
+        "time": number,
+        "dataset": str,
+        "model": str,
+        "layers": list,
+        "request": dict,
+    }
     good = isinstance(told, dict) and all(
         told.get(key) is None or isinstance(told[key], kind) for key, kind in kinds.items()
     )
@@ -391,8 +417,11 @@ def _keep(root: Path, name: str) -> None:
         with (folder / "log").open("wb") as log, (folder / "out").open("wb") as out:
             child = subprocess.Popen(
                 [sys.executable, "-m", "core", *told["arguments"]],
-                cwd=CHECKOUT, stdin=subprocess.DEVNULL, stdout=out, stderr=log,
-            )  # fmt: skip
+                cwd=CHECKOUT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+            )
         told |= {"child": child.pid, "child_born": _born(child.pid)}
         write_text(folder / "job.json", json.dumps(told))
         if (folder / "stop").exists():

@@ -82,8 +82,12 @@ def import_predictions(
     facts: dict[str, Any] = {
         "dataset": {"spec": f"predictions:{predictions.name}", "digest": content[1]},
         "model": {"spec": f"predictions:{predictions.name}", "digest": content[0]},
-        "layers": [], "splits": [], "q": None, "grid": None, "keep_maps": False,
-    }  # fmt: skip
+        "layers": [],
+        "splits": [],
+        "q": None,
+        "grid": None,
+        "keep_maps": False,
+    }
     digest = digest_of([content, name])[:DIGITS]
     final = root / f"{digest}.duckdb"
     if final.is_file():
@@ -122,15 +126,23 @@ def import_predictions(
             for split, part in scored.groupby(frame["split"])
         }
         meta = {
-            "settings": facts, "dataset_name": name, "model_notes": {}, "categories": [],
-            "channels": [], "images": {"planned": n, "used": n},
+            "settings": facts,
+            "dataset_name": name,
+            "model_notes": {},
+            "categories": [],
+            "channels": [],
+            "images": {"planned": n, "used": n},
             "accuracy": {
-                "scored": len(scored), "right": int(scored.sum()), "by_split": by_split,
+                "scored": len(scored),
+                "right": int(scored.sum()),
+                "by_split": by_split,
                 "unmatched_scenes": [],
             },
-            "tables_digest": tables_digest(con), "versions": {"duckdb": duckdb.__version__},
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "seconds": {},
-        }  # fmt: skip
+            "tables_digest": tables_digest(con),
+            "versions": {"duckdb": duckdb.__version__},
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "seconds": {},
+        }
         told = [(key, json.dumps(value, ensure_ascii=False)) for key, value in meta.items()]
         append(con, "meta", pd.DataFrame(told, columns=["key", "value"]))
         con.execute("CHECKPOINT")

@@ -54,9 +54,12 @@ class View(NamedTuple):
         facts = self.facts
         layered = layered and self.layer is not None
         return Caption(
-            facts["dataset"], facts["model"], (self.layer or "") if layered else "",
-            COUNTING[self.denominator] if layered else "", f"{facts['images']:,} images",
-        )  # fmt: skip
+            facts["dataset"],
+            facts["model"],
+            (self.layer or "") if layered else "",
+            COUNTING[self.denominator] if layered else "",
+            f"{facts['images']:,} images",
+        )
 
 
 class Figure(NamedTuple):
@@ -212,8 +215,10 @@ DEFINITIONS = {
 def available(view: View) -> tuple[list[str], list[str]]:
     """Names of the figures and of the tables that this run can give."""
     has = {
-        "units": view.layer is not None, "answers": not view.run.no_answers, "": True,
-    }  # fmt: skip
+        "units": view.layer is not None,
+        "answers": not view.run.no_answers,
+        "": True,
+    }
     shown = [name for name, one in FIGURES.items() if has[one.needs]]
     scenes = view.run.sql("SELECT count(DISTINCT scene) AS n FROM images")["n"].iloc[0]
     if "confusion" in shown and not 0 < scenes <= MOST_SCENES:
@@ -379,8 +384,9 @@ def _head(facts: dict[str, Any], view: View) -> str:
     # The first split is what the network was judged on, where there is such a one: the photos
     # it was trained on would flatter it.
     for row in browse.accuracy(view.run).head(1).itertuples():
-        said.append(f"{row.right:,} of {row.images:,} {row.split} ones are right "
-                    f"({row.accuracy:.1%})")  # fmt: skip
+        said.append(
+            f"{row.right:,} of {row.images:,} {row.split} ones are right ({row.accuracy:.1%})"
+        )
     if view.layer is not None:
         told = browse.better_than_chance(view.run, view.layer, view.denominator)
         if told["above"] is not None:
@@ -505,9 +511,12 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     told = explain.account(run, known, image, layer, *ACCOUNT)
     facts = view.facts
     caption = Caption(
-        facts["dataset"], facts["model"], layer, of_photo.definition(*ACCOUNT, known.name),
+        facts["dataset"],
+        facts["model"],
+        layer,
+        of_photo.definition(*ACCOUNT, known.name),
         f"photo {image}",
-    )  # fmt: skip
+    )
     parts = [f"<h2>Photo {escape(image)}</h2>"]
     if photos:
         seen = _picture(browse.thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")

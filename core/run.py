@@ -19,7 +19,6 @@ import json
 import os
 import platform
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -76,7 +75,6 @@ from core.store import (
     Run,
     append,
     array_name,
-    code_digest,
     create_tables,
     digest_of,
     making,
@@ -85,6 +83,7 @@ from core.store import (
     write_text,
     write_whole,
 )
+from core.versions import versions_of
 
 MOST_SHUFFLES = 10_000
 """Rounds of the null distribution that a run may be asked for: each is held in memory."""
@@ -147,23 +146,10 @@ class Plan:
         return list(dict.fromkeys(channel.category for channel in self.dataset.channels))
 
 
-def engine_digest(dataset: SceneDataset) -> str:
-    """Digest of the code that decides a run's numbers: a change of it makes a new run.
-
-    The kernels, the pipeline, and the modules of this dataset's reader.
-    """
-    here = Path(__file__).resolve().parent
-    files = {here / name for name in ("geometry.py", "names.py", "run.py")}
-    files |= {here / "dissect" / name for name in ("counts.py", "thresholds.py", "labels.py")}
-    models = ("forward.py", "head.py", "hooks.py", "load.py", "outputs.py", "untrained.py")
-    files |= {here / "models" / name for name in models}
-    reading = ("base.py", "loader.py", "decode.py", "files.py", "scenes.py")
-    files |= {here / "datasets" / name for name in reading}
-    for kind in type(dataset).__mro__:
-        code = getattr(sys.modules[kind.__module__], "__file__", None)
-        if code and kind.__module__.startswith("core."):
-            files.add(Path(code))
-    return code_digest(sorted(files))
+def engine_versions(dataset: SceneDataset) -> dict[str, int]:
+    """Versions of the computations that decide a run's numbers: a raised one makes a new run."""
+    reader = f"reader {dataset.spec.partition(':')[0]}"
+    return {**versions_of("decoding", "dissection"), reader: type(dataset).VERSION}
 
 
 def plan(settings: Settings) -> Plan:
@@ -200,10 +186,14 @@ def plan(settings: Settings) -> Plan:
         raise UnitscopeError(f"the seed is {settings.seed}; 0 or more is meant")
     if 0 < settings.shuffles < 1 / FDR - 1:
         notes.append(
-            Problem("", "--shuffles", f"after {settings.shuffles} rounds of exchanged masks no "
-                    f"p-value is below {1 / (1 + settings.shuffles):.2f}, so that no unit can come "
-                    f"out better than chance; the default is {Settings.shuffles}")
-        )  # fmt: skip
+            Problem(
+                "",
+                "--shuffles",
+                f"after {settings.shuffles} rounds of exchanged masks no "
+                f"p-value is below {1 / (1 + settings.shuffles):.2f}, so that no unit can come "
+                f"out better than chance; the default is {Settings.shuffles}",
+            )
+        )
     usable_device(settings.device)
     if not settings.classes:
         model.backbone = model.backbone or "its outputs were said to be no classes (--no-classes)"
@@ -239,7 +229,7 @@ def plan(settings: Settings) -> Plan:
         "grid": list(grid),
         "device": torch.device(settings.device).type,
         "batch": BATCH,
-        "engine": engine_digest(dataset),
+        "versions": engine_versions(dataset),
         "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
     code = source_digest(settings.model)
@@ -274,14 +264,29 @@ def plan(settings: Settings) -> Plan:
             sum(s.units for s in layers) * networks * settings.q * n * grid[0] * grid[1] * 2
         ) + (sizes["maps"] if twin is not None else 0)
     return Plan(
-        settings, dataset, model, layers, indices, grid, (width, height), outputs, facts,
-        digest_of(hashed)[:DIGITS], matches, map_type, by_batch,
+        settings,
+        dataset,
+        model,
+        layers,
+        indices,
+        grid,
+        (width, height),
+        outputs,
+        facts,
+        digest_of(hashed)[:DIGITS],
+        matches,
+        map_type,
+        by_batch,
         [
-            *filter(None, [said]), *dataset.notes, *(f"{n.path}: {n.reason}" for n in notes),
+            *filter(None, [said]),
+            *dataset.notes,
+            *(f"{n.path}: {n.reason}" for n in notes),
             *filter(None, (by_batch, why_type)),
         ],
-        sizes, twin, twin_why,
-    )  # fmt: skip
+        sizes,
+        twin,
+        twin_why,
+    )
 
 
 def _twin(
@@ -465,12 +470,14 @@ class _Meter:
         if now - self.last > 0.5 or self.done == self.total:
             self.last = now
             facts = {
-                **progress._asdict(), "pid": os.getpid(), "time": time.time(),
+                **progress._asdict(),
+                "pid": os.getpid(),
+                "time": time.time(),
                 "dataset": self.work.plan.settings.dataset,
                 "model": self.work.plan.settings.model,
                 "layers": [layer.name for layer in self.work.plan.layers],
                 "request": asdict(self.work.plan.settings),
-            }  # fmt: skip
+            }
             write_text(self.work.folder / "progress.json", json.dumps(facts))
 
 
@@ -637,12 +644,14 @@ class _Pipeline:
         self.maps = [
             work.array(
                 f"{'twin-' * twin}maps-{layer.name}",
-                (n, layer.units, layer.height, layer.width), plan.map_type, passing=twin,
+                (n, layer.units, layer.height, layer.width),
+                plan.map_type,
+                passing=twin,
             )
             for twin in (False, True)[: len(self.networks)]
             for layer in plan.layers
             if s.keep_maps
-        ]  # fmt: skip
+        ]
 
     # -- collect --------------------------------------------------------------------------
 
@@ -652,9 +661,15 @@ class _Pipeline:
         """(place of the first image, a batch of decoded images), over the given shards."""
         indices = np.concatenate([self.plan.indices[a:b] for a, b in shards])
         stream = decode_ahead(
-            self.plan.dataset, indices, self.plan.model.preprocessing, self.plan.grid,
-            self.threads, 3 * BATCH, keep_photo=first_pass, with_labels=first_pass,
-        )  # fmt: skip
+            self.plan.dataset,
+            indices,
+            self.plan.model.preprocessing,
+            self.plan.grid,
+            self.threads,
+            3 * BATCH,
+            keep_photo=first_pass,
+            with_labels=first_pass,
+        )
         try:
             for a, b in shards:
                 for at in range(a, b, BATCH):
@@ -690,9 +705,15 @@ class _Pipeline:
         n = len(self.plan.indices)
         chosen = self.plan.indices[np.unique(np.linspace(0, n - 1, min(SETTLING, n)).astype(int))]
         stream = decode_ahead(
-            self.plan.dataset, chosen, self.plan.model.preprocessing, self.plan.grid,
-            self.threads, 3 * BATCH, keep_photo=False, with_labels=False,
-        )  # fmt: skip
+            self.plan.dataset,
+            chosen,
+            self.plan.model.preprocessing,
+            self.plan.grid,
+            self.threads,
+            3 * BATCH,
+            keep_photo=False,
+            with_labels=False,
+        )
 
         def batches() -> Iterator[torch.Tensor]:
             seen = [item for item in stream if item.seen is not None]
@@ -813,17 +834,22 @@ class _Pipeline:
             }
         )
         work.finish(
-            "collect", k, valid=valid, photo_bytes=sizes,
+            "collect",
+            k,
+            valid=valid,
+            photo_bytes=sizes,
             problems=np.array([list(p) for p in problems], dtype=str).reshape(-1, 3),
-            whole=np.array(whole, np.int32).reshape(-1, 2), **state,
-        )  # fmt: skip
+            whole=np.array(whole, np.int32).reshape(-1, 2),
+            **state,
+        )
         if state and k:
             # Only the newest shard's top values are needed to go on.
             previous = work.results("collect", k - 1)
             work.finish(
-                "collect", k - 1,
+                "collect",
+                k - 1,
                 **{name: v for name, v in previous.items() if not name.startswith("top_")},
-            )  # fmt: skip
+            )
 
     def _valid(self) -> np.ndarray:
         return np.concatenate(
@@ -853,9 +879,11 @@ class _Pipeline:
         work = self.work
         valid = self._valid()
         todo = [k for k in range(len(work.shards)) if not work.mark("count", k).exists()]
-        self.meter.start("count", len(valid), len(valid) - sum(
-            work.shards[k][1] - work.shards[k][0] for k in todo
-        ))  # fmt: skip
+        self.meter.start(
+            "count",
+            len(valid),
+            len(valid) - sum(work.shards[k][1] - work.shards[k][0] for k in todo),
+        )
         again = None
         if not self.maps and todo:
             again = self._batches([work.shards[k] for k in todo], False)
@@ -881,9 +909,13 @@ class _Pipeline:
             maps = maps[place - at]
             labels = self.labels.read(at, size)[place - at]
             arguments = (
-                self.thresholds[layer], labels, self.category_of, len(self.plan.categories),
-                self.concepts, keep_pixels,
-            )  # fmt: skip
+                self.thresholds[layer],
+                labels,
+                self.category_of,
+                len(self.plan.categories),
+                self.concepts,
+                keep_pixels,
+            )
             if self.kernel == "numba":
                 maps = torch.from_numpy(maps).float().numpy()
                 counts = count_images(maps, *arguments)
@@ -1023,9 +1055,11 @@ class _Pipeline:
         todo = [k for k in range(len(tasks)) if not self.work.mark("chance", k).exists()]
         usable = sum(len(images) for _, images in strata)
         self.meter.start(
-            "chance", usable * rounds,
-            usable * (rounds - sum(len(tasks[k]) for k in todo)), "exchanged masks",
-        )  # fmt: skip
+            "chance",
+            usable * rounds,
+            usable * (rounds - sum(len(tasks[k]) for k in todo)),
+            "exchanged masks",
+        )
         n, size = self.labels.shape[0], 2 * int(np.prod(self.labels.shape))
         every = self._labels_of(np.arange(n)) if todo and size <= LABELS_MEMORY else None
         halt = threading.Event()
@@ -1064,9 +1098,12 @@ class _Pipeline:
                         best[m][j, ..., r] = best_ious(
                             both[chosen, r].sum(0, dtype=np.int64),
                             inside[chosen, r].sum(0, dtype=np.int64),
-                            hits[m][chosen].sum(0), areas[chosen].sum(0), category, group,
+                            hits[m][chosen].sum(0),
+                            areas[chosen].sum(0),
+                            category,
+                            group,
                             len(groups),
-                        )  # fmt: skip
+                        )
             self.work.finish("chance", k, **{f"best_{m}": one for m, one in enumerate(best)})
 
         with ThreadPoolExecutor(self.threads, thread_name_prefix="chance") as pool:
@@ -1200,12 +1237,16 @@ class _Pipeline:
             names = plan.model.classes
         append(con, "classes", pd.DataFrame({"class": np.arange(len(names)), "name": names}))
         append(
-            con, "scenes",
-            pd.DataFrame({
-                "scene": np.arange(len(data.scenes)), "name": data.scenes,
-                "class": pd.array([k if k >= 0 else None for k in place], dtype="Int32"),
-            }),
-        )  # fmt: skip
+            con,
+            "scenes",
+            pd.DataFrame(
+                {
+                    "scene": np.arange(len(data.scenes)),
+                    "name": data.scenes,
+                    "class": pd.array([k if k >= 0 else None for k in place], dtype="Int32"),
+                }
+            ),
+        )
         return frame[valid]
 
     def _publish_counts(self, con: duckdb.DuckDBPyConnection) -> None:
@@ -1242,19 +1283,28 @@ class _Pipeline:
             append(con, "areas", pd.DataFrame(areas, columns=["image", "concept", "area"]))
             if plan.categories:
                 annotated = stored["annotated"]
-                append(con, "annotated", pd.DataFrame({
-                    "image": np.repeat(stored["place"], len(plan.categories)),
-                    "category": plan.categories * len(annotated),
-                    "area": annotated.ravel(),
-                }))  # fmt: skip
+                append(
+                    con,
+                    "annotated",
+                    pd.DataFrame(
+                        {
+                            "image": np.repeat(stored["place"], len(plan.categories)),
+                            "category": plan.categories * len(annotated),
+                            "area": annotated.ravel(),
+                        }
+                    ),
+                )
 
     def _publish_sums(self, con: duckdb.DuckDBPyConnection) -> None:
         plan, data = self.plan, self.plan.dataset
         table = pd.DataFrame(data.concepts, columns=["concept", "name", "category"])
-        scenes = pd.DataFrame({
-            "concept": self.concepts + 1 + np.arange(len(data.scenes)),
-            "name": data.scenes, "category": "scene",
-        })  # fmt: skip
+        scenes = pd.DataFrame(
+            {
+                "concept": self.concepts + 1 + np.arange(len(data.scenes)),
+                "name": data.scenes,
+                "category": "scene",
+            }
+        )
         table = pd.concat([table, scenes], ignore_index=True)
         table["whole"] = table["concept"].isin(np.unique(self._whole()[:, 1]))
         sums = con.execute(
@@ -1335,11 +1385,22 @@ class _Pipeline:
             top = iou[unit, best[unit]]
             named = pd.array(best[unit], dtype="Int32")
             named[top == 0] = pd.NA
-            append(con, "untrained", pd.DataFrame({
-                "layer": m - len(self.plan.layers), "denominator": denominator, "unit": unit,
-                "concept": named, "iou": top, "hits": total[unit],
-                "threshold": self.thresholds[m][unit], "chance": permutation_p(null[d], unit, top),
-            }))  # fmt: skip
+            append(
+                con,
+                "untrained",
+                pd.DataFrame(
+                    {
+                        "layer": m - len(self.plan.layers),
+                        "denominator": denominator,
+                        "unit": unit,
+                        "concept": named,
+                        "iou": top,
+                        "hits": total[unit],
+                        "threshold": self.thresholds[m][unit],
+                        "chance": permutation_p(null[d], unit, top),
+                    }
+                ),
+            )
 
     def _publish_meta(
         self,
@@ -1368,10 +1429,10 @@ class _Pipeline:
             "channels": [list(channel) for channel in data.channels],
             "images": {"planned": len(plan.indices), "used": len(images)},
             "accuracy": {
-                "scored": len(scored), "right": int(scored.sum()), "by_split": by_split,
-                "unmatched_scenes": [
-                    m.scene for m in plan.matches if m.where < 0 and plan.outputs
-                ],
+                "scored": len(scored),
+                "right": int(scored.sum()),
+                "by_split": by_split,
+                "unmatched_scenes": [m.scene for m in plan.matches if m.where < 0 and plan.outputs],
                 "scenes": summary(plan.matches, counted),
                 "scene_kinds": {m.scene: m.kind for m in plan.matches},
             },
@@ -1379,11 +1440,13 @@ class _Pipeline:
             "by_batch": plan.by_batch,
             "tables_digest": tables_digest(con),
             "versions": {
-                "python": platform.python_version(), "torch": torch.__version__,
-                "numpy": np.__version__, "duckdb": duckdb.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "duckdb": duckdb.__version__,
             },
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "seconds": {**times, "publish": round(time.monotonic() - began, 3)},
-        }  # fmt: skip
+        }
         rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in meta.items()]
         append(con, "meta", pd.DataFrame(rows, columns=["key", "value"]))

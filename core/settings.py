@@ -210,8 +210,12 @@ CONFIG = "UNITSCOPE_CONFIG"
 CONFIG_FILE = Path(__file__).resolve().parents[1] / ".streamlit" / "unitscope.toml"
 
 SERVING: dict[str, type] = {
-    "mode": str, "owners": list, "roots": list, "allow_python": bool, "limits": dict,
-}  # fmt: skip
+    "mode": str,
+    "owners": list,
+    "roots": list,
+    "allow_python": bool,
+    "limits": dict,
+}
 """What the file may say, beside the table ``limits``: the options of ``pages.parts.serve``."""
 
 
@@ -269,8 +273,14 @@ def configuration() -> dict[str, Any]:
         except (OSError, ValueError) as err:
             raise BadFile(path, f"cannot be read: {err}") from err
     kinds: dict[str, type] = {f.name: type(f.default) for f in fields(Limits)}
-    words = {str: "text", list: "list", bool: "true or false", dict: "table", int: "whole number",
-             float: "number"}  # fmt: skip
+    words = {
+        str: "text",
+        list: "list",
+        bool: "true or false",
+        dict: "table",
+        int: "whole number",
+        float: "number",
+    }
     for part, known in (("", SERVING), ("limits", kinds)):
         given = said.get(part, {}) if part else said
         for name, value in given.items():

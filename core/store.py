@@ -12,7 +12,6 @@ locks. The digest covers all that decides the numbers in it.
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import math
@@ -37,6 +36,7 @@ from core.files import Sole
 from core.files import write_text as write_text
 from core.files import write_whole as write_whole
 from core.names import with_source
+from core.versions import VERSIONS
 
 Kept = TypeVar("Kept")
 
@@ -58,40 +58,6 @@ def digest_of(facts: Any) -> str:
     """
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def code_digest(files: Sequence[Path]) -> str:
-    """Hex digest of what Python files compute: comments, docstrings and layout do not count.
-
-    Only node types and fields that are set go in, so that Python versions, which add fields to
-    the syntax tree, agree.
-    """
-    h = hashlib.sha256()
-
-    def visit(node: object) -> None:
-        if isinstance(node, ast.AST):
-            h.update(type(node).__name__.encode() + b"(")
-            for name, value in ast.iter_fields(node):
-                if name in ("kind", "type_comment", "ctx") or value is None or value == []:
-                    continue
-                if name == "body" and isinstance(value, list):
-                    value = [
-                        v for v in value
-                        if not (isinstance(v, ast.Expr) and isinstance(v.value, ast.Constant))
-                    ]  # fmt: skip
-                h.update(name.encode() + b"=")
-                visit(value)
-            h.update(b")")
-        elif isinstance(node, list):
-            for item in node:
-                visit(item)
-                h.update(b",")
-        else:
-            h.update(repr(node).encode())
-
-    for file in files:
-        visit(ast.parse(file.read_text(encoding="utf-8")))
-    return h.hexdigest()
 
 
 # -- arrays beside a run --------------------------------------------------------------------
@@ -375,9 +341,10 @@ class Run:
             missing = sorted(wanted - columns.get(table, set()))
             if missing:
                 raise Damaged(
-                    f"table {table!r} is missing" if table not in columns
+                    f"table {table!r} is missing"
+                    if table not in columns
                     else f"table {table!r} has no column {missing[0]!r}"
-                )  # fmt: skip
+                )
         size = {
             table: int(self.sql(f"SELECT count(*) AS n FROM {table}")["n"][0])
             for table in ("layers", "classes", "scenes", "concepts")
@@ -478,6 +445,19 @@ class Run:
         if name not in names:
             raise unknown("layer of this run", name, names)
         return names.index(name)
+
+    @property
+    def older_versions(self) -> str:
+        """Which computations of the run have another version today, as part of a sentence; "" where
+        none has. Runs from before versions were kept say so."""
+        kept = self.info["settings"].get("versions")
+        if kept is None:
+            return "before computations had versions" if self.layer_names else ""
+        return " and ".join(
+            f"by version {number} of {name} (now {VERSIONS[name]})"
+            for name, number in kept.items()
+            if VERSIONS.get(name, number) != number
+        )
 
     @property
     def no_answers(self) -> str:

@@ -37,9 +37,13 @@ from core.store import Run
 
 KINDS = ("top10", "scc", "icc")
 NAMES = {
-    "top10": "Top 10", "scc": "SCC", "icc": "ICC", "whole_layer": "Whole layer",
-    "highest_iou": "Highest IoU", "minmax_threshold": "Threshold",
-}  # fmt: skip
+    "top10": "Top 10",
+    "scc": "SCC",
+    "icc": "ICC",
+    "whole_layer": "Whole layer",
+    "highest_iou": "Highest IoU",
+    "minmax_threshold": "Threshold",
+}
 
 
 @dataclass
@@ -82,10 +86,11 @@ class Table:
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
             spans = [
-                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]" if c.n
+                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]"
+                if c.n
                 else f"{'–':>9}{'':14}"
                 for c in cells
-            ]  # fmt: skip
+            ]
             chances = [f"{100 * c.chance:9.2f}{'':13}" if c.n else "" for c in cells]
             for label, texts in ((" ".join(names), spans), ("  by chance", chances)):
                 cut = zip(texts, wide, strict=True)
@@ -95,9 +100,10 @@ class Table:
     def dashes(self) -> list[str]:
         """What a dash means, where there is one, and what to do about it."""
         bare = [
-            " ".join(names) for names, told in self.rows
+            " ".join(names)
+            for names, told in self.rows
             if any(told.figures[name].n == 0 for name in self.columns)
-        ]  # fmt: skip
+        ]
         if not bare:
             return []
         return [
@@ -126,10 +132,13 @@ class Table:
 
         heads = [*self.labels, *map(head, self.columns)]
         lines = [
-            "\\begin{table}", "\\centering",
-            f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}", "\\toprule",
-            " & ".join(heads) + " \\\\", "\\midrule",
-        ]  # fmt: skip
+            "\\begin{table}",
+            "\\centering",
+            f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}",
+            "\\toprule",
+            " & ".join(heads) + " \\\\",
+            "\\midrule",
+        ]
         for names, told in self.rows:
             cells = [told.figures[name] for name in self.columns]
             values = [
@@ -218,8 +227,11 @@ def table_1(
         notes.append(f"ICC: no percentage makes all scenes differ; these share one set: {sets}.")
     return Table(
         f"Prediction explanation, {name}. {_source(run, graph, iou, splits)}",
-        ("concepts of units", "core concepts"), METRICS, rows, notes,
-    )  # fmt: skip
+        ("concepts of units", "core concepts"),
+        METRICS,
+        rows,
+        notes,
+    )
 
 
 def table_4(
@@ -244,9 +256,12 @@ def table_4(
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
     notes += _left_out(rows, None)
     return Table(
-        "False prediction explanation on different models", ("model", "core concepts"),
-        ("CM_FP", "DM_FP", "SM_FP"), rows, notes,
-    )  # fmt: skip
+        "False prediction explanation on different models",
+        ("model", "core concepts"),
+        ("CM_FP", "DM_FP", "SM_FP"),
+        rows,
+        notes,
+    )
 
 
 def tables_2_and_3(
@@ -301,11 +316,16 @@ def tables_2_and_3(
         if drawn:
             at_random = [
                 explain_predictions(
-                    learned.has[row], cores[kind].members, predicted, target, to=to, shuffles=20,
+                    learned.has[row],
+                    cores[kind].members,
+                    predicted,
+                    target,
+                    to=to,
+                    shuffles=20,
                     seed=seed,
                 )
                 for to in drawn
-            ]  # fmt: skip
+            ]
             rows.append(((NAMES[kind], "random groups"), _mean_of(at_random)))
     size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
     notes = [
@@ -419,8 +439,12 @@ def table_5(
     return GainTable(
         f"IoU gain of merged concepts, {name}, {method}. {dataset}, {model}, split "
         f"{', '.join(splits) if splits else 'all'}, knowledge {graph.name}",
-        ("groups",), tuple(curves), rows, notes, curve,
-    )  # fmt: skip
+        ("groups",),
+        tuple(curves),
+        rows,
+        notes,
+        curve,
+    )
 
 
 def table_6(results: Sequence[dict[str, Any]]) -> Table:
@@ -464,9 +488,13 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
             else:
                 continue
             figures.setdefault(labels, {})[name] = Estimate(
-                row["accuracy"], row["low"], row["high"], base["accuracy"],
-                *interval(base["right"], base["n"]), row["n"],
-            )  # fmt: skip
+                row["accuracy"],
+                row["low"],
+                row["high"],
+                base["accuracy"],
+                *interval(base["right"], base["n"]),
+                row["n"],
+            )
         notes.append(
             f"{name}: {told['layer']}, {told['n_train']} training images "
             f"({', '.join(told['train'])}), {told['n']} test images ({', '.join(told['test'])}); "
@@ -483,9 +511,12 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
     if not whole:
         raise UnitscopeError("no SVM on all three groups of features is among the results")
     return Table(
-        "Re-training via PE: linear SVM on explanation metrics", ("method", "LC(x) from"),
-        tuple(columns), [(labels, Explained(row)) for labels, row in kept], notes,
-    )  # fmt: skip
+        "Re-training via PE: linear SVM on explanation metrics",
+        ("method", "LC(x) from"),
+        tuple(columns),
+        [(labels, Explained(row)) for labels, row in kept],
+        notes,
+    )
 
 
 def _short(spec: str) -> str:

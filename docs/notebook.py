@@ -46,10 +46,14 @@ def _outputs(number: int, printed: str, value: Any) -> list[dict[str, Any]]:
         data = {"text/plain": repr(value).splitlines(True)}
         if hasattr(value, "_repr_html_"):
             data["text/html"] = value._repr_html_().splitlines(True)
-        made.append({
-            "data": data, "execution_count": number, "metadata": {},
-            "output_type": "execute_result",
-        })  # fmt: skip
+        made.append(
+            {
+                "data": data,
+                "execution_count": number,
+                "metadata": {},
+                "output_type": "execute_result",
+            }
+        )
     return made
 
 

@@ -98,24 +98,36 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
         split = address.select("split", "Split", splits, drop=reset, format_func=named)
     if ctx.facts["sure"]:
         with next(row):
-            orders = {"order": "as stored", "confident": "most certain",
-                      "doubtful": "least certain"}  # fmt: skip
+            orders = {
+                "order": "as stored",
+                "confident": "most certain",
+                "doubtful": "least certain",
+            }
             sort = address.select("sort", "Order", list(orders), "order", format_func=orders.get)
     outcomes = {ANY: "all", "right": "right", "wrong": "wrong"}
     if ctx.facts["scored"] < ctx.facts["images"]:
         outcomes["unscored"] = "no such class" if ctx.facts["photos"] else "not scored"
     with st.container(horizontal=True, gap="large"):
         view = address.select(
-            "view", "View", list(VIEWS), "photos", widget=st.segmented_control,
+            "view",
+            "View",
+            list(VIEWS),
+            "photos",
+            widget=st.segmented_control,
             format_func=(VIEWS if ctx.facts["photos"] else VIEWS | {"photos": "Images"}).get,
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
         outcome = ANY
         if view == "photos" and answers:
             outcome = address.select(
-                "outcome", "The network is", list(outcomes), widget=st.segmented_control,
-                drop=reset, format_func=outcomes.get, label_visibility="collapsed",
-            )  # fmt: skip
+                "outcome",
+                "The network is",
+                list(outcomes),
+                widget=st.segmented_control,
+                drop=reset,
+                format_func=outcomes.get,
+                label_visibility="collapsed",
+            )
     return browse.Filter(scene, predicted, outcome, split, concept, sort), view
 
 
@@ -187,15 +199,18 @@ def pairs(ctx: Context, split: str) -> None:
     )
     st.caption(f"The {len(frame)} commonest mistakes. Choose a row to see its images.")
     draw.table(
-        view, f"mistakes-{split or 'all'}", "Scenes and what they were taken for, commonest first",
-        picked=clicked, height=min(38 + 35 * len(view), 420),
+        view,
+        f"mistakes-{split or 'all'}",
+        "Scenes and what they were taken for, commonest first",
+        picked=clicked,
+        height=min(38 + 35 * len(view), 420),
         caption=" / ".join(ctx.caption(f"split {split}" if split else "", layered=False).lines()),
         column_config={
             "share of the scene": st.column_config.ProgressColumn(
                 format="percent", min_value=0, max_value=1
             )
         },
-    )  # fmt: skip
+    )
 
 
 def image_rows(ctx: Context, frame: pd.DataFrame, page: int) -> None:
@@ -215,10 +230,13 @@ def image_rows(ctx: Context, frame: pd.DataFrame, page: int) -> None:
         }
     )
     draw.table(
-        view, f"images-{page}", "Images with their scene, what the network said, right or wrong",
-        picked=choose, height=min(38 + 35 * len(view), 600),
+        view,
+        f"images-{page}",
+        "Images with their scene, what the network said, right or wrong",
+        picked=choose,
+        height=min(38 + 35 * len(view), 600),
         caption=" / ".join(ctx.caption(layered=False).lines()),
-    )  # fmt: skip
+    )
 
 
 def all_photos(ctx: Context) -> None:
@@ -259,9 +277,11 @@ def all_photos(ctx: Context) -> None:
         address.pages("page", -(-total // size))
     if choice.concept and view == "photos":
         st.page_link(
-            page_files()["Units"], label=f"Units that detect {browse.shown_name(choice.concept)}",
-            icon=":material/grid_view:", query_params=address.kept(concept=choice.concept),
-        )  # fmt: skip
+            page_files()["Units"],
+            label=f"Units that detect {browse.shown_name(choice.concept)}",
+            icon=":material/grid_view:",
+            query_params=address.kept(concept=choice.concept),
+        )
 
 
 # -- one photo ------------------------------------------------------------------------------
@@ -339,9 +359,11 @@ def no_photo(facts: dict[str, Any]) -> None:
         links[f"All images taken for {said}"] = {"predicted": facts["predicted_name"]}
     for label, to in links.items():
         st.page_link(
-            page_files()["Scenes"], label=label, icon=":material/arrow_forward:",
+            page_files()["Scenes"],
+            label=label,
+            icon=":material/arrow_forward:",
             query_params=address.kept(**to),
-        )  # fmt: skip
+        )
 
 
 def top_row(ctx: Context, facts: dict[str, Any]) -> None:
@@ -349,9 +371,11 @@ def top_row(ctx: Context, facts: dict[str, Any]) -> None:
     back = {k: address.get(k) for k in (*FILTERS, "view") if address.get(k)}
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
-            page_files()["Scenes"], label=f"All {_noun(ctx)}s", icon=":material/arrow_back:",
+            page_files()["Scenes"],
+            label=f"All {_noun(ctx)}s",
+            icon=":material/arrow_back:",
             query_params=address.kept(**back),
-        )  # fmt: skip
+        )
         with st.container(horizontal=True, width="content"):
             if ctx.layer is not None:
                 st.page_link(
@@ -362,12 +386,14 @@ def top_row(ctx: Context, facts: dict[str, Any]) -> None:
                     help="What its units saw of this photo."
                     if ctx.facts["no_answers"]
                     else "Why the network said what it said of this photo.",
-                )  # fmt: skip
+                )
             for word, key in (("Previous", "before"), ("Next", "after")):
                 st.page_link(
-                    page_files()["Scenes"], label=word, disabled=facts[key] is None,
+                    page_files()["Scenes"],
+                    label=word,
+                    disabled=facts[key] is None,
                     query_params=address.kept(**back, image=facts[key] or ""),
-                )  # fmt: skip
+                )
 
 
 def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
@@ -379,10 +405,16 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     view = "photo"
     if channels:
         view = address.select(
-            "mask", "Show", views, channels[0], widget=st.segmented_control, drop=("label",),
-            wrap=True, format_func=lambda v: "photo alone" if v == "photo" else v,
+            "mask",
+            "Show",
+            views,
+            channels[0],
+            widget=st.segmented_control,
+            drop=("label",),
+            wrap=True,
+            format_func=lambda v: "photo alone" if v == "photo" else v,
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
     only = regions.loc[regions["name"] == highlight, "concept"]
     if len(only):
         shown = ctx.ask("mask_photo", image, 0, int(only.iloc[0]))
@@ -393,9 +425,12 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     listed = ", ".join(regions["name"].head(6))
     here = {k: v for k, v in address.everything().items() if k != "label"}
     draw.labelled(
-        shown, f"Photo {facts['id']}; annotated: {listed}", ctx.ask("label_planes", image),
-        "photo", address.query(here) + "&label=",
-    )  # fmt: skip
+        shown,
+        f"Photo {facts['id']}; annotated: {listed}",
+        ctx.ask("label_planes", image),
+        "photo",
+        address.query(here) + "&label=",
+    )
     if channels:
         st.caption("Rest the pointer on the photo to read what is there; a click shows it alone.")
     if len(only):
@@ -423,15 +458,18 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
         }
     )
     draw.table(
-        table, f"labels-{facts['id']}", "Concepts annotated in the photo with their areas",
-        picked=clicked, height=min(38 + 35 * len(table), 290),
+        table,
+        f"labels-{facts['id']}",
+        "Concepts annotated in the photo with their areas",
+        picked=clicked,
+        height=min(38 + 35 * len(table), 290),
         column_config={
             "color": st.column_config.ImageColumn("", width=30),
             "area": st.column_config.ProgressColumn(
                 "share of the photo", format="%.1f %%", min_value=0, max_value=100
             ),
         },
-    )  # fmt: skip
+    )
     st.caption("Choose a row to see that concept alone.")
 
 
@@ -441,9 +479,14 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
     kinds = {"image": "overlap within this photo", "dataset_normalised": "over the whole dataset"}
     with st.container(horizontal=True):
         kind = address.select(
-            "eq2", "Overlap here is measured", list(kinds), "image",
-            widget=st.segmented_control, format_func=kinds.get, label_visibility="collapsed",
-        )  # fmt: skip
+            "eq2",
+            "Overlap here is measured",
+            list(kinds),
+            "image",
+            widget=st.segmented_control,
+            format_func=kinds.get,
+            label_visibility="collapsed",
+        )
         draw.explain(words.ACTIVE_UNITS)
     frame = ctx.ask("active_units", ctx.layer, image, ctx.denominator, kind)
     if not len(frame):
@@ -478,7 +521,9 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
         }
     )
     draw.table(
-        table, f"units-{facts['id']}", "The units most active in the photo, with their labels",
+        table,
+        f"units-{facts['id']}",
+        "The units most active in the photo, with their labels",
         caption=" / ".join(ctx.caption(f"photo {facts['id']}").lines()),
         column_config={
             "IoU": st.column_config.NumberColumn(format="%.3f"),
@@ -486,7 +531,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
             "p-value": st.column_config.NumberColumn(format="%.3f", help=words.CHANCE),
             "lit": st.column_config.NumberColumn("lit (% of photo)", format="%.1f"),
         },
-    )  # fmt: skip
+    )
 
 
 def _word(name: object) -> str:

@@ -74,8 +74,11 @@ def all_units(ctx: Context) -> None:
     if concept and concept not in labels:
         near = browse.close_names(concept, labels)
         links = {f"Search {browse.shown_name(n)}": address.kept(concept=n) for n in near[:3]}
-        stop(f"This run has no concept “{concept}”.",
-             {**links, "Show all units": address.kept()}, "Units")  # fmt: skip
+        stop(
+            f"This run has no concept “{concept}”.",
+            {**links, "Show all units": address.kept()},
+            "Units",
+        )
     row = st.columns([2, 3, 3], vertical_alignment="bottom")
     with row[0]:
         kinds = [ANY, *sorted(table["category"].dropna().unique())]
@@ -84,9 +87,12 @@ def all_units(ctx: Context) -> None:
         )
     with row[1]:
         concept = address.select(
-            "concept", "Which images and units have…", [ANY, *labels], drop=("page",),
+            "concept",
+            "Which images and units have…",
+            [ANY, *labels],
+            drop=("page",),
             format_func=lambda c: shown_as[c] if c else "any concept",
-        )  # fmt: skip
+        )
     with row[2]:
         above = address.toggle("above", "Better than chance only", drop=("page",))
     if concept:
@@ -107,9 +113,14 @@ def all_units(ctx: Context) -> None:
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
         return
     view = address.select(
-        "view", "View", list(VIEWS), "table", widget=st.segmented_control,
-        format_func=VIEWS.get, label_visibility="collapsed",
-    )  # fmt: skip
+        "view",
+        "View",
+        list(VIEWS),
+        "table",
+        widget=st.segmented_control,
+        format_func=VIEWS.get,
+        label_visibility="collapsed",
+    )
     if view == "map":
         unit_map(ctx, shown)
         return
@@ -167,7 +178,8 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
         view.insert(5, "IoU of the formula", found["iou"].reindex(shown["unit"]).to_numpy())
     st.subheader("All of them")
     draw.table(
-        view, f"units-{ctx.layer}-{ctx.denominator}",
+        view,
+        f"units-{ctx.layer}-{ctx.denominator}",
         "Units with label, category, IoU, chance, images active and threshold",
         words.IOU,
         caption=" / ".join(ctx.caption().lines()),
@@ -175,7 +187,9 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
         height=min(38 + 35 * len(view), 480),
         column_config={
             "IoU": st.column_config.ProgressColumn(
-                format="%.3f", min_value=0, max_value=float(max(shown["iou"].max(), 1e-6)),
+                format="%.3f",
+                min_value=0,
+                max_value=float(max(shown["iou"].max(), 1e-6)),
                 help="Overlap of the unit’s active regions with its label, over all images.",
             ),
             "p-value": NUMBER(format="%.4f", help=P_VALUE),
@@ -187,7 +201,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
                 format="%.3f", help="T_t: the unit is active where it exceeds this."
             ),
         },
-    )  # fmt: skip
+    )
     st.caption("Choose a row to open the unit.")
     if not len(found) and ctx.ask("has_maps", ctx.layer):
         st.caption(
@@ -200,8 +214,9 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     """Which images and which units have one concept."""
     number = ctx.ask("concept_id", concept)
     found = ctx.ask("search_units", ctx.layer, number, ctx.denominator, len(table))
-    found = found.merge(table[["unit", "name", "category", "iou"]], on="unit",
-                        suffixes=("", "_own"))  # fmt: skip
+    found = found.merge(
+        table[["unit", "name", "category", "iou"]], on="unit", suffixes=("", "_own")
+    )
     if category:
         found = found[found["category"] == category]
     if above:
@@ -230,11 +245,15 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             }
         )
         draw.table(
-            view, f"units-for-{name}", f"Units by their overlap with {name}", words.IOU,
-            caption=" / ".join(ctx.caption().lines()), height=min(38 + 35 * len(view), 300),
+            view,
+            f"units-for-{name}",
+            f"Units by their overlap with {name}",
+            words.IOU,
+            caption=" / ".join(ctx.caption().lines()),
+            height=min(38 + 35 * len(view), 300),
             picked=lambda place: open_row(found["unit"], place),
             column_config={c: NUMBER(format="%.4f") for c in view.columns if "IoU" in c},
-        )  # fmt: skip
+        )
     st.subheader(f"Photos with most {name}")
     tiles = [
         {
@@ -248,9 +267,11 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     ]
     draw.gallery(tiles, "search-images", tile=140)
     st.page_link(
-        page_files()["Scenes"], label=f"All {facts['images']:,} photos with {name}",
-        icon=":material/photo_library:", query_params=address.kept(concept=concept),
-    )  # fmt: skip
+        page_files()["Scenes"],
+        label=f"All {facts['images']:,} photos with {name}",
+        icon=":material/photo_library:",
+        query_params=address.kept(concept=concept),
+    )
 
 
 # -- one unit -------------------------------------------------------------------------------
@@ -268,30 +289,37 @@ def one_unit(ctx: Context, text: str) -> None:
     except UnitscopeError as err:
         near = min(max(address.number("unit"), 0), last)
         st.title("Units")
-        stop(f"{sentence(err)}.",
-             {f"Open unit {near}": address.kept(unit=str(near)),
-              "Show all units": address.kept()}, "Units")  # fmt: skip
+        stop(
+            f"{sentence(err)}.",
+            {f"Open unit {near}": address.kept(unit=str(near)), "Show all units": address.kept()},
+            "Units",
+        )
     unit = int(text)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
-            page_files()["Units"], label="All units", icon=":material/arrow_back:",
+            page_files()["Units"],
+            label="All units",
+            icon=":material/arrow_back:",
             query_params=address.kept(**back),
-        )  # fmt: skip
+        )
         with st.container(horizontal=True, width="content"):
             for word, other in (("Previous", unit - 1), ("Next", unit + 1)):
                 st.page_link(
-                    page_files()["Units"], label=word, disabled=not 0 <= other <= last,
+                    page_files()["Units"],
+                    label=word,
+                    disabled=not 0 <= other <= last,
                     query_params=address.kept(
                         **back, unit=str(min(max(other, 0), last)), serves=address.get("serves")
                     ),
-                )  # fmt: skip
+                )
     concepts = ctx.ask("unit_concepts", ctx.layer, unit, ctx.denominator)
     if not len(concepts):
         st.title(f"Unit {unit}: no label")
         st.caption(
             "It is never above its threshold together with any label."
-            if facts["images"] else "It is never above its threshold."
-        )  # fmt: skip
+            if facts["images"]
+            else "It is never above its threshold."
+        )
         responses(ctx, unit, facts)
         return
     best = concepts.iloc[0]
@@ -311,7 +339,10 @@ def one_unit(ctx: Context, text: str) -> None:
             }
         )
         draw.table(
-            view, f"unit-{unit}-labels", f"The five best labels of unit {unit}", words.IOU,
+            view,
+            f"unit-{unit}-labels",
+            f"The five best labels of unit {unit}",
+            words.IOU,
             caption=" / ".join(ctx.caption().lines()),
             column_config={
                 "IoU": st.column_config.ProgressColumn(
@@ -320,7 +351,7 @@ def one_unit(ctx: Context, text: str) -> None:
                 "p-value": NUMBER(format="%.4f", help=P_VALUE),
                 "p adjusted": NUMBER(format="%.4f", help=ADJUSTED),
             },
-        )  # fmt: skip
+        )
     with right:
         histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator, unit=unit)
         if (histogram["kind"] == "shuffled labels").any():
@@ -348,9 +379,13 @@ def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
         cells[1].metric("chance", "not measured", help=words.CHANCE)
     else:
         cells[1].metric(
-            "p-value (permutation)", f"{chance:.3g}", f"adjusted {best['adjusted']:.3g}",
-            delta_color="off", delta_arrow="off", help=words.CHANCE,
-        )  # fmt: skip
+            "p-value (permutation)",
+            f"{chance:.3g}",
+            f"adjusted {best['adjusted']:.3g}",
+            delta_color="off",
+            delta_arrow="off",
+            help=words.CHANCE,
+        )
     cells[2].metric("images in which it is active", f"{int(facts['images']):,}")
     cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=words.THRESHOLD)
     if not pd.isna(chance) and best["adjusted"] > browse.FDR:
@@ -368,9 +403,12 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     maps = ctx.ask("has_maps", ctx.layer)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         scene = address.select(
-            "scene", "In scene", within, width=240,
+            "scene",
+            "In scene",
+            within,
+            width=240,
             format_func=lambda s: plain_name(s) if s else "any scene",
-        )  # fmt: skip
+        )
         if maps:
             dimmed = address.toggle("lit", "Dim what is below the threshold", True)
     if not maps:
@@ -430,12 +468,15 @@ def responses(ctx: Context, unit: int, facts: dict) -> None:
             }
         )
         draw.table(
-            view, f"unit-{unit}-scenes", f"Activity of unit {unit} by scene",
+            view,
+            f"unit-{unit}-scenes",
+            f"Activity of unit {unit} by scene",
             caption=" / ".join(ctx.caption().lines()),
             column_config={
-                "share": NUMBER(format="%.3f"), "mean activation": NUMBER(format="%.3f"),
+                "share": NUMBER(format="%.3f"),
+                "mean activation": NUMBER(format="%.3f"),
             },
-        )  # fmt: skip
+        )
 
 
 def methods(ctx: Context, unit: int) -> None:
@@ -469,25 +510,30 @@ def methods(ctx: Context, unit: int) -> None:
                 "length": [len(c) for c in rows["concepts"]],
             }
         ),
-        f"unit-{unit}-methods", f"Labels of unit {unit} by {len(rows)} methods with their overlap",
-        words.METHODS, caption=" / ".join(ctx.caption().lines()),
+        f"unit-{unit}-methods",
+        f"Labels of unit {unit} by {len(rows)} methods with their overlap",
+        words.METHODS,
+        caption=" / ".join(ctx.caption().lines()),
         column_config={
             "method": st.column_config.TextColumn(width=150),
             "label": st.column_config.TextColumn(width=180),
             "IoU": st.column_config.ProgressColumn(
-                width=100, format="%.3f", min_value=0,
+                width=100,
+                format="%.3f",
+                min_value=0,
                 max_value=float(max(rows["iou"].max(), 1e-6)),
                 help="Overlap over all images, every pixel counts: one rule for all rows.",
             ),
             "chance": st.column_config.TextColumn(
-                width=70, help="Share of shuffled labels that do as well; –: not measured.",
+                width=70,
+                help="Share of shuffled labels that do as well; –: not measured.",
             ),
             "its own measure": NUMBER(
                 width=110, format="%.3f", help="What the method itself looks for."
             ),
             "length": NUMBER(width=60, help="Concepts in the label."),
         },
-    )  # fmt: skip
+    )
     notes = [f"{METHODS[m]}: {t}" for m, t in zip(rows["method"], rows["told"], strict=True) if t]
     if notes:
         st.caption("; ".join(notes) + ".")
@@ -542,8 +588,10 @@ def serves(ctx: Context, unit: int) -> None:
     with st.expander("All scenes, as a table"):
         draw.table(
             frame.assign(scene=[plain_name(s) for s in frame["scene"]]),
-            f"unit-{unit}-contribution", f"Contribution of unit {unit} to every scene",
-            words.CONTRIBUTION, caption=" / ".join(caption.lines()),
+            f"unit-{unit}-contribution",
+            f"Contribution of unit {unit} to every scene",
+            words.CONTRIBUTION,
+            caption=" / ".join(caption.lines()),
             column_config={
                 "score": NUMBER(help="Con_Score (Eq. 9): inside less outside."),
                 "inside": NUMBER(help="Learned concepts among the scene’s core concepts."),
@@ -552,7 +600,7 @@ def serves(ctx: Context, unit: int) -> None:
                 "images": NUMBER(help="Rightly predicted photos of the scene."),
                 "rank": NUMBER(help="1: no unit has a higher score for the scene."),
             },
-        )  # fmt: skip
+        )
     st.caption(" · ".join(caption.lines()))
 
 

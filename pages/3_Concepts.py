@@ -75,8 +75,12 @@ def scenes(ctx: Context, known: Known) -> None:
             address.put({"scene": str(table["scene"].iloc[place])})
 
     draw.table(
-        view, "scenes-concepts", "Scenes with their photos, concepts and core concepts",
-        words.SCENE_CONCEPTS, caption=" / ".join(caption_of(ctx, known).lines()), picked=choose,
+        view,
+        "scenes-concepts",
+        "Scenes with their photos, concepts and core concepts",
+        words.SCENE_CONCEPTS,
+        caption=" / ".join(caption_of(ctx, known).lines()),
+        picked=choose,
         height=min(38 + 35 * len(view), 480),
         column_config={
             "in them": NUMBER(help="C_y: concepts annotated in the scene’s photos."),
@@ -85,7 +89,7 @@ def scenes(ctx: Context, known: Known) -> None:
             "ICC": NUMBER(help="The related or frequent ones that tell the scene apart."),
             "same as": st.column_config.TextColumn(help="Scenes with the very same ICC."),
         },
-    )  # fmt: skip
+    )
     st.caption("Choose a row to see a scene’s concepts, the facts behind them, and their graph.")
     apart(ctx, known, shares)
 
@@ -128,24 +132,32 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     if scene not in names:
         near = browse.close_names(scene, names)
         links = {f"Show {plain_name(n)}": address.kept(scene=n) for n in near[:3]}
-        stop(f"This run has no scene “{scene}”.",
-             {**links, "Show all scenes": address.kept()}, "Concepts")  # fmt: skip
+        stop(
+            f"This run has no scene “{scene}”.",
+            {**links, "Show all scenes": address.kept()},
+            "Concepts",
+        )
     facts = ctx.ask("knowledge.scene_facts", known, scene)
     at = names.index(scene)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
-            page_files()["Concepts"], label="All scenes", icon=":material/arrow_back:",
+            page_files()["Concepts"],
+            label="All scenes",
+            icon=":material/arrow_back:",
             query_params=address.kept(),
-        )  # fmt: skip
+        )
         with st.container(horizontal=True, width="content"):
             for word, other in (("Previous", at - 1), ("Next", at + 1)):
                 st.page_link(
-                    page_files()["Concepts"], label=word, disabled=not 0 <= other < len(names),
+                    page_files()["Concepts"],
+                    label=word,
+                    disabled=not 0 <= other < len(names),
                     query_params=address.kept(
-                        scene=names[min(max(other, 0), len(names) - 1)], cc=address.get("cc"),
+                        scene=names[min(max(other, 0), len(names) - 1)],
+                        cc=address.get("cc"),
                         show=address.get("show"),
                     ),
-                )  # fmt: skip
+                )
     name = plain_name(scene)
     st.subheader(f"What {'an' if name[0] in 'aeiou' else 'a'} {name} is made of")
     left, right = st.columns([7, 4], gap="large")
@@ -163,9 +175,14 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
         draw.explain(words.CORE, "What these are")
     with left:
         kind = address.select(
-            "cc", "Ring around", list(KINDS), "scc", widget=st.segmented_control,
-            format_func=lambda k: f"ring: {KIND_NAMES[k]}", label_visibility="collapsed",
-        )  # fmt: skip
+            "cc",
+            "Ring around",
+            list(KINDS),
+            "scc",
+            widget=st.segmented_control,
+            format_func=lambda k: f"ring: {KIND_NAMES[k]}",
+            label_visibility="collapsed",
+        )
         graph(ctx, known, scene, kind)
     concept_rows(ctx, known, scene)
 
@@ -282,12 +299,19 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
             )
 
     draw.table(
-        view, f"concepts-{scene}", f"Concepts of {plain_name(scene)} with frequency and facts",
-        words.SCENE_CONCEPTS, caption=" / ".join(caption_of(ctx, known, plain_name(scene)).lines()),
-        picked=choose, height=min(38 + 35 * len(view), 560),
+        view,
+        f"concepts-{scene}",
+        f"Concepts of {plain_name(scene)} with frequency and facts",
+        words.SCENE_CONCEPTS,
+        caption=" / ".join(caption_of(ctx, known, plain_name(scene)).lines()),
+        picked=choose,
+        height=min(38 + 35 * len(view), 560),
         column_config={
             "frequency": SHARE(
-                format="percent", min_value=0, max_value=1, width="small",
+                format="percent",
+                min_value=0,
+                max_value=1,
+                width="small",
                 help="The share of the scene’s photos with the concept.",
             ),
             "facts that brought it in": st.column_config.TextColumn(width="large"),
@@ -295,7 +319,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
                 help="Guessed words of the graph that these facts rest on; see Names and words."
             ),
         },
-    )  # fmt: skip
+    )
     st.caption(
         f"{len(shown)} of {_count(len(table), 'concept')}. Choose a row to see the photos and "
         "units that have it."
@@ -326,12 +350,18 @@ def find(ctx: Context, known: Known) -> None:
         links = {
             f"Search {browse.shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]
         }
-        stop(f"This run has no concept “{concept}”.",
-             {**links, "Show all scenes": address.kept()}, "Concepts")  # fmt: skip
+        stop(
+            f"This run has no concept “{concept}”.",
+            {**links, "Show all scenes": address.kept()},
+            "Concepts",
+        )
     concept = address.select(
-        "concept", "Which photos, units and scenes have…", [ANY, *labels],
-        format_func=lambda c: shown_as[c] if c else "choose a concept", width=420,
-    )  # fmt: skip
+        "concept",
+        "Which photos, units and scenes have…",
+        [ANY, *labels],
+        format_func=lambda c: shown_as[c] if c else "choose a concept",
+        width=420,
+    )
     if not concept:
         commonest(ctx, table)
         return
@@ -344,9 +374,12 @@ def find(ctx: Context, known: Known) -> None:
     st.markdown(
         f"In **{_count(int(facts['images']), 'photo')}**"
         + (f" of {_count(int((where['images'] > 0).sum()), 'scene')}" if len(where) else "")
-        + (f". In {known.name} it is **{node}**." if node else
-           f". {known.name} has no word for it.")
-    )  # fmt: skip
+        + (
+            f". In {known.name} it is **{node}**."
+            if node
+            else f". {known.name} has no word for it."
+        )
+    )
     if ctx.layer is not None:
         units_with(ctx, number, name)
     images = ctx.ask("search_images", number, 12)
@@ -363,9 +396,11 @@ def find(ctx: Context, known: Known) -> None:
     ]
     draw.gallery(tiles, "concept-images", tile=140)
     st.page_link(
-        page_files()["Scenes"], label=f"All {facts['images']:,} photos with {name}",
-        icon=":material/photo_library:", query_params=address.kept(concept=concept),
-    )  # fmt: skip
+        page_files()["Scenes"],
+        label=f"All {facts['images']:,} photos with {name}",
+        icon=":material/photo_library:",
+        query_params=address.kept(concept=concept),
+    )
     scene_rows(ctx, known, where, name)
 
 
@@ -381,10 +416,13 @@ def commonest(ctx: Context, table: pd.DataFrame) -> None:
         {"concept": table["shown"], "category": table["category"], "photos": table["images"]}
     )
     draw.table(
-        view, "all-concepts", "Concepts with their category and number of photos",
-        caption=" / ".join(ctx.caption(layered=False).lines()), picked=choose,
+        view,
+        "all-concepts",
+        "Concepts with their category and number of photos",
+        caption=" / ".join(ctx.caption(layered=False).lines()),
+        picked=choose,
         height=min(38 + 35 * len(view), 480),
-    )  # fmt: skip
+    )
     st.caption("Choose a row, or a concept above.")
 
 
@@ -421,14 +459,18 @@ def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> No
         }
     )
     draw.table(
-        view, f"scenes-with-{name}", f"Scenes by the share of their photos with {name}",
-        words.SCENE_CONCEPTS, caption=" / ".join(caption_of(ctx, known, name).lines()),
-        picked=choose, height=min(38 + 35 * len(view), 420),
+        view,
+        f"scenes-with-{name}",
+        f"Scenes by the share of their photos with {name}",
+        words.SCENE_CONCEPTS,
+        caption=" / ".join(caption_of(ctx, known, name).lines()),
+        picked=choose,
+        height=min(38 + 35 * len(view), 420),
         column_config={
             "frequency": SHARE(format="percent", min_value=0, max_value=1, width="small"),
             "facts": st.column_config.TextColumn(width="large"),
         },
-    )  # fmt: skip
+    )
 
 
 # -- names ----------------------------------------------------------------------------------
@@ -449,9 +491,11 @@ def names(ctx: Context, known: Known) -> None:
     with middle:
         kinds = [ANY, *(k for k in frame["kind"].unique())]
         kind = address.select(
-            "kind", "How it was found", kinds,
+            "kind",
+            "How it was found",
+            kinds,
             format_func=lambda k: k.replace("_", " ") if k else "any way",
-        )  # fmt: skip
+        )
     with right:
         doubtful = address.toggle("guess", "Guesses and missing ones only")
     shown = frame
@@ -471,8 +515,11 @@ def names(ctx: Context, known: Known) -> None:
             ["name", "node", "kind", "score", "via", "suggested", "guess", "what", "facts"]
         ]
         draw.table(
-            view, "names-and-words", "Names with their word in the graph, how it was found, score",
-            words.NAMES, caption=" / ".join(caption_of(ctx, known).lines()),
+            view,
+            "names-and-words",
+            "Names with their word in the graph, how it was found, score",
+            words.NAMES,
+            caption=" / ".join(caption_of(ctx, known).lines()),
             height=min(38 + 35 * len(view), 480),
             column_config={
                 "node": st.column_config.TextColumn("node", help="The word of the graph."),
@@ -484,7 +531,7 @@ def names(ctx: Context, known: Known) -> None:
                 "facts": NUMBER(help="Facts about the word in the graph."),
                 "via": st.column_config.TextColumn(help="The spelling that was looked up."),
             },
-        )  # fmt: skip
+        )
     suggested = frame[frame["suggested"] != ""]
     if len(suggested):
         st.markdown(
@@ -506,9 +553,11 @@ def names(ctx: Context, known: Known) -> None:
     given = None
     if access.may_change():
         given = st.file_uploader(
-            "Your corrected names", ["csv", "tsv", "txt"], key="names-file",
+            "Your corrected names",
+            ["csv", "tsv", "txt"],
+            key="names-file",
             max_upload_size=limits().names_mb,
-        )  # fmt: skip
+        )
     else:
         st.caption(f"A file is given back here by owners alone: {access.why_not()}.")
     if given is not None:
@@ -523,8 +572,10 @@ def names(ctx: Context, known: Known) -> None:
         else:
             st.session_state[str(key)] = word
             if word == address.get("names"):
-                st.success("All pages read names with this file now; the address keeps it.",
-                           icon=":material/done:")  # fmt: skip
+                st.success(
+                    "All pages read names with this file now; the address keeps it.",
+                    icon=":material/done:",
+                )
             elif st.button("Read names with it", type="primary", icon=":material/spellcheck:"):
                 address.put({"names": word})
                 st.rerun()
@@ -532,8 +583,9 @@ def names(ctx: Context, known: Known) -> None:
         f"python -m core align {run}{more} --write nodes.tsv\n"
         f"python -m core concepts {run}{graph} --overrides nodes.tsv\n"
         f"python -m core explain {run}{graph} --overrides nodes.tsv --image ID",
-        language="bash", wrap_lines=True,
-    )  # fmt: skip
+        language="bash",
+        wrap_lines=True,
+    )
 
 
 # -- merged concepts ------------------------------------------------------------------------
@@ -567,14 +619,21 @@ def groups(ctx: Context, known: Known) -> None:
     left, middle = st.columns(2, vertical_alignment="bottom")
     with left:
         embedding = address.select(
-            "embedding", "Alike by", made, made[0], drop=("k",),
+            "embedding",
+            "Alike by",
+            made,
+            made[0],
+            drop=("k",),
             format_func=lambda e: "similar spelling" if e == fusion.WORDS else f"{e} embedding",
-        )  # fmt: skip
+        )
     with middle:
         scene = address.select(
-            "within", "Concepts of", [ANY, *names], drop=("k",),
+            "within",
+            "Concepts of",
+            [ANY, *names],
+            drop=("k",),
             format_func=lambda s: plain_name(s) if s else "all scenes",
-        )  # fmt: skip
+        )
     if len(made) <= len(fusion.MODELS):
         missing = [m for m in fusion.MODELS if m not in made]
         st.caption(
@@ -582,15 +641,17 @@ def groups(ctx: Context, known: Known) -> None:
             f"{ctx.facts['run']}{own_option(ctx, known)} --embedding {missing[0]}` does."
         )
     given = {
-        "embedding": embedding, "scene": scene, "merge": pairs_of("merge"),
-        "apart": pairs_of("apart"), "knowledge": known,
-    }  # fmt: skip
+        "embedding": embedding,
+        "scene": scene,
+        "merge": pairs_of("merge"),
+        "apart": pairs_of("apart"),
+        "knowledge": known,
+    }
     try:
         least, most = ctx.ask("fusion.groups_range", **given)
     except UnitscopeError as err:
         again = {"view": "groups", "embedding": address.get("embedding")}
-        stop(f"{sentence(err)}.", {"Forget the pairs": address.kept(**again)},
-             "Concepts")  # fmt: skip
+        stop(f"{sentence(err)}.", {"Forget the pairs": address.kept(**again)}, "Concepts")
     k = group_count(least, most)
     frame = ctx.ask("fusion.concept_groups", k, **given)
     several = frame[frame["size"] > 1]
@@ -610,8 +671,11 @@ def groups(ctx: Context, known: Known) -> None:
     caption = caption_of(ctx, known, f"{k} groups by {embedding}, agglomerative")
     if len(view):
         draw.table(
-            view, f"groups-{embedding}-{k}", f"The {len(view)} groups of several concepts",
-            words.GROUPS, caption=" / ".join(caption.lines()),
+            view,
+            f"groups-{embedding}-{k}",
+            f"The {len(view)} groups of several concepts",
+            words.GROUPS,
+            caption=" / ".join(caption.lines()),
             height=min(38 + 35 * len(view), 480),
             column_config={
                 "group": st.column_config.TextColumn(help="Commonest first."),
@@ -619,7 +683,7 @@ def groups(ctx: Context, known: Known) -> None:
                 "distance": NUMBER(width=90, format="%.3f", help="Mean cosine distance."),
                 "widest": NUMBER(width=80, format="%.3f", help="The largest distance."),
             },
-        )  # fmt: skip
+        )
         st.caption("Groups of one concept are left out. " + " · ".join(caption.lines()))
     else:
         st.info("Every concept is alone: choose fewer groups.", icon=":material/workspaces:")
@@ -662,36 +726,51 @@ def own_pairs(
     shown = dict(zip(concepts["label"], concepts["shown"], strict=True))
     columns = st.columns([4, 4, 3, 4], vertical_alignment="bottom")
     with columns[0]:
-        one = st.selectbox("This concept", labels, index=None, key="pair-one",
-                           format_func=shown.get)  # fmt: skip
+        one = st.selectbox(
+            "This concept", labels, index=None, key="pair-one", format_func=shown.get
+        )
     with columns[1]:
-        two = st.selectbox("and this one", labels, index=None, key="pair-two",
-                           format_func=shown.get)  # fmt: skip
+        two = st.selectbox(
+            "and this one", labels, index=None, key="pair-two", format_func=shown.get
+        )
     ready = one is not None and two is not None and one != two
     for column, (name, word) in zip(
         columns[2:], {"merge": "Merge them", "apart": "Keep them apart"}.items(), strict=True
     ):
         with column:
             st.button(
-                word, key=f"pair-{name}", disabled=not ready, width="stretch",
-                on_click=put_pairs, args=(name, (*pairs_of(name), (one, two))),
-            )  # fmt: skip
+                word,
+                key=f"pair-{name}",
+                disabled=not ready,
+                width="stretch",
+                on_click=put_pairs,
+                args=(name, (*pairs_of(name), (one, two))),
+            )
     told = [(name, pair) for name in LINKS for pair in pairs_of(name)]
     for place, (name, pair) in enumerate(told):
         with st.container(horizontal=True, vertical_alignment="center"):
             kept = tuple(other for other in pairs_of(name) if other != pair)
             names = [shown.get(label, label) for label in pair]
             st.markdown(f"{' and '.join(names)}: {'merged' if name == 'merge' else 'kept apart'}")
-            st.button("Forget", key=f"forget-{place}", on_click=put_pairs, args=(name, kept),
-                      type="tertiary")  # fmt: skip
+            st.button(
+                "Forget",
+                key=f"forget-{place}",
+                on_click=put_pairs,
+                args=(name, kept),
+                type="tertiary",
+            )
     if told:
         lines = "".join(f"{LINKS[name]}\t{a}\t{b}\n" for name, (a, b) in told)
         within = f" --scene '{scene}'" if scene else ""
         st.caption("The pairs are in the address of this page. As a file for the command line:")
         st.download_button(
-            "links.tsv", lines, "links.tsv", "text/tab-separated-values", on_click="ignore",
+            "links.tsv",
+            lines,
+            "links.tsv",
+            "text/tab-separated-values",
+            on_click="ignore",
             icon=":material/download:",
-        )  # fmt: skip
+        )
         st.code(
             f"python -m core cluster {ctx.facts['run']}{own_option(ctx, known)} --k {k} "
             f"--embedding {embedding}{within} --links links.tsv",
@@ -765,11 +844,27 @@ st.html(
     "</p>"
 )
 view = address.select(
-    "view", "View", list(VIEWS), "scenes", widget=st.segmented_control,
+    "view",
+    "View",
+    list(VIEWS),
+    "scenes",
+    widget=st.segmented_control,
     drop=(
-        "scene", "concept", "word", "kind", "show", "category", "guess", "cc", "embedding",
-        "within", "k", "merge", "apart",
+        "scene",
+        "concept",
+        "word",
+        "kind",
+        "show",
+        "category",
+        "guess",
+        "cc",
+        "embedding",
+        "within",
+        "k",
+        "merge",
+        "apart",
     ),
-    format_func=lambda name: VIEWS[name][0], label_visibility="collapsed",
-)  # fmt: skip
+    format_func=lambda name: VIEWS[name][0],
+    label_visibility="collapsed",
+)
 VIEWS[view][1](ctx, known)

@@ -83,8 +83,11 @@ def pool(ctx: Context) -> browse.Filter:
     st.session_state["explain-pool"] = now
     st.selectbox(
         "Photos" if ctx.facts["no_answers"] else "True scene → the network’s answer",
-        list(names), key="explain-pool", format_func=names.get, on_change=changed,
-    )  # fmt: skip
+        list(names),
+        key="explain-pool",
+        format_func=names.get,
+        on_change=changed,
+    )
     return browse.Filter(now[0], now[1], now[2])
 
 
@@ -119,9 +122,11 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
     with right:
         another = choice.scene or choice.predicted or ctx.facts["no_answers"]
         st.button(
-            "Another at random" if another else "A random mistake", on_click=random_one,
-            icon=":material/shuffle:", width="stretch",
-        )  # fmt: skip
+            "Another at random" if another else "A random mistake",
+            on_click=random_one,
+            icon=":material/shuffle:",
+            width="stretch",
+        )
     return choice, image
 
 
@@ -130,9 +135,13 @@ def settings() -> tuple[str, str, str]:
     row = st.columns([4, 4, 5], vertical_alignment="bottom")
     with row[0]:
         strategy = address.select(
-            "strategy", "A concept counts as seen by", list(STRATEGIES), "minmax_threshold",
-            drop=("lit",), format_func=STRATEGIES.get,
-        )  # fmt: skip
+            "strategy",
+            "A concept counts as seen by",
+            list(STRATEGIES),
+            "minmax_threshold",
+            drop=("lit",),
+            format_func=STRATEGIES.get,
+        )
     with row[1]:
         eq2 = address.select(
             "eq2", "Measured as", list(EQ2), "image", drop=("lit",), format_func=EQ2.get
@@ -203,11 +212,13 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
             if name == "predicted":
                 columns.append(
                     {
-                        "title": f"{head}: {plain_name(told['predicted'])}", "tone": tone,
+                        "title": f"{head}: {plain_name(told['predicted'])}",
+                        "tone": tone,
                         "note": "No scene of this dataset, so nobody knows here what it is made "
-                        "of.", "groups": [],
+                        "of.",
+                        "groups": [],
                     }
-                )  # fmt: skip
+                )
             continue
         size = len(facts["core"])
         note = f"made of {size} core concept{'s' * (size != 1)}"
@@ -229,10 +240,12 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
             groups.insert(at, {"title": title, "items": [{"text": ", ".join(absent)}]})
         columns.append(
             {
-                "title": f"{head}: {plain_name(facts['scene'])}", "note": note, "tone": tone,
+                "title": f"{head}: {plain_name(facts['scene'])}",
+                "note": note,
+                "tone": tone,
                 "groups": groups,
             }
-        )  # fmt: skip
+        )
     return columns
 
 
@@ -260,18 +273,23 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
     if one is not None and maps:
         options = [str(u["unit"]) for u in one["units"]]
         chosen = address.select(
-            "lit", f"Units that saw {word}", [*options, "none"], options[0],
-            widget=st.segmented_control, wrap=True,
+            "lit",
+            f"Units that saw {word}",
+            [*options, "none"],
+            options[0],
+            widget=st.segmented_control,
+            wrap=True,
             format_func=lambda u: u if u == "none" else f"unit {u}",
-        )  # fmt: skip
+        )
         unit = None if chosen == "none" else int(chosen)
     with box:
         picture = ctx.ask("explain.evidence", ctx.layer, image, concept, unit, 560)
         st.image(
-            picture, width="stretch",
+            picture,
+            width="stretch",
             alt=f"{alt}; bright: {word}"
             + ("" if unit is None else f"; outlined: where unit {unit} is lit"),
-        )  # fmt: skip
+        )
     told_line = f"Bright: **{word}**, as annotated."
     if unit is not None:
         told_line += f" Yellow line: where unit {unit} is lit."
@@ -281,9 +299,11 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
         told_line += " This run kept no activation maps, so lit regions cannot be drawn."
     st.caption(told_line)
     st.page_link(
-        page_files()["Explain"], label="The whole photo again", icon=":material/close:",
+        page_files()["Explain"],
+        label="The whole photo again",
+        icon=":material/close:",
         query_params={k: v for k, v in address.everything().items() if k not in SHOWN},
-    )  # fmt: skip
+    )
 
 
 def seen_tiles(ctx: Context, told: dict[str, Any], image: int) -> None:
@@ -355,10 +375,13 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
             }
         )
         draw.table(
-            view, f"{stem}-scenes", "CM, SM and DM of the photo for every scene, with ranks",
-            caption=" / ".join(caption.lines()), height=min(38 + 35 * len(view), 420),
+            view,
+            f"{stem}-scenes",
+            "CM, SM and DM of the photo for every scene, with ranks",
+            caption=" / ".join(caption.lines()),
+            height=min(38 + 35 * len(view), 420),
             column_config={name: st.column_config.NumberColumn(format="%.3f") for name in MEASURES},
-        )  # fmt: skip
+        )
 
 
 def shared(rank: int, ranks: list[int]) -> int | None:
@@ -400,10 +423,13 @@ def as_table(told: dict[str, Any], caption: Any, stem: str) -> None:
             ],
         ).rename(columns={"annotated": "in the photo", "iou": "IoU"})
         draw.table(
-            view, f"{stem}-account", "Core concepts met, missed and foreign, for both scenes",
-            caption=" / ".join(caption.lines()), height=min(38 + 35 * len(view), 420),
+            view,
+            f"{stem}-account",
+            "Core concepts met, missed and foreign, for both scenes",
+            caption=" / ".join(caption.lines()),
+            height=min(38 + 35 * len(view), 420),
             column_config={"IoU": st.column_config.NumberColumn(format="%.4f")},
-        )  # fmt: skip
+        )
 
 
 # -- the two views --------------------------------------------------------------------------
@@ -419,8 +445,11 @@ def one_account(ctx: Context, known: Known) -> None:
         if "nearest: " in str(err):
             near = str(err).split("nearest: ")[-1].split(" (of")[0].split(", ")
         links = {f"Explain {n}": address.kept(image=n) for n in near[:3]}
-        stop(f"This run has no photo “{image_id}”.",
-             {**links, "Show any photo": address.kept()}, "Explain")  # fmt: skip
+        stop(
+            f"This run has no photo “{image_id}”.",
+            {**links, "Show any photo": address.kept()},
+            "Explain",
+        )
     strategy, eq2, kind = settings()
     told = ctx.ask("explain.account", known, image_id, ctx.layer, strategy, eq2, kind)
     neighbours(ctx, choice, image, image_id)
@@ -437,8 +466,9 @@ def one_account(ctx: Context, known: Known) -> None:
             draw.explain(words.LEARNED, "What counts as seen")
             draw.explain(words.CORE, "What a scene is made of")
     way = figures.definition(strategy, eq2, kind, known.name)
-    caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way,
-                      f"photo {image_id}")  # fmt: skip
+    caption = Caption(
+        ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, f"photo {image_id}"
+    )
     stem = f"explain-{image_id}"
     seen_tiles(ctx, told, image)
     measures(ctx, told, caption, stem)
@@ -451,17 +481,21 @@ def neighbours(ctx: Context, choice: browse.Filter, image: int, image_id: str) -
     now = {k: v for k, v in address.everything().items() if k not in ("image", *SHOWN)}
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
-            page_files()["Scenes"], label=f"Photo {image_id} and its labels",
-            icon=":material/photo_library:", query_params=address.kept(image=image_id),
-        )  # fmt: skip
+            page_files()["Scenes"],
+            label=f"Photo {image_id} and its labels",
+            icon=":material/photo_library:",
+            query_params=address.kept(image=image_id),
+        )
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             if place["number"]:
                 st.caption(f"{place['number']:,} of {place['total']:,}")
             for word, key in (("Previous", "before"), ("Next", "after")):
                 st.page_link(
-                    page_files()["Explain"], label=word, disabled=place[key] is None,
+                    page_files()["Explain"],
+                    label=word,
+                    disabled=place[key] is None,
                     query_params={**now, "image": place[key] or image_id},
-                )  # fmt: skip
+                )
 
 
 def own_photo(ctx: Context, known: Known) -> None:
@@ -480,7 +514,7 @@ def own_photo(ctx: Context, known: Known) -> None:
             help="It is shown to the network on this machine, "
             "is sent nowhere else and is not kept. A link to this page does not hold it.",
             max_upload_size=limits().photo_mb,
-        )  # fmt: skip
+        )
     with right:
         kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
     if given is None:
@@ -546,9 +580,15 @@ st.title("What did its units see?" if silent else "Why did the network say that?
 if unanswered(ctx.run, "why a photo was called what it was"):
     st.caption("What its units saw in a photo, and which scenes that fits, needs no answer:")
 view = address.select(
-    "view", "Which photo", list(VIEWS), "run", widget=st.segmented_control,
-    drop=("image", *SHOWN, *POOL), format_func=VIEWS.get, label_visibility="collapsed",
-)  # fmt: skip
+    "view",
+    "Which photo",
+    list(VIEWS),
+    "run",
+    widget=st.segmented_control,
+    drop=("image", *SHOWN, *POOL),
+    format_func=VIEWS.get,
+    label_visibility="collapsed",
+)
 if view == "own":
     own_photo(ctx, known)
 else:

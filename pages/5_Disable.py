@@ -97,14 +97,23 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
 
         st.session_state["off-text"] = ", ".join(map(str, off))
         st.text_input(
-            "Units that are off", key="off-text", on_change=typed, placeholder="3, 5, 7",
+            "Units that are off",
+            key="off-text",
+            on_change=typed,
+            placeholder="3, 5, 7",
             help="Numbers with commas between. They are kept in the address: a link to this page "
             "shows the same set.",
-        )  # fmt: skip
-        st.button("Undo", on_click=undo, icon=":material/undo:",
-                  disabled=not st.session_state.get("undo"))  # fmt: skip
-        st.button("All on again", on_click=put, args=((),), icon=":material/restart_alt:",
-                  disabled=not off)  # fmt: skip
+        )
+        st.button(
+            "Undo", on_click=undo, icon=":material/undo:", disabled=not st.session_state.get("undo")
+        )
+        st.button(
+            "All on again",
+            on_click=put,
+            args=((),),
+            icon=":material/restart_alt:",
+            disabled=not off,
+        )
     wrong = st.session_state.pop("off-wrong", "")
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
@@ -136,8 +145,11 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
     frame = ctx.ask("disable.ranking", told, scene, sign, ctx.denominator)
     if frame.empty:
         if not told.has_core[told.scene(scene)]:
-            st.info(f"{named(scene).capitalize()} has no core concepts of this kind, so no unit "
-                    "can be for or against it.", icon=":material/category:")  # fmt: skip
+            st.info(
+                f"{named(scene).capitalize()} has no core concepts of this kind, so no unit "
+                "can be for or against it.",
+                icon=":material/category:",
+            )
         else:
             side = "below" if sign == "negative" else "above"
             st.info(f"No unit has a score {side} 0 for {named(scene)}.", icon=":material/balance:")
@@ -154,11 +166,19 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
             top = st.slider("How many", 1, most, key="at-k", on_change=moved, width=320)
         units = frame["unit"].head(top).tolist()
         st.button(
-            f"Switch off the {count_words(len(units))}", type="primary", on_click=put,
-            args=(units,), icon=":material/toggle_off:",
-        )  # fmt: skip
-        st.button("Add to those that are off", on_click=put, args=([*off, *units],),
-                  icon=":material/add:", disabled=not off)  # fmt: skip
+            f"Switch off the {count_words(len(units))}",
+            type="primary",
+            on_click=put,
+            args=(units,),
+            icon=":material/toggle_off:",
+        )
+        st.button(
+            "Add to those that are off",
+            on_click=put,
+            args=([*off, *units],),
+            icon=":material/add:",
+            disabled=not off,
+        )
     if sign == "negative":
         st.caption(
             "These units see much that is no core concept of the scene, in its own photos. The "
@@ -179,10 +199,13 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
             }
         )
         draw.table(
-            view, f"contribution-{scene}", f"Units by their contribution to {named(scene)}",
-            words.CONTRIBUTION, height=min(38 + 35 * len(view), 320),
+            view,
+            f"contribution-{scene}",
+            f"Units by their contribution to {named(scene)}",
+            words.CONTRIBUTION,
+            height=min(38 + 35 * len(view), 320),
             caption=" / ".join([*ctx.caption().lines(), told.words()]),
-        )  # fmt: skip
+        )
 
 
 def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
@@ -194,19 +217,22 @@ def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
     }
     st.session_state["off-many"] = list(off)
     st.multiselect(
-        "Units that are off, by number or by what they respond to", list(names), key="off-many",
-        format_func=names.get, on_change=lambda: put(st.session_state["off-many"]),
+        "Units that are off, by number or by what they respond to",
+        list(names),
+        key="off-many",
+        format_func=names.get,
+        on_change=lambda: put(st.session_state["off-many"]),
         placeholder="Type a number or a word, such as wall",
-    )  # fmt: skip
+    )
 
 
 def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
     """The units whose loss wins most photos of a split, one after another."""
     if ready.weights is None:
         st.info(
-            "A search needs a network that ends in one linear layer. Here: "
-            f"{ready.check['why']}.", icon=":material/search_off:",
-        )  # fmt: skip
+            f"A search needs a network that ends in one linear layer. Here: {ready.check['why']}.",
+            icon=":material/search_off:",
+        )
         return
     row = st.columns([3, 3, 4], vertical_alignment="bottom")
     with row[0]:
@@ -258,16 +284,20 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
         return
     cells = st.columns(4)
     cells[0].metric(
-        f"right, {judged} (n = {before.n:,})", f"{after.value:.2%}",
+        f"right, {judged} (n = {before.n:,})",
+        f"{after.value:.2%}",
         f"{100 * gain.value:+.2f} points" if gain.gained or gain.lost else None,
         help=words.TOGGLE,
         delta_color="normal" if gain.value else "off",
-    )  # fmt: skip
+    )
     cells[1].metric("right before", f"{before.value:.2%}")
     cells[2].metric("photos gained, lost", f"+{gain.gained:,} −{gain.lost:,}")
     moved = top[1].right - top[0].right
-    cells[3].metric("among its first five", f"{top[1].value:.1%}",
-                    f"{100 * moved / top[0].n:+.1f} points" if moved else None)  # fmt: skip
+    cells[3].metric(
+        "among its first five",
+        f"{top[1].value:.1%}",
+        f"{100 * moved / top[0].n:+.1f} points" if moved else None,
+    )
     if not any(edit.units for edit in told.edits):
         return
     sure = "cannot be told from none" if gain.low <= 0 <= gain.high else "is more than luck"
@@ -308,34 +338,46 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
                 }
             )
             draw.table(
-                view, "confusion-change", "Changes of the confusion matrix, the largest first",
-                caption=" / ".join(ctx.caption(judged).lines()), height=330,
-            )  # fmt: skip
+                view,
+                "confusion-change",
+                "Changes of the confusion matrix, the largest first",
+                caption=" / ".join(ctx.caption(judged).lines()),
+                height=330,
+            )
     for title, frame, mark in (
-        ("Won", told.gained, "right"), ("Lost", told.lost, "wrong"),
-    ):  # fmt: skip
+        ("Won", told.gained, "right"),
+        ("Lost", told.lost, "wrong"),
+    ):
         st.subheader(f"{title}: {len(frame):,} photo{'s' * (len(frame) != 1)}")
         if frame.empty:
             st.caption("None.")
             continue
-        tiles: list[draw.Tile] = [
-            {
-                "src": ctx.ask("thumbnail", int(row.image), 200),
-                "title": named(row.scene),
-                "sub": f"{named(row.before)} → {named(row.after)}",
-                "mark": mark,
-                "alt": f"Photo {row.id} of {named(row.scene)}: {named(row.before)} before, "
-                f"{named(row.after)} now",
-                "href": "Explain" + address.query(address.kept(image=row.id)),
-            }
-            for row in frame.head(TILES).itertuples()
-        ] if ctx.facts["photos"] else []  # fmt: skip
+        tiles: list[draw.Tile] = (
+            [
+                {
+                    "src": ctx.ask("thumbnail", int(row.image), 200),
+                    "title": named(row.scene),
+                    "sub": f"{named(row.before)} → {named(row.after)}",
+                    "mark": mark,
+                    "alt": f"Photo {row.id} of {named(row.scene)}: {named(row.before)} before, "
+                    f"{named(row.after)} now",
+                    "href": "Explain" + address.query(address.kept(image=row.id)),
+                }
+                for row in frame.head(TILES).itertuples()
+            ]
+            if ctx.facts["photos"]
+            else []
+        )
         if tiles:
             draw.gallery(tiles, f"tiles-{title}", tile=130)
         if len(frame) > TILES or not tiles:
             with st.expander(f"All {len(frame):,}"):
-                draw.table(frame.drop(columns="image"), f"photos-{title.lower()}",
-                           f"Photos {title.lower()}", height=300)  # fmt: skip
+                draw.table(
+                    frame.drop(columns="image"),
+                    f"photos-{title.lower()}",
+                    f"Photos {title.lower()}",
+                    height=300,
+                )
 
 
 # -- named sets -----------------------------------------------------------------------------
@@ -358,17 +400,21 @@ def sets(
     if own:
         row = st.columns([5, 2], vertical_alignment="bottom")
         row[0].text_input("Keep this set as", key="set-name", placeholder="a name of your own")
-        row[1].button("Keep", on_click=keep, disabled=not off, icon=":material/bookmark_add:",
-                      width="stretch")  # fmt: skip
+        row[1].button(
+            "Keep", on_click=keep, disabled=not off, icon=":material/bookmark_add:", width="stretch"
+        )
     else:
-        st.caption(f"Sets are kept by owners alone: {access.why_not()}. The set above is in the "
-                   "address, so a bookmark keeps it too.")  # fmt: skip
+        st.caption(
+            f"Sets are kept by owners alone: {access.why_not()}. The set above is in the "
+            "address, so a bookmark keeps it too."
+        )
     wrong = st.session_state.pop("set-wrong", "")
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
     if kept.empty:
-        st.caption("No set is kept yet. Sets are kept beside the runs, for everyone who opens "
-                   "this app.")  # fmt: skip
+        st.caption(
+            "No set is kept yet. Sets are kept beside the runs, for everyone who opens this app."
+        )
         return
     of = dict(zip(kept["name"], map(tuple, kept["units"]), strict=True))
     chosen = st.selectbox(
@@ -386,13 +432,16 @@ def sets(
         other = result(ctx, ready, of[chosen], factor, split, scene)
         frame = disable.compared(other, now_told, (chosen, "this set"))
         draw.table(
-            frame, "sets-compared", f"The set {chosen} and this one on the same photos",
-            words.TOGGLE, caption=" / ".join(ctx.caption(split or "").lines()),
+            frame,
+            "sets-compared",
+            f"The set {chosen} and this one on the same photos",
+            words.TOGGLE,
+            caption=" / ".join(ctx.caption(split or "").lines()),
             column_config={
                 name: st.column_config.NumberColumn(format="percent")
                 for name in ("accuracy", "low", "high", "gain", "gain_low", "gain_high")
             },
-        )  # fmt: skip
+        )
 
 
 # -- curves ---------------------------------------------------------------------------------
@@ -407,8 +456,9 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
     )
     row = st.columns([4, 3, 3], vertical_alignment="bottom")
     with row[0]:
-        protocol = address.select("protocol", "Which units go", list(PROTOCOLS), "paper",
-                                  format_func=PROTOCOLS.get)  # fmt: skip
+        protocol = address.select(
+            "protocol", "Which units go", list(PROTOCOLS), "paper", format_func=PROTOCOLS.get
+        )
     with row[1]:
         select = address.split("select", "Chosen on", splits, usual_splits(splits)[0])
     with row[2]:
@@ -418,9 +468,12 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
     asked = [n for n in address.get("curves").split("-") if n in names] or usual
     st.session_state["curve-names"] = asked
     st.multiselect(
-        "Curves", list(names), key="curve-names", format_func=names.get,
+        "Curves",
+        list(names),
+        key="curve-names",
+        format_func=names.get,
         on_change=lambda: address.put({"curves": "-".join(st.session_state["curve-names"])}),
-    )  # fmt: skip
+    )
     if select == judge:
         st.caption(
             "Units are chosen on the very photos they are judged on, as published: what helps "
@@ -436,9 +489,17 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
         return
     with st.spinner("Switching units off, one after the other …"):
         frame = ctx.ask(
-            "disable.curves", ready, known, protocol, tuple(asked), select, judge,
-            20, STRATEGY, EQ2,
-        )  # fmt: skip
+            "disable.curves",
+            ready,
+            known,
+            protocol,
+            tuple(asked),
+            select,
+            judge,
+            20,
+            STRATEGY,
+            EQ2,
+        )
     split = f"chosen on {named(select)}, judged on {named(judge)}"
     # One chart a sign: a chart of two panels cannot be fitted to a narrow window.
     for column, sign in zip(st.columns(2, gap="large"), figures.SIGNS, strict=True):
@@ -451,8 +512,13 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
                 words.PROTOCOLS,
             )
     with st.expander("As a table"):
-        draw.table(frame, f"curves-{protocol}-table", "The curves as numbers", height=320,
-                   caption=" / ".join(ctx.caption(split).lines()))  # fmt: skip
+        draw.table(
+            frame,
+            f"curves-{protocol}-table",
+            "The curves as numbers",
+            height=320,
+            caption=" / ".join(ctx.caption(split).lines()),
+        )
 
 
 # -- to take away ---------------------------------------------------------------------------
@@ -475,8 +541,9 @@ def away(
         f"python -m core toggle {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled}{of}\n"
         f"python -m core edit {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled} "
         "--out-dir edited/",
-        language="bash", wrap_lines=True,
-    )  # fmt: skip
+        language="bash",
+        wrap_lines=True,
+    )
     key = f"{ctx.run.digest}-{ctx.layer}-{listed}-{factor:g}"
     if st.session_state.get("edited", ("", b""))[0] != key:
         if st.button("Write it", icon=":material/save:"):
@@ -495,9 +562,13 @@ def away(
     else:
         packed = st.session_state["edited"][1]
         st.download_button(
-            f"Download ({len(packed) / 1e6:.1f} MB)", packed, f"edited-{ctx.run.digest[:8]}.zip",
-            "application/zip", on_click="ignore", icon=":material/download:",
-        )  # fmt: skip
+            f"Download ({len(packed) / 1e6:.1f} MB)",
+            packed,
+            f"edited-{ctx.run.digest[:8]}.zip",
+            "application/zip",
+            on_click="ignore",
+            icon=":material/download:",
+        )
 
 
 # -- the page -------------------------------------------------------------------------------
@@ -527,9 +598,14 @@ off = now(ready)
 splits = ctx.ask("splits")
 with st.container(border=True):
     way = address.select(
-        "way", "Choose units", list(WAYS), "scene", widget=st.segmented_control,
-        format_func=WAYS.get, label_visibility="collapsed",
-    )  # fmt: skip
+        "way",
+        "Choose units",
+        list(WAYS),
+        "scene",
+        widget=st.segmented_control,
+        format_func=WAYS.get,
+        label_visibility="collapsed",
+    )
     if way == "scene":
         by_scene(ctx, known, off)
     elif way == "hand":

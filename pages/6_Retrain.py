@@ -63,18 +63,25 @@ def choose_result(names: list[str], shown: dict[str, str], noun: str) -> str:
     fits = [name for name in names if name.startswith(asked)]
     if asked and len(fits) != 1:
         stop(
-            f"There is no {noun} “{asked}” here." if not fits
+            f"There is no {noun} “{asked}” here."
+            if not fits
             else f"“{asked}” fits several: {', '.join(fits)}.",
-            {f"Show {shown[name]}": address.kept(view=address.get("view"), result=name)
-             for name in names[:3]},
+            {
+                f"Show {shown[name]}": address.kept(view=address.get("view"), result=name)
+                for name in names[:3]
+            },
             "Retrain",
-        )  # fmt: skip
+        )
     if asked and asked != fits[0]:
         st.query_params["result"] = fits[0]
     return address.select(
-        "result", "Result", names, fits[0] if asked else names[0], drop=("beside", "lambda"),
+        "result",
+        "Result",
+        names,
+        fits[0] if asked else names[0],
+        drop=("beside", "lambda"),
         format_func=shown.get,
-    )  # fmt: skip
+    )
 
 
 # -- at work --------------------------------------------------------------------------------
@@ -108,21 +115,26 @@ def one_at_work(told: dict[str, Any], root: Path, kind: str) -> None:
     def shown() -> None:
         assert job is not None
         st.page_link(
-            page_files()["Retrain"], label="Show what came out",
+            page_files()["Retrain"],
+            label="Show what came out",
             query_params=address.kept(
                 view="" if kind == "cc" else "svm", result=retrain.finished_digest(job)
             ),
             icon=":material/arrow_downward:",
-        )  # fmt: skip
+        )
 
     def again() -> None:
         assert job is not None
         changes.start_training(job.arguments, root)
 
     work.controls(
-        told, name, root, shown, again if job else None,
+        told,
+        name,
+        root,
+        shown,
+        again if job else None,
         lambda: confirm_discard(told.get("run", name), root, name if job else ""),
-    )  # fmt: skip
+    )
     if told.get("command"):
         with st.expander("On the command line", icon=":material/code:"):
             st.code(told["command"], language="bash", wrap_lines=True)
@@ -165,8 +177,9 @@ def only_here(command: str) -> bool:
     """Whether this server may start processes; where not, the command line that does is shown."""
     if access.may_change():
         return True
-    st.markdown(f"Training is started here by owners alone: {access.why_not()}. On the command "
-                "line:")  # fmt: skip
+    st.markdown(
+        f"Training is started here by owners alone: {access.why_not()}. On the command line:"
+    )
     st.code(command, language="bash", wrap_lines=True)
     return False
 
@@ -198,9 +211,13 @@ def cc_results(ctx: Context, root: Path) -> None:
     with right:
         others = [other for other in names if other != name]
         beside = address.several(
-            "beside", "Beside it", others, format_func=shown.get,
-            placeholder="other results, as in the paper’s figure", disabled=not others,
-        )  # fmt: skip
+            "beside",
+            "Beside it",
+            others,
+            format_func=shown.get,
+            placeholder="other results, as in the paper’s figure",
+            disabled=not others,
+        )
     told = retrain.result(name, root)
     if not own.any():
         st.caption("None of these is of the run chosen at the left; its own is started below.")
@@ -213,12 +230,14 @@ def cc_results(ctx: Context, root: Path) -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         draw.chart(
-            lambda dark: figures.retraining(bars, about, dark), f"figure-5-{name[:6]}",
+            lambda dark: figures.retraining(bars, about, dark),
+            f"figure-5-{name[:6]}",
             "Bars: share of test photos right of "
-            + "; ".join(f"{row.model}, {row.method} {row.accuracy:.1%}"
-                        for row in bars.itertuples()),
+            + "; ".join(
+                f"{row.model}, {row.method} {row.accuracy:.1%}" for row in bars.itertuples()
+            ),
             words.FIGURE_5,
-        )  # fmt: skip
+        )
     with right:
         said(told, table)
     about = figures.caption([told])
@@ -301,15 +320,18 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
     point = st.column_config.NumberColumn(format="%+.1f")
     with st.expander(f"Every λ as numbers ({len(view)} rows)", icon=":material/table:"):
         draw.table(
-            view, f"retraining-{told['digest'][:6]}",
+            view,
+            f"retraining-{told['digest'][:6]}",
             "Accuracy of the original, the control and every kind and λ, with gains",
-            words.GAIN, caption=" / ".join(about.lines()),
+            words.GAIN,
+            caption=" / ".join(about.lines()),
             column_config={
-                "held out (%)": percent, "test (%)": percent,
+                "held out (%)": percent,
+                "test (%)": percent,
                 "best epoch": st.column_config.NumberColumn(format="%.1f"),
                 **{name: point for name in view.columns[5:10]},
             },
-        )  # fmt: skip
+        )
 
 
 def learning(told: dict[str, Any], about: Caption) -> None:
@@ -319,9 +341,11 @@ def learning(told: dict[str, Any], about: Caption) -> None:
     options = ["", *(f"{w:g}" for w in asked)]
     if len(asked) > 1:
         chosen = address.select(
-            "lambda", "Learning curves for", options,
+            "lambda",
+            "Learning curves for",
+            options,
             format_func=lambda w: f"λ = {w}" if w else "the λ chosen for each",
-        )  # fmt: skip
+        )
     else:
         chosen = ""
     wanted = {
@@ -332,20 +356,25 @@ def learning(told: dict[str, Any], about: Caption) -> None:
     ]
     kept = kept.assign(cc=[NAMES[c] for c in kept["cc"]])
     if chosen:
-        about = about._replace(definition=about.definition.replace("λ chosen on validation",
-                                                                   f"λ = {chosen}"))  # fmt: skip
+        about = about._replace(
+            definition=about.definition.replace("λ chosen on validation", f"λ = {chosen}")
+        )
     draw.chart(
-        lambda dark: figures.learning(kept, about, dark), f"learning-{told['digest'][:6]}",
-        "Lines: accuracy on the held-out photos by epoch, one line a training", words.LEARNING,
-    )  # fmt: skip
+        lambda dark: figures.learning(kept, about, dark),
+        f"learning-{told['digest'][:6]}",
+        "Lines: accuracy on the held-out photos by epoch, one line a training",
+        words.LEARNING,
+    )
 
 
 def weights(told: dict[str, Any], root: Path) -> None:
     """Where the networks lie, and how one is dissected as a run of its own."""
     st.markdown("##### The trained networks")
-    st.caption("Each is an ordinary checkpoint; the layer that learned concepts is thrown away. "
-               "Dissect one like any other network, and set the two runs side by side in "
-               "Compare.")  # fmt: skip
+    st.caption(
+        "Each is an ordinary checkpoint; the layer that learned concepts is thrown away. "
+        "Dissect one like any other network, and set the two runs side by side in "
+        "Compare."
+    )
     asked = told["asked"]
     for kind, file in told["weights"].items():
         title = NAMES.get(kind, kind) + (f", λ = {file['weight']:g}" if file["weight"] else "")
@@ -354,18 +383,22 @@ def weights(told: dict[str, Any], root: Path) -> None:
                 st.caption("The file is no longer there.")
                 continue
             if not file["spec"]:
-                st.markdown(f"The weights are there, but cannot be opened by a name: "
-                            f"{file.get('why', '')}")  # fmt: skip
+                st.markdown(
+                    f"The weights are there, but cannot be opened by a name: {file.get('why', '')}"
+                )
                 continue
             request = {
-                "dataset": asked["dataset"], "model": file["spec"],
+                "dataset": asked["dataset"],
+                "model": file["spec"],
                 "knowledge": asked["knowledge"],
-            }  # fmt: skip
+            }
             st.code(command(request), language="bash", wrap_lines=True)
             st.page_link(
-                page_files()["Runs"], label="Fill it into the form that starts a run",
-                query_params=start.parameters(request), icon=":material/arrow_forward:",
-            )  # fmt: skip
+                page_files()["Runs"],
+                label="Fill it into the form that starts a run",
+                query_params=start.parameters(request),
+                icon=":material/arrow_forward:",
+            )
 
 
 def lambdas(text: str) -> tuple[float, ...]:
@@ -392,15 +425,17 @@ def cc_form(ctx: Context, root: Path) -> None:
     except UnitscopeError as err:
         st.info(
             f"The photos of this run cannot be opened, so nothing can be trained on them. "
-            f"{sentence(err)}.", icon=":material/folder_off:",
-        )  # fmt: skip
+            f"{sentence(err)}.",
+            icon=":material/folder_off:",
+        )
         return
     splits = list(have["splits"])
     if len(splits) < 2:
         st.info(
             "These photos have one split. Training needs two: photos to learn from, and photos "
-            "to be judged on that were not learned from.", icon=":material/call_split:",
-        )  # fmt: skip
+            "to be judged on that were not learned from.",
+            icon=":material/call_split:",
+        )
         return
     with st.container(border=True):
         st.markdown(
@@ -418,33 +453,54 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
     left, right = st.columns([3, 2], gap="large")
     with left:
         cc = address.several(
-            "cc", "Concepts to learn beside the scene", list(GOLDEN), default=PLAIN.cc,
-            format_func=KINDS.get, help=words.CORE,
-        )  # fmt: skip
+            "cc",
+            "Concepts to learn beside the scene",
+            list(GOLDEN),
+            default=PLAIN.cc,
+            format_func=KINDS.get,
+            help=words.CORE,
+        )
     with right:
         text = address.text(
-            "tried", "Weights λ to try with each", ", ".join(f"{w:g}" for w in PLAIN.weights),
+            "tried",
+            "Weights λ to try with each",
+            ", ".join(f"{w:g}" for w in PLAIN.weights),
             help="How much the concepts count beside the scene. The one that does best on "
             "held-out photos is reported.",
-        )  # fmt: skip
+        )
     row = st.columns(3)
     with row[0]:
         epochs = start.number(
-            "epochs", "Epochs at most", PLAIN.epochs, min_value=1, max_value=500, step=1,
+            "epochs",
+            "Epochs at most",
+            PLAIN.epochs,
+            min_value=1,
+            max_value=500,
+            step=1,
             help="An epoch shows the network every training photo once.",
-        )  # fmt: skip
+        )
     with row[1]:
         seeds = start.number(
-            "seeds", "Seeds", PLAIN.seeds, min_value=1, max_value=50, step=1,
+            "seeds",
+            "Seeds",
+            PLAIN.seeds,
+            min_value=1,
+            max_value=50,
+            step=1,
             help="How often everything is trained, with other batches. With one there is no "
             "telling a gain from luck.",
-        )  # fmt: skip
+        )
     with row[2]:
         side = start.number(
-            "side", "Input size (pixels, 0 = its own)", 0, min_value=0, max_value=1024, step=16,
+            "side",
+            "Input size (pixels, 0 = its own)",
+            0,
+            min_value=0,
+            max_value=1024,
+            step=16,
             help="The shorter side of the photo as the network sees it. Half the size is a "
             "quarter of the work.",
-        )  # fmt: skip
+        )
     with st.expander("More choices", icon=":material/tune:"):
         left, right = st.columns(2, gap="large")
         with left:
@@ -455,36 +511,57 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
                 "core", "Core concepts come from", list(SOURCE), "train", format_func=SOURCE.get
             )
             since = address.text(
-                "since", "First layer that is trained", placeholder="all of the network",
+                "since",
+                "First layer that is trained",
+                placeholder="all of the network",
                 help="Layers before it stay as they are. The names are those of "
                 "`python -m core layers`.",
-            )  # fmt: skip
+            )
         with right:
             batch = start.number(
                 "batch", "Photos a step", PLAIN.batch, min_value=2, max_value=1024, step=2
             )
             rate = start.number(
-                "rate", "Learning rate", PLAIN.rate, min_value=1e-6, max_value=0.5,
-                step=1e-4, format="%.6f",
-            )  # fmt: skip
+                "rate",
+                "Learning rate",
+                PLAIN.rate,
+                min_value=1e-6,
+                max_value=0.5,
+                step=1e-4,
+                format="%.6f",
+            )
             usual = "train" if "train" in splits else splits[0]
             train = address.select("train", "Learn from", splits, usual, format_func=plain_name)
             rest = [split for split in splits if split != train]
             test = address.select(
-                "test", "Judge on", rest, "test" if "test" in rest else rest[0],
+                "test",
+                "Judge on",
+                rest,
+                "test" if "test" in rest else rest[0],
                 format_func=plain_name,
-            )  # fmt: skip
+            )
     try:
         values = lambdas(text)
     except UnitscopeError as err:
         st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         return None
     return Retraining(
-        have["dataset"], have["model"], cc=tuple(cc) or PLAIN.cc, weights=values, form=form,
-        seeds=int(seeds), epochs=int(epochs), batch=int(batch), rate=float(rate),
-        side=int(side) or None, since=since or None, train=train, test=test, core_on=core_on,
+        have["dataset"],
+        have["model"],
+        cc=tuple(cc) or PLAIN.cc,
+        weights=values,
+        form=form,
+        seeds=int(seeds),
+        epochs=int(epochs),
+        batch=int(batch),
+        rate=float(rate),
+        side=int(side) or None,
+        since=since or None,
+        train=train,
+        test=test,
+        core_on=core_on,
         knowledge=own_knowledge(ctx.run),
-    )  # fmt: skip
+    )
 
 
 def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
@@ -507,16 +584,27 @@ def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if there:
             st.page_link(
-                page_files()["Retrain"], label="There is a result of just this: show it",
-                query_params=address.kept(result=there), icon=":material/arrow_upward:",
-            )  # fmt: skip
+                page_files()["Retrain"],
+                label="There is a result of just this: show it",
+                query_params=address.kept(result=there),
+                icon=":material/arrow_upward:",
+            )
         else:
             st.button(
-                "Start", type="primary", icon=":material/play_arrow:", on_click=begin,
-                args=(arguments, root), disabled=job is not None and job.alive,
-            )  # fmt: skip
-        st.button("How long will it take?", icon=":material/timer:", on_click=begin,
-                  args=(timing, root), disabled=busy)  # fmt: skip
+                "Start",
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=begin,
+                args=(arguments, root),
+                disabled=job is not None and job.alive,
+            )
+        st.button(
+            "How long will it take?",
+            icon=":material/timer:",
+            on_click=begin,
+            args=(timing, root),
+            disabled=busy,
+        )
         told_apart(job)
     if busy:
         watch_timing(timed.name, str(root))
@@ -566,10 +654,13 @@ def pe_results(ctx: Context, root: Path) -> None:
     with st.spinner("Comparing the SVMs with the network …"):
         table = ctx.ask("retrain.table_of_run", frame.set_index("digest")["path"][name])
     about = Caption(
-        told["dataset"], short_name(told["model"]), told["layer"],
+        told["dataset"],
+        short_name(told["model"]),
+        told["layer"],
         f"LC(x) by {plain_name(told['strategy'])}, IoU {told['iou']}, core concepts from "
-        f"{told['core_on']} images", f"split {', '.join(told['test'])}, n = {told['n']:,}",
-    )  # fmt: skip
+        f"{told['core_on']} images",
+        f"split {', '.join(told['test'])}, n = {told['n']:,}",
+    )
     pe_said(table)
     groups = {
         "": "Without masks of the test photo: may be compared with the network",
@@ -580,16 +671,23 @@ def pe_results(ctx: Context, root: Path) -> None:
         rows = table[table["needs_masks"] == bool(need)]
         st.markdown(f"**{title}**")
         draw.table(
-            pe_view(rows), f"table-6-{need or 'without-masks'}-{name[:6]}",
-            f"Table 6: accuracy of each choice of features. {title}", words.TABLE_6,
-            caption=" / ".join(about.lines()), height=38 + 35 * len(rows),
+            pe_view(rows),
+            f"table-6-{need or 'without-masks'}-{name[:6]}",
+            f"Table 6: accuracy of each choice of features. {title}",
+            words.TABLE_6,
+            caption=" / ".join(about.lines()),
+            height=38 + 35 * len(rows),
             column_config={
-                **{c: st.column_config.NumberColumn(format="%.1f")
-                   for c in ("right (%)", "from", "to")},
-                **{c: st.column_config.NumberColumn(format="%+.1f")
-                   for c in ("over the network", "over hidden state", "lowest", "highest")},
+                **{
+                    c: st.column_config.NumberColumn(format="%.1f")
+                    for c in ("right (%)", "from", "to")
+                },
+                **{
+                    c: st.column_config.NumberColumn(format="%+.1f")
+                    for c in ("over the network", "over hidden state", "lowest", "highest")
+                },
             },
-        )  # fmt: skip
+        )
     st.caption(
         f"{told['n_train']:,} training photos, {told['n']:,} test photos; {told['labels']} labels "
         "of units speak. “From” and “to” bound the share right, “lowest” and “highest” the gain "
@@ -637,8 +735,9 @@ def pe_said(table: pd.DataFrame) -> None:
     for row in labels.itertuples():
         sure = (
             "cannot be told from the hidden state alone"
-            if row.hidden_low <= 0 <= row.hidden_high else "more than luck"
-        )  # fmt: skip
+            if row.hidden_low <= 0 <= row.hidden_high
+            else "more than luck"
+        )
         lines.append(
             f"With the measures of **{NAMES[row.cc]}** added, no masks needed: "
             f"{row.accuracy:.1%}, {points(row.hidden_gain)} points "
@@ -648,9 +747,10 @@ def pe_said(table: pd.DataFrame) -> None:
         low, high = from_masks["accuracy"].min(), from_masks["accuracy"].max()
         only = masks.iloc[0].accuracy
         told = (
-            "so the gain is the annotator’s" if only >= high
+            "so the gain is the annotator’s"
+            if only >= high
             else "so the measures add to what the annotator wrote down"
-        )  # fmt: skip
+        )
         lines.append(
             f"With **masks of the test photo**: {low:.1%} to {high:.1%}. But the masks alone, "
             f"without network or knowledge, reach {only:.1%}, {told}."
@@ -667,14 +767,21 @@ def pe_form(ctx: Context, root: Path) -> None:
     if len(splits) < 2:
         st.info(
             "The photos of this run are of one split. An SVM needs two: photos to learn from, and "
-            "photos to be judged on.", icon=":material/call_split:",
-        )  # fmt: skip
+            "photos to be judged on.",
+            icon=":material/call_split:",
+        )
         return
     kinds = [kind for kind in KINDS if kind != "annotated"]
     with st.container(border=True):
         st.markdown(f"Layer **{ctx.layer}** of the run at the left; another is chosen there.")
-        cc = address.several("kinds", "Core concepts", kinds, default=("scc", "icc"),
-                             format_func=KINDS.get, help=words.CORE)  # fmt: skip
+        cc = address.several(
+            "kinds",
+            "Core concepts",
+            kinds,
+            default=("scc", "icc"),
+            format_func=KINDS.get,
+            help=words.CORE,
+        )
         row = st.columns(3)
         with row[0]:
             usual = "train" if "train" in splits else splits[0]
@@ -682,9 +789,12 @@ def pe_form(ctx: Context, root: Path) -> None:
         rest = [split for split in splits if split != train]
         with row[1]:
             test = address.select(
-                "test", "Judge on", rest, "test" if "test" in rest else rest[0],
+                "test",
+                "Judge on",
+                rest,
+                "test" if "test" in rest else rest[0],
                 format_func=plain_name,
-            )  # fmt: skip
+            )
         with row[2]:
             core_on = address.select(
                 "core", "Core concepts come from", list(SOURCE), "train", format_func=SOURCE.get
@@ -703,8 +813,14 @@ def pe_form(ctx: Context, root: Path) -> None:
             return
         job = jobs.watch(retrain.job_name(arguments), root)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.button("Start", type="primary", icon=":material/play_arrow:", on_click=begin,
-                      args=(arguments, root), disabled=job is not None and job.alive)  # fmt: skip
+            st.button(
+                "Start",
+                type="primary",
+                icon=":material/play_arrow:",
+                on_click=begin,
+                args=(arguments, root),
+                disabled=job is not None and job.alive,
+            )
             told_apart(job)
         with st.expander("On the command line", icon=":material/terminal:"):
             st.code(line, language="bash", wrap_lines=True)
@@ -744,9 +860,15 @@ parts: dict[str, tuple[str, str, str, Sequence[Callable[[Context, Path], None]]]
 }
 root = browse.cache_root()
 view = address.select(
-    "view", "What to do", list(VIEWS), "network", drop=("result", "beside", "lambda"),
-    widget=st.segmented_control, format_func=VIEWS.get, label_visibility="collapsed",
-)  # fmt: skip
+    "view",
+    "What to do",
+    list(VIEWS),
+    "network",
+    drop=("result", "beside", "lambda"),
+    widget=st.segmented_control,
+    format_func=VIEWS.get,
+    label_visibility="collapsed",
+)
 kind, about_it, explanation, draws = parts[view]
 st.markdown(about_it)
 draw.explain(explanation, "How it works")

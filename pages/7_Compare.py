@@ -81,10 +81,14 @@ def choose(ctx: Context, options: dict[str, tuple[Run, str | None, str]]) -> lis
 
     names = dict(zip(options, apart_names(options, list(options)), strict=True))
     return st.multiselect(
-        "What to compare", list(options), key="at-sides", on_change=changed,
-        format_func=names.get, max_selections=MOST,
+        "What to compare",
+        list(options),
+        key="at-sides",
+        on_change=changed,
+        format_func=names.get,
+        max_selections=MOST,
         placeholder="Choose two or more layers or runs",
-    )  # fmt: skip
+    )
 
 
 def short_names(names: Sequence[str]) -> list[str]:
@@ -109,9 +113,12 @@ def caption(ctx: Context, sides: Sequence[Side], units: bool = True, split: str 
     layers = list(dict.fromkeys(side.layer for side in sides if side.layer))
     shown = f"{' and '.join(images)} images" + (f", split {split}" if split else "")
     return Caption(
-        " and ".join(datasets), " and ".join(networks), " and ".join(layers) if units else "",
-        DEFINITIONS[ctx.denominator] if units else "", shown,
-    )  # fmt: skip
+        " and ".join(datasets),
+        " and ".join(networks),
+        " and ".join(layers) if units else "",
+        DEFINITIONS[ctx.denominator] if units else "",
+        shown,
+    )
 
 
 def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
@@ -133,7 +140,9 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
         }
     )
     draw.table(
-        rows, "compare", "Sides with images, accuracy, units, and concepts detected",
+        rows,
+        "compare",
+        "Sides with images, accuracy, units, and concepts detected",
         caption=" / ".join(caption(ctx, sides).lines()),
         column_config={
             "right": st.column_config.NumberColumn(format="percent", help=words.ACCURACY),
@@ -144,10 +153,15 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
             "untrained": st.column_config.NumberColumn(help=words.UNTRAINED),
             "concepts": st.column_config.NumberColumn(help=words.DETECTED),
         },
-    )  # fmt: skip
+    )
     unlike = compare.differing([side.facts for side in sides])
-    said = {"dataset_digest": "photos", "splits": "splits", "q": "thresholds (q)",
-            "grid": "working grids", "shuffles": "rounds of shuffled labels"}  # fmt: skip
+    said = {
+        "dataset_digest": "photos",
+        "splits": "splits",
+        "q": "thresholds (q)",
+        "grid": "working grids",
+        "shuffles": "rounds of shuffled labels",
+    }
     if unlike:
         st.markdown(
             f":orange[:material/balance:] These sides differ in their "
@@ -170,16 +184,20 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
                 "high": [s.facts["high"] for s in runs.values()],
                 "told": [f"{s.facts['accuracy']:.1%}" for s in runs.values()],
             }
-        )  # fmt: skip
+        )
         with left:
             draw.chart(
                 lambda dark: drawn.shares(
-                    frame, "How often they are right", "share of images right",
-                    caption(ctx, list(runs.values()), units=False, split=split), dark,
+                    frame,
+                    "How often they are right",
+                    "share of images right",
+                    caption(ctx, list(runs.values()), units=False, split=split),
+                    dark,
                 ),
-                "compare-accuracy", "Bars: accuracy of each run with 95 % interval",
+                "compare-accuracy",
+                "Bars: accuracy of each run with 95 % interval",
                 words.ACCURACY,
-            )  # fmt: skip
+            )
     tested = [s for s in sides if s.facts["above"] is not None]
     if tested:
         units = pd.DataFrame(
@@ -194,12 +212,16 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
         with right if runs else left:
             draw.chart(
                 lambda dark: drawn.shares(
-                    units, "Units that mean something", "share of units better than chance",
-                    caption(ctx, tested), dark,
+                    units,
+                    "Units that mean something",
+                    "share of units better than chance",
+                    caption(ctx, tested),
+                    dark,
                 ),
-                "compare-units", "Bars: share of units better than chance, by side",
+                "compare-units",
+                "Bars: share of units better than chance, by side",
                 words.CHANCE,
-            )  # fmt: skip
+            )
 
 
 def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
@@ -227,17 +249,19 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
         if len(kinds):
             draw.chart(
                 lambda dark: drawn.categories(kinds, caption(ctx, sides), dark),
-                "compare-categories", "Bars: number of concepts detected, by category and side",
+                "compare-categories",
+                "Bars: number of concepts detected, by category and side",
                 words.DETECTED,
-            )  # fmt: skip
+            )
         else:
             st.caption("No unit of any of them is better than chance.")
     with right:
         draw.chart(
             lambda dark: drawn.reach(reach, caption(ctx, sides), dark),
-            "compare-reach", "Lines: share of units whose best label reaches an IoU, by side",
+            "compare-reach",
+            "Lines: share of units whose best label reaches an IoU, by side",
             words.REACH,
-        )  # fmt: skip
+        )
     if len(kinds):
         concepts(ctx, sides, compare.concepts(found))
 
@@ -257,24 +281,35 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
             )
         else:
             draw.table(
-                pairs.rename(columns={"only_first": "only the first", "jaccard": "Jaccard index",
-                                      "only_second": "only the second"}),
-                "compare-overlap", "Concepts that two sides share", words.JACCARD,
+                pairs.rename(
+                    columns={
+                        "only_first": "only the first",
+                        "jaccard": "Jaccard index",
+                        "only_second": "only the second",
+                    }
+                ),
+                "compare-overlap",
+                "Concepts that two sides share",
+                words.JACCARD,
                 column_config={"Jaccard index": st.column_config.NumberColumn(format="%.2f")},
-            )  # fmt: skip
+            )
         which = address.select(
-            "which", "Concepts", ["", "all", "some"], widget=st.segmented_control,
+            "which",
+            "Concepts",
+            ["", "all", "some"],
+            widget=st.segmented_control,
             format_func={"": "every one", "all": "detected by all", "some": "not by all"}.get,
-        )  # fmt: skip
+        )
         if which:
             table = table[(table["sides"] == len(sides)) == (which == "all")]
     draw.table(
-        table.drop(columns="sides"), "compare-concepts",
+        table.drop(columns="sides"),
+        "compare-concepts",
         "Concepts, and how many units of each side detect them",
         words.DETECTED if len(sides) < 2 else words.JACCARD,
         caption=" / ".join(caption(ctx, sides).lines()),
         height=min(38 + 35 * max(1, len(table)), 420),
-    )  # fmt: skip
+    )
     st.caption("Numbers are units, those better than chance where chance was measured.")
 
 
@@ -312,9 +347,11 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     if len(pairs) > 1:
         keys = ["~".join(p) for p in pairs]
         key = address.select(
-            "pair", "Which two", keys,
+            "pair",
+            "Which two",
+            keys,
             format_func=lambda k: " against ".join(labels[d] for d in k.split("~")),
-        )  # fmt: skip
+        )
         pair = pairs[keys.index(key)]
     one, other = runs[pair[0]], runs[pair[1]]
     first, second = labels[pair[0]], labels[pair[1]]
@@ -326,15 +363,18 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     with left:
         draw.chart(
             lambda dark: drawn.agreement(
-                told, first, second,
+                told,
+                first,
+                second,
                 caption(ctx, [one, other], False, split)._replace(
                     split=f"{len(met):,} images" + (f", split {split}" if split else "")
                 ),
                 dark,
             ),
-            "compare-images", "Bars: images that both, one, or neither gets right",
+            "compare-images",
+            "Bars: images that both, one, or neither gets right",
             words.AGREEMENT,
-        )  # fmt: skip
+        )
     with right:
         luck = told["p"]
         st.markdown(
@@ -401,9 +441,12 @@ def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
     )
     with st.expander(f"All {len(rows):,}" if len(rows) > SHOWN else "As a table"):
         draw.table(
-            view, f"apart-{kind}", title, height=min(38 + 35 * len(view), 360),
+            view,
+            f"apart-{kind}",
+            title,
+            height=min(38 + 35 * len(view), 360),
             column_config={"open": st.column_config.LinkColumn(display_text="photo")},
-        )  # fmt: skip
+        )
 
 
 def table_4(ctx: Context, sides: Sequence[Side]) -> None:
@@ -448,8 +491,12 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
         ]
         shown[f"{name} by chance"] = [f"{100 * v:.1f}" for v in table[f"{name}_chance"]]
     shown["false predictions"] = table["n"]
-    draw.table(shown, "compare-table4", "Table 4: false prediction explanation by side",
-               caption="; ".join(dict.fromkeys(notes)))  # fmt: skip
+    draw.table(
+        shown,
+        "compare-table4",
+        "Table 4: false prediction explanation by side",
+        caption="; ".join(dict.fromkeys(notes)),
+    )
     with st.expander("What was left out, and why"):
         st.markdown("\n".join(f"- {note}" for note in dict.fromkeys(notes)))
 
@@ -472,11 +519,14 @@ shared = sorted(set(splits[0]).intersection(*splits[1:]))
 split = ""
 if len(every_split) > 1:
     split = address.split(
-        "split", "Answers on", every_split, browse.usual_splits(shared)[1],
+        "split",
+        "Answers on",
+        every_split,
+        browse.usual_splits(shared)[1],
         widget=st.segmented_control,
         help="Which images count where answers are compared. On images that a network was trained "
         "on it is right more often than it will be elsewhere. Units are compared over all images.",
-    )  # fmt: skip
+    )
 sides = [
     Side(run, layer, name, ask(run, "compare.side", layer, ctx.denominator, split))
     for (run, layer, _), name in zip(

@@ -51,16 +51,18 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
     job: jobs.Job | None = told["job"]
     name = told["run"]
-    what = " · ".join(
-        browse.short_name(told[key]) for key in ("dataset", "model") if told.get(key)
-    )  # fmt: skip
+    what = " · ".join(browse.short_name(told[key]) for key in ("dataset", "model") if told.get(key))
     layers = ", ".join(told.get("layers", []))
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
     work.state(told, STEPS)
 
     def shown() -> None:
-        st.page_link(page_files()["Overview"], label="Open it", query_params={"run": name},
-                     icon=":material/arrow_forward:")  # fmt: skip
+        st.page_link(
+            page_files()["Overview"],
+            label="Open it",
+            query_params={"run": name},
+            icon=":material/arrow_forward:",
+        )
 
     def again() -> None:
         asked = list(job.arguments) if job else starting.arguments(told["request"], root)
@@ -93,8 +95,10 @@ def confirm_discard(name: str, root: Path) -> None:
 @st.dialog("Delete this run?")
 def confirm(path: Path, name: str, size: int) -> None:
     """Ask before a run is removed for good."""
-    st.markdown(f"**{name}** ({path.stem}) takes {size_words(size)}. Deleting cannot be undone; "
-                "the photos and the network themselves stay where they are.")  # fmt: skip
+    st.markdown(
+        f"**{name}** ({path.stem}) takes {size_words(size)}. Deleting cannot be undone; "
+        "the photos and the network themselves stay where they are."
+    )
     yes, no = st.columns(2)
     if yes.button("Delete", type="primary", width="stretch"):
         try:
@@ -140,10 +144,12 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
                 address.put({"run": names[place]}, drop=("layer",))
 
         draw.table(
-            pd.DataFrame(rows), "runs", "Finished runs with dataset, network and accuracy",
+            pd.DataFrame(rows),
+            "runs",
+            "Finished runs with dataset, network and accuracy",
             picked=choose,
             column_config={"accuracy": st.column_config.NumberColumn(format="percent")},
-        )  # fmt: skip
+        )
         st.caption("Choose a row for its settings, the files it left out, and to delete it.")
     else:
         st.caption("None yet.")
@@ -153,9 +159,10 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
             st.markdown(f":material/broken_image: **{count} cannot be read**")
             draw.table(
                 pd.DataFrame([{"file": path.name, "why": why} for path, why in broken]),
-                "broken", "Run files that cannot be read, with reasons",
+                "broken",
+                "Run files that cannot be read, with reasons",
                 height=min(38 + 35 * len(broken), 300),
-            )  # fmt: skip
+            )
     return found
 
 
@@ -165,8 +172,13 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     st.subheader(name)
     with st.container(horizontal=True):
         for label in ("Overview", "Scenes", "Units") if facts["layers"] else ("Overview", "Scenes"):
-            st.page_link(page_files()[label], label=label, query_params={"run": path.stem},
-                         icon=":material/arrow_forward:", icon_position="right")  # fmt: skip
+            st.page_link(
+                page_files()[label],
+                label=label,
+                query_params={"run": path.stem},
+                icon=":material/arrow_forward:",
+                icon_position="right",
+            )
     if facts["grid"] is None or facts["command"] is None:
         st.markdown(
             f"Published predictions, without photos and without the network: {facts['images']:,} "
@@ -178,10 +190,19 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     left_out = ask(open_run(path), "skipped")
     if len(left_out):
         st.markdown(f"**{len(left_out):,} files left out**")
-        draw.table(left_out, f"skipped-{path.stem}", "Files left out, with reasons",
-                   height=min(38 + 35 * len(left_out), 300))  # fmt: skip
+        draw.table(
+            left_out,
+            f"skipped-{path.stem}",
+            "Files left out, with reasons",
+            height=min(38 + 35 * len(left_out), 300),
+        )
     elif facts["layers"]:
         st.caption("No file was left out.")
+    if facts["older_versions"]:
+        st.caption(
+            f"Computed {facts['older_versions']}: starting it again with the same settings makes "
+            "it anew, beside this one."
+        )
     if facts["no_answers"]:
         st.caption(f"No answers of the network: {facts['no_answers']}.")
     if facts["unmatched_scenes"]:

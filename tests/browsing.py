@@ -16,9 +16,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SERVE = ("pages.parts.serve",)
 FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--no-sandbox",
+    "--disable-gpu",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 
 
 class Server:
@@ -34,11 +38,19 @@ class Server:
         self.host = f"127.0.0.1:{port}"
         self.said = tempfile.TemporaryFile()  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, "-m", *(options or SERVE), "--server.port", str(port),
-             *(() if "--server.address" in options else ("--server.address", "127.0.0.1"))],
-            cwd=ROOT, env={**os.environ, "UNITSCOPE_CACHE": str(cache), **environment},
-            stdout=self.said, stderr=self.said,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                *(options or SERVE),
+                "--server.port",
+                str(port),
+                *(() if "--server.address" in options else ("--server.address", "127.0.0.1")),
+            ],
+            cwd=ROOT,
+            env={**os.environ, "UNITSCOPE_CACHE": str(cache), **environment},
+            stdout=self.said,
+            stderr=self.said,
+        )
         end = time.monotonic() + 60
         while True:
             try:
@@ -69,9 +81,13 @@ class Visit:
     """
 
     def __init__(
-        self, browser: Any, server: Server, width: int = 1280, scheme: str = "light",
+        self,
+        browser: Any,
+        server: Server,
+        width: int = 1280,
+        scheme: str = "light",
         owner: bool = True,
-    ):  # fmt: skip
+    ):
         self.page = browser.new_page(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )

@@ -37,9 +37,13 @@ def tiny_run(tmp_path_factory):
     root = tmp_path_factory.mktemp("tiny")
     folder = tiny.write_folder(root / "photos")
     settings = Settings(
-        f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3,
+        f"folder:{folder}",
+        tiny.SPEC,
+        layers=("body.1", "body.3"),
+        q=0.05,
+        shuffles=3,
         map_type="float16",
-    )  # fmt: skip
+    )
     return execute(plan(settings), root / "runs")
 
 

@@ -109,12 +109,17 @@ def load(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:
     net.classifier.weight.data, net.classifier.bias.data = arrays[150].flip(2, 3), arrays[151]
     return net, {
         "preprocessing": Preprocessing(
-            crop=(8, 8, 632, 472), resize=256, center_crop=SIDE, channels="BGR", divide=1.0,
-            mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0),
+            crop=(8, 8, 632, 472),
+            resize=256,
+            center_crop=SIDE,
+            channels="BGR",
+            divide=1.0,
+            mean=(0.0, 0.0, 0.0),
+            std=(1.0, 1.0, 1.0),
         ),
         "classes": classes,
         "default_layer": "fire9",
-    }  # fmt: skip
+    }
 
 
 def trainable(checkpoint: Path) -> tuple[nn.Module, dict[str, Any]]:

@@ -36,8 +36,16 @@ def cache(tiny_run, tmp_path, monkeypatch) -> Path:
     shutil.copy(tiny_run.path, root)
     shutil.copytree(tiny_run.arrays, root / tiny_run.arrays.name)
     (root / f"{STOPPED}.partial").mkdir()
-    told = {"run": STOPPED, "stage": "collect", "done": 3, "total": 9, "time": 1.0,
-            "dataset": "folder:x", "model": "rooms", "layers": ["layer4"]}  # fmt: skip
+    told = {
+        "run": STOPPED,
+        "stage": "collect",
+        "done": 3,
+        "total": 9,
+        "time": 1.0,
+        "dataset": "folder:x",
+        "model": "rooms",
+        "layers": ["layer4"],
+    }
     (root / f"{STOPPED}.partial" / "progress.json").write_text(json.dumps(told))
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
     return root
@@ -52,8 +60,17 @@ def served():
 
 # -- one gate -----------------------------------------------------------------------------------
 
-CHANGE = {"start_run", "start_check", "discard", "cancel", "forget", "delete_run", "save_set",
-          "delete_set", "keep_names"}  # fmt: skip
+CHANGE = {
+    "start_run",
+    "start_check",
+    "discard",
+    "cancel",
+    "forget",
+    "delete_run",
+    "save_set",
+    "delete_set",
+    "keep_names",
+}
 """Functions of the engine that change something, by the names pages would call them by."""
 
 
@@ -110,8 +127,9 @@ def test_changes_are_logged(cache, owner):
     changes.delete(list_runs(cache)[0])
     lines = [json.loads(line) for line in (cache / access.LOG).read_text().splitlines()]
     assert [(line["who"], line["what"]) for line in lines] == [
-        ("owner", "discard unfinished work"), ("owner", "delete run"),
-    ]  # fmt: skip
+        ("owner", "discard unfinished work"),
+        ("owner", "delete run"),
+    ]
     assert lines[0]["run"] == STOPPED
     assert lines[0]["time"].endswith("Z")
 
@@ -157,10 +175,22 @@ def test_forms_name_files_below_the_roots_and_no_code(
 def test_what_lies_below_the_roots_is_named_freely(served, tmp_path):
     served(access.Serving("team", roots=(tmp_path.resolve(),)))
     changes.check_named_files(
-        ["run", "--dataset", f"coco:{tmp_path}/coco:stuff", "--model",
-         f"places365:resnet18:{tmp_path}/w.pt:{tmp_path}/names.txt", "--knowledge", "builtin",
-         "--scenes", f"{tmp_path}/scenes.csv", "--layer", "layer4", "--out", "/elsewhere"]
-    )  # fmt: skip
+        [
+            "run",
+            "--dataset",
+            f"coco:{tmp_path}/coco:stuff",
+            "--model",
+            f"places365:resnet18:{tmp_path}/w.pt:{tmp_path}/names.txt",
+            "--knowledge",
+            "builtin",
+            "--scenes",
+            f"{tmp_path}/scenes.csv",
+            "--layer",
+            "layer4",
+            "--out",
+            "/elsewhere",
+        ]
+    )
     changes.check_named_files(["run", "--dataset", "rooms", "--model", "torchvision:resnet18"])
 
 

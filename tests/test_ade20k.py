@@ -39,11 +39,15 @@ def packed(labels) -> np.ndarray:
 def json_text(rows: list[Region]) -> str:
     objects = [
         {
-            "id": k, "name": row.name, "name_ndx": row.number, "raw_name": "x", "attributes": [],
+            "id": k,
+            "name": row.name,
+            "name_ndx": row.number,
+            "raw_name": "x",
+            "attributes": [],
             "parts": {"hasparts": [], "ispartof": [], "part_level": row.level},
         }
         for k, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
     told = {"filename": "x.jpg", "scene": [], "object": objects}
     return json.dumps({"annotation": told}, ensure_ascii=False)
 
@@ -75,16 +79,24 @@ def release_2016(root: Path) -> Path:
     names = [*NAMES, *[f"thing {k}" for k in range(9, 300)], "lamp, light"]
     rows = {
         "training/a/arena/hockey/ADE_train_00000001": [
-            Region(0, "wall", 1), Region(0, "door, gate", 3), Region(0, "lamp, light", 300),
-            Region(1, "handle, grip", 4), Region(2, "knob", 5),
+            Region(0, "wall", 1),
+            Region(0, "door, gate", 3),
+            Region(0, "lamp, light", 300),
+            Region(1, "handle, grip", 4),
+            Region(2, "knob", 5),
         ],
         "validation/outliers/d/dam/ADE_val_00000001": [
-            Region(0, "wall", 1), Region(0, "crane", 6), Region(0, "crane, bird", 7),
+            Region(0, "wall", 1),
+            Region(0, "crane", 6),
+            Region(0, "crane, bird", 7),
         ],
         "training/b/barn/ADE_train_00000002": [Region(0, "door", 2), Region(0, "wall", 1)],
-    }  # fmt: skip
-    drawn = {"ADE_train_00000001": [[1, 1, 2, 3]] * 3, "ADE_val_00000001": [[1, 2, 3, 0]] * 3,
-             "ADE_train_00000002": [[1, 1, 2, 2]] * 3}  # fmt: skip
+    }
+    drawn = {
+        "ADE_train_00000001": [[1, 1, 2, 3]] * 3,
+        "ADE_val_00000001": [[1, 2, 3, 0]] * 3,
+        "ADE_train_00000002": [[1, 1, 2, 2]] * 3,
+    }
     for name, regions_ in rows.items():
         stem = root / "images" / name
         save(stem.with_suffix(".jpg"), picture(40, 30, len(name)))
@@ -118,9 +130,15 @@ def test_the_release_of_2016(tmp_path):
     assert [c.name for c in data.channels] == ["object", "part", "part2"]
     concepts = {(c.name, c.category) for c in data.concepts}
     assert concepts == {
-        ("wall", "object"), ("door", "object"), ("door, gate", "object"), ("lamp", "object"),
-        ("crane", "object"), ("crane, bird", "object"), ("handle", "part"), ("knob", "part"),
-    }  # fmt: skip
+        ("wall", "object"),
+        ("door", "object"),
+        ("door, gate", "object"),
+        ("lamp", "object"),
+        ("crane", "object"),
+        ("crane, bird", "object"),
+        ("handle", "part"),
+        ("knob", "part"),
+    }
     objects, parts, parts2 = named(data, 0)
     assert objects[0, ::10].tolist() == ["wall", "wall", "door, gate", "lamp"]
     assert parts[0, ::10].tolist() == ["", "handle", "", ""]

@@ -42,9 +42,7 @@ class Colours(nn.Module):
 
 
 def colours(side: int | tuple[int, int] = 32) -> Segmenter:
-    plain = Preprocessing(
-        resize=side, center_crop=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
-    )  # fmt: skip
+    plain = Preprocessing(resize=side, center_crop=None, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     return Segmenter(Colours(), plain, [Label(n) for n in LABELS], "test", "colours")
 
 
@@ -61,9 +59,12 @@ def write_photos(root: Path, sizes: dict[str, tuple[int, int]]) -> Path:
 
 
 SIZES = {
-    "kitchen/1.png": (64, 48), "kitchen/2.jpg": (96, 64), "attic/1.png": (64, 48),
-    "attic/deep.png": (64, 48), "3.png": (40, 200),
-}  # fmt: skip
+    "kitchen/1.png": (64, 48),
+    "kitchen/2.jpg": (96, 64),
+    "attic/1.png": (64, 48),
+    "attic/deep.png": (64, 48),
+    "3.png": (40, 200),
+}
 
 
 def test_masks_are_what_the_network_says(tmp_path):
@@ -193,8 +194,9 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     photos = write_photos(tmp_path / "photos", {"a.png": (64, 48)})
     annotate(photos, colours(), tmp_path / "out")
     for other, what in (
-        (dict(least_confidence=0.5), "another least confidence"), (dict(batch=9), "batch"),
-    ):  # fmt: skip
+        (dict(least_confidence=0.5), "another least confidence"),
+        (dict(batch=9), "batch"),
+    ):
         with pytest.raises(UnitscopeError, match=what):
             annotate(photos, colours(), tmp_path / "out", **other)
     changed = colours()
@@ -238,9 +240,12 @@ def test_more_than_255_labels(tmp_path):
             return self.scores.expand(len(x), -1, *x.shape[2:])
 
     many = Segmenter(
-        Many(), Preprocessing(resize=16, center_crop=None),
-        [Label(f"thing {k}") for k in range(300)], "test", "many",
-    )  # fmt: skip
+        Many(),
+        Preprocessing(resize=16, center_crop=None),
+        [Label(f"thing {k}") for k in range(300)],
+        "test",
+        "many",
+    )
     photos = write_photos(tmp_path / "photos", {"a.png": (64, 48)})
     annotate(photos, many, tmp_path / "out")
     data = open_dataset(f"folder:{tmp_path / 'out'}")
@@ -296,18 +301,33 @@ def segformer(folder: Path, **how) -> Path:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.SegformerConfig(
-        num_encoder_blocks=2, depths=[1, 1], sr_ratios=[2, 1], hidden_sizes=[8, 16],
-        patch_sizes=[7, 3], strides=[4, 2], num_attention_heads=[1, 2], mlp_ratios=[2, 2],
-        decoder_hidden_size=16, id2label={0: "wall", 1: "bed", 2: "night stand"}, **how,
-    )  # fmt: skip
+        num_encoder_blocks=2,
+        depths=[1, 1],
+        sr_ratios=[2, 1],
+        hidden_sizes=[8, 16],
+        patch_sizes=[7, 3],
+        strides=[4, 2],
+        num_attention_heads=[1, 2],
+        mlp_ratios=[2, 2],
+        decoder_hidden_size=16,
+        id2label={0: "wall", 1: "bed", 2: "night stand"},
+        **how,
+    )
     transformers.SegformerForSemanticSegmentation(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(
-        json.dumps({
-            "do_resize": True, "size": 64, "do_normalize": True,
-            "image_mean": [0.5, 0.5, 0.5], "image_std": [0.25, 0.25, 0.25], "do_rescale": True,
-            "rescale_factor": 1 / 255, "do_reduce_labels": True,
-        })
-    )  # fmt: skip
+        json.dumps(
+            {
+                "do_resize": True,
+                "size": 64,
+                "do_normalize": True,
+                "image_mean": [0.5, 0.5, 0.5],
+                "image_std": [0.25, 0.25, 0.25],
+                "do_rescale": True,
+                "rescale_factor": 1 / 255,
+                "do_reduce_labels": True,
+            }
+        )
+    )
     return folder
 
 
@@ -334,10 +354,12 @@ def test_transformers_from_a_local_folder(tmp_path):
 
 def test_networks_that_cannot_be_used(tmp_path, monkeypatch):
     for spec, message in (
-        ("torchvison:x", "is 'torchvision' meant"), ("torchvision:", "the forms are"),
-        ("torchvision:deeplab", "nearest: deeplabv3"), ("transformers:/none", "no config.json"),
+        ("torchvison:x", "is 'torchvision' meant"),
+        ("torchvision:", "the forms are"),
+        ("torchvision:deeplab", "nearest: deeplabv3"),
+        ("transformers:/none", "no config.json"),
         ("torchvision:fcn_resnet50:/none.pth", "does not exist"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UnitscopeError, match=message):
             load_segmenter(spec)
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
@@ -360,10 +382,17 @@ def test_a_size_that_the_network_does_not_take_is_told(tmp_path):
     """A DPT has places for one size of photo."""
     transformers = pytest.importorskip("transformers")
     config = transformers.DPTConfig(
-        image_size=64, patch_size=16, hidden_size=16, num_hidden_layers=4, num_attention_heads=2,
-        intermediate_size=16, backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8, id2label={0: "wall", 1: "bed"},
-    )  # fmt: skip
+        image_size=64,
+        patch_size=16,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=16,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        id2label={0: "wall", 1: "bed"},
+    )
     transformers.DPTForSemanticSegmentation(config).save_pretrained(tmp_path / "dpt")
     (tmp_path / "dpt" / "preprocessor_config.json").write_text('{"size": {"width":64,"height":64}}')
     photos = write_photos(tmp_path / "photos", {"a.png": (100, 80)})
@@ -380,8 +409,11 @@ def test_names_from_a_file(tmp_path):
     assert read_labels_file(file) == [("", "object"), ("bed", "object")]
     file.write_text("background\nbed\nwood,material\nred,colour\n")
     assert read_labels_file(file) == [
-        ("background", "object"), ("bed", "object"), ("wood", "material"), ("red", "color"),
-    ]  # fmt: skip
+        ("background", "object"),
+        ("bed", "object"),
+        ("wood", "material"),
+        ("red", "color"),
+    ]
     file.write_text("bed\nwood,stuff\n")
     with pytest.raises(BadFile, match="line 2: 'stuff' is not one of"):
         read_labels_file(file)
@@ -396,10 +428,19 @@ def test_annotate_run_show(tmp_path, capsys, monkeypatch):
     shutil.rmtree(drawn / "masks")
     folder = segformer(tmp_path / "seg")
     out, runs = tmp_path / "out", tmp_path / "runs"
-    status = main([
-        "annotate", str(drawn / "images"), "--model", f"transformers:{folder}", "--to", str(out),
-        "--scenes", str(drawn / "scenes.csv"), "--json",
-    ])  # fmt: skip
+    status = main(
+        [
+            "annotate",
+            str(drawn / "images"),
+            "--model",
+            f"transformers:{folder}",
+            "--to",
+            str(out),
+            "--scenes",
+            str(drawn / "scenes.csv"),
+            "--json",
+        ]
+    )
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert status == 0 and told["labels_by"] == "segformer (seg)"
     assert (told["written"], told["scenes"], told["concepts"]) == (24, 3, 3)
@@ -454,8 +495,11 @@ def test_mistakes_come_before_pytorch(tmp_path, more, message):
     )
     root = Path(__file__).parents[1]
     told = subprocess.run(
-        [sys.executable, "-c", program, "annotate", *more], cwd=tmp_path, text=True,
-        capture_output=True, env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
+        [sys.executable, "-c", program, "annotate", *more],
+        cwd=tmp_path,
+        text=True,
+        capture_output=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     assert told.returncode == 0 and message in told.stderr, told.stderr
     assert not (tmp_path / "out").exists()

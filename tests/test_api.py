@@ -29,17 +29,27 @@ def knowing_run(tmp_path_factory):
     """A run of the tiny network whose own knowledge has facts on all three scenes."""
     root = tmp_path_factory.mktemp("api")
     facts = [
-        "AtLocation\tthing 1\tattic", "AtLocation\tthing 2\tattic", "HasA\tattic\tpiece 6",
-        "AtLocation\tthing 3\tbarn", "PartOf\tpiece 7\tbarn", "AtLocation\tthing 4\tcellar",
+        "AtLocation\tthing 1\tattic",
+        "AtLocation\tthing 2\tattic",
+        "HasA\tattic\tpiece 6",
+        "AtLocation\tthing 3\tbarn",
+        "PartOf\tpiece 7\tbarn",
+        "AtLocation\tthing 4\tcellar",
         "HasA\tcellar\tpiece 8",
-    ]  # fmt: skip
+    ]
     (root / "facts.tsv").write_text("\n".join(facts) + "\n", encoding="utf-8")
     folder = tiny.write_folder(root / "photos", 60)
     told: list[str] = []
     run = core.make_run(
-        f"folder:{folder}", tiny.SPEC, ["body.1", "body.3"], root=root / "runs", q=0.05,
-        shuffles=3, knowledge=f"triples:{root / 'facts.tsv'}", tell=lambda p: told.append(str(p)),
-    )  # fmt: skip
+        f"folder:{folder}",
+        tiny.SPEC,
+        ["body.1", "body.3"],
+        root=root / "runs",
+        q=0.05,
+        shuffles=3,
+        knowledge=f"triples:{root / 'facts.tsv'}",
+        tell=lambda p: told.append(str(p)),
+    )
     assert told
     return run
 
@@ -88,9 +98,15 @@ def test_a_run_is_made_once(knowing_run):
     request = knowing_run.info["request"]
     told = []
     again = core.make_run(
-        request["dataset"], request["model"], request["layers"], root=knowing_run.path.parent,
-        q=0.05, shuffles=3, knowledge=request["knowledge"], tell=told.append,
-    )  # fmt: skip
+        request["dataset"],
+        request["model"],
+        request["layers"],
+        root=knowing_run.path.parent,
+        q=0.05,
+        shuffles=3,
+        knowledge=request["knowledge"],
+        tell=told.append,
+    )
     assert again.digest == knowing_run.digest and not told
     with pytest.raises(UnitscopeError, match=r"setting of a run 'shufles'; nearest: shuffles"):
         core.make_run("rooms", "rooms", shufles=3)
@@ -182,9 +198,16 @@ def test_contribution_and_toggle_are_those_of_the_verbs(knowing_run, capsys):
 
 def test_charts_are_those_of_export(knowing_run, capsys, tmp_path):
     answer(
-        capsys, knowing_run, "export", "--figures", str(tmp_path / "cli"), "--format", "svg",
-        "--only", "accuracy",
-    )  # fmt: skip
+        capsys,
+        knowing_run,
+        "export",
+        "--figures",
+        str(tmp_path / "cli"),
+        "--format",
+        "svg",
+        "--only",
+        "accuracy",
+    )
     view = core.report.open_view(knowing_run)
     files = core.report.export_figures(view, tmp_path / "api", ["svg"], ["accuracy"])
     theirs = list((tmp_path / "cli").iterdir())

@@ -25,9 +25,7 @@ from core.store import Run
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [
-    "app.py", "pages/1_Scenes.py", "pages/2_Units.py", "pages/7_Compare.py", "pages/9_Runs.py"
-]  # fmt: skip
+PAGES = ["app.py", "pages/1_Scenes.py", "pages/2_Units.py", "pages/7_Compare.py", "pages/9_Runs.py"]
 LAYER = "body.3"
 
 
@@ -181,10 +179,18 @@ def test_runs_lists_what_is_finished_unfinished_and_left_out(cache, root, run):
     for name, age in (("aaaa", 1), ("bbbb", 600)):
         folder = root / f"{name}.partial"
         folder.mkdir(exist_ok=True)
-        beat = {"stage": "count", "done": 30, "total": 60, "rate": 4.0, "left": 7.5,
-                "time": time.time() - age, "dataset": "folder:x", "model": name,
-                "layers": [LAYER],
-                "request": {"dataset": "folder:x", "model": name, "q": 0.02}}  # fmt: skip
+        beat = {
+            "stage": "count",
+            "done": 30,
+            "total": 60,
+            "rate": 4.0,
+            "left": 7.5,
+            "time": time.time() - age,
+            "dataset": "folder:x",
+            "model": name,
+            "layers": [LAYER],
+            "request": {"dataset": "folder:x", "model": name, "q": 0.02},
+        }
         (folder / "progress.json").write_text(json.dumps(beat))
     (root / "cccc.duckdb").write_bytes(b"torn")
     at = show("pages/9_Runs.py", run=run.digest)
@@ -290,8 +296,9 @@ def test_active_units_rank_and_overlap_here(run):
             peaks = browse.peaks(run, LAYER, row.unit)
             place = run.sql("SELECT image FROM images ORDER BY image")["image"].tolist()
             mine = peaks[place.index(image)]
-            active = set(run.sql("SELECT image FROM hits WHERE layer = 1 AND unit = ?",
-                                 [row.unit])["image"])  # fmt: skip
+            active = set(
+                run.sql("SELECT image FROM hits WHERE layer = 1 AND unit = ?", [row.unit])["image"]
+            )
             higher = [p for p, i in zip(peaks, place, strict=True) if p > mine and i in active]
             assert row.rank == 1 + len(higher) and row.images == len(active)
         if definition == "image":

@@ -111,10 +111,11 @@ def checkpoint(path: Path, name: str, side: int, options: dict) -> str:
         {
             "state_dict": {f"module.{k}": v for k, v in module.state_dict().items()},
             "classes": [*tiny.SCENES, "dam", "eyrie"],
-            "resize": [side + 8, side + 8], "center_crop": side,
+            "resize": [side + 8, side + 8],
+            "center_crop": side,
         },
         path,
-    )  # fmt: skip
+    )
     return f"{name}:{path}"
 
 
@@ -266,8 +267,18 @@ def test_a_tail_without_the_class_token_recorded_is_not_replayed(tmp_path):
     assert toggler.way == "whole forward" and "did not record" in toggler.check["why"]
 
 
-@pytest.mark.parametrize("name", ["resnet50", "wide_resnet50_2", "vgg16_bn", "efficientnet_v2_s",
-                                  "convnext_base", "swin_v2_b", "vit_l_16"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet50",
+        "wide_resnet50_2",
+        "vgg16_bn",
+        "efficientnet_v2_s",
+        "convnext_base",
+        "swin_v2_b",
+        "vit_l_16",
+    ],
+)
 def test_default_layers_of_larger_members(name):
     from torchvision import models
 
@@ -324,9 +335,14 @@ def test_a_hugging_face_classifier_by_a_function(tmp_path):
     library = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = library.ViTConfig(
-        hidden_size=32, num_hidden_layers=3, num_attention_heads=2, intermediate_size=64,
-        image_size=64, patch_size=16, id2label=dict(enumerate(tiny.SCENES)),
-    )  # fmt: skip
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        intermediate_size=64,
+        image_size=64,
+        patch_size=16,
+        id2label=dict(enumerate(tiny.SCENES)),
+    )
     net = library.ViTForImageClassification(config).eval()
     nn.init.normal_(net.classifier.weight)
     net.save_pretrained(tmp_path / "net")

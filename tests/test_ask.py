@@ -31,11 +31,15 @@ from tests.test_app import show, specs, text_of
 
 LAYER = "body.3"
 FACTS = [
-    ("AtLocation", "thing 1", "attic"), ("HasA", "attic", "thing 1"),
-    ("PartOf", "piece 6", "attic"), ("AtLocation", "thing 2", "barn"),
-    ("UsedFor", "barn", "piece 7"), ("IsA", "thing 3", "barn"),
-    ("AtLocation", "thing 9", "barn"), ("AtLocation", "straw", "barn"),
-]  # fmt: skip
+    ("AtLocation", "thing 1", "attic"),
+    ("HasA", "attic", "thing 1"),
+    ("PartOf", "piece 6", "attic"),
+    ("AtLocation", "thing 2", "barn"),
+    ("UsedFor", "barn", "piece 7"),
+    ("IsA", "thing 3", "barn"),
+    ("AtLocation", "thing 9", "barn"),
+    ("AtLocation", "straw", "barn"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -243,9 +247,14 @@ def test_accounts_are_told_with_names_and_judged(run, known):
 
 @pytest.mark.parametrize(
     "choice",
-    [browse.Filter(), browse.Filter(outcome="wrong"), browse.Filter("attic", "barn"),
-     browse.Filter("barn", outcome="right"), browse.Filter("barn", "nowhere")],
-)  # fmt: skip
+    [
+        browse.Filter(),
+        browse.Filter(outcome="wrong"),
+        browse.Filter("attic", "barn"),
+        browse.Filter("barn", outcome="right"),
+        browse.Filter("barn", "nowhere"),
+    ],
+)
 def test_photos_are_gone_through_in_order(run, choice):
     total, frame = browse.gallery(run, choice, size=1000)
     ids, images = frame["id"].tolist(), frame["image"].tolist()
@@ -321,10 +330,13 @@ def test_a_photo_of_ones_own(run, known):
 def test_a_photo_too_small_is_told(tmp_path):
     folder = tiny.write_folder(tmp_path / "tiny", 9)
     made = execute(
-        plan(Settings(f"folder:{folder}", "python:tests.tiny:uncropped", (LAYER,), q=0.05,
-                      shuffles=0)),
+        plan(
+            Settings(
+                f"folder:{folder}", "python:tests.tiny:uncropped", (LAYER,), q=0.05, shuffles=0
+            )
+        ),
         tmp_path / "cache",
-    )  # fmt: skip
+    )
     known = knowledge.know(made, knowledge.open_knowledge("builtin"), "builtin")
     network = explain.open_network(made)
     with pytest.raises(BadFile, match=r"small\.png: .*20"):
@@ -390,7 +402,7 @@ VIEWS = [
     ("pages/4_Explain.py", {"image": "010", "eq2": "dataset_normalised", "cc": "icc"}),
     ("pages/4_Explain.py", {"knowledge": "builtin"}),
     ("pages/4_Explain.py", {"view": "own"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("page", "address"), VIEWS)
@@ -470,19 +482,31 @@ def test_a_concept_is_shown_with_the_units_that_saw_it(cache, run, known):
         ("pages/4_Explain.py", {"outcome": "odd"}, "outcome", "Show any photo"),
         ("pages/4_Explain.py", {"knowledge": "triples:x"}, "no knowledge graph", "run’s own"),
         ("pages/3_Concepts.py", {"scene": "atticc"}, "no scene “atticc”", "Show attic"),
-        ("pages/3_Concepts.py", {"view": "find", "concept": "thing 11"}, "no concept",
-         "Search thing 1"),
+        (
+            "pages/3_Concepts.py",
+            {"view": "find", "concept": "thing 11"},
+            "no concept",
+            "Search thing 1",
+        ),
         ("pages/3_Concepts.py", {"knowledge": "conceptnet:x"}, "no knowledge graph", "run’s own"),
     ],
-)  # fmt: skip
+)
 def test_an_address_with_a_slip_names_the_nearest(cache, page, address, said, link):
     at = show(page, **address)
     assert said in at.warning[0].value.replace("Unknown", "unknown")
     assert any(link in label for label in labels_of(at)), labels_of(at)
 
 
-@pytest.mark.parametrize("address", [{"strategy": "best"}, {"cc": "ccc"}, {"eq2": "x"},
-                                     {"view": "x"}, {"lit": "99", "see": "thing 1"}])  # fmt: skip
+@pytest.mark.parametrize(
+    "address",
+    [
+        {"strategy": "best"},
+        {"cc": "ccc"},
+        {"eq2": "x"},
+        {"view": "x"},
+        {"lit": "99", "see": "thing 1"},
+    ],
+)
 def test_an_unknown_setting_falls_back(cache, address):
     at = show("pages/4_Explain.py", image="010", **address)
     assert at.title and not at.warning and not at.error
@@ -495,8 +519,13 @@ def test_a_pair_without_photos_says_so(cache):
 
 def test_a_run_without_maps_is_explained_without_lit_regions(cache, bare, run, known):
     told = explain.account(run, known, "010", LAYER, "whole_layer", "image", "scc")
-    at = show("pages/4_Explain.py", run=bare.digest, image="010", strategy="whole_layer",
-              see=told["seen"][0]["label"])  # fmt: skip
+    at = show(
+        "pages/4_Explain.py",
+        run=bare.digest,
+        image="010",
+        strategy="whole_layer",
+        see=told["seen"][0]["label"],
+    )
     assert "kept no activation maps" in text_of(at) and not at.warning
     assert not show("pages/3_Concepts.py", run=bare.digest, view="find", concept="thing 2").warning
 
@@ -516,8 +545,9 @@ def test_a_graph_that_is_gone_is_told_with_another_way(monkeypatch, tmp_path):
     folder = tiny.write_folder(tmp_path / "tiny", 9)
     facts = tmp_path / "facts.tsv"
     facts.write_text("AtLocation\tthing 1\tattic\n")
-    settings = Settings(f"folder:{folder}", tiny.SPEC, (LAYER,), q=0.05, shuffles=0,
-                        knowledge=f"triples:{facts}")  # fmt: skip
+    settings = Settings(
+        f"folder:{folder}", tiny.SPEC, (LAYER,), q=0.05, shuffles=0, knowledge=f"triples:{facts}"
+    )
     execute(plan(settings), tmp_path / "cache").close()
     facts.unlink()
     monkeypatch.setenv("UNITSCOPE_CACHE", str(tmp_path / "cache"))

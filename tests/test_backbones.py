@@ -180,22 +180,26 @@ def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
     assert not len(bare.sql("SELECT * FROM classes"))
     image = bare.sql("SELECT id FROM images LIMIT 1")["id"][0]
     for works in (
-        ["show"], ["formulas", "--units", "1"], ["concepts", "--allow-empty"],
+        ["show"],
+        ["formulas", "--units", "1"],
+        ["concepts", "--allow-empty"],
         ["cluster", "--k", "3", "--embedding", "words"],
         ["explain", "--image", image, "--cc", "top10"],
         ["report", "--to", str(tmp_path / "r.html")],
         ["export", "--figures", str(tmp_path / "f"), "--format", "svg"],
-    ):  # fmt: skip
+    ):
         assert main([works[0], bare.digest, *works[1:], *out]) == 0, works
     told = capsys.readouterr().out
     assert "There is no answer to account for: the network has no classifier" in told
     for needs in (
-        ["toggle", "--units", "1"], ["contribution", "--scene", "attic"],
+        ["toggle", "--units", "1"],
+        ["contribution", "--scene", "attic"],
         ["tables", "--table", "1"],
-        ["tables", "--table", "2"], ["search"],
+        ["tables", "--table", "2"],
+        ["search"],
         ["edit", "--units", "1", "--out-dir", str(tmp_path / "e")],
         ["export", "--figures", str(tmp_path / "f"), "--only", "accuracy"],
-    ):  # fmt: skip
+    ):
         assert main([needs[0], bare.digest, *needs[1:], *out, "--allow-empty"]) == 2, needs
         assert "needs the network's answers, and this run has none" in capsys.readouterr().err
     shown = report(open_view(bare))
@@ -215,12 +219,16 @@ def test_classes_can_be_declined(own, tmp_path, capsys):
 
 
 PAGES = {
-    "app.py": "", "pages/1_Scenes.py": "", "pages/2_Units.py": "",
-    "pages/3_Concepts.py": "", "pages/4_Explain.py": "why a photo was called what it was",
+    "app.py": "",
+    "pages/1_Scenes.py": "",
+    "pages/2_Units.py": "",
+    "pages/3_Concepts.py": "",
+    "pages/4_Explain.py": "why a photo was called what it was",
     "pages/5_Disable.py": "what switching units off does",
-    "pages/6_Retrain.py": "training the network again", "pages/7_Compare.py": "telling why",
+    "pages/6_Retrain.py": "training the network again",
+    "pages/7_Compare.py": "telling why",
     "pages/9_Runs.py": "",
-}  # fmt: skip
+}
 
 
 def test_every_page_of_a_run_without_classes(bare, monkeypatch):

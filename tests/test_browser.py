@@ -51,8 +51,12 @@ def test_every_address_on_a_fresh_server(browser, fresh, path, title, charts):
     visit = Visit(browser, fresh)
     visit.open(path)
     assert visit.title().startswith(title)
-    assert visit.page.locator('[data-testid="stVegaLiteChart"] canvas, '
-                              '[data-testid="stVegaLiteChart"] svg').count() >= charts  # fmt: skip
+    assert (
+        visit.page.locator(
+            '[data-testid="stVegaLiteChart"] canvas, [data-testid="stVegaLiteChart"] svg'
+        ).count()
+        >= charts
+    )
     visit.check()
     visit.page.close()
 

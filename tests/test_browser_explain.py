@@ -185,8 +185,13 @@ def test_corrected_names_are_given_back(browser, server, tmp_path):
 def test_both_pages_fit_a_narrow_window(browser, server):
     for scheme in ("light", "dark"):
         visit = Visit(browser, server, width=800, scheme=scheme)
-        for path in ("Explain?image=010&strategy=whole_layer", "Concepts", "Concepts?scene=attic",
-                     "Concepts?view=find&concept=thing+2", "Concepts?view=names"):  # fmt: skip
+        for path in (
+            "Explain?image=010&strategy=whole_layer",
+            "Concepts",
+            "Concepts?scene=attic",
+            "Concepts?view=find&concept=thing+2",
+            "Concepts?view=names",
+        ):
             visit.open(path)
             over = visit.page.evaluate(
                 "(() => { const m = document.querySelector('.stMain');"

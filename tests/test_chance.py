@@ -71,15 +71,22 @@ def exchanged_slow(run: Run, layer: str, round_: int, splits: list[str]) -> np.n
     both = np.zeros((maps.shape[1], len(concepts)))
     hits, areas = np.zeros(maps.shape[1]), np.zeros(len(concepts))
     for image in np.flatnonzero(frame["split"].isin(splits)):
-        lit = torch.nn.functional.interpolate(
-            torch.from_numpy(np.array(maps[image : image + 1], np.float64)),
-            (height, width), mode="bilinear",
-        )[0].numpy() > thresholds[:, None, None]  # fmt: skip
-        masks = np.stack([
-            (labels[other[image]] == c).any(0) if c < scene
-            else np.full((height, width), frame["scene"][other[image]] == c - scene)
-            for c in concepts["concept"]
-        ])  # fmt: skip
+        lit = (
+            torch.nn.functional.interpolate(
+                torch.from_numpy(np.array(maps[image : image + 1], np.float64)),
+                (height, width),
+                mode="bilinear",
+            )[0].numpy()
+            > thresholds[:, None, None]
+        )
+        masks = np.stack(
+            [
+                (labels[other[image]] == c).any(0)
+                if c < scene
+                else np.full((height, width), frame["scene"][other[image]] == c - scene)
+                for c in concepts["concept"]
+            ]
+        )
         both += np.einsum("uyx,cyx->uc", lit.astype(float), masks.astype(float))
         hits += lit.sum((1, 2))
         areas += masks.sum((1, 2))
@@ -242,8 +249,17 @@ def test_the_twin_is_a_run_of_its_own(folder, run, tmp_path):
     for denominator in ("all", "annotated"):
         theirs = unit_labels(alone, LAYER, denominator)
         ours = untrained_labels(run, LAYER, denominator)
-        for column in ("unit", "concept", "name", "category", "iou", "hits", "threshold",
-                       "chance", "adjusted"):  # fmt: skip
+        for column in (
+            "unit",
+            "concept",
+            "name",
+            "category",
+            "iou",
+            "hits",
+            "threshold",
+            "chance",
+            "adjusted",
+        ):
             assert ours[column].tolist() == theirs[column].tolist(), column
     told = better_than_chance(run, LAYER)
     assert told["untrained"] == int((ours["adjusted"] <= FDR).sum())
@@ -282,9 +298,14 @@ def test_stopping_anywhere_changes_nothing(folder, run, tmp_path, maps):
 
 @pytest.mark.parametrize(
     "spec",
-    ["torchvision:squeezenet1_1", "torchvision:swin_t", "timm:resnet10t",
-     "timm:vit_tiny_patch16_224", "timm:test_convnext"],
-)  # fmt: skip
+    [
+        "torchvision:squeezenet1_1",
+        "torchvision:swin_t",
+        "timm:resnet10t",
+        "timm:vit_tiny_patch16_224",
+        "timm:test_convnext",
+    ],
+)
 def test_every_weight_of_a_twin_is_drawn_anew(spec):
     loaded = load_model(f"{spec}:random")
     rng = torch.Generator().manual_seed(0)

@@ -39,8 +39,9 @@ def test_the_counts_are_those_of_a_plain_loop(folder):
     for kind, row in told["categories"].items():
         assert row["annotated"] == pytest.approx(np.mean(shares[kind]))
         assert (row["concepts"], row["found"]) == (
-            sum(c.category == kind for c in data.concepts), len(found[kind])
-        )  # fmt: skip
+            sum(c.category == kind for c in data.concepts),
+            len(found[kind]),
+        )
         assert row["channels"] == 1
 
 
@@ -85,9 +86,11 @@ def test_scenes_are_looked_up_in_the_knowledge_graph(folder, capsys, tmp_path):
     asked = ["datasets", "check", f"folder:{folder}", "--knowledge", f"triples:{facts}"]
     status, told, _ = said(capsys, *asked)
     assert status == 0 and told["knowledge"] == {
-        "graph": f"triples:{facts}", "nodes": {"attic": "attic"}, "guessed": {"red_barn": "barn"},
+        "graph": f"triples:{facts}",
+        "nodes": {"attic": "attic"},
+        "guessed": {"red_barn": "barn"},
         "missing": ["cellar"],
-    }  # fmt: skip
+    }
     assert main(asked) == 0
     text = capsys.readouterr().out
     assert "1 of them with a node in the knowledge graph" in text

@@ -78,15 +78,21 @@ def test_half_precision_in_both_kinds(tmp_path, net):
 def test_a_lightning_checkpoint(tmp_path, net):
     """The keys that pytorch-lightning 2 writes, with a loss and a metric beside the network."""
     lightning_keys = {
-        "epoch": 3, "global_step": 120, "pytorch-lightning_version": "2.4.0",
+        "epoch": 3,
+        "global_step": 120,
+        "pytorch-lightning_version": "2.4.0",
         "state_dict": {
             **{f"model.{k}": v for k, v in net.state_dict().items()},
-            "criterion.weight": torch.ones(5), "val_acc.correct": torch.tensor(3),
+            "criterion.weight": torch.ones(5),
+            "val_acc.correct": torch.tensor(3),
         },
-        "loops": {"fit_loop": {"state_dict": {}}}, "callbacks": {}, "lr_schedulers": [],
+        "loops": {"fit_loop": {"state_dict": {}}},
+        "callbacks": {},
+        "lr_schedulers": [],
         "optimizer_states": [{"state": {}, "param_groups": [{"lr": 0.1}]}],
-        "hparams_name": "kwargs", "hyper_parameters": {"lr": 0.1, "arch": "squeezenet1_1"},
-    }  # fmt: skip
+        "hparams_name": "kwargs",
+        "hyper_parameters": {"lr": 0.1, "arch": "squeezenet1_1"},
+    }
     torch.save(lightning_keys, tmp_path / "last.ckpt")
     model = load_model(f"torchvision:squeezenet1_1:{tmp_path / 'last.ckpt'}")
     same(model.module, net)
@@ -111,9 +117,12 @@ class AttributeDict(dict):
 
 @pytest.mark.parametrize(
     "where",
-    ["lightning.fabric.utilities.data", "lightning_fabric.utilities.data",
-     "pytorch_lightning.utilities.parsing"],
-)  # fmt: skip
+    [
+        "lightning.fabric.utilities.data",
+        "lightning_fabric.utilities.data",
+        "pytorch_lightning.utilities.parsing",
+    ],
+)
 def test_lightnings_hyper_parameters_are_read_without_lightning(tmp_path, net, where):
     path = tmp_path / "last.ckpt"
     state = {f"net.{k}": v for k, v in net.state_dict().items()}
@@ -138,11 +147,15 @@ def test_options_paths_and_single_numbers_beside_weights_are_read(tmp_path, net)
     """torchvision's references and timm store their options as a Namespace; many store a
     best accuracy as NumPy gave it."""
     stored = {
-        "model": net.state_dict(), "optimizer": {"state": {0: {"m": torch.ones(2)}}},
+        "model": net.state_dict(),
+        "optimizer": {"state": {0: {"m": torch.ones(2)}}},
         "args": argparse.Namespace(lr=0.1, out=Path("runs"), device=torch.device("cpu")),
-        "preprocessing": {"resize": (64, 48), "center_crop": None}, "seed": None,
-        "best": np.float64(71.5), "worst": np.float32(1.5), "epoch": np.int64(4),
-    }  # fmt: skip
+        "preprocessing": {"resize": (64, 48), "center_crop": None},
+        "seed": None,
+        "best": np.float64(71.5),
+        "worst": np.float32(1.5),
+        "epoch": np.int64(4),
+    }
     for new in (True, False):
         torch.save(stored, tmp_path / "w.pth", _use_new_zipfile_serialization=new)
         state, notes = read_checkpoint(tmp_path / "w.pth")
@@ -227,9 +240,10 @@ def test_what_the_file_does_not_say_can_lie_beside_it(tmp_path, net):
     torch.save(net.state_dict(), path)
     beside = tmp_path / "w.unitscope.json"
     told = {
-        "classes": list("vwxyz"), "default_layer": "features.9",
+        "classes": list("vwxyz"),
+        "default_layer": "features.9",
         "preprocessing": {"resize": [70, 70], "center_crop": 64, "mean": [0.5, 0.5, 0.5]},
-    }  # fmt: skip
+    }
     beside.write_text(json.dumps(told))
     model = load_model(f"torchvision:squeezenet1_1:{path}")
     assert model.classes == list("vwxyz") and model.default_layer == "features.9"
@@ -275,10 +289,12 @@ def test_class_names_in_their_usual_forms(tmp_path, net):
         torch.save({"state_dict": net.state_dict(), **facts}, path)
         assert load_model(f"torchvision:squeezenet1_1:{path}").classes == list("abcde")
     for facts in (
-        {"idx_to_class": {"attic": 0}}, {"idx_to_class": {None: "attic"}},
-        {"idx_to_class": {float("inf"): "attic"}}, {"class_to_idx": {"attic": 0, "barn": None}},
+        {"idx_to_class": {"attic": 0}},
+        {"idx_to_class": {None: "attic"}},
+        {"idx_to_class": {float("inf"): "attic"}},
+        {"class_to_idx": {"attic": 0, "barn": None}},
         {"class_to_idx": {"attic": "first"}},
-    ):  # fmt: skip
+    ):
         torch.save({"state_dict": net.state_dict(), **facts}, path)
         with pytest.raises(UnitscopeError, match="does not number its classes"):
             load_model(f"torchvision:squeezenet1_1:{path}")
@@ -302,11 +318,20 @@ def test_every_numpy_number_is_let_through(tmp_path):
     numbers = {
         kind.__name__: kind(value)
         for kind, value in [
-            (np.bool_, True), (np.int8, -3), (np.uint8, 200), (np.int16, -300), (np.uint16, 300),
-            (np.int32, -70_000), (np.uint32, 70_000), (np.int64, -(2**40)), (np.uint64, 2**40),
-            (np.float16, 0.5), (np.float32, 1.5), (np.float64, 71.25),
+            (np.bool_, True),
+            (np.int8, -3),
+            (np.uint8, 200),
+            (np.int16, -300),
+            (np.uint16, 300),
+            (np.int32, -70_000),
+            (np.uint32, 70_000),
+            (np.int64, -(2**40)),
+            (np.uint64, 2**40),
+            (np.float16, 0.5),
+            (np.float32, 1.5),
+            (np.float64, 71.25),
         ]
-    }  # fmt: skip
+    }
     other = Reduced(_scalar, (np.dtype(">i4"), (258).to_bytes(4, "big")))
     stored = {"state_dict": {"a": torch.ones(2)}, **numbers, "other": other, "kind": np.dtype("f4")}
     for new in (True, False):
@@ -401,10 +426,16 @@ def test_files_without_weights_are_told(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "of"),
-    [("resnet18", "resnet34"), ("resnet50", "resnet18"), ("vgg11", "vgg16_bn"),
-     ("mobilenet_v2", "mobilenet_v3_large"), ("resnet18", "vit_b_16"), ("swin_t", "swin_s"),
-     ("densenet121", "densenet169")],
-)  # fmt: skip
+    [
+        ("resnet18", "resnet34"),
+        ("resnet50", "resnet18"),
+        ("vgg11", "vgg16_bn"),
+        ("mobilenet_v2", "mobilenet_v3_large"),
+        ("resnet18", "vit_b_16"),
+        ("swin_t", "swin_s"),
+        ("densenet121", "densenet169"),
+    ],
+)
 def test_weights_of_another_architecture_are_recognised(name, of):
     """The whole message, without gigabytes: the file's weights need no memory."""
     with torch.device("meta"):
@@ -451,8 +482,10 @@ def test_a_network_that_is_there_twice_is_asked_about(tmp_path, net):
     path = tmp_path / "w.pth"
 
     def both(a, b):
-        return {**{f"student.{k}": v for k, v in a.items()},
-                **{f"teacher.{k}": v for k, v in b.items()}}  # fmt: skip
+        return {
+            **{f"student.{k}": v for k, v in a.items()},
+            **{f"teacher.{k}": v for k, v in b.items()},
+        }
 
     torch.save({"state_dict": both(one, other)}, path)
     with pytest.raises(UnitscopeError) as told:
@@ -619,9 +652,7 @@ def release(path: Path, name: str, **more) -> nn.Module:
             key = key.replace("features.", "features.module.")
         else:
             # DenseNet's names before torchvision 0.2.1.
-            key = "module." + re.sub(
-                r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key
-            )  # fmt: skip
+            key = "module." + re.sub(r"(denselayer\d+\.(?:norm|conv))([12])\.", r"\1.\2.", key)
         state[key] = value
     stored = {"epoch": 90, "arch": name, "state_dict": state, "best_prec1": 54.7, **more}
     torch.save(stored, path, _use_new_zipfile_serialization=False)
@@ -638,9 +669,13 @@ def list_of_names(folder: Path) -> Path:
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "resnet50", pytest.param("densenet161", marks=pytest.mark.slow),
-     pytest.param("alexnet", marks=pytest.mark.slow)],
-)  # fmt: skip
+    [
+        "resnet18",
+        "resnet50",
+        pytest.param("densenet161", marks=pytest.mark.slow),
+        pytest.param("alexnet", marks=pytest.mark.slow),
+    ],
+)
 def test_the_places365_release(tmp_path, name):
     path = tmp_path / f"{name}_places365.pth.tar"
     net = release(path, name)
@@ -708,8 +743,9 @@ def test_whole_networks_are_refused_unopened_and_opened(tmp_path):
 
 def test_texts_of_python_2_beyond_ascii_are_told(tmp_path):
     path = tmp_path / "w.pth"
-    torch.save({"state_dict": {"a": torch.ones(1)}, "by": "x"}, path,
-               _use_new_zipfile_serialization=False)  # fmt: skip
+    torch.save(
+        {"state_dict": {"a": torch.ones(1)}, "by": "x"}, path, _use_new_zipfile_serialization=False
+    )
     raw = python2(path.read_bytes())
     assert raw.count(b"U\x01x") == 1
     path.write_bytes(raw.replace(b"U\x01x", b"U\x01\xe9"))
@@ -758,8 +794,14 @@ def test_timm_prepares_photos_as_its_own_transform(timm):
 def test_timm_checkpoints_and_folders(tmp_path, timm):
     torch.manual_seed(0)
     net = timm.create_model("resnet18", num_classes=4).eval()
-    trained = {"arch": "resnet18", "state_dict": net.state_dict(), "epoch": 2, "version": 2,
-               "args": argparse.Namespace(lr=0.1), "metric": 71.0}  # fmt: skip
+    trained = {
+        "arch": "resnet18",
+        "state_dict": net.state_dict(),
+        "epoch": 2,
+        "version": 2,
+        "args": argparse.Namespace(lr=0.1),
+        "metric": 71.0,
+    }
     torch.save(trained, tmp_path / "last.pth.tar")
     model = load_model(f"timm:resnet18:{tmp_path / 'last.pth.tar'}")
     same(model.module, net)
@@ -768,9 +810,11 @@ def test_timm_checkpoints_and_folders(tmp_path, timm):
     folder = tmp_path / "hub"
     folder.mkdir()
     config = {
-        "architecture": "resnet18", "num_classes": 4, "label_names": list("wxyz"),
+        "architecture": "resnet18",
+        "num_classes": 4,
+        "label_names": list("wxyz"),
         "pretrained_cfg": {"input_size": [3, 160, 160], "crop_pct": 1.0, "mean": [0.5] * 3},
-    }  # fmt: skip
+    }
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(UnitscopeError, match=r"neither model\.safetensors"):
         load_model(f"timm:resnet18:{folder}")
@@ -823,8 +867,9 @@ def test_foreign_names_are_converted_by_timm(tmp_path, timm):
     state = {}
     for key, value in net.state_dict().items():
         key = key.replace("head.fc.", "head.")
-        moved = re.sub(r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample",
-                       key)  # fmt: skip
+        moved = re.sub(
+            r"layers\.(\d)\.downsample", lambda m: f"layers.{int(m[1]) - 1}.downsample", key
+        )
         state[moved] = value
     state["layers.0.blocks.1.attn_mask"] = torch.zeros(64, 49, 49)
     state["layers.0.blocks.0.attn.relative_position_index"] = torch.zeros(49, 49)
@@ -846,15 +891,17 @@ def test_positions_of_another_size_are_told_not_stretched(tmp_path, timm):
     ("name", "trained", "differs"),
     [
         (
-            "swin_tiny_patch4_window7_224", {"img_size": 384, "window_size": 12},
+            "swin_tiny_patch4_window7_224",
+            {"img_size": 384, "window_size": 12},
             "relative_position_bias_table: file (529, 3), network (169, 3)",
         ),
         (
-            "vit_tiny_patch16_224", {"img_size": 448, "patch_size": 32},
+            "vit_tiny_patch16_224",
+            {"img_size": 448, "patch_size": 32},
             "patch_embed.proj.weight: file (192, 3, 32, 32), network (192, 3, 16, 16)",
         ),
     ],
-)  # fmt: skip
+)
 def test_windows_and_patches_of_another_size_are_told_not_stretched(
     tmp_path, timm, name, trained, differs
 ):
@@ -927,8 +974,10 @@ def test_models_lists_names_and_families(capsys, timm):
     kinds = {row["kind"] for row in told(capsys, "models")["kinds"]}
     assert {"torchvision", "timm", "places365", "python", "rooms"} == kinds
     assert told(capsys, "models", "torchvision", "resnext")["names"] == [
-        "resnext101_32x8d", "resnext101_64x4d", "resnext50_32x4d",
-    ]  # fmt: skip
+        "resnext101_32x8d",
+        "resnext101_64x4d",
+        "resnext50_32x4d",
+    ]
     assert "resnet18" in told(capsys, "models", "timm", "resnet_18")["names"]
     rows = told(capsys, "models", "families")["families"]
     assert {"torchvision", "timm"} == {row["package"] for row in rows}
@@ -980,9 +1029,13 @@ def opened(path: Path, state: dict, kind: str = "torchvision:resnet18", **facts)
 
 @pytest.mark.parametrize(
     "facts",
-    [{"arch": "wideresnet18"}, {"arch": "resnet34"}, {"args": {"model": "resnet50"}},
-     {"hyper_parameters": {"backbone": "tf_efficientnet_lite0"}}],
-)  # fmt: skip
+    [
+        {"arch": "wideresnet18"},
+        {"arch": "resnet34"},
+        {"args": {"model": "resnet50"}},
+        {"hyper_parameters": {"backbone": "tf_efficientnet_lite0"}},
+    ],
+)
 def test_another_architecture_than_the_file_says_is_refused(tmp_path, small, facts):
     path = tmp_path / "w.pt"
     with pytest.raises(UnitscopeError, match=r"says that it is a .*, the SPEC says resnet18"):
@@ -999,9 +1052,17 @@ def test_the_prefix_of_timms_names_is_significant(tmp_path, timm):
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "ResNet-18", "resnet18.a1_in1k", "timm/resnet18.a1_in1k", "ResNet", "resnet",
-     "torchvision.models.resnet18", "gluon_resnet18_v1b"],
-)  # fmt: skip
+    [
+        "resnet18",
+        "ResNet-18",
+        "resnet18.a1_in1k",
+        "timm/resnet18.a1_in1k",
+        "ResNet",
+        "resnet",
+        "torchvision.models.resnet18",
+        "gluon_resnet18_v1b",
+    ],
+)
 def test_the_same_architecture_by_other_names_is_no_other(tmp_path, small, name, timm):
     model = opened(tmp_path / "w.pt", small.state_dict(), arch=name)
     assert "calls itself" not in model.notes
@@ -1020,12 +1081,22 @@ def test_names_are_compared_without_taking_two_for_one(timm):
 def test_preprocessing_of_timms_training_is_used_as_timm_uses_it(tmp_path, timm):
     data = importlib.import_module("timm.data")
     net = timm.create_model("resnet10t", num_classes=3)
-    args = {"model": "resnet10t", "mean": [0.1, 0.2, 0.3], "std": [0.5], "img_size": 160,
-            "input_size": None, "crop_pct": 0.9, "crop_mode": None, "interpolation": "bilinear",
-            "train_interpolation": "random", "num_classes": 3}  # fmt: skip
+    args = {
+        "model": "resnet10t",
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.5],
+        "img_size": 160,
+        "input_size": None,
+        "crop_pct": 0.9,
+        "crop_mode": None,
+        "interpolation": "bilinear",
+        "train_interpolation": "random",
+        "num_classes": 3,
+    }
     path = tmp_path / "w.pth.tar"
-    model = opened(path, net.state_dict(), "timm:resnet10t", arch="resnet10t",
-                   args=argparse.Namespace(**args))  # fmt: skip
+    model = opened(
+        path, net.state_dict(), "timm:resnet10t", arch="resnet10t", args=argparse.Namespace(**args)
+    )
     theirs = data.resolve_data_config({k: v for k, v in args.items() if v}, model=net)
     way = model.preprocessing
     assert way.resize == int(160 / 0.9) and way.input_size() == theirs["input_size"][1:]
@@ -1040,10 +1111,12 @@ def test_preprocessing_of_timms_training_is_used_as_timm_uses_it(tmp_path, timm)
         ({"args": {"val_resize_size": 232, "val_crop_size": 200}}, (232, 200)),
         ({"hyper_parameters": {"img_size": 160}}, (182, 160)),
         ({"config": {"image_size": [96, 96], "resize": 128}}, (128, 96)),
-        ({"config": {"input_size": [3, 64, 64], "crop_pct": 1, "crop_mode": "squash"}},
-         ((64, 64), 64)),
+        (
+            {"config": {"input_size": [3, 64, 64], "crop_pct": 1, "crop_mode": "squash"}},
+            ((64, 64), 64),
+        ),
     ],
-)  # fmt: skip
+)
 def test_preprocessing_one_level_down(tmp_path, small, facts, expected):
     model = opened(tmp_path / "w.pt", small.state_dict(), **facts)
     assert (model.preprocessing.resize, model.preprocessing.center_crop) == expected
@@ -1054,16 +1127,27 @@ def test_what_disagrees_or_has_two_readings_is_asked_about(tmp_path, small):
     path, beside = tmp_path / "w.pt", tmp_path / "w.unitscope.json"
     state = small.state_dict()
     for facts, told, answer in [
-        ({"mean": [0.5, 0.5, 0.5], "args": {"mean": [0.4, 0.4, 0.4]}},
-         r"mean is 0.5, 0.5, 0.5 \(mean\) and 0.4, 0.4, 0.4 \(args.mean\)",
-         {"mean": [0.4, 0.4, 0.4]}),
-        ({"args": {"img_size": 160}, "config": {"input_size": [3, 96, 96]}},
-         "size is 160", {"resize": 110, "center_crop": 96}),
-        ({"args": {"img_size": [96, 128]}}, "whether the width is 128",
-         {"resize": [128, 96], "center_crop": [128, 96]}),
-        ({"args": {"interpolation": "nearest"}}, "bilinear and bicubic exist",
-         {"interpolation": "bicubic"}),
-    ]:  # fmt: skip
+        (
+            {"mean": [0.5, 0.5, 0.5], "args": {"mean": [0.4, 0.4, 0.4]}},
+            r"mean is 0.5, 0.5, 0.5 \(mean\) and 0.4, 0.4, 0.4 \(args.mean\)",
+            {"mean": [0.4, 0.4, 0.4]},
+        ),
+        (
+            {"args": {"img_size": 160}, "config": {"input_size": [3, 96, 96]}},
+            "size is 160",
+            {"resize": 110, "center_crop": 96},
+        ),
+        (
+            {"args": {"img_size": [96, 128]}},
+            "whether the width is 128",
+            {"resize": [128, 96], "center_crop": [128, 96]},
+        ),
+        (
+            {"args": {"interpolation": "nearest"}},
+            "bilinear and bicubic exist",
+            {"interpolation": "bicubic"},
+        ),
+    ]:
         beside.unlink(missing_ok=True)
         with pytest.raises(UnitscopeError, match=told):
             opened(path, state, **facts)
@@ -1082,11 +1166,15 @@ def test_pixels_from_0_to_255_are_not_divided(tmp_path, small):
 
 @pytest.mark.parametrize(
     "facts",
-    [{"classes": {0: "a", 1: "b", 2: "c", 3: "d"}}, {"classes": {"d": 3, "a": 0, "b": 1, "c": 2}},
-     {"config": {"id2label": {"3": "d", "0": "a", "1": "b", "2": "c"}}},
-     {"args": {"class_names": list("abcd"), "classes": 4}}, {"meta": {"CLASSES": tuple("abcd")}},
-     {"meta": {"dataset_meta": {"classes": list("abcd")}}}],
-)  # fmt: skip
+    [
+        {"classes": {0: "a", 1: "b", 2: "c", 3: "d"}},
+        {"classes": {"d": 3, "a": 0, "b": 1, "c": 2}},
+        {"config": {"id2label": {"3": "d", "0": "a", "1": "b", "2": "c"}}},
+        {"args": {"class_names": list("abcd"), "classes": 4}},
+        {"meta": {"CLASSES": tuple("abcd")}},
+        {"meta": {"dataset_meta": {"classes": list("abcd")}}},
+    ],
+)
 def test_class_names_wherever_they_are(tmp_path, small, facts):
     assert opened(tmp_path / "w.pt", small.state_dict(), **facts).classes == list("abcd")
 
@@ -1165,9 +1253,7 @@ def test_weights_in_several_files(tmp_path, small, timm):
     with pytest.raises(UnitscopeError, match=r"not there: gone\.safetensors"):
         read_checkpoint(shards(tmp_path / "hub", state, **{"fc.bias": "gone.safetensors"}))
     with pytest.raises(UnitscopeError, match=r"same weights: extra"):
-        read_checkpoint(
-            shards(tmp_path / "hub", state, extra="model-00001-of-00002.safetensors")
-        )  # fmt: skip
+        read_checkpoint(shards(tmp_path / "hub", state, extra="model-00001-of-00002.safetensors"))
 
 
 def test_json_that_is_nested_too_deep_is_an_error(tmp_path, small):
@@ -1208,15 +1294,18 @@ def zipped(**files: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("raw", "told"),
     [
-        (b"", "is empty"), (b"\n<!DOCTYPE html><html>", "is a web page"),
+        (b"", "is empty"),
+        (b"\n<!DOCTYPE html><html>", "is a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
         (b"\x08\x07\x12\x07pytorch\x1a\x052.1.0:", "an ONNX network"),
         (b"\x89HDF\r\n\x1a\n" + bytes(20), "an HDF5 file, as Keras"),
-        (zipped(a__npy=b"x"), "a NumPy archive"), (zipped(readme__txt=b"x"), "a zip archive of"),
+        (zipped(a__npy=b"x"), "a NumPy archive"),
+        (zipped(readme__txt=b"x"), "a zip archive of"),
         (zipped(config__json=b"{}", model__weights__h5=b""), "a Keras network"),
-        (b"\x1f\x8b\x08", "compressed by gzip"), (b"\x89PNG\r\n", "a picture"),
+        (b"\x1f\x8b\x08", "compressed by gzip"),
+        (b"\x89PNG\r\n", "a picture"),
     ],
-)  # fmt: skip
+)
 def test_files_of_other_kinds_are_named(tmp_path, raw, told):
     for name in ("w.pt", "w.safetensors"):
         (tmp_path / name).write_bytes(raw)
@@ -1250,13 +1339,25 @@ def tiny_transformer(kind: str, side: int):
     }
     if kind == "vit":
         config = library.ViTConfig(
-            hidden_size=16, num_hidden_layers=3, num_attention_heads=2, intermediate_size=16,
-            image_size=side, patch_size=8, **common)  # fmt: skip
+            hidden_size=16,
+            num_hidden_layers=3,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=side,
+            patch_size=8,
+            **common,
+        )
         return library.ViTForImageClassification(config)
     if kind == "swin":
         config = library.SwinConfig(
-            image_size=side, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[1, 2],
-            window_size=4, **common)  # fmt: skip
+            image_size=side,
+            patch_size=4,
+            embed_dim=8,
+            depths=[1, 1],
+            num_heads=[1, 2],
+            window_size=4,
+            **common,
+        )
         return library.SwinForImageClassification(config)
     sizes = {"hidden_sizes": [8, 12, 16, 20], "depths": [1, 1, 1, 1], **common}
     if kind == "resnet":
@@ -1271,15 +1372,24 @@ def tiny_transformer(kind: str, side: int):
     [
         ("convnext", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 64}}),
         ("convnext", "ConvNextImageProcessorPil", {"size": {"shortest_edge": 384}, "resample": 2}),
-        ("resnet", "ConvNextImageProcessorPil",
-         {"size": {"shortest_edge": 64}, "crop_pct": 0.8, "image_mean": [0.1, 0.2, 0.3]}),
+        (
+            "resnet",
+            "ConvNextImageProcessorPil",
+            {"size": {"shortest_edge": 64}, "crop_pct": 0.8, "image_mean": [0.1, 0.2, 0.3]},
+        ),
         ("vit", "ViTImageProcessorPil", {"size": {"height": 48, "width": 48}}),
-        ("swin", "ViTImageProcessorPil",
-         {"size": {"height": 64, "width": 64}, "resample": 3, "image_std": [0.2, 0.3, 0.4]}),
-        ("resnet", "CLIPImageProcessorPil",
-         {"size": {"shortest_edge": 70}, "crop_size": {"height": 64, "width": 64}}),
+        (
+            "swin",
+            "ViTImageProcessorPil",
+            {"size": {"height": 64, "width": 64}, "resample": 3, "image_std": [0.2, 0.3, 0.4]},
+        ),
+        (
+            "resnet",
+            "CLIPImageProcessorPil",
+            {"size": {"shortest_edge": 70}, "crop_size": {"height": 64, "width": 64}},
+        ),
     ],
-)  # fmt: skip
+)
 def test_the_recipe_for_hugging_faces_folders(tmp_path, monkeypatch, kind, processor, settings):
     from PIL import Image
 

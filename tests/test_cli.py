@@ -43,10 +43,24 @@ def test_run_show_and_runs(capsys, tiny_run):
     assert [row["run"] for row in told["runs"]] == [tiny_run.digest]
     settings = tiny_run.info["settings"]
     arguments = [
-        "run", "--dataset", settings["dataset"]["spec"], "--model", settings["model"]["spec"],
-        "--layer", "body.1", "--layer", "body.3", "--q", "0.05", "--shuffles", "3", "--out", root,
-        "--map-type", settings["map_type"],
-    ]  # fmt: skip
+        "run",
+        "--dataset",
+        settings["dataset"]["spec"],
+        "--model",
+        settings["model"]["spec"],
+        "--layer",
+        "body.1",
+        "--layer",
+        "body.3",
+        "--q",
+        "0.05",
+        "--shuffles",
+        "3",
+        "--out",
+        root,
+        "--map-type",
+        settings["map_type"],
+    ]
     status, told, err = said(capsys, *arguments)
     assert status == 0 and told["run"] == tiny_run.digest and told["skipped"] == 0
     assert "150 images" in err and "MB" in err  # sizes are announced

@@ -17,12 +17,15 @@ from tests.test_datasets import picture, save, says, write
 CATEGORIES = [
     {"id": number, "name": name, "isthing": thing, "supercategory": group, "color": [1, 1, number]}
     for number, name, thing, group in (
-        (1, "person", 1, "person"), (67, "dining table", 1, "furniture"),
-        (100, "cardboard", 0, "raw-material"), (171, "wall-brick", 0, "wall"),
-        (184, "tree-merged", 0, "plant"), (189, "table-merged", 0, "furniture-stuff"),
+        (1, "person", 1, "person"),
+        (67, "dining table", 1, "furniture"),
+        (100, "cardboard", 0, "raw-material"),
+        (171, "wall-brick", 0, "wall"),
+        (184, "tree-merged", 0, "plant"),
+        (189, "table-merged", 0, "furniture-stuff"),
         (195, "paper-merged", 0, "raw-material"),
     )
-]  # fmt: skip
+]
 
 # Photo → {segment id: category}; the first id needs all three bytes.
 SEGMENTS = {
@@ -54,13 +57,14 @@ def panoptic_tree(root: Path, images: str = "", annotations: str = "annotations"
             )
             told["annotations"].append(
                 {
-                    "image_id": int(photo), "file_name": f"{photo}.png",
+                    "image_id": int(photo),
+                    "file_name": f"{photo}.png",
                     "segments_info": [
                         {"id": k, "category_id": c, "area": 9, "iscrowd": 0, "bbox": [0, 0, 1, 1]}
                         for k, c in SEGMENTS[photo].items()
                     ],
                 }
-            )  # fmt: skip
+            )
         write(root / annotations / f"panoptic_{part}.json", json.dumps(told))
     write(root / "scenes.csv", SCENES)
     return root
@@ -104,9 +108,14 @@ def test_panoptic_coco(tmp_path, images, annotations):
     assert data.split == ["train", "mine", "val"] and data.name == "coco"
     assert [data.scenes[k] if k >= 0 else "" for k in data.scene] == ["", "kitchen", "street"]
     assert [(c.name, c.category) for c in data.concepts] == [
-        ("person", "object"), ("dining table", "object"), ("cardboard", "material"),
-        ("wall-brick", "object"), ("tree", "object"), ("table", "object"), ("paper", "material"),
-    ]  # fmt: skip
+        ("person", "object"),
+        ("dining table", "object"),
+        ("cardboard", "material"),
+        ("wall-brick", "object"),
+        ("tree", "object"),
+        ("table", "object"),
+        ("paper", "material"),
+    ]
     assert [c.name for c in data.channels] == ["object", "material"]
     assert columns(data, 0) == [("", "", "", ""), ("", "cardboard", "", "cardboard")]
     assert columns(data, 1) == [("", "person", "wall-brick", ""), ("", "", "", "paper")]
@@ -172,22 +181,31 @@ def test_one_faulty_row_of_the_panoptic_json_is_one_problem(tmp_path):
     path = root / "annotations/panoptic_val2017.json"
     told = json.loads(path.read_text())
     told["categories"] += [{"id": 5}, 7]
-    told["images"] += [None, {"id": 8, "file_name": ["a.jpg"]}, {"id": 9, "file_name": "a\0.jpg"},
-                       {"id": 10, "file_name": "../../secret.jpg"}]  # fmt: skip
+    told["images"] += [
+        None,
+        {"id": 8, "file_name": ["a.jpg"]},
+        {"id": 9, "file_name": "a\0.jpg"},
+        {"id": 10, "file_name": "../../secret.jpg"},
+    ]
     told["annotations"] += [
-        {"image_id": 139}, {"image_id": 77, "file_name": "x.png", "segments_info": []},
+        {"image_id": 139},
+        {"image_id": 77, "file_name": "x.png", "segments_info": []},
         {"image_id": 285, "file_name": "x.png", "segments_info": [{"id": -1, "category_id": 1}]},
         {"image_id": 10, "file_name": "000000000285.png", "segments_info": []},
-    ]  # fmt: skip
+    ]
     write(path, json.dumps(told))
     data = open_dataset(f"coco:{root}")
     assert data.ids == ["000000000632", "000000000139", "000000000285"]
     for words in (
-        ["row 8 of its categories"], ["row 9 of its categories"], ["row 3 of its images"],
-        ["row 4 of its images"], ["row 3 of its annotations"],
-        ["image 77, which is not listed"], ["row 5 of its annotations", "16777215"],
+        ["row 8 of its categories"],
+        ["row 9 of its categories"],
+        ["row 3 of its images"],
+        ["row 4 of its images"],
+        ["row 3 of its annotations"],
+        ["image 77, which is not listed"],
+        ["row 5 of its annotations", "16777215"],
         ["val2017/secret.jpg", "does not exist"],
-    ):  # fmt: skip
+    ):
         assert says(data.problems, *words), words
 
 
@@ -224,9 +242,12 @@ def test_coco_stuff(tmp_path, maps):
     assert data.scenes == ["beach", "kitchen"] and data.problems == []
     # "door" the thing is never annotated, so the stuff may have its name.
     assert [(c.name, c.category) for c in data.concepts] == [
-        ("person", "object"), ("banner", "object"), ("cardboard", "material"), ("door", "object"),
+        ("person", "object"),
+        ("banner", "object"),
+        ("cardboard", "material"),
+        ("door", "object"),
         ("wall", "object"),
-    ]  # fmt: skip
+    ]
     assert columns(data, 0) == [("person", "banner", "", ""), ("", "", "cardboard", "")]
     assert columns(data, 1)[0] == ("wall", "door", "", "person")
 

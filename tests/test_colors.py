@@ -46,8 +46,10 @@ def test_colours_are_labels(tmp_path):
     data = open_dataset(f"folder:{colored(tmp_path, painted(RED, GREEN, BLUE, BLACK))}")
     assert data.problems == []
     assert [(c.name, c.category) for c in data.concepts] == [
-        ("bed", "object"), ("lamp", "object"), ("wood", "material"),
-    ]  # fmt: skip
+        ("bed", "object"),
+        ("lamp", "object"),
+        ("wood", "material"),
+    ]
     assert columns(data) == [("bed", "lamp", "", ""), ("", "", "wood", "")]
 
 
@@ -128,11 +130,14 @@ def test_bad_colours_are_left_out_with_their_line(tmp_path):
     data = open_dataset(f"folder:{colored(tmp_path, painted(RED, (255, 255, 255)), table)}")
     assert [c.name for c in data.concepts] == ["bed"] and columns(data)[0][0] == "bed"
     for words in (
-        ["line 3", "colour 'red' is neither #rrggbb nor"], ["line 4", "'256 0 0'"],
-        ["line 5", "colour ''"], ["line 6", "black always means 'not annotated'; 'bin' needs"],
-        ["line 7", "colour #ff0000 occurs twice in category object"], ["line 8"],
+        ["line 3", "colour 'red' is neither #rrggbb nor"],
+        ["line 4", "'256 0 0'"],
+        ["line 5", "colour ''"],
+        ["line 6", "black always means 'not annotated'; 'bin' needs"],
+        ["line 7", "colour #ff0000 occurs twice in category object"],
+        ["line 8"],
         ["line 10", "category 'pots'"],
-    ):  # fmt: skip
+    ):
         assert says(data.problems, "labels.csv", *words), words
     assert len(data.problems) == 7
 

@@ -31,8 +31,9 @@ def answers() -> tuple[pd.DataFrame, pd.DataFrame]:
         ids = [f"i{k}" for k in range(first, first + count)]
         scene = [f"s{k % 3}" for k in range(first, first + count)]
         said = [f"s{k}" for k in rng.integers(0, 3, count)]
-        frame = pd.DataFrame({"image": range(count), "id": ids, "split": "all", "scene": scene,
-                              "predicted": said})  # fmt: skip
+        frame = pd.DataFrame(
+            {"image": range(count), "id": ids, "split": "all", "scene": scene, "predicted": said}
+        )
         return frame.assign(correct=frame["scene"] == frame["predicted"])
 
     return one(0, 50), one(20, 60)
@@ -59,9 +60,7 @@ def test_agreement_image_by_image(answers):
 
 
 def test_concepts_and_their_overlap(run):  # noqa: F811
-    found = {
-        layer: browse.detected(run, layer, above=False) for layer in ("body.1", "body.3")
-    }  # fmt: skip
+    found = {layer: browse.detected(run, layer, above=False) for layer in ("body.1", "body.3")}
     table = compare.concepts(found)
     sets = {}
     for layer, frame in found.items():
@@ -117,8 +116,15 @@ def test_table_4_of_a_side_is_that_of_the_tables(run):  # noqa: F811
 def test_charts_say_what_they_were_measured_on(answers, dark):
     caption = Caption("tiny", "a and b", "", "", "30 images")
     told = compare.agreement(compare.met(*answers))
-    frame = pd.DataFrame({"side": ["a", "b"], "share": [0.2, 0.4], "low": [0.1, 0.3],
-                          "high": [0.3, 0.5], "told": ["1", "2"]})  # fmt: skip
+    frame = pd.DataFrame(
+        {
+            "side": ["a", "b"],
+            "share": [0.2, 0.4],
+            "low": [0.1, 0.3],
+            "high": [0.3, 0.5],
+            "told": ["1", "2"],
+        }
+    )
     kinds = pd.DataFrame({"side": ["a", "b"], "category": "part", "concepts": 1, "units": 2})
     reach = pd.DataFrame({"side": ["a", "b"], "iou": 0.1, "share": 0.5})
     for chart in (
@@ -185,28 +191,55 @@ def test_kinds_of_network_are_those_of_the_loader():
 
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):  # noqa: F811
-    request = {"dataset": "folder:x", "model": "python:m:f", "layers": ["b"], "splits": [],
-               "q": 0.02, "shuffles": 500, "keep_maps": False, "knowledge": "builtin",
-               "scenes": "my.csv"}  # fmt: skip
+    request = {
+        "dataset": "folder:x",
+        "model": "python:m:f",
+        "layers": ["b"],
+        "splits": [],
+        "q": 0.02,
+        "shuffles": 500,
+        "keep_maps": False,
+        "knowledge": "builtin",
+        "scenes": "my.csv",
+    }
     asked = start.arguments(request, cache)
     name = start.check_name(asked)
     folder = cache / "jobs" / name
     folder.mkdir(parents=True)
     told = {
-        "run": "feed", "finished": False, "sizes": {"maps": 2_000_000}, "free": 10**9,
-        "images": 60, "dataset": "x", "scenes": 3, "outputs": 3, "concepts": 7,
+        "run": "feed",
+        "finished": False,
+        "sizes": {"maps": 2_000_000},
+        "free": 10**9,
+        "images": 60,
+        "dataset": "x",
+        "scenes": 3,
+        "outputs": 3,
+        "concepts": 7,
         "categories": ["object"],
-        "splits": {"test": 20, "train": 40}, "left_out": 1, "known_scenes": 2, "layer": ["b"],
+        "splits": {"test": 20, "train": 40},
+        "left_out": 1,
+        "known_scenes": 2,
+        "layer": ["b"],
         "layers": [{"name": n, "units": 8, "height": 4, "width": 4} for n in "ab"],
-        "default_layer": "b", "grid": [8, 8], "input_size": [16, 16],
+        "default_layer": "b",
+        "grid": [8, 8],
+        "input_size": [16, 16],
         "notes": ["my.csv: line 7: 'moon' is no scene of the dataset"],
         "seconds": {"seconds": 70.0, "low": 60.0, "high": 90.0, "images": 60},
-    }  # fmt: skip
+    }
     (folder / "out").write_text(json.dumps(told) + "\n")
-    (folder / "job.json").write_text(json.dumps({
-        "arguments": [*asked, "--plan", "--json"], "progress": "", "started": 2e9, "status": 0,
-        "ended": 2e9,
-    }))  # fmt: skip
+    (folder / "job.json").write_text(
+        json.dumps(
+            {
+                "arguments": [*asked, "--plan", "--json"],
+                "progress": "",
+                "started": 2e9,
+                "status": 0,
+                "ended": 2e9,
+            }
+        )
+    )
     try:
         address = {
             "data": "folder:x",
@@ -238,8 +271,13 @@ def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):  # noqa: F81
     folder = cache / "jobs" / "f00d"
     folder.mkdir(parents=True)
     (folder / "log").write_text("reading\nerror: there is no folder x\n")
-    facts = {"arguments": ["run", "--dataset", "folder:x", "--model", "rooms"], "progress": "",
-             "started": 2e9, "status": 2, "ended": 2e9}  # fmt: skip
+    facts = {
+        "arguments": ["run", "--dataset", "folder:x", "--model", "rooms"],
+        "progress": "",
+        "started": 2e9,
+        "status": 2,
+        "ended": 2e9,
+    }
     (folder / "job.json").write_text(json.dumps(facts))
     try:
         at = show("pages/9_Runs.py")

@@ -42,12 +42,16 @@ def root(tmp_path_factory) -> Path:
     execute(
         plan(
             Settings(
-                f"folder:{folder}", tiny.SPEC, ("body.1", LAYER), q=0.05, shuffles=1,
+                f"folder:{folder}",
+                tiny.SPEC,
+                ("body.1", LAYER),
+                q=0.05,
+                shuffles=1,
                 knowledge=f"triples:{facts}",
             )
         ),
         base / "cache",
-    ).close()  # fmt: skip
+    ).close()
     return base / "cache"
 
 
@@ -78,8 +82,9 @@ def test_the_page_says_what_the_command_line_says(run, capsys):
     ):
         at = show(PAGE, **address)
         units = address["off"].replace("-", ",")
-        told = said(capsys, "toggle", run.digest, "--out", str(run.path.parent), "--units", units,
-                    *options)  # fmt: skip
+        told = said(
+            capsys, "toggle", run.digest, "--out", str(run.path.parent), "--units", units, *options
+        )
         shown = text_of(at)
         after, gain = told["accuracy_after"], told["gain"]
         assert f"(n = {after['n']:,}) {after['value']:.2%}" in shown
@@ -182,9 +187,11 @@ def test_sets_are_kept_by_run_and_layer(run):
     assert [p.stem for p in list_runs(run.path.parent)] == [run.digest]
     assert find_run("latest", run.path.parent) == run.path
     for name, units, words in (
-        (" ", [1], "needs a name"), ("x" * 81, [1], "needs a name"), ("a", [], "no unit in"),
+        (" ", [1], "needs a name"),
+        ("x" * 81, [1], "needs a name"),
+        ("a", [], "no unit in"),
         ("a", [12], "units 0 to 11"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UnitscopeError, match=words):
             save_set(run, LAYER, name, units)
     with pytest.raises(UnitscopeError, match="unknown set of units 'two unit'; nearest: two units"):
@@ -251,8 +258,9 @@ def test_the_most_negative_units_of_a_scene_in_a_browser(browser, root, run, cap
         ranked = contribution_scores(run, core, LAYER, over="all").ranked("barn", "negative")
         units = page.url.split("off=")[1].split("&")[0].replace("-", ",")
         assert sorted(map(int, units.split(","))) == sorted(ranked["unit"].head(3))
-        told = said(capsys, "toggle", run.digest, "--out", str(root), "--units", units, "--split",
-                    "test")  # fmt: skip
+        told = said(
+            capsys, "toggle", run.digest, "--out", str(root), "--units", units, "--split", "test"
+        )
         after = page.get_by_text(f"{told['accuracy_after']['value']:.2%}", exact=True).first
         assert after.is_visible()
         page.reload()

@@ -80,8 +80,9 @@ def count_slow(maps, thresholds, labels, category_of, categories, concepts) -> C
         np.array(hits, np.int32).reshape(-1, 3 + categories),
         np.array(both, np.int32).reshape(-1, 4),
         np.array(areas, np.int32).reshape(-1, 3),
-        annotated, np.array(pixels, np.uint32),
-    )  # fmt: skip
+        annotated,
+        np.array(pixels, np.uint32),
+    )
 
 
 def marks_of(values, category_of):
@@ -130,9 +131,12 @@ def assert_equal(a: Counts, b: Counts) -> None:
 
 @settings(max_examples=40, deadline=None)
 @given(
-    st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9),
+    st.integers(0, 10**6),
+    st.integers(1, 5),
+    st.integers(1, 4),
+    st.integers(1, 9),
     st.integers(1, 8),
-)  # fmt: skip
+)
 def test_counts_equal_the_slow_reference(seed, h, w, height, width):
     case, _ = world(seed, n=2, units=3, h=h, w=w, height=height, width=width)
     slow = count_slow(*case)
@@ -151,15 +155,24 @@ def test_exchanged_masks_are_counted_as_the_slow_reference_does(seed, height, wi
     category_of = np.array([0, 0, 0] if merged else [0, 1, 2])
     categories, rng = int(category_of.max()) + 1, np.random.default_rng(seed)
     counts = count_images(maps, thresholds, case[2], category_of, categories, concepts, True)
-    whole = [[rng.choice([7, 8], rng.integers(0, 3), replace=False) for _ in range(2)]
-             for _ in range(3)]  # fmt: skip
+    whole = [
+        [rng.choice([7, 8], rng.integers(0, 3), replace=False) for _ in range(2)] for _ in range(3)
+    ]
     sums, inside = np.zeros((2, 3, 9), np.int32), np.zeros((2, 3, categories), np.int32)
     ends = np.concatenate([[0], np.cumsum(counts.hits[:, 2])])
     for i in range(3):
         a, b = np.searchsorted(counts.hits[:, 0], [i, i + 1])
         flat = others[i].reshape(2, 3, -1)[::-1].copy()
-        exchange(counts.hits[a:b], counts.pixels[ends[a] : ends[b]], flat, np.array([1, 0]),
-                 category_of, whole[i], sums, inside)  # fmt: skip
+        exchange(
+            counts.hits[a:b],
+            counts.pixels[ends[a] : ends[b]],
+            flat,
+            np.array([1, 0]),
+            category_of,
+            whole[i],
+            sums,
+            inside,
+        )
     slow, slow_inside = np.zeros_like(sums), np.zeros_like(inside)
     for i, t, r in itertools.product(range(3), range(3), range(2)):
         mask = upsample_slow(maps[i, t], height, width) > float(thresholds[t])
@@ -299,9 +312,13 @@ def test_published_tally_follows_from_its_counts(data_dir):
         )
         # One concept a row: units × concepts is the diagonal of this table.
         ours = iou_table(
-            np.diag(both), activation, activation[:, None], truth, np.zeros(len(rows), int),
+            np.diag(both),
+            activation,
+            activation[:, None],
+            truth,
+            np.zeros(len(rows), int),
             "annotated",
-        )  # fmt: skip
+        )
         np.testing.assert_allclose(np.diag(ours), published, rtol=0, atol=1e-6)
         checked += len(rows)
     assert len(rows) == 512 and checked == 6 * 512

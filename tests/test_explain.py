@@ -70,9 +70,10 @@ def explain_slow(learned, core, predicted, target) -> dict[str, float]:
         return len(lc[x] - cc[y]) / len(cc[y])
 
     used = [
-        x for x in range(len(lc))
+        x
+        for x in range(len(lc))
         if predicted[x] >= 0 and target[x] >= 0 and cc[predicted[x]] and cc[target[x]] and lc[x]
-    ]  # fmt: skip
+    ]
     false = [x for x in used if predicted[x] != target[x]]
     true = [x for x in used if predicted[x] == target[x]]
 
@@ -84,11 +85,16 @@ def explain_slow(learned, core, predicted, target) -> dict[str, float]:
         return np.mean([metric(x, target[x]) for x in images]) if images else np.nan
 
     return {
-        "CM_FP": share(cm), "DM_FP": share(dm), "SM_FP": share(sm),
-        "CM_TP": mean(cm, true), "CM_TFP": mean(cm, false),
-        "SM_TP": mean(sm, true), "SM_TFP": mean(sm, false),
-        "n_false": len(false), "n_true": len(true),
-    }  # fmt: skip
+        "CM_FP": share(cm),
+        "DM_FP": share(dm),
+        "SM_FP": share(sm),
+        "CM_TP": mean(cm, true),
+        "CM_TFP": mean(cm, false),
+        "SM_TP": mean(sm, true),
+        "SM_TFP": mean(sm, false),
+        "n_false": len(false),
+        "n_true": len(true),
+    }
 
 
 def world(seed: int, images: int = 30, scenes: int = 5, concepts: int = 7):
@@ -200,8 +206,10 @@ def test_stand_ins_are_the_labels_of_active_units():
     labels = pd.DataFrame({"unit": [0, 2, 2], "concept": [3, 1, 2]})
     active = np.array([[1, 1, 0], [0, 1, 0], [1, 0, 1]], bool)
     assert stand_in_concepts(labels, active, 4).tolist() == [
-        [False, False, True, False], [False] * 4, [True, True, True, False],
-    ]  # fmt: skip
+        [False, False, True, False],
+        [False] * 4,
+        [True, True, True, False],
+    ]
     with pytest.raises(UnitscopeError, match="unit 2; the maps have 2"):
         stand_in_concepts(labels, active[:, :2], 4)
 
@@ -214,9 +222,13 @@ def graph(tmp_path_factory):
     """Facts that relate the tiny world's scenes to some of its concepts."""
     path = tmp_path_factory.mktemp("graph") / "facts.tsv"
     facts = [
-        "AtLocation\tthing 1\tattic", "AtLocation\tthing 2\tattic", "HasA\tattic\tpiece 6",
-        "AtLocation\tthing 3\tbarn", "PartOf\tpiece 7\tbarn", "RelatedTo\tnothing\tbarn",
-    ]  # fmt: skip
+        "AtLocation\tthing 1\tattic",
+        "AtLocation\tthing 2\tattic",
+        "HasA\tattic\tpiece 6",
+        "AtLocation\tthing 3\tbarn",
+        "PartOf\tpiece 7\tbarn",
+        "RelatedTo\tnothing\tbarn",
+    ]
     path.write_text("\n".join(facts) + "\n", encoding="utf-8")
     return open_knowledge(f"triples:{path}", cache=path.parent)
 
@@ -230,8 +242,10 @@ def test_core_concepts_of_a_run(tiny_run, graph):
         for k, scene in enumerate(scc.scenes)
     }
     assert named == {
-        "attic": {"thing 1", "thing 2", "piece 6"}, "barn": {"thing 3", "piece 7"}, "cellar": set()
-    }  # fmt: skip
+        "attic": {"thing 1", "thing 2", "piece 6"},
+        "barn": {"thing 3", "piece 7"},
+        "cellar": set(),
+    }
 
 
 def test_an_account_is_its_facts(tiny_run, graph):

@@ -89,14 +89,24 @@ BROKEN_ARRAYS = {
     "another type": (edit_array("labels.npy", lambda a: a.astype(np.int64)), "labels", "int64"),
     "cut short": (cut("labels.npy"), "labels", "cut short"),
     "gone": (lambda p: (p.with_suffix(".arrays") / "labels.npy").unlink(), "labels", "missing"),
-    "no array": (lambda p: (p.with_suffix(".arrays") / "labels.npy").write_bytes(b"hello"),
-                 "labels", "no array file"),
-    "maps of another layer": (edit_array("maps-body.3.npy", lambda a: a[:, :3]), "maps-body.3",
-                              "is damaged or of another run"),
-    "objects": (lambda p: np.save(p.with_suffix(".arrays") / "labels.npy",
-                                  np.array([{}], object), allow_pickle=True),
-                "labels", "object"),
-}  # fmt: skip
+    "no array": (
+        lambda p: (p.with_suffix(".arrays") / "labels.npy").write_bytes(b"hello"),
+        "labels",
+        "no array file",
+    ),
+    "maps of another layer": (
+        edit_array("maps-body.3.npy", lambda a: a[:, :3]),
+        "maps-body.3",
+        "is damaged or of another run",
+    ),
+    "objects": (
+        lambda p: np.save(
+            p.with_suffix(".arrays") / "labels.npy", np.array([{}], object), allow_pickle=True
+        ),
+        "labels",
+        "object",
+    ),
+}
 
 
 @pytest.mark.parametrize("broken", BROKEN_ARRAYS)
@@ -105,8 +115,9 @@ def test_no_kernel_gets_an_array_that_was_not_checked(copy, broken):
     edit, name, message = BROKEN_ARRAYS[broken]
     edit(copy)
     with Run(copy) as run:
-        with pytest.raises(Damaged if broken != "ids beyond the table" else UnitscopeError,
-                           match=message):  # fmt: skip
+        with pytest.raises(
+            Damaged if broken != "ids beyond the table" else UnitscopeError, match=message
+        ):
             signatures(run, "body.3")
         if name == "labels":
             with pytest.raises(Damaged, match=message):
@@ -138,8 +149,9 @@ def test_what_was_kept_for_speed_is_made_again_where_it_is_damaged(copy):
             wrong[name] = np.full_like(arrays[name], value)
             with kept.open("wb") as f:
                 np.savez_compressed(f, **wrong)
-            np.testing.assert_array_equal(signatures(run, "body.3").unit_concept(),
-                                          right.unit_concept())  # fmt: skip
+            np.testing.assert_array_equal(
+                signatures(run, "body.3").unit_concept(), right.unit_concept()
+            )
         for junk in (b"", b"PK\x03\x04junk", kept.read_bytes()[:100]):
             kept.write_bytes(junk)
             np.testing.assert_array_equal(signatures(run, "body.3").lit, right.lit)
@@ -218,8 +230,10 @@ def show(page: str, cache: Path, monkeypatch, **address: str) -> AppTest:
     return at.run() if page == "app.py" else at.run().switch_page(page).run()
 
 
-@pytest.mark.parametrize("page", ["app.py", "pages/1_Scenes.py", "pages/2_Units.py",
-                                  "pages/4_Explain.py", "pages/5_Disable.py"])  # fmt: skip
+@pytest.mark.parametrize(
+    "page",
+    ["app.py", "pages/1_Scenes.py", "pages/2_Units.py", "pages/4_Explain.py", "pages/5_Disable.py"],
+)
 def test_missing_arrays_are_a_sentence_on_every_page(copy, page, monkeypatch):
     shutil.rmtree(copy.with_suffix(".arrays"))
     address = {"app.py": {}, "pages/4_Explain.py": {"image": "000"}}.get(page, {"unit": "3"})
@@ -244,10 +258,18 @@ def test_a_hundred_broken_files_are_looked_at_once(copy, monkeypatch):
 
 
 def test_a_job_file_of_another_shape_is_one_failed_job(tmp_path, monkeypatch, copy, capsys):
-    shapes = ["[]", "{}", "null", "[" * 100_000, '{"arguments": [1], "started": 3}', "\x00",
-              '{"arguments": ["run"], "started": "yesterday"}', '{"arguments": 3, "started": 0}',
-              '{"arguments": ["run"], "started": 0, "progress": "../../etc/passwd"}',
-              '{"arguments": ["run"], "started": 1e999}']  # fmt: skip
+    shapes = [
+        "[]",
+        "{}",
+        "null",
+        "[" * 100_000,
+        '{"arguments": [1], "started": 3}',
+        "\x00",
+        '{"arguments": ["run"], "started": "yesterday"}',
+        '{"arguments": 3, "started": 0}',
+        '{"arguments": ["run"], "started": 0, "progress": "../../etc/passwd"}',
+        '{"arguments": ["run"], "started": 1e999}',
+    ]
     for k, text in enumerate(shapes):
         folder = copy.parent / "jobs" / f"job{k}"
         folder.mkdir(parents=True)
@@ -389,10 +411,13 @@ def test_every_failure_is_a_sentence(tiny_run, tmp_path, capsys, monkeypatch):
         assert main(arguments) == 2, arguments
         assert message in said(capsys), arguments
     for arguments in (
-        [*run, "--seed", "-1"], [*run, "--shuffles", "999999999"], [*run, "--q", "nan"],
-        [*run, "--threads", "0"], ["toggle", "latest", *out, "--units", "1", "--factor", "inf"],
+        [*run, "--seed", "-1"],
+        [*run, "--shuffles", "999999999"],
+        [*run, "--q", "nan"],
+        [*run, "--threads", "0"],
+        ["toggle", "latest", *out, "--units", "1", "--factor", "inf"],
         ["cluster", "latest", *out, "--k", "-3"],
-    ):  # fmt: skip
+    ):
         with pytest.raises(SystemExit) as ended:
             main(arguments)
         assert ended.value.code == 2
@@ -441,10 +466,12 @@ def test_factories_that_raise_exit_or_give_something_else(tmp_path, monkeypatch,
     (tmp_path / "factories.py").write_text(FACTORIES)
     monkeypatch.syspath_prepend(tmp_path)
     for name, message in (
-        ("raises", "raised RuntimeError: no weights"), ("exits", "raised SystemExit: bye"),
-        ("nothing", "NoneType, not a torch.nn.Module"), ("three", "tuple, not a"),
+        ("raises", "raised RuntimeError: no weights"),
+        ("exits", "raised SystemExit: bye"),
+        ("nothing", "NoneType, not a torch.nn.Module"),
+        ("three", "tuple, not a"),
         ("strange", "list, not a dict"),
-    ):  # fmt: skip
+    ):
         assert main(["layers", "--model", f"python:factories:{name}"]) == 2
         assert message in said(capsys)
     assert main(["layers", "--model", "python:factories:numbers", "--json"]) == 0
@@ -477,10 +504,23 @@ def test_ctrl_c_before_the_work_is_a_sentence(tmp_path):
     folder = tiny.write_folder(tmp_path / "tiny", 20)
     for wait in (0.3, 1.5, 3.0):
         child = subprocess.Popen(
-            [sys.executable, "-m", "core", "run", "--dataset", f"folder:{folder}", "--model",
-             "python:tests.tiny:slow", "--out", str(tmp_path / "cache")],
-            cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "core",
+                "run",
+                "--dataset",
+                f"folder:{folder}",
+                "--model",
+                "python:tests.tiny:slow",
+                "--out",
+                str(tmp_path / "cache"),
+            ],
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        )
         time.sleep(wait)
         child.send_signal(signal.SIGINT)
         err = child.communicate(timeout=120)[1]
@@ -517,9 +557,13 @@ def test_no_escape_sequence_reaches_a_terminal_a_file_or_the_converter(capsys):
     assert json.loads(text) == {"name": ESC + "\ud800"}
     frame = pd.DataFrame({"name": [ESC, "=1+1", "@SUM(A1)", "-4", "+x"], "n": [1.5, -2, 0, 3, 4]})
     assert csv_frame(frame).splitlines() == [
-        "name,n", "bed\\x1b]0;owned\\x07\\x9b2J,1.5", "'=1+1,-2.0", "'@SUM(A1),0.0", "-4,3.0",
+        "name,n",
+        "bed\\x1b]0;owned\\x07\\x9b2J,1.5",
+        "'=1+1,-2.0",
+        "'@SUM(A1),0.0",
+        "-4,3.0",
         "'+x,4.0",
-    ]  # fmt: skip
+    ]
     assert "\n" not in latex_text("a\n\\end{tabular}\x1b")
     table = latex(pd.DataFrame({"x": ["a\nb"]}), "one\n\\input{/etc/passwd}")
     assert table.splitlines()[0] == "% one \\input{/etc/passwd}"
@@ -559,8 +603,11 @@ def test_names_with_escape_sequences_in_a_run_file(copy, capsys, tmp_path):
         con.execute("UPDATE concepts SET name = ? WHERE concept = 1", [ESC])
         con.execute("UPDATE scenes SET name = ? WHERE scene = 1", ["=cmd()\x1b[2J"])
     out = ["--out", str(copy.parent)]
-    for arguments in (["show", copy.stem, *out], ["show", copy.stem, *out, "--json"],
-                      ["contribution", copy.stem, *out, "--scene", "attic"]):  # fmt: skip
+    for arguments in (
+        ["show", copy.stem, *out],
+        ["show", copy.stem, *out, "--json"],
+        ["contribution", copy.stem, *out, "--scene", "attic"],
+    ):
         main(arguments)
         shown = capsys.readouterr()
         assert not set(shown.out + shown.err) & {"\x1b", "\x07", "\x9b"}, arguments
@@ -596,15 +643,29 @@ def test_unusual_worlds_are_dissected_or_refused_in_a_sentence(world, tmp_path, 
         scenes = ["bedroom"] * 24
     if world == "every answer right":
         first = small_world(tmp_path / "first", scenes, splits)
-        run = execute(plan(Settings(f"folder:{first}", tiny.SPEC, q=0.05, shuffles=20)),
-                      tmp_path / "first-runs")  # fmt: skip
-        scenes = [tiny.SCENES[k] for k in run.sql("SELECT predicted FROM images ORDER BY image")
-                  ["predicted"]]  # fmt: skip
+        run = execute(
+            plan(Settings(f"folder:{first}", tiny.SPEC, q=0.05, shuffles=20)),
+            tmp_path / "first-runs",
+        )
+        scenes = [
+            tiny.SCENES[k]
+            for k in run.sql("SELECT predicted FROM images ORDER BY image")["predicted"]
+        ]
         run.close()
     photos = small_world(tmp_path / "photos", scenes, splits, side)
     out = ["--out", str(tmp_path / "runs")]
-    asked = ["run", "--dataset", f"folder:{photos}", "--model", tiny.SPEC, "--q", "0.05",
-             "--shuffles", "20", *out]  # fmt: skip
+    asked = [
+        "run",
+        "--dataset",
+        f"folder:{photos}",
+        "--model",
+        tiny.SPEC,
+        "--q",
+        "0.05",
+        "--shuffles",
+        "20",
+        *out,
+    ]
     assert main(asked) == 0
     capsys.readouterr()
     with Run(next((tmp_path / "runs").glob("*.duckdb"))) as run:
@@ -612,13 +673,19 @@ def test_unusual_worlds_are_dissected_or_refused_in_a_sentence(world, tmp_path, 
         assert correct["n"] == 24
         assert world != "every answer right" or correct["right"] == 24
     for arguments in (
-        ["show"], ["show", "--json"], ["tables", "--allow-empty"], ["tables", "--split", "test"],
+        ["show"],
+        ["show", "--json"],
+        ["tables", "--allow-empty"],
+        ["tables", "--split", "test"],
         ["contribution", "--scene", scenes[0], "--cc", "top10"],
-        ["toggle", "--units", "1,2"], ["toggle", "--units", "1", "--split", "test"],
-        ["formulas", "--units", "0-2"], ["explain", "--image", "0", "--cc", "top10"],
-        ["report", "--to", str(tmp_path / "r.html")], ["search", "--split", "train"],
+        ["toggle", "--units", "1,2"],
+        ["toggle", "--units", "1", "--split", "test"],
+        ["formulas", "--units", "0-2"],
+        ["explain", "--image", "0", "--cc", "top10"],
+        ["report", "--to", str(tmp_path / "r.html")],
+        ["search", "--split", "train"],
         ["retrain", "pe", "--cc", "top10"],
-    ):  # fmt: skip
+    ):
         words = 2 if arguments[0] == "retrain" else 1
         status = main([*arguments[:words], "latest", *arguments[words:], *out])
         told = capsys.readouterr()

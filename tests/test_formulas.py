@@ -39,11 +39,15 @@ def drawn(seed: int, concepts: int = 5, pixels: int = 60, slots: int = 2, units:
     counts = np.array([np.bincount(at[unit], minlength=len(rows)) for unit in lit])
     which = [np.flatnonzero(row) for row in counts]
     s = Signatures(
-        rows, np.bincount(at), np.cumsum([0, *map(len, which)]),
+        rows,
+        np.bincount(at),
+        np.cumsum([0, *map(len, which)]),
         np.concatenate(which).astype(np.int32),
         np.concatenate([row[w] for row, w in zip(counts, which, strict=True)]),
-        lit.sum(1), ["", *(f"c{k}" for k in range(1, concepts + 1))], ["", *["object"] * concepts],
-    )  # fmt: skip
+        lit.sum(1),
+        ["", *(f"c{k}" for k in range(1, concepts + 1))],
+        ["", *["object"] * concepts],
+    )
 
     def bits(mask):
         return sum(1 << int(p) for p in np.flatnonzero(mask))
@@ -150,9 +154,15 @@ def test_keys_join_what_is_the_same_formula():
 def test_ties_are_named():
     labels = np.array([[1, 0], [2, 0], [3, 0]], np.uint16)
     s = Signatures(
-        labels, np.array([4, 4, 2]), np.array([0, 2]), np.array([0, 1], np.int32),
-        np.array([2, 2]), np.array([4]), ["", "a", "b", "c"], ["", *["object"] * 3],
-    )  # fmt: skip
+        labels,
+        np.array([4, 4, 2]),
+        np.array([0, 2]),
+        np.array([0, 1], np.int32),
+        np.array([2, 2]),
+        np.array([4]),
+        ["", "a", "b", "c"],
+        ["", *["object"] * 3],
+    )
     found = beam_search(s, 0, length=1)
     assert found.formula == Formula((1,)) and found.ties == [Formula((2,))]
     assert beam_search(s, 0, 3).formula == Formula((1, 2), (0, OR))
@@ -176,9 +186,15 @@ def test_units_are_searched_in_order_and_can_be_stopped():
 def test_a_dark_unit_has_no_formula():
     s, _, _ = drawn(1)
     dark = Signatures(
-        s.labels, s.pixels, np.zeros(2, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64),
-        np.zeros(1, np.int64), s.concepts, s.categories,
-    )  # fmt: skip
+        s.labels,
+        s.pixels,
+        np.zeros(2, np.int64),
+        np.zeros(0, np.int32),
+        np.zeros(0, np.int64),
+        np.zeros(1, np.int64),
+        s.concepts,
+        s.categories,
+    )
     found = optimal_search(dark, 0)
     assert found.formula is None and found.score == 0 and found.proven
     assert formula_table(dark, [found])["formula"].isna().all()

@@ -107,13 +107,19 @@ def sets(groups):
 # -- the part of the graph -------------------------------------------------------------------
 
 FACTS = [
-    ("AtLocation", "bed", "bedroom"), ("IsA", "bed", "furniture"), ("IsA", "chair", "furniture"),
-    ("IsA", "furniture", "thing"), ("AtLocation", "pillow", "bedroom"),
+    ("AtLocation", "bed", "bedroom"),
+    ("IsA", "bed", "furniture"),
+    ("IsA", "chair", "furniture"),
+    ("IsA", "furniture", "thing"),
+    ("AtLocation", "pillow", "bedroom"),
     ("IsA", "armchair", "chair"),
-    ("UsedFor", "bedroom", "sleep"), ("HasA", "house", "bedroom"), ("HasA", "house", "furniture"),
-    ("NotHasProperty", "bed", "loud"), ("IsA", "sleep", "rest"),
+    ("UsedFor", "bedroom", "sleep"),
+    ("HasA", "house", "bedroom"),
+    ("HasA", "house", "furniture"),
+    ("NotHasProperty", "bed", "loud"),
+    ("IsA", "sleep", "rest"),
     ("RelatedTo", "chair", "seat", 0.5),
-]  # fmt: skip
+]
 
 
 def test_the_subgraph_has_neighbours_and_well_joined_nodes_two_steps_away():
@@ -123,8 +129,11 @@ def test_the_subgraph_has_neighbours_and_well_joined_nodes_two_steps_away():
     # thing to one node each; seat's fact is too light, and `loud` is only denied.
     assert set(sub.names) == {"bed", "chair", "armchair", "bedroom", "furniture", "house"}
     assert [sub.names[n] if n >= 0 else None for n in sub.nodes] == [
-        "bed", "chair", None, "armchair"
-    ]  # fmt: skip
+        "bed",
+        "chair",
+        None,
+        "armchair",
+    ]
     facts = {(sub.relations[r], sub.names[h], sub.names[t]) for h, r, t in sub.triples}
     assert facts == {f[:3] for f in FACTS if set(f[1:3]) <= set(sub.names)}
     assert sub.sizes["two_hop"] == 1 and sub.sizes["two_hop_all"] == 4
@@ -249,8 +258,9 @@ def test_link_prediction_ranks_as_defined():
     """A model with a table of scores, against ranks by sorting in plain Python."""
     rng = np.random.default_rng(0)
     scores = rng.integers(0, 5, (6, 2, 6)).astype(np.float32)
-    known = np.array([[h, r, t] for h in range(6) for r in range(2) for t in range(6)
-                      if rng.random() < 0.2])  # fmt: skip
+    known = np.array(
+        [[h, r, t] for h in range(6) for r in range(2) for t in range(6) if rng.random() < 0.2]
+    )
 
     class Table:
         def eval(self):
@@ -409,10 +419,12 @@ def test_words_know_names_alone():
 def annotated_of(names, categories=None, has=None, scene_of=None, scenes=("y",)):
     has = np.ones((2, len(names)), bool) if has is None else np.asarray(has, bool)
     return Annotated(
-        list(scenes), list(names), list(categories or ["object"] * len(names)),
+        list(scenes),
+        list(names),
+        list(categories or ["object"] * len(names)),
         np.zeros(len(has), np.int32) if scene_of is None else np.asarray(scene_of, np.int32),
         sparse.csr_array(has),
-    )  # fmt: skip
+    )
 
 
 def test_links_are_read_from_a_file_and_written_to_one(tmp_path):
@@ -474,9 +486,12 @@ def drawn_world(seed, scenes=3, concepts=7, images=20):
     has = rng.random((images, concepts)) < rng.random(concepts)
     categories = ["color" if k == 2 else "object" for k in range(concepts)]
     annotated = annotated_of(
-        [f"c{k}" for k in range(concepts)], categories, has, rng.integers(0, scenes, images),
+        [f"c{k}" for k in range(concepts)],
+        categories,
+        has,
+        rng.integers(0, scenes, images),
         [f"y{k}" for k in range(scenes)],
-    )  # fmt: skip
+    )
     return rng, annotated
 
 
@@ -608,9 +623,14 @@ def test_the_gain_curve_and_its_controls(tiny_run, tiny_counts):
     for method in ("agglomerative", "kmeans"):
         told = []
         curve = gain_curve(
-            tiny_counts, vectors, np.arange(n), method=method, words=words, draws=25,
+            tiny_counts,
+            vectors,
+            np.arange(n),
+            method=method,
+            words=words,
+            draws=25,
             progress=lambda *step, told=told: told.append(step),
-        )  # fmt: skip
+        )
         assert told[-1][0] == told[-1][1] == len(told)
         assert curve["nb_groups"].tolist() == list(range(1, n + 1))
         last = curve.iloc[-1]
@@ -655,12 +675,16 @@ def test_random_groups_with_structure_gain_less_than_the_true_ones():
 def test_the_published_clusterings_are_table_5s_and_hold_their_own_baseline(data_dir):
     published = pd.read_csv(data_dir / "reference" / "eiic_concept_filtering.csv")
     table = {
-        160: (17.01, 22.20, 19.94, 20.11), 165: (18.11, 22.84, 17.48, 25.77),
-        167: (18.44, 23.42, 18.03, 26.05), 168: (21.78, 23.15, 17.80, 26.31),
-        169: (20.72, 22.84, 23.86, 26.01), 170: (20.90, 23.22, 22.35, 25.36),
-        175: (21.27, 23.88, 21.74, 22.47), 180: (25.29, 23.07, 23.04, 22.63),
+        160: (17.01, 22.20, 19.94, 20.11),
+        165: (18.11, 22.84, 17.48, 25.77),
+        167: (18.44, 23.42, 18.03, 26.05),
+        168: (21.78, 23.15, 17.80, 26.31),
+        169: (20.72, 22.84, 23.86, 26.01),
+        170: (20.90, 23.22, 22.35, 25.36),
+        175: (21.27, 23.88, 21.74, 22.47),
+        180: (25.29, 23.07, 23.04, 22.63),
         185: (24.10, 23.34, 22.49, 22.32),
-    }  # fmt: skip
+    }
     named = published.set_index(["id", "Embeddings"])["ratio_iou"]
     for k, row in table.items():
         for name, value in zip(("transd", "distmult", "ProjE", "TransE"), row, strict=True):
@@ -708,9 +732,21 @@ def test_embed_cluster_and_tables_on_the_command_line(tiny_run, facts, tmp_path,
     assert of["thing 1"] == of["piece 8"] != of["thing 2"]
     made = tmp_path / "made.csv"
     status, again, _ = said(
-        capsys, "cluster", "latest", "--k", "3", "--scene", "attic", "--embedding", "words",
-        "--method", "kmeans", "--write", str(made), *root,
-    )  # fmt: skip
+        capsys,
+        "cluster",
+        "latest",
+        "--k",
+        "3",
+        "--scene",
+        "attic",
+        "--embedding",
+        "words",
+        "--method",
+        "kmeans",
+        "--write",
+        str(made),
+        *root,
+    )
     assert status == 0 and again["scene"] == "attic"
     status, back, _ = said(
         capsys, "cluster", "latest", "--k", "3", "--links", str(made), "--embedding", "words", *root
@@ -725,9 +761,17 @@ def test_embed_cluster_and_tables_on_the_command_line(tiny_run, facts, tmp_path,
         assert (plain["concepts"], drawn["concepts"]) == ("unfiltered", "random groups")
         assert "k" not in filtered and all(c in filtered for c in columns)
     status, told, _ = said(
-        capsys, *tables, "--table", "5", "--k", "2-5", "--csv", str(tmp_path),
-        "--latex", str(tmp_path),
-    )  # fmt: skip
+        capsys,
+        *tables,
+        "--table",
+        "5",
+        "--k",
+        "2-5",
+        "--csv",
+        str(tmp_path),
+        "--latex",
+        str(tmp_path),
+    )
     assert status == 0 and [r["nb_groups"] for r in told["rows"]] == [2, 3, 4, 5]
     head = (tmp_path / "table_5.csv").read_text().splitlines()[0]
     published = "nb_groups,true_victory,true_defeat,ratio_victory,ratio_iou,Embeddings"

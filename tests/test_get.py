@@ -374,9 +374,13 @@ def test_a_server_that_says_nothing_and_one_that_drips(site, tmp_path):
     site.before = [silent, drips]
     notes = []
     fetch(
-        f"{site.url}/a.bin", tmp_path / "a.bin", checksum=MD5, timeout=0.3, pause=Waits(),
+        f"{site.url}/a.bin",
+        tmp_path / "a.bin",
+        checksum=MD5,
+        timeout=0.3,
+        pause=Waits(),
         note=notes.append,
-    )  # fmt: skip
+    )
     release.set()
     assert (tmp_path / "a.bin").read_bytes() == DATA
     assert [("no answer in time" in note) for note in notes] == [True, True]
@@ -429,9 +433,10 @@ def test_a_password_goes_to_its_own_server_alone(site, tmp_path):
 def test_addresses_that_are_none(site, tmp_path, bad):
     one = entry(site, MEMBERS, tmp_path)
     for call in (
-        lambda: source_of(one, bad), lambda: get(one, tmp_path / "d", bad),
+        lambda: source_of(one, bad),
+        lambda: get(one, tmp_path / "d", bad),
         lambda: fetch(bad, tmp_path / "x", pause=Waits()),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UnitscopeError, match=r"is no (http or https )?address"):
             call()
     site.before = [code(302, Location=bad)]
@@ -594,8 +599,9 @@ def test_archives_of_every_kind(tmp_path):
     for folder in ("zip", "tar", "targz", "tarbz2", "tarxz"):
         found = {
             p.relative_to(tmp_path / folder).as_posix(): p.read_bytes()
-            for p in (tmp_path / folder).rglob("*") if p.is_file()
-        }  # fmt: skip
+            for p in (tmp_path / folder).rglob("*")
+            if p.is_file()
+        }
         assert found == {name.removeprefix("top/"): data for name, data in members.items()}
         assert not (tmp_path / folder / "a.txt").stat().st_mode & (stat.S_ISUID | stat.S_IXUSR)
 
@@ -626,9 +632,12 @@ def test_links_and_devices_are_refused(tmp_path):
     with pytest.raises(BadFile, match="a link"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     for kind, target in (
-        (tarfile.SYMTYPE, "../.."), (tarfile.SYMTYPE, "inside"), (tarfile.LNKTYPE, "/etc/passwd"),
-        (tarfile.CHRTYPE, ""), (tarfile.FIFOTYPE, ""),
-    ):  # fmt: skip
+        (tarfile.SYMTYPE, "../.."),
+        (tarfile.SYMTYPE, "inside"),
+        (tarfile.LNKTYPE, "/etc/passwd"),
+        (tarfile.CHRTYPE, ""),
+        (tarfile.FIFOTYPE, ""),
+    ):
         info = tarfile.TarInfo("thing")
         info.type, info.linkname = kind, target
         tarred(tmp_path / "a.tar.gz", [tarfile.TarInfo("good"), info])
@@ -668,15 +677,36 @@ def test_entries_over_one_another_are_summed(tmp_path):
     packed = zlib.compressobj(9, zlib.DEFLATED, -15)
     data = packed.compress(bytes(2**20)) + packed.flush()
     crc = zlib.crc32(bytes(2**20))
-    body = struct.pack(
-        "<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, crc, len(data), 2**20, 1, 0
-    ) + b"0" + data  # fmt: skip
+    body = (
+        struct.pack("<IHHHHHIIIHH", 0x04034B50, 20, 0, 8, 0, 0, crc, len(data), 2**20, 1, 0)
+        + b"0"
+        + data
+    )
     central = b""
     for _ in range(300):
-        central += struct.pack(
-            "<IHHHHHHIIIHHHHHII", 0x02014B50, 20, 20, 0, 8, 0, 0, crc, len(data), 2**20, 1, 0,
-            0, 0, 0, 0, 0,
-        ) + b"0"  # fmt: skip
+        central += (
+            struct.pack(
+                "<IHHHHHHIIIHHHHHII",
+                0x02014B50,
+                20,
+                20,
+                0,
+                8,
+                0,
+                0,
+                crc,
+                len(data),
+                2**20,
+                1,
+                0,
+                0,
+                0,
+                0,
+                0,
+                0,
+            )
+            + b"0"
+        )
     end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 300, 300, len(central), len(body), 0)
     (tmp_path / "a.zip").write_bytes(body + central + end)
     with pytest.raises(BadFile, match="unpacks to more than"):
@@ -686,10 +716,12 @@ def test_entries_over_one_another_are_summed(tmp_path):
 def test_damaged_cut_and_encrypted_archives(tmp_path):
     whole = zipped(tmp_path / "a.zip", {"a": np.random.default_rng(1).bytes(50_000)}).read_bytes()
     cases = {
-        "cut.zip": whole[:-5000], "flipped.zip": whole[:900] + b"\0\1\2\3" + whole[904:],
+        "cut.zip": whole[:-5000],
+        "flipped.zip": whole[:900] + b"\0\1\2\3" + whole[904:],
         "before.zip": whole[:-6] + struct.pack("<I", len(whole)) + whole[-2:],  # begins before 0
-        "nothing.zip": b"", "page.zip": b"<html>not found</html>",
-    }  # fmt: skip
+        "nothing.zip": b"",
+        "page.zip": b"<html>not found</html>",
+    }
     tarred(tmp_path / "b.tar.gz", [tarfile.TarInfo("a")], np.random.default_rng(1).bytes(50_000))
     cases["cut.tar.gz"] = (tmp_path / "b.tar.gz").read_bytes()[:-9000]
     for name, data in cases.items():
@@ -740,10 +772,18 @@ def entry(site: Site, members: dict[str, bytes], tmp_path: Path, **fields) -> Do
     (tmp_path / "made.zip").unlink()
     site.files["/set.zip"] = data
     base = Download(
-        "set", "a set", f"{site.url}/set.zip", "set.zip", len(data), None,
-        "sha256:" + hashlib.sha256(data).hexdigest(), "free", "https://terms.example/", "set",
+        "set",
+        "a set",
+        f"{site.url}/set.zip",
+        "set.zip",
+        len(data),
+        None,
+        "sha256:" + hashlib.sha256(data).hexdigest(),
+        "free",
+        "https://terms.example/",
+        "set",
         use="--dataset folder:{path}",
-    )  # fmt: skip
+    )
     return base._replace(**fields)
 
 
@@ -814,7 +854,7 @@ def test_the_prompt(site, tmp_path, monkeypatch, capsys):
 def test_a_plain_file_is_verified_again_when_it_was_touched(site, tmp_path):
     one = Download(
         "a", "a file", f"{site.url}/a.bin", "a.bin", len(DATA), None, MD5, "free", "", "weights"
-    )  # fmt: skip
+    )
     assert state(one, tmp_path) == ""
     site.before = [cut_at(100_000)]
     with pytest.raises(UnitscopeError, match="100 kB kept"):
@@ -921,7 +961,7 @@ def test_a_bad_archive_of_an_earlier_call_goes_and_a_persons_own_stays(site, tmp
 def test_files_of_a_person_are_neither_overwritten_nor_removed(site, tmp_path):
     plain = Download(
         "a", "a file", f"{site.url}/a.bin", "a.bin", len(DATA), None, MD5, "free", "", "weights"
-    )  # fmt: skip
+    )
     mine = tmp_path / "weights" / "a.bin"
     mine.parent.mkdir()
     mine.write_bytes(b"mine")
@@ -1004,8 +1044,9 @@ def test_what_a_kill_left_of_unpacking_is_cleared(site, tmp_path):
         (tmp_path / left / "half" / "x.png").write_bytes(b"half")
     got = get(entry(site, MEMBERS, tmp_path), tmp_path)
     assert got.facts["files"] == 2 and {p.name for p in tmp_path.iterdir()} == {
-        "set", "set.got.json"
-    }  # fmt: skip
+        "set",
+        "set.got.json",
+    }
 
 
 def test_two_processes_do_not_fetch_one_thing(site, tmp_path):

@@ -133,9 +133,10 @@ def test_photos_of_other_suffixes_are_read_or_counted(tmp_path):
     frames = [Image.new("P", (8, 8), k) for k in (1, 2)]
     for suffix in ("gif", "avif"):
         frames[0].convert("RGB").save(
-            root / f"moves.{suffix}", save_all=True,
+            root / f"moves.{suffix}",
+            save_all=True,
             append_images=[frames[1].convert("RGB"), Image.new("RGB", (8, 8), "red")],
-        )  # fmt: skip
+        )
     (root / "moves.avif").rename(root / "moves2.avif")
     data = open_dataset(f"folder:{tmp_path}")
     assert data.ids == ["a", "b", "c", "d", "e", "moves", "moves2"]
@@ -160,23 +161,34 @@ CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 KINDS = [
     (colour, bits)
     for colour, depths in (
-        (0, (1, 2, 4, 8, 16)), (2, (8, 16)), (3, (1, 2, 4, 8)), (4, (8, 16)), (6, (8, 16))
+        (0, (1, 2, 4, 8, 16)),
+        (2, (8, 16)),
+        (3, (1, 2, 4, 8)),
+        (4, (8, 16)),
+        (6, (8, 16)),
     )
     for bits in depths
-]  # fmt: skip
+]
 """Colour types of PNG, and the bit depths that each allows (PNG specification, table 11.1)."""
 
-ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2),
-         (0, 1, 1, 2))  # fmt: skip
+ADAM7 = (
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
 
 
 def png(samples: np.ndarray, colour: int, bits: int, interlaced: bool = False) -> bytes:
     """A PNG file of samples (height, width, channels), written by the specification."""
 
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(
-            ">I", zlib.crc32(name + data)
-        )  # fmt: skip
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     def rows(part: np.ndarray) -> bytes:
         lines = b""
@@ -194,10 +206,13 @@ def png(samples: np.ndarray, colour: int, bits: int, interlaced: bool = False) -
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         chunk(name, part)
         for name, part in (
-            (b"IHDR", header), (b"PLTE", palette), (b"IDAT", zlib.compress(data)), (b"IEND", b""),
+            (b"IHDR", header),
+            (b"PLTE", palette),
+            (b"IDAT", zlib.compress(data)),
+            (b"IEND", b""),
         )
         if name != b"PLTE" or colour == 3
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
@@ -226,8 +241,11 @@ def test_a_masks_values_are_those_in_the_file(tmp_path, colour, bits, interlaced
 def test_the_labels_of_a_mask_of_few_bits(tmp_path, bits):
     """Value 1 was shown as 17 or 85, and those were other labels."""
     values = np.arange(12).reshape(3, 4, 1) % 2**bits
-    write(tmp_path / "labels.csv", "value,name\n1,wall\n2,bed\n3,lamp\n17,dresser\n85,car\n"
-          + "".join(f"{k},thing {k}\n" for k in range(4, 16)))  # fmt: skip
+    write(
+        tmp_path / "labels.csv",
+        "value,name\n1,wall\n2,bed\n3,lamp\n17,dresser\n85,car\n"
+        + "".join(f"{k},thing {k}\n" for k in range(4, 16)),
+    )
     save(tmp_path / "images" / "a.png", picture(4, 3))
     (tmp_path / "masks").mkdir()
     (tmp_path / "masks" / "a.png").write_bytes(png(values, 0, bits))
@@ -252,8 +270,18 @@ def test_masks_with_transparency_or_of_lossy_formats_are_refused(tmp_path):
 
 def tiff(width: int, height: int, bits: int, pixels: bytes, more: list = []) -> bytes:  # noqa: B006
     """An uncompressed grey TIFF of one strip; `more` tags are (number, type, value)."""
-    tags = [(256, 4, width), (257, 4, height), (258, 3, bits), (259, 3, 1), (262, 3, 1),
-            (273, 4, 8), (277, 3, 1), (278, 4, height), (279, 4, len(pixels)), *more]  # fmt: skip
+    tags = [
+        (256, 4, width),
+        (257, 4, height),
+        (258, 3, bits),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 8),
+        (277, 3, 1),
+        (278, 4, height),
+        (279, 4, len(pixels)),
+        *more,
+    ]
     entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
     at = struct.pack("<I", 8 + len(pixels))
     return b"II*\0" + at + pixels + struct.pack("<H", len(tags)) + entries + bytes(4)

@@ -73,11 +73,15 @@ def test_polygons_and_run_lengths_give_the_same_pixels(tmp_path):
     bridge = [5, 2, 33, 2, 33, 28, 5, 28, 5, 2, 10, 10, 10, 20, 20, 20, 20, 10, 10, 10, 5, 2]
     for k, (segmentation, wanted) in enumerate(
         [
-            ([box], mask), (rle(mask), mask), (rle(mask, True), mask),
-            (rle(frame), frame), (rle(frame, True), frame), ([bridge], frame),
+            ([box], mask),
+            (rle(mask), mask),
+            (rle(mask, True), mask),
+            (rle(frame), frame),
+            (rle(frame, True), frame),
+            ([bridge], frame),
             ([[5, 2, 15, 2, 15, 28, 5, 28], [15, 2, 33, 2, 33, 28, 15, 28]], mask),
         ]
-    ):  # fmt: skip
+    ):
         names = drawn(one(tmp_path / str(k), [region(1, segmentation)]))
         assert np.array_equal(names == "bed", wanted), k
 
@@ -139,35 +143,61 @@ LAYOUTS = {
     # program: (JSON files, where the photos lie, file_name, ids, scenes, splits)
     "COCO": (
         ("annotations/instances_train2017.json", "annotations/instances_val2017.json"),
-        ("train2017/1.jpg", "val2017/2.jpg"), ("1.jpg", "2.jpg"),
-        ["1", "2"], ["", ""], ["train", "val"],
+        ("train2017/1.jpg", "val2017/2.jpg"),
+        ("1.jpg", "2.jpg"),
+        ["1", "2"],
+        ["", ""],
+        ["train", "val"],
     ),
     "CVAT": (
-        ("annotations/instances_default.json",), ("images/default/barn/1.jpg",), ("barn/1.jpg",),
-        ["barn/1"], ["barn"], ["all"],
+        ("annotations/instances_default.json",),
+        ("images/default/barn/1.jpg",),
+        ("barn/1.jpg",),
+        ["barn/1"],
+        ["barn"],
+        ["all"],
     ),
     "Roboflow": (
         ("train/_annotations.coco.json", "valid/_annotations.coco.json"),
-        ("train/1_jpg.rf.a0.jpg", "valid/2.jpg"), ("1_jpg.rf.a0.jpg", "2.jpg"),
-        ["1_jpg.rf.a0", "2"], ["", ""], ["train", "valid"],
+        ("train/1_jpg.rf.a0.jpg", "valid/2.jpg"),
+        ("1_jpg.rf.a0.jpg", "2.jpg"),
+        ["1_jpg.rf.a0", "2"],
+        ["", ""],
+        ["train", "valid"],
     ),
     "labelme2coco": (
-        ("annotations.json",), ("JPEGImages/1.jpg",), ("JPEGImages/1.jpg",),
-        ["1"], [""], ["all"],
+        ("annotations.json",),
+        ("JPEGImages/1.jpg",),
+        ("JPEGImages/1.jpg",),
+        ["1"],
+        [""],
+        ["all"],
     ),
     "Label Studio": (
-        ("result.json",), ("images/ab-1.jpg",), ("images\\ab-1.jpg",), ["ab-1"], [""], ["all"],
+        ("result.json",),
+        ("images/ab-1.jpg",),
+        ("images\\ab-1.jpg",),
+        ["ab-1"],
+        [""],
+        ["all"],
     ),
     "X-AnyLabeling": (
-        ("annotations/coco_instance.json",), ("barn/1.jpg",), ("barn/1.jpg",),
-        ["barn/1"], ["barn"], ["all"],
+        ("annotations/coco_instance.json",),
+        ("barn/1.jpg",),
+        ("barn/1.jpg",),
+        ["barn/1"],
+        ["barn"],
+        ["all"],
     ),
     "one name in two splits": (
         ("annotations/instances_train.json", "annotations/instances_val.json"),
-        ("train/1.jpg", "images/val/1.jpg"), ("1.jpg", "1.jpg"),
-        ["train/1", "images/val/1"], ["", ""], ["train", "val"],
+        ("train/1.jpg", "images/val/1.jpg"),
+        ("1.jpg", "1.jpg"),
+        ["train/1", "images/val/1"],
+        ["", ""],
+        ["train", "val"],
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("program", LAYOUTS)
@@ -227,16 +257,19 @@ FAULTY = {
     "giant": (region(1, [[0, 0, 1e300, 0, 0, 9]]), "no place in a photo"),
     "infinite": (region(1, [[0, 0, float("inf"), 0, 0, 9]]), "no place in a photo"),
     "too few runs": (
-        region(1, {"size": [30, 40], "counts": [5, 5]}), "add up to 10, not to 40×30",
+        region(1, {"size": [30, 40], "counts": [5, 5]}),
+        "add up to 10, not to 40×30",
     ),
     "of another size": (
-        region(1, {"size": [40, 30], "counts": [1200]}), "of 30×40 pixels, the image of 40×30; hei",
+        region(1, {"size": [40, 30], "counts": [1200]}),
+        "of 30×40 pixels, the image of 40×30; hei",
     ),
     "a giant size": (
-        region(1, {"size": [10**9, 10**9], "counts": [10**18]}), "above 134,217,728 pixels",
+        region(1, {"size": [10**9, 10**9], "counts": [10**18]}),
+        "above 134,217,728 pixels",
     ),
     "damaged runs": (region(1, {"size": [30, 40], "counts": "ÿ"}), "packed counts are damaged"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", FAULTY)
@@ -254,29 +287,48 @@ def test_one_faulty_annotation_is_one_problem(tmp_path, case):
 def test_one_faulty_image_or_category_is_one_problem(tmp_path):
     facts = told([region(k, [LEFT], image=k) for k in range(1, 4)])
     facts["images"] += [
-        None, {"id": [2], "file_name": "a.jpg"}, {"id": 2}, {"id": 3, "file_name": "gone.jpg"},
-        {"id": 1, "file_name": "bedroom/b.jpg"}, {"id": 4, "file_name": "bedroom/a.jpg"},
+        None,
+        {"id": [2], "file_name": "a.jpg"},
+        {"id": 2},
+        {"id": 3, "file_name": "gone.jpg"},
+        {"id": 1, "file_name": "bedroom/b.jpg"},
+        {"id": 4, "file_name": "bedroom/a.jpg"},
         {"id": 5, "file_name": "bedroom/b.jpg", "width": 10**9, "height": 10**9},
         {"id": 6, "file_name": "bedroom/b.jpg", "width": "40", "height": 30},
-        {"id": 7, "file_name": "a\0b.jpg"}, {"id": 8, "file_name": ".."},
+        {"id": 7, "file_name": "a\0b.jpg"},
+        {"id": 8, "file_name": ".."},
         {"id": 9, "file_name": "x" * 9000},
-    ]  # fmt: skip
+    ]
     facts["categories"] += [
-        "x", {"id": 5}, {"id": 6, "name": None}, {"id": 1, "name": "sofa"}, {"id": 7, "name": "bed"}
-    ]  # fmt: skip
+        "x",
+        {"id": 5},
+        {"id": 6, "name": None},
+        {"id": 1, "name": "sofa"},
+        {"id": 7, "name": "bed"},
+    ]
     root = one(tmp_path, [])
     save(root / "images/bedroom/b.jpg", picture())
     write(root / "annotations/instances_default.json", json.dumps(facts))
     data = open_dataset(f"coco:{root}")
     assert data.ids == ["bedroom/a"] and [c.name for c in data.concepts] == ["bed", "lamp"]
     for words in (
-        ["image 2 has no id and file_name"], ["image 3 has"], ["image 4 has"],
+        ["image 2 has no id and file_name"],
+        ["image 3 has"],
+        ["image 4 has"],
         ["no photo 'a\\\\x00b.jpg'"],
-        ["no photo 'gone.jpg'"], ["image 1 is listed twice"], ["'images/bedroom/a.jpg' is listed"],
-        ["1000000000×1000000000, cannot be"], ["'40'×30, cannot be"], ["no photo '..'"], ["xxxxxx"],
-        ["category 3 has no id"], ["category 4 has"], ["category 5 has"],
-        ["category 1 is listed twice"], ["2 categories are called 'bed'"],
-    ):  # fmt: skip
+        ["no photo 'gone.jpg'"],
+        ["image 1 is listed twice"],
+        ["'images/bedroom/a.jpg' is listed"],
+        ["1000000000×1000000000, cannot be"],
+        ["'40'×30, cannot be"],
+        ["no photo '..'"],
+        ["xxxxxx"],
+        ["category 3 has no id"],
+        ["category 4 has"],
+        ["category 5 has"],
+        ["category 1 is listed twice"],
+        ["2 categories are called 'bed'"],
+    ):
         assert says(data.problems, *words), words
     assert (names_of(data)[0] == "bed").sum() == 600
 
@@ -284,8 +336,14 @@ def test_one_faulty_image_or_category_is_one_problem(tmp_path):
 def test_no_path_leads_out_of_the_folder(tmp_path):
     save(tmp_path / "secret.jpg", picture(seed=1))
     save(tmp_path / "set/images/bedroom/a.jpg", picture())
-    names = ["../secret.jpg", str(tmp_path / "secret.jpg"), "bedroom/../../../secret.jpg",
-             "..\\secret.jpg", "C:\\photos\\secret.jpg", "bedroom/a.jpg"]  # fmt: skip
+    names = [
+        "../secret.jpg",
+        str(tmp_path / "secret.jpg"),
+        "bedroom/../../../secret.jpg",
+        "..\\secret.jpg",
+        "C:\\photos\\secret.jpg",
+        "bedroom/a.jpg",
+    ]
     facts = told([region(1, [LEFT], image=6)], names)
     write(tmp_path / "set/annotations/instances_default.json", json.dumps(facts))
     data = open_dataset(f"coco:{tmp_path / 'set'}")
@@ -297,8 +355,11 @@ def test_no_path_leads_out_of_the_folder(tmp_path):
 
 
 def test_a_photo_of_another_size_is_refused_alone(tmp_path):
-    root = one(tmp_path, [region(1, [LEFT]), region(1, [LEFT], image=2)],
-               files=("bedroom/a.jpg", "bedroom/b.jpg"))  # fmt: skip
+    root = one(
+        tmp_path,
+        [region(1, [LEFT]), region(1, [LEFT], image=2)],
+        files=("bedroom/a.jpg", "bedroom/b.jpg"),
+    )
     save(root / "images/bedroom/b.jpg", picture(30, 40))
     data = open_dataset(f"coco:{root}")
     with pytest.raises(BadFile, match=r"is 30×40, but annotated as 40×30 \(its EXIF"):
@@ -307,8 +368,9 @@ def test_a_photo_of_another_size_is_refused_alone(tmp_path):
 
 
 def test_without_a_size_the_photo_s_own_counts(tmp_path):
-    facts = told([region(1, [LEFT]), region(2, rle(np.ones((4, 5), bool)), image=2)],
-                 ("a.jpg", "b.jpg"))  # fmt: skip
+    facts = told(
+        [region(1, [LEFT]), region(2, rle(np.ones((4, 5), bool)), image=2)], ("a.jpg", "b.jpg")
+    )
     for row in facts["images"]:
         del row["width"], row["height"]
     write(tmp_path / "data.json", json.dumps(facts))
@@ -344,11 +406,15 @@ def test_the_digest_follows_regions(tmp_path):
     digests = set()
     for k, rows in enumerate(
         [
-            [region(1, [LEFT])], [region(2, [LEFT])], [region(1, [INNER])],
-            [region(1, [LEFT, INNER], area=536)], [region(1, [LEFT, INNER], area=600)],
-            [region(1, rle(np.ones((30, 40), bool)))], [],
+            [region(1, [LEFT])],
+            [region(2, [LEFT])],
+            [region(1, [INNER])],
+            [region(1, [LEFT, INNER], area=536)],
+            [region(1, [LEFT, INNER], area=600)],
+            [region(1, rle(np.ones((30, 40), bool)))],
+            [],
         ]
-    ):  # fmt: skip
+    ):
         root = one(tmp_path / str(k), rows)
         digests.add(open_dataset(f"coco:{root}").content_digest())
         assert open_dataset(f"coco:{root}").content_digest() in digests
@@ -357,8 +423,12 @@ def test_the_digest_follows_regions(tmp_path):
 
 def test_a_folder_is_made_of_them(tmp_path, capsys):
     rows = [region(1, [LEFT]), region(2, [INNER]), region(3, [INNER]), region(1, [LEFT], image=2)]
-    root = one(tmp_path / "in", rows, names=("bed", "lamp", "part:pillow"),
-               files=("bedroom/a.jpg", "attic/b.png"))  # fmt: skip
+    root = one(
+        tmp_path / "in",
+        rows,
+        names=("bed", "lamp", "part:pillow"),
+        files=("bedroom/a.jpg", "attic/b.png"),
+    )
     save(root / "images/attic/b.png", picture(30, 40))  # not the size that the file says
     out = tmp_path / "out"
     status, answer, _ = said(capsys, "datasets", "folder-from", "coco", str(root), "--to", str(out))

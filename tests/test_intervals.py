@@ -27,9 +27,11 @@ def test_shares_against_scipy_and_print():
         assert interval(right, n) == pytest.approx((wanted.low, wanted.high), abs=1e-6)
     # Newcombe, Statistics in Medicine 17 (1998), 857–872, Table I, method 3.
     for right, n, low, high in (
-        (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611),
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
         (1, 29, 0.0061, 0.1718),
-    ):  # fmt: skip
+    ):
         assert interval(right, n) == pytest.approx((low, high), abs=5e-5)
 
 

@@ -45,9 +45,23 @@ def over(job: jobs.Job) -> bool:
 
 def slow_run(photos: Path, root: Path, *more: str) -> list[str]:
     return [
-        "run", "--dataset", f"folder:{photos}", "--model", "python:tests.tiny:slow", "--q", "0.05",
-        "--shuffles", "1", "--shard", "32", "--threads", "1", "--out", str(root), *more,
-    ]  # fmt: skip
+        "run",
+        "--dataset",
+        f"folder:{photos}",
+        "--model",
+        "python:tests.tiny:slow",
+        "--q",
+        "0.05",
+        "--shuffles",
+        "1",
+        "--shard",
+        "32",
+        "--threads",
+        "1",
+        "--out",
+        str(root),
+        *more,
+    ]
 
 
 def begun(job: jobs.Job) -> bool:
@@ -68,10 +82,19 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(photos, tmp_path):
     assert job.state == "running" and job.progress["total"] == 320
     # Another process, as after a restart of the app, sees the same.
     seen = subprocess.run(
-        [sys.executable, "-c", "import sys; from pathlib import Path; from core import jobs; "
-         "print(jobs.watch(sys.argv[2], Path(sys.argv[1])).state)", str(tmp_path), name],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            "import sys; from pathlib import Path; from core import jobs; "
+            "print(jobs.watch(sys.argv[2], Path(sys.argv[1])).state)",
+            str(tmp_path),
+            name,
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert seen.stdout.strip() == "running"
 
     jobs.cancel(name, tmp_path)

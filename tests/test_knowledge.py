@@ -76,8 +76,13 @@ def test_conceptnet_keeps_english_folds_senses_and_merges(tmp_path, zipped):
     told = []
     graph = open_knowledge(f"conceptnet:{path}", tmp_path / "cache", told.append)
     assert list(graph.nodes) == [
-        "bed", "bedroom", "café", "hold a lamp", "live room", "night stand"
-    ]  # fmt: skip
+        "bed",
+        "bedroom",
+        "café",
+        "hold a lamp",
+        "live room",
+        "night stand",
+    ]
     assert [graph.edge(k) for k in range(len(graph))] == [
         Edge("AtLocation", "bed", "bedroom", 3.5),
         Edge("dbpedia/genre", "café", "live room", 0.5),
@@ -243,8 +248,9 @@ def test_neighbours(small):
     near = small.neighbours("bedroom")
     assert list(near) == ["bed", "lamp"]
     assert near["bed"] == [
-        Edge("AtLocation", "bed", "bedroom", 2.0), Edge("HasA", "bedroom", "bed", 1.0)
-    ]  # fmt: skip
+        Edge("AtLocation", "bed", "bedroom", 2.0),
+        Edge("HasA", "bedroom", "bed", 1.0),
+    ]
     assert set(small.neighbours("bedroom", min_weight=1)) == {"bed"}
     assert list(small.neighbours("bedroom", direction="out")) == ["bed"]
     assert list(small.neighbours("bedroom", direction="in")) == ["bed", "lamp"]
@@ -252,8 +258,9 @@ def test_neighbours(small):
     two = small.neighbours("bedroom", hops=2)
     assert set(two) == {"bed", "lamp", "pillow"}
     assert two["pillow"] == [
-        Edge("AtLocation", "bed", "bedroom", 2.0), Edge("AtLocation", "pillow", "bed", 3.0)
-    ]  # fmt: skip
+        Edge("AtLocation", "bed", "bedroom", 2.0),
+        Edge("AtLocation", "pillow", "bed", 3.0),
+    ]
     assert list(small.neighbours("bedroom", hops=2, among=["pillow", "nowhere"])) == ["pillow"]
     assert small.neighbours("wall", ["LocatedNear"]) == {}, "a known relation it lacks"
     for call, why in (
@@ -267,9 +274,11 @@ def test_neighbours(small):
 
 
 triple = st.tuples(
-    st.sampled_from(["AtLocation", "HasA", "IsA"]), st.sampled_from("abcdefg"),
-    st.sampled_from("abcdefg"), st.sampled_from([0.5, 1.0, 2.0]),
-)  # fmt: skip
+    st.sampled_from(["AtLocation", "HasA", "IsA"]),
+    st.sampled_from("abcdefg"),
+    st.sampled_from("abcdefg"),
+    st.sampled_from([0.5, 1.0, 2.0]),
+)
 
 
 @given(
@@ -394,10 +403,14 @@ def test_real_names_against_cn100k(cn100k, name, node, kind):
 @pytest.mark.parametrize(
     ("name", "node"),
     [
-        ("building_facade", "build"), ("otherfurniture", "furniture"), ("water_park", "park"),
-        ("florist_shop_indoor", "shop"), ("printer_room", "room"), ("conference_room", "room"),
+        ("building_facade", "build"),
+        ("otherfurniture", "furniture"),
+        ("water_park", "park"),
+        ("florist_shop_indoor", "shop"),
+        ("printer_room", "room"),
+        ("conference_room", "room"),
     ],
-)  # fmt: skip
+)
 def test_head_nouns_are_suggested_and_taken_only_where_asked(cn100k, name, node, tmp_path):
     bare = align([name], cn100k)
     assert bare.loc[0, ["node", "kind", "suggested"]].tolist() == [None, "none", node]
@@ -414,9 +427,10 @@ def test_head_nouns_are_suggested_and_taken_only_where_asked(cn100k, name, node,
 def test_members_say_what_guesses_they_rest_on(cn100k):
     world = make([0, 1, 2], [[1, 1, 1], [1, 1, 1], [1, 1, 1]], 3, ["object"] * 3)
     world = replace(
-        world, scenes=["living_room", "printer_room", "kitchen"],
+        world,
+        scenes=["living_room", "printer_room", "kitchen"],
         concepts=["television", "couch", "refridgerator"],
-    )  # fmt: skip
+    )
     related = related_concepts(world, cn100k)
     assert related[1] == {}, "what is in rooms is not in a printer room"
     scc = scoping_core_concepts(world, related)
@@ -567,15 +581,17 @@ def worlds(draw):
     rows = draw(
         st.lists(
             st.lists(st.booleans(), min_size=concepts, max_size=concepts),
-            min_size=images, max_size=images,
+            min_size=images,
+            max_size=images,
         )
-    )  # fmt: skip
+    )
     categories = draw(
         st.lists(
             st.sampled_from(["object", "object", "part", "color", "scene"]),
-            min_size=concepts, max_size=concepts,
+            min_size=concepts,
+            max_size=concepts,
         )
-    )  # fmt: skip
+    )
     related = draw(
         st.lists(st.sets(st.integers(0, concepts - 1)), min_size=scenes, max_size=scenes)
     )
@@ -634,18 +650,26 @@ def test_a_world_worked_out_by_hand():
     offices = ["wall desk lamp", "wall desk"]
     rows = [[c in photo.split() for c in concepts] for photo in bedrooms + offices]
     world = Annotated(
-        ["bedroom", "office"], concepts, ["object"] * 4 + ["color"],
-        np.array([0] * 4 + [1] * 2, np.int32), sparse.csr_array(np.array(rows)),
-    )  # fmt: skip
+        ["bedroom", "office"],
+        concepts,
+        ["object"] * 4 + ["color"],
+        np.array([0] * 4 + [1] * 2, np.int32),
+        sparse.csr_array(np.array(rows)),
+    )
     graph = Graph.from_edges(
-        [("AtLocation", "bed", "bedroom"), ("AtLocation", "lamp", "bedroom"),
-         ("AtLocation", "desk", "office"), ("AtLocation", "lamp", "office")]
-    )  # fmt: skip
+        [
+            ("AtLocation", "bed", "bedroom"),
+            ("AtLocation", "lamp", "bedroom"),
+            ("AtLocation", "desk", "office"),
+            ("AtLocation", "lamp", "office"),
+        ]
+    )
     related = related_concepts(world, graph)
     assert [sorted(found) for found in related] == [[1, 2], [2, 3]]
     assert top_k_concepts(world, 2).members.tolist() == [
-        [True, True, False, False, False], [True, False, False, True, False]
-    ]  # fmt: skip
+        [True, True, False, False, False],
+        [True, False, False, True, False],
+    ]
     scc = scoping_core_concepts(world, related)
     assert as_sets(scc.members) == {0: frozenset({1, 2}), 1: frozenset({2, 3})}
     icc = identifier_core_concepts(world, related, k=1)
@@ -765,9 +789,12 @@ def test_docstrings_name_the_definitions():
 # -- files that say things in other ways, and inputs without effect ----------------------------
 
 FEW = (
-    ("AtLocation", "bed", "bedroom"), ("AtLocation", "pillow", "bed"), ("HasA", "bed", "leg"),
-    ("UsedFor", "night stand", "lamp"), ("PartOf", "wall", "bedroom"),
-)  # fmt: skip
+    ("AtLocation", "bed", "bedroom"),
+    ("AtLocation", "pillow", "bed"),
+    ("HasA", "bed", "leg"),
+    ("UsedFor", "night stand", "lamp"),
+    ("PartOf", "wall", "bedroom"),
+)
 
 
 def _file(folder, rows, name="facts.tsv"):

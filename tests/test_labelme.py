@@ -46,9 +46,14 @@ def labelme(
 ) -> None:
     """A file as the program writes it."""
     told = {
-        "version": "5.4.1", "flags": flags or {}, "shapes": shapes, "imagePath": image,
-        "imageData": data, "imageHeight": 30, "imageWidth": 40,
-    }  # fmt: skip
+        "version": "5.4.1",
+        "flags": flags or {},
+        "shapes": shapes,
+        "imagePath": image,
+        "imageData": data,
+        "imageHeight": 30,
+        "imageWidth": 40,
+    }
     write(path, json.dumps(told, indent=2))
 
 
@@ -58,15 +63,20 @@ def source(root: Path) -> Path:
     labelme(
         root / "bedroom" / "a.json",
         [
-            shape("bed", SQUARE), shape("lamp", [[10, 5], [30, 25]], "rectangle"),
+            shape("bed", SQUARE),
+            shape("lamp", [[10, 5], [30, 25]], "rectangle"),
             shape("part:pillow", [[5, 5], [9, 5], [9, 9], [5, 9]]),
             shape("bed", [[3, 3]], "point"),
         ],
         "a.jpg",
-    )  # fmt: skip
+    )
     save(root / "photos" / "b.png", picture(seed=1))
-    labelme(root / "kitchen" / "b.json", [shape("sink", SQUARE)], "..\\photos\\b.png",
-            flags={"kitchen": False, "canteen": True})  # fmt: skip
+    labelme(
+        root / "kitchen" / "b.json",
+        [shape("sink", SQUARE)],
+        "..\\photos\\b.png",
+        flags={"kitchen": False, "canteen": True},
+    )
     data = encoded(Image.fromarray(picture(seed=2)), "JPEG")
     labelme(
         root / "kitchen" / "c.json", [shape("lamp", [[20, 15], [20, 20]], "circle")], "c.jpg", data
@@ -148,11 +158,14 @@ def test_files_that_cannot_be_used_are_told(tmp_path):
     made = folder_from_labelme(root, tmp_path / "out")
     assert made.photos == 5
     for words in (
-        ("x.json", "is not a LabelMe file"), ("y.json", "'y.jpg' is not there, nor in imageData"),
-        ("z.json", "is drawn on 40×30, but the photo is 20×20"), ("w.json", "is not base64"),
-        ("v", "shape 1 is left out: it has no label"), ("v", "shape 2", "3 are needed"),
+        ("x.json", "is not a LabelMe file"),
+        ("y.json", "'y.jpg' is not there, nor in imageData"),
+        ("z.json", "is drawn on 40×30, but the photo is 20×20"),
+        ("w.json", "is not base64"),
+        ("v", "shape 1 is left out: it has no label"),
+        ("v", "shape 2", "3 are needed"),
         ("v", "shape 3"),
-    ):  # fmt: skip
+    ):
         assert says(made.problems, *words), words
     assert open_dataset(f"folder:{tmp_path / 'out'}").annotations(0).maps.shape[1:] == (30, 40)
 
@@ -177,15 +190,21 @@ def test_names_of_what_is_not_annotated_are_no_concepts(tmp_path):
     hole = [[5, 5], [10, 5], [10, 10], [5, 10]]
     inner = [[6, 6], [8, 6], [8, 8], [6, 8]]
     shapes = [
-        shape("bed", SQUARE), shape("__ignore__", hole), shape("lamp", inner),
+        shape("bed", SQUARE),
+        shape("__ignore__", hole),
+        shape("lamp", inner),
         shape("_background_", [[0, 20], [19, 20], [19, 29], [0, 29]]),
-    ]  # fmt: skip
+    ]
     made = folder_from_labelme(one(tmp_path / "in", shapes), tmp_path / "out")
     assert made.problems == [] and made.labels == {"object": 2}
     (names,) = maps_of(tmp_path / "out", "room/a")
     assert [names[y, x] for y, x in ((1, 1), (5, 5), (9, 9), (7, 7), (25, 5))] == [
-        "bed", "", "", "lamp", "",
-    ]  # fmt: skip
+        "bed",
+        "",
+        "",
+        "lamp",
+        "",
+    ]
 
 
 TILTED = [[20, 5], [30, 15], [20, 25], [10, 15]]
@@ -339,6 +358,8 @@ def test_the_same_files_give_the_same_bytes(tmp_path):
     root = source(tmp_path / "in")
     for out in ("one", "two"):
         folder_from_labelme(root, tmp_path / out)
-    one, two = ({p.relative_to(at): p.read_bytes() for p in at.rglob("*") if p.is_file()}
-                for at in (tmp_path / "one", tmp_path / "two"))  # fmt: skip
+    one, two = (
+        {p.relative_to(at): p.read_bytes() for p in at.rglob("*") if p.is_file()}
+        for at in (tmp_path / "one", tmp_path / "two")
+    )
     assert one == two and len(one) == 2 + 4 + 4 + 1

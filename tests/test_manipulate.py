@@ -144,8 +144,9 @@ def test_bad_edits_and_empty_sets_are_told():
         toggler.toggle(Edit((1,)), splits=["tset"])
     with pytest.raises(UnitscopeError, match="no image is of scene"):
         other = toggler.images.assign(split=["a"] * 5 + ["b"] * 5, scene=["x"] * 5 + ["y"] * 5)
-        both = Toggler(toggler.pooled, toggler.logits(), other, toggler.names,
-                       weights=toggler.weights)  # fmt: skip
+        both = Toggler(
+            toggler.pooled, toggler.logits(), other, toggler.names, weights=toggler.weights
+        )
         both.toggle(Edit((1,)), scene="x", splits=["b"])
 
 
@@ -324,8 +325,11 @@ class Rectified(nn.Module):
         super().__init__()
         torch.manual_seed(5)
         self.body = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1), nn.ReLU(),
-        )  # fmt: skip
+            nn.Conv2d(3, 8, 3, 2, 1),
+            nn.ReLU(),
+            nn.Conv2d(8, 12, 3, 2, 1),
+            nn.ReLU(),
+        )
         self.head, self.behind = nn.Linear(12, 3), behind
 
     def forward(self, x):
@@ -628,9 +632,13 @@ def test_nyuv2_resnet18_layers_equal_a_hook(data_dir, tmp_path):
         for mask in (folder / "masks").glob(f"{k:03}*"):
             mask.unlink()
     request = Settings(
-        f"folder:{folder}", f"torchvision:resnet18:{check}", layers=("layer3", "layer4"), q=0.05,
-        shuffles=0, map_type="float32",
-    )  # fmt: skip
+        f"folder:{folder}",
+        f"torchvision:resnet18:{check}",
+        layers=("layer3", "layer4"),
+        q=0.05,
+        shuffles=0,
+        map_type="float32",
+    )
     run = execute(plan(request), tmp_path / "runs", threads=1)
     model = open_model(run)
     data = open_dataset(f"folder:{folder}")
@@ -642,7 +650,7 @@ def test_nyuv2_resnet18_layers_equal_a_hook(data_dir, tmp_path):
         inputs = Forward(model, [layer]).inputs(seen)
         wanted = forward_edited(
             model.module, layer, inputs, Change.of(edits, toggler.units)
-        ).numpy()  # fmt: skip
+        ).numpy()
         got = toggler.logits_after(edits)
         assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
         same_predictions(got, wanted)
@@ -736,8 +744,14 @@ def test_contribution_is_equation_9(tiny_run, strategy, kind):
 
 def tiny_graph():
     """Facts of the tiny folder's concepts."""
-    facts = [("thing 1", "attic"), ("thing 2", "attic"), ("piece 6", "attic"),
-             ("thing 1", "barn"), ("piece 7", "barn"), ("thing 4", "cellar")]  # fmt: skip
+    facts = [
+        ("thing 1", "attic"),
+        ("thing 2", "attic"),
+        ("piece 6", "attic"),
+        ("thing 1", "barn"),
+        ("piece 7", "barn"),
+        ("thing 4", "cellar"),
+    ]
     return Graph.from_edges([("AtLocation", a, b, 1.0) for a, b in facts])
 
 
@@ -796,8 +810,9 @@ def test_protocols_change_what_they_say(study, protocol, sign):
 
 
 def test_curves_state_protocol_and_split_and_keep_the_oracles_bounds(study):
-    frame = protocols.curves(study, protocols=["paper"], at=[1, 3], select=["train"],
-                             judge=["test"], seeds=20)  # fmt: skip
+    frame = protocols.curves(
+        study, protocols=["paper"], at=[1, 3], select=["train"], judge=["test"], seeds=20
+    )
     assert set(frame["ranking"]) == set(protocols.RANKINGS)
     assert frame.columns.tolist() == list(protocols.COLUMNS)
     assert set(frame["selection"]) == {"train"} and set(frame["judged"]) == {"test"}
@@ -830,9 +845,10 @@ def test_cross_fitting_never_judges_an_image_by_units_chosen_with_it(study, monk
 def test_unknown_names_of_protocols_are_told(study):
     rows = study.rows()
     for arguments, word in (
-        (("sccc", "positive", rows), "ranking"), (("scc", "plus", rows), "sign"),
+        (("sccc", "positive", rows), "ranking"),
+        (("scc", "plus", rows), "sign"),
         (("scc", "positive", rows, 3, "papers"), "protocol"),
-    ):  # fmt: skip
+    ):
         with pytest.raises(UnitscopeError, match=f"unknown {word}"):
             study.order(*arguments)
     with pytest.raises(UnitscopeError, match="unknown split"):
@@ -917,10 +933,16 @@ def test_greedy_takes_the_best_step_and_backward_ends_with_none():
     base = toggler.logits()
     for k in range(4):
         rights = {
-            u: ((base - toggler.pooled[:, [*path.sets[k], u]] @ toggler.weights[
-                [*path.sets[k], u]]).argmax(1) == toggler.target).sum()
-            for u in range(8) if u not in path.sets[k]
-        }  # fmt: skip
+            u: (
+                (
+                    base
+                    - toggler.pooled[:, [*path.sets[k], u]] @ toggler.weights[[*path.sets[k], u]]
+                ).argmax(1)
+                == toggler.target
+            ).sum()
+            for u in range(8)
+            if u not in path.sets[k]
+        }
         assert rights[path.sets[k + 1][-1]] == max(rights.values()) == path.right[k + 1]
     assert path.looked == 8 + 7 + 6 + 5
     worst = search.greedy_forward(toggler, rows, most=4, worst=True)
@@ -948,8 +970,9 @@ def test_a_relaxed_mask_finds_a_unit_that_only_harms():
     clean_without = clean - toggler.pooled[:, [2]] * toggler.weights[2]
     target = clean_without.argmax(1).astype(np.int32)
     images = toggler.images.assign(target=target)
-    made = Toggler(toggler.pooled, harmed.astype(np.float32), images, toggler.names,
-                   weights=weights)  # fmt: skip
+    made = Toggler(
+        toggler.pooled, harmed.astype(np.float32), images, toggler.names, weights=weights
+    )
     rows = np.arange(300)
     for method in search.METHODS:
         path = search.search(made, rows, method, most=2)
@@ -971,10 +994,15 @@ def test_halves_are_disjoint_whole_and_stratified():
 def test_comparing_searches_judges_held_out_images_with_random_candidates(study):
     rows = study.rows()
     frame = search.compare(
-        study.toggler, rows, study.scene,
+        study.toggler,
+        rows,
+        study.scene,
         {"all units": lambda _: None, "three": lambda _: np.array([1, 4, 6])},
-        methods=("forward", "backward"), most=3, repeats=2, controls=20,
-    )  # fmt: skip
+        methods=("forward", "backward"),
+        most=3,
+        repeats=2,
+        controls=20,
+    )
     names = frame[frame["method"] == "forward"]["candidates"].tolist()
     assert names == ["all units", "three", "random, as many as three"]
     assert frame["n"].eq(len(rows)).all()
@@ -1083,15 +1111,40 @@ def test_verbs(tiny_run, tmp_path, capsys):
     assert told["core"] == ["piece 6"] and told["negative"]
     told = say(capsys, "toggle", *place, "--top-negative", "2", "--scene", "cellar")
     assert len(told["units"]) <= 2 and "most negative of scene cellar" in told["chosen"]
-    told = say(capsys, "figures", *place, "--every", "2", "--most", "4", "--to",
-               str(tmp_path / "figures"), "--csv", str(tmp_path), "--ranking", "scc", "--ranking",
-               "random", "--format", "svg,png")  # fmt: skip
+    told = say(
+        capsys,
+        "figures",
+        *place,
+        "--every",
+        "2",
+        "--most",
+        "4",
+        "--to",
+        str(tmp_path / "figures"),
+        "--csv",
+        str(tmp_path),
+        "--ranking",
+        "scc",
+        "--ranking",
+        "random",
+        "--format",
+        "svg,png",
+    )
     assert len(told["files"]) == 2 and (tmp_path / "figure_3-paper.csv").is_file()
     assert {r["k"] for r in told["rows"]} == {1, 2, 4}
     told = say(capsys, "search", *place, "--halves", "1", "--most", "2", "--method", "forward")
     assert told["rows"][0]["candidates"] == "all units"
-    told = say(capsys, "edit", *place, "--units", "1", "--kind", "state", "--out-dir",
-               str(tmp_path / "edited"))  # fmt: skip
+    told = say(
+        capsys,
+        "edit",
+        *place,
+        "--units",
+        "1",
+        "--kind",
+        "state",
+        "--out-dir",
+        str(tmp_path / "edited"),
+    )
     assert Path(told["files"]["state"]).is_file()
 
 
@@ -1129,7 +1182,9 @@ def test_charts_are_drawn(study):
         study.toggler, study.rows(), study.scene, {"all units": lambda _: None}, ["forward"], 2, 1
     )
     for chart in (
-        curves(frame, caption), scene_shift(told.scenes, caption), searches(table, caption)
-    ):  # fmt: skip
+        curves(frame, caption),
+        scene_shift(told.scenes, caption),
+        searches(table, caption),
+    ):
         assert box(chart)[0] > 100
         assert export(chart, "svg").startswith(b"<svg")

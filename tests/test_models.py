@@ -152,9 +152,17 @@ def test_every_shape_of_output_becomes_maps_or_is_told():
 
 @pytest.mark.parametrize(
     ("patch", "beside", "seen"),
-    [(14, 5, (236, 308)), (14, 1, (112, 96)), (16, 1, (464, 200)), (32, 1, (384, 512)),
-     (16, 5, (128, 96)), (8, 0, (100, 203)), (16, 2, (224, 224)), (32, 5, (192, 128))],
-)  # fmt: skip
+    [
+        (14, 5, (236, 308)),
+        (14, 1, (112, 96)),
+        (16, 1, (464, 200)),
+        (32, 1, (384, 512)),
+        (16, 5, (128, 96)),
+        (8, 0, (100, 203)),
+        (16, 2, (224, 224)),
+        (32, 5, (192, 128)),
+    ],
+)
 def test_tokens_of_wide_and_tall_photos_are_laid_on_the_grid_of_their_patches(patch, beside, seen):
     rows, columns = seen[0] // patch, seen[1] // patch
     assert token_grid(beside + rows * columns, seen) == (beside, rows, columns)
@@ -206,10 +214,13 @@ def test_checkpoints_with_and_without_prefixes(tmp_path, prefix):
     torch.save(
         {
             "state_dict": {prefix + k: v.half() for k, v in net.state_dict().items()},
-            "classes": list("abcde"), "resize": [70, 70], "center_crop": 64, "epoch": 3,
+            "classes": list("abcde"),
+            "resize": [70, 70],
+            "center_crop": 64,
+            "epoch": 3,
         },
         path,
-    )  # fmt: skip
+    )
     model = load_model(f"torchvision:squeezenet1_1:{path}")
     assert model.classes == list("abcde") and model.notes["epoch"] == 3
     assert model.preprocessing.input_size() == (64, 64)

@@ -27,10 +27,16 @@ def table(root: Path, name: str, rows: dict[int, dict]) -> None:
 
 def shape(photo: int, corners, triangles, substance, name, **more) -> dict:
     return {
-        "photo": photo, "vertices": ",".join(str(v) for xy in corners for v in xy),
-        "triangles": ",".join(str(v) for t in triangles for v in t), "substance": substance,
-        "name": name, "special": False, "high_quality": True, "num_vertices": len(corners), **more,
-    }  # fmt: skip
+        "photo": photo,
+        "vertices": ",".join(str(v) for xy in corners for v in xy),
+        "triangles": ",".join(str(v) for t in triangles for v in t),
+        "substance": substance,
+        "name": name,
+        "special": False,
+        "high_quality": True,
+        "num_vertices": len(corners),
+        **more,
+    }
 
 
 SQUARE = ([(0.0, 0.0), (0.5, 0.0), (0.5, 1.0), (0.0, 1.0)], [(0, 1, 2), (0, 2, 3)])
@@ -42,27 +48,45 @@ def release(root: Path, under: str = "opensurfaces") -> Path:
         save(root / "photos" / f"{pk}.jpg", picture(40, 32, pk))
     tables = root / under
     usual = {"scene_category_correct": True, "special": False, "num_vertices": 10}
-    table(tables, "photos.photo", {
-        12: {**usual, "scene_category": 2}, 11: {**usual, "scene_category": 1},
-        13: {**usual, "scene_category": 1, "scene_category_correct": False},
-        14: {**usual, "scene_category": 9}, 15: {**usual, "scene_category": 1},
-        16: {**usual, "scene_category": 1, "special": True},
-    })  # fmt: skip
-    table(tables, "photos.photoscenecategory", {
-        1: {"name": "Kitchen"}, 2: {"name": "living room"}, 9: {"name": "~not one"},
-    })  # fmt: skip
+    table(
+        tables,
+        "photos.photo",
+        {
+            12: {**usual, "scene_category": 2},
+            11: {**usual, "scene_category": 1},
+            13: {**usual, "scene_category": 1, "scene_category_correct": False},
+            14: {**usual, "scene_category": 9},
+            15: {**usual, "scene_category": 1},
+            16: {**usual, "scene_category": 1, "special": True},
+        },
+    )
+    table(
+        tables,
+        "photos.photoscenecategory",
+        {
+            1: {"name": "Kitchen"},
+            2: {"name": "living room"},
+            9: {"name": "~not one"},
+        },
+    )
     names = {pk: {"name": name, "fail": False} for pk, name in SUBSTANCES.items()}
     table(tables, "shapes.shapesubstance", names | {20: {"name": "Not on list", "fail": True}})
+    table(tables, "shapes.shapename", {pk: {"name": n, "fail": False} for pk, n in NAMES.items()})
     table(
-        tables, "shapes.shapename", {pk: {"name": n, "fail": False} for pk, n in NAMES.items()}
-    )  # fmt: skip
-    table(tables, "shapes.materialshape", {
-        # Few corners first in the table: drawn last all the same.
-        1: shape(11, *TRIANGLE, 9, 4), 2: shape(11, *SQUARE, 8, 3),
-        3: shape(12, *SQUARE, 20, 3), 4: shape(12, *TRIANGLE, 7, None),
-        5: shape(12, *SQUARE, 7, 4, high_quality=False), 6: shape(12, *SQUARE, 7, 4, special=True),
-        7: shape(13, *SQUARE, 7, 4), 8: shape(12, [(0, 0), (1, 1)], [(0, 1, 2)], 7, 4),
-    })  # fmt: skip
+        tables,
+        "shapes.materialshape",
+        {
+            # Few corners first in the table: drawn last all the same.
+            1: shape(11, *TRIANGLE, 9, 4),
+            2: shape(11, *SQUARE, 8, 3),
+            3: shape(12, *SQUARE, 20, 3),
+            4: shape(12, *TRIANGLE, 7, None),
+            5: shape(12, *SQUARE, 7, 4, high_quality=False),
+            6: shape(12, *SQUARE, 7, 4, special=True),
+            7: shape(13, *SQUARE, 7, 4),
+            8: shape(12, [(0, 0), (1, 1)], [(0, 1, 2)], 7, 4),
+        },
+    )
     return root
 
 
@@ -78,9 +102,13 @@ def test_the_release(tmp_path, under):
     assert data.ids == ["11", "12", "14"] and set(data.split) == {"all"}
     assert [data.scenes[k] if k >= 0 else "" for k in data.scene] == ["kitchen", "living room", ""]
     assert [(c.name, c.category) for c in data.concepts] == [
-        ("fabric", "material"), ("fabric/cloth", "material"), ("plastic-clear", "material"),
-        ("wood", "material"), ("chair", "object"), ("table", "object"),
-    ]  # fmt: skip
+        ("fabric", "material"),
+        ("fabric/cloth", "material"),
+        ("plastic-clear", "material"),
+        ("wood", "material"),
+        ("chair", "object"),
+        ("table", "object"),
+    ]
     assert data.annotations(0).maps.shape == (2, 32, 40)
     assert at(data, 0, 2, 2) == ("plastic-clear", "chair")
     assert at(data, 0, 15, 20) == ("fabric/cloth", "table")
@@ -98,12 +126,15 @@ def test_one_faulty_row_is_one_problem(tmp_path):
     root = release(tmp_path)
     wrong = {
         "shapes.materialshape": [
-            shape(11, *TRIANGLE, 9, 4) | {"num_vertices": None}, shape([11], *TRIANGLE, 9, 4),
-            shape(11, *TRIANGLE, 9, 4) | {"vertices": None}, {"high_quality": True, "photo": 11},
+            shape(11, *TRIANGLE, 9, 4) | {"num_vertices": None},
+            shape([11], *TRIANGLE, 9, 4),
+            shape(11, *TRIANGLE, 9, 4) | {"vertices": None},
+            {"high_quality": True, "photo": 11},
         ],
-        "shapes.shapename": [{"name": None}], "photos.photoscenecategory": [{}],
+        "shapes.shapename": [{"name": None}],
+        "photos.photoscenecategory": [{}],
         "photos.photo": [None],
-    }  # fmt: skip
+    }
     for name, rows in wrong.items():
         path = root / f"opensurfaces/{name}.json"
         told = json.loads(path.read_text())
@@ -113,9 +144,10 @@ def test_one_faulty_row_is_one_problem(tmp_path):
     assert data.ids == ["11", "12", "14"] and at(data, 0, 2, 2) == ("plastic-clear", "chair")
     for words in (
         *(["materialshape", f"shape {pk} cannot be drawn"] for pk in range(90, 94)),
-        ["shapename", "90 has no name"], ["photoscenecategory", "90 has no name"],
+        ["shapename", "90 has no name"],
+        ["photoscenecategory", "90 has no name"],
         ["photos.photo.json", "row 7 has no pk with fields"],
-    ):  # fmt: skip
+    ):
         assert says(data.problems, *words), words
 
 
@@ -179,10 +211,15 @@ def script(root: Path) -> Path:
         labels[..., 2] = 5  # the scene
         labels[:, :20] = (1, 2, 5) if pk == 11 else (3, 0, 5)
         save(root / "photos-labels" / f"{pk}.png", labels)
-    write(root / "photos.csv", "photo_id,scene_category_name,fov\n12,living room,\n11,Kitchen,50\n"
-          "13,Kitchen,\nx,Kitchen,\n")  # fmt: skip
-    write(root / "label-substance-colors.csv", "substance_id,substance_name,red_color\n"
-          "8,Fabric/cloth,1\n9,Plastic - clear,2\n7,Wood,3\n")  # fmt: skip
+    write(
+        root / "photos.csv",
+        "photo_id,scene_category_name,fov\n12,living room,\n11,Kitchen,50\n"
+        "13,Kitchen,\nx,Kitchen,\n",
+    )
+    write(
+        root / "label-substance-colors.csv",
+        "substance_id,substance_name,red_color\n8,Fabric/cloth,1\n9,Plastic - clear,2\n7,Wood,3\n",
+    )
     write(root / "label-name-colors.csv", "name_id,name_name,green_color\n4,Chair,1\n3,Table,2\n")
     return root
 

@@ -13,8 +13,10 @@ def test_published_predictions_give_the_published_accuracy(data_dir, tmp_path):
     """8,110 of 15,070 right (53.82 %), 361 scenes; street and bedroom counted by hand."""
     run = import_predictions(
         data_dir / "reference" / "eiic_resnet18_predictions.csv",
-        data_dir / "ade20k" / "index_ade20k.csv", "ade20k", tmp_path,
-    )  # fmt: skip
+        data_dir / "ade20k" / "index_ade20k.csv",
+        "ade20k",
+        tmp_path,
+    )
     accuracy = run.info["accuracy"]
     assert (accuracy["right"], accuracy["scored"]) == (8110, 15070)
     assert run.info["images"]["used"] == 22210

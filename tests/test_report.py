@@ -64,8 +64,14 @@ def test_a_report_is_valid_and_holds_what_was_asked(tiny_run):
     assert {"accuracy", "confusion", "overlap"} <= set(drawn)
     assert sum(tag == "svg" for tag, _ in page.tags) == len(drawn)
     command = browse.summary(tiny_run)["command"]
-    for word in ("Scene by scene", "Units with the clearest labels", "What the words mean",
-                 "only annotated pixels count", tiny_run.digest, command):  # fmt: skip
+    for word in (
+        "Scene by scene",
+        "Units with the clearest labels",
+        "What the words mean",
+        "only annotated pixels count",
+        tiny_run.digest,
+        command,
+    ):
         assert word in said, word
     table = browse.unit_table(tiny_run, "body.3", "annotated")
     assert f"{int(table['above'].sum())} of 12 units of body.3" in said
@@ -137,17 +143,30 @@ def test_names_are_escaped(tmp_path):
 def test_export_and_report_on_the_command_line(capsys, tiny_run, tmp_path):
     root = str(tiny_run.path.parent)
     given = ["export", tiny_run.digest, "--figures", str(tmp_path / "f"), "--out", root]
-    assert main([*given, "--layer", "body.1", "--format", "svg,png", "--only", "accuracy",
-                 "--only", "overlap", "--json"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                *given,
+                "--layer",
+                "body.1",
+                "--format",
+                "svg,png",
+                "--only",
+                "accuracy",
+                "--only",
+                "overlap",
+                "--json",
+            ]
+        )
+        == 0
+    )
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     names = [Path(file).name for file in told["files"]]
     assert names == ["accuracy.svg", "accuracy.png", "overlap-body.1.svg", "overlap-body.1.png"]
     assert all(Path(file).stat().st_size > 1000 for file in told["files"])
     # What the app's Save gives, but for the numbers of its parts.
     view = report.open_view(tiny_run, "body.1")
-    shown = figures.iou_chance(
-        browse.iou_histogram(tiny_run, "body.1"), view.caption()
-    )  # fmt: skip
+    shown = figures.iou_chance(browse.iou_histogram(tiny_run, "body.1"), view.caption())
     plain = [
         re.sub(r"clip\d+", "clip", text)
         for text in ((tmp_path / "f" / names[2]).read_text(), figures.export(shown, "svg").decode())

@@ -80,9 +80,14 @@ def test_every_printed_row_stands_in_the_paper_in_this_order(paper_text):
 def test_columns_stand_in_the_papers_order(paper_text, key, header):
     assert header in paper_text
     part = paper.PARTS[key]
-    plain = (header.replace("Dismult", "DistMult").replace("CMT FP", "CM_TFP")
-             .replace("SMT FP", "SM_TFP").replace("CMTP", "CM_TP").replace("SMTP", "SM_TP")
-             .replace(" FP", "_FP"))  # fmt: skip
+    plain = (
+        header.replace("Dismult", "DistMult")
+        .replace("CMT FP", "CM_TFP")
+        .replace("SMT FP", "SM_TFP")
+        .replace("CMTP", "CM_TP")
+        .replace("SMTP", "SM_TP")
+        .replace(" FP", "_FP")
+    )
     assert plain.endswith(" ".join(part.columns))
 
 
@@ -124,14 +129,19 @@ def test_claims_are_counted_on_the_papers_own_figures():
     five = paper.PARTS["table5"].cells
     best = sum(
         five[(str(k),), "TransE"] > five[(str(k),), e]
-        for k in paper.GROUPS for e in ("TransD", "DistMult", "ProjE")
-    )  # fmt: skip
+        for k in paper.GROUPS
+        for e in ("TransD", "DistMult", "ProjE")
+    )
     assert of["“TransE outperforms others” (at the same number of groups)"] == (best, 27)
 
 
 def test_cells_lie_beside_the_papers():
-    made = Made({(("Threshold", "SCC"), "CM_FP"): Cell(28.1, 23.6, 33.0, 20.0, 331)},
-                ("chance", "c"), [], {})  # fmt: skip
+    made = Made(
+        {(("Threshold", "SCC"), "CM_FP"): Cell(28.1, 23.6, 33.0, 20.0, 331)},
+        ("chance", "c"),
+        [],
+        {},
+    )
     part = beside(TINY, "table1", made)
     rows = {labels: cells for labels, _, cells in part.rows}
     assert list(rows) == [labels for labels, _, _ in paper.PARTS["table1"].rows]
@@ -223,8 +233,9 @@ def test_inputs_are_looked_for(tmp_path):
     none = check(EITHER, tmp_path / "x", ["table1"])
     assert "core get old" in none.left_out["table1"] and "; or " in none.left_out["table1"]
     assert [one["parts"] for one in none.inputs if one["key"] in ("photos", "elsewhere")] == [
-        ["table1"], ["table1"]
-    ]  # fmt: skip
+        ["table1"],
+        ["table1"],
+    ]
 
 
 # -- the whole --------------------------------------------------------------------------------
@@ -272,9 +283,11 @@ def test_all_parts_but_those_without_inputs_are_there(whole, told):
 
 def test_every_cell_is_its_figure_and_the_difference(told):
     cells = [
-        cell for part in told["parts"].values() for row in part["rows"]
+        cell
+        for part in told["parts"].values()
+        for row in part["rows"]
         for cell in row["cells"].values()
-    ]  # fmt: skip
+    ]
     both = [c for c in cells if c["ours"] is not None and c["paper"] is not None]
     assert len(both) > 90
     assert all(c["difference"] == pytest.approx(c["ours"] - c["paper"]) for c in both)
@@ -338,9 +351,22 @@ def test_figures_are_what_the_separate_verbs_give(whole, told, capsys):
     details = told["parts"]["figure3"]["details"]
     for protocol in ("by_predicted_scene", "global"):
         verb = said(
-            capsys, "figures", run.digest, "--protocol", protocol, *rankings, "--judge", "test",
-            "--halves", 1, "--most", 5, "--every", 1, *common,
-        )["rows"]  # fmt: skip
+            capsys,
+            "figures",
+            run.digest,
+            "--protocol",
+            protocol,
+            *rankings,
+            "--judge",
+            "test",
+            "--halves",
+            1,
+            "--most",
+            5,
+            "--every",
+            1,
+            *common,
+        )["rows"]
         verb = [row for row in verb if row["k"] in (1, 2, 5)]
         own = details[f"figure_3-{protocol}-held-out"]
         assert [strip(row) for row in own] == [strip(row) for row in verb]
@@ -454,13 +480,21 @@ def test_a_part_that_fails_does_not_keep_the_others_back(data, tmp_path):
 def test_killed_it_goes_on_and_says_so(capsys, data, tmp_path):
     """By the command line, in a process of its own that is killed without warning."""
     arguments = [
-        "--profile", "tests.tiny_reproduce:TINY", "--data", str(data), "--out", str(tmp_path),
-        "--only", "table1,table6,figure3",
-    ]  # fmt: skip
+        "--profile",
+        "tests.tiny_reproduce:TINY",
+        "--data",
+        str(data),
+        "--out",
+        str(tmp_path),
+        "--only",
+        "table1,table6,figure3",
+    ]
     process = subprocess.Popen(
-        [sys.executable, "-m", "core", "reproduce", *arguments], cwd=ROOT,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        [sys.executable, "-m", "core", "reproduce", *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     table = tmp_path / "reproduce-tiny" / "table1.csv"
     until = time.monotonic() + 120
     while not table.is_file() and process.poll() is None and time.monotonic() < until:
@@ -484,9 +518,16 @@ def test_killed_it_goes_on_and_says_so(capsys, data, tmp_path):
 
 def test_quick_is_marked_on_every_page(capsys, data, tmp_path):
     arguments = [
-        "--profile", "tests.tiny_reproduce:TINY", "--data", data, "--out", tmp_path, "--quick",
-        "--only", "table5,figure5",
-    ]  # fmt: skip
+        "--profile",
+        "tests.tiny_reproduce:TINY",
+        "--data",
+        data,
+        "--out",
+        tmp_path,
+        "--quick",
+        "--only",
+        "table5,figure5",
+    ]
     status, told, err = run_cli(capsys, *arguments)
     folder = tmp_path / "reproduce-tiny-quick"
     assert status == 0 and told["quick"] and told["folder"] == str(folder) and "QUICK" in err
@@ -509,9 +550,7 @@ def test_another_graph_is_another_result(data, tmp_path, whole):
     work, _ = whole
     run = work.run("net")
     here = work.where(run, "table1", {"splits": ("test",)})
-    other = Work(
-        replace(TINY, knowledge=("builtin", "facts")), data, KEYS, work.root
-    )  # fmt: skip
+    other = Work(replace(TINY, knowledge=("builtin", "facts")), data, KEYS, work.root)
     assert other.where(Run(run.path), "table1", {"splits": ("test",)}) != here
     assert work.where(run, "table1", {"splits": ("train",)}) != here
     assert tiny.SPEC in run.info["settings"]["model"]["spec"]

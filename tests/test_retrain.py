@@ -44,9 +44,16 @@ from tests import tiny
 def asked(tmp_path_factory):
     folder = tiny.write_folder(tmp_path_factory.mktemp("retrain") / "photos", 60)
     return Retraining(
-        f"folder:{folder}", tiny.SPEC, cc=("top10", "annotated"), weights=(0.5, 2.0), seeds=2,
-        epochs=3, batch=8, rate=0.02, patience=3,
-    )  # fmt: skip
+        f"folder:{folder}",
+        tiny.SPEC,
+        cc=("top10", "annotated"),
+        weights=(0.5, 2.0),
+        seeds=2,
+        epochs=3,
+        batch=8,
+        rate=0.02,
+        patience=3,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -234,8 +241,12 @@ def test_what_comes_out(asked, finished):
     assert told["counts"]["train"] + told["counts"]["validation"] == 30
     assert told["counts"]["test"] == len(told["target"]) == 30
     assert {(t["cc"], t["weight"]) for t in told["trainings"]} == {
-        ("control", 0.0), ("top10", 0.5), ("top10", 2.0), ("annotated", 0.5), ("annotated", 2.0),
-    }  # fmt: skip
+        ("control", 0.0),
+        ("top10", 0.5),
+        ("top10", 2.0),
+        ("annotated", 0.5),
+        ("annotated", 2.0),
+    }
     for one in told["trainings"]:
         right = np.asarray(one["predicted"]) == np.asarray(told["target"])
         assert one["test"] == right.mean()
@@ -264,9 +275,10 @@ def test_its_weights_open_as_a_model(finished):
         assert file["spec"] == f"{tiny.SPEC}:{root / file['file']}", file.get("why")
         again = load_model(file["spec"])
         one = next(
-            t for t in told["trainings"]
+            t
+            for t in told["trainings"]
             if (t["cc"], t["weight"], t["seed"]) == (kind, file["weight"], file["seed"])
-        )  # fmt: skip
+        )
         from core.datasets import open_dataset
 
         dataset = open_dataset(told["dataset"]["spec"])
@@ -370,9 +382,15 @@ def test_layers_kept_stay_as_they_were(asked, tmp_path):
 
 def test_a_torchvision_network_with_a_new_head_and_a_grid_before_it(asked, tmp_path):
     some = replace(
-        asked, model="torchvision:squeezenet1_1:random", cc=("annotated",), weights=(0.1,), seeds=1,
-        epochs=1, side=32, rate=1e-3,
-    )  # fmt: skip
+        asked,
+        model="torchvision:squeezenet1_1:random",
+        cc=("annotated",),
+        weights=(0.1,),
+        seeds=1,
+        epochs=1,
+        side=32,
+        rate=1e-3,
+    )
     work = plan(some)
     assert not work.own_head and work.classes == list(tiny.SCENES)
     told = retrain(work, tmp_path)

@@ -54,9 +54,15 @@ def root(folder, tmp_path_factory):
 @pytest.fixture(scope="module")
 def asked(folder):
     return Retraining(
-        f"folder:{folder}", tiny.SPEC, cc=("top10", "annotated"), weights=(0.5, 2.0), seeds=2,
-        epochs=2, batch=8, rate=0.02,
-    )  # fmt: skip
+        f"folder:{folder}",
+        tiny.SPEC,
+        cc=("top10", "annotated"),
+        weights=(0.5, 2.0),
+        seeds=2,
+        epochs=2,
+        batch=8,
+        rate=0.02,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -141,8 +147,10 @@ def test_the_second_opinion_tells_which_rows_need_masks(filled):
     assert len(masks) == table["needs_masks"].sum()
     assert masks["judged by"].tolist()[0] == "masks alone"
     assert without["judged by"].tolist()[:3] == [
-        "(most frequent scene)", "(network)", "hidden state"
-    ]  # fmt: skip
+        "(most frequent scene)",
+        "(network)",
+        "hidden state",
+    ]
     network = table[table["method"] == "network"].iloc[0]
     assert f"gets {network.accuracy:.1%} of the test photos right" in text_of(at)
 
@@ -195,9 +203,15 @@ def test_photos_that_are_gone_are_told(root, folder, monkeypatch):
 
 def row(gain, seeds, photos):
     return {
-        "cc": "scc", "weight": 1.0, "chosen": True, "gain": gain, "gain_low": seeds[0],
-        "gain_high": seeds[1], "image_low": photos[0], "image_high": photos[1],
-    }  # fmt: skip
+        "cc": "scc",
+        "weight": 1.0,
+        "chosen": True,
+        "gain": gain,
+        "gain_low": seeds[0],
+        "gain_high": seeds[1],
+        "image_low": photos[0],
+        "image_high": photos[1],
+    }
 
 
 @pytest.mark.parametrize(
@@ -224,11 +238,14 @@ def test_one_and_the_same_answer_is_seen():
     told = {
         "chosen": {"scc": 1.0, "icc": 0.1},
         "trainings": [
-            one("control", 0.0, [3, 3, 3]), one("control", 0.0, [1, 1, 1]),
-            one("scc", 1.0, [3, 3, 3]), one("scc", 1.0, [3, 2, 3]),
-            one("icc", 0.1, [2, 2, 2]), one("icc", 1.0, [1, 2, 3]),
+            one("control", 0.0, [3, 3, 3]),
+            one("control", 0.0, [1, 1, 1]),
+            one("scc", 1.0, [3, 3, 3]),
+            one("scc", 1.0, [3, 2, 3]),
+            one("icc", 0.1, [2, 2, 2]),
+            one("icc", 1.0, [1, 2, 3]),
         ],
-    }  # fmt: skip
+    }
     assert shown.same_answer(told) == ["control", "icc"]
 
 
@@ -280,8 +297,13 @@ def test_jobs_and_heartbeats_are_brought_together(asked, tmp_path):
     arguments = shown.cc_arguments(asked, tmp_path)
     name = shown.job_name(arguments)
     (tmp_path / "jobs" / name).mkdir(parents=True)
-    job = {"arguments": arguments, "progress": "", "started": time.time() - 60, "status": 130,
-           "ended": time.time()}  # fmt: skip
+    job = {
+        "arguments": arguments,
+        "progress": "",
+        "started": time.time() - 60,
+        "status": 130,
+        "ended": time.time(),
+    }
     (tmp_path / "jobs" / name / "job.json").write_text(json.dumps(job))
     for digest, command in (("a" * 16, asked.command()), ("b" * 16, "python -m core other")):
         partial = tmp_path / f"retrain-{digest}.partial"

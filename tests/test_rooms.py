@@ -268,11 +268,18 @@ def test_specs_and_digests(tmp_path: Path):
 
 def test_colour_rule_on_plain_colours():
     samples = {
-        "black-c": (8, 8, 10), "white-c": (250, 249, 246), "grey-c": (128, 128, 128),
-        "red-c": (200, 20, 25), "green-c": (40, 150, 50), "blue-c": (30, 60, 190),
-        "yellow-c": (240, 220, 40), "orange-c": (240, 130, 20), "brown-c": (105, 65, 35),
-        "purple-c": (120, 40, 160), "pink-c": (240, 150, 180),
-    }  # fmt: skip
+        "black-c": (8, 8, 10),
+        "white-c": (250, 249, 246),
+        "grey-c": (128, 128, 128),
+        "red-c": (200, 20, 25),
+        "green-c": (40, 150, 50),
+        "blue-c": (30, 60, 190),
+        "yellow-c": (240, 220, 40),
+        "orange-c": (240, 130, 20),
+        "brown-c": (105, 65, 35),
+        "purple-c": (120, 40, 160),
+        "pink-c": (240, 150, 180),
+    }
     got = [NAMES[k] for k in color_names(np.array(list(samples.values()), np.uint8))]
     assert got == list(samples)
 

@@ -20,7 +20,6 @@ import torch
 from PIL import Image
 
 from core import run as run_module
-from core import store
 from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect.labels import null_distribution, unit_labels
@@ -46,9 +45,13 @@ def folder(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def settings(folder) -> Settings:
     return Settings(
-        f"folder:{folder}", tiny.SPEC, layers=("body.1", "body.3"), q=0.05, shuffles=3,
+        f"folder:{folder}",
+        tiny.SPEC,
+        layers=("body.1", "body.3"),
+        q=0.05,
+        shuffles=3,
         map_type="float16",
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +87,7 @@ def test_tables_follow_from_the_definitions(settings, whole):
     category_of = [categories.index(c.category) for c in work.dataset.channels]
     slow = count_slow(
         maps[some], thresholds, labels, category_of, len(categories), len(work.dataset.concepts)
-    )  # fmt: skip
+    )
     columns = ", ".join(f"hits_{c}" for c in categories)
     where = "layer = 1 AND image BETWEEN 40 AND 59 ORDER BY image, unit"
     hits = whole.sql(f"SELECT image - 40, unit, hits, {columns} FROM hits WHERE {where}")
@@ -230,10 +233,28 @@ def test_a_run_stopped_after_every_batch_is_the_same(settings, whole, tmp_path, 
 def _command(settings: Settings, out: Path, *more: str) -> list[str]:
     layers = [part for layer in settings.layers for part in ("--layer", layer)]
     return [
-        sys.executable, "-m", "core", "run", "--dataset", settings.dataset, "--model",
-        settings.model, *layers, "--q", str(settings.q), "--shuffles", str(settings.shuffles),
-        "--map-type", settings.map_type, "--out", str(out), "--shard", "32", "--json", *more,
-    ]  # fmt: skip
+        sys.executable,
+        "-m",
+        "core",
+        "run",
+        "--dataset",
+        settings.dataset,
+        "--model",
+        settings.model,
+        *layers,
+        "--q",
+        str(settings.q),
+        "--shuffles",
+        str(settings.shuffles),
+        "--map-type",
+        settings.map_type,
+        "--out",
+        str(out),
+        "--shard",
+        "32",
+        "--json",
+        *more,
+    ]
 
 
 def test_a_run_killed_at_random_moments_is_the_same(settings, whole, tmp_path):
@@ -243,9 +264,12 @@ def test_a_run_killed_at_random_moments_is_the_same(settings, whole, tmp_path):
     kills = 0
     for _ in range(12):
         process = subprocess.Popen(
-            _command(settings, tmp_path), cwd=ROOT, env=env,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            _command(settings, tmp_path),
+            cwd=ROOT,
+            env=env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         # Wait until the work itself has begun, then a random moment more.
         begun = time.monotonic()
         before = {p.name for p in tmp_path.glob("*.partial/*")}
@@ -261,9 +285,13 @@ def test_a_run_killed_at_random_moments_is_the_same(settings, whole, tmp_path):
         if list(tmp_path.glob("*.duckdb")):
             break
     done = subprocess.run(
-        _command(settings, tmp_path, "--resume"), cwd=ROOT, env=env, capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+        _command(settings, tmp_path, "--resume"),
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     told = json.loads(done.stdout.splitlines()[-1])
     assert kills >= 2 and told["tables_digest"] == whole.info["tables_digest"]
     run = Run(find_run(told["run"], tmp_path))
@@ -315,9 +343,13 @@ def test_marks_without_their_arrays_are_not_believed(settings, whole, tmp_path):
 def test_sigterm_stops_cleanly_and_says_how_to_go_on(settings, tmp_path):
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(
-        _command(settings, tmp_path), cwd=ROOT, env=env, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        _command(settings, tmp_path),
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     while process.poll() is None and not list(tmp_path.glob("*.partial/progress.json")):
         time.sleep(0.005)
     process.send_signal(signal.SIGTERM)
@@ -361,10 +393,16 @@ def test_all_that_matters_is_in_the_digest(settings, folder, tmp_path):
     base = plan(settings).digest
     assert plan(settings).digest == base
     changes = [
-        {"q": 0.01}, {"grid": 8}, {"shuffles": 4}, {"seed": 1}, {"keep_maps": False},
-        {"map_type": "float32"}, {"precision": "bfloat16"}, {"layers": ("body.3",)},
+        {"q": 0.01},
+        {"grid": 8},
+        {"shuffles": 4},
+        {"seed": 1},
+        {"keep_maps": False},
+        {"map_type": "float32"},
+        {"precision": "bfloat16"},
+        {"layers": ("body.3",)},
         {"splits": ("test",)},
-    ]  # fmt: skip
+    ]
     digests = {plan(replace(settings, **change)).digest for change in changes}
     assert len(digests) == len(changes) and base not in digests
 
@@ -398,16 +436,6 @@ def test_two_functions_of_one_file_are_two_networks(settings, tmp_path, monkeypa
     assert one.digest != two.digest
     (tmp_path / "helper_of_mine.py").write_text("SIGN = -1\n")
     assert plan(replace(settings, model="python:nets_of_mine:one")).digest != one.digest
-
-
-def test_code_digest_is_of_what_code_does(tmp_path):
-    file = tmp_path / "a.py"
-    texts = ['"""Doc."""\nx = 1  # why\n', '"""Other."""\nx   = 1\n', '"""Doc."""\nx = 2\n']
-    digests = []
-    for text in texts:
-        file.write_text(text)
-        digests.append(store.code_digest([file]))
-    assert digests[0] == digests[1] != digests[2]
 
 
 # -- bad input ------------------------------------------------------------------------------

@@ -48,20 +48,46 @@ def kinds(scenes, classes, given=None) -> list[tuple[str, str]]:
     return [(classes[m.where] if m.where >= 0 else "", m.kind) for m in found]
 
 
-CLASSES = ["/a/arena/hockey", "/b/balcony/interior", "/c/church/indoor", "/c/church/outdoor",
-           "/c/coffee_shop", "/l/living_room", "pub"]  # fmt: skip
+CLASSES = [
+    "/a/arena/hockey",
+    "/b/balcony/interior",
+    "/c/church/indoor",
+    "/c/church/outdoor",
+    "/c/coffee_shop",
+    "/l/living_room",
+    "pub",
+]
 
 
 def test_each_kind_of_match():
     assert kinds(
-        ["pub", "arena-hockey", "arena_hockey", "Hockey arena", "indoor_balcony", "café",
-         "church", "indoor church", "church-exterior", "living room", "livingrooms"], CLASSES,
+        [
+            "pub",
+            "arena-hockey",
+            "arena_hockey",
+            "Hockey arena",
+            "indoor_balcony",
+            "café",
+            "church",
+            "indoor church",
+            "church-exterior",
+            "living room",
+            "livingrooms",
+        ],
+        CLASSES,
     ) == [
-        ("pub", "exact"), ("/a/arena/hockey", "normalised"), ("/a/arena/hockey", "normalised"),
-        ("/a/arena/hockey", "table"), ("/b/balcony/interior", "table"),
-        ("/c/coffee_shop", "table"), ("", "none"), ("/c/church/indoor", "table"),
-        ("/c/church/outdoor", "table"), ("/l/living_room", "normalised"), ("", "none"),
-    ]  # fmt: skip
+        ("pub", "exact"),
+        ("/a/arena/hockey", "normalised"),
+        ("/a/arena/hockey", "normalised"),
+        ("/a/arena/hockey", "table"),
+        ("/b/balcony/interior", "table"),
+        ("/c/coffee_shop", "table"),
+        ("", "none"),
+        ("/c/church/indoor", "table"),
+        ("/c/church/outdoor", "table"),
+        ("/l/living_room", "normalised"),
+        ("", "none"),
+    ]
     # Where two classes have the words, neither is taken.
     assert kinds(["c b a"], ["a/b/c", "b/a/c"]) == [("", "none")]
 
@@ -180,8 +206,12 @@ def test_the_table_is_shown_written_filled_in_and_used(photos, tmp_path, capsys)
     assert status == 0 and told["kinds"] == {"exact": 1, "normalised": 1, "none": 1}
     assert (told["images_matched"], told["images_unmatched"], told["no_scene"]) == (20, 10, 0)
     assert told["scenes"][0] == {
-        "scene": "wine cellar", "class": None, "kind": "none", "images": 10, "nearest": ["cellar"]
-    }  # fmt: skip
+        "scene": "wine cellar",
+        "class": None,
+        "kind": "none",
+        "images": 10,
+        "nearest": ["cellar"],
+    }
     assert main(asked) == 0
     assert "2 of 3 scenes are classes of the network (exact 1, normalised 1, none 1): 20 of 30" in (
         capsys.readouterr().out
@@ -196,14 +226,32 @@ def test_the_table_is_shown_written_filled_in_and_used(photos, tmp_path, capsys)
     before = tiny.dissect(spec, root)
     assert before.info["accuracy"]["scored"] == 20
     assert before.info["accuracy"]["unmatched_scenes"] == ["wine cellar"]
-    run = ["run", "--dataset", spec, "--model", tiny.SPEC, "--q", "0.05", "--shuffles", "1",
-           "--out", str(root), "--threads", "1", "--scenes", str(table)]  # fmt: skip
+    run = [
+        "run",
+        "--dataset",
+        spec,
+        "--model",
+        tiny.SPEC,
+        "--q",
+        "0.05",
+        "--shuffles",
+        "1",
+        "--out",
+        str(root),
+        "--threads",
+        "1",
+        "--scenes",
+        str(table),
+    ]
     status, told, _ = said(capsys, *run)
     assert status == 0 and told["run"] != before.digest and told["accuracy"]["scored"] == 30
     assert told["accuracy"]["scenes"] == {
-        "matched": 3, "unmatched": 0, "images_matched": 30, "images_unmatched": 0,
+        "matched": 3,
+        "unmatched": 0,
+        "images_matched": 30,
+        "images_unmatched": 0,
         "kinds": {"given": 3},
-    }  # fmt: skip
+    }
     assert main(["show", told["run"], "--out", str(root)]) == 0
     assert main(["show", before.digest, "--out", str(root)]) == 0
     text = capsys.readouterr().out
@@ -237,9 +285,16 @@ def test_mistakes_are_told_before_anything_is_loaded(capsys, tmp_path):
         status, told, _ = said(capsys, *asked)
         assert status == 2 and "there is no such file" in told["error"]
     status, told, _ = said(
-        capsys, "datasets", "scenes", "--dataset", "x", "--model", "y", "--write",
+        capsys,
+        "datasets",
+        "scenes",
+        "--dataset",
+        "x",
+        "--model",
+        "y",
+        "--write",
         str(tmp_path / "no" / "t.csv"),
-    )  # fmt: skip
+    )
     assert status == 2 and "no such folder" in told["error"]
 
 

@@ -39,10 +39,12 @@ def test_corners_on_the_grid_leave_no_gap_and_no_overlap():
         quarters = [
             polygon(np.array(q, float), (20, 20)).astype(int)
             for q in (
-                [(0, 0), (x, 0), (x, y), (0, y)], [(x, 0), (20, 0), (20, y), (x, y)],
-                [(0, y), (x, y), (x, 20), (0, 20)], [(x, y), (20, y), (20, 20), (x, 20)],
+                [(0, 0), (x, 0), (x, y), (0, y)],
+                [(x, 0), (20, 0), (20, y), (x, y)],
+                [(0, y), (x, y), (x, 20), (0, 20)],
+                [(x, y), (20, y), (20, 20), (x, 20)],
             )
-        ]  # fmt: skip
+        ]
         assert (sum(quarters) == 1).all()
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 FLOORS = [
-    ["core.errors", "core.escape", "core.names", "core.files"],
+    ["core.errors", "core.escape", "core.names", "core.files", "core.versions"],
     ["core.geometry", "core.intervals", "core.settings"],
     ["core.store"],
     ["core.datasets", "core.models"],

@@ -41,12 +41,9 @@ def slow_features(learned, core):
         return 1 + sum((v > values[k]) if best == "largest" else (v < values[k]) for v in values)
 
     mrr = [
-        (
-            1 / rank(cm, k, "largest") + 1 / rank(sm, k, "largest") + 1 / rank(dm, k, "least")
-        )
-        / 3
+        (1 / rank(cm, k, "largest") + 1 / rank(sm, k, "largest") + 1 / rank(dm, k, "least")) / 3
         for k in range(len(sets))
-    ]  # fmt: skip
+    ]
     return cm + sm + dm, mrr
 
 
@@ -151,9 +148,13 @@ def told(tiny_run, cores, tmp_path_factory):
 
 def test_what_comes_out(told, tiny_run):
     assert [(r["cc"], r["source"], len(r["groups"])) for r in told["rows"]] == [
-        (None, None, 1), (None, "masks", 1), ("top10", "masks", 1), ("top10", "masks", 3),
-        ("top10", "labels", 1), ("top10", "labels", 3),
-    ]  # fmt: skip
+        (None, None, 1),
+        (None, "masks", 1),
+        ("top10", "masks", 1),
+        ("top10", "masks", 3),
+        ("top10", "labels", 1),
+        ("top10", "labels", 3),
+    ]
     rows = accuracies(told)
     assert [row["method"] for row in rows[:2]] == ["most frequent scene", "network"]
     scored = tiny_run.sql("SELECT correct FROM images WHERE split = 'test'")["correct"]
@@ -196,9 +197,12 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
 def test_table_6(told):
     table = table_6([told])
     assert [names for names, _ in table.rows] == [
-        ("network", "–"), ("SVM (hidden state)", "–"), ("SVM (masks alone)", "masks"),
-        ("SVM (Top 10)", "masks"), ("SVM (Top 10)", "labels"),
-    ]  # fmt: skip
+        ("network", "–"),
+        ("SVM (hidden state)", "–"),
+        ("SVM (masks alone)", "masks"),
+        ("SVM (Top 10)", "masks"),
+        ("SVM (Top 10)", "labels"),
+    ]
     text = table.to_text()
     assert "SVM (Top 10) masks" in text and "needs the masks of the test photo" in text
     assert table.to_json()["rows"][0][table.columns[0]]["n"] == 75

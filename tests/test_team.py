@@ -42,9 +42,18 @@ def team(cache, tmp_path):  # noqa: F811
             f'server_metadata_url = "{at}/.well-known/openid-configuration"\n'
         )
         server = Server(
-            cache, *SERVE, "--mode", "team", "--owners", "Ada@example.org",
-            "--secrets.files", str(secrets), "--server.address", "127.0.0.1", port=port,
-        )  # fmt: skip
+            cache,
+            *SERVE,
+            "--mode",
+            "team",
+            "--owners",
+            "Ada@example.org",
+            "--secrets.files",
+            str(secrets),
+            "--server.address",
+            "127.0.0.1",
+            port=port,
+        )
         yield server
         server.stop()
 

@@ -69,8 +69,7 @@ def test_decomposed_file_names_meet_composed_tables(tmp_path):
 
 def test_broden_finds_decomposed_files(tmp_path):
     save(tmp_path / "images" / f"{NFD}.jpg", picture())
-    write(tmp_path / "index.csv",
-          f"image,split,ih,iw,sh,sw,color\n{NFC}.jpg,train,30,40,,,1.0\n")  # fmt: skip
+    write(tmp_path / "index.csv", f"image,split,ih,iw,sh,sw,color\n{NFC}.jpg,train,30,40,,,1.0\n")
     write(tmp_path / "label.csv", "number,name,category\n1.0,red,color(1)\n")
     data = open_dataset(f"broden:{tmp_path}")
     assert data.photo(0).size == (40, 30) and data.annotations(0).whole == (1,)
@@ -120,20 +119,34 @@ def test_coco_keeps_folders_apart_and_the_first_of_two(tmp_path):
     for name, number in rows:
         save(tmp_path / "val2017" / name, picture())
         save(tmp_path / f"panoptic_val2017/{number}.png", np.full((30, 40, 3), [7, 0, 0], np.uint8))
-        told.append({"image_id": number, "file_name": f"{number}.png",
-                     "segments_info": [{"id": 7, "category_id": 1}]})  # fmt: skip
-    write(tmp_path / "panoptic_val2017.json", json.dumps({
-        "categories": [{"id": 1, "name": "bed", "isthing": 1}],
-        "images": [{"id": k, "file_name": name} for name, k in rows], "annotations": told,
-    }))  # fmt: skip
+        told.append(
+            {
+                "image_id": number,
+                "file_name": f"{number}.png",
+                "segments_info": [{"id": 7, "category_id": 1}],
+            }
+        )
+    write(
+        tmp_path / "panoptic_val2017.json",
+        json.dumps(
+            {
+                "categories": [{"id": 1, "name": "bed", "isthing": 1}],
+                "images": [{"id": k, "file_name": name} for name, k in rows],
+                "annotations": told,
+            }
+        ),
+    )
     write(tmp_path / "scenes.csv", "image,scene\na/1.jpg,attic\nb/1,barn\n")
     data = open_dataset(f"coco:{tmp_path}")
     assert data.ids == ["a/1", "b/1"]
     assert [data.scenes[k] for k in data.scene] == ["attic", "barn"]
     assert [p for p in data.problems if p.image] == [
-        Problem("a/1", str(tmp_path / "val2017/a/1.jpg"),
-                "has the id of val2017/a/1.jpg, which is listed before")
-    ]  # fmt: skip
+        Problem(
+            "a/1",
+            str(tmp_path / "val2017/a/1.jpg"),
+            "has the id of val2017/a/1.jpg, which is listed before",
+        )
+    ]
 
 
 def test_ade150_keeps_the_first_of_two_photos_of_a_name(tmp_path):

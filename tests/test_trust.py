@@ -46,10 +46,14 @@ def stranger(run: Run, folder: Path, spec: str, **more: str) -> Path:
 
 @pytest.mark.parametrize(
     ("verb", "more"),
-    [("show", ()), ("explain", ("--photo", "PHOTO", "--cc", "top10")), ("toggle", ("--units", "3")),
-     ("retrain", ()),
-     ("edit", ("--units", "3", "--out-dir", "EDIT"))],
-)  # fmt: skip
+    [
+        ("show", ()),
+        ("explain", ("--photo", "PHOTO", "--cc", "top10")),
+        ("toggle", ("--units", "3")),
+        ("retrain", ()),
+        ("edit", ("--units", "3", "--out-dir", "EDIT")),
+    ],
+)
 def test_a_strangers_run_file_runs_nothing(tiny_run, tmp_path, verb, more):
     ran = tmp_path / "ran"
     path = stranger(tiny_run, tmp_path / "theirs", f"python:os:system:touch {ran}")
@@ -92,9 +96,14 @@ def test_only_networks_of_the_checkout_are_named_by_files(spec, monkeypatch):
 
 @pytest.mark.parametrize(
     "spec",
-    ["rooms", "torchvision:resnet18", "python:core.models.rooms_net:load:w.pt",
-     "python:core.manipulate.edit:load:w.pt", tiny.SPEC],
-)  # fmt: skip
+    [
+        "rooms",
+        "torchvision:resnet18",
+        "python:core.models.rooms_net:load:w.pt",
+        "python:core.manipulate.edit:load:w.pt",
+        tiny.SPEC,
+    ],
+)
 def test_networks_of_the_checkout_are(spec):
     check_named(spec, "run x")
 
@@ -130,9 +139,13 @@ def test_changed_code_is_found_before_it_is_imported(tmp_path, monkeypatch):
     )
     code = "import core, sys\ncore.open_run(sys.argv[1]).toggle([1])"
     done = subprocess.run(
-        [sys.executable, "-c", code, str(made.path)], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"}, cwd=tmp_path,
-    )  # fmt: skip
+        [sys.executable, "-c", code, str(made.path)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{tmp_path}"},
+        cwd=tmp_path,
+    )
     assert "its code has changed since" in done.stderr
     assert not ran.exists()
 
@@ -145,9 +158,13 @@ def test_an_edited_network_names_no_code_either(tiny_run, tmp_path):
     ran = tmp_path / "ran"
     file = tmp_path / "edited.pt"
     facts = {
-        "format": FORMAT, "model": f"python:os:system:touch {ran}", "layer": "body.3", "run": "x",
-        "words": "x", "chosen": "x",
-    }  # fmt: skip
+        "format": FORMAT,
+        "model": f"python:os:system:touch {ran}",
+        "layer": "body.3",
+        "run": "x",
+        "words": "x",
+        "chosen": "x",
+    }
     ones = torch.ones(12)
     state = {f"body.3.{SCALE}": ones, f"body.3.{SHIFT}": ones}
     torch.save({"state_dict": state, "unitscope_edit": facts}, file)

@@ -41,12 +41,16 @@ def root(tmp_path_factory) -> Path:
     execute(
         plan(
             Settings(
-                f"folder:{folder}", tiny.SPEC, ("body.1", LAYER), q=0.05, shuffles=3,
+                f"folder:{folder}",
+                tiny.SPEC,
+                ("body.1", LAYER),
+                q=0.05,
+                shuffles=3,
                 knowledge=f"triples:{facts}",
             )
         ),
         base / "cache",
-    ).close()  # fmt: skip
+    ).close()
     return base / "cache"
 
 
@@ -171,8 +175,11 @@ def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
                 better = [told.scores[told.scene(row.scene), t] > row.score for t in range(12)]
                 assert row.rank == 1 + sum(better)
             silent = set(known.annotated.scenes) - set(frame["scene"])
-            assert all(not len(learned.behind(core, s, unit)) for s in silent
-                       if told.has_core[told.scene(s)])  # fmt: skip
+            assert all(
+                not len(learned.behind(core, s, unit))
+                for s in silent
+                if told.has_core[told.scene(s)]
+            )
     with pytest.raises(UnitscopeError, match="units 0 to 11"):
         units.unit_contribution(run, told, 12)
 
@@ -269,8 +276,24 @@ def test_groups_are_those_of_the_command_line(run, capsys, tmp_path):
     at = show(CONCEPTS, view="groups", k="4", merge="thing 1~piece 8", apart="thing 2~thing 3")
     links = tmp_path / "links.tsv"
     links.write_text("merge\tthing 1\tpiece 8\nkeep_apart\tthing 2\tthing 3\n")
-    assert main(["cluster", run.digest, "--out", str(run.path.parent), "--k", "4", "--embedding",
-                 "words", "--links", str(links), "--json"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "cluster",
+                run.digest,
+                "--out",
+                str(run.path.parent),
+                "--k",
+                "4",
+                "--embedding",
+                "words",
+                "--links",
+                str(links),
+                "--json",
+            ]
+        )
+        == 0
+    )
     told = json.loads(capsys.readouterr().out.splitlines()[-1])
     wanted = {frozenset(g["members"]) for g in told["groups"] if len(g["members"]) > 1}
     assert groups_on(at) == wanted and wanted

@@ -70,7 +70,12 @@ TINY = Profile(
             {
                 NETWORK: (
                     Retraining(
-                        PHOTOS, tiny.SPEC, weights=(1.0,), seeds=2, epochs=2, batch=8,
+                        PHOTOS,
+                        tiny.SPEC,
+                        weights=(1.0,),
+                        seeds=2,
+                        epochs=2,
+                        batch=8,
                         knowledge=KNOWLEDGE,
                     ),
                     ("photos",),
@@ -79,7 +84,7 @@ TINY = Profile(
         ),
     },
     not_run={"table1": {"ConceptSHAP": "not here", "CLIP-Dissect": "not here"}},
-)  # fmt: skip
+)
 
 EITHER = replace(
     TINY,

@@ -132,8 +132,9 @@ def summary(run: Run) -> dict[str, Any]:
     """What a run is, in one flat dict: names, definitions, sizes, accuracy, date.
 
     A run of published predictions has no layers, no `photos`, nobody says how `sure` its
-    network was, and q, grid, shuffles and command are None. `no_answers` says why a network
-    predicts nothing, "" where it does.
+    network was, and q, grid, shuffles and command are None. `older_versions` says by which other
+    versions of our computations it was made, `no_answers` why a network predicts nothing; both
+    are "" where there is nothing to say.
     """
     info = run.info
     settings = info["settings"]
@@ -159,6 +160,7 @@ def summary(run: Run) -> dict[str, Any]:
         "photos": bool(has["photos"]),
         "sure": bool(has["sure"]),
         "no_answers": run.no_answers,
+        "older_versions": run.older_versions,
         "q": settings.get("q"),
         "grid": tuple(grid) if grid else None,
         "shuffles": settings.get("shuffles"),
@@ -232,9 +234,11 @@ def accuracy(run: Run) -> pd.DataFrame:
         """)
     order = {name: k for k, name in enumerate(JUDGING)}
     frame = frame.sort_values(
-        "split", key=lambda column: column.map(lambda s: order.get(s, len(order))),
-        kind="stable", ignore_index=True,
-    )  # fmt: skip
+        "split",
+        key=lambda column: column.map(lambda s: order.get(s, len(order))),
+        kind="stable",
+        ignore_index=True,
+    )
     frame["accuracy"] = frame["right"] / frame["images"].clip(lower=1)
     bounds = [interval(r, n) for r, n in zip(frame["right"], frame["images"], strict=True)]
     frame["low"], frame["high"] = [b[0] for b in bounds], [b[1] for b in bounds]
@@ -485,8 +489,9 @@ def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     best = unit_labels(run, layer, denominator)
     frame = units.merge(
         best[["unit", "concept", "name", "category", "iou", "chance", "adjusted"]],
-        on="unit", how="left",
-    )  # fmt: skip
+        on="unit",
+        how="left",
+    )
     frame["iou"] = frame["iou"].fillna(0.0)
     frame["above"] = frame["adjusted"] <= FDR
     frame["share"] = frame["images"] / max(1, run.info["images"]["used"])
@@ -945,8 +950,14 @@ def concept_color(concept: int) -> tuple[int, int, int]:
     lightness = (0.58, 0.70, 0.46)[concept % 3]
     chroma = (1 - abs(2 * lightness - 1)) * 0.72
     x = chroma * (1 - abs(hue % 2 - 1))
-    base = [(chroma, x, 0), (x, chroma, 0), (0, chroma, x), (0, x, chroma), (x, 0, chroma),
-            (chroma, 0, x)][int(hue)]  # fmt: skip
+    base = [
+        (chroma, x, 0),
+        (x, chroma, 0),
+        (0, chroma, x),
+        (0, x, chroma),
+        (x, 0, chroma),
+        (chroma, 0, x),
+    ][int(hue)]
     m = lightness - chroma / 2
     return tuple(round(255 * (v + m)) for v in base)  # type: ignore[return-value]
 
@@ -1005,10 +1016,11 @@ def label_planes(run: Run, image: int) -> Planes:
     known = concepts(run).set_index("concept")
     found = [int(c) for c in np.unique(labels) if c and c in known.index]
     return Planes(
-        labels.shape[2], labels.shape[1],
+        labels.shape[2],
+        labels.shape[1],
         [base64.b64encode(plane.astype("<u2").tobytes()).decode() for plane in labels],
         {c: (known["shown"][c], known["name"][c]) for c in found},
-    )  # fmt: skip
+    )
 
 
 def swatch(concept: int) -> str:

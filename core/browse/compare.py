@@ -49,8 +49,17 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
     scored, right = int(part["images"].sum()), int(part["right"].sum())
     told |= {"scored": scored, "right": right, "accuracy": right / scored if scored else None}
     told["low"], told["high"] = interval(right, scored)
-    keys = ("units", "above", "above_share", "above_low", "above_high", "by_chance", "untrained",
-            "concepts", "median_iou")  # fmt: skip
+    keys = (
+        "units",
+        "above",
+        "above_share",
+        "above_low",
+        "above_high",
+        "by_chance",
+        "untrained",
+        "concepts",
+        "median_iou",
+    )
     told |= dict.fromkeys(keys)
     if layer is None:
         return told
@@ -65,8 +74,7 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
     if found["above"] is not None:
         above = found["above"]
         low, high = interval(above, len(table))
-        told |= {"above_share": above / len(table),
-                 "above_low": low, "above_high": high}  # fmt: skip
+        told |= {"above_share": above / len(table), "above_low": low, "above_high": high}
     return told
 
 
@@ -175,8 +183,16 @@ def overlaps(table: pd.DataFrame, sides: Sequence[str]) -> pd.DataFrame:
         one, other = table[a] > 0, table[b] > 0
         shared, first, second = (one & other).sum(), (one & ~other).sum(), (~one & other).sum()
         total = shared + first + second
-        rows.append((a, b, int(shared), int(first), int(second),
-                     float(shared / total) if total else float("nan")))  # fmt: skip
+        rows.append(
+            (
+                a,
+                b,
+                int(shared),
+                int(first),
+                int(second),
+                float(shared / total) if total else float("nan"),
+            )
+        )
     names = ["first", "second", "shared", "only_first", "only_second", "jaccard"]
     return pd.DataFrame(rows, columns=names)
 
@@ -208,7 +224,11 @@ def false_explanation(
         row: dict[str, Any] = {"core concepts": kind}
         for name in table.columns:
             figure = told.figures[name]
-            row |= {name: figure.value, f"{name}_low": figure.low, f"{name}_high": figure.high,
-                    f"{name}_chance": figure.chance}  # fmt: skip
+            row |= {
+                name: figure.value,
+                f"{name}_low": figure.low,
+                f"{name}_high": figure.high,
+                f"{name}_chance": figure.chance,
+            }
         rows.append({**row, "n": told.figures["CM_FP"].n})
     return pd.DataFrame(rows), [*table.notes, *table.dashes(), *told_empty]

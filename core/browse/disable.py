@@ -113,12 +113,18 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame
         after, gain = told.accuracy[1], told.gain
         rows.append(
             {
-                "set": name, "units": sum(len(e.units) for e in told.edits),
-                "accuracy": after.value, "low": after.low, "high": after.high,
-                "gain": gain.value, "gain_low": gain.low, "gain_high": gain.high,
-                "gained": gain.gained, "lost": gain.lost,
+                "set": name,
+                "units": sum(len(e.units) for e in told.edits),
+                "accuracy": after.value,
+                "low": after.low,
+                "high": after.high,
+                "gain": gain.value,
+                "gain_low": gain.low,
+                "gain_high": gain.high,
+                "gained": gain.gained,
+                "lost": gain.lost,
             }
-        )  # fmt: skip
+        )
     known = one.images["target"].to_numpy() >= 0
     target = one.images["target"].to_numpy()[known]
     first = one.after.predicted[known] == target
@@ -127,10 +133,14 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame
     low, high = paired_interval(up, down, len(target))
     rows.append(
         {
-            "set": f"{names[1]} less {names[0]}", "gain": (up - down) / max(1, len(target)),
-            "gain_low": low, "gain_high": high, "gained": up, "lost": down,
+            "set": f"{names[1]} less {names[0]}",
+            "gain": (up - down) / max(1, len(target)),
+            "gain_low": low,
+            "gain_high": high,
+            "gained": up,
+            "lost": down,
         }
-    )  # fmt: skip
+    )
     return pd.DataFrame(rows)
 
 
@@ -152,18 +162,23 @@ def curves(
     """Accuracy with the k most positive or negative units switched off (Figs. 3 and 4)."""
     study = Study.of(toggler, known.graph, strategy, iou)
     return all_curves(
-        study, list(rankings), protocols=(protocol,), select=[select] if select else None,
-        judge=[judge] if judge else None, at=list(range(1, min(most, toggler.units) + 1)),
-    )  # fmt: skip
+        study,
+        list(rankings),
+        protocols=(protocol,),
+        select=[select] if select else None,
+        judge=[judge] if judge else None,
+        at=list(range(1, min(most, toggler.units) + 1)),
+    )
 
 
 def rankings(toggler: Toggler) -> list[str]:
     """Rankings that the layer's head allows, the cheap ones first."""
     linear = toggler.weights is not None
     return [
-        name for name in RANKINGS
+        name
+        for name in RANKINGS
         if linear or name not in ("weight", "gradient_activation", "greedy")
-    ]  # fmt: skip
+    ]
 
 
 def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ...]:

@@ -160,14 +160,24 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
         related = related_concepts(annotated, graph, overrides=overrides)
     digest = digest_of(
         {
-            "run": run.digest, "graph": graph.digest(), "spec": spec, "relations": RELATIONS,
+            "run": run.digest,
+            "graph": graph.digest(),
+            "spec": spec,
+            "relations": RELATIONS,
             "overrides": overrides.read_text(encoding="utf-8-sig") if overrides else "",
         }
-    )  # fmt: skip
+    )
     return Known(
-        spec, digest, graph, annotated,
-        related.alignment, related, core_kinds(annotated, related), overrides, " ".join(told),
-    )  # fmt: skip
+        spec,
+        digest,
+        graph,
+        annotated,
+        related.alignment,
+        related,
+        core_kinds(annotated, related),
+        overrides,
+        " ".join(told),
+    )
 
 
 def knowledge_name(_run: Run, known: Known) -> str:
@@ -405,9 +415,17 @@ def picture(
     middle = pd.DataFrame(
         [
             {
-                "concept": 0, "label": scene, "shown": plain_name(scene), "category": "scene",
-                "frequency": 1.0, "in_photos": True, "related": True, "core": True, "x": 0.0,
-                "y": 0.0, "anchor": "middle",
+                "concept": 0,
+                "label": scene,
+                "shown": plain_name(scene),
+                "category": "scene",
+                "frequency": 1.0,
+                "in_photos": True,
+                "related": True,
+                "core": True,
+                "x": 0.0,
+                "y": 0.0,
+                "anchor": "middle",
                 "told": f"{plain_name(scene)} (scene)\n"
                 + (
                     f"the graph’s “{match['node']}”"
@@ -416,7 +434,7 @@ def picture(
                 ),
             }
         ]
-    )  # fmt: skip
+    )
     nodes = pd.concat([middle, around], ignore_index=True) if count else middle
     lines = pd.DataFrame(
         {

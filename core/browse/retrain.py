@@ -31,8 +31,12 @@ from core.store import Run, digest_of
 
 CONTROL = "control"
 NAMES = {
-    CONTROL: "control", "scc": "SCC", "icc": "ICC", "top10": "Top 10", "annotated": "all annotated",
-}  # fmt: skip
+    CONTROL: "control",
+    "scc": "SCC",
+    "icc": "ICC",
+    "top10": "Top 10",
+    "annotated": "all annotated",
+}
 
 TIMING = "time-"
 """How the names of jobs begin that only time a few steps."""
@@ -50,17 +54,32 @@ def results(root: Path) -> pd.DataFrame:
         asked = told["asked"]
         rows.append(
             {
-                "digest": told["digest"], "dataset": told["dataset"]["name"],
-                "model": short_name(told["model"]["spec"]), "cc": ", ".join(asked["cc"]),
-                "weights": ", ".join(f"{w:g}" for w in asked["weights"]), "form": asked["form"],
-                "seeds": asked["seeds"], "epochs": asked["epochs"], "side": asked["side"],
-                "test_images": told["counts"]["test"], "time": path.stat().st_mtime,
+                "digest": told["digest"],
+                "dataset": told["dataset"]["name"],
+                "model": short_name(told["model"]["spec"]),
+                "cc": ", ".join(asked["cc"]),
+                "weights": ", ".join(f"{w:g}" for w in asked["weights"]),
+                "form": asked["form"],
+                "seeds": asked["seeds"],
+                "epochs": asked["epochs"],
+                "side": asked["side"],
+                "test_images": told["counts"]["test"],
+                "time": path.stat().st_mtime,
             }
-        )  # fmt: skip
+        )
     columns = [
-        "digest", "dataset", "model", "cc", "weights", "form", "seeds", "epochs", "side",
-        "test_images", "time",
-    ]  # fmt: skip
+        "digest",
+        "dataset",
+        "model",
+        "cc",
+        "weights",
+        "form",
+        "seeds",
+        "epochs",
+        "side",
+        "test_images",
+        "time",
+    ]
     frame = pd.DataFrame(rows, columns=columns)
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
@@ -91,12 +110,16 @@ def curves(told: dict[str, Any]) -> pd.DataFrame:
     validation (accuracies), validation_loss, best (is it the epoch that counts)."""
     rows = [
         {
-            "cc": one["cc"], "weight": one["weight"], "seed": one["seed"], "epoch": k, **point,
+            "cc": one["cc"],
+            "weight": one["weight"],
+            "seed": one["seed"],
+            "epoch": k,
+            **point,
             "best": k == one["best_epoch"],
         }
         for one in told["trainings"]
         for k, point in enumerate(one["curve"], 1)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -127,23 +150,39 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
         # No training, so no seeds: the control's mean is compared with it the other way round.
         rows.append(
             {
-                "cc": "original", "weight": nan, "chosen": True,
-                "validation": original["validation"], "test": original["test"], "low": nan,
-                "high": nan, "gain": nan, "gain_low": nan, "gain_high": nan, "image_low": nan,
-                "image_high": nan, "epochs": nan,
+                "cc": "original",
+                "weight": nan,
+                "chosen": True,
+                "validation": original["validation"],
+                "test": original["test"],
+                "low": nan,
+                "high": nan,
+                "gain": nan,
+                "gain_low": nan,
+                "gain_high": nan,
+                "image_low": nan,
+                "image_high": nan,
+                "epochs": nan,
             }
-        )  # fmt: skip
+        )
     for (kind, weight), ones in by.items():
         seeds = sorted(ones)
         mean, low, high = spread([ones[s]["test"] for s in seeds])
         row = {
-            "cc": kind, "weight": weight,
+            "cc": kind,
+            "weight": weight,
             "chosen": kind == CONTROL or told["chosen"].get(kind) == weight,
             "validation": float(np.mean([ones[s]["validation"] for s in seeds])),
-            "test": mean, "low": low, "high": high, "gain": nan, "gain_low": nan,
-            "gain_high": nan, "image_low": nan, "image_high": nan,
+            "test": mean,
+            "low": low,
+            "high": high,
+            "gain": nan,
+            "gain_low": nan,
+            "gain_high": nan,
+            "image_low": nan,
+            "image_high": nan,
             "epochs": float(np.mean([ones[s]["best_epoch"] for s in seeds])),
-        }  # fmt: skip
+        }
         if kind != CONTROL:
             pairs = [ones[s]["test"] - control[s]["test"] for s in seeds]
             row["gain"], row["gain_low"], row["gain_high"] = spread(pairs)
@@ -275,8 +314,11 @@ def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
             f"{gain(row['gain'], row['gain_low'], row['gain_high']):>22} "
             f"{gain(row['hidden_gain'], row['hidden_low'], row['hidden_high']):>22} {cost:>6}"
         )
-    lines += ["", "Brackets: 95 % intervals over test images, of accuracies Wilson's, of gains "
-                  "Agresti and Min's for matched pairs."]  # fmt: skip
+    lines += [
+        "",
+        "Brackets: 95 % intervals over test images, of accuracies Wilson's, of gains "
+        "Agresti and Min's for matched pairs.",
+    ]
     return "\n".join(lines)
 
 
@@ -298,11 +340,14 @@ def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
             rows.append(
                 {
                     "model": short_name(told["model"]["spec"]),
-                    "method": NAMES.get(row.cc, row.cc), "accuracy": row.test, "low": low,
-                    "high": high, "seeds": told["asked"]["seeds"],
+                    "method": NAMES.get(row.cc, row.cc),
+                    "accuracy": row.test,
+                    "low": low,
+                    "high": high,
+                    "seeds": told["asked"]["seeds"],
                     "dataset": told["dataset"]["name"],
                 }
-            )  # fmt: skip
+            )
     return pd.DataFrame(rows)
 
 
@@ -330,11 +375,16 @@ def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
             verdict = "unsure"
         out.append(
             {
-                "cc": row.cc, "weight": row.weight, "gain": row.gain, "gain_low": row.gain_low,
-                "gain_high": row.gain_high, "image_low": row.image_low,
-                "image_high": row.image_high, "verdict": verdict,
+                "cc": row.cc,
+                "weight": row.weight,
+                "gain": row.gain,
+                "gain_low": row.gain_low,
+                "gain_high": row.gain_high,
+                "image_low": row.image_low,
+                "image_high": row.image_high,
+                "verdict": verdict,
             }
-        )  # fmt: skip
+        )
     return out
 
 
@@ -343,12 +393,14 @@ def same_answer(told: dict[str, Any]) -> list[str]:
     answer, with every seed: they have learned nothing that tells scenes apart."""
     wanted = {CONTROL: 0.0, **told["chosen"]}
     return [
-        kind for kind, weight in wanted.items()
+        kind
+        for kind, weight in wanted.items()
         if all(
             len(set(one["predicted"])) == 1
-            for one in told["trainings"] if (one["cc"], one["weight"]) == (kind, weight)
+            for one in told["trainings"]
+            if (one["cc"], one["weight"]) == (kind, weight)
         )
-    ]  # fmt: skip
+    ]
 
 
 # -- new ones -------------------------------------------------------------------------------
@@ -363,9 +415,10 @@ def material(run: Run) -> dict[str, Any]:
     data = open_dataset(settings["dataset"]["spec"])
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
     return {
-        "dataset": settings["dataset"]["spec"], "model": settings["model"]["spec"],
+        "dataset": settings["dataset"]["spec"],
+        "model": settings["model"]["spec"],
         "splits": dict(sorted(Counter(map(str, placed)).items())),
-    }  # fmt: skip
+    }
 
 
 def passes(asked: Retraining, images: int) -> tuple[int, int]:
@@ -388,15 +441,36 @@ def cc_arguments(asked: Retraining, root: Path) -> list[str]:
 
 
 def pe_arguments(
-    run: Run, root: Path, layer: str, knowledge: str, cc: Sequence[str], train: str, test: str,
+    run: Run,
+    root: Path,
+    layer: str,
+    knowledge: str,
+    cc: Sequence[str],
+    train: str,
+    test: str,
     core_on: str,
-) -> list[str]:  # fmt: skip
+) -> list[str]:
     """After ``python -m core``: SVMs on the metrics of a run (Table 6), the result in `root`."""
     return [
-        "retrain", "pe", run.digest, "--layer", layer, "--knowledge", knowledge,
-        "--cc", ",".join(cc), "--train", train, "--test", test, "--core-on", core_on,
-        "--out", str(root), "--json",
-    ]  # fmt: skip
+        "retrain",
+        "pe",
+        run.digest,
+        "--layer",
+        layer,
+        "--knowledge",
+        knowledge,
+        "--cc",
+        ",".join(cc),
+        "--train",
+        train,
+        "--test",
+        test,
+        "--core-on",
+        core_on,
+        "--out",
+        str(root),
+        "--json",
+    ]
 
 
 def job_name(arguments: Sequence[str]) -> str:
@@ -443,9 +517,14 @@ def at_work(root: Path, kind: str) -> list[dict[str, Any]]:
         if job.alive and beat.get("time", 0) < job.started:
             beat = {}
         rows.append(
-            {**beat, "job": job, "state": job.state, "command": commands[0],
-             "what": _what(job.arguments)}
-        )  # fmt: skip
+            {
+                **beat,
+                "job": job,
+                "state": job.state,
+                "command": commands[0],
+                "what": _what(job.arguments),
+            }
+        )
     return rows + [{**beat, "job": None} for beat in beats]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +14,8 @@ from core.browse import concepts as concepts_of
 from core.browse import unit_concepts, unit_facts
 from core.errors import UnitscopeError
 from core.explain.learned import LEFT_OUT, select
-from core.store import Run, code_digest, derived, write_whole
+from core.store import Run, derived, write_whole
+from core.versions import versions_of
 
 # The search of formulas brings PyTorch along, which takes seconds to import: functions that need
 # it ask for it themselves, so that the table of units opens at once.
@@ -58,18 +58,27 @@ def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
         if len(best):
             told = best.iloc[0]
             rows.append(
-                {"method": method, "concept": int(told["concept"]), "own": float(told["iou"]),
-                 "chance": float(told["chance"]), "told": ""}
-            )  # fmt: skip
+                {
+                    "method": method,
+                    "concept": int(told["concept"]),
+                    "own": float(told["iou"]),
+                    "chance": float(told["chance"]),
+                    "told": "",
+                }
+            )
     often = most_often(run, layer, unit)
     if len(often):
         told = often.iloc[0]
         photos = int(often["images"].sum())
         rows.append(
-            {"method": "highest_iou", "concept": int(told["concept"]),
-             "own": float(told["images"] / photos), "chance": np.nan,
-             "told": f"in {told['images']:,} of {photos:,} photos"}
-        )  # fmt: skip
+            {
+                "method": "highest_iou",
+                "concept": int(told["concept"]),
+                "own": float(told["images"] / photos),
+                "chance": np.nan,
+                "told": f"in {told['images']:,} of {photos:,} photos",
+            }
+        )
     counts = run.sql(
         "SELECT concept, overlap, hits, area FROM dataset_iou WHERE layer = ? AND unit = ?",
         [run.layer(layer), unit],
@@ -146,10 +155,16 @@ def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
         if one.ties:
             told += f"{', ' if told else ''}{len(one.ties)} more do as well"
         rows.append(
-            {"method": method, "concepts": one.formula.concepts, "ops": one.formula.ops,
-             "iou": _iou(one.both, one.area, one.hits), "own": one.score, "chance": np.nan,
-             "told": told}
-        )  # fmt: skip
+            {
+                "method": method,
+                "concepts": one.formula.concepts,
+                "ops": one.formula.ops,
+                "iou": _iou(one.both, one.area, one.hits),
+                "own": one.score,
+                "chance": np.nan,
+                "told": told,
+            }
+        )
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -194,10 +209,15 @@ def formula_table(run: Run, layer: str) -> pd.DataFrame:
         found = finished_formulas(run, layer, search)
         if found is not None:
             rows = [
-                {"unit": one.unit, "concepts": one.formula.concepts, "ops": one.formula.ops,
-                 "iou": one.iou}
-                for one in found if one.formula is not None
-            ]  # fmt: skip
+                {
+                    "unit": one.unit,
+                    "concepts": one.formula.concepts,
+                    "ops": one.formula.ops,
+                    "iou": one.iou,
+                }
+                for one in found
+                if one.formula is not None
+            ]
             break
     return pd.DataFrame(rows, columns=columns)
 
@@ -326,8 +346,7 @@ def unit_map(run: Run, layer: str) -> pd.DataFrame:
     the run. Made once, then kept beside the run. Raises UnitscopeError for an unknown layer.
     """
     name = run.layer_names[run.layer(layer)]
-    facts = {"layer": name, "code": code_digest([Path(__file__)]),
-             "scikit-learn": version("scikit-learn")}  # fmt: skip
+    facts = {"layer": name, **versions_of("unit map"), "scikit-learn": version("scikit-learn")}
     path = derived(run, "map", facts, "csv")
     if not path.is_file():
         used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()

@@ -34,9 +34,20 @@ from core.files import strict_json
 from core.models.trust import allow_python
 
 VERBS = (
-    runs, datasets, get, annotate, formulas, knowledge, fusion, explain, manipulate, retrain,
-    export, reproduce, bench,
-)  # fmt: skip
+    runs,
+    datasets,
+    get,
+    annotate,
+    formulas,
+    knowledge,
+    fusion,
+    explain,
+    manipulate,
+    retrain,
+    export,
+    reproduce,
+    bench,
+)
 """Modules of verbs, in the order of the help."""
 
 
@@ -99,9 +110,10 @@ def _parser() -> argparse.ArgumentParser:
         sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
         sub.add_argument("--allow-empty", action="store_true", help=ALLOW_EMPTY)
         sub.add_argument(
-            "--allow-python", action="store_true",
+            "--allow-python",
+            action="store_true",
             help="import the code that a run or another file names (python:…); trust it first",
-        )  # fmt: skip
+        )
         sub.set_defaults(verb=do)
         return sub
 

@@ -20,9 +20,11 @@ def add(verb: Verb) -> None:
     sub = verb("annotate", _annotate, "Make a dataset of photos without masks, by predictions.")
     sub.add_argument("photos", type=Path, metavar="PHOTOS", help="folder of photos")
     sub.add_argument(
-        "--model", required=True, metavar="SPEC",
+        "--model",
+        required=True,
+        metavar="SPEC",
         help="segmentation network: torchvision:NAME[:CHECKPOINT] or transformers:DIR",
-    )  # fmt: skip
+    )
     sub.add_argument("--to", type=Path, required=True, metavar="DIR", help="the dataset's folder")
     sub.add_argument(
         "--classes", type=Path, metavar="FILE", help="what the outputs are: a name a line"
@@ -31,9 +33,12 @@ def add(verb: Verb) -> None:
         "--scenes", type=Path, metavar="CSV", help="image,scene[,split]; else the folders' names"
     )
     sub.add_argument(
-        "--least-confidence", type=float, default=0.0, metavar="P",
+        "--least-confidence",
+        type=float,
+        default=0.0,
+        metavar="P",
         help="pixels whose best label has less stay without one (0)",
-    )  # fmt: skip
+    )
     sub.add_argument("--side", type=int, metavar="N", help="the photo's shorter side as it is seen")
     sub.add_argument("--link", action="store_true", help="link to the photos, do not copy them")
     sub.add_argument("--batch", type=int, default=4, help="photos at once")
@@ -55,19 +60,32 @@ def _annotate(given: argparse.Namespace) -> Answer:
     say(f"{network.name}: {len(network.labels)} labels, photos at {network.way.resize} pixels")
     with stoppable() as stop:
         done = annotate(
-            given.photos, network, given.to, scenes=given.scenes,
-            least_confidence=given.least_confidence, link=given.link, batch=given.batch,
-            threads=given.threads, device=given.device, tell=show_progress, stop=stop,
-        )  # fmt: skip
+            given.photos,
+            network,
+            given.to,
+            scenes=given.scenes,
+            least_confidence=given.least_confidence,
+            link=given.link,
+            batch=given.batch,
+            threads=given.threads,
+            device=given.device,
+            tell=show_progress,
+            stop=stop,
+        )
     for problem in done.problems:
         say(f"left out: {problem.path}: {problem.reason}")
     dataset = open_dataset(f"folder:{given.to}")
     facts = {
-        "dataset": f"folder:{given.to}", "labels_by": dataset.labels_by, "photos": done.photos,
-        "written": done.written, "there": done.there, "labelled": done.labelled,
-        "scenes": len(dataset.scenes), "concepts": len(dataset.concepts),
+        "dataset": f"folder:{given.to}",
+        "labels_by": dataset.labels_by,
+        "photos": done.photos,
+        "written": done.written,
+        "there": done.there,
+        "labelled": done.labelled,
+        "scenes": len(dataset.scenes),
+        "concepts": len(dataset.concepts),
         "problems": [problem._asdict() for problem in done.problems],
-    }  # fmt: skip
+    }
     lines = [
         f"{given.to}: {done.written + done.there} of {done.photos} photos have masks "
         f"({done.written} made now), labels predicted by {dataset.labels_by}",

@@ -36,9 +36,11 @@ def add(verb: Verb) -> None:
         "--threads", type=THREADS, help="for reading; the machine's cores where left out"
     )
     check.add_argument(
-        "--knowledge", default="builtin", metavar="SPEC",
+        "--knowledge",
+        default="builtin",
+        metavar="SPEC",
         help="the graph in which scenes are looked up; see `knowledge`",
-    )  # fmt: skip
+    )
 
     scenes = add_word(
         kinds, "scenes", _scenes, "Which class of a network each scene of a dataset is."
@@ -89,18 +91,24 @@ def _scenes(given: argparse.Namespace) -> Answer:
     told = scenes.summary(matches, images)
     rows: list[dict[str, Any]] = [
         {
-            "scene": m.scene, "class": classes[m.where] if m.where >= 0 else None, "kind": m.kind,
+            "scene": m.scene,
+            "class": classes[m.where] if m.where >= 0 else None,
+            "kind": m.kind,
             "images": images[m.scene],
             "nearest": [] if m.where >= 0 else scenes.propose(m.scene, classes),
         }
         for m in sorted(matches, key=lambda m: (m.where >= 0, -images[m.scene], m.scene))
-    ]  # fmt: skip
+    ]
     if given.write:
         scenes.write_matches(given.write, matches, images, classes)
     facts = {
-        "dataset": given.dataset, "model": given.model, **told, "no_scene": len(data) -
-        sum(images.values()), "scenes": rows, "notes": [f"{p.path}: {p.reason}" for p in problems],
-    }  # fmt: skip
+        "dataset": given.dataset,
+        "model": given.model,
+        **told,
+        "no_scene": len(data) - sum(images.values()),
+        "scenes": rows,
+        "notes": [f"{p.path}: {p.reason}" for p in problems],
+    }
     width = max([len(row["scene"]) for row in rows] or [0])
     kinds = ", ".join(f"{kind} {count}" for kind, count in facts["kinds"].items())
     lines = [
@@ -150,9 +158,11 @@ def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
         return dict(zip(frame["name"][rows], frame["node"][rows], strict=True))
 
     return {
-        "graph": spec, "nodes": pairs(~guess & ~none), "guessed": pairs(guess & ~none),
+        "graph": spec,
+        "nodes": pairs(~guess & ~none),
+        "guessed": pairs(guess & ~none),
         "missing": frame["name"][none].tolist(),
-    }  # fmt: skip
+    }
 
 
 def _known_lines(known: dict[str, Any], few: int = 5) -> list[str]:
@@ -248,9 +258,13 @@ def _folder_from(given: argparse.Namespace) -> Answer:
             made = folder_from_dataset(data, given.to, show_progress, stop)
     spec, problems = f"folder:{given.to}", grouped(made.problems)
     facts = {
-        "dataset": spec, "photos": made.photos, "labels": made.labels, "scenes": made.scenes,
-        "notes": made.notes, "problems": problems,
-    }  # fmt: skip
+        "dataset": spec,
+        "photos": made.photos,
+        "labels": made.labels,
+        "scenes": made.scenes,
+        "notes": made.notes,
+        "problems": problems,
+    }
     labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
     lines = [
         f"{spec}: {_count(made.photos, 'photo')}, labels: {labels or 'none'}; "

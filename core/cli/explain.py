@@ -42,13 +42,17 @@ def add(verb: Verb) -> None:
     tables.add_argument("--seed", type=SEED, default=0)
     add_clustering(tables)
     tables.add_argument(
-        "--embedding", action="append", metavar="NAME",
+        "--embedding",
+        action="append",
+        metavar="NAME",
         help="of tables 2, 3 (one: TransE) and 5 (all); or `words`, similarity of names",
-    )  # fmt: skip
+    )
     tables.add_argument(
-        "--k", metavar="K", help="groups: a number (tables 2, 3; half the concepts), or such as "
+        "--k",
+        metavar="K",
+        help="groups: a number (tables 2, 3; half the concepts), or such as "
         "160-185 or 10,20,30 (table 5; all)",
-    )  # fmt: skip
+    )
     tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
     tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
     add_knowledge(tables)
@@ -126,12 +130,18 @@ def _tables(given: argparse.Namespace) -> Answer:
         table = filtered_table(runs[0], graph, given)
     else:
         table = table_1(
-            runs[0], graph, given.split, given.iou, given.layer, seed=given.seed,
+            runs[0],
+            graph,
+            given.split,
+            given.iou,
+            given.layer,
+            seed=given.seed,
             overrides=given.overrides,
-        )  # fmt: skip
+        )
     for folder, suffix, text in (
-        (given.csv, "csv", table.to_csv), (given.latex, "tex", table.to_latex),
-    ):  # fmt: skip
+        (given.csv, "csv", table.to_csv),
+        (given.latex, "tex", table.to_latex),
+    ):
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / f"table_{given.table}.{suffix}"

@@ -35,10 +35,21 @@ def add(verb: Verb) -> None:
     report.add_argument(
         "--table", action="append", metavar="NAME", help="repeatable; all where left out"
     )
-    report.add_argument("--unit", type=whole(), action="append", default=[], metavar="N",
-                        help="a section on this unit; repeatable")  # fmt: skip
-    report.add_argument("--image", action="append", default=[], metavar="ID",
-                        help="a section on why it was called what it was; repeatable")  # fmt: skip
+    report.add_argument(
+        "--unit",
+        type=whole(),
+        action="append",
+        default=[],
+        metavar="N",
+        help="a section on this unit; repeatable",
+    )
+    report.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="a section on why it was called what it was; repeatable",
+    )
     report.add_argument("--no-photos", action="store_true", help="leave the photos out")
     for sub in (export, report):
         sub.add_argument("--layer", metavar="NAME", help="the run's last where left out")

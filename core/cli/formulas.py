@@ -43,16 +43,19 @@ def add(verb: Verb) -> None:
         "--most", type=COUNT, default=5000, help="formulas opened for one unit with --optimal"
     )
     formulas.add_argument(
-        "--keep-duplicates", action="store_true",
+        "--keep-duplicates",
+        action="store_true",
         help="`a OR b` and `b OR a` both take a place in the beam, as in CEN",
-    )  # fmt: skip
+    )
     formulas.add_argument("--units", help="numbers, comma separated; all where left out")
     formulas.add_argument("--category", action="append", help="concepts of these categories only")
     formulas.add_argument("--split", action="append", help="images of these splits only")
     formulas.add_argument(
-        "--shuffles", type=whole(0, 10_000), default=0,
+        "--shuffles",
+        type=whole(0, 10_000),
+        default=0,
         help="rounds of the same search with exchanged labels: how often chance does as well",
-    )  # fmt: skip
+    )
     formulas.add_argument("--threads", type=THREADS, default=1)
     formulas.add_argument("--top", type=whole(), default=20, help="units listed")
     formulas.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table")
@@ -69,26 +72,43 @@ def _formulas(given: argparse.Namespace) -> Answer:
 
     run = open_given(given)
     search = Search(
-        given.length, given.beam, given.penalty, not given.keep_duplicates, given.optimal,
-        given.most, tuple(given.category or ()), tuple(given.split or ()),
-    )  # fmt: skip
+        given.length,
+        given.beam,
+        given.penalty,
+        not given.keep_duplicates,
+        given.optimal,
+        given.most,
+        tuple(given.category or ()),
+        tuple(given.split or ()),
+    )
     groups = merged_concepts(run, given) if given.k is not None else None
     with stoppable() as stop:
         frame, s = unit_formulas(
-            run, given.layer, search, groups, units=numbers(given.units), shuffles=given.shuffles,
-            threads=given.threads, tell=show_progress, stop=stop,
-        )  # fmt: skip
+            run,
+            given.layer,
+            search,
+            groups,
+            units=numbers(given.units),
+            shuffles=given.shuffles,
+            threads=given.threads,
+            tell=show_progress,
+            stop=stop,
+        )
     if given.csv is not None:
         write_text(given.csv, csv_frame(frame))
         say(f"wrote {given.csv}")
     named = frame.dropna(subset="formula")
     facts: dict[str, Any] = {
-        "run": run.digest, "layer": s.layer, "units": len(frame), "signatures": len(s),
-        "pixels": int(s.pixels.sum()), "mean_iou": float(named["iou"].mean()),
+        "run": run.digest,
+        "layer": s.layer,
+        "units": len(frame),
+        "signatures": len(s),
+        "pixels": int(s.pixels.sum()),
+        "mean_iou": float(named["iou"].mean()),
         "mean_label_iou": float(named["label_iou"].mean()),
         "longer_than_one": int((named["length"] > 1).sum()),
         "formulas": frame.sort_values(["iou", "unit"], ascending=[False, True]).to_dict("records"),
-    }  # fmt: skip
+    }
     lines = [
         f"{run.dataset}, {run.info['settings']['model']['spec']}, {s.layer}, "
         f"dataset IoU, {'all images' if not s.splits else ', '.join(s.splits)}"

@@ -35,16 +35,21 @@ def add(verb: Verb) -> None:
     embed = verb("embed", _embed, "Train embeddings of the graph around a run's concepts.")
     add_run(embed)
     embed.add_argument(
-        "--embedding", "--model", action="append", metavar="NAME",
+        "--embedding",
+        "--model",
+        action="append",
+        metavar="NAME",
         help="TransE, DistMult, TransD or ProjE; all where left out",
-    )  # fmt: skip
+    )
     for name, kind, text in (
-        ("dim", int, "length of a vector"), ("epochs", int, "at most"),
-        ("batch", int, "facts a step"), ("rate", float, "learning rate"),
+        ("dim", int, "length of a vector"),
+        ("epochs", int, "at most"),
+        ("batch", int, "facts a step"),
+        ("rate", float, "learning rate"),
         ("negatives", int, "drawn facts for each true one"),
         ("patience", int, "epochs without a smaller loss after which training ends"),
         ("seed", int, ""),
-    ):  # fmt: skip
+    ):
         embed.add_argument(f"--{name}", type=kind, help=text)
     add_knowledge(embed)
     cluster = verb("cluster", _cluster, "Concepts that mean nearly the same, in k groups.")
@@ -64,9 +69,11 @@ def add_clustering(sub: argparse.ArgumentParser) -> None:
     """How concepts are put into groups."""
     sub.add_argument("--method", default="agglomerative", choices=["agglomerative", "kmeans"])
     sub.add_argument(
-        "--links", type=Path, metavar="FILE",
+        "--links",
+        type=Path,
+        metavar="FILE",
         help="lines `merge`, a, b or `keep_apart`, a, b: merges forced and forbidden",
-    )  # fmt: skip
+    )
 
 
 def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
@@ -105,11 +112,15 @@ def _embed(given: argparse.Namespace) -> Answer:
             )
             facts.append(
                 {
-                    "embedding": how.model, "digest": made.digest, "training": asdict(how),
-                    "epochs": len(made.losses), "loss": float(made.losses[-1]),
-                    "quality": made.quality, "seconds": made.seconds,
+                    "embedding": how.model,
+                    "digest": made.digest,
+                    "training": asdict(how),
+                    "epochs": len(made.losses),
+                    "loss": float(made.losses[-1]),
+                    "quality": made.quality,
+                    "seconds": made.seconds,
                 }
-            )  # fmt: skip
+            )
     asked = facts[0]["quality"]["facts"]
     lines += ["", f"Filtered ranks among all entities, on {asked} facts that were held out."]
     return {"knowledge": space.sub.knowledge, "sizes": space.sub.sizes, "embeddings": facts}, (
@@ -151,16 +162,22 @@ def _cluster(given: argparse.Namespace) -> Answer:
         *(f"{r.distance:7.3f}  {r.members}" for r in merged.itertuples()),
     ]
     return {
-        "k": len(groups), "concepts": len(members), "method": given.method,
-        "embedding": vectors.name, "knowledge": graph.name, "scene": given.scene,
+        "k": len(groups),
+        "concepts": len(members),
+        "method": given.method,
+        "embedding": vectors.name,
+        "knowledge": graph.name,
+        "scene": given.scene,
         "groups": [
             {
-                "representative": r.representative, "distance": r.distance, "widest": r.widest,
+                "representative": r.representative,
+                "distance": r.distance,
+                "widest": r.widest,
                 "members": [space.labels[c] for c in r.concepts],
             }
             for r in frame.itertuples()
         ],
-    }, "\n".join(lines)  # fmt: skip
+    }, "\n".join(lines)
 
 
 def merged_concepts(run: Run, given: argparse.Namespace) -> dict[int, int]:
@@ -194,9 +211,18 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
             for name in given.embedding or MODELS:
                 vectors = space.vectors(name, show_progress, stopping)
                 curves[vectors.name] = run_gain(
-                    run, space, vectors, ks, given.method, links, given.layer, given.split,
-                    given.seed, tell=show_progress, stopping=stopping,
-                )  # fmt: skip
+                    run,
+                    space,
+                    vectors,
+                    ks,
+                    given.method,
+                    links,
+                    given.layer,
+                    given.split,
+                    given.seed,
+                    tell=show_progress,
+                    stopping=stopping,
+                )
         return table_5(run, graph, curves, given.method, given.split, given.layer)
     if given.embedding and len(given.embedding) > 1:
         raise UnitscopeError(f"table {given.table} is of one embedding")
@@ -205,7 +231,17 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     vectors = _vectors(space, given.embedding[0] if given.embedding else "TransE")
     k = ks[0] if ks else max(1, round(len(space.members) / 2))
     pair = tables_2_and_3(
-        run, graph, space, vectors, k, given.method, links, given.split, given.iou, given.layer,
-        seed=given.seed, overrides=given.overrides,
-    )  # fmt: skip
+        run,
+        graph,
+        space,
+        vectors,
+        k,
+        given.method,
+        links,
+        given.split,
+        given.iou,
+        given.layer,
+        seed=given.seed,
+        overrides=given.overrides,
+    )
     return pair[given.table - 2]

@@ -24,9 +24,10 @@ def add(verb: Verb) -> None:
         "--from", dest="source", metavar="URL_OR_DIR", help="a mirror in place of the official site"
     )
     get.add_argument(
-        "--checksum", metavar="ALGORITHM:DIGITS",
+        "--checksum",
+        metavar="ALGORITHM:DIGITS",
         help="what the file must have, in place of the published one; `none` checks nothing",
-    )  # fmt: skip
+    )
     get.add_argument("--keep", action="store_true", help="keep the archive when it is unpacked")
     get.add_argument("--yes", action="store_true", help="accept the licence and terms shown")
 
@@ -46,14 +47,21 @@ def _get(given: argparse.Namespace) -> Answer:
         source_of(entry, given.source)  # mistakes are told before the terms
         _accept(entry, given)
     got = get(
-        entry, given.to, given.source, checksum=given.checksum, keep=given.keep,
-        tell=show_progress, note=say,
-    )  # fmt: skip
+        entry,
+        given.to,
+        given.source,
+        checksum=given.checksum,
+        keep=given.keep,
+        tell=show_progress,
+        note=say,
+    )
     facts = {
-        "name": entry.name, "path": str(got.path), "fetched": got.fresh,
+        "name": entry.name,
+        "path": str(got.path),
+        "fetched": got.fresh,
         "use": entry.use.replace("{path}", str(got.path)).replace("{root}", str(given.to)),
         **got.facts,
-    }  # fmt: skip
+    }
     lines = [f"{got.path} ({'got' if got.fresh else 'was there'})"]
     lines.append(f"checked: {got.facts['checked'].partition(':')[0]}")
     if entry.use:
@@ -75,9 +83,12 @@ def _accept(entry: Any, given: argparse.Namespace) -> None:
 
 
 STATES = {
-    "there": "there", "changed": "changed since it was got", "part": "begun",
-    "unknown": "there, not got by this command", "": "",
-}  # fmt: skip
+    "there": "there",
+    "changed": "changed since it was got",
+    "part": "begun",
+    "unknown": "there, not got by this command",
+    "": "",
+}
 
 
 def _list(root: Path) -> Answer:

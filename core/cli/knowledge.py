@@ -28,9 +28,10 @@ def add(verb: Verb) -> None:
     add_run(aligned)
     aligned.add_argument("--write", type=Path, metavar="FILE", help="the table, to edit")
     aligned.add_argument(
-        "--head-nouns", action="store_true",
+        "--head-nouns",
+        action="store_true",
         help="take what is only suggested else: the head noun's node, as room for printer_room",
-    )  # fmt: skip
+    )
     add_knowledge(aligned)
     concepts = verb("concepts", _concepts, "The core concepts of scenes, with their facts.")
     add_run(concepts)
@@ -76,9 +77,12 @@ def _concepts(given: argparse.Namespace) -> Answer:
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
     facts: dict[str, Any] = {
-        "kind": core.kind, "p_c": core.p_c, "p_sc": core.p_sc, "distinct": core.distinct,
+        "kind": core.kind,
+        "p_c": core.p_c,
+        "p_sc": core.p_sc,
+        "distinct": core.distinct,
         "collisions": [[core.scenes[s] for s in same] for same in core.collisions],
-    }  # fmt: skip
+    }
     lines = []
     if core.p_sc is not None:
         lines.append(f"P_c = {core.p_c:.1%}, P_sc = {core.p_sc:.1%}")

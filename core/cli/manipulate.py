@@ -58,18 +58,24 @@ def add(verb: Verb) -> None:
     figures = verb("figures", _figures, "The paper's Figs. 3 and 4: units disabled, k by k.")
     add_run(figures)
     figures.add_argument(
-        "--figure", type=int, default=3, choices=[3, 4],
+        "--figure",
+        type=int,
+        default=3,
+        choices=[3, 4],
         help="3 (ADE20K in the paper) and 4 (OpenSurfaces) are one measurement on two datasets",
-    )  # fmt: skip
+    )
     figures.add_argument("--protocol", default="paper", help="paper, by_predicted_scene or global")
     figures.add_argument("--ranking", action="append", help="repeatable; all where left out")
     figures.add_argument("--sign", action="append", help="positive, negative; both where left out")
     figures.add_argument("--select", action="append", metavar="SPLIT", help="units are chosen here")
     figures.add_argument("--judge", action="append", metavar="SPLIT", help="and judged here")
     figures.add_argument(
-        "--halves", type=whole(), default=0, metavar="N",
+        "--halves",
+        type=whole(),
+        default=0,
+        metavar="N",
         help="instead: choose on random halves of --judge, judge on the others, N times",
-    )  # fmt: skip
+    )
     figures.add_argument("--most", type=COUNT, default=20, help="k runs from 1 to this")
     figures.add_argument("--every", type=COUNT, default=1, help="only every so many k")
     figures.add_argument("--strategy", default="minmax_threshold")
@@ -102,9 +108,7 @@ def add(verb: Verb) -> None:
     _add_units(edit)
     edit.add_argument("--scene", help="the scene of --top-…")
     edit.add_argument("--why", help="how the units were chosen, for the text file")
-    edit.add_argument(
-        "--kind", action="append", help="state, folded, program; all where left out"
-    )  # fmt: skip
+    edit.add_argument("--kind", action="append", help="state, folded, program; all where left out")
     edit.add_argument("--out-dir", type=Path, required=True, metavar="DIR")
     edit.add_argument("--layer", metavar="NAME")
     add_knowledge(edit)
@@ -160,9 +164,7 @@ def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.manipulate.toggle import prepare
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
-    return Study.of(
-        prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides
-    )  # fmt: skip
+    return Study.of(prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides)
 
 
 def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str]:
@@ -255,10 +257,13 @@ def _contribution(given: argparse.Namespace) -> Answer:
     told, core = _contribution_of(run, given, given.over)
     row = told.scene(given.scene)
     facts: dict[str, Any] = {
-        "run": run.digest, "layer": told.layer, "scene": given.scene, "how": told.words(),
+        "run": run.digest,
+        "layer": told.layer,
+        "scene": given.scene,
+        "how": told.words(),
         "images": int(told.images[row]),
         "core": [c["concept"] for c in core.table(given.scene).to_dict("records")],
-    }  # fmt: skip
+    }
     lines = [
         f"{given.scene}, {told.layer}: {told.words()} ({facts['images']} images)",
         f"core concepts: {', '.join(facts['core']) or 'none'}",
@@ -266,8 +271,11 @@ def _contribution(given: argparse.Namespace) -> Answer:
     for sign in ("positive", "negative"):
         ranked = told.ranked(given.scene, sign)
         facts[sign] = ranked.head(given.top).to_dict("records")
-        lines += ["", f"{sign} units ({len(ranked)})",
-                  f"{'unit':>6} {'score':>7} {'P':>6} {'N':>6} {'images':>7}"]  # fmt: skip
+        lines += [
+            "",
+            f"{sign} units ({len(ranked)})",
+            f"{'unit':>6} {'score':>7} {'P':>6} {'N':>6} {'images':>7}",
+        ]
         lines += [
             f"{r['unit']:6} {r['score']:7} {r['inside']:6} {r['outside']:6} {r['active']:7}"
             for r in facts[sign]
@@ -279,8 +287,11 @@ def _contribution(given: argparse.Namespace) -> Answer:
             core, given.scene, given.unit, given.over
         )
         facts["behind"] = {"unit": given.unit, "rows": behind.to_dict("records")}
-        lines += ["", f"behind the score of unit {given.unit}:",
-                  f"{'image':24} {'concept':24} {'core':5} {'IoU':>7}"]  # fmt: skip
+        lines += [
+            "",
+            f"behind the score of unit {given.unit}:",
+            f"{'image':24} {'concept':24} {'core':5} {'IoU':>7}",
+        ]
         lines += [
             f"{r.id!s:24} {r.concept:24} {'yes' if r.core else 'no':5} {r.iou:7.4f}"
             for r in behind.head(60).itertuples()
@@ -301,9 +312,12 @@ def _toggle(given: argparse.Namespace) -> Answer:
         )
     check = toggler.answering(edit).check
     facts = {
-        "run": run.digest, **told.to_json(given.top), "units": list(units), "chosen": how,
+        "run": run.digest,
+        **told.to_json(given.top),
+        "units": list(units),
+        "chosen": how,
         "check": check,
-    }  # fmt: skip
+    }
     before, after = told.accuracy
     gain, top5 = told.gain, told.top5
     scores = [
@@ -354,10 +368,19 @@ def _figures(given: argparse.Namespace) -> Answer:
     at = sorted({1, *range(given.every, given.most + 1, given.every), given.most})
     with stoppable() as stop:
         frame = curves(
-            study, given.ranking, given.sign or SIGNS, [given.protocol], given.halves,
-            given.select, given.judge, at=at, over=given.over, seed=given.seed, stop=stop,
+            study,
+            given.ranking,
+            given.sign or SIGNS,
+            [given.protocol],
+            given.halves,
+            given.select,
+            given.judge,
+            at=at,
+            over=given.over,
+            seed=given.seed,
+            stop=stop,
             tell=show_progress,
-        )  # fmt: skip
+        )
     name = f"figure_{given.figure}-{given.protocol}" + ("-held-out" if given.halves else "")
     definition = f"{study.learned.strategy}, IoU {study.learned.iou}, knowledge {study.graph}"
     split = (
@@ -367,10 +390,16 @@ def _figures(given: argparse.Namespace) -> Answer:
     drawn = chart(frame, _caption(run, study.toggler.layer, definition, split))
     files = _write(given.to, name, formats, drawn)
     facts = {
-        "run": run.digest, "figure": given.figure, "protocol": given.protocol,
-        "layer": study.toggler.layer, "way": study.toggler.way, "definition": definition,
-        "over": given.over, "files": files, "rows": frame.to_dict("records"),
-    }  # fmt: skip
+        "run": run.digest,
+        "figure": given.figure,
+        "protocol": given.protocol,
+        "layer": study.toggler.layer,
+        "way": study.toggler.way,
+        "definition": definition,
+        "over": given.over,
+        "files": files,
+        "rows": frame.to_dict("records"),
+    }
     last = frame[frame["k"].isin([at[0], at[len(at) // 2], at[-1]])]
     lines = [
         f"{run.dataset}, {study.toggler.layer}, protocol {given.protocol}; {split}",
@@ -408,7 +437,9 @@ def _search(given: argparse.Namespace) -> Answer:
     rows = study.rows(given.split)
     with stoppable() as stop:
         frame = compare(
-            study.toggler, rows, study.scene,
+            study.toggler,
+            rows,
+            study.scene,
             {
                 "all units": lambda _rows: None,
                 **{
@@ -416,9 +447,13 @@ def _search(given: argparse.Namespace) -> Answer:
                     for kind in ("scc", "icc")
                 },
             },
-            given.method or METHODS, given.most, given.halves, seed=given.seed,
-            tell=show_progress, stop=stop,
-        )  # fmt: skip
+            given.method or METHODS,
+            given.most,
+            given.halves,
+            seed=given.seed,
+            tell=show_progress,
+            stop=stop,
+        )
     split = (
         f"random halves of {', '.join(given.split or ['all images'])}, {given.halves} times "
         f"(n = {len(rows)})"
@@ -447,9 +482,14 @@ def _search(given: argparse.Namespace) -> Answer:
         for r in frame[frame["over_random"].notna()].itertuples()
     ]
     facts = {
-        "run": run.digest, "layer": study.toggler.layer, "definition": definition,
-        "split": split, "most": given.most, "files": files, "rows": frame.to_dict("records"),
-    }  # fmt: skip
+        "run": run.digest,
+        "layer": study.toggler.layer,
+        "definition": definition,
+        "split": split,
+        "most": given.most,
+        "files": files,
+        "rows": frame.to_dict("records"),
+    }
     return facts, "\n".join(lines)
 
 
@@ -462,17 +502,28 @@ def _edit(given: argparse.Namespace) -> Answer:
     toggler = prepare(run, given.layer)
     with stoppable() as stop:
         told = write_edit(
-            toggler, Edit(units, given.factor, given.clamp), given.out_dir, given.why or how,
-            given.kind or ("state", "folded", "program"), tell=show_progress, stop=stop,
-        )  # fmt: skip
+            toggler,
+            Edit(units, given.factor, given.clamp),
+            given.out_dir,
+            given.why or how,
+            given.kind or ("state", "folded", "program"),
+            tell=show_progress,
+            stop=stop,
+        )
     facts = {
-        "run": run.digest, "units": list(units), "chosen": given.why or how,
+        "run": run.digest,
+        "units": list(units),
+        "chosen": given.why or how,
         "files": {kind: str(path) for kind, path in told.files.items()},
-        "differences": told.differences, "left_out": told.left_out,
+        "differences": told.differences,
+        "left_out": told.left_out,
         "effects": {
-            name: {"before": t.accuracy[0]._asdict(), "after": t.accuracy[1]._asdict(),
-                   "gain": t.gain._asdict()}
+            name: {
+                "before": t.accuracy[0]._asdict(),
+                "after": t.accuracy[1]._asdict(),
+                "gain": t.gain._asdict(),
+            }
             for name, t in told.effects.items()
         },
-    }  # fmt: skip
+    }
     return facts, told.files["text"].read_text(encoding="utf-8")

@@ -23,18 +23,26 @@ def add(verb: Verb) -> None:
     """reproduce."""
     sub = verb("reproduce", _reproduce, "The paper's Tables 1 to 6 and Figures 3 to 5 beside ours.")
     sub.add_argument(
-        "--profile", default="paper", metavar="NAME",
+        "--profile",
+        default="paper",
+        metavar="NAME",
         help="paper, nyuv2, or your own as package.module:NAME (docs/reproduce.md)",
-    )  # fmt: skip
-    sub.add_argument("--data", type=Path, default=Path("downloads"), metavar="DIR",
-                     help="the folder that the profile's inputs lie in (downloads/)")  # fmt: skip
+    )
+    sub.add_argument(
+        "--data",
+        type=Path,
+        default=Path("downloads"),
+        metavar="DIR",
+        help="the folder that the profile's inputs lie in (downloads/)",
+    )
     sub.add_argument("--only", default="", metavar="table1,figure3", help="these alone")
     sub.add_argument("--plan", action="store_true", help="say all, time it, and do nothing")
     sub.add_argument("--seeds", type=int, help="of re-trainings, instead of the profile's")
     sub.add_argument(
-        "--quick", action="store_true",
+        "--quick",
+        action="store_true",
         help="all made small, to see whether it works; marked so on every page",
-    )  # fmt: skip
+    )
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
     sub.add_argument(
         "--to", type=Path, metavar="DIR", help="folder of the report (OUT/reproduce-PROFILE)"
@@ -59,9 +67,17 @@ def _reproduce(given: argparse.Namespace) -> Answer:
     to = given.to or given.out / f"reproduce-{name}"
     with stoppable() as stop:
         work = Work(
-            profile, given.data, keys, given.out, say, show_progress, stop, given.quick,
-            given.seeds, given.profile,
-        )  # fmt: skip
+            profile,
+            given.data,
+            keys,
+            given.out,
+            say,
+            show_progress,
+            stop,
+            given.quick,
+            given.seeds,
+            given.profile,
+        )
         ahead = plan(work)
         text = plan_text(ahead)
         if given.plan:
@@ -77,13 +93,18 @@ def _reproduce(given: argparse.Namespace) -> Answer:
         parts, left_out = reproduce(work, folder.write)
     seconds = time.monotonic() - began
     facts: dict[str, Any] = {
-        "profile": profile.name, "quick": given.quick, "folder": str(to),
-        "results": str(to / "results.json"), "parts": list(parts), "left_out": left_out,
-        "command": again(work), "seconds": seconds,
+        "profile": profile.name,
+        "quick": given.quick,
+        "folder": str(to),
+        "results": str(to / "results.json"),
+        "parts": list(parts),
+        "left_out": left_out,
+        "command": again(work),
+        "seconds": seconds,
         "claims": {
             key: part["claims"] for key, part in results(work, parts, left_out)["parts"].items()
         },
-    }  # fmt: skip
+    }
     lines = [f"{to / 'report.html'}: {len(parts)} of {len(keys)} parts, {duration(seconds)}"]
     for part in parts.values():
         lines += ["", part.title]

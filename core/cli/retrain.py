@@ -96,9 +96,11 @@ def add_pe(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--per-unit", type=COUNT, default=1, help="labels each unit speaks for")
     sub.add_argument("--seed", type=SEED, default=0)
     sub.add_argument(
-        "--core-on", default="train", choices=["train", "all"],
+        "--core-on",
+        default="train",
+        choices=["train", "all"],
         help="images core concepts come from; all lets the test photos' annotations in",
-    )  # fmt: skip
+    )
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -188,12 +190,23 @@ def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
     cores = all_core_concepts(run, graph, given.overrides, splits, given.cc)
     with stoppable() as stop:
         return retrain_pe(
-            run, {kind: cores[kind] for kind in given.cc}, train=given.train, test=given.test,
-            layer=given.layer, strategy=given.strategy, iou=given.iou, hidden=given.hidden,
-            per_unit=given.per_unit, seed=given.seed, core_on=given.core_on, root=given.out,
-            command=shlex.join(["python", "-m", "core", *sys.argv[1:]]), tell=show_progress,
-            stop=stop, fresh=getattr(given, "fresh", False),
-        )  # fmt: skip
+            run,
+            {kind: cores[kind] for kind in given.cc},
+            train=given.train,
+            test=given.test,
+            layer=given.layer,
+            strategy=given.strategy,
+            iou=given.iou,
+            hidden=given.hidden,
+            per_unit=given.per_unit,
+            seed=given.seed,
+            core_on=given.core_on,
+            root=given.out,
+            command=shlex.join(["python", "-m", "core", *sys.argv[1:]]),
+            tell=show_progress,
+            stop=stop,
+            fresh=getattr(given, "fresh", False),
+        )
 
 
 def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
@@ -235,10 +248,14 @@ def _show(given: argparse.Namespace) -> Answer:
     table, points = summary(told), curves(told)
     lines = [summary_text(told, table), "", points.to_string(index=False, float_format="%.3f")]
     facts = {
-        "digest": told["digest"], "asked": told["asked"], "summary": table.to_dict("records"),
-        "curves": points.to_dict("records"), "counts": told["counts"], "core": told["core"],
+        "digest": told["digest"],
+        "asked": told["asked"],
+        "summary": table.to_dict("records"),
+        "curves": points.to_dict("records"),
+        "counts": told["counts"],
+        "core": told["core"],
         "weights": told["weights"],
-    }  # fmt: skip
+    }
     return facts, "\n".join(lines)
 
 

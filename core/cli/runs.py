@@ -33,40 +33,54 @@ def add(verb: Verb) -> None:
     run.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
     run.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
     run.add_argument(
-        "--layer", action="append", default=[], metavar="NAME",
+        "--layer",
+        action="append",
+        default=[],
+        metavar="NAME",
         help="dotted name, repeatable; the network's last stage where left out",
-    )  # fmt: skip
+    )
     run.add_argument("--split", action="append", default=[], help="repeatable; all where left out")
     run.add_argument(
-        "--knowledge", default="builtin", metavar="SPEC",
+        "--knowledge",
+        default="builtin",
+        metavar="SPEC",
         help="graph that `explain` and `tables` use for this run unless told otherwise",
-    )  # fmt: skip
+    )
     run.add_argument(
-        "--scenes", metavar="FILE",
+        "--scenes",
+        metavar="FILE",
         help="which class a scene is, as `datasets scenes --write` gives; by the names alone "
         "where left out",
-    )  # fmt: skip
+    )
     run.add_argument("--q", type=real(0, 1), default=0.005, help="threshold = (1 − q) quantile")
     run.add_argument("--grid", type=COUNT, help="side of the working grid (half the input's side)")
     run.add_argument(
-        "--shuffles", type=whole(0, 10_000), default=Settings.shuffles, metavar="N",
+        "--shuffles",
+        type=whole(0, 10_000),
+        default=Settings.shuffles,
+        metavar="N",
         help=f"rounds of exchanged masks, the null distribution of each unit ({Settings.shuffles})",
-    )  # fmt: skip
+    )
     run.add_argument(
-        "--untrained", action=argparse.BooleanOptionalAction, default=None,
+        "--untrained",
+        action=argparse.BooleanOptionalAction,
+        default=None,
         help="dissect the network with random weights too, to compare with; by default where it "
         "is cheap",
-    )  # fmt: skip
+    )
     run.add_argument("--seed", type=SEED, default=0)
     run.add_argument("--no-maps", action="store_true", help="keep no maps; run the network twice")
     run.add_argument(
-        "--no-classes", action="store_true",
+        "--no-classes",
+        action="store_true",
         help="the network's outputs are no classes: dissect it without its answers",
-    )  # fmt: skip
+    )
     run.add_argument(
-        "--map-type", default="auto", choices=["auto", "float16", "float32"],
+        "--map-type",
+        default="auto",
+        choices=["auto", "float16", "float32"],
         help="type of the recorded maps; auto takes half precision where a replay stays exact",
-    )  # fmt: skip
+    )
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
@@ -85,9 +99,11 @@ def add(verb: Verb) -> None:
 
     models = verb("models", _models, "The kinds of network and how to name them.")
     models.add_argument(
-        "kind", nargs="?", choices=["torchvision", "timm", "families"],
+        "kind",
+        nargs="?",
+        choices=["torchvision", "timm", "families"],
         help="list the names of torchvision or timm, or the default layers by architecture",
-    )  # fmt: skip
+    )
     models.add_argument("text", nargs="?", default="", help="only names that hold this text")
     layers = verb("layers", _layers, "The layers of a network that can be dissected.")
     layers.add_argument("--model", required=True, metavar="SPEC")
@@ -121,14 +137,24 @@ def _run(given: argparse.Namespace) -> Answer:
     began = time.monotonic()
     work = plan(
         Settings(
-            dataset=given.dataset, model=given.model, layers=tuple(given.layer),
-            splits=tuple(given.split), q=given.q, grid=given.grid, shuffles=given.shuffles,
-            seed=given.seed, untrained=given.untrained, keep_maps=not given.no_maps,
-            map_type=given.map_type, device=given.device, precision=given.precision,
+            dataset=given.dataset,
+            model=given.model,
+            layers=tuple(given.layer),
+            splits=tuple(given.split),
+            q=given.q,
+            grid=given.grid,
+            shuffles=given.shuffles,
+            seed=given.seed,
+            untrained=given.untrained,
+            keep_maps=not given.no_maps,
+            map_type=given.map_type,
+            device=given.device,
+            precision=given.precision,
             classes=not given.no_classes,
-            scenes=given.scenes, knowledge=given.knowledge,
+            scenes=given.scenes,
+            knowledge=given.knowledge,
         )
-    )  # fmt: skip
+    )
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
     sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in work.sizes.items() if size)
     say(
@@ -146,9 +172,12 @@ def _run(given: argparse.Namespace) -> Answer:
         with stoppable() as stop:
             took = estimate(work, stop, given.threads)
         facts["seconds"] = {
-            **took._asdict(), "seconds": took.seconds + planned, "low": took.low + planned,
-            "high": took.high + planned, "check": planned,
-        }  # fmt: skip
+            **took._asdict(),
+            "seconds": took.seconds + planned,
+            "low": took.low + planned,
+            "high": took.high + planned,
+            "check": planned,
+        }
         about = facts["seconds"]
         return facts, (
             f"about {duration(about['seconds'])} ({duration(about['low'])} to "
@@ -157,9 +186,15 @@ def _run(given: argparse.Namespace) -> Answer:
         )
     with stoppable() as stop:
         run = execute(
-            work, given.out, tell=show_progress, stop=stop, fresh=given.fresh,
-            strict=given.strict, shard=given.shard, threads=given.threads,
-        )  # fmt: skip
+            work,
+            given.out,
+            tell=show_progress,
+            stop=stop,
+            fresh=given.fresh,
+            strict=given.strict,
+            shard=given.shard,
+            threads=given.threads,
+        )
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
@@ -171,9 +206,17 @@ def _told(notes: dict[str, Any]) -> list[str]:
 
 
 TOLD = (
-    "weights", "classifier", "left out", "auxiliary", "calls itself", "transform_input",
-    "preprocessing", "precision", "mode", "numbered",
-)  # fmt: skip
+    "weights",
+    "classifier",
+    "left out",
+    "auxiliary",
+    "calls itself",
+    "transform_input",
+    "preprocessing",
+    "precision",
+    "mode",
+    "numbered",
+)
 """Notes of a network that are said before the work."""
 
 
@@ -263,10 +306,14 @@ def _layers(given: argparse.Namespace) -> Answer:
     lines += [f"note: {model.notes[key]}" for key in ("batch norm",) if key in model.notes]
     rows = [layer._asdict() for layer in every]
     facts = {
-        "model": given.model, "default": model.default_layer, "layers": rows,
-        "classes": len(model.classes), "preprocessing": model.preprocessing.to_json(),
-        "notes": model.notes, "backbone": model.backbone,
-    }  # fmt: skip
+        "model": given.model,
+        "default": model.default_layer,
+        "layers": rows,
+        "classes": len(model.classes),
+        "preprocessing": model.preprocessing.to_json(),
+        "notes": model.notes,
+        "backbone": model.backbone,
+    }
     return facts, "\n".join(lines)
 
 
@@ -319,6 +366,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "accuracy": info["accuracy"],
         "no_answers": run.no_answers,
         "by_batch": info.get("by_batch", ""),
+        "older_versions": run.older_versions,
         "tables_digest": info["tables_digest"],
         "finished": info["finished"],
         "seconds": info["seconds"],
@@ -340,6 +388,10 @@ def _summary_text(facts: dict[str, Any]) -> str:
         lines.append(f"threshold  {quantile_words(facts['q'])} quantile; grid {grid[0]}×{grid[1]}")
     if facts["no_answers"]:
         lines.append(f"answers    none: {facts['no_answers']}")
+    if facts["older_versions"]:
+        lines.append(
+            f"note       computed {facts['older_versions']}: the command that made it makes it anew"
+        )
     if facts["by_batch"]:
         lines.append(f"note       {facts['by_batch']}")
     if scored:

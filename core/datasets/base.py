@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -76,6 +76,9 @@ class SceneDataset(ABC):
     labels_by : the network whose predictions the label maps are; empty where people made them.
     notes : what was read in a way that a user may not expect, though nothing was left out.
     """
+
+    VERSION: ClassVar[int] = 1
+    """Raised where the same files are read otherwise: part of the digest of a run."""
 
     name: str
     spec: str

@@ -54,9 +54,18 @@ RAW_MATERIALS = ("cardboard", "metal", "paper", "plastic")
 """COCO's stuff of the group ``raw-material``."""
 
 NEVER_ANNOTATED = (
-    "blender", "desk", "door", "eye glasses", "hair brush", "hat", "mirror", "plate", "shoe",
-    "street sign", "window",
-)  # fmt: skip
+    "blender",
+    "desk",
+    "door",
+    "eye glasses",
+    "hair brush",
+    "hat",
+    "mirror",
+    "plate",
+    "shoe",
+    "street sign",
+    "window",
+)
 """Things in COCO-Stuff's list of labels that no photo has (its release notes)."""
 
 VOID = 255
@@ -225,13 +234,16 @@ def _json_files(root: Path) -> list[Path]:
 def _map_folders(root: Path) -> list[Path]:
     """The folders of COCO-Stuff's masks, one a split."""
     for under in (
-        "stuffthingmaps_trainval2017", "stuffthingmaps", "annotations/stuffthingmaps_trainval2017",
+        "stuffthingmaps_trainval2017",
+        "stuffthingmaps",
+        "annotations/stuffthingmaps_trainval2017",
         "annotations",
-    ):  # fmt: skip
+    ):
         found = sorted(
-            p for p in (root / under).glob("*20[0-9][0-9]")
+            p
+            for p in (root / under).glob("*20[0-9][0-9]")
             if p.is_dir() and not p.name.startswith("panoptic_") and any(p.glob("*.png"))
-        )  # fmt: skip
+        )
         if found:
             return found
     return []
@@ -281,10 +293,13 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
                 continue
             found.append(
                 _Photo(
-                    split_suffix(image)[0], re.sub(r"\d+$", "", part) or part, f"{photos}/{image}",
-                    f"{under}/{mask}", segments,
+                    split_suffix(image)[0],
+                    re.sub(r"\d+$", "", part) or part,
+                    f"{photos}/{image}",
+                    f"{under}/{mask}",
+                    segments,
                 )
-            )  # fmt: skip
+            )
     return labels, found
 
 
@@ -350,11 +365,14 @@ def _stuff(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], list
             continue
         found += [
             _Photo(
-                mask.stem, re.sub(r"\d+$", "", part) or part, f"{photos}/{mask.stem}.jpg",
-                f"{under}/{mask.name}", {},
+                mask.stem,
+                re.sub(r"\d+$", "", part) or part,
+                f"{photos}/{mask.stem}.jpg",
+                f"{under}/{mask.name}",
+                {},
             )
             for mask in sorted(masks.glob("*.png"))
-        ]  # fmt: skip
+        ]
     return labels, found
 
 

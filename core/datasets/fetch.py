@@ -263,10 +263,11 @@ class _Transfer:
     def _remember(self, answer: Any, total: int | None) -> None:
         # What a 206 leaves out is as the answer before it said.
         self.known = {
-            "url": shown(self.url), "total": total,
+            "url": shown(self.url),
+            "total": total,
             "etag": answer.headers.get("ETag") or self.known.get("etag"),
             "modified": answer.headers.get("Last-Modified") or self.known.get("modified"),
-        }  # fmt: skip
+        }
         write_text(self.side, json.dumps(self.known))
 
     def _read(self, answer: Any, have: int, total: int | None) -> None:
@@ -338,11 +339,14 @@ def _opener() -> urllib.request.OpenerDirector:
     """Knows http and https alone: no file:, ftp: or data:."""
     opener = urllib.request.OpenerDirector()
     for handler in (
-        urllib.request.ProxyHandler(), urllib.request.UnknownHandler(),
-        urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(), _Redirects(),
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        _Redirects(),
         urllib.request.HTTPErrorProcessor(),
-    ):  # fmt: skip
+    ):
         opener.add_handler(handler)
     return opener
 
@@ -678,10 +682,12 @@ def _get(
     facts: dict[str, Any] = {
         "name": entry.name,
         "from": before.get("from") if ours and source == file else shown(str(source)),
-        "file": entry.file, "bytes": fetched.bytes, "sha256": fetched.sha256,
+        "file": entry.file,
+        "bytes": fetched.bytes,
+        "sha256": fetched.sha256,
         "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
         "licence": entry.licence,
-    }  # fmt: skip
+    }
 
     def mark() -> None:
         write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")

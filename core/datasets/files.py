@@ -27,8 +27,18 @@ from core.errors import BadFile, UnitscopeError, nearest
 from core.names import readable
 
 PHOTO_TYPES = (
-    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".mpo",
-)  # fmt: skip
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".png",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".gif",
+    ".avif",
+    ".mpo",
+)
 """Suffixes of photos, in lower case; what a file holds is told by its bytes."""
 
 TOLD = 5

@@ -203,8 +203,11 @@ def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
         told = json_of(path)
         missing = "images, annotations or categories"
         if isinstance(told, dict):
-            lists = [key for key in ("images", "annotations", "categories")
-                     if not isinstance(told.get(key), list)]  # fmt: skip
+            lists = [
+                key
+                for key in ("images", "annotations", "categories")
+                if not isinstance(told.get(key), list)
+            ]
             missing = ", ".join(lists)
         if not missing:
             used = True
@@ -272,9 +275,10 @@ class _Reader:
         rows = len(self.told["annotations"])
         if boxes and boxes == rows:
             raise BadFile(
-                self.path, f"its {rows} annotations are boxes without a segmentation, which cover "
+                self.path,
+                f"its {rows} annotations are boxes without a segmentation, which cover "
                 "no pixels; export polygons or masks (instance segmentation)",
-            )  # fmt: skip
+            )
         if boxes:
             self._say("", f"{boxes} of {rows} annotations have no segmentation: they are left out")
         if crowds:
@@ -394,9 +398,10 @@ class _Reader:
         fills = depth % 2 == 0 if says_hole else np.ones(len(rings), bool)
         order = np.argsort(depth, kind="stable")
         return Region(
-            concept, float(pierced if says_hole else outer),
+            concept,
+            float(pierced if says_hole else outer),
             tuple((bool(fills[k]), rings[k]) for k in order),
-        ), bool(depth.any())  # fmt: skip
+        ), bool(depth.any())
 
 
 def _with_ids(root: Path, found: list[_Photo], problems: list[Problem]) -> list[_Photo]:

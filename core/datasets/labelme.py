@@ -32,9 +32,14 @@ from core.errors import BadFile, UnitscopeError, nearest
 from core.settings import Progress
 
 POINTS = {
-    "polygon": (), "rectangle": (2, 4), "circle": (2,), "mask": (2,),
-    "rotation": (4,), "oriented_rectangle": (4,), "quadrilateral": (4,),
-}  # fmt: skip
+    "polygon": (),
+    "rectangle": (2, 4),
+    "circle": (2,),
+    "mask": (2,),
+    "rotation": (4,),
+    "oriented_rectangle": (4,),
+    "quadrilateral": (4,),
+}
 """Types of shape that cover pixels, and how many points each may have (a polygon 3 or more); lines
 and points cover none."""
 
@@ -109,11 +114,14 @@ def folder_from_labelme(
             known[label] = k
     parts = [
         Part(
-            photo.stem, photo.scene, "all", partial(_copy, photo),
+            photo.stem,
+            photo.scene,
+            "all",
+            partial(_copy, photo),
             partial(_masks, photo, values, made.problems),
         )
         for photo in photos
-    ]  # fmt: skip
+    ]
     return write_folder(made, parts, values, tell, stop)
 
 

@@ -192,9 +192,11 @@ class NYUv2Mat(SceneDataset):
         try:
             with h5py.File(path, "r") as file:
                 shape = file["images"].shape
-                if len(shape) != 4 or shape[1] != 3 or file["labels"].shape != (
-                    shape[0], *shape[2:]
-                ):  # fmt: skip
+                if (
+                    len(shape) != 4
+                    or shape[1] != 3
+                    or file["labels"].shape != (shape[0], *shape[2:])
+                ):
                     told = f"images {shape} and labels {file['labels'].shape} do not fit together"
                     raise BadFile(path, told)
                 names = [_text(file, ref) for ref in file["names"][()].ravel()]
@@ -263,9 +265,16 @@ class NYUv2Mat(SceneDataset):
             raise BadFile(self.path, told) from wrong
 
     def content_digest(self) -> str:
-        tables = [type(self).__name__, self.ids, self.scene.tolist(), self.split, self.scenes,
-                  self.concepts, np.flatnonzero(self.table >= 0).tolist(),
-                  self.table[self.table >= 0].tolist()]  # fmt: skip
+        tables = [
+            type(self).__name__,
+            self.ids,
+            self.scene.tolist(),
+            self.split,
+            self.scenes,
+            self.concepts,
+            np.flatnonzero(self.table >= 0).tolist(),
+            self.table[self.table >= 0].tolist(),
+        ]
         total = hashlib.blake2b(json.dumps(tables).encode(), digest_size=20)
         for path in (self.path, *self.beside):
             total.update(file_digest(path))

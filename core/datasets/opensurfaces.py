@@ -140,8 +140,16 @@ class OpenSurfaces(FileDataset):
         of_photo = dict(photos)
         scenes = [scene_names.get(of_photo[pk], "") for pk in kept]
         return cls._opened(
-            rest, root, kept, scenes, concepts, problems, shapes=shapes, label_files=[], tables={},
-        )  # fmt: skip
+            rest,
+            root,
+            kept,
+            scenes,
+            concepts,
+            problems,
+            shapes=shapes,
+            label_files=[],
+            tables={},
+        )
 
     @classmethod
     def _of_script(cls, rest: str, root: Path) -> OpenSurfaces:
@@ -169,17 +177,28 @@ class OpenSurfaces(FileDataset):
         }
         concepts, concept_of = _concepts(names)
         return cls._opened(
-            rest, root, kept, [named[pk] for pk in kept], concepts, problems,
+            rest,
+            root,
+            kept,
+            [named[pk] for pk in kept],
+            concepts,
+            problems,
             shapes=[[] for _ in kept],
             label_files=[str(root / "photos-labels" / f"{pk}.png") for pk in kept],
             tables={category: label_table(known) for category, known in concept_of.items()},
-        )  # fmt: skip
+        )
 
     @classmethod
     def _opened(
-        cls, rest: str, root: Path, kept: list[int], named: list[str], concepts: list[Concept],
-        problems: list[Problem], **own: Any,
-    ) -> OpenSurfaces:  # fmt: skip
+        cls,
+        rest: str,
+        root: Path,
+        kept: list[int],
+        named: list[str],
+        concepts: list[Concept],
+        problems: list[Problem],
+        **own: Any,
+    ) -> OpenSurfaces:
         # A name that begins with ~ says that the scene is not one of the list.
         named = ["" if name.startswith("~") else name.strip().lower() for name in named]
         scenes = sorted(set(named) - {""})
@@ -207,13 +226,15 @@ class OpenSurfaces(FileDataset):
                 np.stack(
                     [
                         to_concepts(
-                            pixels[..., k], self.tables[c.category], path,
+                            pixels[..., k],
+                            self.tables[c.category],
+                            path,
                             "label-substance-colors.csv" if k == 0 else "label-name-colors.csv",
                         )
                         for k, c in enumerate(CHANNELS)
                     ]
                 )
-            )  # fmt: skip
+            )
         width, height = upright_size(self.photo_files[index])
         if height > HEIGHT:
             width, height = max(1, round(width * HEIGHT / height)), HEIGHT
@@ -265,10 +286,11 @@ def _shape(row: dict[str, Any], concept_of: dict[str, dict[int, int]]) -> Shape:
     if not np.isfinite(corners).all():
         raise ValueError("a corner is not a number")
     return Shape(
-        corners, triangles.astype(np.int32),
+        corners,
+        triangles.astype(np.int32),
         concept_of["material"].get(row.get("substance") or 0, 0),
         concept_of["object"].get(row.get("name") or 0, 0),
-    )  # fmt: skip
+    )
 
 
 def _rows(tables: Path, name: str, problems: list[Problem]) -> list[tuple[int, dict[str, Any]]]:

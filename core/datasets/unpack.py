@@ -85,9 +85,16 @@ def unpack(
             else:
                 told = _tar(archive, fresh, bound, tell)
         except (
-            zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError,
-            RuntimeError, ValueError, IndexError, struct.error,
-        ) as err:  # fmt: skip
+            zipfile.BadZipFile,
+            tarfile.TarError,
+            EOFError,
+            zlib.error,
+            lzma.LZMAError,
+            RuntimeError,
+            ValueError,
+            IndexError,
+            struct.error,
+        ) as err:
             raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
         except OSError as err:
             # Of the decompressors, or of a member said to begin before the file: not of the disk,

@@ -111,9 +111,23 @@ def _annotated(labels, category_of, only, categories):
 
 @numba.njit(cache=True, nogil=True)
 def _count(
-    maps, thresholds, labels, category_of, only, concepts,
-    y_low, y_high, y_w, x_low, x_high, x_w, hits, both, found, keep,
-):  # fmt: skip
+    maps,
+    thresholds,
+    labels,
+    category_of,
+    only,
+    concepts,
+    y_low,
+    y_high,
+    y_w,
+    x_low,
+    x_high,
+    x_w,
+    hits,
+    both,
+    found,
+    keep,
+):
     """Fill hits and both, and `found` with the active pixels where they are to be kept; returns
     (rows of hits, rows of both, pixels).
 
@@ -196,9 +210,13 @@ def check_ids(labels: np.ndarray, concepts: int) -> None:
 
 
 def _prepare(
-    maps: Any, thresholds: np.ndarray, labels: np.ndarray, category_of: np.ndarray,
-    categories: int, concepts: int,
-) -> None:  # fmt: skip
+    maps: Any,
+    thresholds: np.ndarray,
+    labels: np.ndarray,
+    category_of: np.ndarray,
+    categories: int,
+    concepts: int,
+) -> None:
     """Check shapes and ids, so that no kernel leaves its arrays."""
     if maps.ndim != 4 or labels.ndim != 4 or len(maps) != len(labels):
         raise UnitscopeError(
@@ -283,8 +301,15 @@ def count_images(
     # Float32 holds every half and bfloat16 exactly; the interpolation itself is in float64.
     arguments = (
         np.ascontiguousarray(maps, np.float32).astype(np.float64),
-        thresholds.astype(np.float64), flat, category_of, only, concepts, *y, *x, hits,
-    )  # fmt: skip
+        thresholds.astype(np.float64),
+        flat,
+        category_of,
+        only,
+        concepts,
+        *y,
+        *x,
+        hits,
+    )
     room = 64 * n * max(1, units // 8) + concepts
     pixel_room = height * width * (1 + n * units // 32) if keep_pixels else 0
     while True:
@@ -371,9 +396,12 @@ def count_images_torch(
         labels, np.ascontiguousarray(category_of, np.int64), categories, concepts
     )
     return Counts(
-        rows(hit_rows, 3 + categories), rows(both_rows, 4), areas, annotated,
+        rows(hit_rows, 3 + categories),
+        rows(both_rows, 4),
+        areas,
+        annotated,
         rows(found, 0).reshape(-1).astype(np.uint32),
-    )  # fmt: skip
+    )
 
 
 # -- exchanged masks ------------------------------------------------------------------------
@@ -382,7 +410,7 @@ def count_images_torch(
 @numba.njit(cache=True, nogil=True)
 def _exchange(
     units, starts, pixels, labels, others, category_of, only, whole, whole_at, sums, inside
-):  # fmt: skip
+):
     multiple = False
     for g in range(only.size):
         multiple |= only[g] < 0
@@ -450,11 +478,16 @@ def exchange(
     _exchange(
         hits[:, 1].astype(np.int64),
         np.concatenate([[0], np.cumsum(hits[:, 2], dtype=np.int64)]),
-        np.ascontiguousarray(pixels, np.uint32), labels, np.ascontiguousarray(others, np.int64),
-        np.ascontiguousarray(category_of, np.int64), _only(category_of, inside.shape[2]),
+        np.ascontiguousarray(pixels, np.uint32),
+        labels,
+        np.ascontiguousarray(others, np.int64),
+        np.ascontiguousarray(category_of, np.int64),
+        _only(category_of, inside.shape[2]),
         np.concatenate([np.zeros(0, np.int64), *whole]).astype(np.int64),
-        np.cumsum([0, *(len(w) for w in whole)], dtype=np.int64), sums, inside,
-    )  # fmt: skip
+        np.cumsum([0, *(len(w) for w in whole)], dtype=np.int64),
+        sums,
+        inside,
+    )
 
 
 @numba.njit(cache=True, nogil=True)

@@ -27,7 +27,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,8 @@ from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_labe
 from core.errors import UnitscopeError
 from core.files import parse_json
 from core.settings import Progress
-from core.store import Run, code_digest, derived, write_text
+from core.store import Run, derived, write_text
+from core.versions import versions_of
 
 LONGEST = 5
 """Concepts in the longest formula that is searched for."""
@@ -253,9 +254,14 @@ class Sizes:
         if kept is None:
             starts, holders = self.s.holders
             kept = _all_with(
-                self.s.labels, self.s.pixels, starts, holders, np.array(formula.concepts),
-                np.array(formula.ops), len(self.s.concepts),
-            )  # fmt: skip
+                self.s.labels,
+                self.s.pixels,
+                starts,
+                holders,
+                np.array(formula.concepts),
+                np.array(formula.ops),
+                len(self.s.concepts),
+            )
             self._kept[key] = kept
             # Threads share this; a vector that another has just thrown away is worked out anew.
             while len(self._kept) > self.most:
@@ -282,9 +288,13 @@ class _Unit:
 
     def lit_with(self, formula: Formula) -> np.ndarray:
         return _lit_with(
-            self.s.labels, self.which, self.lit, np.array(formula.concepts),
-            np.array(formula.ops), len(self.s.concepts),
-        )  # fmt: skip
+            self.s.labels,
+            self.which,
+            self.lit,
+            np.array(formula.concepts),
+            np.array(formula.ops),
+            len(self.s.concepts),
+        )
 
     def successors(
         self, formula: Formula, merge: bool
@@ -407,10 +417,14 @@ def _best(kept: list[Any], pool: list[Any], beam: int, merge: bool) -> list[Any]
                     continue
                 rows.append(
                     (
-                        -float(score[op, c]), int(cost[op]), (*formula.concepts, int(c)),
-                        (*formula.ops, int(op) + 1), int(both[op, c]), int(area[op, c]),
+                        -float(score[op, c]),
+                        int(cost[op]),
+                        (*formula.concepts, int(c)),
+                        (*formula.ops, int(op) + 1),
+                        int(both[op, c]),
+                        int(area[op, c]),
                     )
-                )  # fmt: skip
+                )
         rows.sort(key=lambda r: r[:4])
         if not merge:
             return rows[:beam]
@@ -487,10 +501,21 @@ def optimal_search(
         if rest:
             # A bound of the IoU; what follows costs at least one more concept.
             further = grades * penalty
-            bound = _bounds(
-                i_f, a_f - i_f, u.one, x_one, i_two, x_two, u.hits, rest, top,
-                found.score / float(further.max()),
-            ) * further[:, None]  # fmt: skip
+            bound = (
+                _bounds(
+                    i_f,
+                    a_f - i_f,
+                    u.one,
+                    x_one,
+                    i_two,
+                    x_two,
+                    u.hits,
+                    rest,
+                    top,
+                    found.score / float(further.max()),
+                )
+                * further[:, None]
+            )
             for op, c in zip(*np.nonzero(bound > found.score), strict=True):
                 following = formula.then(int(op) + 1, int(c))
                 heapq.heappush(queue, (-float(bound[op, c]), *following))
@@ -635,9 +660,18 @@ def _kept(
     kept = {one.unit: one for one in _read(path, s.units, len(s.concepts))}
     todo = [t for t in wanted if t not in kept]
     found = search_units(
-        s, todo, search.length, search.beam, search.penalty, search.merge, search.optimal,
-        search.most, threads, tell, stop,
-    )  # fmt: skip
+        s,
+        todo,
+        search.length,
+        search.beam,
+        search.penalty,
+        search.merge,
+        search.optimal,
+        search.most,
+        threads,
+        tell,
+        stop,
+    )
     if todo:
         # What a kill left of a last line goes; a whole line is a whole result.
         write_text(path, "".join(_line(one) for one in kept.values()))
@@ -655,20 +689,17 @@ def _kept(
     return [kept[t] for t in wanted], s
 
 
-@cache
-def _code() -> str:
-    here = Path(__file__)
-    return code_digest([here, here.with_name("signatures.py"), here.with_name("counts.py")])
-
-
 def _where(
     run: Run, layer: str, search: Search, groups: Mapping[int, int] | None, shuffle: int | None
 ) -> Path:
     """Where the results of one search are kept."""
     facts = {
-        "layer": layer, "search": asdict(search), "groups": sorted((groups or {}).items()),
-        "shuffle": shuffle, "code": _code(),
-    }  # fmt: skip
+        "layer": layer,
+        "search": asdict(search),
+        "groups": sorted((groups or {}).items()),
+        "shuffle": shuffle,
+        **versions_of("formulas", "signatures"),
+    }
     return derived(run, "formulas", facts, "jsonl")
 
 
@@ -748,7 +779,19 @@ def formula_table(s: Signatures, found: Sequence[Found]) -> pd.DataFrame:
             }
         )
     columns = [
-        "unit", "formula", "length", "iou", "label", "label_iou", "gain", "both", "area", "hits",
-        "score", "ties", "proven", "bound",
-    ]  # fmt: skip
+        "unit",
+        "formula",
+        "length",
+        "iou",
+        "label",
+        "label_iou",
+        "gain",
+        "both",
+        "area",
+        "hits",
+        "score",
+        "ties",
+        "proven",
+        "bound",
+    ]
     return pd.DataFrame(rows, columns=columns)

@@ -87,15 +87,17 @@ def chance_rows(best: np.ndarray, splits: Sequence[str], groups: Sequence[str]) 
     units, rounds = best.shape[2:]
     rows = len(DENOMINATORS) * len(groups) * units
     values = pa.array(best.reshape(-1))
-    return pa.table({
-        "splits": [json.dumps(list(splits), ensure_ascii=False)] * rows,
-        "denominator": np.repeat(DENOMINATORS, len(groups) * units),
-        "category": np.tile(np.repeat(list(groups), units), len(DENOMINATORS)),
-        "unit": np.tile(np.arange(units, dtype=np.int32), len(DENOMINATORS) * len(groups)),
-        "ious": pa.ListArray.from_arrays(
-            pa.array(np.arange(0, (rows + 1) * rounds, rounds, dtype=np.int32)), values
-        ),
-    })  # fmt: skip
+    return pa.table(
+        {
+            "splits": [json.dumps(list(splits), ensure_ascii=False)] * rows,
+            "denominator": np.repeat(DENOMINATORS, len(groups) * units),
+            "category": np.tile(np.repeat(list(groups), units), len(DENOMINATORS)),
+            "unit": np.tile(np.arange(units, dtype=np.int32), len(DENOMINATORS) * len(groups)),
+            "ious": pa.ListArray.from_arrays(
+                pa.array(np.arange(0, (rows + 1) * rounds, rounds, dtype=np.int32)), values
+            ),
+        }
+    )
 
 
 def null_distribution(
@@ -209,8 +211,9 @@ def judge(frame: pd.DataFrame, best: pd.DataFrame, null: np.ndarray, tested: int
 
     best : unit and iou of the best label of every unit; null : of :func:`null_distribution`.
     """
-    p, of_best = (permutation_p(null, f["unit"].to_numpy(), f["iou"].to_numpy())
-                  for f in (frame, best))  # fmt: skip
+    p, of_best = (
+        permutation_p(null, f["unit"].to_numpy(), f["iou"].to_numpy()) for f in (frame, best)
+    )
     return frame.assign(chance=p, adjusted=adjust(p, of_best, tested))
 
 
@@ -224,9 +227,8 @@ def called_by_chance(null: np.ndarray, tested: np.ndarray) -> float:
     null = null[tested]
     ordered = np.sort(null, 1)
     reached = np.stack(
-        [rounds - np.searchsorted(row, own, "left")
-         for row, own in zip(ordered, null, strict=True)]
-    )  # fmt: skip
+        [rounds - np.searchsorted(row, own, "left") for row, own in zip(ordered, null, strict=True)]
+    )
     p = np.sort(reached / rounds, 0)
     bound = FDR * np.arange(1, len(p) + 1) / len(p)
     below = p <= bound[:, None]
@@ -356,10 +358,16 @@ def _better(
     null = null_distribution(run, layer, denominator, categories)
     tested = active(run, layer)
     told: dict[str, Any] = {
-        "rounds": null.shape[1], "rate": FDR, "units": len(tested), "tested": int(tested.sum()),
-        "above": None, "by_chance": None, "chance_why": "", "untrained": None,
+        "rounds": null.shape[1],
+        "rate": FDR,
+        "units": len(tested),
+        "tested": int(tested.sum()),
+        "above": None,
+        "by_chance": None,
+        "chance_why": "",
+        "untrained": None,
         "untrained_why": "",
-    }  # fmt: skip
+    }
     if not null.shape[1]:
         if not run.measures_chance:
             why = "the run was made by an older version, which measured it otherwise; make it again"
@@ -386,8 +394,19 @@ def untrained_labels(run: Run, layer: str | None = None, denominator: str = "all
     """Best labels of the units of the untrained twin: unit, concept, name, category, iou, hits,
     threshold, chance, adjusted; units never active have no row, nor has a run without a twin."""
     if not run.measures_chance:
-        return pd.DataFrame(columns=["unit", "concept", "name", "category", "iou", "hits",
-                                     "threshold", "chance", "adjusted"])  # fmt: skip
+        return pd.DataFrame(
+            columns=[
+                "unit",
+                "concept",
+                "name",
+                "category",
+                "iou",
+                "hits",
+                "threshold",
+                "chance",
+                "adjusted",
+            ]
+        )
     frame = run.sql(
         """
         SELECT u.unit, u.concept, c.name, c.category, u.iou, u.hits, u.threshold, u.chance

@@ -35,7 +35,8 @@ from core.dissect.labels import known_values
 from core.errors import UnitscopeError
 from core.geometry import interpolation
 from core.settings import Progress
-from core.store import Run, code_digest, derived, read_arrays, write_whole
+from core.store import Run, derived, read_arrays, write_whole
+from core.versions import versions_of
 
 BATCH = 32
 """Images a thread takes at once."""
@@ -141,13 +142,19 @@ class Signatures:
         new = gather.add(_ordered(labels))
         pixels = np.bincount(new, self.pixels, len(gather)).astype(np.int64)
         unit_of = np.repeat(np.arange(self.units), np.diff(self.starts))
-        starts, which, lit = _by_unit(
-            unit_of, new[self.which], self.lit, self.units, len(gather)
-        )  # fmt: skip
+        starts, which, lit = _by_unit(unit_of, new[self.which], self.lit, self.units, len(gather))
         return Signatures(
-            gather.labels, pixels, starts, which, lit, self.hits, self.concepts, self.categories,
-            self.layer, self.splits,
-        )  # fmt: skip
+            gather.labels,
+            pixels,
+            starts,
+            which,
+            lit,
+            self.hits,
+            self.concepts,
+            self.categories,
+            self.layer,
+            self.splits,
+        )
 
     def without(self, categories: Sequence[str]) -> Signatures:
         """The same with the concepts of some categories taken for not annotated."""
@@ -481,9 +488,15 @@ def gather_signatures(
     hits = np.zeros(units, np.int64)
     np.add.at(hits, np.repeat(np.arange(units), np.diff(starts)), lit)
     return Signatures(
-        gather.labels, pixels[: len(gather)].copy(), starts, which, lit, hits, list(concepts),
+        gather.labels,
+        pixels[: len(gather)].copy(),
+        starts,
+        which,
+        lit,
+        hits,
+        list(concepts),
         list(categories),
-    )  # fmt: skip
+    )
 
 
 # -- of a run -------------------------------------------------------------------------------
@@ -502,9 +515,13 @@ def _kept(path: Path, concepts: int, units: int) -> dict[str, np.ndarray] | None
         return None
     labels, pixels, starts, which, lit, hits = (found[key] for key in KEPT)
     shapes = (
-        labels.ndim == 2 and pixels.shape == (len(labels),) and which.shape == lit.shape
-        and which.ndim == 1 and starts.shape == (units + 1,) and hits.shape == (units,)
-    )  # fmt: skip
+        labels.ndim == 2
+        and pixels.shape == (len(labels),)
+        and which.shape == lit.shape
+        and which.ndim == 1
+        and starts.shape == (units + 1,)
+        and hits.shape == (units,)
+    )
     types = labels.dtype == np.uint16 and all(
         found[key].dtype.kind == "i" for key in KEPT if key != "labels"
     )
@@ -513,8 +530,10 @@ def _kept(path: Path, concepts: int, units: int) -> dict[str, np.ndarray] | None
     inside = (
         (not labels.size or int(labels.max()) < concepts)
         and (not which.size or 0 <= int(which.min()) <= int(which.max()) < len(labels))
-        and starts[0] == 0 and starts[-1] == len(which) and bool((np.diff(starts) >= 0).all())
-    )  # fmt: skip
+        and starts[0] == 0
+        and starts[-1] == len(which)
+        and bool((np.diff(starts) >= 0).all())
+    )
     return found if inside else None
 
 
@@ -544,12 +563,10 @@ def signatures(
             "from; make it again without --no-maps"
         )
     chosen = tuple(known_values(run, "split", "images", splits)) if splits is not None else ()
-    here = Path(__file__)
-    code = code_digest([here, here.with_name("counts.py"), here.parents[1] / "geometry.py"])
     path = derived(
         run,
         "signatures",
-        {"layer": name, "splits": chosen, "code": code, "shuffle": shuffle},
+        {"layer": name, "splits": chosen, "shuffle": shuffle, **versions_of("signatures")},
         "npz",
     )
     concepts = run.sql("SELECT concept, name, category FROM concepts ORDER BY concept")
@@ -604,9 +621,14 @@ def signatures(
         closing(run.rows("labels")) as labels,
     ):
         found = gather_signatures(
-            batches(), thresholds["threshold"].to_numpy(np.float32), names, kinds,
-            max((len(ids) for ids in of_image.values()), default=0), threads, step,
-        )  # fmt: skip
+            batches(),
+            thresholds["threshold"].to_numpy(np.float32),
+            names,
+            kinds,
+            max((len(ids) for ids in of_image.values()), default=0),
+            threads,
+            step,
+        )
     found.layer, found.splits = name, chosen
     arrays = {key: getattr(found, key) for key in KEPT}
 

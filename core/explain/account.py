@@ -164,12 +164,16 @@ def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str
         "y": round(float(y), 3),
         "box": [
             round(float(v), 3)
-            for v in (columns.min() / width, rows.min() / height,
-                      (columns.max() + 1) / width, (rows.max() + 1) / height)
+            for v in (
+                columns.min() / width,
+                rows.min() / height,
+                (columns.max() + 1) / width,
+                (rows.max() + 1) / height,
+            )
         ],
         "words": " ".join(filter(None, (down, across))) or "centre",
         "pixels": int(both.sum()),
-    }  # fmt: skip
+    }
 
 
 def finish(

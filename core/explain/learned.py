@@ -128,9 +128,15 @@ def learned_concepts(
     has.sum_duplicates()
     has.data[:] = True
     return Learned(
-        run.layer_names[run.layer(layer)], strategy, iou, images, concepts["name"].tolist(), has,
-        rows.reset_index(drop=True), tau.reindex(images).to_numpy(),
-    )  # fmt: skip
+        run.layer_names[run.layer(layer)],
+        strategy,
+        iou,
+        images,
+        concepts["name"].tolist(),
+        has,
+        rows.reset_index(drop=True),
+        tau.reindex(images).to_numpy(),
+    )
 
 
 def stand_in_concepts(labels: pd.DataFrame, active: np.ndarray, concepts: int) -> np.ndarray:

@@ -179,9 +179,7 @@ def explain_predictions(
         left_out[reason] = int((here & keep).sum())
         keep &= ~here
     counted = overlaps(learned, core, to)
-    matrices = {
-        "CM": _cm(*counted)[keep], "DM": _dm(*counted)[keep], "SM": _sm(*counted)[keep]
-    }  # fmt: skip
+    matrices = {"CM": _cm(*counted)[keep], "DM": _dm(*counted)[keep], "SM": _sm(*counted)[keep]}
     p, t = predicted[keep], target[keep]
     wrong = p != t
     rng = np.random.default_rng(seed)
@@ -216,7 +214,12 @@ def explain_predictions(
         null = [per_image(name, owner)[chosen].mean() for owner in exchanges] or [np.nan]
         chance_low, chance_high = np.quantile(null, [0.025, 0.975])
         figures[name] = Estimate(
-            float(values.mean()), float(low), float(high), float(np.mean(null)),
-            float(chance_low), float(chance_high), len(values),
-        )  # fmt: skip
+            float(values.mean()),
+            float(low),
+            float(high),
+            float(np.mean(null)),
+            float(chance_low),
+            float(chance_high),
+            len(values),
+        )
     return Explained(figures, left_out)

@@ -94,28 +94,54 @@ def config(dark: bool = False) -> dict[str, Any]:
         "padding": {"left": 4, "right": 8, "top": 4, "bottom": 4},
         "view": {"stroke": None, "continuousWidth": WIDTH, "continuousHeight": HEIGHT},
         "title": {
-            "anchor": "start", "frame": "bounds", "fontSize": 15, "fontWeight": 600,
-            "color": INK[dark], "subtitleColor": SOFT[dark], "subtitleFontSize": 12,
-            "subtitlePadding": 4, "offset": 14, "lineHeight": 18, "subtitleLineHeight": 16,
+            "anchor": "start",
+            "frame": "bounds",
+            "fontSize": 15,
+            "fontWeight": 600,
+            "color": INK[dark],
+            "subtitleColor": SOFT[dark],
+            "subtitleFontSize": 12,
+            "subtitlePadding": 4,
+            "offset": 14,
+            "lineHeight": 18,
+            "subtitleLineHeight": 16,
         },
         "axis": {
-            "labelColor": SOFT[dark], "titleColor": SOFT[dark], "titleFontWeight": "normal",
-            "labelFontSize": 12, "titleFontSize": 12, "domain": False, "ticks": False,
-            "gridColor": LINE[dark], "labelPadding": 6, "titlePadding": 8,
+            "labelColor": SOFT[dark],
+            "titleColor": SOFT[dark],
+            "titleFontWeight": "normal",
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "domain": False,
+            "ticks": False,
+            "gridColor": LINE[dark],
+            "labelPadding": 6,
+            "titlePadding": 8,
         },
-        "axisY": {"titleAnchor": "end", "titleAngle": 0, "titleAlign": "left", "titleX": 0,
-                  "titleY": -10},
+        "axisY": {
+            "titleAnchor": "end",
+            "titleAngle": 0,
+            "titleAlign": "left",
+            "titleX": 0,
+            "titleY": -10,
+        },
         "axisBand": {"grid": False},
         "legend": {
-            "labelColor": INK[dark], "titleColor": SOFT[dark], "labelFontSize": 12,
-            "titleFontSize": 12, "titleFontWeight": "normal", "orient": "bottom",
-            "direction": "horizontal", "offset": 10, "symbolType": "square",
+            "labelColor": INK[dark],
+            "titleColor": SOFT[dark],
+            "labelFontSize": 12,
+            "titleFontSize": 12,
+            "titleFontWeight": "normal",
+            "orient": "bottom",
+            "direction": "horizontal",
+            "offset": 10,
+            "symbolType": "square",
         },
         "text": {"color": INK[dark], "fontSize": 12},
         "rule": {"color": SOFT[dark]},
         "bar": {"color": BLUE[dark]},
         "range": {"category": [pair[dark] for pair in CATEGORY_COLORS.values()]},
-    }  # fmt: skip
+    }
 
 
 @alt.theme.register("unitscope", enable=True)
@@ -260,14 +286,21 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     share = alt.Scale(domain=[0, 1])
     base = alt.Chart(data)
     bars = base.mark_bar(size=18, color=BLUE[dark], cornerRadiusEnd=2).encode(
-        alt.X("accuracy:Q", title="share of images right", scale=share,
-              axis=alt.Axis(format="%", tickCount=5)),
+        alt.X(
+            "accuracy:Q",
+            title="share of images right",
+            scale=share,
+            axis=alt.Axis(format="%", tickCount=5),
+        ),
         y,
-        tooltip=[alt.Tooltip("split", title="split"), alt.Tooltip("images", title="images"),
-                 alt.Tooltip("accuracy", format=".1%"),
-                 alt.Tooltip("low", format=".1%", title="95 % from"),
-                 alt.Tooltip("high", format=".1%", title="to")],
-    )  # fmt: skip
+        tooltip=[
+            alt.Tooltip("split", title="split"),
+            alt.Tooltip("images", title="images"),
+            alt.Tooltip("accuracy", format=".1%"),
+            alt.Tooltip("low", format=".1%", title="95 % from"),
+            alt.Tooltip("high", format=".1%", title="to"),
+        ],
+    )
     spans = base.mark_rule(color=INK[dark], strokeWidth=1.5).encode(
         alt.X("low:Q", scale=share), alt.X2("high:Q"), y
     )
@@ -314,14 +347,19 @@ def detected(
         .encode(
             alt.X("units:Q", title="units", axis=alt.Axis(tickMinStep=1, tickCount=6)),
             alt.Y("concept:N", title=None, sort=None),
-            alt.Color("category:N", title=None,
-                      scale=_category_scale(dark, sorted(set(data["category"])))),
-            tooltip=["concept", "category", "units",
-                     alt.Tooltip("iou", title="best IoU", format=".3f"),
-                     alt.Tooltip("best", title="best unit")],
+            alt.Color(
+                "category:N", title=None, scale=_category_scale(dark, sorted(set(data["category"])))
+            ),
+            tooltip=[
+                "concept",
+                "category",
+                "units",
+                alt.Tooltip("iou", title="best IoU", format=".3f"),
+                alt.Tooltip("best", title="best unit"),
+            ],
         )
         .properties(width=WIDTH, height=max(60, 20 * len(data)))
-    )  # fmt: skip
+    )
     more = f"the first {count} of {len(frame)}" if len(frame) > count else f"{len(frame)}"
     kind = "detected better than chance" if above else "that are some unit's best label"
     return titled(chart, f"Concepts {kind} ({more})", caption, dark, 30)
@@ -340,9 +378,12 @@ def categories(
         for u, c in zip(data["units"], data["concepts"], strict=True)
     ]
     base = alt.Chart(data).encode(alt.Y("category:N", title=None, sort=list(data["category"])))
-    x = alt.X("units:Q", title="units with a label better than chance" if above else "units",
-              scale=alt.Scale(domainMax=float(data["units"].max() if len(data) else 1) * 1.45),
-              axis=alt.Axis(tickMinStep=1, tickCount=5))  # fmt: skip
+    x = alt.X(
+        "units:Q",
+        title="units with a label better than chance" if above else "units",
+        scale=alt.Scale(domainMax=float(data["units"].max() if len(data) else 1) * 1.45),
+        axis=alt.Axis(tickMinStep=1, tickCount=5),
+    )
     bars = base.mark_bar(cornerRadiusEnd=2, size=18).encode(
         x,
         alt.Color("category:N", legend=None, scale=_category_scale(dark, list(data["category"]))),
@@ -365,26 +406,38 @@ def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     pick = alt.selection_point(name="cell", fields=["scene", "predicted"], empty=False)
     plain = "replace(datum.label, /_/g, ' ')"
     base = alt.Chart(frame).encode(
-        alt.X("predicted:N", title=None, sort=columns,
-              axis=alt.Axis(orient="top", labelAngle=-50, labelLimit=110, labelExpr=plain)),
+        alt.X(
+            "predicted:N",
+            title=None,
+            sort=columns,
+            axis=alt.Axis(orient="top", labelAngle=-50, labelLimit=110, labelExpr=plain),
+        ),
         alt.Y("scene:N", title=None, sort=rows, axis=alt.Axis(labelLimit=130, labelExpr=plain)),
-    )  # fmt: skip
+    )
     # Perceptually even and safe for colour-blind readers; from paper to ink in both themes.
     shades = ["#eef4f9", "#0b4f7d"] if not dark else ["#1c2733", "#8fd0f5"]
     cells = (
         base.mark_rect(cornerRadius=2, stroke=ORANGE[dark])
         .encode(
-            alt.Color("share:Q", title="share of the row",
-                      scale=alt.Scale(range=shades, domain=[0, 1]),
-                      legend=alt.Legend(format="%", gradientLength=140, tickCount=3)),
+            alt.Color(
+                "share:Q",
+                title="share of the row",
+                scale=alt.Scale(range=shades, domain=[0, 1]),
+                legend=alt.Legend(format="%", gradientLength=140, tickCount=3),
+            ),
             strokeWidth=alt.condition(pick, alt.value(2.5), alt.value(0)),
-            tooltip=[alt.Tooltip("scene", title="true scene"), "predicted", "images",
-                     alt.Tooltip("share", format=".0%", title="share of the row")],
+            tooltip=[
+                alt.Tooltip("scene", title="true scene"),
+                "predicted",
+                "images",
+                alt.Tooltip("share", format=".0%", title="share of the row"),
+            ],
         )
         .add_params(pick)
-    )  # fmt: skip
-    ink = alt.condition("datum.share > 0.5", alt.value("#ffffff" if not dark else "#12161c"),
-                        alt.value(INK[dark]))  # fmt: skip
+    )
+    ink = alt.condition(
+        "datum.share > 0.5", alt.value("#ffffff" if not dark else "#12161c"), alt.value(INK[dark])
+    )
     text = base.mark_text(fontSize=11).encode(alt.Text("images:Q"), color=ink)
     chart = (cells + text).properties(
         width=max(200, side * len(columns)), height=max(90, side * len(rows))
@@ -401,14 +454,20 @@ def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> An
         shown=[f"{p:.1%}" for p in frame["probability"]],
     )
     y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
-    x = alt.X("probability:Q", title="probability", scale=alt.Scale(domain=[0, 1.12]),
-              axis=alt.Axis(format="%", values=[0, 0.5, 1]))  # fmt: skip
+    x = alt.X(
+        "probability:Q",
+        title="probability",
+        scale=alt.Scale(domain=[0, 1.12]),
+        axis=alt.Axis(format="%", values=[0, 0.5, 1]),
+    )
     base = alt.Chart(data)
     colors = alt.Scale(domain=["the true scene", "another"], range=[BLUE[dark], GREY[dark]])
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
-        x, y, alt.Color("kind:N", title=None, scale=colors),
+        x,
+        y,
+        alt.Color("kind:N", title=None, scale=colors),
         tooltip=["name", alt.Tooltip("probability", format=".2%"), "rank"],
-    )  # fmt: skip
+    )
     text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(x, y, text="shown:N")
     chart = (bars + text).properties(width=WIDTH, height=26 * max(1, len(data)))
     return titled(chart, "What the network says", caption, dark, 30)
@@ -427,18 +486,24 @@ def unit_chance(
             alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned"),
             alt.X2("high:Q"),
             alt.Y("share:Q", title="share of rounds", axis=alt.Axis(format="%", tickCount=4)),
-            tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"),
-                     alt.Tooltip("share", format=".1%")],
+            tooltip=[
+                alt.Tooltip("low", format=".3f"),
+                alt.Tooltip("high", format=".3f"),
+                alt.Tooltip("share", format=".1%"),
+            ],
         )
-    )  # fmt: skip
+    )
     high = float(frame["high"].max()) if len(frame) else 1.0
     right = iou > 0.6 * high
     line = alt.Chart(pd.DataFrame({"x": [iou], "t": [f"unit {unit}: {iou:.3f}"]}))
     rule = line.mark_rule(color=BLUE[dark], strokeWidth=2).encode(x="x:Q")
     text = line.mark_text(
-        align="right" if right else "left", dx=-6 if right else 6, baseline="top",
-        color=BLUE[dark], fontWeight=600,
-    ).encode(x="x:Q", y=alt.value(0), text="t:N")  # fmt: skip
+        align="right" if right else "left",
+        dx=-6 if right else 6,
+        baseline="top",
+        color=BLUE[dark],
+        fontWeight=600,
+    ).encode(x="x:Q", y=alt.value(0), text="t:N")
     chart = (bars + rule + text).properties(width=WIDTH, height=170)
     return titled(chart, "Its best label against shuffled labels", caption, dark)
 
@@ -455,12 +520,15 @@ def peaks(
             alt.X("low:Q", title="largest activation in the image", bin="binned"),
             alt.X2("high:Q"),
             alt.Y("images:Q", title="images", axis=alt.Axis(tickMinStep=1, tickCount=4)),
-            alt.Color("kind:N", title=None, legend=None,
-                      scale=alt.Scale(domain=["lit", "dark"], range=[BLUE[dark], GREY[dark]])),
-            tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"),
-                     "images"],
+            alt.Color(
+                "kind:N",
+                title=None,
+                legend=None,
+                scale=alt.Scale(domain=["lit", "dark"], range=[BLUE[dark], GREY[dark]]),
+            ),
+            tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"), "images"],
         )
-    )  # fmt: skip
+    )
     line = alt.Chart(pd.DataFrame({"x": [threshold], "t": [f"threshold {threshold:.3g}"]}))
     rule = line.mark_rule(color=ORANGE[dark], strokeWidth=1.5, strokeDash=[4, 3]).encode(x="x:Q")
     text = line.mark_text(align="left", dx=6, baseline="top", color=ORANGE[dark]).encode(
@@ -480,15 +548,24 @@ def unit_scenes(
         shown=[f"{a} of {n}" for a, n in zip(top["active"], top["images"], strict=True)],
     )
     y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=130))
-    x = alt.X("share:Q", title="share of the scene's images in which it is lit",
-              scale=alt.Scale(domain=[0, 1.25]),
-              axis=alt.Axis(format="%", values=[0, 0.5, 1]))  # fmt: skip
+    x = alt.X(
+        "share:Q",
+        title="share of the scene's images in which it is lit",
+        scale=alt.Scale(domain=[0, 1.25]),
+        axis=alt.Axis(format="%", values=[0, 0.5, 1]),
+    )
     base = alt.Chart(data)
     bars = base.mark_bar(color=BLUE[dark], cornerRadiusEnd=2).encode(
-        x, y,
-        tooltip=["name", "active", "images", alt.Tooltip("share", format=".0%"),
-                 alt.Tooltip("mean", format=".3f", title="mean activation")],
-    )  # fmt: skip
+        x,
+        y,
+        tooltip=[
+            "name",
+            "active",
+            "images",
+            alt.Tooltip("share", format=".0%"),
+            alt.Tooltip("mean", format=".3f", title="mean activation"),
+        ],
+    )
     text = base.mark_text(align="left", dx=5, color=SOFT[dark]).encode(x, y, text="shown:N")
     chart = (bars + text).properties(width=WIDTH, height=22 * max(1, len(data)))
     title = f"Where unit {unit} is active"

@@ -10,9 +10,13 @@ import pandas as pd
 from core.figures import GREY, HEIGHT, INK, WIDTH, Caption, titled
 
 SIDES = (
-    ("#0072b2", "#56b4e9"), ("#d55e00", "#f0894a"), ("#009e73", "#2fc79b"),
-    ("#cc79a7", "#dd9cc0"), ("#e69f00", "#f0b73d"), ("#7a8794", "#97a3af"),
-)  # fmt: skip
+    ("#0072b2", "#56b4e9"),
+    ("#d55e00", "#f0894a"),
+    ("#009e73", "#2fc79b"),
+    ("#cc79a7", "#dd9cc0"),
+    ("#e69f00", "#f0b73d"),
+    ("#7a8794", "#97a3af"),
+)
 """A colour for each side, from Okabe and Ito's palette, on light and on dark paper."""
 
 
@@ -37,14 +41,19 @@ def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bo
     scale = alt.Scale(domain=[0, max(top, 0.05) * 1.3])
     ticks = [k / 5 for k in range(6)] if top > 0.5 else alt.Undefined
     bars = base.mark_bar(size=18, cornerRadiusEnd=2).encode(
-        alt.X("share:Q", title=axis, scale=scale,
-              axis=alt.Axis(format="%", values=ticks, tickCount=5)),
+        alt.X(
+            "share:Q", title=axis, scale=scale, axis=alt.Axis(format="%", values=ticks, tickCount=5)
+        ),
         y,
         alt.Color("side:N", legend=None, scale=_scale(names, dark)),
-        tooltip=["side", alt.Tooltip("share", format=".1%"), alt.Tooltip("told", title="count"),
-                 alt.Tooltip("low", format=".1%", title="95 % from"),
-                 alt.Tooltip("high", format=".1%", title="to")],
-    )  # fmt: skip
+        tooltip=[
+            "side",
+            alt.Tooltip("share", format=".1%"),
+            alt.Tooltip("told", title="count"),
+            alt.Tooltip("low", format=".1%", title="95 % from"),
+            alt.Tooltip("high", format=".1%", title="to"),
+        ],
+    )
     spans = base.mark_rule(color=INK[dark], strokeWidth=1.5).encode(
         alt.X("low:Q", scale=scale), alt.X2("high:Q"), y
     )
@@ -62,14 +71,21 @@ def categories(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any
     base = alt.Chart(frame).encode(
         alt.Y("category:N", title=None, sort=order),
         alt.YOffset("side:N", sort=names),
-        alt.X("concepts:Q", title="concepts that some unit detects",
-              axis=alt.Axis(tickMinStep=1, tickCount=5)),
-    )  # fmt: skip
+        alt.X(
+            "concepts:Q",
+            title="concepts that some unit detects",
+            axis=alt.Axis(tickMinStep=1, tickCount=5),
+        ),
+    )
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
-        alt.Color("side:N", title=None, scale=_scale(names, dark),
-                  legend=alt.Legend(columns=1, labelLimit=460)),
+        alt.Color(
+            "side:N",
+            title=None,
+            scale=_scale(names, dark),
+            legend=alt.Legend(columns=1, labelLimit=460),
+        ),
         tooltip=["side", "category", "concepts", "units"],
-    )  # fmt: skip
+    )
     text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(text="concepts:Q")
     height = max(90, (16 * len(names) + 12) * max(1, len(order)))
     chart = (bars + text).properties(width=WIDTH, height=height)
@@ -84,17 +100,29 @@ def reach(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         .mark_line(strokeWidth=2.5, interpolate="step-before")
         .encode(
             alt.X("iou:Q", title="overlap (IoU) of the best label"),
-            alt.Y("share:Q", title="share of units that reach it",
-                  axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(domain=[0, 1])),
-            alt.Color("side:N", title=None, scale=_scale(names, dark),
-                      legend=alt.Legend(columns=1, labelLimit=460, symbolType="stroke")),
-            alt.StrokeDash("side:N", title=None, sort=names, legend=None,
-                           scale=alt.Scale(domain=names, range=_dashes(len(names)))),
-            tooltip=["side", alt.Tooltip("iou", format=".3f"),
-                     alt.Tooltip("share", format=".1%")],
+            alt.Y(
+                "share:Q",
+                title="share of units that reach it",
+                axis=alt.Axis(format="%", tickCount=5),
+                scale=alt.Scale(domain=[0, 1]),
+            ),
+            alt.Color(
+                "side:N",
+                title=None,
+                scale=_scale(names, dark),
+                legend=alt.Legend(columns=1, labelLimit=460, symbolType="stroke"),
+            ),
+            alt.StrokeDash(
+                "side:N",
+                title=None,
+                sort=names,
+                legend=None,
+                scale=alt.Scale(domain=names, range=_dashes(len(names))),
+            ),
+            tooltip=["side", alt.Tooltip("iou", format=".3f"), alt.Tooltip("share", format=".1%")],
         )
         .properties(width=WIDTH, height=HEIGHT)
-    )  # fmt: skip
+    )
     return titled(lines, "How far the labels reach", caption, dark, 30 + 20 * len(names))
 
 
@@ -110,10 +138,18 @@ def agreement(
     told: dict[str, Any], first: str, second: str, caption: Caption, dark: bool = False
 ) -> Any:
     """Images that both, one or neither get right, from :func:`core.browse.compare.agreement`."""
-    words = {"both": "both right", "first": f"only {first}", "second": f"only {second}",
-             "neither": "neither right"}  # fmt: skip
-    colors = {"both": SIDES[2][dark], "first": SIDES[0][dark], "second": SIDES[1][dark],
-              "neither": GREY[dark]}  # fmt: skip
+    words = {
+        "both": "both right",
+        "first": f"only {first}",
+        "second": f"only {second}",
+        "neither": "neither right",
+    }
+    colors = {
+        "both": SIDES[2][dark],
+        "first": SIDES[0][dark],
+        "second": SIDES[1][dark],
+        "neither": GREY[dark],
+    }
     frame = pd.DataFrame(
         {
             "kind": [words[kind] for kind in KINDS],
@@ -125,13 +161,20 @@ def agreement(
     base = alt.Chart(frame)
     y = alt.Y("kind:N", title=None, sort=names, axis=alt.Axis(labelLimit=_long(names)))
     most = float(frame["images"].max()) or 1.0
-    x = alt.X("images:Q", title="images", scale=alt.Scale(domain=[0, 1.25 * most]),
-              axis=alt.Axis(tickMinStep=1, tickCount=5))  # fmt: skip
+    x = alt.X(
+        "images:Q",
+        title="images",
+        scale=alt.Scale(domain=[0, 1.25 * most]),
+        axis=alt.Axis(tickMinStep=1, tickCount=5),
+    )
     bars = base.mark_bar(size=20, cornerRadiusEnd=2).encode(
-        x, y, tooltip=["kind", "images"],
-        color=alt.Color("kind:N", legend=None,
-                        scale=alt.Scale(domain=names, range=[colors[k] for k in KINDS])),
-    )  # fmt: skip
+        x,
+        y,
+        tooltip=["kind", "images"],
+        color=alt.Color(
+            "kind:N", legend=None, scale=alt.Scale(domain=names, range=[colors[k] for k in KINDS])
+        ),
+    )
     text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(x, y, text="shown:N")
     chart = (bars + text).properties(width=WIDTH, height=34 * len(names))
     return titled(chart, "Who is right, image by image", caption, dark)

@@ -76,17 +76,17 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         py=nodes["y"] * half,
         radius=np.where(nodes["concept"] == 0, 9, 5 + 2 * nodes["core"]),
         fill=[
-            [*rgb(INK[dark] if r.concept == 0 else color(r.category, dark)),
-             full if r.in_photos else faint]
+            [
+                *rgb(INK[dark] if r.concept == 0 else color(r.category, dark)),
+                full if r.in_photos else faint,
+            ]
             for r in nodes.itertuples()
         ],
-        rim=[
-            [*rgb(INK[dark]), full if r.core and r.concept else 0] for r in nodes.itertuples()
-        ],
+        rim=[[*rgb(INK[dark]), full if r.core and r.concept else 0] for r in nodes.itertuples()],
         ink=[[*rgb(INK[dark]), full if r.in_photos else 130] for r in nodes.itertuples()],
         dx=[{"start": 12, "end": -12}.get(a, 0) for a in nodes["anchor"]],
         dy=np.where(nodes["concept"] == 0, -20, 0),
-    )  # fmt: skip
+    )
     lines = edges.assign(
         px=edges["x"] * REACH,
         py=edges["y"] * half,
@@ -98,27 +98,49 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
     )
     # What a pointer over a dot or a line is told; plain words, never read as HTML.
     facts = pydeck.Layer(
-        "LineLayer", id="facts", data=deck_rows(lines, ["px", "py", "ink", "thick", "told"]),
-        get_source_position=[0, 0], get_target_position="[px, py]", get_color="ink",
-        get_width="thick", width_units=pixels, width_min_pixels=1, pickable=True,
+        "LineLayer",
+        id="facts",
+        data=deck_rows(lines, ["px", "py", "ink", "thick", "told"]),
+        get_source_position=[0, 0],
+        get_target_position="[px, py]",
+        get_color="ink",
+        get_width="thick",
+        width_units=pixels,
+        width_min_pixels=1,
+        pickable=True,
         auto_highlight=False,
-    )  # fmt: skip
+    )
     concepts = pydeck.Layer(
-        "ScatterplotLayer", id="concepts",
+        "ScatterplotLayer",
+        id="concepts",
         data=deck_rows(dots, ["concept", "label", "px", "py", "radius", "fill", "rim", "told"]),
-        get_position="[px, py]", get_radius="radius", radius_units=pixels,
-        get_fill_color="fill", stroked=True, get_line_color="rim",
-        get_line_width=2, line_width_units=pixels, pickable=True,
-    )  # fmt: skip
+        get_position="[px, py]",
+        get_radius="radius",
+        radius_units=pixels,
+        get_fill_color="fill",
+        stroked=True,
+        get_line_color="rim",
+        get_line_width=2,
+        line_width_units=pixels,
+        pickable=True,
+    )
     names = pydeck.Layer(
-        "TextLayer", id="names",
+        "TextLayer",
+        id="names",
         data=deck_rows(dots, ["shown", "px", "py", "ink", "anchor", "dx", "dy"]),
-        get_position="[px, py]", get_text="shown", get_size=13, size_units=pixels,
-        get_color="ink", background=True, get_background_color=[*rgb(PAPER[dark]), 200],
-        get_text_anchor="anchor", get_pixel_offset="[dx, dy]",
-        get_alignment_baseline=pydeck.types.String("center"), character_set=deck_letters(dots),
+        get_position="[px, py]",
+        get_text="shown",
+        get_size=13,
+        size_units=pixels,
+        get_color="ink",
+        background=True,
+        get_background_color=[*rgb(PAPER[dark]), 200],
+        get_text_anchor="anchor",
+        get_pixel_offset="[dx, dy]",
+        get_alignment_baseline=pydeck.types.String("center"),
+        character_set=deck_letters(dots),
         font_family=pydeck.types.String("Source Sans, Liberation Sans, Arial, sans-serif"),
-    )  # fmt: skip
+    )
     return pydeck.Deck(
         layers=[facts, concepts, names],
         views=[pydeck.View(type="OrthographicView", controller=True)],
@@ -177,21 +199,23 @@ def scene_graph(
         alt.Chart(shown)
         .mark_circle(stroke=INK[dark])
         .encode(
-            x, y,
+            x,
+            y,
             alt.Color("category:N", title=None, scale=scale),
             alt.Size("size:Q", scale=None),
             alt.Opacity("opacity:Q", scale=None),
             alt.StrokeWidth("rim:Q", scale=None),
         )
-    )  # fmt: skip
+    )
     middle = alt.Chart(nodes[nodes["concept"] == 0])
     heart = middle.mark_circle(size=220, color=INK[dark], opacity=1).encode(x, y)
     heading = middle.mark_text(dy=-17, fontSize=13, fontWeight=600, color=INK[dark]).encode(
         x, y, text="shown:N"
     )
     sides: list[tuple[str, Literal["left", "right"], int]] = [
-        ("start", "left", 9), ("end", "right", -9)
-    ]  # fmt: skip
+        ("start", "left", 9),
+        ("end", "right", -9),
+    ]
     texts = [
         alt.Chart(shown[shown["anchor"] == anchor])
         .mark_text(align=align, dx=dx, fontSize=11, color=INK[dark])
@@ -209,23 +233,34 @@ def search(frame: pd.DataFrame, scenes: int, caption: Caption, dark: bool = Fals
     words = {"Count": "all concepts (P_c)", "SCount": "related or frequent ones (P_sc)"}
     data = frame.assign(kind=[words[s] for s in frame["search"]])
     colors = alt.Scale(domain=list(words.values()), range=[GREY[dark], BLUE[dark]])
-    x = alt.X("p:Q", title="least share of a scene’s photos, p",
-              axis=alt.Axis(format="%", tickCount=5), scale=alt.Scale(domain=[0, 1]))  # fmt: skip
-    y = alt.Y("sets:Q", title="different sets", axis=alt.Axis(tickCount=4, tickMinStep=1),
-              scale=alt.Scale(domain=[0, max(1, scenes)]))  # fmt: skip
+    x = alt.X(
+        "p:Q",
+        title="least share of a scene’s photos, p",
+        axis=alt.Axis(format="%", tickCount=5),
+        scale=alt.Scale(domain=[0, 1]),
+    )
+    y = alt.Y(
+        "sets:Q",
+        title="different sets",
+        axis=alt.Axis(tickCount=4, tickMinStep=1),
+        scale=alt.Scale(domain=[0, max(1, scenes)]),
+    )
     base = alt.Chart(data)
     # From the highest p down: what holds at p holds until the next lower one that occurs.
     lines = base.mark_line(interpolate="step", strokeWidth=2).encode(
-        x, y, alt.Color("kind:N", title=None, scale=colors, legend=alt.Legend(labelLimit=260)),
+        x,
+        y,
+        alt.Color("kind:N", title=None, scale=colors, legend=alt.Legend(labelLimit=260)),
         tooltip=["kind", alt.Tooltip("p", format=".1%"), alt.Tooltip("sets", title="sets")],
-    )  # fmt: skip
+    )
     chosen = data[data["chosen"]].assign(
         shown=[
             f"{'P_c' if s == 'Count' else 'P_sc'} = {p:.0%}"
-            for s, p in zip(data.loc[data["chosen"], "search"], data.loc[data["chosen"], "p"],
-                            strict=True)
+            for s, p in zip(
+                data.loc[data["chosen"], "search"], data.loc[data["chosen"], "p"], strict=True
+            )
         ]
-    )  # fmt: skip
+    )
     dots = (
         alt.Chart(chosen)
         .mark_point(size=90, filled=True, color=ORANGE[dark], opacity=1)

@@ -42,8 +42,10 @@ class _Worker:
                 # -I: neither the environment nor the current folder decides what is imported.
                 process = self._process = subprocess.Popen(
                     [sys.executable, "-I", __file__],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                )  # fmt: skip
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                )
             try:
                 assert process.stdin is not None and process.stdout is not None
                 process.stdin.write(struct.pack("<Q", len(request)) + request)

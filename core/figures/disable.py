@@ -45,24 +45,33 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     columns = ["name", "kind", "panel", "k", "accuracy", "low", "high", "before", "units"]
     data = data[columns].sort_values(["panel", "name", "k"])
     color = alt.Color(
-        "name:N", title=None, sort=[RANKINGS[n][0] for n in names],
-        scale=alt.Scale(domain=[RANKINGS[n][0] for n in names],
-                        range=[RANKINGS[n][1][dark] for n in names]),
-        legend=alt.Legend(columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3,
-                          symbolDash=[1, 0]),
-    )  # fmt: skip
+        "name:N",
+        title=None,
+        sort=[RANKINGS[n][0] for n in names],
+        scale=alt.Scale(
+            domain=[RANKINGS[n][0] for n in names], range=[RANKINGS[n][1][dark] for n in names]
+        ),
+        legend=alt.Legend(
+            columns=4, symbolType="stroke", symbolOpacity=1, symbolStrokeWidth=3, symbolDash=[1, 0]
+        ),
+    )
     dash = alt.StrokeDash(
-        "kind:N", legend=None,
+        "kind:N",
+        legend=None,
         scale=alt.Scale(domain=["core concepts", "control"], range=[[1, 0], [5, 3]]),
-    )  # fmt: skip
+    )
     panels = []
     for sign in SIGNS.values():
         part = data[data["panel"] == sign]
         if part.empty:
             continue
         x = alt.X("k:Q", title="k, units disabled", axis=alt.Axis(tickMinStep=1, grid=False))
-        y = alt.Y("accuracy:Q", title=f"accuracy, {sign}", scale=alt.Scale(zero=False),
-                  axis=alt.Axis(format="%"))  # fmt: skip
+        y = alt.Y(
+            "accuracy:Q",
+            title=f"accuracy, {sign}",
+            scale=alt.Scale(zero=False),
+            axis=alt.Axis(format="%"),
+        )
         base = alt.Chart(part)
         band = (
             base.transform_filter(
@@ -72,12 +81,19 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
             .encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
         )
         lines = base.mark_line(strokeWidth=2).encode(
-            x, y, color, dash,
-            tooltip=["name", "k", alt.Tooltip("accuracy", format=".2%"),
-                     alt.Tooltip("low", format=".2%", title="95 % from"),
-                     alt.Tooltip("high", format=".2%", title="to"),
-                     alt.Tooltip("units", format=".1f", title="units, on average")],
-        )  # fmt: skip
+            x,
+            y,
+            color,
+            dash,
+            tooltip=[
+                "name",
+                "k",
+                alt.Tooltip("accuracy", format=".2%"),
+                alt.Tooltip("low", format=".2%", title="95 % from"),
+                alt.Tooltip("high", format=".2%", title="to"),
+                alt.Tooltip("units", format=".1f", title="units, on average"),
+            ],
+        )
         rule = (
             alt.Chart(part.head(1))
             .mark_rule(color=SOFT[dark], strokeDash=[2, 2])
@@ -91,10 +107,12 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     if len(signs) == 1:
         title = f"Accuracy without the {SIGNS[signs[0]].removesuffix(' disabled')}"
     return titled(
-        chart, title,
-        caption._replace(split=f"{caption.split}; protocol {protocol}"), dark,
+        chart,
+        title,
+        caption._replace(split=f"{caption.split}; protocol {protocol}"),
+        dark,
         around=110 + 330 * (len(panels) - 1),
-    )  # fmt: skip
+    )
 
 
 def scene_shift(frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 24) -> Any:
@@ -113,12 +131,23 @@ def scene_shift(frame: pd.DataFrame, caption: Caption, dark: bool = False, count
     x = alt.X("shift:Q", title="change of accuracy", axis=alt.Axis(format="+%"))
     base = alt.Chart(data)
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
-        x, y,
-        alt.Color("kind:N", title=None, legend=None,
-                  scale=alt.Scale(domain=["gain", "loss"], range=[BLUE[dark], ORANGE[dark]])),
-        tooltip=["name", "images", alt.Tooltip("accuracy_before", format=".1%", title="before"),
-                 alt.Tooltip("accuracy_after", format=".1%", title="after"), "gained", "lost"],
-    )  # fmt: skip
+        x,
+        y,
+        alt.Color(
+            "kind:N",
+            title=None,
+            legend=None,
+            scale=alt.Scale(domain=["gain", "loss"], range=[BLUE[dark], ORANGE[dark]]),
+        ),
+        tooltip=[
+            "name",
+            "images",
+            alt.Tooltip("accuracy_before", format=".1%", title="before"),
+            alt.Tooltip("accuracy_after", format=".1%", title="after"),
+            "gained",
+            "lost",
+        ],
+    )
     spans = base.mark_rule(color=INK[dark], strokeWidth=1).encode(
         alt.X("low:Q"), alt.X2("high:Q"), y
     )
@@ -152,12 +181,18 @@ def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         alt.Chart(points)
         .mark_point(filled=True, size=70, opacity=1)
         .encode(
-            x, y, alt.Color("of:N", title=None, scale=colors),
-            tooltip=["name", "of", alt.Tooltip("gain", format="+.2%"),
-                     alt.Tooltip("units", format=".1f", title="units disabled"),
-                     alt.Tooltip("looked", format=",.0f", title="evaluations")],
+            x,
+            y,
+            alt.Color("of:N", title=None, scale=colors),
+            tooltip=[
+                "name",
+                "of",
+                alt.Tooltip("gain", format="+.2%"),
+                alt.Tooltip("units", format=".1f", title="units disabled"),
+                alt.Tooltip("looked", format=",.0f", title="evaluations"),
+            ],
         )
-    )  # fmt: skip
+    )
     spans = (
         alt.Chart(data)
         .mark_rule(color=BLUE[dark], strokeWidth=1.5)

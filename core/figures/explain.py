@@ -22,9 +22,12 @@ NARROW = 300
 
 
 SHORT = {
-    "minmax_threshold": "threshold", "highest_iou": "highest IoU", "whole_layer": "whole layer",
-    "image": "in photo", "dataset_normalised": "over dataset",
-}  # fmt: skip
+    "minmax_threshold": "threshold",
+    "highest_iou": "highest IoU",
+    "whole_layer": "whole layer",
+    "image": "in photo",
+    "dataset_normalised": "over dataset",
+}
 """Strategies and IoUs in a word."""
 
 
@@ -74,8 +77,9 @@ def measure(
     widest = float(two["value"].max()) if len(two) else 0.0
     scale = alt.Scale(domain=[0, max(top, widest * 1.75, 0.05)])
     x = alt.X("value:Q", title=None, scale=scale, axis=alt.Axis(tickCount=4, format=".2~f"))
-    y = alt.Y("at:N", title=None, sort=rows, scale=alt.Scale(domain=rows),
-              axis=alt.Axis(labelLimit=110))  # fmt: skip
+    y = alt.Y(
+        "at:N", title=None, sort=rows, scale=alt.Scale(domain=rows), axis=alt.Axis(labelLimit=110)
+    )
     colors = alt.Scale(
         domain=[said, true, f"{said}, and true", other],
         range=[ORANGE[dark], BLUE[dark], BLUE[dark], GREY[dark]],
@@ -98,16 +102,15 @@ def measure(
         alt.Chart(two)
         .mark_bar(size=18, cornerRadiusEnd=2)
         .encode(
-            x, y,
+            x,
+            y,
             alt.Color("kind:N", title=None, scale=colors, legend=None),
             tooltip=tooltip,
         )
-    )  # fmt: skip
+    )
     text = (
-        alt.Chart(two)
-        .mark_text(align="left", dx=6, color=INK[dark])
-        .encode(x, y, text="shown:N")
-    )  # fmt: skip
+        alt.Chart(two).mark_text(align="left", dx=6, color=INK[dark]).encode(x, y, text="shown:N")
+    )
     height = 34 * len(rows)
     chart = alt.layer(ticks, bars, text).properties(width=NARROW, height=height)
     return titled(chart, TITLES[name], caption, dark)

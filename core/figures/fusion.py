@@ -34,10 +34,12 @@ def gain_curve(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any
     base = alt.Chart(rows).encode(
         x=alt.X("nb_groups:Q", title="groups of concepts", scale=alt.Scale(zero=False)),
         color=alt.Color(
-            "groups:N", title=None, sort=order,
+            "groups:N",
+            title=None,
+            sort=order,
             scale=alt.Scale(domain=order, range=[paint[label] for label in order]),
         ),
-    )  # fmt: skip
+    )
     band = base.mark_area(opacity=0.25).encode(
         y=alt.Y("low:Q", title="IoU gain", axis=alt.Axis(format="%")), y2="high:Q"
     )

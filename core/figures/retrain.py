@@ -13,10 +13,13 @@ from core.figures import BLUE, GREY, HEIGHT, INK, ORANGE, SOFT, WIDTH, Caption, 
 
 METHODS = ("original", "control", "SCC", "ICC", "Top 10", "all annotated")
 COLORS = {
-    "original": GREY, "control": SOFT, "SCC": ORANGE, "ICC": BLUE,
+    "original": GREY,
+    "control": SOFT,
+    "SCC": ORANGE,
+    "ICC": BLUE,
     "Top 10": {False: "#009e73", True: "#2fc79b"},
     "all annotated": {False: "#cc79a7", True: "#dd9cc0"},
-}  # fmt: skip
+}
 
 
 def caption(results: Sequence[dict[str, Any]]) -> Caption:
@@ -48,15 +51,27 @@ def retraining(frame: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
     offset = alt.XOffset("method:N", sort=present)
     base = alt.Chart(data)
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
-        x, offset,
-        alt.Y("accuracy:Q", title="share of test images right",
-              axis=alt.Axis(format="%", tickCount=5)),
-        alt.Color("method:N", title=None, sort=present,
-                  scale=alt.Scale(domain=present, range=[COLORS[m][dark] for m in present])),
-        tooltip=["model", "method", alt.Tooltip("accuracy", format=".1%"),
-                 alt.Tooltip("low", format=".1%", title="95 % from"),
-                 alt.Tooltip("high", format=".1%", title="to"), "seeds", "dataset"],
-    )  # fmt: skip
+        x,
+        offset,
+        alt.Y(
+            "accuracy:Q", title="share of test images right", axis=alt.Axis(format="%", tickCount=5)
+        ),
+        alt.Color(
+            "method:N",
+            title=None,
+            sort=present,
+            scale=alt.Scale(domain=present, range=[COLORS[m][dark] for m in present]),
+        ),
+        tooltip=[
+            "model",
+            "method",
+            alt.Tooltip("accuracy", format=".1%"),
+            alt.Tooltip("low", format=".1%", title="95 % from"),
+            alt.Tooltip("high", format=".1%", title="to"),
+            "seeds",
+            "dataset",
+        ],
+    )
     spans = base.mark_rule(color=INK[dark], strokeWidth=1.5).encode(
         x, offset, alt.Y("low:Q"), alt.Y2("high:Q")
     )
@@ -73,27 +88,48 @@ def learning(frame: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
     The epoch that counts is marked by a point.
     """
     data = frame.assign(
-        method=[f"{c} λ = {w:g}" if w else str(c) for c, w in zip(frame["cc"], frame["weight"],
-                                                                 strict=True)],
-        line=[f"{c} {w} {s}" for c, w, s in zip(frame["cc"], frame["weight"], frame["seed"],
-                                                strict=True)],
-    )  # fmt: skip
+        method=[
+            f"{c} λ = {w:g}" if w else str(c)
+            for c, w in zip(frame["cc"], frame["weight"], strict=True)
+        ],
+        line=[
+            f"{c} {w} {s}"
+            for c, w, s in zip(frame["cc"], frame["weight"], frame["seed"], strict=True)
+        ],
+    )
     # Whole steps of 5 % around the lines, so that a flat line has an axis too.
     low, high = data["validation"].min() - 0.02, data["validation"].max() + 0.02
     shares = [max(0.0, math.floor(20 * low) / 20), min(1.0, math.ceil(20 * high) / 20)]
     base = alt.Chart(data).encode(
-        alt.X("epoch:Q", title="epoch",
-              axis=alt.Axis(tickMinStep=1, format="d", tickCount=int(data["epoch"].max()))),
-        alt.Y("validation:Q", title="share of validation images right",
-              scale=alt.Scale(domain=shares), axis=alt.Axis(format="%", tickCount=5)),
+        alt.X(
+            "epoch:Q",
+            title="epoch",
+            axis=alt.Axis(tickMinStep=1, format="d", tickCount=int(data["epoch"].max())),
+        ),
+        alt.Y(
+            "validation:Q",
+            title="share of validation images right",
+            scale=alt.Scale(domain=shares),
+            axis=alt.Axis(format="%", tickCount=5),
+        ),
         alt.Color("method:N", title=None, sort=None, scale=alt.Scale(scheme="tableau10")),
         alt.Detail("line:N"),
-    )  # fmt: skip
+    )
     lines = base.mark_line(strokeWidth=1.5, opacity=0.8)
-    points = base.transform_filter("datum.best").mark_point(filled=True, size=60).encode(
-        tooltip=["method", "seed", "epoch", alt.Tooltip("validation", format=".1%"),
-                 alt.Tooltip("train", format=".1%"), alt.Tooltip("scene_loss", format=".3f"),
-                 alt.Tooltip("concept_loss", format=".3f")],
-    )  # fmt: skip
+    points = (
+        base.transform_filter("datum.best")
+        .mark_point(filled=True, size=60)
+        .encode(
+            tooltip=[
+                "method",
+                "seed",
+                "epoch",
+                alt.Tooltip("validation", format=".1%"),
+                alt.Tooltip("train", format=".1%"),
+                alt.Tooltip("scene_loss", format=".3f"),
+                alt.Tooltip("concept_loss", format=".3f"),
+            ],
+        )
+    )
     chart = (lines + points).properties(width=WIDTH, height=HEIGHT)
     return titled(chart, "How training went", about, dark, 30)

@@ -63,20 +63,35 @@ def units_deck(frame: pd.DataFrame, dark: bool = False) -> pydeck.Deck:
     )
     named = dots[dots["named"]].assign(dy=-dots["radius"] - 8)
     units = pydeck.Layer(
-        "ScatterplotLayer", id="units", data=deck_rows(dots, ["unit", "px", "py", "radius", "fill",
-                                                              "told"]),
-        get_position="[px, py]", get_radius="radius", radius_units=pixels, get_fill_color="fill",
-        stroked=True, get_line_color=[*rgb(PAPER[dark]), 255], get_line_width=1,
-        line_width_units=pixels, pickable=True, auto_highlight=True,
-    )  # fmt: skip
+        "ScatterplotLayer",
+        id="units",
+        data=deck_rows(dots, ["unit", "px", "py", "radius", "fill", "told"]),
+        get_position="[px, py]",
+        get_radius="radius",
+        radius_units=pixels,
+        get_fill_color="fill",
+        stroked=True,
+        get_line_color=[*rgb(PAPER[dark]), 255],
+        get_line_width=1,
+        line_width_units=pixels,
+        pickable=True,
+        auto_highlight=True,
+    )
     names = pydeck.Layer(
-        "TextLayer", id="names", data=deck_rows(named, ["shown", "px", "py", "dy"]),
-        get_position="[px, py]", get_text="shown", get_size=13, size_units=pixels,
-        get_color=[*rgb(INK[dark]), 255], background=True,
-        get_background_color=[*rgb(PAPER[dark]), 190], get_pixel_offset="[0, dy]",
+        "TextLayer",
+        id="names",
+        data=deck_rows(named, ["shown", "px", "py", "dy"]),
+        get_position="[px, py]",
+        get_text="shown",
+        get_size=13,
+        size_units=pixels,
+        get_color=[*rgb(INK[dark]), 255],
+        background=True,
+        get_background_color=[*rgb(PAPER[dark]), 190],
+        get_pixel_offset="[0, dy]",
         character_set=deck_letters(named),
         font_family=pydeck.types.String("Source Sans, Liberation Sans, Arial, sans-serif"),
-    )  # fmt: skip
+    )
     return pydeck.Deck(
         layers=[units, names],
         views=[pydeck.View(type="OrthographicView", controller=True)],
@@ -101,12 +116,16 @@ def units_map(frame: pd.DataFrame, method: str, caption: Caption, dark: bool = F
         ).drop(columns=["told"])
     )
     dots = base.mark_circle(stroke=PAPER[dark], strokeWidth=0.6).encode(
-        x, y,
-        alt.Color("kind:N", title=None,
-                  scale=alt.Scale(domain=kinds, range=[color(k, dark) for k in kinds])),
+        x,
+        y,
+        alt.Color(
+            "kind:N",
+            title=None,
+            scale=alt.Scale(domain=kinds, range=[color(k, dark) for k in kinds]),
+        ),
         alt.Size("size:Q", scale=None),
         alt.Opacity("seen:Q", scale=None),
-    )  # fmt: skip
+    )
     text = (
         alt.Chart(frame[frame["named"]])
         .mark_text(dy=-13, fontSize=11, color=INK[dark])

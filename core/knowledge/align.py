@@ -39,8 +39,15 @@ from core.names import plain_name
 from core.store import write_whole
 
 KINDS = (
-    "override", "exact", "normalised", "lemmatised", "qualifier", "head_noun", "fuzzy", "none",
-)  # fmt: skip
+    "override",
+    "exact",
+    "normalised",
+    "lemmatised",
+    "qualifier",
+    "head_noun",
+    "fuzzy",
+    "none",
+)
 COLUMNS = ("name", "node", "kind", "score", "via", "suggested")
 
 GUESSES = ("lemmatised", "qualifier", "head_noun", "fuzzy")
@@ -48,11 +55,33 @@ GUESSES = ("lemmatised", "qualifier", "head_noun", "fuzzy")
 
 QUALIFIERS = frozenset(
     (
-        "indoor", "outdoor", "indoors", "outdoors", "interior", "exterior", "inside", "outside",
-        "home", "public", "private", "natural", "artificial", "wild", "urban", "rural", "snowy",
-        "sandy", "rocky", "grassy", "wooded", "frozen", "empty", "open", "closed",
+        "indoor",
+        "outdoor",
+        "indoors",
+        "outdoors",
+        "interior",
+        "exterior",
+        "inside",
+        "outside",
+        "home",
+        "public",
+        "private",
+        "natural",
+        "artificial",
+        "wild",
+        "urban",
+        "rural",
+        "snowy",
+        "sandy",
+        "rocky",
+        "grassy",
+        "wooded",
+        "frozen",
+        "empty",
+        "open",
+        "closed",
     )
-)  # fmt: skip
+)
 """Words that scene lists put behind the noun: ``mountain_snowy``, ``church_outdoor``. Without
 them a name means the same kind of thing."""
 
@@ -63,9 +92,15 @@ PREFIXES = frozenset(("other", "mini", "micro", "multi", "super", "semi", "motor
 """What a long word may begin with beside a node: *other*furniture."""
 
 IRREGULAR = {
-    "people": "person", "men": "man", "women": "woman", "children": "child", "feet": "foot",
-    "teeth": "tooth", "mice": "mouse", "geese": "goose",
-}  # fmt: skip
+    "people": "person",
+    "men": "man",
+    "women": "woman",
+    "children": "child",
+    "feet": "foot",
+    "teeth": "tooth",
+    "mice": "mouse",
+    "geese": "goose",
+}
 
 ODDS = 5
 """A long node is taken for a misspelling where one a letter away has this many times its edges."""

@@ -380,9 +380,13 @@ def top_k_concepts(annotated: Annotated, k: int = 10) -> CoreConcepts:
     members = _most_frequent(annotated.frequency, annotated.eligible[None, :], k)
     same = _collisions(members, annotated.sizes > 0)
     return _result(
-        annotated, f"top{k}", members, edges=[{} for _ in annotated.scenes],
-        distinct=not same, collisions=same,
-    )  # fmt: skip
+        annotated,
+        f"top{k}",
+        members,
+        edges=[{} for _ in annotated.scenes],
+        distinct=not same,
+        collisions=same,
+    )
 
 
 def scoping_core_concepts(annotated: Annotated, related: Edges) -> CoreConcepts:
@@ -390,9 +394,14 @@ def scoping_core_concepts(annotated: Annotated, related: Edges) -> CoreConcepts:
     members = _scoped(annotated, related)
     same = _collisions(members, annotated.sizes > 0)
     return _result(
-        annotated, "scc", members, edges=_edges_of(members, related), alignment=_names_of(related),
-        distinct=not same, collisions=same,
-    )  # fmt: skip
+        annotated,
+        "scc",
+        members,
+        edges=_edges_of(members, related),
+        alignment=_names_of(related),
+        distinct=not same,
+        collisions=same,
+    )
 
 
 def identifier_core_concepts(annotated: Annotated, related: Edges, k: int = 2) -> CoreConcepts:
@@ -414,10 +423,19 @@ def identifier_core_concepts(annotated: Annotated, related: Edges, k: int = 2) -
     scount = identifying_percentage(frequency, pool, shown)
     members = pool & (frequency >= scount.p)
     return _result(
-        annotated, "icc", members, edges=_edges_of(members, related), alignment=_names_of(related),
-        p_c=count.p, p_sc=scount.p, distinct=scount.distinct, collisions=scount.collisions,
-        top=top, count_search=count, scount_search=scount,
-    )  # fmt: skip
+        annotated,
+        "icc",
+        members,
+        edges=_edges_of(members, related),
+        alignment=_names_of(related),
+        p_c=count.p,
+        p_sc=scount.p,
+        distinct=scount.distinct,
+        collisions=scount.collisions,
+        top=top,
+        count_search=count,
+        scount_search=scount,
+    )
 
 
 def core_concepts(annotated: Annotated, related: Edges, kind: str) -> CoreConcepts:
@@ -558,9 +576,12 @@ def coverage(
     the scene), concepts (how many of the dataset's), names (which, in words).
     """
     annotated = Annotated(
-        list(scenes), list(concepts), ["object"] * len(concepts),
-        np.zeros(0, np.int32), sparse.csr_array((0, len(concepts)), dtype=bool),
-    )  # fmt: skip
+        list(scenes),
+        list(concepts),
+        ["object"] * len(concepts),
+        np.zeros(0, np.int32),
+        sparse.csr_array((0, len(concepts)), dtype=bool),
+    )
     with allow_empty(lambda _: None):  # how little a graph knows is what is asked
         related = related_concepts(annotated, graph, relations, hops, overrides, synonyms)
     frame = related.alignment.loc[list(scenes)].rename(columns={"name": "scene"})

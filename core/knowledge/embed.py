@@ -32,14 +32,24 @@ from core.errors import UnitscopeError, unknown
 from core.files import parse_json
 from core.knowledge.align import align
 from core.knowledge.graph import Graph
-from core.store import DIGITS, code_digest, digest_of, write_whole
+from core.store import DIGITS, digest_of, write_whole
+from core.versions import versions_of
 
 MODELS = ("TransE", "DistMult", "TransD", "ProjE")
 
 NOT_LEARNED = (
-    "DerivedFrom", "EtymologicallyDerivedFrom", "EtymologicallyRelatedTo", "ExternalURL", "FormOf",
-    "NotCapableOf", "NotDesires", "NotHasA", "NotHasProperty", "NotIsA", "NotMadeOf",
-)  # fmt: skip
+    "DerivedFrom",
+    "EtymologicallyDerivedFrom",
+    "EtymologicallyRelatedTo",
+    "ExternalURL",
+    "FormOf",
+    "NotCapableOf",
+    "NotDesires",
+    "NotHasA",
+    "NotHasProperty",
+    "NotIsA",
+    "NotMadeOf",
+)
 """Relations left out where none are chosen: what is denied, and what only concerns words."""
 
 MOST = 50_000
@@ -170,12 +180,18 @@ def subgraph(
     if not len(triples):
         raise UnitscopeError(f"{graph.name} has no facts around the concepts to learn from")
     sizes = {
-        "concepts": len(concepts), "aligned": int((own >= 0).sum()),
-        "nodes": int((hop == 0).sum()), "one_hop": int((near & (hop == 1)).sum()),
-        "two_hop": int(far.sum()), "two_hop_all": int((hop == 2).sum()),
-        "entities": int(keep.sum()), "facts": len(triples), "relations": len(kinds),
-        "links_one": links_one, "links_two": links_two,
-    }  # fmt: skip
+        "concepts": len(concepts),
+        "aligned": int((own >= 0).sum()),
+        "nodes": int((hop == 0).sum()),
+        "one_hop": int((near & (hop == 1)).sum()),
+        "two_hop": int(far.sum()),
+        "two_hop_all": int((hop == 2).sum()),
+        "entities": int(keep.sum()),
+        "facts": len(triples),
+        "relations": len(kinds),
+        "links_one": links_one,
+        "links_two": links_two,
+    }
     return Subgraph(
         graph.name,
         [graph.nodes[int(k)] for k in np.flatnonzero(keep)],
@@ -317,9 +333,12 @@ class Embedding:
 def embedding_path(sub: Subgraph, how: Training, cache: Path) -> Path:
     """Where the embedding of a subgraph lies or will lie."""
     facts = {
-        "facts": sub.digest, "training": asdict(how), "pykeen": version("pykeen"),
-        "torch": version("torch"), "code": code_digest([Path(__file__)]),
-    }  # fmt: skip
+        "facts": sub.digest,
+        "training": asdict(how),
+        "pykeen": version("pykeen"),
+        "torch": version("torch"),
+        **versions_of("embedding"),
+    }
     return cache / f"embedding-{digest_of(facts)[:DIGITS]}.npz"
 
 
@@ -375,9 +394,13 @@ def read_embedding(path: Path) -> Embedding:
     except (OSError, ValueError, KeyError) as err:
         raise UnitscopeError(f"{path} is no embedding ({err}); remove it to train again") from err
     return Embedding(
-        path.stem.removeprefix("embedding-"), Training(**facts["training"]), names, vectors,
-        losses, facts["quality"],
-    )  # fmt: skip
+        path.stem.removeprefix("embedding-"),
+        Training(**facts["training"]),
+        names,
+        vectors,
+        losses,
+        facts["quality"],
+    )
 
 
 def _state_path(path: Path) -> Path:
@@ -470,9 +493,11 @@ def _train_alone(
                 raise _Enough
             if stopping is not None and stopping() and len(losses) < how.epochs:
                 held = {
-                    "model": model.state_dict(), "optimizer": loop.optimizer.state_dict(),
-                    "losses": losses, "random": torch.get_rng_state(),
-                }  # fmt: skip
+                    "model": model.state_dict(),
+                    "optimizer": loop.optimizer.state_dict(),
+                    "losses": losses,
+                    "random": torch.get_rng_state(),
+                }
                 write_whole(state, lambda fresh: torch.save(held, fresh))
                 raise Stopped(
                     f"stopped after epoch {len(losses)} of {how.epochs} of {how.model}; "
@@ -480,20 +505,27 @@ def _train_alone(
                 )
 
     loop = SLCWATrainingLoop(
-        model=model, triples_factory=factory, optimizer=optimizer,
+        model=model,
+        triples_factory=factory,
+        optimizer=optimizer,
         negative_sampler_kwargs={"num_negs_per_pos": how.negatives},
         automatic_memory_optimization=False,
-    )  # fmt: skip
+    )
     if not resumed:
         torch.manual_seed(how.seed)
     if len(losses) < how.epochs and not _settled(losses, how.patience):
         # PyKEEN makes a folder for its checkpoints even where it writes none.
         with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
             loop.train(
-                factory, num_epochs=how.epochs - len(losses), batch_size=how.batch,
-                continue_training=resumed, use_tqdm=False, callbacks=AfterEpoch(),
-                checkpoint_directory=folder, pin_memory=False,
-            )  # fmt: skip
+                factory,
+                num_epochs=how.epochs - len(losses),
+                batch_size=how.batch,
+                continue_training=resumed,
+                use_tqdm=False,
+                callbacks=AfterEpoch(),
+                checkpoint_directory=folder,
+                pin_memory=False,
+            )
     seconds = time.perf_counter() - began
     with torch.no_grad():
         vectors = model.entity_representations[0](indices=None).numpy().astype(np.float32)
@@ -504,9 +536,14 @@ def _train_alone(
         "train_facts": len(train),
     }
     return Embedding(
-        path.stem.removeprefix("embedding-"), how, sub.names, vectors, np.array(losses), quality,
+        path.stem.removeprefix("embedding-"),
+        how,
+        sub.names,
+        vectors,
+        np.array(losses),
+        quality,
         seconds,
-    )  # fmt: skip
+    )
 
 
 def _settled(losses: Sequence[float], patience: int) -> bool:
@@ -550,8 +587,9 @@ def link_prediction(model: Any, asked: np.ndarray, known: np.ndarray) -> dict[st
         for first in range(0, len(asked), 16):
             part = torch.as_tensor(asked[first : first + 16])
             for column, scores in (
-                (2, model.score_t(part[:, :2])), (0, model.score_h(part[:, 1:])),
-            ):  # fmt: skip
+                (2, model.score_t(part[:, :2])),
+                (0, model.score_h(part[:, 1:])),
+            ):
                 table = scores.numpy()
                 for row, (h, r, t) in enumerate(part.tolist()):
                     true, other = (t, h) if column == 2 else (h, t)

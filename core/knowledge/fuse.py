@@ -280,9 +280,10 @@ def read_links(path: Path, annotated: Annotated) -> Links:
     for line, verb, a, b in told:
         if verb == "keep_apart" and links.block[a] == links.block[b]:
             lines = [
-                str(other) for other, v, c, _ in told
+                str(other)
+                for other, v, c, _ in told
                 if v == "merge" and links.block[c] == links.block[a]
-            ]  # fmt: skip
+            ]
             again = (
                 f"which line {', '.join(lines)} merge" if a != b else "which is one and the same"
             )
@@ -438,9 +439,10 @@ def kmeans(
                 continue
             moved = j if far[j, group[j]] >= far[i, group[i]] else i
             free = [
-                g for g in np.argsort(far[moved], kind="stable").tolist()
+                g
+                for g in np.argsort(far[moved], kind="stable").tolist()
                 if g != group[moved] and not forbidden[moved, group == g].any()
-            ]  # fmt: skip
+            ]
             if not free:
                 raise UnitscopeError(f"{k} groups are too few to keep apart what is to be")
             group[moved] = free[0]

@@ -14,7 +14,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -36,7 +35,8 @@ from core.knowledge.fuse import (
     kmeans,
 )
 from core.settings import Progress
-from core.store import Run, code_digest, derived, write_whole
+from core.store import Run, derived, write_whole
+from core.versions import versions_of
 
 DRAWS = 20
 
@@ -425,14 +425,17 @@ def run_gain(
     :meth:`UnionCounts.from_run`.
     """
     name = run.layer_names[run.layer(layer)]
-    here = Path(__file__)
     facts = {
-        "layer": name, "splits": list(splits or ()), "method": method, "seed": seed,
-        "draws": draws, "ks": list(ks) if ks is not None else None,
+        "layer": name,
+        "splits": list(splits or ()),
+        "method": method,
+        "seed": seed,
+        "draws": draws,
+        "ks": list(ks) if ks is not None else None,
         "vectors": [vectors.name, hashlib.sha256(vectors.rows.tobytes()).hexdigest()],
         "links": None if links is None else [links.block.tolist(), sorted(links.apart)],
-        "code": code_digest([here, here.with_name("fuse.py"), here.parents[1] / "intervals.py"]),
-    }  # fmt: skip
+        **versions_of("merging", "signatures"),
+    }
     path = derived(run, "gain", facts, "csv")
     if path.is_file():
         return pd.read_csv(path)

@@ -41,14 +41,45 @@ RELATIONS = ("AtLocation", "LocatedNear", "HasA", "PartOf", "RelatedTo", "UsedFo
 """Relations of RC(y, G), the concepts related to a scene, where none are chosen."""
 
 CONCEPTNET_RELATIONS = (
-    "AtLocation", "Antonym", "CapableOf", "Causes", "CausesDesire", "CreatedBy", "DefinedAs",
-    "DerivedFrom", "Desires", "DistinctFrom", "Entails", "EtymologicallyDerivedFrom",
-    "EtymologicallyRelatedTo", "FormOf", "HasA", "HasContext", "HasFirstSubevent",
-    "HasLastSubevent", "HasPrerequisite", "HasProperty", "HasSubevent", "InstanceOf", "IsA",
-    "LocatedNear", "MadeOf", "MannerOf", "MotivatedByGoal", "NotCapableOf", "NotDesires",
-    "NotHasProperty", "ObstructedBy", "PartOf", "ReceivesAction", "RelatedTo", "SimilarTo",
-    "SymbolOf", "Synonym", "UsedFor",
-)  # fmt: skip
+    "AtLocation",
+    "Antonym",
+    "CapableOf",
+    "Causes",
+    "CausesDesire",
+    "CreatedBy",
+    "DefinedAs",
+    "DerivedFrom",
+    "Desires",
+    "DistinctFrom",
+    "Entails",
+    "EtymologicallyDerivedFrom",
+    "EtymologicallyRelatedTo",
+    "FormOf",
+    "HasA",
+    "HasContext",
+    "HasFirstSubevent",
+    "HasLastSubevent",
+    "HasPrerequisite",
+    "HasProperty",
+    "HasSubevent",
+    "InstanceOf",
+    "IsA",
+    "LocatedNear",
+    "MadeOf",
+    "MannerOf",
+    "MotivatedByGoal",
+    "NotCapableOf",
+    "NotDesires",
+    "NotHasProperty",
+    "ObstructedBy",
+    "PartOf",
+    "ReceivesAction",
+    "RelatedTo",
+    "SimilarTo",
+    "SymbolOf",
+    "Synonym",
+    "UsedFor",
+)
 """Known names: asking a graph for one of them that it happens to lack is no mistake."""
 
 KINDS = {
@@ -252,8 +283,13 @@ class Graph:
     def _digest(self) -> str:
         h = hashlib.sha256(json.dumps(self.relations).encode())
         for part in (
-            self.nodes.blob, self.nodes.offsets, self.heads, self.kinds, self.tails, self.weights
-        ):  # fmt: skip
+            self.nodes.blob,
+            self.nodes.offsets,
+            self.heads,
+            self.kinds,
+            self.tails,
+            self.weights,
+        ):
             h.update(np.ascontiguousarray(part).view(np.uint8).data)
         return h.hexdigest()
 
@@ -790,9 +826,13 @@ def save_graph(graph: Graph, path: Path) -> None:
                 about=np.frombuffer(
                     json.dumps([FORMAT, graph.name, graph.relations]).encode(), np.uint8
                 ),
-                blob=graph.nodes.blob, offsets=graph.nodes.offsets,
-                heads=graph.heads, kinds=graph.kinds, tails=graph.tails, weights=graph.weights,
-            )  # fmt: skip
+                blob=graph.nodes.blob,
+                offsets=graph.nodes.offsets,
+                heads=graph.heads,
+                kinds=graph.kinds,
+                tails=graph.tails,
+                weights=graph.weights,
+            )
 
     write_whole(path, write)
 

@@ -186,10 +186,19 @@ class UnitConcepts:
         first = np.r_[True, (image[1:] != image[:-1]) | (unit[1:] != unit[:-1])][: len(unit)]
         own = self.images["scene"].to_numpy()[keep]
         return Contribution(
-            self.layer, self.strategy, self.iou, core.kind, over, list(core.scenes),
-            inside - outside, inside, outside, count(cell[first]),
-            np.bincount(own, minlength=scenes), np.asarray(core.members.any(1)),
-        )  # fmt: skip
+            self.layer,
+            self.strategy,
+            self.iou,
+            core.kind,
+            over,
+            list(core.scenes),
+            inside - outside,
+            inside,
+            outside,
+            count(cell[first]),
+            np.bincount(own, minlength=scenes),
+            np.asarray(core.members.any(1)),
+        )
 
     def behind(
         self,

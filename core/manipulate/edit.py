@@ -181,9 +181,13 @@ def write_edit(
         files[kind] = path
 
     facts = {
-        "format": FORMAT, "model": spec, "layer": layer, "run": run.digest, "words": words,
+        "format": FORMAT,
+        "model": spec,
+        "layer": layer,
+        "run": run.digest,
+        "words": words,
         "chosen": chosen,
-    }  # fmt: skip
+    }
     teller = toggler.answering(listed)
     head = linear_head(model.module, layer, inputs) if teller.weights is not None else None
     if "folded" in kinds and head is None:
@@ -208,15 +212,21 @@ def write_edit(
         else:
             keep("program", path, gave)
     text = folder / f"{name}.txt"
-    write_text(text, _account(toggler, listed, words, chosen, effects, files, differences, left_out,
-                              settings))  # fmt: skip
+    write_text(
+        text,
+        _account(toggler, listed, words, chosen, effects, files, differences, left_out, settings),
+    )
     return Written({**files, "text": text}, differences, left_out, effects)
 
 
 def _write_folded(
-    path: Path, model: Any, head: tuple[nn.Module, np.ndarray, np.ndarray], change: Change,
-    facts: dict[str, Any], inputs: Tensor,
-) -> Any:  # fmt: skip
+    path: Path,
+    model: Any,
+    head: tuple[nn.Module, np.ndarray, np.ndarray],
+    change: Change,
+    facts: dict[str, Any],
+    inputs: Tensor,
+) -> Any:
     """W' = diag(scale)·W and b' = b + shift·W in a checkpoint of the same architecture."""
     linear, weights, bias = head
     at = next(name for name, part in model.module.named_modules() if part is linear)
@@ -231,9 +241,11 @@ def _write_folded(
     if f"{at}.bias" in state:
         state[f"{at}.bias"] = torch.from_numpy(bias + change.shift @ weights)
     stored = {
-        "state_dict": state, "classes": list(model.classes),
-        "preprocessing": model.preprocessing.to_json(), "unitscope_edit_folded": facts,
-    }  # fmt: skip
+        "state_dict": state,
+        "classes": list(model.classes),
+        "preprocessing": model.preprocessing.to_json(),
+        "unitscope_edit_folded": facts,
+    }
     write_whole(path, lambda fresh: torch.save(stored, fresh))
     again, _ = read_checkpoint(path)
     try:
@@ -258,10 +270,16 @@ def _write_program(path: Path, module: nn.Module, inputs: Tensor) -> Any:
 
 
 def _account(
-    toggler: Toggler, edits: Edits, words: str, chosen: str, effects: dict[str, Toggled],
-    files: dict[str, Path], differences: dict[str, float], left_out: dict[str, str],
+    toggler: Toggler,
+    edits: Edits,
+    words: str,
+    chosen: str,
+    effects: dict[str, Toggled],
+    files: dict[str, Path],
+    differences: dict[str, float],
+    left_out: dict[str, str],
     settings: dict[str, Any],
-) -> str:  # fmt: skip
+) -> str:
     """The text file."""
     lines = [
         "An edited network, written by Unitscope.",

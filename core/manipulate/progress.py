@@ -56,7 +56,10 @@ class Meter:
         if now - self.last > 0.5 or self.done == self.total:
             self.last = now
             beat = {
-                **told._asdict(), "pid": os.getpid(), "time": time.time(), "what": self.what,
+                **told._asdict(),
+                "pid": os.getpid(),
+                "time": time.time(),
+                "what": self.what,
                 "command": self.command,
-            }  # fmt: skip
+            }
             write_text(self.folder / "progress.json", json.dumps(beat))

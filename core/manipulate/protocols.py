@@ -165,8 +165,10 @@ class Study:
         Raises for an unknown name, or a ranking that needs a linear head where there is none.
         """
         for kind, name, options in (
-            ("ranking", ranking, RANKINGS), ("sign", sign, SIGNS), ("protocol", protocol, PROTOCOLS)
-        ):  # fmt: skip
+            ("ranking", ranking, RANKINGS),
+            ("sign", sign, SIGNS),
+            ("protocol", protocol, PROTOCOLS),
+        ):
             if name not in options:
                 raise unknown(kind, name, options)
         if ranking in BY_HEAD and self.toggler.weights is None:
@@ -272,9 +274,8 @@ class Study:
         each = self.orders_of(judged, order, sign, protocol)
         target = self.toggler.target[judged]
         right = [
-            told.predicted == target
-            for _, told in self.toggler.sweep(judged, each, at, **progress)
-        ]  # fmt: skip
+            told.predicted == target for _, told in self.toggler.sweep(judged, each, at, **progress)
+        ]
         counts = [(each[:, :k] >= 0).sum(1) for k in sorted(at)]
         mean = [float(c[c > 0].mean()) if (c > 0).any() else 0.0 for c in counts]
         return np.array(right), np.array(mean)
@@ -303,10 +304,27 @@ def _ranked(
 # -- curves ---------------------------------------------------------------------------------
 
 COLUMNS = (
-    "ranking", "protocol", "sign", "k", "accuracy", "low", "high", "before", "gain", "gain_low",
-    "gain_high", "gained", "lost", "edited", "edited_accuracy", "units", "n", "draws",
-    "selection", "judged",
-)  # fmt: skip
+    "ranking",
+    "protocol",
+    "sign",
+    "k",
+    "accuracy",
+    "low",
+    "high",
+    "before",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "gained",
+    "lost",
+    "edited",
+    "edited_accuracy",
+    "units",
+    "n",
+    "draws",
+    "selection",
+    "judged",
+)
 """Of the frames below.
 
 accuracy (low, high) : share of the judged images right with k units disabled, Wilson's 95 %
@@ -362,16 +380,28 @@ def curve(
             gain_bounds = paired_interval(int(gained[0]), int(lost[0]), n)
         rows.append(
             {
-                "ranking": ranking, "protocol": protocol, "sign": sign, "k": k,
-                "accuracy": share.mean(), "low": bounds[0], "high": bounds[1],
-                "before": before.mean(), "gain": gain.mean(), "gain_low": gain_bounds[0],
-                "gain_high": gain_bounds[1], "gained": gained.mean(), "lost": lost.mean(),
+                "ranking": ranking,
+                "protocol": protocol,
+                "sign": sign,
+                "k": k,
+                "accuracy": share.mean(),
+                "low": bounds[0],
+                "high": bounds[1],
+                "before": before.mean(),
+                "gain": gain.mean(),
+                "gain_low": gain_bounds[0],
+                "gain_high": gain_bounds[1],
+                "gained": gained.mean(),
+                "lost": lost.mean(),
                 "edited": int(edited.sum()),
                 "edited_accuracy": after[:, edited].mean() if edited.any() else np.nan,
-                "units": np.mean([units[j] for _, units in told]), "n": n, "draws": draws,
-                "selection": _said(select), "judged": _said(judge),
+                "units": np.mean([units[j] for _, units in told]),
+                "n": n,
+                "draws": draws,
+                "selection": _said(select),
+                "judged": _said(judge),
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -420,17 +450,28 @@ def cross_fitted(
     for j, k in enumerate(at):
         table.append(
             {
-                "ranking": ranking, "protocol": protocol, "sign": sign, "k": k,
-                "accuracy": after[j].mean(), "low": low[j], "high": high[j],
-                "before": before.mean(), "gain": (after[j] - before).mean(),
-                "gain_low": gain_low[j], "gain_high": gain_high[j],
-                "gained": gained[j], "lost": lost[j], "edited": int(edited.sum()),
+                "ranking": ranking,
+                "protocol": protocol,
+                "sign": sign,
+                "k": k,
+                "accuracy": after[j].mean(),
+                "low": low[j],
+                "high": high[j],
+                "before": before.mean(),
+                "gain": (after[j] - before).mean(),
+                "gain_low": gain_low[j],
+                "gain_high": gain_high[j],
+                "gained": gained[j],
+                "lost": lost[j],
+                "edited": int(edited.sum()),
                 "edited_accuracy": after[j, edited].mean() if edited.any() else np.nan,
-                "units": units[j], "n": len(rows), "draws": 2 * repeats,
+                "units": units[j],
+                "n": len(rows),
+                "draws": 2 * repeats,
                 "selection": f"random halves of {_said(splits)}",
                 "judged": f"the other halves of {_said(splits)}",
             }
-        )  # fmt: skip
+        )
     return pd.DataFrame(table, columns=list(COLUMNS))
 
 

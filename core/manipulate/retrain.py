@@ -56,7 +56,8 @@ from core.models.hooks import find_layer
 from core.models.load import LoadedModel, load_model
 from core.models.outputs import vector
 from core.settings import GOLDEN, Progress, Retraining
-from core.store import CACHE, DIGITS, code_digest, digest_of, write_text, write_whole
+from core.store import CACHE, DIGITS, digest_of, write_text, write_whole
+from core.versions import versions_of
 
 FORMS = ("softmax", "sigmoid")
 """Of L_c: Eq. 10 as written, and each concept a yes or no of its own."""
@@ -418,10 +419,6 @@ def plan(asked: Retraining) -> Plan:
         classes = list(model.classes)
     else:
         classes, class_of = list(dataset.scenes), np.arange(len(dataset.scenes), dtype=np.int32)
-    here = Path(__file__).resolve().parents[1]
-    code = [here / name for name in ("geometry.py", "names.py", "manipulate/retrain.py")]
-    code += [here / "knowledge" / name for name in ("core_concepts.py", "align.py")]
-    code += [here / "datasets" / f"{name}.py" for name in ("base", "loader", "decode", "scenes")]
     facts = {
         **asdict(asked),
         "dataset": dataset.content_digest(),
@@ -429,13 +426,24 @@ def plan(asked: Retraining) -> Plan:
         "preprocessing": way.to_json(),
         "knowledge": graph.digest(),
         "overrides": Path(asked.overrides).read_text("utf-8") if asked.overrides else None,
-        "code": code_digest(code),
+        "computed": versions_of("re-training", "core concepts", "decoding"),
         "versions": [version(name) for name in ("torch", "torchvision", "pillow", "numpy")],
     }
     return Plan(
-        asked, dataset, model, graph, way, default_grid(own.input_size(*photo_size)), classifier,
-        features, classes, own_head, class_of, digest_of(facts)[:DIGITS], facts,
-    )  # fmt: skip
+        asked,
+        dataset,
+        model,
+        graph,
+        way,
+        default_grid(own.input_size(*photo_size)),
+        classifier,
+        features,
+        classes,
+        own_head,
+        class_of,
+        digest_of(facts)[:DIGITS],
+        facts,
+    )
 
 
 def _photo_size(dataset: SceneDataset, places: np.ndarray) -> tuple[int, int]:
@@ -568,22 +576,29 @@ class _Training:
                 best_epoch = len(curve)
                 best = {k: v.detach().clone() for k, v in module.state_dict().items()}
             state = {
-                "module": module.state_dict(), "head": head.state_dict() if head else {},
-                "optimiser": optimiser.state_dict(), "curve": curve, "best": best,
+                "module": module.state_dict(),
+                "head": head.state_dict() if head else {},
+                "optimiser": optimiser.state_dict(),
+                "curve": curve,
+                "best": best,
                 "best_epoch": best_epoch,
-            }  # fmt: skip
+            }
             write_whole(self.checkpoint, partial(torch.save, state))
         meter.skip((asked.epochs - len(curve)) * len(sets.train))
         module.load_state_dict(best)
         logits, _ = predict(module, self.work.way, sets.seen[sets.test], stop, self.work.classifier)
         predicted = logits.argmax(1)
         facts = {
-            "cc": self.kind, "weight": self.weight, "seed": self.seed,
-            "epochs": len(curve), "best_epoch": best_epoch,
+            "cc": self.kind,
+            "weight": self.weight,
+            "seed": self.seed,
+            "epochs": len(curve),
+            "best_epoch": best_epoch,
             "validation": curve[best_epoch - 1]["validation"],
             "test": float((predicted == sets.target[sets.test]).mean()),
-            "curve": curve, "predicted": predicted.tolist(),
-        }  # fmt: skip
+            "curve": curve,
+            "predicted": predicted.tolist(),
+        }
         write_whole(self.best_file, lambda path: torch.save(best, path))
         write_text(self.done, json.dumps(facts))
         self.checkpoint.unlink(missing_ok=True)
@@ -642,17 +657,20 @@ class _Training:
         said, _ = predict(module, work.way, sets.seen[sets.validation], stop, work.classifier)
         aside = sets.target[sets.validation]
         return {
-            "scene_loss": scene_loss / n, "concept_loss": concepts_loss / n, "train": right / n,
+            "scene_loss": scene_loss / n,
+            "concept_loss": concepts_loss / n,
+            "train": right / n,
             "validation": float((said.argmax(1) == aside).mean()),
             "validation_loss": _loss(said, aside),
-        }  # fmt: skip
+        }
 
 
 def _better(now: dict[str, float], before: dict[str, float]) -> bool:
     """Higher validation accuracy, or the same at a lower loss."""
     return (now["validation"], -now["validation_loss"]) > (
-        before["validation"], -before["validation_loss"],
-    )  # fmt: skip
+        before["validation"],
+        -before["validation_loss"],
+    )
 
 
 def _schedule(step: int, steps: int, per_epoch: int) -> float:
@@ -736,8 +754,11 @@ def _prepare(
             raise UnitscopeError(f"no usable image in the {name} part of {asked.dataset!r}")
     of_train = np.isin(np.arange(len(scene)), sets.train)
     counts = {
-        "train": len(sets.train), "validation": len(sets.validation), "test": len(sets.test),
-        "unreadable": len(photos.left_out), "without_class": int((~usable).sum()),
+        "train": len(sets.train),
+        "validation": len(sets.validation),
+        "test": len(sets.test),
+        "unreadable": len(photos.left_out),
+        "without_class": int((~usable).sum()),
         "golden": {
             kind: {
                 "per_image": float(mask[of_train].sum(1).mean()),
@@ -746,7 +767,7 @@ def _prepare(
             }
             for kind, mask in golden.items()
         },
-    }  # fmt: skip
+    }
     return sets, cores, counts, [dataset.ids[k] for k in photos.place[sets.test]]
 
 
@@ -810,9 +831,10 @@ def retrain(
             said, aside = logits.argmax(1), len(sets.validation)
             right = said == sets.target[both]
             original = {
-                "validation": float(right[:aside].mean()), "test": float(right[aside:].mean()),
+                "validation": float(right[:aside].mean()),
+                "test": float(right[aside:].mean()),
                 "predicted": said[aside:].tolist(),
-            }  # fmt: skip
+            }
         trainings = [_Training(work, sets, *job, folder) for job in work.jobs]
         told = [training.run(meter, stop) for training in trainings]
         chosen = _chosen(told)
@@ -826,12 +848,16 @@ def retrain(
             k = max(mine)[2]
             weights[kind] = _write_weights(work, sets, trainings[k], told[k], root)
         result = {
-            "digest": work.digest, "asked": asdict(work.asked),
+            "digest": work.digest,
+            "asked": asdict(work.asked),
             "dataset": {"name": work.dataset.shown_name, "spec": work.asked.dataset},
             "model": {"spec": work.asked.model, "digest": work.facts["model"]},
-            "knowledge": work.graph.name, "classifier": work.classifier,
-            "head": "own" if work.own_head else "new", "preprocessing": work.way.to_json(),
-            "classes": work.classes, "counts": counts,
+            "knowledge": work.graph.name,
+            "classifier": work.classifier,
+            "head": "own" if work.own_head else "new",
+            "preprocessing": work.way.to_json(),
+            "classes": work.classes,
+            "counts": counts,
             "core": {
                 kind: {
                     core.scenes[s]: [core.concepts[c] for c in np.flatnonzero(core.members[s])]
@@ -839,9 +865,13 @@ def retrain(
                 }
                 for kind, core in cores.items()
             },
-            "original": original, "trainings": told, "test_ids": ids,
-            "target": sets.target[sets.test].tolist(), "chosen": chosen, "weights": weights,
-        }  # fmt: skip
+            "original": original,
+            "trainings": told,
+            "test_ids": ids,
+            "target": sets.target[sets.test].tolist(),
+            "chosen": chosen,
+            "weights": weights,
+        }
         write_text(final, json.dumps(result, ensure_ascii=False))
         shutil.rmtree(folder, ignore_errors=True)
         return result
@@ -895,11 +925,13 @@ def _write_weights(
     stored: dict[str, Any] = state
     if not work.asked.model.startswith("python:"):
         stored = {
-            "state_dict": state, "classes": work.classes, "preprocessing": work.way.to_json(),
+            "state_dict": state,
+            "classes": work.classes,
+            "preprocessing": work.way.to_json(),
             "retrained": f"{work.asked.model}, golden concepts {training.kind}, λ = "
             f"{training.weight:g}, seed {training.seed}",
             "test_accuracy": facts["test"],
-        }  # fmt: skip
+        }
     write_whole(path, lambda fresh: torch.save(stored, fresh))
     told: dict[str, Any] = {"file": path.name, "seed": training.seed, "weight": training.weight}
     told["spec"] = spec

@@ -31,10 +31,18 @@ METHODS = ("forward", "backward", "relaxed")
 
 @numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
 def _count_right(
-    logits: np.ndarray, pooled: np.ndarray, sign: float, weights: np.ndarray,
-    low: np.ndarray, high: np.ndarray, units: np.ndarray, target: np.ndarray,
-    first: int, last: int, right: np.ndarray,
-) -> None:  # fmt: skip
+    logits: np.ndarray,
+    pooled: np.ndarray,
+    sign: float,
+    weights: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    units: np.ndarray,
+    target: np.ndarray,
+    first: int,
+    last: int,
+    right: np.ndarray,
+) -> None:
     """Add to right[k], for each k, the images that are right with sign·pooled·W of units[k] added.
 
     Most pairs are settled without looking at the classes. A right image stays right where its
@@ -138,9 +146,18 @@ class Linear:
         def part(first: int, last: int) -> None:
             own = np.zeros(len(units), np.int64)
             _count_right(
-                self.logits, self.pooled, sign, self.weights, self._low, self._high, units,
-                self.target, first, last, own,
-            )  # fmt: skip
+                self.logits,
+                self.pooled,
+                sign,
+                self.weights,
+                self._low,
+                self._high,
+                units,
+                self.target,
+                first,
+                last,
+                own,
+            )
             with lock:
                 total[:] += own
 
@@ -231,9 +248,14 @@ def greedy_forward(
         if tell:
             _report(tell, "forward", k + 1, most, began)
     return Path(
-        "forward", toggler.units if candidates is None else len(np.unique(candidates)),
-        sets, rights, len(linear.rows), looked, time.perf_counter() - began,
-    )  # fmt: skip
+        "forward",
+        toggler.units if candidates is None else len(np.unique(candidates)),
+        sets,
+        rights,
+        len(linear.rows),
+        looked,
+        time.perf_counter() - began,
+    )
 
 
 def greedy_backward(
@@ -319,9 +341,14 @@ def relaxed_mask(
         sets.append((*sets[-1], unit))
         rights.append(linear.right)
     return Path(
-        "relaxed", len(units), sets, rights, len(linear.rows), steps,
+        "relaxed",
+        len(units),
+        sets,
+        rights,
+        len(linear.rows),
+        steps,
         time.perf_counter() - began,
-    )  # fmt: skip
+    )
 
 
 def search(
@@ -451,10 +478,14 @@ def compare(
     for (method, name), told in found.items():
         each = means[method, name]
         row = {
-            "method": method, "candidates": name, "size": np.mean(told["size"]),
-            "units": np.mean(told["units"]), "looked": np.mean(told["looked"]),
-            "seconds": np.mean(told["seconds"]), "gain_selection": np.mean(told["on"]),
-        }  # fmt: skip
+            "method": method,
+            "candidates": name,
+            "size": np.mean(told["size"]),
+            "units": np.mean(told["units"]),
+            "looked": np.mean(told["looked"]),
+            "seconds": np.mean(told["seconds"]),
+            "gain_selection": np.mean(told["on"]),
+        }
         nothing = np.zeros(len(each))
         for column, against in (
             ("gain", nothing),

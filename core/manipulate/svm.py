@@ -48,7 +48,8 @@ from core.intervals import interval, paired_interval
 from core.knowledge.core_concepts import Annotated, CoreConcepts
 from core.manipulate.progress import STOPPED, Meter, Stopped
 from core.settings import Progress
-from core.store import CACHE, DIGITS, Run, code_digest, digest_of, write_text
+from core.store import CACHE, DIGITS, Run, digest_of, write_text
+from core.versions import versions_of
 
 GROUPS = ("metrics", "mrr", "hidden")
 """The paper's three groups of features, in its order."""
@@ -286,22 +287,27 @@ def retrain_pe(
     if set(train) & set(test):
         raise UnitscopeError(f"train {list(train)} and test {list(test)} share a split")
     run.need_answers("the SVM of Table 6, judged beside the network,")
-    here = Path(__file__).resolve().parents[1]
-    code = [here / "manipulate" / "svm.py", here / "explain" / "learned.py"]
-    code += [here / "explain" / "metrics.py", here / "dissect" / "labels.py"]
-    code += [here / "explain" / "photo.py", here / "explain" / "account.py"]
     facts = {
-        "run": run.digest, "layer": run.layer_names[run.layer(layer)], "train": list(train),
-        "test": list(test), "strategy": strategy, "iou": iou, "hidden": hidden,
-        "sources": list(sources), "groups": [list(pick) for pick in picks], "per_unit": per_unit,
-        "chance": chance, "seed": seed, "core_on": core_on,
+        "run": run.digest,
+        "layer": run.layer_names[run.layer(layer)],
+        "train": list(train),
+        "test": list(test),
+        "strategy": strategy,
+        "iou": iou,
+        "hidden": hidden,
+        "sources": list(sources),
+        "groups": [list(pick) for pick in picks],
+        "per_unit": per_unit,
+        "chance": chance,
+        "seed": seed,
+        "core_on": core_on,
         "cores": {
             kind: [core.scenes, core.concepts, np.argwhere(core.members).tolist()]
             for kind, core in cores.items()
         },
-        "code": code_digest(sorted(code)),
+        "computed": versions_of("SVM", "explanation", "dissection", "replay"),
         "versions": [version(name) for name in ("scikit-learn", "numpy", "scipy")],
-    }  # fmt: skip
+    }
     digest = digest_of(facts)[:DIGITS]
     final, folder = root / f"svm-{digest}.json", root / f"svm-{digest}.partial"
     root.mkdir(parents=True, exist_ok=True)
@@ -351,12 +357,19 @@ def retrain_pe(
             rows.append(_one(job, tables, row, scene, test_row, seed, folder, meter))
         often = np.bincount(scene)
         result = {
-            "digest": digest, **{k: v for k, v in facts.items() if k not in ("cores", "code")},
-            "dataset": run.dataset, "model": run.info["settings"]["model"]["spec"],
-            "labels": len(labels), "n": len(target), "n_train": len(row),
-            "unseen": int((~np.isin(target, scene)).sum()), "target": target.tolist(),
-            "network": predicted.tolist(), "majority": int(often.argmax()), "rows": rows,
-        }  # fmt: skip
+            "digest": digest,
+            **{k: v for k, v in facts.items() if k not in ("cores", "code")},
+            "dataset": run.dataset,
+            "model": run.info["settings"]["model"]["spec"],
+            "labels": len(labels),
+            "n": len(target),
+            "n_train": len(row),
+            "unseen": int((~np.isin(target, scene)).sum()),
+            "target": target.tolist(),
+            "network": predicted.tolist(),
+            "majority": int(often.argmax()),
+            "rows": rows,
+        }
         write_text(final, json.dumps(result, ensure_ascii=False))
         shutil.rmtree(folder, ignore_errors=True)
         return result
@@ -383,10 +396,14 @@ def _one(
     x = np.hstack([tables[kind, source][group] for group in pick]).astype(np.float64)
     fitted = fit_svm(x[row], scene, x[test_row], seed)
     told = {
-        "cc": kind, "source": source, "groups": list(pick), "features": x.shape[1],
-        "cost": fitted.cost, "validation": fitted.validation,
+        "cc": kind,
+        "source": source,
+        "groups": list(pick),
+        "features": x.shape[1],
+        "cost": fitted.cost,
+        "validation": fitted.validation,
         "predicted": fitted.predicted.tolist(),
-    }  # fmt: skip
+    }
     write_text(done, json.dumps(told))
     meter.step(len(row))
     return told
@@ -421,15 +438,27 @@ def accuracies(told: dict[str, Any]) -> list[dict[str, Any]]:
         hidden = _against(right, alone) if alone is not None else (None, None, None)
         out.append(
             {
-                "method": method, "cc": row.get("cc"), "source": row.get("source"),
-                "groups": row.get("groups"), "needs_masks": row.get("source") == "masks",
-                "cost": row.get("cost"), "features": row.get("features"),
-                "validation": row.get("validation"), "right": int(right.sum()), "n": n,
-                "accuracy": float(right.mean()), "low": low, "high": high, "gain": gain[0],
-                "gain_low": gain[1], "gain_high": gain[2], "hidden_gain": hidden[0],
-                "hidden_low": hidden[1], "hidden_high": hidden[2],
+                "method": method,
+                "cc": row.get("cc"),
+                "source": row.get("source"),
+                "groups": row.get("groups"),
+                "needs_masks": row.get("source") == "masks",
+                "cost": row.get("cost"),
+                "features": row.get("features"),
+                "validation": row.get("validation"),
+                "right": int(right.sum()),
+                "n": n,
+                "accuracy": float(right.mean()),
+                "low": low,
+                "high": high,
+                "gain": gain[0],
+                "gain_low": gain[1],
+                "gain_high": gain[2],
+                "hidden_gain": hidden[0],
+                "hidden_low": hidden[1],
+                "hidden_high": hidden[2],
             }
-        )  # fmt: skip
+        )
     return out
 
 

@@ -62,7 +62,8 @@ from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
 from core.models.outputs import put_back, taken
 from core.settings import duration
-from core.store import Run, code_digest, derived, read_arrays, write_whole
+from core.store import Run, derived, read_arrays, write_whole
+from core.versions import versions_of
 
 WAYS = ("closed form", "replayed tail", "whole forward")
 
@@ -271,10 +272,17 @@ def _judge(row: np.ndarray, target: int) -> tuple[int, int]:
 
 @_jit
 def _add_and_judge(
-    logits: np.ndarray, by_unit: np.ndarray, at: np.ndarray, weights: np.ndarray,
-    offset: np.ndarray, target: np.ndarray, first: int, last: int,
-    predicted: np.ndarray, larger: np.ndarray,
-) -> None:  # fmt: skip
+    logits: np.ndarray,
+    by_unit: np.ndarray,
+    at: np.ndarray,
+    weights: np.ndarray,
+    offset: np.ndarray,
+    target: np.ndarray,
+    first: int,
+    last: int,
+    predicted: np.ndarray,
+    larger: np.ndarray,
+) -> None:
     """argmax and rank of logits + offset + by_unit[at]ᵀ·weights for images first … last − 1.
 
     logits (images, classes), by_unit (units, images), at (changed,), weights (changed, classes),
@@ -321,9 +329,16 @@ def _add_and_judge(
 
 @_jit
 def _follow(
-    logits: np.ndarray, unit: np.ndarray, moved: np.ndarray, weights: np.ndarray,
-    target: np.ndarray, first: int, last: int, predicted: np.ndarray, larger: np.ndarray,
-) -> None:  # fmt: skip
+    logits: np.ndarray,
+    unit: np.ndarray,
+    moved: np.ndarray,
+    weights: np.ndarray,
+    target: np.ndarray,
+    first: int,
+    last: int,
+    predicted: np.ndarray,
+    larger: np.ndarray,
+) -> None:
     """Add moved_i·weights[unit_i] to row i of the logits, in place, and judge it; unit −1 adds
     nothing."""
     for i in range(first, last):
@@ -499,8 +514,18 @@ class Toggled:
             for g, lost, n in zip(table["gained"], table["lost"], table["images"], strict=True)
         ]
         table["low"], table["high"] = [b[0] for b in bounds], [b[1] for b in bounds]
-        order = ["images", "right_before", "right_after", "accuracy_before", "accuracy_after",
-                 "shift", "low", "high", "gained", "lost"]  # fmt: skip
+        order = [
+            "images",
+            "right_before",
+            "right_after",
+            "accuracy_before",
+            "accuracy_after",
+            "shift",
+            "low",
+            "high",
+            "gained",
+            "lost",
+        ]
         return table[order].reset_index().sort_values(["shift", "scene"], ignore_index=True)
 
     def _listed(self, keep: np.ndarray) -> pd.DataFrame:
@@ -548,19 +573,24 @@ class Toggled:
         before, after = self.accuracy
         top = self.top5
         return {
-            "layer": self.layer, "way": self.way, "images": self.chosen,
+            "layer": self.layer,
+            "way": self.way,
+            "images": self.chosen,
             "edits": [
                 {"units": list(e.units), "factor": e.factor, "clamp": e.clamp} for e in self.edits
             ],
-            "accuracy_before": before._asdict(), "accuracy_after": after._asdict(),
-            "gain": self.gain._asdict(), "changed": self.changed,
-            "top5_before": top[0]._asdict(), "top5_after": top[1]._asdict(),
+            "accuracy_before": before._asdict(),
+            "accuracy_after": after._asdict(),
+            "gain": self.gain._asdict(),
+            "changed": self.changed,
+            "top5_before": top[0]._asdict(),
+            "top5_after": top[1]._asdict(),
             "scenes": self.scenes.to_dict("records"),
             "gained": self.gained.head(listed).to_dict("records"),
             "lost": self.lost.head(listed).to_dict("records"),
             "confusion": self.confusion.head(listed).to_dict("records"),
             "seconds": round(self.seconds, 4),
-        }  # fmt: skip
+        }
 
 
 class Estimate(NamedTuple):
@@ -698,8 +728,16 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
 class _Tail:
     """The replayed tail of a network, from recorded maps and the tokens beside them."""
 
-    def __init__(self, maps: np.ndarray, beside: np.ndarray | None, tail: nn.Module, layer: str,
-                 shape: torch.Size, seen: tuple[int, int], channels_last: bool):  # fmt: skip
+    def __init__(
+        self,
+        maps: np.ndarray,
+        beside: np.ndarray | None,
+        tail: nn.Module,
+        layer: str,
+        shape: torch.Size,
+        seen: tuple[int, int],
+        channels_last: bool,
+    ):
         self.maps, self.beside, self.tail, self.layer = maps, beside, tail, layer
         self.shape, self.seen, self.channels_last = shape, seen, channels_last
 
@@ -737,8 +775,15 @@ class _Whole:
     images : numbers of all images of the run; the others of a batch were black in it.
     """
 
-    def __init__(self, forward: Forward, layer: str, photos: Callable[[np.ndarray], np.ndarray],
-                 batch: int, images: np.ndarray, planned: int):  # fmt: skip
+    def __init__(
+        self,
+        forward: Forward,
+        layer: str,
+        photos: Callable[[np.ndarray], np.ndarray],
+        batch: int,
+        images: np.ndarray,
+        planned: int,
+    ):
         self.forward, self.layer, self.photos = forward, layer, photos
         self.batch, self.images, self.planned = batch, images, planned
 
@@ -821,9 +866,7 @@ def dataset_photos(run: Run, way: Preprocessing) -> Callable[[np.ndarray], np.nd
     ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]
 
     def read(images: np.ndarray) -> np.ndarray:
-        return np.stack(
-            [np.asarray(way.view(dataset.photo(place[ids[int(k)]]))) for k in images]
-        )  # fmt: skip
+        return np.stack([np.asarray(way.view(dataset.photo(place[ids[int(k)]]))) for k in images])
 
     return read
 
@@ -893,12 +936,10 @@ class Toggler:
     def _kept(self) -> Path:
         """Where the replayed unedited logits lie, beside the run."""
         photos = self.check.get("photos", "")
-        facts = [self.layer, self.way, photos, code_digest([Path(__file__)])]
+        facts = [self.layer, self.way, photos, versions_of("replay")]
         return derived(self.run, "replayed", facts, "npy")
 
-    def logits(
-        self, rows: np.ndarray | None = None, **progress: Any
-    ) -> np.ndarray:  # fmt: skip
+    def logits(self, rows: np.ndarray | None = None, **progress: Any) -> np.ndarray:
         """Unedited logits float32 (rows, classes), replayed first where they must be."""
         rows = self.every if rows is None else rows
         if self._source is not None:
@@ -972,7 +1013,7 @@ class Toggler:
                 base, by_unit, at, weights, offset, target, a, b, predicted, larger
             ),
             len(base),
-        )  # fmt: skip
+        )
         return Predictions(predicted, larger)
 
     def logits_after(
@@ -1018,10 +1059,16 @@ class Toggler:
         parts += [f"split {', '.join(splits)}"] if splits else []
         parts += ["chosen images"] if ids is not None or (rows is not None and not parts) else []
         return Toggled(
-            as_edits(edits), self.layer, self.way, ", ".join(parts) or "all images",
+            as_edits(edits),
+            self.layer,
+            self.way,
+            ", ".join(parts) or "all images",
             self.images if rows is None else self.images.iloc[rows].reset_index(drop=True),
-            before, after, self.names, time.perf_counter() - began,
-        )  # fmt: skip
+            before,
+            after,
+            self.names,
+            time.perf_counter() - began,
+        )
 
     def sweep(
         self,
@@ -1136,10 +1183,17 @@ class Toggler:
                 rate = done / max(1e-9, time.monotonic() - began)
                 tell(
                     Estimate(
-                        done, len(rows), scored, right_before, right_after, gained, lost,
-                        rate, (len(rows) - done) / rate,
+                        done,
+                        len(rows),
+                        scored,
+                        right_before,
+                        right_after,
+                        gained,
+                        lost,
+                        rate,
+                        (len(rows) - done) / rate,
                     )
-                )  # fmt: skip
+                )
         self._keep_base()
 
     def _shards(self, rows: np.ndarray, seed: int) -> Iterator[np.ndarray]:
@@ -1235,11 +1289,9 @@ class Live:
         weights = way.weights
         assert weights is not None
         in_parts(
-            lambda a, b: _follow(
-                logits, units, moved, weights, target, a, b, predicted, larger
-            ),
+            lambda a, b: _follow(logits, units, moved, weights, target, a, b, predicted, larger),
             len(moved),
-        )  # fmt: skip
+        )
         self.told = Predictions(predicted, larger)
         return self.told
 
@@ -1257,18 +1309,31 @@ class _Proof:
     """
 
     def __init__(
-        self, run: Run, layer: str, module: nn.Module, inputs: Tensor, means: np.ndarray,
-        weights: np.ndarray, bias: np.ndarray, off: np.ndarray, strongest: float,
-    ):  # fmt: skip
+        self,
+        run: Run,
+        layer: str,
+        module: nn.Module,
+        inputs: Tensor,
+        means: np.ndarray,
+        weights: np.ndarray,
+        bias: np.ndarray,
+        off: np.ndarray,
+        strongest: float,
+    ):
         self.run, self.layer, self.inputs, self.means = run, layer, inputs, means
         self.weights, self.bias, self.off = weights, bias, off
         self.probes: dict[str, float] = {}
         self.reach: dict[str, float] = {}
         self._beyond: dict[tuple[float, float], float] = {}
         for scale, shift in (
-            (1.0, 0.0), (0.0, 0.0), (0.5, 0.0), (2.0, 0.0), (-1.0, 0.0),
-            (0.0, strongest), (0.0, -strongest),
-        ):  # fmt: skip
+            (1.0, 0.0),
+            (0.0, 0.0),
+            (0.5, 0.0),
+            (2.0, 0.0),
+            (-1.0, 0.0),
+            (0.0, strongest),
+            (0.0, -strongest),
+        ):
             kind, strength = kind_of(scale, shift)
             self.probes[kind] = self._agreement(module, scale, shift)
             if self.probes[kind] <= CLOSE:
@@ -1308,9 +1373,16 @@ NO_HEAD = "the head is not an average and one linear layer"
 
 
 def _closed_form(
-    run: Run, name: str, module: nn.Module, inputs: Tensor, maps: Tensor, off: np.ndarray,
-    pooled: np.ndarray, recorded: np.ndarray, images: pd.DataFrame,
-) -> Toggler | tuple[str, dict[str, float]]:  # fmt: skip
+    run: Run,
+    name: str,
+    module: nn.Module,
+    inputs: Tensor,
+    maps: Tensor,
+    off: np.ndarray,
+    pooled: np.ndarray,
+    recorded: np.ndarray,
+    images: pd.DataFrame,
+) -> Toggler | tuple[str, dict[str, float]]:
     """The layer in closed form, or why that is refused and what the probes gave.
 
     inputs, maps : of the photos compared, and the layer's maps of them. off : units edited there.
@@ -1321,9 +1393,16 @@ def _closed_form(
         return NO_HEAD, {}
     _, weights, bias = head
     proof = _Proof(
-        run, name, module, inputs, maps.mean((2, 3)).numpy(), weights, bias, off,
+        run,
+        name,
+        module,
+        inputs,
+        maps.mean((2, 3)).numpy(),
+        weights,
+        bias,
+        off,
         max(1.0, float(maps.abs().max())),
-    )  # fmt: skip
+    )
     probes, head_is = proof.probes, "one linear layer reads the means of its maps"
     for kind in ("unedited", "disabled"):
         if kind not in proof.reach:
@@ -1354,14 +1433,23 @@ def _closed_form(
     if failed:
         why += f"; this fails for {', '.join(failed)}: such edits run the network"
     check = {
-        "agreement": max(probes[kind] for kind in proof.reach), "recorded": gap, "why": why,
+        "agreement": max(probes[kind] for kind in proof.reach),
+        "recorded": gap,
+        "why": why,
         "probes": probes,
         "flipped": int((base.argmax(1) != images["predicted"].to_numpy()).sum()),
-    }  # fmt: skip
+    }
     return Toggler(
-        pooled, base, images, class_names(run), weights=weights, layer=name, check=check, run=run,
+        pooled,
+        base,
+        images,
+        class_names(run),
+        weights=weights,
+        layer=name,
+        check=check,
+        run=run,
         proof=proof,
-    )  # fmt: skip
+    )
 
 
 def prepare(
@@ -1418,9 +1506,7 @@ def prepare(
     path = closed or NO_HEAD
     probes: dict[str, float] = {}
     if not closed:
-        told = _closed_form(
-            run, name, loaded.module, inputs, maps, off, pooled, recorded, images
-        )  # fmt: skip
+        told = _closed_form(run, name, loaded.module, inputs, maps, off, pooled, recorded, images)
         if isinstance(told, Toggler):
             return told
         path, probes = told
@@ -1441,17 +1527,30 @@ def prepare(
         way = WAYS[2]
         words = batch_words(loaded.module, inputs)
         source, check["photos"], said = _whole_source(
-            run, forward, loaded.preprocessing, name, numbers[picks], recorded[picks],
-            numbers, settings["batch"] if words else 0,
-        )  # fmt: skip
+            run,
+            forward,
+            loaded.preprocessing,
+            name,
+            numbers[picks],
+            recorded[picks],
+            numbers,
+            settings["batch"] if words else 0,
+        )
         check["why"] = f"{check['why']}; the network runs whole, on {said}"
         if words:
             check["why"] += f", in the run's own batches of {settings['batch']} ({words})"
     base = np.full(recorded.shape, np.nan, np.float32)
     toggler = Toggler(
-        pooled, base, images, class_names(run), source=source, layer=name, way=way, check=check,
+        pooled,
+        base,
+        images,
+        class_names(run),
+        source=source,
+        layer=name,
+        way=way,
+        check=check,
         run=run,
-    )  # fmt: skip
+    )
     if settings["precision"] != "float32":
         check["why"] += "; the run was recorded in mixed precision and is replayed in float32"
     kept = (read_arrays(toggler._kept()) or {}).get("array")
@@ -1462,9 +1561,17 @@ def prepare(
 
 
 def _tail_source(
-    run: Run, module: nn.Module, name: str, raw: list[Any], maps: Tensor, change: Change,
-    plain: np.ndarray, hooked: np.ndarray, shape: tuple[int, int], path: str,
-) -> tuple[_Tail | None, dict[str, Any]]:  # fmt: skip
+    run: Run,
+    module: nn.Module,
+    name: str,
+    raw: list[Any],
+    maps: Tensor,
+    change: Change,
+    plain: np.ndarray,
+    hooked: np.ndarray,
+    shape: tuple[int, int],
+    path: str,
+) -> tuple[_Tail | None, dict[str, Any]]:
     """The tail of the network where it is exact, and what the check said; `path` says why it is
     not the closed form."""
 
@@ -1531,9 +1638,15 @@ def _tail_source(
 
 
 def _whole_source(
-    run: Run, forward: Forward, way: Preprocessing, name: str, picks: np.ndarray,
-    recorded: np.ndarray, images: np.ndarray, batch: int,
-) -> tuple[_Whole, str, str]:  # fmt: skip
+    run: Run,
+    forward: Forward,
+    way: Preprocessing,
+    name: str,
+    picks: np.ndarray,
+    recorded: np.ndarray,
+    images: np.ndarray,
+    batch: int,
+) -> tuple[_Whole, str, str]:
     """The whole network, which photos it runs on (``dataset`` if they still give the recorded
     logits, else ``stored``), and that in words."""
 
@@ -1550,6 +1663,7 @@ def _whole_source(
     except (UnitscopeError, KeyError, OSError) as err:
         gone = f"the dataset cannot be read ({err})"
     return (
-        on(lambda some: stored_photos(run, way, some)), "stored",
+        on(lambda some: stored_photos(run, way, some)),
+        "stored",
         f"the run's stored photos (JPEG): {gone}",
-    )  # fmt: skip
+    )

@@ -662,10 +662,10 @@ def differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     # A network without memory has no addresses.
     given = {own[k].data_ptr() for k in state if k in own} - {0}
     missing = [
-        k for k, v in own.items()
-        if k not in state and not k.endswith("num_batches_tracked")
-        and v.data_ptr() not in given
-    ]  # fmt: skip
+        k
+        for k, v in own.items()
+        if k not in state and not k.endswith("num_batches_tracked") and v.data_ptr() not in given
+    ]
     extra = [called(k) for k in state if k not in own]
     shapes = [
         f"{called(k)}: file {tuple(state[k].shape)}, network {tuple(own[k].shape)}"

@@ -52,10 +52,11 @@ def linear_head(
             passed.append((linear, args[0].detach().clone(), output.detach().clone()))
 
     linears = [
-        m for m in module.modules()
+        m
+        for m in module.modules()
         if isinstance(m, nn.Linear)
         or (isinstance(m, nn.Conv2d) and m.kernel_size == (1, 1) and m.groups == 1)
-    ]  # fmt: skip
+    ]
     handles = [find_layer(module, layer).register_forward_hook(watch)]
     handles += [m.register_forward_hook(note) for m in linears]
     try:
@@ -108,10 +109,11 @@ def by_batch(module: nn.Module) -> list[str]:
     ['1']
     """
     return [
-        name for name, part in module.named_modules()
+        name
+        for name, part in module.named_modules()
         if isinstance(part, nn.modules.batchnorm._BatchNorm)
         and (part.training or (part.running_mean is None and part.running_var is None))
-    ]  # fmt: skip
+    ]
 
 
 def together(module: nn.Module, inputs: Tensor) -> float:

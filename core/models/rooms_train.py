@@ -250,9 +250,13 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=WEIGHTS)
     given = parser.parse_args()
     train(
-        given.per_scene, given.epochs, seed=given.seed, threads=given.threads, out=given.out,
+        given.per_scene,
+        given.epochs,
+        seed=given.seed,
+        threads=given.threads,
+        out=given.out,
         say=lambda text: print(text, flush=True),
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

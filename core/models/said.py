@@ -23,9 +23,17 @@ from core.geometry import Preprocessing
 from core.names import readable
 
 NESTED = (
-    "args", "hyper_parameters", "hparams", "config", "cfg", "opt", "pretrained_cfg",
-    "default_cfg", "data_config", "meta",
-)  # fmt: skip
+    "args",
+    "hyper_parameters",
+    "hparams",
+    "config",
+    "cfg",
+    "opt",
+    "pretrained_cfg",
+    "default_cfg",
+    "data_config",
+    "meta",
+)
 """Entries of a checkpoint that are looked into, one level deep."""
 
 ENDINGS = (".pt", ".pth", ".tar", ".ckpt", ".bin", ".safetensors")
@@ -47,13 +55,23 @@ _INDEX_OF_NAME = ("class_to_idx", "label2id")
 _CLASSES = (*_NAMES_IN_ORDER, *_NAME_OF_INDEX, *_INDEX_OF_NAME)
 
 _PREPARED = {
-    "mean": "mean", "image_mean": "mean", "std": "std", "image_std": "std",
+    "mean": "mean",
+    "image_mean": "mean",
+    "std": "std",
+    "image_std": "std",
     "interpolation": "interpolation",
-    "resize": "resize", "resize_size": "resize", "val_resize_size": "resize",
-    "center_crop": "center_crop", "crop_size": "center_crop", "val_crop_size": "center_crop",
-    "img_size": "size", "image_size": "size", "input_size": "size",
-    "crop_pct": "crop_pct", "crop_mode": "crop_mode",
-}  # fmt: skip
+    "resize": "resize",
+    "resize_size": "resize",
+    "val_resize_size": "resize",
+    "center_crop": "center_crop",
+    "crop_size": "center_crop",
+    "val_crop_size": "center_crop",
+    "img_size": "size",
+    "image_size": "size",
+    "input_size": "size",
+    "crop_pct": "crop_pct",
+    "crop_mode": "crop_mode",
+}
 """What words of preprocessing mean. ``size`` is that of the network's input, ``crop_pct`` its
 share of the resized photo, ``crop_mode`` timm's; the others are steps of a Preprocessing. The
 plain word ``size`` means too many things and is not read."""
@@ -263,8 +281,9 @@ class Prepared:
             side = self.steps.get("center_crop")
         told = {
             "input_size": None if side is None else (3, *_both(side)[::-1]),
-            "crop_pct": self.crop_pct, "crop_mode": self.crop_mode,
-        }  # fmt: skip
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+        }
         return {key: value for key, value in told.items() if value is not None}
 
     def onto(self, usual: Preprocessing) -> Preprocessing:
@@ -307,8 +326,12 @@ class Prepared:
     def words(self, way: Preprocessing) -> str:
         """What of the preprocessing `way` is the checkpoint's, and where it says so; "" where
         nothing is."""
-        values = {**self.steps, "size": self.size, "crop_pct": self.crop_pct,
-                  "crop_mode": self.crop_mode}  # fmt: skip
+        values = {
+            **self.steps,
+            "size": self.size,
+            "crop_pct": self.crop_pct,
+            "crop_mode": self.crop_mode,
+        }
         told = [f"{k} {_shown(values[k])} ({where})" for k, where in self.origins.items()]
         if self.config() and "resize" not in self.steps:
             told.append(f"so resize {_shown(way.resize)}, center_crop {_shown(way.center_crop)}")
@@ -375,8 +398,11 @@ def _consistent(found: dict[str, tuple[Any, str]], unused: list[str], path: Path
         steps["center_crop"] = size
     crop = size if size is not None else steps.get("center_crop")
     if share is not None and "resize" in steps:
-        sides = [_resized(side, share) for side in (crop if isinstance(crop, tuple) else (crop,))
-                 if side is not None]  # fmt: skip
+        sides = [
+            _resized(side, share)
+            for side in (crop if isinstance(crop, tuple) else (crop,))
+            if side is not None
+        ]
         given = steps["resize"]
         if sides and not _same(min(sides), given[0] if isinstance(given, tuple) else given):
             where = f"{found['crop_pct'][1]} {share} of {_shown(crop)}"
@@ -429,8 +455,11 @@ def _read_colours(value: Any, least: float = -math.inf) -> tuple[float, ...] | N
     """Three numbers; one in a list counts for all three, as timm has it."""
     several = list(value) if isinstance(value, (list, tuple)) else []
     fits = all(isinstance(v, Real) and not isinstance(v, bool) for v in several)
-    if not fits or len(several) not in (1, 3) or not all(math.isfinite(v) and v > least
-                                                         for v in several):  # fmt: skip
+    if (
+        not fits
+        or len(several) not in (1, 3)
+        or not all(math.isfinite(v) and v > least for v in several)
+    ):
         return None
     return tuple(float(v) for v in several) * (3 // len(several))
 

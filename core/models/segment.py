@@ -213,8 +213,9 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
     state, _ = settle(given, probe.state_dict())
     # A second head that helps in training alone.
     state = state.renamed(lambda key: None if key.startswith("aux_classifier.") else key)
-    heads = [key for key in ("classifier.4.weight", "classifier.high_classifier.weight")
-             if key in state]  # fmt: skip
+    heads = [
+        key for key in ("classifier.4.weight", "classifier.high_classifier.weight") if key in state
+    ]
     if not heads:
         raise UnitscopeError(f"checkpoint {path} has no segmentation head: it is not a {name}")
     outputs = state[heads[0]].shape[0]
@@ -248,9 +249,13 @@ def _transformers(spec: str, rest: str) -> Segmenter:
     safe = any(folder.glob("*.safetensors"))
     try:
         module, told = transformers.AutoModelForSemanticSegmentation.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False, weights_only=True,
-            use_safetensors=True if safe else None, output_loading_info=True,
-        )  # fmt: skip
+            str(folder),
+            local_files_only=True,
+            trust_remote_code=False,
+            weights_only=True,
+            use_safetensors=True if safe else None,
+            output_loading_info=True,
+        )
     except Exception as err:  # the package raises nearly anything on what it cannot read
         raise UnitscopeError(f"{spec!r} cannot be opened: {str(err).splitlines()[0]}") from err
     missing = sorted(told["missing_keys"])
@@ -278,9 +283,10 @@ def _way_of(folder: Path) -> Preprocessing:
     size = told.get("size", 512)
     if isinstance(size, dict):
         size = (
-            (size["width"], size["height"]) if {"width", "height"} <= size.keys()
+            (size["width"], size["height"])
+            if {"width", "height"} <= size.keys()
             else size.get("shortest_edge", 512)
-        )  # fmt: skip
+        )
     else:
         # One number is a square to transformers, but for MobileViT, whose shorter side it is.
         kind = told.get("image_processor_type") or told.get("feature_extractor_type") or ""

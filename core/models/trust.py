@@ -60,7 +60,8 @@ def check_named(spec: str, where: str, code: str | None = None) -> None:
             "imported. If you know that code and trust whoever made the file, say --allow-python "
             f"(or set {ALLOW}=1)"
         )
-    if code is not None and source_digest(spec) != code:
+    now = source_digest(spec)
+    if code is not None and now is not None and now != code:
         raise UnitscopeError(
             f"{where} was made with another text of module {module!r} (function {function!r}): "
             "its code has changed since, or lies elsewhere. It was not imported"
@@ -71,12 +72,13 @@ def source_digest(spec: str) -> str | None:
     """Hex digest of the source text that a ``python:`` SPEC brings in; None for other kinds.
 
     The text is that of the module and, in turn, of all it imports that is neither installed, nor
-    part of Python, nor of the engine. It is read, not run.
+    part of Python, nor of the engine, whose computations have versions (:mod:`core.versions`). It
+    is read, not run.
     """
     kind, _, rest = spec.partition(":")
-    if kind != "python":
-        return None
     name = rest.partition(":")[0]
+    if kind != "python" or name.partition(".")[0] == "core":
+        return None
     h = hashlib.sha256()
     waiting, seen = [name], set[str]()
     while waiting:
@@ -98,11 +100,15 @@ def _is_own_factory(module: str, function: str) -> bool:
     if file is None or file not in (at.with_suffix(".py"), at / "__init__.py"):
         return False
     return any(
-        isinstance(node, ast.FunctionDef) and node.name == function and node.returns is not None
-        and any(isinstance(part, ast.Attribute) and ast.unparse(part) in MODULE
-                for part in ast.walk(node.returns))
+        isinstance(node, ast.FunctionDef)
+        and node.name == function
+        and node.returns is not None
+        and any(
+            isinstance(part, ast.Attribute) and ast.unparse(part) in MODULE
+            for part in ast.walk(node.returns)
+        )
         for node in _tree(file.read_text(encoding="utf-8")).body
-    )  # fmt: skip
+    )
 
 
 def _located(module: str) -> Path | None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ from core.reproduce.profiles import (
     Retrainings,
 )
 from core.settings import Retraining, Settings
-from core.store import CACHE, Run, code_digest, derived, write_text
+from core.store import CACHE, Run, derived, write_text
+from core.versions import versions_of
 
 Facts = dict[str, Any]
 
@@ -111,12 +112,16 @@ def check(profile: Profile, data: Path, keys: Sequence[str]) -> Checked:
         instead = [n for _, needs in profile.either.get(of, ()) if key not in needs for n in needs]
         inputs.append(
             {
-                "key": key, "what": asked.what,
+                "key": key,
+                "what": asked.what,
                 "files": [file.replace("{data}", str(data)) for file in asked.files],
-                "missing": missing[key], "bring": asked.bring(data), "parts": wanted[key],
-                "instead": instead, "needed": bool(missing[key]) and of in absent,
+                "missing": missing[key],
+                "bring": asked.bring(data),
+                "parts": wanted[key],
+                "instead": instead,
+                "needed": bool(missing[key]) and of in absent,
             }
-        )  # fmt: skip
+        )
     return Checked(inputs, specs, absent, left_out)
 
 
@@ -235,9 +240,10 @@ def beside(profile: Profile, key: str, made: Made) -> Beside:
     above = [*profile.differs, *profile.also_differs.get(key, ()), *printed.about]
     counted = [
         (c.low, c.high, c.chance)
-        for _, _, cells in rows for c in cells.values()
+        for _, _, cells in rows
+        for c in cells.values()
         if c.chance is not None and c.low is not None and c.high is not None
-    ]  # fmt: skip
+    ]
     notes = list(made.notes)
     if counted and made.control[1]:
         over = sum(chance < low for low, _, chance in counted)
@@ -247,9 +253,18 @@ def beside(profile: Profile, key: str, made: Made) -> Beside:
             f"{under} below it with their whole 95 % interval."
         )
     return Beside(
-        key, printed.title, printed.labels, printed.columns, rows, above, notes, made.control,
-        made.details, made.charts, made.runs,
-    )  # fmt: skip
+        key,
+        printed.title,
+        printed.labels,
+        printed.columns,
+        rows,
+        above,
+        notes,
+        made.control,
+        made.details,
+        made.charts,
+        made.runs,
+    )
 
 
 def weigh(parts: Mapping[str, Beside]) -> None:
@@ -260,9 +275,7 @@ def weigh(parts: Mapping[str, Beside]) -> None:
         for labels, _, cells in part.rows
         for column, cell in cells.items()
     }
-    theirs = {
-        (key, *at): value for key in PARTS for at, value in paper.printed(key).items()
-    }  # fmt: skip
+    theirs = {(key, *at): value for key in PARTS for at, value in paper.printed(key).items()}
     for key, part in parts.items():
         part.claims = [
             (claim.text, _holds(claim, theirs), _holds(claim, ours)) for claim in PARTS[key].claims
@@ -296,13 +309,16 @@ def _holds(claim: Claim, known: Mapping[Any, float | None]) -> tuple[int, int]:
 # -- the work ---------------------------------------------------------------------------------
 
 
-@cache
-def _code() -> str:
-    """Digest of all code that decides a table or a curve of a finished run."""
-    here = Path(__file__).resolve().parents[1]
-    files = [p for name in ("dissect", "explain", "knowledge", "manipulate")
-             for p in (here / name).glob("*.py")]  # fmt: skip
-    return code_digest(sorted([*files, here / "tables.py", here / "intervals.py"]))
+DECIDING = (
+    "signatures",
+    "merging",
+    "core concepts",
+    "explanation",
+    "ablation",
+    "replay",
+    "tables",
+)
+"""Computations that decide a table or a curve of a finished run."""
 
 
 @dataclass
@@ -369,16 +385,20 @@ class Work:
         """Of a run."""
         asked = self.profile.runs[key][0]
         return replace(
-            asked, dataset=self.spec(asked.dataset), model=self.spec(asked.model),
+            asked,
+            dataset=self.spec(asked.dataset),
+            model=self.spec(asked.model),
             knowledge=self.spec(asked.knowledge),
-        )  # fmt: skip
+        )
 
     def retraining(self, asked: Retraining) -> Retraining:
         """A re-training of the profile with its SPECs filled in."""
         return replace(
-            asked, dataset=self.spec(asked.dataset), model=self.spec(asked.model),
+            asked,
+            dataset=self.spec(asked.dataset),
+            model=self.spec(asked.model),
             knowledge=self.spec(asked.knowledge),
-        )  # fmt: skip
+        )
 
     def planned(self, key: str) -> Any:
         """:func:`core.run.plan` of a run."""
@@ -431,7 +451,7 @@ class Work:
 
     def where(self, run: Run, name: str, facts: Facts) -> Path:
         """Where a result is kept beside its run."""
-        facts = {**facts, "knowledge": self.graph.digest(), "code": _code()}
+        facts = {**facts, "knowledge": self.graph.digest(), "versions": versions_of(*DECIDING)}
         return derived(run, f"reproduce-{name}", facts, "json")
 
     def kept(self, run: Run, name: str, facts: Facts, make: Callable[[], Any]) -> Any:
@@ -489,14 +509,19 @@ def _table_1(work: Work, spec: Explaining) -> Made:
 
     run = work.run(spec.run)
     told = work.kept(
-        run, "table1", {"splits": spec.splits, "iou": spec.iou},
+        run,
+        "table1",
+        {"splits": spec.splits, "iou": spec.iou},
         lambda: table_1(run, work.graph, spec.splits or None, spec.iou).to_json(),
-    )  # fmt: skip
+    )
     rows = [((r["concepts of units"], r["core concepts"]), r) for r in told["rows"]]
     return Made(
-        _cells(rows, PARTS["table1"].columns), CHANCE, [told["title"] + ".", *told["notes"]],
-        {"table_1": told}, runs=[run.digest],
-    )  # fmt: skip
+        _cells(rows, PARTS["table1"].columns),
+        CHANCE,
+        [told["title"] + ".", *told["notes"]],
+        {"table_1": told},
+        runs=[run.digest],
+    )
 
 
 def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Made:
@@ -517,9 +542,10 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Made:
     told = work.kept(run, "tables2-3", facts, make)[key == "table3"]
     columns = PARTS[key].columns
     ways = {
-        f"filtered by {spec.embedding}": "", "unfiltered": "without filtering",
+        f"filtered by {spec.embedding}": "",
+        "unfiltered": "without filtering",
         "filtered by words": "filtered by similar names",
-    }  # fmt: skip
+    }
     by = {(r["core concepts"], r["concepts"]): r for r in told["rows"]}
     cells: Cells = {}
     for way, shown in ways.items():
@@ -533,9 +559,12 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Made:
     # What the table itself calls chance is another control than the one shown here.
     notes = [note.replace(f"; chance: {CHANCE[1]}", "") for note in told["notes"]]
     return Made(
-        cells, GROUPED, [told["title"] + ".", *notes], {f"table_{key[-1]}": told},
+        cells,
+        GROUPED,
+        [told["title"] + ".", *notes],
+        {f"table_{key[-1]}": told},
         runs=[run.digest],
-    )  # fmt: skip
+    )
 
 
 def groups_of(asked: float, concepts: int) -> int:
@@ -595,9 +624,14 @@ def _table_5(work: Work, spec: Merging) -> Made:
         for name in spec.embeddings:
             vectors = space.vectors(name, work.tell, work.stop)
             curves[name] = run_gain(
-                run, space, vectors, ks, splits=spec.splits or None, tell=work.tell,
+                run,
+                space,
+                vectors,
+                ks,
+                splits=spec.splits or None,
+                tell=work.tell,
                 stopping=work.stop,
-            )  # fmt: skip
+            )
         return table_5(run, work.graph, curves, splits=spec.splits or None).to_json()
 
     facts = {"splits": spec.splits, "ks": ks, "embeddings": [_how(e) for e in spec.embeddings]}
@@ -611,8 +645,9 @@ def _table_5(work: Work, spec: Merging) -> Made:
                 *(100 * row[c] for c in ("ratio_iou", "low", "high", "random"))
             )
     n = len(space.members)
-    out = Made(cells, GROUPED, [told["title"] + ".", *told["notes"]], {"table_5": told},
-               runs=[run.digest])  # fmt: skip
+    out = Made(
+        cells, GROUPED, [told["title"] + ".", *told["notes"]], {"table_5": told}, runs=[run.digest]
+    )
     for k in paper.GROUPS:
         if k not in here:
             out.missing[str(k),] = "this number of groups was not asked for"
@@ -630,20 +665,26 @@ def _table_6(work: Work, spec: Metrics) -> Made:
 
     out = Made({}, COMMONEST, [], {})
     names = {
-        ("network", "–"): NETWORK, ("SVM (SCC)", "masks"): "SVM (SCC)",
+        ("network", "–"): NETWORK,
+        ("SVM (SCC)", "masks"): "SVM (SCC)",
         ("SVM (ICC)", "masks"): "SVM (ICC)",
         ("SVM (hidden state)", "–"): paper.HIDDEN_ALONE,
         ("SVM (masks alone)", "masks"): paper.MASKS_ALONE,
         ("SVM (SCC)", "labels"): f"SVM (SCC){paper.UNMASKED}",
         ("SVM (ICC)", "labels"): f"SVM (ICC){paper.UNMASKED}",
-    }  # fmt: skip
+    }
 
     def of_run(run: Run) -> Facts:
         cores = all_core_concepts(run, work.graph, None, list(spec.train))
         told = retrain_pe(
-            run, {kind: cores[kind] for kind in ("scc", "icc")}, train=spec.train,
-            test=spec.test, root=work.root, tell=work.tell, stop=work.stop,
-        )  # fmt: skip
+            run,
+            {kind: cores[kind] for kind in ("scc", "icc")},
+            train=spec.train,
+            test=spec.test,
+            root=work.root,
+            tell=work.tell,
+            stop=work.stop,
+        )
         return table_6([told]).to_json()
 
     for column, key in spec.runs.items():
@@ -709,14 +750,16 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Made:
             f"ways, {spec.halves} times."
         )
     return Made(
-        cells, NONE, notes,
+        cells,
+        NONE,
+        notes,
         {f"figure_{key[-1]}-{name}": f.to_dict("records") for name, f in frames.items()},
         charts={
             f"figure_{key[-1]}-{name}": (f, _caption(work, run, layer, f))
             for name, f in frames.items()
         },
         runs=[run.digest],
-    )  # fmt: skip
+    )
 
 
 def curves_of(spec: Disabling) -> list[Facts]:
@@ -725,14 +768,19 @@ def curves_of(spec: Disabling) -> list[Facts]:
     protocols += [(name, spec.halves) for name in spec.held_out if spec.halves]
     return [
         {
-            "protocol": protocol, "halves": halves, "sign": sign, "ranking": ranking,
-            "at": list(spec.at or KS), "select": list(spec.select), "judge": list(spec.judge),
+            "protocol": protocol,
+            "halves": halves,
+            "sign": sign,
+            "ranking": ranking,
+            "at": list(spec.at or KS),
+            "select": list(spec.select),
+            "judge": list(spec.judge),
             "draws": spec.draws,
         }
         for protocol, halves in protocols
         for sign in ("positive", "negative")
         for ranking in spec.rankings
-    ]  # fmt: skip
+    ]
 
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
@@ -746,14 +794,25 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
     common = {"at": facts["at"], "tell": work.tell, "stop": work.stop}
     if facts["halves"]:
         frame = cross_fitted(
-            one, facts["ranking"], facts["sign"], facts["protocol"], judge,
-            repeats=facts["halves"], **common,
-        )  # fmt: skip
+            one,
+            facts["ranking"],
+            facts["sign"],
+            facts["protocol"],
+            judge,
+            repeats=facts["halves"],
+            **common,
+        )
     else:
         frame = curve(
-            one, facts["ranking"], facts["sign"], facts["protocol"], facts["select"] or None,
-            judge, seeds=facts["draws"], **common,
-        )  # fmt: skip
+            one,
+            facts["ranking"],
+            facts["sign"],
+            facts["protocol"],
+            facts["select"] or None,
+            judge,
+            seeds=facts["draws"],
+            **common,
+        )
     return frame.to_dict("records")
 
 
@@ -761,11 +820,13 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
     from core.browse import short_name
 
     return Caption(
-        run.dataset, short_name(run.info["settings"]["model"]["spec"]), layer,
+        run.dataset,
+        short_name(run.info["settings"]["model"]["spec"]),
+        layer,
         f"minmax_threshold, IoU image, knowledge {work.graph.name}",
         f"chosen on {frame['selection'].iloc[0]}, judged on {frame['judged'].iloc[0]} "
         f"(n = {frame['n'].iloc[0]})",
-    )  # fmt: skip
+    )
 
 
 def _figure_5(work: Work, spec: Retrainings) -> Made:

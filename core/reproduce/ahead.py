@@ -99,10 +99,16 @@ def _run(work: Work, key: str, of: list[str]) -> Step:
     work.say(f"timing {what}")
     took = estimate(planned, work.stop)
     return Step(
-        what, state, took.seconds, took.low, took.high, sum(planned.sizes.values()),
+        what,
+        state,
+        took.seconds,
+        took.low,
+        took.high,
+        sum(planned.sizes.values()),
         f"from {took.images} images timed just now"
-        + ("; less what is done" if state == "stopped" else ""), of,
-    )  # fmt: skip
+        + ("; less what is done" if state == "stopped" else ""),
+        of,
+    )
 
 
 def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
@@ -120,9 +126,15 @@ def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
         state = "stopped" if path.with_suffix(".partial").exists() else "to do"
     seconds = PER_FACT[how.model] * sub.sizes["facts"] * how.epochs
     return Step(
-        what, state, seconds, seconds / 2, 2 * seconds, 4 * how.dim * sub.sizes["entities"],
-        f"reckoned from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs", of,
-    )  # fmt: skip
+        what,
+        state,
+        seconds,
+        seconds / 2,
+        2 * seconds,
+        4 * how.dim * sub.sizes["entities"],
+        f"reckoned from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs",
+        of,
+    )
 
 
 def _curves(work: Work, key: str, part: Disabling) -> Step:
@@ -152,9 +164,15 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     state = "to do" if len(left) == len(curves_of(part)) else "stopped"
     # By the paper's protocol only right or only wrong images are changed, held out only halves.
     return Step(
-        what, state, whole, whole / 4, whole,
-        0, f"from {len(few)} images toggled just now ({study.toggler.way})", [key],
-    )  # fmt: skip
+        what,
+        state,
+        whole,
+        whole / 4,
+        whole,
+        0,
+        f"from {len(few)} images toggled just now ({study.toggler.way})",
+        [key],
+    )
 
 
 def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
@@ -177,11 +195,16 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
             continue
         gone_on = (work.root / f"retrain-{planned.digest}.partial").is_dir()
         yield Step(
-            what, "stopped" if gone_on else "to do", told["seconds"], told["low"], told["high"], 0,
+            what,
+            "stopped" if gone_on else "to do",
+            told["seconds"],
+            told["low"],
+            told["high"],
+            0,
             f"{told['trainings']} trainings of up to {told['epochs']} epochs, from "
             f"{told['timed']} images timed just now" + ("; less what is done" if gone_on else ""),
             [key],
-        )  # fmt: skip
+        )
 
 
 def plan(work: Work) -> dict[str, Any]:
@@ -198,14 +221,20 @@ def plan(work: Work) -> dict[str, Any]:
     while not where.exists():
         where = where.parent
     return {
-        "profile": work.profile.name, "about": work.profile.about, "quick": work.small,
-        "inputs": checked.inputs, "left_out": checked.left_out,
+        "profile": work.profile.name,
+        "about": work.profile.about,
+        "quick": work.small,
+        "inputs": checked.inputs,
+        "left_out": checked.left_out,
         "steps": [asdict(one) for one in made],
-        **{name: sum(getattr(one, name) or 0.0 for one in known)
-           for name in ("seconds", "low", "high")},
-        "unknown": len(made) - len(known), "size": sum(one.size for one in made),
+        **{
+            name: sum(getattr(one, name) or 0.0 for one in known)
+            for name in ("seconds", "low", "high")
+        },
+        "unknown": len(made) - len(known),
+        "size": sum(one.size for one in made),
         "free": shutil.disk_usage(where).free,
-    }  # fmt: skip
+    }
 
 
 def plan_text(told: dict[str, Any]) -> str:

@@ -89,18 +89,18 @@ DISABLED = ("paper", "negative", BETTER)
 
 
 def _more(
-    part: str, rows: Sequence[tuple[str, ...]], than: Sequence[tuple[str, ...]],
+    part: str,
+    rows: Sequence[tuple[str, ...]],
+    than: Sequence[tuple[str, ...]],
     columns: Sequence[str],
-) -> tuple[tuple[Key, Key], ...]:  # fmt: skip
+) -> tuple[tuple[Key, Key], ...]:
     """Each of `rows` above the row of `than` in its place, in every column."""
     return tuple(
         ((part, a, c), (part, b, c)) for a, b in zip(rows, than, strict=True) for c in columns
     )
 
 
-def _true_above_false(
-    part: str, rows: Sequence[tuple[str, ...]]
-) -> tuple[tuple[Key, Key], ...]:  # fmt: skip
+def _true_above_false(part: str, rows: Sequence[tuple[str, ...]]) -> tuple[tuple[Key, Key], ...]:
     """CM_TP above CM_TFP and SM_TP above SM_TFP in each row."""
     return tuple(
         ((part, row, f"{m}_TP"), (part, row, f"{m}_TFP")) for row in rows for m in ("CM", "SM")
@@ -112,8 +112,10 @@ def _row(strategy: str, kind: str) -> tuple[str, str]:
 
 
 TABLE_1 = Printed(
-    "table1", "Table 1: Results of false and true prediction explanation",
-    ("LC", "CC"), (*FALSE, *TRUE),
+    "table1",
+    "Table 1: Results of false and true prediction explanation",
+    ("LC", "CC"),
+    (*FALSE, *TRUE),
     (
         (("ConceptSHAP", "–"), "ConceptSHAP –", "51.93 43.24 50.87 21.04 18.51 19.68 17.32"),
         (("CLIP-Dissect", "SCC"), "CLIP-Dissect SCC", "53.31 86.57 33.45 12.64 11.78 13.72 13.16"),
@@ -178,10 +180,13 @@ TABLE_1 = Printed(
             ),
         ),
     ),
-)  # fmt: skip
+)
 
 TABLE_2 = Printed(
-    "table2", "Table 2: Integrating concept filtering for false prediction", ("Methods",), FALSE,
+    "table2",
+    "Table 2: Integrating concept filtering for false prediction",
+    ("Methods",),
+    FALSE,
     (
         (("Top 10",), "Top 10", "58.76 26.14 58.82"),
         (("SCC",), "SCC", "81.17 85.97 74.74"),
@@ -197,14 +202,18 @@ TABLE_2 = Printed(
             "“results are better than that without concept filtering in Table 1” (whole layer)",
             tuple(
                 (("table2", (k,), c), ("table1", ("Whole layer", k), c))
-                for k in KINDS for c in FALSE
+                for k in KINDS
+                for c in FALSE
             ),
         ),
     ),
-)  # fmt: skip
+)
 
 TABLE_3 = Printed(
-    "table3", "Table 3: Integrating concept filtering for true prediction", ("Methods",), TRUE,
+    "table3",
+    "Table 3: Integrating concept filtering for true prediction",
+    ("Methods",),
+    TRUE,
     (
         (("Top 10",), "Top 10", "15.79 9.88 6.23 3.59"),
         (("SCC",), "SCC", "25.31 19.69 18.23 15.01"),
@@ -221,17 +230,20 @@ TABLE_3 = Printed(
             "whole layer)",
             tuple(
                 (("table3", (k,), c), ("table1", ("Whole layer", k), c))
-                for k in KINDS for c in ("CM_TP", "SM_TP")
+                for k in KINDS
+                for c in ("CM_TP", "SM_TP")
             ),
         ),
     ),
-)  # fmt: skip
+)
 
 MODELS = ("ResNet-50", "DenseNet-161", "AlexNet")
 
 TABLE_4 = Printed(
-    "table4", "Table 4: Results of false prediction explanation on different models",
-    ("Models", "CC"), FALSE,
+    "table4",
+    "Table 4: Results of false prediction explanation on different models",
+    ("Models", "CC"),
+    FALSE,
     (
         (("ResNet-50", "SCC"), "ResNet-50 SCC", "80.85 89.36 74.46"),
         (("ResNet-50", "ICC"), "ICC", "53.19 69.15 36.17"),
@@ -248,15 +260,16 @@ TABLE_4 = Printed(
         ),
         Claim(
             "“SCC on ResNet-50 achieve the best performance across all models”",
-            _more(
-                "table4", [("ResNet-50", "SCC")] * 2, [(m, "SCC") for m in MODELS[1:]], FALSE
-            ),
+            _more("table4", [("ResNet-50", "SCC")] * 2, [(m, "SCC") for m in MODELS[1:]], FALSE),
         ),
     ),
-)  # fmt: skip
+)
 
 TABLE_5 = Printed(
-    "table5", "Table 5: IoU gain (%) of different clusters", ("Cluster Nb.",), EMBEDDINGS,
+    "table5",
+    "Table 5: IoU gain (%) of different clusters",
+    ("Cluster Nb.",),
+    EMBEDDINGS,
     (
         (("160",), "160", "+17.01 +22.20 +19.94 +20.11"),
         (("165",), "165", "+18.11 +22.84 +17.48 +25.77"),
@@ -283,14 +296,18 @@ TABLE_5 = Printed(
             "“TransE outperforms others” (at the same number of groups)",
             tuple(
                 (("table5", (str(k),), "TransE"), ("table5", (str(k),), e))
-                for k in GROUPS for e in EMBEDDINGS[:3]
+                for k in GROUPS
+                for e in EMBEDDINGS[:3]
             ),
         ),
     ),
-)  # fmt: skip
+)
 
 TABLE_6 = Printed(
-    "table6", "Table 6: Results of PE", ("Method",), ("ADE20k", "Opensurfaces"),
+    "table6",
+    "Table 6: Results of PE",
+    ("Method",),
+    ("ADE20k", "Opensurfaces"),
     (
         ((NETWORK,), "ResNet18", "52.96 29.26"),
         (("SVM (SCC)",), "SVM (SCC)", "66.54 31.62"),
@@ -304,7 +321,9 @@ TABLE_6 = Printed(
         Claim(
             "“The results are improved for SCC and ICC on both datasets”",
             _more(
-                "table6", [("SVM (SCC)",), ("SVM (ICC)",)], [(NETWORK,)] * 2,
+                "table6",
+                [("SVM (SCC)",), ("SVM (ICC)",)],
+                [(NETWORK,)] * 2,
                 ("ADE20k", "Opensurfaces"),
             ),
         ),
@@ -315,7 +334,9 @@ TABLE_6 = Printed(
         Claim(
             "not in the paper: SCC and ICC above an SVM on the masks alone",
             _more(
-                "table6", [("SVM (SCC)",), ("SVM (ICC)",)], [(MASKS_ALONE,)] * 2,
+                "table6",
+                [("SVM (SCC)",), ("SVM (ICC)",)],
+                [(MASKS_ALONE,)] * 2,
                 ("ADE20k", "Opensurfaces"),
             ),
         ),
@@ -323,12 +344,14 @@ TABLE_6 = Printed(
             "not in the paper: without masks of the test photo, SCC and ICC above an SVM on the "
             "hidden state alone",
             _more(
-                "table6", [(f"SVM (SCC){UNMASKED}",), (f"SVM (ICC){UNMASKED}",)],
-                [(HIDDEN_ALONE,)] * 2, ("ADE20k", "Opensurfaces"),
+                "table6",
+                [(f"SVM (SCC){UNMASKED}",), (f"SVM (ICC){UNMASKED}",)],
+                [(HIDDEN_ALONE,)] * 2,
+                ("ADE20k", "Opensurfaces"),
             ),
         ),
     ),
-)  # fmt: skip
+)
 
 SHOWN_K = (1, 5, 10, 15, 20)
 """Numbers of disabled units that are shown of a curve; the files hold every one that was made."""
@@ -337,7 +360,11 @@ SHOWN_K = (1, 5, 10, 15, 20)
 def _disabling(key: str, title: str) -> Printed:
     last, own = f"k = {SHOWN_K[-1]}", [f"k = {k}" for k in SHOWN_K]
     return Printed(
-        key, title, ("protocol", "units disabled", "chosen by"), tuple(own), (),
+        key,
+        title,
+        ("protocol", "units disabled", "chosen by"),
+        tuple(own),
+        (),
         (
             "Change of accuracy in points, by the number k of disabled units. The paper draws "
             "curves without numbers; its text has one: “the results have improved about 1.3% by "
@@ -365,16 +392,21 @@ def _disabling(key: str, title: str) -> Printed:
                 "increases”",
                 tuple(
                     ((key, ("paper", "positive", k), a), (key, ("paper", "positive", k), b))
-                    for k in ("SCC", "ICC") for a, b in pairwise(own)
+                    for k in ("SCC", "ICC")
+                    for a, b in pairwise(own)
                 ),
             ),
             Claim(
                 "“compared to SCC, ICC can better identify both the positive and negative neurons”",
                 (
-                    ((key, ("paper", "negative", "ICC"), last),
-                     (key, ("paper", "negative", "SCC"), last)),
-                    ((key, ("paper", "positive", "SCC"), last),
-                     (key, ("paper", "positive", "ICC"), last)),
+                    (
+                        (key, ("paper", "negative", "ICC"), last),
+                        (key, ("paper", "negative", "SCC"), last),
+                    ),
+                    (
+                        (key, ("paper", "positive", "SCC"), last),
+                        (key, ("paper", "positive", "ICC"), last),
+                    ),
                 ),
             ),
             Claim(
@@ -384,15 +416,19 @@ def _disabling(key: str, title: str) -> Printed:
                     pair
                     for k in ("SCC", "ICC")
                     for pair in (
-                        ((key, ("paper", "negative", k), last),
-                         (key, ("paper", "negative", "random units"), last)),
-                        ((key, ("paper", "positive", "random units"), last),
-                         (key, ("paper", "positive", k), last)),
+                        (
+                            (key, ("paper", "negative", k), last),
+                            (key, ("paper", "negative", "random units"), last),
+                        ),
+                        (
+                            (key, ("paper", "positive", "random units"), last),
+                            (key, ("paper", "positive", k), last),
+                        ),
                     )
                 ),
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 FIGURE_3 = _disabling("figure3", "Figure 3: Results on ADE20k (disabling units)")
@@ -413,8 +449,11 @@ QUOTES = {
 """Where :data:`IN_WORDS` stands in the text."""
 
 FIGURE_5 = Printed(
-    "figure5", "Figure 5: Model re-training via CC", ("model", "method"),
-    ("accuracy", "over the original", "over the control"), (),
+    "figure5",
+    "Figure 5: Model re-training via CC",
+    ("model", "method"),
+    ("accuracy", "over the original", "over the control"),
+    (),
     (
         "Accuracy, and gains in points. The paper draws bars without numbers; its text has one: "
         "“the corresponding performance of ResNet18 has improved 3.27%”. It has no control: the "
@@ -434,14 +473,12 @@ FIGURE_5 = Printed(
             _more("figure5", [(EVERY, "ICC")], [(EVERY, "SCC")], ("accuracy",)),
         ),
     ),
-)  # fmt: skip
+)
 
 PARTS = {
     one.key: one
-    for one in (
-        TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, FIGURE_3, FIGURE_4, FIGURE_5
-    )
-}  # fmt: skip
+    for one in (TABLE_1, TABLE_2, TABLE_3, TABLE_4, TABLE_5, TABLE_6, FIGURE_3, FIGURE_4, FIGURE_5)
+}
 """Every table and figure of the paper's experiments, by key."""
 
 

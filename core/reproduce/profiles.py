@@ -161,9 +161,10 @@ def _broden(name: str, folder: str, more: str = "") -> Need:
     index = f"index_{folder}.csv"
     return Need(
         f"{name} as it is in Broden 1 at 224 pixels{more}",
-        ("{data}/broden1_224/index.csv", f"{{data}}/broden1_224/{index}"), ("broden1_224",),
+        ("{data}/broden1_224/index.csv", f"{{data}}/broden1_224/{index}"),
+        ("broden1_224",),
         f"then, in broden1_224, (head -n 1 index.csv; grep '^{folder}/' index.csv) > {index}",
-    )  # fmt: skip
+    )
 
 
 def _places_spec(name: str) -> str:
@@ -173,8 +174,10 @@ def _places_spec(name: str) -> str:
 _CONCEPTNET = "conceptnet:{data}/conceptnet-assertions-5.7.0.csv.gz"
 
 _NETWORKS = {
-    "ResNet-50": "resnet50", "DenseNet-161": "densenet161", "AlexNet": "alexnet",
-}  # fmt: skip
+    "ResNet-50": "resnet50",
+    "DenseNet-161": "densenet161",
+    "AlexNet": "alexnet",
+}
 
 
 def _on_ade(name: str) -> tuple[Settings, tuple[str, ...]]:
@@ -186,10 +189,17 @@ def _on_ade(name: str) -> tuple[Settings, tuple[str, ...]]:
 
 def _retrained(name: str) -> tuple[Retraining, tuple[str, ...]]:
     asked = Retraining(
-        "{ade20k}", _places_spec(name), knowledge=_CONCEPTNET,
-        cc=("scc", "icc"), weights=(0.1, 0.3, 1.0), seeds=3, epochs=4, side=128,
-        train="train", test="val",
-    )  # fmt: skip
+        "{ade20k}",
+        _places_spec(name),
+        knowledge=_CONCEPTNET,
+        cc=("scc", "icc"),
+        weights=(0.1, 0.3, 1.0),
+        seeds=3,
+        epochs=4,
+        side=128,
+        train="train",
+        test="val",
+    )
     return asked, ("ade20k", f"places365-{name}")
 
 
@@ -203,17 +213,21 @@ PAPER = Profile(
     {
         "broden-ade20k": _broden("ADE20K", "ade20k", ": the version the paper used"),
         "ade20k-2016": Need(
-            "ADE20K, the full release of 2016", ("{data}/ADE20K_2016_07_26/images",),
+            "ADE20K, the full release of 2016",
+            ("{data}/ADE20K_2016_07_26/images",),
             ("ade20k-2016",),
         ),
         "broden-opensurfaces": _broden("OpenSurfaces", "opensurfaces"),
         "opensurfaces-release": Need(
-            "OpenSurfaces as released, with its photos", ("{data}/opensurfaces/photos",),
-            ("opensurfaces",), "its own script then fetches the photos",
+            "OpenSurfaces as released, with its photos",
+            ("{data}/opensurfaces/photos",),
+            ("opensurfaces",),
+            "its own script then fetches the photos",
         ),
         **{f"places365-{n}": _places(n) for n in ("resnet18", *_NETWORKS.values())},
         "conceptnet": Need(
-            "ConceptNet 5.7, the assertions", ("{data}/conceptnet-assertions-5.7.0.csv.gz",),
+            "ConceptNet 5.7, the assertions",
+            ("{data}/conceptnet-assertions-5.7.0.csv.gz",),
             ("conceptnet",),
         ),
     },
@@ -232,16 +246,11 @@ PAPER = Profile(
         "table3": Explaining("resnet18", groups=168),
         "table4": Networks(_NETWORKS),
         "table5": Merging("resnet18", {k: k for k in GROUPS}),
-        "table6": Metrics(
-            {"ADE20k": "resnet18", "Opensurfaces": "opensurfaces"}, test=("val",)
-        ),
+        "table6": Metrics({"ADE20k": "resnet18", "Opensurfaces": "opensurfaces"}, test=("val",)),
         "figure3": Disabling("resnet18"),
         "figure4": Disabling("opensurfaces"),
         "figure5": Retrainings(
-            {
-                shown: _retrained(name)
-                for shown, name in {NETWORK: "resnet18", **_NETWORKS}.items()
-            }
+            {shown: _retrained(name) for shown, name in {NETWORK: "resnet18", **_NETWORKS}.items()}
         ),
     },
     {
@@ -266,7 +275,7 @@ PAPER = Profile(
             ("opensurfaces:{data}/opensurfaces", ("opensurfaces-release",)),
         ),
     },
-)  # fmt: skip
+)
 
 
 # -- on NYUv2 ---------------------------------------------------------------------------------
@@ -308,7 +317,8 @@ NYUV2 = Profile(
             ("nyuv2", "nyuv2-splits", "nyuv2-40"),
         ),
         "resnet18-nyuv2": Need(
-            "a ResNet-18 for NYUv2's scenes", ("{data}/nyuv2/resnet18_nyuv2.pt",),
+            "a ResNet-18 for NYUv2's scenes",
+            ("{data}/nyuv2/resnet18_nyuv2.pt",),
             how="train one: python -m core retrain cc --dataset nyuv2:DIR/nyuv2 --model "
             "torchvision:resnet18:random --cc '' --head new",
         ),
@@ -317,22 +327,28 @@ NYUV2 = Profile(
             tuple(
                 f"{{data}}/places365_squeezenet/{name}"
                 for name in (
-                    "squeezenet_places365_152arrays.npz", "categories_places365.txt",
+                    "squeezenet_places365_152arrays.npz",
+                    "categories_places365.txt",
                     "places365CNN_mean.binaryproto",
                 )
             ),
             how="published weights as 152 arrays, read by tests/squeezenet_places.py",
         ),
         "cn-100k": Need(
-            "CN-100K, ConceptNet's most common facts", ("{data}/conceptnet/CN-100K/train.txt",),
+            "CN-100K, ConceptNet's most common facts",
+            ("{data}/conceptnet/CN-100K/train.txt",),
             how="train.txt, valid.txt, test.txt of the CN-100K release",
         ),
     },
     {
-        "resnet18": (Settings(_NYU, _RESNET, ("layer4",), knowledge=_CN),
-                     ("nyuv2", "resnet18-nyuv2")),
-        "squeezenet": (Settings(_NYU, _SQUEEZENET, ("fire9",), knowledge=_CN),
-                       ("nyuv2", "squeezenet")),
+        "resnet18": (
+            Settings(_NYU, _RESNET, ("layer4",), knowledge=_CN),
+            ("nyuv2", "resnet18-nyuv2"),
+        ),
+        "squeezenet": (
+            Settings(_NYU, _SQUEEZENET, ("fire9",), knowledge=_CN),
+            ("nyuv2", "squeezenet"),
+        ),
     },
     (_CN, "cn-100k"),
     {
@@ -345,22 +361,31 @@ NYUV2 = Profile(
         "table5": Merging("resnet18", {k: k / 320 for k in GROUPS}),
         "table6": Metrics({"ADE20k": "resnet18", "Opensurfaces": "squeezenet"}),
         "figure3": Disabling("resnet18", ("test",), ("test",)),
-        "figure4": Disabling(
-            "squeezenet", ("test",), ("test",), at=(1, 5, 10, 15, 20), halves=0
-        ),
+        "figure4": Disabling("squeezenet", ("test",), ("test",), at=(1, 5, 10, 15, 20), halves=0),
         "figure5": Retrainings(
             {
                 NETWORK: (
                     Retraining(
-                        _NYU, _RESNET, weights=(1.0,), seeds=3, epochs=2, side=96, since="layer4",
+                        _NYU,
+                        _RESNET,
+                        weights=(1.0,),
+                        seeds=3,
+                        epochs=2,
+                        side=96,
+                        since="layer4",
                         knowledge=_CN,
                     ),
                     ("nyuv2", "resnet18-nyuv2"),
                 ),
                 "SqueezeNet (Places365)": (
                     Retraining(
-                        _NYU, _SQUEEZENET.replace(":load:", ":trainable:"), weights=(1.0,),
-                        seeds=3, epochs=2, since="fire9", knowledge=_CN,
+                        _NYU,
+                        _SQUEEZENET.replace(":load:", ":trainable:"),
+                        weights=(1.0,),
+                        seeds=3,
+                        epochs=2,
+                        since="fire9",
+                        knowledge=_CN,
                     ),
                     ("nyuv2", "squeezenet"),
                 ),
@@ -370,13 +395,16 @@ NYUV2 = Profile(
     {
         "table1": (_TEST,),
         "table2": (
-            _TEST, "Groups: the same share of the concepts as the paper's 168 of 320 is.",
+            _TEST,
+            "Groups: the same share of the concepts as the paper's 168 of 320 is.",
         ),
         "table3": (
-            _TEST, "Groups: the same share of the concepts as the paper's 168 of 320 is.",
+            _TEST,
+            "Groups: the same share of the concepts as the paper's 168 of 320 is.",
         ),
         "table4": (
-            _TEST, "No network of the paper's is to be had here; ours stand below its rows.",
+            _TEST,
+            "No network of the paper's is to be had here; ours stand below its rows.",
         ),
         "table5": (
             "On all 1,449 images. Each of the paper's numbers of groups stands for the same share "
@@ -389,9 +417,7 @@ NYUV2 = Profile(
             "never learned NYUv2's scenes (378 of its 654 answers are none of them).",
         ),
         "figure3": ("Units are chosen and judged on the same 654 test photos, as published.",),
-        "figure4": (
-            "For OpenSurfaces: NYUv2 with the SqueezeNet of Places365, fire9.",
-        ),
+        "figure4": ("For OpenSurfaces: NYUv2 with the SqueezeNet of Places365, fire9.",),
         "figure5": (
             "Short trainings of the last stage: ResNet-18 from layer4 on at 96 pixels, SqueezeNet "
             "from fire9 on with a new head; 2 epochs, λ = 1, three seeds.",
@@ -405,7 +431,7 @@ NYUV2 = Profile(
         },
     },
     {"nyuv2": ((_NYU, ("nyuv2-folders",)), (_NYU, ("nyuv2-published",)))},
-)  # fmt: skip
+)
 
 PROFILES = {"paper": PAPER, "nyuv2": NYUV2}
 

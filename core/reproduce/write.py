@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cache
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
@@ -18,14 +17,14 @@ from typing import Any
 
 import pandas as pd
 
-from core import figures
 from core.escape import csv_frame, csv_text
 from core.figures import FORMATS, export, latex
 from core.files import parse_json, strict_json, write_bytes, write_text
 from core.report import inline_svg, page
 from core.reproduce import Beside, Cell, Work, draw
 from core.reproduce.paper import PARTS
-from core.store import code_digest, digest_of
+from core.store import digest_of
+from core.versions import versions_of
 
 QUICK = (
     "QUICK: made small (few draws, one seed, one epoch, few groups) to see whether everything "
@@ -67,7 +66,8 @@ class Folder:
             if name in self._svg:
                 continue
             frame, caption = given
-            made_of = digest_of([frame.to_csv(), list(caption), version("altair"), _drawing()])
+            drawn_by = [version("altair"), versions_of("figures")]
+            made_of = digest_of([frame.to_csv(), list(caption), drawn_by])
             files = [self.path / f"{name}.{kind}" for kind in FORMATS]
             if self._drawn.get(name) != made_of or not all(file.is_file() for file in files):
                 chart = draw(name, given)
@@ -83,11 +83,12 @@ class Folder:
 
     def _about(self) -> list[str]:
         return [
-            *self._head(), self.work.profile.about,
+            *self._head(),
+            self.work.profile.about,
             "In percent. Cells: ours [95 % interval], below it the paper's figure and the "
             "difference in points (ours less the paper's). What the paper's text says is counted "
             "on the figures as they are, intervals aside.",
-        ]  # fmt: skip
+        ]
 
     def _left(self, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> list[str]:
         """What is not there, in words."""
@@ -133,13 +134,6 @@ class Folder:
         return page(f"Beside the paper: {name}", body, STYLE)
 
 
-@cache
-def _drawing() -> str:
-    """Digest of the code that draws: another theme or title is another figure."""
-    folder = Path(figures.__file__).parent
-    return code_digest(sorted(folder.glob("*.py")))
-
-
 STYLE = """
 body { max-width: 78rem; } p, ul { max-width: 60rem; } td { vertical-align: top; }
 table.claims { margin: 1.4rem 0 1rem; }
@@ -172,27 +166,40 @@ def results(work: Work, parts: Mapping[str, Beside], left_out: Mapping[str, str]
     runs.
     """
     return {
-        "profile": work.profile.name, "about": work.profile.about, "quick": work.small,
-        "command": again(work), "unit": "percent", "versions": versions(),
-        "knowledge": work.profile.knowledge[0], "left_out": dict(left_out),
+        "profile": work.profile.name,
+        "about": work.profile.about,
+        "quick": work.small,
+        "command": again(work),
+        "unit": "percent",
+        "versions": versions(),
+        "knowledge": work.profile.knowledge[0],
+        "left_out": dict(left_out),
         "parts": {
             key: {
-                "title": part.title, "differs": part.above, "labels": list(part.labels),
-                "columns": list(part.columns), "control": part.control[1],
+                "title": part.title,
+                "differs": part.above,
+                "labels": list(part.labels),
+                "columns": list(part.columns),
+                "control": part.control[1],
                 "rows": [
-                    {"labels": list(labels), "shown": shown,
-                     "cells": {column: cell.to_json() for column, cell in cells.items()}}
+                    {
+                        "labels": list(labels),
+                        "shown": shown,
+                        "cells": {column: cell.to_json() for column, cell in cells.items()},
+                    }
                     for labels, shown, cells in part.rows
                 ],
                 "claims": [
                     {"text": text, "paper": list(theirs), "ours": list(ours)}
                     for text, theirs, ours in part.claims
                 ],
-                "notes": part.notes, "details": part.details, "runs": part.runs,
+                "notes": part.notes,
+                "details": part.details,
+                "runs": part.runs,
             }
             for key, part in parts.items()
         },
-    }  # fmt: skip
+    }
 
 
 # -- cells in words ---------------------------------------------------------------------------

@@ -149,8 +149,11 @@ def require_owner(what: str, **of: Any) -> None:
     if not name:
         raise UnitscopeError(f"{what}: {why_not()}")
     said = {
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "who": name, "what": what, **of,
-    }  # fmt: skip
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "who": name,
+        "what": what,
+        **of,
+    }
     root = cache_root()
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOG).open("a", encoding="utf-8") as f:

@@ -265,9 +265,16 @@ def _unit_concepts(_run: Run, stamp: str, layer: str, strategy: str, iou: str) -
 
 @st.cache_resource(max_entries=24, show_spinner=False)
 def _contribution(
-    _run: Run, _known: Known, stamp: str, facts: str, layer: str, strategy: str, iou: str,
-    kind: str, over: str,
-) -> Contribution:  # fmt: skip
+    _run: Run,
+    _known: Known,
+    stamp: str,
+    facts: str,
+    layer: str,
+    strategy: str,
+    iou: str,
+    kind: str,
+    over: str,
+) -> Contribution:
     learned = _unit_concepts(_run, stamp, layer, strategy, iou)
     return _module("disable").contribution(learned, _known, kind, over)
 

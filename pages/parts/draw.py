@@ -129,9 +129,13 @@ def chart(
     drawn = make(is_dark())
     height, widest = figures.box(drawn)
     st.altair_chart(
-        figures.Unchecked(drawn), width=widest or "stretch", height=height, theme=None, alt=alt,
+        figures.Unchecked(drawn),
+        width=widest or "stretch",
+        height=height,
+        theme=None,
+        alt=alt,
         **more,
-    )  # fmt: skip
+    )
     _files(make, name, explanation)
 
 
@@ -171,9 +175,12 @@ def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> N
             st.download_button(
                 kind.upper(),
                 data=lambda kind=kind, night=not white: figures.export(make(night), kind, night),
-                file_name=f"{name}.{kind}", mime=mime, on_click="ignore",
-                key=f"save-{name}-{kind}", width="stretch",
-            )  # fmt: skip
+                file_name=f"{name}.{kind}",
+                mime=mime,
+                on_click="ignore",
+                key=f"save-{name}-{kind}",
+                width="stretch",
+            )
 
 
 def table(
@@ -199,10 +206,20 @@ def table(
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
         plain = frame.drop(columns=[c for c in frame.columns if c == "color"])
         st.download_button(
-            "CSV", data=lambda: csv_frame(plain), file_name=f"{name}.csv",
-            mime="text/csv", on_click="ignore", key=f"save-{name}-csv", width="stretch",
-        )  # fmt: skip
+            "CSV",
+            data=lambda: csv_frame(plain),
+            file_name=f"{name}.csv",
+            mime="text/csv",
+            on_click="ignore",
+            key=f"save-{name}-csv",
+            width="stretch",
+        )
         st.download_button(
-            "LaTeX", data=lambda: figures.latex(plain, caption), file_name=f"{name}.tex",
-            mime="text/x-tex", on_click="ignore", key=f"save-{name}-tex", width="stretch",
-        )  # fmt: skip
+            "LaTeX",
+            data=lambda: figures.latex(plain, caption),
+            file_name=f"{name}.tex",
+            mime="text/x-tex",
+            on_click="ignore",
+            key=f"save-{name}-tex",
+            width="stretch",
+        )

@@ -19,10 +19,16 @@ from pages.parts.data import ask, open_run, summaries
 ROOT = Path(__file__).resolve().parents[2]
 
 ICONS = {
-    "Overview": "home", "Scenes": "photo_library", "Units": "grid_view", "Concepts": "category",
-    "Explain": "question_mark", "Disable": "toggle_off", "Retrain": "model_training",
-    "Compare": "compare", "Runs": "storage",
-}  # fmt: skip
+    "Overview": "home",
+    "Scenes": "photo_library",
+    "Units": "grid_view",
+    "Concepts": "category",
+    "Explain": "question_mark",
+    "Disable": "toggle_off",
+    "Retrain": "model_training",
+    "Compare": "compare",
+    "Runs": "storage",
+}
 
 START = "python -m core run --dataset rooms --model rooms"
 
@@ -130,22 +136,28 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     with ``needs_run=False`` it goes on with None.
     """
     st.set_page_config(
-        page_title=f"{title} · Unitscope", page_icon=str(ROOT / "pages" / "parts" / "icon.png"),
-        layout="wide", initial_sidebar_state="auto",
-    )  # fmt: skip
+        page_title=f"{title} · Unitscope",
+        page_icon=str(ROOT / "pages" / "parts" / "icon.png"),
+        layout="wide",
+        initial_sidebar_state="auto",
+    )
     st.html(CSS)
     if too_long := address.cut():
         st.warning(
             f"The address holds more than a link of this app does, and is read without "
-            f"{', '.join(too_long[:5])}.", icon=":material/link_off:",
-        )  # fmt: skip
+            f"{', '.join(too_long[:5])}.",
+            icon=":material/link_off:",
+        )
     with st.sidebar:
         st.markdown("### Unitscope")
         for label, file in page_files().items():
             st.page_link(
-                file, label=label, icon=f":material/{ICONS.get(label, 'article')}:",
-                query_params=address.kept(), width="stretch",
-            )  # fmt: skip
+                file,
+                label=label,
+                icon=f":material/{ICONS.get(label, 'article')}:",
+                query_params=address.kept(),
+                width="stretch",
+            )
         _same_page()(key="same-page")
         access.badge()
     root = browse.cache_root()
@@ -181,12 +193,15 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         else:
             st.caption(f"Layer {names[0]}, {facts['layers'][0]['units']} units")
         denominator = address.select(
-            "definition", "Counting", list(DEFINITIONS), "all",
+            "definition",
+            "Counting",
+            list(DEFINITIONS),
+            "all",
             format_func=DEFINITIONS.get,
             help="IoU puts a unit’s lit pixels in its denominator. As published, every pixel "
             "counts; the other way leaves out pixels where nothing of the concept’s kind was "
             "annotated, so that a unit is not blamed for what nobody labelled.",
-        )  # fmt: skip
+        )
     if not layer_known:
         st.title(title)
         error = unknown("layer of this run", address.get("layer"), names)

@@ -27,24 +27,32 @@ def chosen(ctx: Context, title: str) -> Known:
         st.title(title)
         stop(
             f"This run has no knowledge graph “{asked}”; it was made with “{own}”.",
-            {"Use the run’s own": address.kept(knowledge=own)}, title,
-        )  # fmt: skip
+            {"Use the run’s own": address.kept(knowledge=own)},
+            title,
+        )
     names = {name: spoken_name(name) for name in options}
     if len(options) > 1:
         with st.sidebar:
             asked = address.select(
-                "knowledge", "Knowledge", options, own, format_func=names.get,
+                "knowledge",
+                "Knowledge",
+                options,
+                own,
+                format_func=names.get,
                 help="Which graph says what belongs to a scene. The run’s own is the one it was "
                 "made with.",
-            )  # fmt: skip
+            )
     words = address.get("names")
     if words:
         with st.sidebar:
             st.caption("Names are read with a file of corrections.")
             st.button(
-                "Without the corrections", type="tertiary", icon=":material/undo:",
-                on_click=address.put, args=({"names": ""},),
-            )  # fmt: skip
+                "Without the corrections",
+                type="tertiary",
+                icon=":material/undo:",
+                on_click=address.put,
+                args=({"names": ""},),
+            )
     try:
         found = known(ctx.run, asked, words)
     except UnitscopeError as err:

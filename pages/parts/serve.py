@@ -35,11 +35,25 @@ from pages.parts import access
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
-LIGHT = ("core.browse", "core.browse.knowledge", "core.browse.fusion", "core.browse.explain",
-         "core.browse.compare", "core.browse.retrain", "core.browse.start", "core.figures",
-         "core.figures.concepts", "core.report", "pages.parts.draw")  # fmt: skip
-HEAVY = ("core.browse.units", "core.browse.disable", "core.dissect.formulas",
-         "core.manipulate.toggle")  # fmt: skip
+LIGHT = (
+    "core.browse",
+    "core.browse.knowledge",
+    "core.browse.fusion",
+    "core.browse.explain",
+    "core.browse.compare",
+    "core.browse.retrain",
+    "core.browse.start",
+    "core.figures",
+    "core.figures.concepts",
+    "core.report",
+    "pages.parts.draw",
+)
+HEAVY = (
+    "core.browse.units",
+    "core.browse.disable",
+    "core.dissect.formulas",
+    "core.manipulate.toggle",
+)
 
 
 def ready(modules: tuple[str, ...]) -> None:
@@ -111,9 +125,12 @@ class Door:
         there = "/" + scope["path"].lstrip("/\\") + (f"?{rest}" if rest else "")
         answer = RedirectResponse(there, 303, {"Cache-Control": "no-store"})
         answer.set_cookie(
-            access.cookie_name(port), token, httponly=True, samesite="strict",
+            access.cookie_name(port),
+            token,
+            httponly=True,
+            samesite="strict",
             secure=scope["scheme"] == "https",
-        )  # fmt: skip
+        )
         return answer
 
     def _upload(self, path: str) -> Response | None:
@@ -135,27 +152,34 @@ class Door:
 
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pages.parts.serve", allow_abbrev=False,
+        prog="python -m pages.parts.serve",
+        allow_abbrev=False,
         description="Serve the app. Options of `streamlit run`, such as --server.port, may follow; "
         "what is not given here is read from .streamlit/unitscope.toml (docs/serving.md).",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--mode", choices=access.MODES,
+        "--mode",
+        choices=access.MODES,
         help="who may change things; owner where only this machine can reach the server, read-only "
         "elsewhere",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--owners", nargs="+", metavar="EMAIL", help="of the mode team: who may change things"
     )
     parser.add_argument(
-        "--roots", nargs="+", type=Path, metavar="DIR",
+        "--roots",
+        nargs="+",
+        type=Path,
+        metavar="DIR",
         help="folders below which the photos, networks and tables lie that a form may name; "
         "without it any in the mode owner, and none in a team",
-    )  # fmt: skip
+    )
     parser.add_argument(
-        "--allow-python", action="store_true", default=None,
+        "--allow-python",
+        action="store_true",
+        default=None,
         help="let run files and forms name code to import (python:…)",
-    )  # fmt: skip
+    )
     return parser
 
 
@@ -169,8 +193,9 @@ def _streamlit_options(arguments: Sequence[str]) -> dict[str, Any]:
     try:
         found = main_run.make_context("streamlit run", ["app.py", *arguments]).params
     except ClickException as err:
-        raise UnitscopeError(f"{err.format_message()} `--help` and `streamlit run --help` list "
-                             "what there is") from err  # fmt: skip
+        raise UnitscopeError(
+            f"{err.format_message()} `--help` and `streamlit run --help` list what there is"
+        ) from err
     if found["args"]:
         raise UnitscopeError(f"{found['args'][0]!r} belongs to no option")
     own = {name: value for name, value in found.items() if name not in ("target", "args")}
@@ -192,12 +217,14 @@ def settled(given: argparse.Namespace, said: dict[str, Any], address: str) -> ac
         raise UnitscopeError(f"owners are of the mode team, and this is {mode}")
     if mode == "team" and not owners:
         raise UnitscopeError(
-            "a team has owners: --owners ada@example.org, or owners = [\"ada@example.org\"] in "
+            'a team has owners: --owners ada@example.org, or owners = ["ada@example.org"] in '
             ".streamlit/unitscope.toml"
-        )  # fmt: skip
-    roots = None if listed is None and mode == "owner" else tuple(
-        Path(one).expanduser().resolve() for one in listed or ()
-    )  # fmt: skip
+        )
+    roots = (
+        None
+        if listed is None and mode == "owner"
+        else tuple(Path(one).expanduser().resolve() for one in listed or ())
+    )
     for root in roots or ():
         if not root.is_dir():
             raise UnitscopeError(f"--roots: there is no folder {root}")

@@ -17,10 +17,18 @@ from pages.parts import access, address, changes, words
 from pages.parts.frame import START, page_files, sentence
 
 FIELDS = {
-    "dataset": "data", "model": "net", "layers": "dissect", "splits": "only",
-    "knowledge": "facts", "scenes": "places", "q": "q", "shuffles": "shuffles", "keep_maps": "maps",
-    "untrained": "twin", "classes": "classes",
-}  # fmt: skip
+    "dataset": "data",
+    "model": "net",
+    "layers": "dissect",
+    "splits": "only",
+    "knowledge": "facts",
+    "scenes": "places",
+    "q": "q",
+    "shuffles": "shuffles",
+    "keep_maps": "maps",
+    "untrained": "twin",
+    "classes": "classes",
+}
 """Setting → parameter of the address."""
 
 TWIN: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
@@ -100,9 +108,11 @@ def form(root: Path) -> dict[str, Any]:
         _forms([(kind.form, kind.about) for kind in DATASETS], "How to name them")
     with right:
         model = address.text(
-            "net", "Network", placeholder="torchvision:resnet18:/path/to/weights.pt",
+            "net",
+            "Network",
+            placeholder="torchvision:resnet18:/path/to/weights.pt",
             drop=("dissect",),
-        )  # fmt: skip
+        )
         _forms(start.model_kinds(), "How to name it")
     request: dict[str, Any] = {"dataset": dataset, "model": model}
     known = start.known_layers(request, root)
@@ -116,16 +126,22 @@ def form(root: Path) -> dict[str, Any]:
         left, right = st.columns(2, gap="large")
         with left:
             chosen = address.several(
-                "dissect", "Layers", list(shapes), format_func=shapes.get,
+                "dissect",
+                "Layers",
+                list(shapes),
+                format_func=shapes.get,
                 placeholder=f"{known['default_layer']} (the usual one)",
                 help="Each layer chosen is dissected in the same run.",
-            )  # fmt: skip
+            )
         with right:
             counts = known["splits"]
             only = address.several(
-                "only", "Splits", list(counts), placeholder="all images",
+                "only",
+                "Splits",
+                list(counts),
+                placeholder="all images",
                 format_func=lambda name: f"{name}  ({counts[name]:,} images)",
-            )  # fmt: skip
+            )
     else:
         # Named in the address, and not yet known to exist: the check will tell.
         chosen = [one for one in layers.split(",") if one]
@@ -134,19 +150,29 @@ def form(root: Path) -> dict[str, Any]:
         left, right = st.columns(2, gap="large")
         with left:
             request["q"] = number(
-                "q", "Lit share of all places (q)", 0.005, min_value=0.0005, max_value=0.2,
-                step=0.001, format="%.4f", help=words.THRESHOLD,
-            )  # fmt: skip
+                "q",
+                "Lit share of all places (q)",
+                0.005,
+                min_value=0.0005,
+                max_value=0.2,
+                step=0.001,
+                format="%.4f",
+                help=words.THRESHOLD,
+            )
             request["keep_maps"] = address.toggle(
-                "maps", "Keep activation maps", True,
+                "maps",
+                "Keep activation maps",
+                True,
                 help="Needed to show where a unit is lit. Without them the run takes less room "
                 "and the network runs twice.",
-            )  # fmt: skip
+            )
             request["classes"] = address.toggle(
-                "classes", "The network’s outputs are classes", True,
+                "classes",
+                "The network’s outputs are classes",
+                True,
                 help="Off for a backbone whose outputs are features: it is dissected without "
                 "answers. Networks built without a classifier are known as such by themselves.",
-            )  # fmt: skip
+            )
         with right:
             request["shuffles"] = int(
                 number(
@@ -161,27 +187,38 @@ def form(root: Path) -> dict[str, Any]:
             )
             request["untrained"] = TWIN[
                 address.select(
-                    "twin", "Untrained twin", list(TWIN), "auto", format_func=TWIN_WORDS.get,
+                    "twin",
+                    "Untrained twin",
+                    list(TWIN),
+                    "auto",
+                    format_func=TWIN_WORDS.get,
                     help=words.UNTRAINED,
                 )
-            ]  # fmt: skip
+            ]
             request["knowledge"] = (
                 address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
             )
             _forms([(form, about) for form, about in KNOWLEDGE.values()], "How to name it ")
-        request["scenes"] = address.text(
-            "places", "Which class a scene is", placeholder="by the names alone",
-            help="A table of yours, for scenes that the network calls otherwise: "
-            "`python -m core datasets scenes --dataset … --model … --write scenes.csv`, filled in.",
-        ) or None  # fmt: skip
+        request["scenes"] = (
+            address.text(
+                "places",
+                "Which class a scene is",
+                placeholder="by the names alone",
+                help="A table of yours, for scenes that the network calls otherwise: "
+                "`python -m core datasets scenes --dataset … --model … --write scenes.csv`, "
+                "filled in.",
+            )
+            or None
+        )
     return {**request, "layers": chosen, "splits": only}
 
 
 def draw(root: Path) -> None:
     """The whole form."""
     if not access.may_change():
-        st.markdown(f"Runs are started here by owners alone: {access.why_not()}. On the command "
-                    "line:")  # fmt: skip
+        st.markdown(
+            f"Runs are started here by owners alone: {access.why_not()}. On the command line:"
+        )
         st.code(START, language="bash")
         return
     fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
@@ -196,9 +233,11 @@ def draw(root: Path) -> None:
         row = st.container(horizontal=True, vertical_alignment="center")
         with row:
             if st.button(
-                "Check again" if done else "Check", disabled=not filled or checking,
-                type="secondary" if done else "primary", icon=":material/fact_check:",
-            ):  # fmt: skip
+                "Check again" if done else "Check",
+                disabled=not filled or checking,
+                type="secondary" if done else "primary",
+                icon=":material/fact_check:",
+            ):
                 try:
                     changes.start_check(asked, root)
                 except UnitscopeError as err:
@@ -211,8 +250,9 @@ def draw(root: Path) -> None:
             elif not checking:
                 st.caption(
                     "Opens everything, measures a few photos, starts nothing."
-                    if filled else "Name photos and a network first."
-                )  # fmt: skip
+                    if filled
+                    else "Name photos and a network first."
+                )
         if refused:
             st.error(f"{refused}.", icon=":material/error:")
         elif checking:
@@ -237,9 +277,11 @@ def begin(told: dict[str, Any], asked: list[str], root: Path) -> None:
     at_work = jobs.watch(digest, root)
     if (root / f"{digest}.duckdb").is_file():
         st.page_link(
-            page_files()["Overview"], label="This run is there already: open it",
-            icon=":material/arrow_forward:", query_params={"run": digest},
-        )  # fmt: skip
+            page_files()["Overview"],
+            label="This run is there already: open it",
+            icon=":material/arrow_forward:",
+            query_params={"run": digest},
+        )
         return
     if at_work is not None and at_work.alive:
         st.caption("This run is being made; see above.")
@@ -264,8 +306,10 @@ def watch_check(name: str, root: str) -> None:
         st.rerun()
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(":material/hourglass_top: Reading the photos, loading the network, timing a "
-                    "few images …")  # fmt: skip
+        st.markdown(
+            ":material/hourglass_top: Reading the photos, loading the network, timing a "
+            "few images …"
+        )
         if job.state != "stopping" and st.button("Stop the check", type="tertiary"):
             changes.stop(name, Path(root))
 
@@ -279,15 +323,17 @@ def checked(told: dict[str, Any], request: dict[str, Any]) -> None:
     units = {row["name"]: row["units"] for row in told["layers"]}
     cells[1].metric("units", f"{sum(units[name] for name in told['layer']):,}")
     cells[2].metric(
-        "on disk", size_words(need),
+        "on disk",
+        size_words(need),
         help="\n".join(f"- {name}: {size_words(size)}" for name, size in told["sizes"].items()),
-    )  # fmt: skip
+    )
     cells[3].metric(
-        "time", f"≈ {duration(seconds['seconds'])}",
+        "time",
+        f"≈ {duration(seconds['seconds'])}",
         help=f"From {seconds['images']} images that went through the whole pipeline just now, "
         f"here: {duration(seconds['low'])} to {duration(seconds['high'])} for all. Whatever "
         "else this machine does at the same time comes on top.",
-    )  # fmt: skip
+    )
     width, height = told["grid"]
     notes = [
         f"{told['dataset']}: {told['scenes']:,} scenes, {told['concepts']:,} concepts "

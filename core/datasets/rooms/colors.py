@@ -7,9 +7,18 @@ from functools import cache
 import numpy as np
 
 NAMES = (
-    "black-c", "blue-c", "brown-c", "green-c", "grey-c", "orange-c", "pink-c", "purple-c",
-    "red-c", "white-c", "yellow-c",
-)  # fmt: skip
+    "black-c",
+    "blue-c",
+    "brown-c",
+    "green-c",
+    "grey-c",
+    "orange-c",
+    "pink-c",
+    "purple-c",
+    "red-c",
+    "white-c",
+    "yellow-c",
+)
 """Broden's spelling, in its order."""
 
 
@@ -34,9 +43,14 @@ def _table() -> np.ndarray:
     # Later rules win over earlier ones.
     out = np.full(r.shape, where["red-c"], np.uint8)
     for name, start in (
-        ("orange-c", 14), ("yellow-c", 42), ("green-c", 68), ("blue-c", 165), ("purple-c", 258),
-        ("pink-c", 312), ("red-c", 344),
-    ):  # fmt: skip
+        ("orange-c", 14),
+        ("yellow-c", 42),
+        ("green-c", 68),
+        ("blue-c", 165),
+        ("purple-c", 258),
+        ("pink-c", 312),
+        ("red-c", 344),
+    ):
         out[hue >= start] = where[name]
     warm = (hue >= 8) & (hue < 48)
     out[warm & (high < 0.62)] = where["brown-c"]

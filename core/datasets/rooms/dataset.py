@@ -23,7 +23,7 @@ from core.datasets.rooms import indoor, outdoor
 from core.datasets.rooms.colors import NAMES, color_names
 from core.datasets.rooms.tracer import Picture
 from core.errors import BadFile, UnitscopeError, unknown
-from core.store import code_digest
+from core.versions import WORLD
 
 ROOT = Path(__file__).resolve().parents[3]
 SIZE = 192
@@ -32,11 +32,6 @@ SIZE = 192
 SCENES = {**indoor.SCENES, **outdoor.SCENES}
 SPLITS = ("train", "val", "test")
 _SHARES = {"train": 16, "val": 22, "test": 30}  # of 68
-
-_MODULES = (
-    "tracer.py", "furniture.py", "indoor.py", "outdoor.py", "outdoor_things.py", "outdoor_kit.py",
-    "colors.py",
-)  # fmt: skip
 
 
 def _vocabulary() -> list[Concept]:
@@ -50,11 +45,6 @@ def _vocabulary() -> list[Concept]:
     )
     rows = [(name, category) for category, names in columns for name in sorted(names - {""})]
     return [Concept(k + 1, name, category) for k, (name, category) in enumerate(rows)]
-
-
-def _code_digest() -> str:
-    here = Path(__file__).parent
-    return code_digest([here / name for name in _MODULES])
 
 
 def draw_picture(seed: int, scene: str, split: str, number: int, size: int = SIZE) -> Picture:
@@ -121,11 +111,11 @@ class Rooms(SceneDataset):
         self._id_of = {(c.name, c.category): c.id for c in self.concepts}
         self._first_color = self._id_of[NAMES[0], "color"]
         digest = hashlib.sha256(
-            f"{_code_digest()} seed={seed} per_scene={per_scene} size={SIZE}".encode()
+            f"world={WORLD} seed={seed} per_scene={per_scene} size={SIZE}".encode()
         )
         self._digest = digest.hexdigest()
         # Photos do not depend on per_scene: sets of any size share one folder.
-        shared = hashlib.sha256(f"{_code_digest()} seed={seed} size={SIZE}".encode())
+        shared = hashlib.sha256(f"world={WORLD} seed={seed} size={SIZE}".encode())
         self.folder = ROOT / cache / f"rooms-{shared.hexdigest()[:12]}"
 
     @classmethod

@@ -15,17 +15,47 @@ import numpy as np
 from core.datasets.rooms.tracer import Material, World, srgb
 
 WOODS = (
-    ("#9c6b3f", "#6f4526"), ("#c79b66", "#a1743f"), ("#6b4630", "#452a1b"),
-    ("#d9b98a", "#bb9560"), ("#8a4f2d", "#5e3019"), ("#4a352a", "#2e201a"),
-)  # fmt: skip
+    ("#9c6b3f", "#6f4526"),
+    ("#c79b66", "#a1743f"),
+    ("#6b4630", "#452a1b"),
+    ("#d9b98a", "#bb9560"),
+    ("#8a4f2d", "#5e3019"),
+    ("#4a352a", "#2e201a"),
+)
 CLOTHS = (
-    "#b23a3a", "#2f5d8c", "#4f7a4a", "#d0a040", "#7a4a7c", "#c9c2b6", "#5b5f66", "#d77f4a",
-    "#23395b", "#a9b8a0", "#e5ddd0", "#94452f", "#3f8a8c", "#d995a5", "#6e7f9a", "#857255",
-)  # fmt: skip
+    "#b23a3a",
+    "#2f5d8c",
+    "#4f7a4a",
+    "#d0a040",
+    "#7a4a7c",
+    "#c9c2b6",
+    "#5b5f66",
+    "#d77f4a",
+    "#23395b",
+    "#a9b8a0",
+    "#e5ddd0",
+    "#94452f",
+    "#3f8a8c",
+    "#d995a5",
+    "#6e7f9a",
+    "#857255",
+)
 PAINTS = (
-    "#ece6da", "#dfe5e8", "#f0ead0", "#cfd9c7", "#d9c8b8", "#bccbd8", "#e8d3c6", "#c9c3d6",
-    "#f2f0ec", "#b8c7b5", "#d8b48f", "#9fb3bf", "#e6dca8", "#c47f6a",
-)  # fmt: skip
+    "#ece6da",
+    "#dfe5e8",
+    "#f0ead0",
+    "#cfd9c7",
+    "#d9c8b8",
+    "#bccbd8",
+    "#e8d3c6",
+    "#c9c3d6",
+    "#f2f0ec",
+    "#b8c7b5",
+    "#d8b48f",
+    "#9fb3bf",
+    "#e6dca8",
+    "#c47f6a",
+)
 
 
 class Kit:
@@ -68,9 +98,14 @@ class Kit:
             return Material(colour, "wood", gloss=0.2, seed=self.uni(0, 99))
         a, b = self.pick(WOODS)
         return Material(
-            srgb(a), "wood", texture="wood", color2=srgb(b), scale=self.uni(0.25, 0.5),
-            gloss=self.uni(0.1, 0.24), seed=self.uni(0, 99),
-        )  # fmt: skip
+            srgb(a),
+            "wood",
+            texture="wood",
+            color2=srgb(b),
+            scale=self.uni(0.25, 0.5),
+            gloss=self.uni(0.1, 0.24),
+            seed=self.uni(0, 99),
+        )
 
     def colour(self, low: float = 0.35, high: float = 0.85, value: float = 0.75):
         """A linear colour of any hue."""
@@ -86,9 +121,15 @@ class Kit:
             second = srgb(self.pick(CLOTHS))
             scale = self.uni(0.08, 0.22)
         return Material(
-            base, "fabric", texture=texture, color2=second, scale=scale, bump=0.22,
-            bump_scale=0.04, seed=self.uni(0, 99),
-        )  # fmt: skip
+            base,
+            "fabric",
+            texture=texture,
+            color2=second,
+            scale=scale,
+            bump=0.22,
+            bump_scale=0.04,
+            seed=self.uni(0, 99),
+        )
 
     def leather(self) -> Material:
         c = srgb(self.pick(("#5a3420", "#26211f", "#8a5a38", "#d9d2c4", "#6b2b24")))
@@ -125,9 +166,13 @@ def fronts(k: Kit, width, z0, z1, y, rows, columns, material, part="drawer", upr
 
 def panelled(material: Material) -> Material:
     return Material(
-        material.color, material.concept, "panel", tuple(0.55 * c for c in material.color), 0.12,
+        material.color,
+        material.concept,
+        "panel",
+        tuple(0.55 * c for c in material.color),
+        0.12,
         gloss=material.gloss,
-    )  # fmt: skip
+    )
 
 
 def legs(k: Kit, width, depth, height, material, radius=0.025, y0=0.0, inset=0.05):
@@ -135,9 +180,13 @@ def legs(k: Kit, width, depth, height, material, radius=0.025, y0=0.0, inset=0.0
     for sx in (-1, 1):
         for y in (y0 + inset, y0 + depth - inset):
             k.world.cylinder(
-                (sx * (width / 2 - inset), y, 0), radius * 0.75, height, material=material,
-                part="leg", top_radius=radius,
-            )  # fmt: skip
+                (sx * (width / 2 - inset), y, 0),
+                radius * 0.75,
+                height,
+                material=material,
+                part="leg",
+                top_radius=radius,
+            )
 
 
 # -- bedroom -----------------------------------------------------------------------------------
@@ -272,9 +321,11 @@ def floor_lamp(k: Kit, on=None):
     on = k.chance(k.lit) if on is None else on
     metal = k.pick((k.brass, k.iron, k.steel))
     shade = Material(
-        srgb(k.pick(("#f1e3c4", "#f3efe6", "#d88f6a"))), "fabric", emit=1.6 if on else 0.0,
+        srgb(k.pick(("#f1e3c4", "#f3efe6", "#d88f6a"))),
+        "fabric",
+        emit=1.6 if on else 0.0,
         shadow=False,
-    )  # fmt: skip
+    )
     with w.group((0, 0.25, 0), object="lamp"):
         w.cylinder((0, 0, 0), 0.15, 0.025, material=metal, part="base")
         w.cylinder((0, 0, 0), 0.014, 1.45, material=metal, part="base")
@@ -648,10 +699,18 @@ def television(k: Kit, stand=True):
         base = h
     on = k.chance(0.45)
     screen = (
-        Material(srgb("#7fa8d8"), "glass", "picture", srgb("#d8a060"), emit=0.9,
-                 seed=k.uni(0, 99), gloss=0.3)
-        if on else Material(srgb("#0c0d10"), "glass", gloss=0.7)
-    )  # fmt: skip
+        Material(
+            srgb("#7fa8d8"),
+            "glass",
+            "picture",
+            srgb("#d8a060"),
+            emit=0.9,
+            seed=k.uni(0, 99),
+            gloss=0.3,
+        )
+        if on
+        else Material(srgb("#0c0d10"), "glass", gloss=0.7)
+    )
     with w.group((0, 0.2, base), object="television"):
         w.box((0, 0, 0.06 + size * 0.29), (size, 0.05, size * 0.58), material=k.black, part="frame")
         w.box(
@@ -773,10 +832,16 @@ def radiator(k: Kit):
 def leaf_green(k: Kit) -> Material:
     c = k.uni(0.8, 1.3)
     return Material(
-        tuple(v * c for v in srgb("#3f6f2c")), "foliage", "leaves",
-        tuple(v * c for v in srgb("#274a1c")), 0.08, gloss=0.1, bump=0.6, bump_scale=0.05,
+        tuple(v * c for v in srgb("#3f6f2c")),
+        "foliage",
+        "leaves",
+        tuple(v * c for v in srgb("#274a1c")),
+        0.08,
+        gloss=0.1,
+        bump=0.6,
+        bump_scale=0.05,
         seed=k.uni(0, 99),
-    )  # fmt: skip
+    )
 
 
 def plant(k: Kit, size=None):

@@ -88,8 +88,11 @@ class Room:
 
     def _place(self, wall: str, s: float) -> tuple[float, float]:
         return {
-            "back": (s, self.depth), "front": (s, 0.0), "left": (0.0, s), "right": (self.width, s),
-        }[wall]  # fmt: skip
+            "back": (s, self.depth),
+            "front": (s, 0.0),
+            "left": (0.0, s),
+            "right": (self.width, s),
+        }[wall]
 
     def _at_wall(self, wall: str, s: float, z: float = 0.0, off: float = 0.0):
         x, y = self._place(wall, s)
@@ -397,9 +400,16 @@ class Room:
         )
 
     def put(
-        self, thing: Callable[[], object], walls, width: float, depth: float, height: float = 0.8,
-        where: float | None = None, look: float = 1.0, tries: int = 14,
-    ) -> tuple[str, float] | None:  # fmt: skip
+        self,
+        thing: Callable[[], object],
+        walls,
+        width: float,
+        depth: float,
+        height: float = 0.8,
+        where: float | None = None,
+        look: float = 1.0,
+        tries: int = 14,
+    ) -> tuple[str, float] | None:
         """Stand a thing against one of `walls` where there is room for `width` × `depth` (and
         `height` below windows and pictures). `where` (0…1) asks for a place along the wall;
         `look` is how much the camera cares. Returns (wall, position) or None."""
@@ -416,9 +426,11 @@ class Room:
             x, y = self._place(wall, s)
             w2 = width / 2
             rect = {
-                "back": (x - w2, y - depth, x + w2, y), "front": (x - w2, y, x + w2, y + depth),
-                "left": (x, y - w2, x + depth, y + w2), "right": (x - depth, y - w2, x, y + w2),
-            }[wall]  # fmt: skip
+                "back": (x - w2, y - depth, x + w2, y),
+                "front": (x - w2, y, x + w2, y + depth),
+                "left": (x, y - w2, x + depth, y + w2),
+                "right": (x - depth, y - w2, x, y + w2),
+            }[wall]
             if not self._free(*rect):
                 continue
             if any(s + w2 > a and s - w2 < b and height > z0 for a, b, z0, _ in self.hung[wall]):
@@ -446,9 +458,11 @@ class Room:
         x, y = self._place(wall, s + offset)
         w2 = width / 2 - 0.03
         rect = {
-            "back": (x - w2, y - depth, x + w2, y), "front": (x - w2, y, x + w2, y + depth),
-            "left": (x, y - w2, x + depth, y + w2), "right": (x - depth, y - w2, x, y + w2),
-        }[wall]  # fmt: skip
+            "back": (x - w2, y - depth, x + w2, y),
+            "front": (x - w2, y, x + w2, y + depth),
+            "left": (x, y - w2, x + depth, y + w2),
+            "right": (x - depth, y - w2, x, y + w2),
+        }[wall]
         if not self._free(*rect, gap=0.0):
             return False
         if any(
@@ -464,8 +478,17 @@ class Room:
         self.rng = kept
         return True
 
-    def free(self, thing, width, depth, yaw=None, region=(0.2, 0.3, 0.8, 0.8), look=1.0,
-             height=0.8, tries=12) -> tuple[float, float, float] | None:  # fmt: skip
+    def free(
+        self,
+        thing,
+        width,
+        depth,
+        yaw=None,
+        region=(0.2, 0.3, 0.8, 0.8),
+        look=1.0,
+        height=0.8,
+        tries=12,
+    ) -> tuple[float, float, float] | None:
         """Stand a thing in the open, its centre within `region` (shares of the floor)."""
         k = self.kit
         for _ in range(tries):
@@ -628,9 +651,10 @@ class Room:
             else:
                 t = k.uni(0.35, 0.8)
                 target = (
-                    spot[0] * t + W / 2 * (1 - t), spot[1] * t + D * 0.8 * (1 - t),
+                    spot[0] * t + W / 2 * (1 - t),
+                    spot[1] * t + D * 0.8 * (1 - t),
                     min(1.1, spot[2] * t + 0.8 * (1 - t)),
-                )  # fmt: skip
+                )
                 fov = k.uni(58, 76)
             shots.append((seen(eye, target, fov), eye, target, fov))
         # Mostly the shot that shows most; some photos are taken with less care.
@@ -651,13 +675,18 @@ def _strays(r: Room, chance: float = 0.3) -> None:
         (lambda: f.drying_rack(k), 1.1, 0.8, 1.0),
         (lambda: f.bookcase(k, 0.7, 1.2), 0.7, 0.32, 1.2),
         (lambda: f.desk(k, 1.1, k.chance(0.5), 2), 1.1, 0.75, 0.9),
-        (lambda: f.armchair(k), 0.95, 0.9, 0.9), (lambda: f.storage_rack(k, 0.8), 0.8, 0.45, 2.0),
-        (lambda: f.basket(k), 0.5, 0.5, 0.5), (lambda: f.television(k), 1.5, 0.45, 1.2),
-        (lambda: f.dresser(k, False), 1.2, 0.5, 0.95), (lambda: f.sideboard(k), 1.6, 0.5, 1.0),
-        (lambda: f.filing_cabinet(k), 0.5, 0.6, 1.2), (lambda: f.refrigerator(k), 0.7, 0.7, 1.9),
-        (lambda: f.ladder(k), 0.5, 0.45, 1.9), (lambda: f.wardrobe(k, 1.0), 1.0, 0.62, 2.1),
+        (lambda: f.armchair(k), 0.95, 0.9, 0.9),
+        (lambda: f.storage_rack(k, 0.8), 0.8, 0.45, 2.0),
+        (lambda: f.basket(k), 0.5, 0.5, 0.5),
+        (lambda: f.television(k), 1.5, 0.45, 1.2),
+        (lambda: f.dresser(k, False), 1.2, 0.5, 0.95),
+        (lambda: f.sideboard(k), 1.6, 0.5, 1.0),
+        (lambda: f.filing_cabinet(k), 0.5, 0.6, 1.2),
+        (lambda: f.refrigerator(k), 0.7, 0.7, 1.9),
+        (lambda: f.ladder(k), 0.5, 0.45, 1.9),
+        (lambda: f.wardrobe(k, 1.0), 1.0, 0.62, 2.1),
         (lambda: f.washing_machine(k), 0.62, 0.65, 0.9),
-    )  # fmt: skip
+    )
     for _ in range(2):
         if k.chance(chance):
             thing, w, d, h = k.pick(pool)
@@ -1234,32 +1263,203 @@ SCENES: dict[str, Callable[[np.random.Generator], World]] = {
 
 # Every name that may occur in the masks; ids of the dataset follow from them.
 OBJECTS = (
-    "armchair", "bag", "ball", "bathtub", "bed", "blind", "boiler", "book", "bookcase", "bottle",
-    "bowl", "box", "broom", "bucket", "cabinet", "can", "candle", "ceiling", "ceiling lamp",
-    "chair", "chandelier", "chest of drawers", "clock", "clothes", "coat rack", "coffee table",
-    "computer monitor", "counter", "cup", "curtain", "cushion", "cutlery", "desk", "dining table",
-    "door", "dryer", "drying rack", "filing cabinet", "fire", "fireplace", "firewood", "floor",
-    "flower", "food", "fruit", "glass", "globe", "iron", "ironing board", "jar", "kettle",
-    "keyboard", "ladder", "lamp", "laptop", "laundry basket", "magazine", "microwave", "mirror",
-    "mouse", "nightstand", "paper", "pen", "pen holder", "picture", "pillow", "plant", "plate",
-    "poster", "pot", "printer", "radiator", "range hood", "refrigerator", "remote control", "rug",
-    "shelf", "shoe", "shower", "shower curtain", "sink", "soap", "sofa", "stool", "stove",
-    "swivel chair", "table", "tablecloth", "tap", "telephone", "television", "toaster", "toilet",
-    "toilet paper", "towel", "towel rail", "toy", "vase", "wall", "wardrobe", "washing machine",
-    "waste bin", "water", "whiteboard", "window",
-)  # fmt: skip
+    "armchair",
+    "bag",
+    "ball",
+    "bathtub",
+    "bed",
+    "blind",
+    "boiler",
+    "book",
+    "bookcase",
+    "bottle",
+    "bowl",
+    "box",
+    "broom",
+    "bucket",
+    "cabinet",
+    "can",
+    "candle",
+    "ceiling",
+    "ceiling lamp",
+    "chair",
+    "chandelier",
+    "chest of drawers",
+    "clock",
+    "clothes",
+    "coat rack",
+    "coffee table",
+    "computer monitor",
+    "counter",
+    "cup",
+    "curtain",
+    "cushion",
+    "cutlery",
+    "desk",
+    "dining table",
+    "door",
+    "dryer",
+    "drying rack",
+    "filing cabinet",
+    "fire",
+    "fireplace",
+    "firewood",
+    "floor",
+    "flower",
+    "food",
+    "fruit",
+    "glass",
+    "globe",
+    "iron",
+    "ironing board",
+    "jar",
+    "kettle",
+    "keyboard",
+    "ladder",
+    "lamp",
+    "laptop",
+    "laundry basket",
+    "magazine",
+    "microwave",
+    "mirror",
+    "mouse",
+    "nightstand",
+    "paper",
+    "pen",
+    "pen holder",
+    "picture",
+    "pillow",
+    "plant",
+    "plate",
+    "poster",
+    "pot",
+    "printer",
+    "radiator",
+    "range hood",
+    "refrigerator",
+    "remote control",
+    "rug",
+    "shelf",
+    "shoe",
+    "shower",
+    "shower curtain",
+    "sink",
+    "soap",
+    "sofa",
+    "stool",
+    "stove",
+    "swivel chair",
+    "table",
+    "tablecloth",
+    "tap",
+    "telephone",
+    "television",
+    "toaster",
+    "toilet",
+    "toilet paper",
+    "towel",
+    "towel rail",
+    "toy",
+    "vase",
+    "wall",
+    "wardrobe",
+    "washing machine",
+    "waste bin",
+    "water",
+    "whiteboard",
+    "window",
+)
 PARTS = (
-    "arm", "armrest", "back", "base", "basin", "beam", "blanket", "board", "border", "bracket",
-    "brush", "bulb", "burner", "button", "cap", "chimney", "clock face", "control panel", "cord",
-    "curtain rod", "door", "drawer", "flame", "frame", "hand", "handle", "head", "headboard",
-    "hob", "keyboard", "knob", "label", "lamp shade", "leaf", "leg", "lid", "mantel", "mattress",
-    "oven door", "page", "pane", "panel", "petal", "pipe", "plinth", "post", "pot", "rail",
-    "receiver", "rim", "rung", "screen", "seat", "shower head", "side", "skirting board", "sole",
-    "spout", "stand", "stem", "table top", "tank", "tape", "toilet bowl", "tray", "wheel",
+    "arm",
+    "armrest",
+    "back",
+    "base",
+    "basin",
+    "beam",
+    "blanket",
+    "board",
+    "border",
+    "bracket",
+    "brush",
+    "bulb",
+    "burner",
+    "button",
+    "cap",
+    "chimney",
+    "clock face",
+    "control panel",
+    "cord",
+    "curtain rod",
+    "door",
+    "drawer",
+    "flame",
+    "frame",
+    "hand",
+    "handle",
+    "head",
+    "headboard",
+    "hob",
+    "keyboard",
+    "knob",
+    "label",
+    "lamp shade",
+    "leaf",
+    "leg",
+    "lid",
+    "mantel",
+    "mattress",
+    "oven door",
+    "page",
+    "pane",
+    "panel",
+    "petal",
+    "pipe",
+    "plinth",
+    "post",
+    "pot",
+    "rail",
+    "receiver",
+    "rim",
+    "rung",
+    "screen",
+    "seat",
+    "shower head",
+    "side",
+    "skirting board",
+    "sole",
+    "spout",
+    "stand",
+    "stem",
+    "table top",
+    "tank",
+    "tape",
+    "toilet bowl",
+    "tray",
+    "wheel",
     "window sill",
-)  # fmt: skip
+)
 MATERIALS = (
-    "brick", "cardboard", "carpet", "ceramic", "concrete", "fabric", "foliage", "food", "glass",
-    "leather", "metal", "paper", "petal", "plaster", "plastic", "soil", "stone", "tile",
-    "wallpaper", "water", "wax", "wicker", "wood",
-)  # fmt: skip
+    "brick",
+    "cardboard",
+    "carpet",
+    "ceramic",
+    "concrete",
+    "fabric",
+    "foliage",
+    "food",
+    "glass",
+    "leather",
+    "metal",
+    "paper",
+    "petal",
+    "plaster",
+    "plastic",
+    "soil",
+    "stone",
+    "tile",
+    "wallpaper",
+    "water",
+    "wax",
+    "wicker",
+    "wood",
+)

@@ -92,36 +92,69 @@ def street(rng: Rng) -> World:
     edge = road / 2 + pave
     view = pick(rng, ("along", "along", "across", "high"))
     if view == "along":
-        x = pick(rng, (uni(rng, -1.5, 1.5), uni(rng, road / 2 + 0.6, edge - 0.8),
-                       -uni(rng, road / 2 + 0.6, edge - 0.8)))  # fmt: skip
+        x = pick(
+            rng,
+            (
+                uni(rng, -1.5, 1.5),
+                uni(rng, road / 2 + 0.6, edge - 0.8),
+                -uni(rng, road / 2 + 0.6, edge - 0.8),
+            ),
+        )
         bearing = -x * uni(rng, 1.0, 3.0) + uni(rng, -8, 8)
         camera = looking((x, 0, uni(rng, 1.5, 2.1)), bearing, uni(rng, -3, 5), uni(rng, 50, 68))
     elif view == "across":
         s = either(rng)
-        camera = looking((s * (edge - 0.6), 0, uni(rng, 1.5, 2.0)), -s * uni(rng, 38, 62),
-                         uni(rng, 0, 6), uni(rng, 55, 70))  # fmt: skip
+        camera = looking(
+            (s * (edge - 0.6), 0, uni(rng, 1.5, 2.0)),
+            -s * uni(rng, 38, 62),
+            uni(rng, 0, 6),
+            uni(rng, 55, 70),
+        )
     else:
         x = uni(rng, -3, 3)
-        camera = looking((x, -4, uni(rng, 4.0, 6.5)), -x + uni(rng, -10, 10), uni(rng, -14, -6),
-                         uni(rng, 50, 64))  # fmt: skip
+        camera = looking(
+            (x, -4, uni(rng, 4.0, 6.5)), -x + uni(rng, -10, 10), uni(rng, -14, -6), uni(rng, 50, 64)
+        )
     w = open_air(rng, camera)
-    tar = tinted(rng, pick(rng, ("#58585a", "#4a4a4c", "#66645f")), "asphalt", color2="#39393b",
-                 texture="asphalt", scale=0.12, bump=0.2)  # fmt: skip
+    tar = tinted(
+        rng,
+        pick(rng, ("#58585a", "#4a4a4c", "#66645f")),
+        "asphalt",
+        color2="#39393b",
+        texture="asphalt",
+        scale=0.12,
+        bump=0.2,
+    )
     if chance(rng, 0.12):
         tar = tinted(
             rng, "#7a736a", "stone", color2="#4c4842", texture="bricks", scale=0.4, bump=0.5
         )
-    slabs = tinted(rng, pick(rng, ("#a8a49c", "#948f88", "#b09a88")), "concrete", color2="#77736c",
-                   texture="tiles", scale=0.6)  # fmt: skip
+    slabs = tinted(
+        rng,
+        pick(rng, ("#a8a49c", "#948f88", "#b09a88")),
+        "concrete",
+        color2="#77736c",
+        texture="tiles",
+        scale=0.6,
+    )
     kerb = tinted(rng, "#b8b4ac", "stone")
     paint = tinted(rng, "#e4e2da", "paint", by=0.05)
     w.quad((0, 150, 0), (road + 0.2, 400), material=tar, object="road")
     w.ground(-0.05, 900, material=tinted(rng, "#7a7a6c", "soil"), object="ground")
     for s in (-1, 1):
-        w.box((s * (road / 2 + pave / 2), 140, 0.02), (pave, 380, 0.24), material=slabs,
-              object="sidewalk")  # fmt: skip
-        w.box((s * (road / 2 + 0.08), 140, 0.03), (0.16, 380, 0.25), material=kerb,
-              object="sidewalk", part="curb")  # fmt: skip
+        w.box(
+            (s * (road / 2 + pave / 2), 140, 0.02),
+            (pave, 380, 0.24),
+            material=slabs,
+            object="sidewalk",
+        )
+        w.box(
+            (s * (road / 2 + 0.08), 140, 0.03),
+            (0.16, 380, 0.25),
+            material=kerb,
+            object="sidewalk",
+            part="curb",
+        )
     zebra = uni(rng, 6, 16) if chance(rng, 0.45) else None
     with w.group(object="road", part="lane mark"):
         if chance(rng, 0.85):
@@ -177,8 +210,13 @@ def street(rng: Rng) -> World:
     lights = either(rng)
     high = uni(rng, 5.5, 7.5) if chance(rng, 0.7) else 3.6
     for k in range(5):
-        add_pole(w, rng, (lights * (road / 2 + 0.5), 5 + 17 * k + uni(rng, -1, 1), 0.12),
-                 180 if lights > 0 else 0, high)  # fmt: skip
+        add_pole(
+            w,
+            rng,
+            (lights * (road / 2 + 0.5), 5 + 17 * k + uni(rng, -1, 1), 0.12),
+            180 if lights > 0 else 0,
+            high,
+        )
     if zebra is not None or chance(rng, 0.35):
         y = (zebra or uni(rng, 9, 16)) + 1.8
         for s in (-1, 1):  # an arm reaches over the road from the left kerb only
@@ -187,15 +225,27 @@ def street(rng: Rng) -> World:
     if chance(rng, 0.6):
         s, leaf, bark = -lights, leaf_material(rng, green, 0.3, 0.2), bark_material(rng)
         for k in range(5):
-            add_tree(w, rng, (s * (road / 2 + 0.8), 6 + 13 * k + uni(rng, -1.5, 1.5), 0.12),
-                     uni(rng, 5, 8), leaf, bark, bare=0.3, lumps=6)  # fmt: skip
+            add_tree(
+                w,
+                rng,
+                (s * (road / 2 + 0.8), 6 + 13 * k + uni(rng, -1.5, 1.5), 0.12),
+                uni(rng, 5, 8),
+                leaf,
+                bark,
+                bare=0.3,
+                lumps=6,
+            )
     for _ in range(int(rng.integers(0, 7))):
         s = either(rng)
         if zebra is not None and chance(rng, 0.3):
             add_person(w, rng, (uni(rng, -road / 2, road / 2), zebra + uni(rng, -1, 1), 0), 90 * s)
         else:
-            add_person(w, rng, (s * uni(rng, road / 2 + 0.9, edge - 0.5), uni(rng, 4.5, 26), 0.13),
-                       pick(rng, (0, 180)) + uni(rng, -20, 20))  # fmt: skip
+            add_person(
+                w,
+                rng,
+                (s * uni(rng, road / 2 + 0.9, edge - 0.5), uni(rng, 4.5, 26), 0.13),
+                pick(rng, (0, 180)) + uni(rng, -20, 20),
+            )
     for thing, share in (
         (add_bin, 0.4),
         (add_hydrant, 0.25),
@@ -204,8 +254,11 @@ def street(rng: Rng) -> World:
     ):
         if chance(rng, share):
             s = either(rng)
-            at = (s * (edge - 0.7 if thing is not add_hydrant else road / 2 + 0.5),
-                  uni(rng, 5.5, 13), 0.13)  # fmt: skip
+            at = (
+                s * (edge - 0.7 if thing is not add_hydrant else road / 2 + 0.5),
+                uni(rng, 5.5, 13),
+                0.13,
+            )
             thing(w, rng, at, -90.0 * s) if thing in (add_mailbox, add_bench) else thing(w, rng, at)
     for _ in range(int(rng.integers(0, 3))):
         s = either(rng)
@@ -215,8 +268,16 @@ def street(rng: Rng) -> World:
 
 def _gardens(w: World, rng: Rng, edge: float, green: str) -> None:
     """Houses with front gardens along both sides of a street whose pavements end at ±`edge`."""
-    turf = tinted(rng, "#6a8044", "grass", color2="#4a6030", texture="grass", scale=0.2, bump=0.6,
-                  bump_scale=0.12)  # fmt: skip
+    turf = tinted(
+        rng,
+        "#6a8044",
+        "grass",
+        color2="#4a6030",
+        texture="grass",
+        scale=0.2,
+        bump=0.6,
+        bump_scale=0.12,
+    )
     leaves = [leaf_material(rng, c, 0.32, 0.2) for c in (green, pick(rng, GREENS))]
     bark = bark_material(rng)
     w.quad((0, 150, -0.02), (240, 400), material=turf, object="lawn")
@@ -235,8 +296,9 @@ def _gardens(w: World, rng: Rng, edge: float, green: str) -> None:
                 else:
                     add_bush(w, rng, at, uni(rng, 0.7, 1.5), pick(rng, leaves))
             if fenced and 2 < y < 45:
-                add_fence(w, rng, (s * (edge + 0.4), y), (s * (edge + 0.4), y + 11), 1.0,
-                          pickets=y < 14)  # fmt: skip
+                add_fence(
+                    w, rng, (s * (edge + 0.4), y), (s * (edge + 0.4), y + 11), 1.0, pickets=y < 14
+                )
             y += uni(rng, 13, 17)
     add_tree_line(w, rng, 110, 60, 7, 12, 14)
 
@@ -251,8 +313,16 @@ def park(rng: Rng) -> World:
     )
     w = open_air(rng, camera)
     green = pick(rng, ("#667f3e", "#587238", "#74874a", "#838a4c"))
-    turf = tinted(rng, green, "grass", color2="#46592c", texture="grass", scale=0.16, bump=0.7,
-                  bump_scale=0.12)  # fmt: skip
+    turf = tinted(
+        rng,
+        green,
+        "grass",
+        color2="#46592c",
+        texture="grass",
+        scale=0.16,
+        bump=0.7,
+        bump_scale=0.12,
+    )
     w.ground(0, 700, material=turf, object="lawn")
     autumn = chance(rng, 0.2)
     tones = AUTUMN if autumn else GREENS
@@ -264,8 +334,15 @@ def park(rng: Rng) -> World:
             with w.group((-40 + 28 * k + uni(rng, -5, 5), 90, 0)):
                 add_building(w, rng, 16, 12, int(rng.integers(4, 9)), near=False, shop=0)
     # The path: overlapping discs along a curve, so that its borders are soft bends.
-    sand = tinted(rng, pick(rng, ("#b8a484", "#a89a86", "#c0a890", "#8c8a86")), "gravel",
-                  color2="#8c7a60", texture="noise", scale=0.25, bump=0.5)  # fmt: skip
+    sand = tinted(
+        rng,
+        pick(rng, ("#b8a484", "#a89a86", "#c0a890", "#8c8a86")),
+        "gravel",
+        color2="#8c7a60",
+        texture="noise",
+        scale=0.25,
+        bump=0.5,
+    )
     start, bend, drift = uni(rng, -2.2, 2.2), uni(rng, -5, 5), uni(rng, -0.25, 0.25)
     wide = uni(rng, 0.9, 1.6)
 
@@ -301,13 +378,22 @@ def park(rng: Rng) -> World:
         rim = stone_material(rng)
         r = uni(rng, 3.8, 5.2)
         w.disk((*at, 0.02), (r * 1.25, r * 0.8), material=water, object="pond")
-        w.disk((at[0] - r * 0.6, at[1] + r * 0.25, 0.021), (r * 0.8, r * 0.6), material=water,
-               object="pond")  # fmt: skip
+        w.disk(
+            (at[0] - r * 0.6, at[1] + r * 0.25, 0.021),
+            (r * 0.8, r * 0.6),
+            material=water,
+            object="pond",
+        )
         for k in range(15):
             a = 2 * math.pi * k / 15 + uni(rng, -0.1, 0.1)
             if chance(rng, 0.75):
-                add_rock(w, rng, (at[0] + r * 1.3 * math.cos(a), at[1] + r * 0.86 * math.sin(a), 0),
-                         uni(rng, 0.2, 0.45), rim)  # fmt: skip
+                add_rock(
+                    w,
+                    rng,
+                    (at[0] + r * 1.3 * math.cos(a), at[1] + r * 0.86 * math.sin(a), 0),
+                    uni(rng, 0.2, 0.45),
+                    rim,
+                )
         for _ in range(int(rng.integers(0, 4))):
             add_duck(w, rng, (at[0] + uni(rng, -2, 2), at[1] + uni(rng, -1.5, 1.5), 0.03))
         if chance(rng, 0.12):
@@ -349,8 +435,16 @@ def park(rng: Rng) -> World:
                     bark,
                 )
             else:
-                add_tree(w, rng, (*at, 0), uni(rng, 5.5, 10), pick(rng, leaves), bark,
-                         bare=uni(rng, 0.2, 0.35), lumps=8)  # fmt: skip
+                add_tree(
+                    w,
+                    rng,
+                    (*at, 0),
+                    uni(rng, 5.5, 10),
+                    pick(rng, leaves),
+                    bark,
+                    bare=uni(rng, 0.2, 0.35),
+                    lumps=8,
+                )
     for _ in range(int(rng.integers(0, 4))):
         if at := somewhere(5, 14, 1.0):
             add_flowers(w, rng, (*at, 0), 34, uni(rng, 0.8, 1.5))
@@ -405,11 +499,20 @@ def beach(rng: Rng) -> World:
     lift = land(0, 0)
     w.camera = Camera(
         (eye[0], eye[1], eye[2] + lift),
-        (*camera.target[:2], camera.target[2] + lift), camera.fov,
-    )  # fmt: skip
+        (*camera.target[:2], camera.target[2] + lift),
+        camera.fov,
+    )
     colour = pick(rng, ("#dcc08c", "#e4cfa4", "#cdb48a", "#d8b878"))
-    sand = tinted(rng, colour, "sand", color2="#b0925f", texture="noise", scale=0.35, bump=0.55,
-                  bump_scale=0.16)  # fmt: skip
+    sand = tinted(
+        rng,
+        colour,
+        "sand",
+        color2="#b0925f",
+        texture="noise",
+        scale=0.35,
+        bump=0.55,
+        bump_scale=0.16,
+    )
     wet = tinted(rng, "#a0855c", "sand", color2="#7f6946", texture="noise", scale=0.6, gloss=0.55)
     kinds = (heights < 0.16 + 0.1 * rough).astype(np.uint8)
     land.draw(w, surfaces=[(sand, "sand", None), (wet, "sand", None)], kinds=kinds)
@@ -418,8 +521,9 @@ def beach(rng: Rng) -> World:
     deep = water_material(rng, tone, 2.6)
     w.quad((0, 60, 0.0), (400, 160), material=sea, object="sea")
     w.quad((0, 1640, -0.02), (9000, 3000), material=deep, object="sea")
-    foam = Material((0.86, 0.88, 0.88), "foam", cutout=0.42, cutout_scale=0.5, bump=0.5,
-                    bump_scale=0.1)  # fmt: skip
+    foam = Material(
+        (0.86, 0.88, 0.88), "foam", cutout=0.42, cutout_scale=0.5, bump=0.5, bump_scale=0.1
+    )
 
     def edge(x: float) -> float:
         j = int(min(max((x - corner[0]) / cell, 0), nx - 1))
@@ -531,10 +635,15 @@ def forest(rng: Rng) -> World:
     autumn = kind != "conifer" and chance(rng, 0.25)
     tones = AUTUMN if autumn else ("#4a6f2c", "#3f6428", "#5a7c30", "#2f5426")
     floor = tinted(
-        rng, pick(rng, ("#5c4a30", "#6a4f30", "#4c5030")) if not autumn else "#8a5a30", "soil",
-        color2=pick(rng, ("#3c4a24", "#3a2c1c", "#4a5a2a")), texture="leaves", scale=0.22,
-        bump=1.0, bump_scale=0.14,
-    )  # fmt: skip
+        rng,
+        pick(rng, ("#5c4a30", "#6a4f30", "#4c5030")) if not autumn else "#8a5a30",
+        "soil",
+        color2=pick(rng, ("#3c4a24", "#3a2c1c", "#4a5a2a")),
+        texture="leaves",
+        scale=0.22,
+        bump=1.0,
+        bump_scale=0.14,
+    )
     corner, cell, ny, nx = (-35.0, -6.0), 2.5, 29, 29
     heights = 1.1 * (fractal(rng, ny, nx, 5, 3) - 0.5)
     gx, gy = grid_axes(corner, cell, ny, nx)
@@ -554,8 +663,13 @@ def forest(rng: Rng) -> World:
             # Discs tilt with the land, or it would bury them.
             slope = (land(mid(y), y + 0.4) - land(mid(y), y - 0.4)) / 0.8
             side = (land(mid(y) + 0.4, y) - land(mid(y) - 0.4, y)) / 0.8
-            w.disk((mid(y), y, land(mid(y), y) + 0.035), (0.75, 0.75), normal=(-side, -slope, 1),
-                   material=soil, object="path")  # fmt: skip
+            w.disk(
+                (mid(y), y, land(mid(y), y) + 0.035),
+                (0.75, 0.75),
+                normal=(-side, -slope, 1),
+                material=soil,
+                object="path",
+            )
             y += 0.42
     leaves = [leaf_material(rng, pick(rng, tones), 0.36, 0.22) for _ in range(3)]
     needles = [
@@ -564,8 +678,16 @@ def forest(rng: Rng) -> World:
     far = [leaf_material(rng, pick(rng, tones), 0.0, 0.8) for _ in range(3)]
     barks = [bark_material(rng) for _ in range(2)]
     birch = tinted(rng, "#d4d0c4", "bark", color2="#3c3a36", texture="strata", scale=0.35, bump=0.3)
-    moss = tinted(rng, "#5a7a2c", "moss", color2="#3f5a20", texture="leaves", scale=0.07, bump=1.0,
-                  bump_scale=0.05)  # fmt: skip
+    moss = tinted(
+        rng,
+        "#5a7a2c",
+        "moss",
+        color2="#3f5a20",
+        texture="leaves",
+        scale=0.07,
+        bump=1.0,
+        bump_scale=0.05,
+    )
 
     def place(near, far_, open_=0.0):
         def draw():
@@ -613,17 +735,32 @@ def forest(rng: Rng) -> World:
             w.rod(p, q, r, bark, end_radius=r * 0.8)
             ring = tinted(rng, "#c09a68", "wood", color2="#8a6238", texture="noise", scale=0.1)
             for end, s in ((p, -1), (q, 1)):
-                w.cylinder((end[0] + 0.01 * s * dx / half, end[1] + 0.01 * s * dy / half, end[2]),
-                           r * 0.78, 0.012, material=ring, axis=(s * dx, s * dy, 0.0))  # fmt: skip
+                w.cylinder(
+                    (end[0] + 0.01 * s * dx / half, end[1] + 0.01 * s * dy / half, end[2]),
+                    r * 0.78,
+                    0.012,
+                    material=ring,
+                    axis=(s * dx, s * dy, 0.0),
+                )
         if chance(rng, 0.7):
             for t in (-0.45, 0.05, 0.5):
-                w.ellipsoid((x + dx * t, y + dy * t, (p[2] + q[2]) / 2 + r * 0.55),
-                            (half * 0.24, r * 0.7, r * 0.55), yaw=a, material=moss,
-                            object="moss")  # fmt: skip
+                w.ellipsoid(
+                    (x + dx * t, y + dy * t, (p[2] + q[2]) / 2 + r * 0.55),
+                    (half * 0.24, r * 0.7, r * 0.55),
+                    yaw=a,
+                    material=moss,
+                    object="moss",
+                )
     stone = stone_material(rng, "#77766e")
     for x, y in scatter(rng, int(rng.integers(0, 7)), place(4, 16, 0.3), 1.0):
-        add_rock(w, rng, (x, y, land(x, y)), uni(rng, 0.3, 1.1), stone,
-                 moss if chance(rng, 0.6) else None)  # fmt: skip
+        add_rock(
+            w,
+            rng,
+            (x, y, land(x, y)),
+            uni(rng, 0.3, 1.1),
+            stone,
+            moss if chance(rng, 0.6) else None,
+        )
     cap = tinted(rng, pick(rng, ("#b0402a", "#9a6a3c", "#d0b080")), "")
     stem = tinted(rng, "#e0d8c4", "")
     for x, y in scatter(rng, int(rng.integers(0, 6)), place(3.0, 5.5), 0.3):
@@ -689,15 +826,38 @@ def mountain(rng: Rng) -> World:
         bump=1.8,
         bump_scale=5.0,
     )
-    alp = tinted(rng, pick(rng, ("#5a6f38", "#4c6438", "#6f7444")), "grass", color2="#34482a",
-                 texture="leaves", scale=6.0, bump=1.0, bump_scale=3.0)  # fmt: skip
-    snow = tinted(rng, "#f0f3f8", "snow", by=0.03, color2="#d4deec", texture="noise", scale=20.0,
-                  bump=0.5, bump_scale=3.0)  # fmt: skip
+    alp = tinted(
+        rng,
+        pick(rng, ("#5a6f38", "#4c6438", "#6f7444")),
+        "grass",
+        color2="#34482a",
+        texture="leaves",
+        scale=6.0,
+        bump=1.0,
+        bump_scale=3.0,
+    )
+    snow = tinted(
+        rng,
+        "#f0f3f8",
+        "snow",
+        by=0.03,
+        color2="#d4deec",
+        texture="noise",
+        scale=20.0,
+        bump=0.5,
+        bump_scale=3.0,
+    )
     w.heightfield(
-        (*corner, 0.0), cell, heights, kinds=kinds,
-        surfaces=[(rock, "mountain", "slope"), (alp, "mountain", "slope"),
-                  (snow, "mountain", "peak")],
-    )  # fmt: skip
+        (*corner, 0.0),
+        cell,
+        heights,
+        kinds=kinds,
+        surfaces=[
+            (rock, "mountain", "slope"),
+            (alp, "mountain", "slope"),
+            (snow, "mountain", "peak"),
+        ],
+    )
     near_snow = tinted(
         rng,
         "#eef1f6",
@@ -709,8 +869,16 @@ def mountain(rng: Rng) -> World:
         bump=0.4,
         bump_scale=0.3,
     )
-    meadow = tinted(rng, pick(rng, ("#6a8040", "#7a8248", "#557236")), "grass", color2="#4c5a2c",
-                    texture="grass", scale=0.35, bump=0.8, bump_scale=0.2)  # fmt: skip
+    meadow = tinted(
+        rng,
+        pick(rng, ("#6a8040", "#7a8248", "#557236")),
+        "grass",
+        color2="#4c5a2c",
+        texture="grass",
+        scale=0.35,
+        bump=0.8,
+        bump_scale=0.2,
+    )
     ground = near_snow if winter else meadow
     name = "snow" if winter else "grass"
     near, step, rows, columns = (-70.0, -6.0), 3.0, 45, 48
@@ -722,16 +890,25 @@ def mountain(rng: Rng) -> World:
     if lake:
         lx, ly = uni(rng, -14, 14), uni(rng, 48, 64)
         far = np.hypot((gx - lx) / uni(rng, 24, 40), (gy - ly) / uni(rng, 18, 26))
-        field = np.where(far < 1.25, field * np.clip((far - 0.9) * 3, 0, 1)
-                         - 2.2 * np.clip(1.25 - far, 0, 0.6) * 1.8, field)  # fmt: skip
+        field = np.where(
+            far < 1.25,
+            field * np.clip((far - 0.9) * 3, 0, 1) - 2.2 * np.clip(1.25 - far, 0, 0.6) * 1.8,
+            field,
+        )
     land = Land(near, step, field)
     w.camera = Camera(
         (0, 0, camera.eye[2] + land(0, 0)),
-        (*camera.target[:2], camera.target[2] + land(0, 0)), camera.fov,
-    )  # fmt: skip
+        (*camera.target[:2], camera.target[2] + land(0, 0)),
+        camera.fov,
+    )
     land.draw(w, material=ground, object=name)
-    w.quad((0, 330, -2.3), (1600, 420), material=alp if not winter else snow, object="mountain",
-           part="slope")  # fmt: skip
+    w.quad(
+        (0, 330, -2.3),
+        (1600, 420),
+        material=alp if not winter else snow,
+        object="mountain",
+        part="slope",
+    )
     if lake:
         water = water_material(rng, "#2c5a6a", 0.7, uni(rng, 0.35, 0.75))
         w.quad((lx, ly, level), (150, 80), material=water, object="lake")
@@ -751,8 +928,17 @@ def mountain(rng: Rng) -> World:
 
     for _ in range(int(rng.integers(0, 14))):
         if at := dry(12, 42):
-            add_pine(w, rng, (*at, land(*at)), uni(rng, 4.5, 10), pick(rng, needles), bark, 6, 0.08,
-                     cover)  # fmt: skip
+            add_pine(
+                w,
+                rng,
+                (*at, land(*at)),
+                uni(rng, 4.5, 10),
+                pick(rng, needles),
+                bark,
+                6,
+                0.08,
+                cover,
+            )
     edge_y = uni(rng, 84, 118)
     for _ in range(int(rng.integers(10, 46))):
         a = uni(rng, -85, 85)
@@ -773,8 +959,13 @@ def mountain(rng: Rng) -> World:
                 if at := dry(13, 28):
                     add_cow(w, rng, (*at, land(*at)), uni(rng, 0, 360))
     if lake and chance(rng, 0.3):
-        add_boat(w, rng, (lx + uni(rng, -6, 6), ly - 8, level), uni(rng, 0, 360),
-                 pick(rng, ("row", "row", "sail")))  # fmt: skip
+        add_boat(
+            w,
+            rng,
+            (lx + uni(rng, -6, 6), ly - 8, level),
+            uni(rng, 0, 360),
+            pick(rng, ("row", "row", "sail")),
+        )
     if chance(rng, 0.25) and (at := dry(7, 14)):
         add_person(w, rng, (*at, land(*at)), uni(rng, 120, 240))
     if chance(rng, 0.2):
@@ -811,40 +1002,78 @@ def farm(rng: Rng) -> World:
     if chance(rng, 0.25):
         x0, x1 = -70.0, 70.0
     near_y = uni(rng, 3, 8)
-    soil = tinted(rng, pick(rng, ("#6a4c34", "#7a5c40", "#54402e")), "soil", color2="#3f2e22",
-                  texture="noise", scale=0.4, bump=1.0, bump_scale=0.15)  # fmt: skip
+    soil = tinted(
+        rng,
+        pick(rng, ("#6a4c34", "#7a5c40", "#54402e")),
+        "soil",
+        color2="#3f2e22",
+        texture="noise",
+        scale=0.4,
+        bump=1.0,
+        bump_scale=0.15,
+    )
     turn = uni(rng, -14, 14)
     if crop != "none":
         with w.group((0, near_y, 0), yaw=turn, object="field"):
             width, length = x1 - x0, far_y - near_y
             colour = soil
             if crop == "wheat":
-                colour = tinted(rng, "#c8a850", "straw", color2="#9a7c34", texture="grass",
-                                scale=0.3, bump=1.0, bump_scale=0.1)  # fmt: skip
+                colour = tinted(
+                    rng,
+                    "#c8a850",
+                    "straw",
+                    color2="#9a7c34",
+                    texture="grass",
+                    scale=0.3,
+                    bump=1.0,
+                    bump_scale=0.1,
+                )
                 # Ears of uneven height whose borders fray, on the land's own axes.
                 ny, nx = int(length / 0.8), int(min(width, 110) / 0.8)
                 fray = np.minimum.outer(
                     np.minimum(np.arange(ny), np.arange(ny)[::-1]),
                     np.minimum(np.arange(nx), np.arange(nx)[::-1]),
-                ) * 0.8 + 1.6 * (fractal(rng, ny, nx, 5, 2) - 0.6)  # fmt: skip
+                ) * 0.8 + 1.6 * (fractal(rng, ny, nx, 5, 2) - 0.6)
                 ears = np.clip(fray, -0.05, 0.42) + 0.22 * (rng.random((ny, nx)) - 0.5)
-                w.heightfield((max(x0, -55.0), 0, -0.1), 0.8, ears, material=colour,
-                              object="field", part="crop")  # fmt: skip
+                w.heightfield(
+                    (max(x0, -55.0), 0, -0.1),
+                    0.8,
+                    ears,
+                    material=colour,
+                    object="field",
+                    part="crop",
+                )
             else:
                 w.quad(((x0 + x1) / 2, length / 2, 0.015), (width, length), material=soil)
                 gap = 0.95 if crop == "rows" else 0.75
-                leaf = tinted(rng, pick(rng, ("#5a8a30", "#6f9a3c", "#3f7030")), "foliage",
-                              color2="#34561f", texture="leaves", scale=0.18, bump=1.2,
-                              bump_scale=0.14, cutout=0.3, cutout_scale=0.2)  # fmt: skip
+                leaf = tinted(
+                    rng,
+                    pick(rng, ("#5a8a30", "#6f9a3c", "#3f7030")),
+                    "foliage",
+                    color2="#34561f",
+                    texture="leaves",
+                    scale=0.18,
+                    bump=1.2,
+                    bump_scale=0.14,
+                    cutout=0.3,
+                    cutout_scale=0.2,
+                )
                 tall = uni(rng, 0.18, 0.5)
                 x = max(x0, -30.0) + 0.5
                 while x < min(x1, 30.0):
                     if crop == "rows":
-                        w.cylinder((x, 0, 0.05), tall * 0.85, length, material=leaf, part="crop",
-                                   axis=(0, 1, 0))  # fmt: skip
+                        w.cylinder(
+                            (x, 0, 0.05),
+                            tall * 0.85,
+                            length,
+                            material=leaf,
+                            part="crop",
+                            axis=(0, 1, 0),
+                        )
                     else:
-                        w.cylinder((x, 0, -0.1), 0.24, length, material=soil, part="furrow",
-                                   axis=(0, 1, 0))  # fmt: skip
+                        w.cylinder(
+                            (x, 0, -0.1), 0.24, length, material=soil, part="furrow", axis=(0, 1, 0)
+                        )
                     x += gap
     if chance(rng, 0.76):
         bx = side * uni(rng, 6, 15) + ahead * 26
@@ -894,8 +1123,16 @@ def farm(rng: Rng) -> World:
     if chance(rng, 0.5):
         at = spot(9, 17) if chance(rng, 0.6) else (uni(rng, -7, 7), uni(rng, 11, 20))
         add_tractor(w, rng, (*at, 0), uni(rng, 0, 360))
-    hay = tinted(rng, "#c8a858", "straw", color2="#94763a", texture="grass", scale=0.25, bump=1.2,
-                 bump_scale=0.06)  # fmt: skip
+    hay = tinted(
+        rng,
+        "#c8a858",
+        "straw",
+        color2="#94763a",
+        texture="grass",
+        scale=0.25,
+        bump=1.2,
+        bump_scale=0.06,
+    )
     if chance(rng, 0.55):
         round_ = chance(rng, 0.65)
         for _ in range(int(rng.integers(1, 7))):
@@ -907,8 +1144,9 @@ def farm(rng: Rng) -> World:
                     w.cylinder((-0.6, 0, 0.68), 0.7, 1.2, material=hay, axis=(1, 0, 0))
                 else:
                     for k in range(int(rng.integers(1, 4))):
-                        w.soft((0.05 * k, 0, 0.28 + 0.5 * k), (1.15, 0.6, 0.52), material=hay,
-                               power=12)  # fmt: skip
+                        w.soft(
+                            (0.05 * k, 0, 0.28 + 0.5 * k), (1.15, 0.6, 0.52), material=hay, power=12
+                        )
     if chance(rng, 0.55):
         for x, y in scatter(rng, int(rng.integers(1, 6)), lambda: spot(7.5, 24), 2.2):
             add_cow(w, rng, (x, y, 0), uni(rng, 0, 360))
@@ -934,13 +1172,24 @@ def harbor(rng: Rng) -> World:
     w = open_air(rng, camera, haze=0.5)
     ahead = math.tan(math.radians(bearing_of(w)))
     tone = pick(rng, ("#24485a", "#2c5560", "#33505a", "#2a4a68"))
-    w.quad((0, 140, 0), (700, 330), material=water_material(rng, tone, uni(rng, 0.5, 0.9), 0.2),
-           object="water")  # fmt: skip
+    w.quad(
+        (0, 140, 0),
+        (700, 330),
+        material=water_material(rng, tone, uni(rng, 0.5, 0.9), 0.2),
+        object="water",
+    )
     w.quad(
         (0, 2300, -0.02), (9000, 4000), material=water_material(rng, tone, 2.4, 0.1), object="water"
     )
-    quay = tinted(rng, pick(rng, ("#a09a90", "#8c8a86", "#b0a48c")), "concrete", color2="#77726a",
-                  texture=pick(rng, ("tiles", "noise")), scale=1.6, bump=0.3)  # fmt: skip
+    quay = tinted(
+        rng,
+        pick(rng, ("#a09a90", "#8c8a86", "#b0a48c")),
+        "concrete",
+        color2="#77726a",
+        texture=pick(rng, ("tiles", "noise")),
+        scale=1.6,
+        bump=0.3,
+    )
     metal = tinted(rng, "#33373a", "metal", gloss=0.3)
     on_quay = chance(rng, 0.75)
     front = uni(rng, 5.5, 9)
@@ -975,8 +1224,9 @@ def harbor(rng: Rng) -> World:
         if chance(rng, 0.25):
             add_bench(w, rng, (uni(rng, -3, 3), front - 1.4, top), 180)
         if chance(rng, 0.3):
-            add_pole(w, rng, (uni(rng, -4, 4), front - 0.8, top), uni(rng, 0, 360),
-                     pick(rng, (3.4, 5.5)))  # fmt: skip
+            add_pole(
+                w, rng, (uni(rng, -4, 4), front - 0.8, top), uni(rng, 0, 360), pick(rng, (3.4, 5.5))
+            )
         w.camera = Camera(
             (0, 0, camera.eye[2] + 0.6), (*camera.target[:2], camera.target[2] + 0.6), camera.fov
         )
@@ -993,8 +1243,14 @@ def harbor(rng: Rng) -> World:
         b = y + 3.5
         while b < y + length - 2:
             if chance(rng, 0.6):
-                add_boat(w, rng, (x + either(rng) * uni(rng, 2.7, 3.6), b, 0), 90 * either(rng)
-                         + uni(rng, -8, 8), "", uni(rng, 0.75, 1.0))  # fmt: skip
+                add_boat(
+                    w,
+                    rng,
+                    (x + either(rng) * uni(rng, 2.7, 3.6), b, 0),
+                    90 * either(rng) + uni(rng, -8, 8),
+                    "",
+                    uni(rng, 0.75, 1.0),
+                )
             b += uni(rng, 6.5, 9)
     clear = [p[0] for p in piers]
     for _ in range(int(rng.integers(1, 6))):
@@ -1032,8 +1288,13 @@ def harbor(rng: Rng) -> World:
         stone = stone_material(rng, "#6f6c66")
         # A breakwater of boulders that ends below the light.
         for k in range(12):
-            add_rock(w, rng, (x + s * 2.6 * k + uni(rng, -1, 1), y + uni(rng, -1.5, 1.5), 0.1),
-                     uni(rng, 2.2, 3.6), stone)  # fmt: skip
+            add_rock(
+                w,
+                rng,
+                (x + s * 2.6 * k + uni(rng, -1, 1), y + uni(rng, -1.5, 1.5), 0.1),
+                uni(rng, 2.2, 3.6),
+                stone,
+            )
         add_lighthouse(w, rng, (x, y, 0.8), uni(rng, 0.8, 1.2))
     elif chance(rng, 0.5):
         add_far_hills(w, rng, 420, uni(rng, -200, 200), uni(rng, 200, 450), uni(rng, 20, 60))
@@ -1047,10 +1308,16 @@ def harbor(rng: Rng) -> World:
         with w.group(at, yaw=uni(rng, 0, 360), object="gull"):
             w.ellipsoid((0, 0, 0), (0.3, 0.1, 0.09), material=bird, part="body")
             for s in (-1, 1):
-                w.triangle((0.12, 0, 0), (-0.12, 0, 0), (0, s * 0.4, 0.2), material=bird,
-                           part="wing")  # fmt: skip
-                w.triangle((0.08, s * 0.4, 0.2), (-0.1, s * 0.36, 0.18), (-0.16, s * 0.85, 0.1),
-                           material=bird, part="wing")  # fmt: skip
+                w.triangle(
+                    (0.12, 0, 0), (-0.12, 0, 0), (0, s * 0.4, 0.2), material=bird, part="wing"
+                )
+                w.triangle(
+                    (0.08, s * 0.4, 0.2),
+                    (-0.1, s * 0.36, 0.18),
+                    (-0.16, s * 0.85, 0.1),
+                    material=bird,
+                    part="wing",
+                )
     return w
 
 
@@ -1064,10 +1331,12 @@ def _framed(scene: Callable[[Rng], World]) -> Callable[[Rng], World]:
             eye, fov = w.camera.eye, w.camera.fov
             ahead = w.camera.target[2] - eye[2]
             w.camera = looking(
-                eye, bearing_of(w) + uni(rng, -0.45, 0.45) * fov,
+                eye,
+                bearing_of(w) + uni(rng, -0.45, 0.45) * fov,
                 math.degrees(math.asin(max(-0.9, min(0.9, ahead / 10)))) + uni(rng, -5, 4),
-                fov * uni(rng, 0.4, 0.65), uni(rng, -3, 3),
-            )  # fmt: skip
+                fov * uni(rng, 0.4, 0.65),
+                uni(rng, -3, 3),
+            )
         if chance(rng, 0.1):
             w.exposure *= uni(rng, 0.4, 0.65)
         return w
@@ -1088,34 +1357,193 @@ SCENES: dict[str, Callable[[Rng], World]] = {
 """The outdoor scenes by name."""
 
 OBJECTS = (
-    "awning", "ball", "barn", "barrel", "bench", "boat", "bollard", "branch", "building",
-    "bush", "cabin", "car", "cow", "crane", "crate", "deck chair", "duck", "fence", "fern",
-    "field", "fire hydrant", "flower", "flower bed", "fountain", "grass", "ground", "gull",
-    "hay bale", "hill", "house", "lake", "lawn", "lighthouse", "log", "mailbox", "moss",
-    "mountain", "mushroom", "palm tree", "path", "person", "pier", "pine tree", "pond",
-    "quay", "road", "rock", "sand", "sandbox", "sea", "shoe", "sidewalk", "sign", "silo",
-    "sky", "slide", "snow", "street light", "swing", "towel", "tractor", "traffic light",
-    "trash can", "tree", "umbrella", "warehouse", "water",
-)  # fmt: skip
+    "awning",
+    "ball",
+    "barn",
+    "barrel",
+    "bench",
+    "boat",
+    "bollard",
+    "branch",
+    "building",
+    "bush",
+    "cabin",
+    "car",
+    "cow",
+    "crane",
+    "crate",
+    "deck chair",
+    "duck",
+    "fence",
+    "fern",
+    "field",
+    "fire hydrant",
+    "flower",
+    "flower bed",
+    "fountain",
+    "grass",
+    "ground",
+    "gull",
+    "hay bale",
+    "hill",
+    "house",
+    "lake",
+    "lawn",
+    "lighthouse",
+    "log",
+    "mailbox",
+    "moss",
+    "mountain",
+    "mushroom",
+    "palm tree",
+    "path",
+    "person",
+    "pier",
+    "pine tree",
+    "pond",
+    "quay",
+    "road",
+    "rock",
+    "sand",
+    "sandbox",
+    "sea",
+    "shoe",
+    "sidewalk",
+    "sign",
+    "silo",
+    "sky",
+    "slide",
+    "snow",
+    "street light",
+    "swing",
+    "towel",
+    "tractor",
+    "traffic light",
+    "trash can",
+    "tree",
+    "umbrella",
+    "warehouse",
+    "water",
+)
 """Every name that the object mask of an outdoor photo may hold."""
 
 PARTS = (
-    "arm", "armrest", "backrest", "balcony", "barn door", "base", "basin", "beak", "beam",
-    "body", "boom", "branch", "bumper", "cab", "cabin", "cable", "canopy", "cap", "car body",
-    "chain", "chimney", "chute", "coconut", "column", "crop", "curb", "deck", "door",
-    "door frame", "door knob", "ear", "engine", "exhaust pipe", "fence post", "fender",
-    "foam", "foliage", "frond", "furrow", "grille", "hair", "head", "headlight", "hood",
-    "hook", "horn", "hull", "jet", "ladder", "lamp head", "lane mark", "lantern", "leaf",
-    "leg", "license plate", "lid", "mast", "oar", "palm leaf", "peak", "petal", "plank",
-    "platform", "pole", "post", "rail", "roof", "rope", "sail", "seat", "shop window",
-    "signal", "slat", "slope", "stem", "tail", "torso", "tower", "trunk", "udder", "wall",
-    "wheel", "window", "window sill", "wing",
-)  # fmt: skip
+    "arm",
+    "armrest",
+    "backrest",
+    "balcony",
+    "barn door",
+    "base",
+    "basin",
+    "beak",
+    "beam",
+    "body",
+    "boom",
+    "branch",
+    "bumper",
+    "cab",
+    "cabin",
+    "cable",
+    "canopy",
+    "cap",
+    "car body",
+    "chain",
+    "chimney",
+    "chute",
+    "coconut",
+    "column",
+    "crop",
+    "curb",
+    "deck",
+    "door",
+    "door frame",
+    "door knob",
+    "ear",
+    "engine",
+    "exhaust pipe",
+    "fence post",
+    "fender",
+    "foam",
+    "foliage",
+    "frond",
+    "furrow",
+    "grille",
+    "hair",
+    "head",
+    "headlight",
+    "hood",
+    "hook",
+    "horn",
+    "hull",
+    "jet",
+    "ladder",
+    "lamp head",
+    "lane mark",
+    "lantern",
+    "leaf",
+    "leg",
+    "license plate",
+    "lid",
+    "mast",
+    "oar",
+    "palm leaf",
+    "peak",
+    "petal",
+    "plank",
+    "platform",
+    "pole",
+    "post",
+    "rail",
+    "roof",
+    "rope",
+    "sail",
+    "seat",
+    "shop window",
+    "signal",
+    "slat",
+    "slope",
+    "stem",
+    "tail",
+    "torso",
+    "tower",
+    "trunk",
+    "udder",
+    "wall",
+    "wheel",
+    "window",
+    "window sill",
+    "wing",
+)
 """Every name that the part mask of an outdoor photo may hold."""
 
 MATERIALS = (
-    "asphalt", "bark", "brick", "concrete", "fabric", "feather", "foam", "foliage", "fur",
-    "glass", "grass", "gravel", "metal", "moss", "paint", "plaster", "plastic", "rock",
-    "roof tile", "rubber", "sand", "skin", "snow", "soil", "stone", "straw", "water", "wood",
-)  # fmt: skip
+    "asphalt",
+    "bark",
+    "brick",
+    "concrete",
+    "fabric",
+    "feather",
+    "foam",
+    "foliage",
+    "fur",
+    "glass",
+    "grass",
+    "gravel",
+    "metal",
+    "moss",
+    "paint",
+    "plaster",
+    "plastic",
+    "rock",
+    "roof tile",
+    "rubber",
+    "sand",
+    "skin",
+    "snow",
+    "soil",
+    "stone",
+    "straw",
+    "water",
+    "wood",
+)
 """Every name that the material mask of an outdoor photo may hold."""

@@ -22,13 +22,30 @@ Point = tuple[float, float, float]
 GREENS = ("#4f7a2c", "#3f6b2a", "#5f8534", "#476f3a", "#6a8a3c", "#35592a")
 AUTUMN = ("#b8742a", "#a9502a", "#c09a35", "#8f4a26", "#7f7a34")
 PAINTS = (
-    "#a31f1f", "#1f3f7a", "#e8e6e0", "#20242a", "#8c9096", "#2f5a3c", "#c9a227", "#5a2d4c",
-    "#b8bcc0", "#3a6ea5", "#7a2f1f",
-)  # fmt: skip
+    "#a31f1f",
+    "#1f3f7a",
+    "#e8e6e0",
+    "#20242a",
+    "#8c9096",
+    "#2f5a3c",
+    "#c9a227",
+    "#5a2d4c",
+    "#b8bcc0",
+    "#3a6ea5",
+    "#7a2f1f",
+)
 CLOTHES = (
-    "#b03a3a", "#2c4a7c", "#d8d4c8", "#2b2b30", "#4c7a4a", "#c98a2c", "#7a4a86", "#8a8f98",
-    "#d06a8a", "#3a8a96",
-)  # fmt: skip
+    "#b03a3a",
+    "#2c4a7c",
+    "#d8d4c8",
+    "#2b2b30",
+    "#4c7a4a",
+    "#c98a2c",
+    "#7a4a86",
+    "#8a8f98",
+    "#d06a8a",
+    "#3a8a96",
+)
 SKINS = ("#e8b898", "#c68a62", "#8d5a3a", "#5c3a28", "#f0c8ac")
 
 
@@ -93,9 +110,12 @@ def open_air(rng: Rng, camera: Camera, weights=(0.5, 0.2, 0.2, 0.1), haze: float
         )
         warm = uni(rng, 0.7, 1.1)
         sky = Sky(
-            (0.2, 0.3, 0.55), (0.9, 0.66 * warm, 0.45 * warm), clouds=uni(rng, 0.1, 0.55),
-            cloud_color=(0.95, 0.76, 0.66), glow=0.8,
-        )  # fmt: skip
+            (0.2, 0.3, 0.55),
+            (0.9, 0.66 * warm, 0.45 * warm),
+            clouds=uni(rng, 0.1, 0.55),
+            cloud_color=(0.95, 0.76, 0.66),
+            glow=0.8,
+        )
         ambient, thick = (0.32, 0.3, 0.32), uni(rng, 0.001, 0.004)
     elif kind == "overcast":
         height, colour, strength, size = (
@@ -121,23 +141,40 @@ def open_air(rng: Rng, camera: Camera, weights=(0.5, 0.2, 0.2, 0.1), haze: float
             0.12,
         )
         sky = Sky(
-            (0.46, 0.56, 0.7), (0.8, 0.8, 0.78), clouds=uni(rng, 0.0, 0.3), glow=0.6,
-        )  # fmt: skip
+            (0.46, 0.56, 0.7),
+            (0.8, 0.8, 0.78),
+            clouds=uni(rng, 0.0, 0.3),
+            glow=0.6,
+        )
         ambient, thick = (0.42, 0.43, 0.43), uni(rng, 0.005, 0.011)
     # What reflections meet below the horizon is more water or meadow, never the void.
     sky = replace(sky, below=tuple(0.75 * v for v in sky.horizon))
     h = math.radians(height)
     sun = (math.sin(away) * math.cos(h), math.cos(away) * math.cos(h), math.sin(h))
     world = World(
-        rng, camera, (sun, colour, strength), ambient, sky, thick * haze,
-        ambient_distance=2.5, sun_size=size,
-    )  # fmt: skip
+        rng,
+        camera,
+        (sun, colour, strength),
+        ambient,
+        sky,
+        thick * haze,
+        ambient_distance=2.5,
+        sun_size=size,
+    )
     world.exposure = uni(rng, 0.85, 1.2)
     return world
 
 
-def loft(w: World, bottom, top, sides: Material, cap: Material | None = None, part=None,
-         cap_part=None, base: bool = False) -> None:  # fmt: skip
+def loft(
+    w: World,
+    bottom,
+    top,
+    sides: Material,
+    cap: Material | None = None,
+    part=None,
+    cap_part=None,
+    base: bool = False,
+) -> None:
     """A body uni two polygons with the same number of corners: hulls, roofs, cabs."""
     n = len(bottom)
     for k in range(n):

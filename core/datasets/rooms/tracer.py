@@ -65,12 +65,33 @@ TEXTURES = {
     name: k
     for k, name in enumerate(
         (
-            "plain", "wood", "planks", "tiles", "bricks", "stripes", "checker", "plaid", "dots",
-            "noise", "marble", "weave", "grass", "leaves", "asphalt", "ripples", "picture",
-            "screen", "lines", "keys", "panel", "view", "strata", "bark",
+            "plain",
+            "wood",
+            "planks",
+            "tiles",
+            "bricks",
+            "stripes",
+            "checker",
+            "plaid",
+            "dots",
+            "noise",
+            "marble",
+            "weave",
+            "grass",
+            "leaves",
+            "asphalt",
+            "ripples",
+            "picture",
+            "screen",
+            "lines",
+            "keys",
+            "panel",
+            "view",
+            "strata",
+            "bark",
         )
     )
-}  # fmt: skip
+}
 
 BOX, ELLIPSOID, SOFT, CYLINDER, QUAD, DISK, TRIANGLE, FIELD = range(8)
 
@@ -173,13 +194,24 @@ def _rotation(yaw: float, pitch: float = 0.0, roll: float = 0.0) -> Mat:
     """Row-major matrix of a turn by roll about x, then pitch about y, then yaw about z."""
     a, b, c = math.radians(yaw), math.radians(pitch), math.radians(roll)
     ca, sa, cb, sb, cc, sc = (
-        math.cos(a), math.sin(a), math.cos(b), math.sin(b), math.cos(c), math.sin(c),
-    )  # fmt: skip
+        math.cos(a),
+        math.sin(a),
+        math.cos(b),
+        math.sin(b),
+        math.cos(c),
+        math.sin(c),
+    )
     return (
-        ca * cb, ca * sb * sc - sa * cc, ca * sb * cc + sa * sc,
-        sa * cb, sa * sb * sc + ca * cc, sa * sb * cc - ca * sc,
-        -sb, cb * sc, cb * cc,
-    )  # fmt: skip
+        ca * cb,
+        ca * sb * sc - sa * cc,
+        ca * sb * cc + sa * sc,
+        sa * cb,
+        sa * sb * sc + ca * cc,
+        sa * sb * cc - ca * sc,
+        -sb,
+        cb * sc,
+        cb * cc,
+    )
 
 
 def _times(a: Mat, b: Mat) -> Mat:
@@ -369,14 +401,29 @@ class World:
         s = 0.5 * self._scale
         h = (size[0] * s, size[1] * s, size[2] * s)
         self._add(
-            BOX, center, _rotation(yaw, pitch, roll), (*h, 0.0),
-            (-h[0], -h[1], -h[2]), h, material, object, part,
-        )  # fmt: skip
+            BOX,
+            center,
+            _rotation(yaw, pitch, roll),
+            (*h, 0.0),
+            (-h[0], -h[1], -h[2]),
+            h,
+            material,
+            object,
+            part,
+        )
 
     def soft(
-        self, center, size, yaw=0.0, material=_GREY, object=None, part=None, power=6,
-        pitch=0.0, roll=0.0,
-    ) -> None:  # fmt: skip
+        self,
+        center,
+        size,
+        yaw=0.0,
+        material=_GREY,
+        object=None,
+        part=None,
+        power=6,
+        pitch=0.0,
+        roll=0.0,
+    ) -> None:
         """A box with rounded sides, |x|ᵖ + |y|ᵖ + |z|ᵖ ≤ 1 scaled to full lengths `size`.
 
         power : even, 2 (an ellipsoid) … 16 (almost a box); 4 is a pillow, 8 a mattress.
@@ -384,9 +431,16 @@ class World:
         s = 0.5 * self._scale
         h = (size[0] * s, size[1] * s, size[2] * s)
         self._add(
-            SOFT, center, _rotation(yaw, pitch, roll), (*h, float(power)),
-            (-h[0], -h[1], -h[2]), h, material, object, part,
-        )  # fmt: skip
+            SOFT,
+            center,
+            _rotation(yaw, pitch, roll),
+            (*h, float(power)),
+            (-h[0], -h[1], -h[2]),
+            h,
+            material,
+            object,
+            part,
+        )
 
     def ellipsoid(
         self, center, radii, yaw=0.0, material=_GREY, object=None, part=None, pitch=0.0, roll=0.0
@@ -397,14 +451,29 @@ class World:
         s = self._scale
         h = (radii[0] * s, radii[1] * s, radii[2] * s)
         self._add(
-            ELLIPSOID, center, _rotation(yaw, pitch, roll), (*h, 0.0),
-            (-h[0], -h[1], -h[2]), h, material, object, part,
-        )  # fmt: skip
+            ELLIPSOID,
+            center,
+            _rotation(yaw, pitch, roll),
+            (*h, 0.0),
+            (-h[0], -h[1], -h[2]),
+            h,
+            material,
+            object,
+            part,
+        )
 
     def cylinder(
-        self, base, radius, height, yaw=0.0, material=_GREY, object=None, part=None,
-        top_radius=None, axis=(0.0, 0.0, 1.0),
-    ) -> None:  # fmt: skip
+        self,
+        base,
+        radius,
+        height,
+        yaw=0.0,
+        material=_GREY,
+        object=None,
+        part=None,
+        top_radius=None,
+        axis=(0.0, 0.0, 1.0),
+    ) -> None:
         """A cylinder from the centre of its `base` along `axis`, closed at both ends; a cone or
         frustum with `top_radius`."""
         s = self._scale
@@ -412,23 +481,42 @@ class World:
         r = max(r0, r1)
         turn = _times(_frame(_unit(axis)), _rotation(yaw))
         self._add(
-            CYLINDER, base, turn, (r0, r1, h, 0.0),
-            (-r, -r, 0.0), (r, r, h), material, object, part,
-        )  # fmt: skip
+            CYLINDER,
+            base,
+            turn,
+            (r0, r1, h, 0.0),
+            (-r, -r, 0.0),
+            (r, r, h),
+            material,
+            object,
+            part,
+        )
 
     def rod(self, start, end, radius, material=_GREY, object=None, part=None, end_radius=None):
         """A cylinder (or frustum) between two points."""
         axis = (end[0] - start[0], end[1] - start[1], end[2] - start[2])
         length = math.sqrt(axis[0] ** 2 + axis[1] ** 2 + axis[2] ** 2)
         self.cylinder(
-            start, radius, length, material=material, object=object, part=part,
-            top_radius=end_radius, axis=axis,
-        )  # fmt: skip
+            start,
+            radius,
+            length,
+            material=material,
+            object=object,
+            part=part,
+            top_radius=end_radius,
+            axis=axis,
+        )
 
     def quad(
-        self, center, size, normal=(0.0, 0.0, 1.0), along=None, material=_GREY, object=None,
+        self,
+        center,
+        size,
+        normal=(0.0, 0.0, 1.0),
+        along=None,
+        material=_GREY,
+        object=None,
         part=None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A rectangle, seen from both sides: `size` (length along `along`, the other side)
         about `center`. `along` defaults to a horizontal direction (x where normal is up)."""
         n = _unit(normal)
@@ -437,14 +525,27 @@ class World:
         s = 0.5 * self._scale
         hx, hy = size[0] * s, size[1] * s
         self._add(
-            QUAD, center, _frame(n, along), (hx, hy, 0.0, 0.0),
-            (-hx, -hy, 0.0), (hx, hy, 0.0), material, object, part,
-        )  # fmt: skip
+            QUAD,
+            center,
+            _frame(n, along),
+            (hx, hy, 0.0, 0.0),
+            (-hx, -hy, 0.0),
+            (hx, hy, 0.0),
+            material,
+            object,
+            part,
+        )
 
     def disk(
-        self, center, radii, normal=(0.0, 0.0, 1.0), along=None, material=_GREY, object=None,
+        self,
+        center,
+        radii,
+        normal=(0.0, 0.0, 1.0),
+        along=None,
+        material=_GREY,
+        object=None,
         part=None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A flat ellipse with half axes `radii` (one number for a circle)."""
         if not isinstance(radii, (tuple, list)):
             radii = (radii, radii)
@@ -453,9 +554,16 @@ class World:
             along = (1.0, 0.0, 0.0) if abs(n[2]) > 0.9 else (-n[1], n[0], 0.0)
         hx, hy = radii[0] * self._scale, radii[1] * self._scale
         self._add(
-            DISK, center, _frame(n, along), (hx, hy, 0.0, 0.0),
-            (-hx, -hy, 0.0), (hx, hy, 0.0), material, object, part,
-        )  # fmt: skip
+            DISK,
+            center,
+            _frame(n, along),
+            (hx, hy, 0.0, 0.0),
+            (-hx, -hy, 0.0),
+            (hx, hy, 0.0),
+            material,
+            object,
+            part,
+        )
 
     def triangle(self, a, b, c, material=_GREY, object=None, part=None) -> None:
         """The triangle a b c (roofs, sails, flags), seen from both sides."""
@@ -469,19 +577,32 @@ class World:
         px = sum(v[k] * x[k] for k in range(3)) * s
         py = sum(v[k] * y[k] for k in range(3)) * s
         self._add(
-            TRIANGLE, a, turn, (length, px, py, 0.0),
-            (min(0.0, px), min(0.0, py), 0.0), (max(length, px), max(0.0, py), 0.0),
-            material, object, part,
-        )  # fmt: skip
+            TRIANGLE,
+            a,
+            turn,
+            (length, px, py, 0.0),
+            (min(0.0, px), min(0.0, py), 0.0),
+            (max(length, px), max(0.0, py), 0.0),
+            material,
+            object,
+            part,
+        )
 
     def ground(self, z=0.0, size=600.0, material=_GREY, object="ground", part=None) -> None:
         """One big horizontal quad about the origin."""
         self.quad((0.0, 0.0, z), (size, size), material=material, object=object, part=part)
 
     def heightfield(
-        self, corner, cell, heights, material=_GREY, object="ground", part=None, kinds=None,
+        self,
+        corner,
+        cell,
+        heights,
+        material=_GREY,
+        object="ground",
+        part=None,
+        kinds=None,
         surfaces=None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Terrain: ``heights[j, i]`` metres above `corner` at x = corner.x + i·cell,
         y = corner.y + j·cell, bilinear between; not turned by groups.
 
@@ -516,9 +637,22 @@ class World:
                 )
                 window = (i * cell, i1 * cell, j * cell, j1 * cell)
                 self._prims.append(
-                    (FIELD, first, *c, float(self._field_size), float(nx), float(ny), cell, slope,
-                     low, high, *window, 0.0, 0.0)
-                )  # fmt: skip
+                    (
+                        FIELD,
+                        first,
+                        *c,
+                        float(self._field_size),
+                        float(nx),
+                        float(ny),
+                        cell,
+                        slope,
+                        low,
+                        high,
+                        *window,
+                        0.0,
+                        0.0,
+                    )
+                )
                 self._bounds.append(
                     (window[0], window[2], low - 0.01, window[1], window[3], high + 0.01)
                 )
@@ -545,10 +679,16 @@ class World:
         p = self.point(center)
         s = self._scale
         self._lights.append(
-            (1.0, *p, 0.0, *(c * strength for c in color),
-             *n, *(f[3 * k] * size[0] * s for k in range(3)),
-             *(f[3 * k + 1] * size[1] * s for k in range(3)))
-        )  # fmt: skip
+            (
+                1.0,
+                *p,
+                0.0,
+                *(c * strength for c in color),
+                *n,
+                *(f[3 * k] * size[0] * s for k in range(3)),
+                *(f[3 * k + 1] * size[1] * s for k in range(3)),
+            )
+        )
 
     # -- drawing ------------------------------------------------------------------------------
 
@@ -570,11 +710,25 @@ class World:
             share = 0.0 if m.texture == "plain" else 0.35
             mean = [a * (1 - share) + b * share for a, b in zip(m.color, second, strict=True)]
             M[k] = (
-                *m.color, *second, TEXTURES[m.texture], m.scale, m.gloss, m.emit, m.bump,
-                m.bump_scale, m.cutout, m.cutout_scale, m.mirror,
-                0.0 if (m.shadow and m.emit == 0) else 1.0, m.seed + k * 17.31, 0, 0, 0,
-                *mean, 0.0,
-            )  # fmt: skip
+                *m.color,
+                *second,
+                TEXTURES[m.texture],
+                m.scale,
+                m.gloss,
+                m.emit,
+                m.bump,
+                m.bump_scale,
+                m.cutout,
+                m.cutout_scale,
+                m.mirror,
+                0.0 if (m.shadow and m.emit == 0) else 1.0,
+                m.seed + k * 17.31,
+                0,
+                0,
+                0,
+                *mean,
+                0.0,
+            )
         fields = np.concatenate(self._fields) if self._fields else np.zeros(1)
         field_kinds = (
             np.concatenate(self._field_kinds) if self._field_kinds else np.zeros(1, np.uint8)
@@ -582,9 +736,16 @@ class World:
         surfaces = np.array(self._surfaces, np.int64).reshape(-1, 4)
         lights = np.array(self._lights, np.float64).reshape(-1, 17)
         return (
-            np.ascontiguousarray(kinds[order]), np.ascontiguousarray(P[order]), surfaces, M,
-            fields, field_kinds, nodes, links, lights,
-        )  # fmt: skip
+            np.ascontiguousarray(kinds[order]),
+            np.ascontiguousarray(P[order]),
+            surfaces,
+            M,
+            fields,
+            field_kinds,
+            nodes,
+            links,
+            lights,
+        )
 
     def _camera_array(self) -> np.ndarray:
         eye, target = self.camera.eye, self.camera.target
