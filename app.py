@@ -7,10 +7,11 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from core import figures, report
-from core.browse import comparison, shown_name
-from core.errors import UnitscopeError
-from core.names import plain_name
+from core import figures
+from core.figures import report
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.views import comparison, shown_name
 from pages.parts import address, draw, words
 from pages.parts.frame import Context, page, page_files, sentence
 

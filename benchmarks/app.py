@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.drawn_run import make
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = [

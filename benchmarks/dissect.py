@@ -29,12 +29,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from core import run as pipeline
 from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
+from core.dissect import pipeline
 from core.dissect.counts import count_images
+from core.dissect.pipeline import BATCH, Settings, execute, plan
 from core.models.forward import Forward
-from core.run import BATCH, Settings, execute, plan
 
 DATA = Path(os.environ.get("UNITSCOPE_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
 

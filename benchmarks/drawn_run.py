@@ -24,9 +24,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core.browse import concept_color
 from core.dissect.labels import chance_rows, split_sets
-from core.store import (
+from core.runs.run_file import (
     CACHE,
     DIGITS,
     ROOT,
@@ -38,6 +37,7 @@ from core.store import (
     digest_of,
     tables_digest,
 )
+from core.views import concept_color
 
 CATEGORIES = ("object", "part", "material")
 SIDE = 8
@@ -322,7 +322,7 @@ def _add(
 
 
 def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
-    """The tables that sum others up, as core.run makes them; chance is drawn."""
+    """The tables that sum others up, as core.dissect.pipeline makes them; chance is drawn."""
     names = {"class": range(CLASSES), "name": world.classes}
     append(con, "classes", pd.DataFrame(names))
     scene = range(SCENES)

@@ -32,10 +32,10 @@ import numpy as np
 
 from benchmarks.dissect import defaults
 from core.dissect.formulas import AND, NOT, OR, Formula, beam_search, search_units
+from core.dissect.pipeline import Settings, execute, plan
 from core.dissect.signatures import Signatures, gather_signatures, signatures
-from core.geometry import upsample
-from core.run import Settings, execute, plan
-from core.store import ArrayFile
+from core.foundation.geometry import upsample
+from core.runs.run_file import ArrayFile
 
 UNITS, SIDE, CELLS = 512, 112, 7
 OBJECTS, PARTS, DETAILS, COLORS, SCENES = 480, 204, 50, 11, 360

@@ -20,7 +20,13 @@ import numpy as np
 from scipy import stats
 
 from core.cli.common import Answer
-from core.intervals import change_interval, gain_interval, interval, mean_interval, paired_interval
+from core.foundation.intervals import (
+    change_interval,
+    gain_interval,
+    interval,
+    mean_interval,
+    paired_interval,
+)
 
 SIZES = (20, 100, 650)
 SAMPLES = 2000

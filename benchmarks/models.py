@@ -38,11 +38,11 @@ from torch import nn
 from benchmarks.dissect import DATA
 from core.cli.common import Answer
 from core.datasets import open_dataset
-from core.errors import UnitscopeError, unknown
-from core.manipulate.retrain import find_classifier, watched_features
+from core.foundation.errors import UnitscopeError, unknown
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.store import Run, digest_of, write_whole
+from core.retrain.training import find_classifier, watched_features
+from core.runs.run_file import Run, digest_of, write_whole
 
 NETWORKS = {
     "resnet18": "torchvision:resnet18",

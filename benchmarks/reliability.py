@@ -152,7 +152,7 @@ def verb(*arguments: str) -> Callable[[], None]:
 
 def files_digest(root: Path) -> dict[str, str]:
     """What each file below `root` holds; times, which no two makings share, are left out."""
-    from core.store import Run
+    from core.runs.run_file import Run
 
     found = {}
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
@@ -265,7 +265,7 @@ class Works:
         return verb("retrain", "pe", "latest", *self.knowledge, "--out", str(root))
 
     def annotate(self, root: Path) -> Callable[[], None]:
-        from core.datasets.annotate import annotate
+        from core.annotate.annotate import annotate
         from tests.test_annotate import colours
 
         return lambda: (
@@ -273,8 +273,8 @@ class Works:
         )
 
     def get(self, root: Path) -> Callable[[], None]:
-        from core.datasets.fetch import fetch
-        from core.datasets.unpack import unpack
+        from core.downloads.fetch import fetch
+        from core.downloads.unpack import unpack
 
         address = f"http://127.0.0.1:{self.server.server_port}/a.zip"
         os.environ["no_proxy"] = "127.0.0.1"
@@ -350,12 +350,12 @@ WORK = ("run", "embed", "retrain", "svm", "annotate", "get", "reproduce")
 
 def kills(names: list[str], moments: int, most: int, seed: int) -> tuple[list[dict[str, Any]], int]:
     """Kill and go on; rows of the table, and how many went wrong."""
+    import core.annotate.annotate
     import core.cli
-    import core.datasets.annotate
-    import core.knowledge.embed
-    import core.manipulate.retrain
+    import core.dissect.pipeline
+    import core.merging.embed
     import core.reproduce
-    import core.run
+    import core.retrain.training
     import tests.test_annotate  # noqa: F401  (imported once, before the forks)
 
     del core
@@ -443,7 +443,7 @@ def _killed(
 
 def _listed(root: Path) -> bool:
     """Whether every run that is listed as finished opens and is whole."""
-    from core.store import Run, list_runs
+    from core.runs.run_file import Run, list_runs
 
     for path in list_runs(root):
         with Run(path) as run:

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.ablation.toggle import Edit, Live, Toggler
 from core.cli.common import Answer
-from core.manipulate.toggle import Edit, Live, Toggler
 
 UNITS, CLASSES = 512, 365
 SETS = (1, 20, 200)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from core.api import make_run as make_run
     from core.api import open_run as open_run
     from core.datasets import open_dataset as open_dataset
-    from core.errors import UnitscopeError as UnitscopeError
+    from core.foundation.errors import UnitscopeError as UnitscopeError
     from core.knowledge.graph import open_knowledge as open_knowledge
     from core.models.load import load_model as load_model
 
@@ -37,11 +37,11 @@ _WHERE = {
     "open_dataset": "core.datasets",
     "load_model": "core.models.load",
     "open_knowledge": "core.knowledge.graph",
-    "UnitscopeError": "core.errors",
+    "UnitscopeError": "core.foundation.errors",
 }
 """Name → the module that has it."""
 
-_MODULES = ("report", "tables")
+_MODULES = {"report": "core.figures.report", "tables": "core.paper.tables"}
 """Modules that are part of what a notebook uses."""
 
 
@@ -49,7 +49,7 @@ def __getattr__(name: str) -> Any:
     if name in _WHERE:
         return getattr(import_module(_WHERE[name]), name)
     if name in _MODULES:
-        return import_module(f"core.{name}")
+        return import_module(_MODULES[name])
     raise AttributeError(f"module 'core' has no attribute {name!r}")
 
 

@@ -14,21 +14,22 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from core import browse, store
-from core.browse import cache_root
-from core.errors import UnitscopeError, unknown
+from core import views
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.settings import Progress, Settings
 from core.knowledge.graph import open_knowledge, own_knowledge
-from core.settings import Progress, Settings
-from core.tables import KINDS
+from core.paper.tables import KINDS
+from core.runs import run_file as store
+from core.views import cache_root
 
 if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the network needs it
     import pyarrow as pa
     from PIL import Image
 
+    from core.ablation.contribution import Contribution
+    from core.ablation.toggle import Toggled, Toggler
     from core.knowledge.core_concepts import CoreConcepts
-    from core.manipulate.contribution import Contribution
-    from core.manipulate.toggle import Toggled, Toggler
-    from core.tables import Table
+    from core.paper.tables import Table
 
 
 def open_run(name: str | Path = "latest", root: str | Path | None = None) -> Run:
@@ -53,7 +54,7 @@ def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFra
             run = store.Run(path)
         except UnitscopeError:
             continue
-        facts = browse.summary(run)
+        facts = views.summary(run)
         run.close()
         rows.append(
             {
@@ -87,12 +88,12 @@ def make_run(
     root : as in :func:`open_run`.
     tell : called with the progress, ``print`` for instance.
     fresh, strict, threads : of :func:`core.run.execute`.
-    settings : any of :class:`core.settings.Settings`: q, splits, grid, shuffles, seed, …
+    settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
     A run that was interrupted goes on when the same call is made again. Raises UnitscopeError
     before anything is written where something is wrong with what was asked for.
     """
-    from core.run import execute, plan
+    from core.dissect.pipeline import execute, plan
 
     names = [layers] if isinstance(layers, str) else layers
     known = set(Settings.__dataclass_fields__) - {"dataset", "model", "layers"}
@@ -115,7 +116,7 @@ def make_run(
 class Run(store.Run):
     """A finished run, read-only. Any number of programs may hold one at once.
 
-    Beside the methods here, it has those of :class:`core.store.Run`: ``info`` (settings,
+    Beside the methods here, it has those of :class:`core.runs.run_file.Run`: ``info`` (settings,
     accuracy, versions), ``layer_names``, ``sql(query)`` over the tables of docs/run-file.md,
     ``array("logits")``, ``photo(image)``; and every function of `core` that takes a run takes it.
     """
@@ -129,7 +130,7 @@ class Run(store.Run):
 
     def summary(self) -> dict[str, Any]:
         """What the run is: names, definitions, layers, images, accuracy, date."""
-        return browse.summary(self)
+        return views.summary(self)
 
     def units(
         self,
@@ -154,15 +155,15 @@ class Run(store.Run):
     ) -> dict[str, Any]:
         """How many units are better than chance, how many were with exchanged masks, and in the
         untrained twin: :func:`core.dissect.labels.better_than_chance`."""
-        return browse.better_than_chance(self, layer, denominator)
+        return views.better_than_chance(self, layer, denominator)
 
     def scenes(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Scenes that occur: scene, images, scored, right, accuracy."""
-        return _given(browse.scenes(self), arrow)
+        return _given(views.scenes(self), arrow)
 
     def concepts(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Concepts that occur: concept, label, shown, name, category, whole, images, area."""
-        return _given(browse.concepts(self), arrow)
+        return _given(views.concepts(self), arrow)
 
     def images(
         self,
@@ -177,8 +178,8 @@ class Run(store.Run):
 
         outcome : ``right``, ``wrong`` or ``unscored``. An empty word leaves a question open.
         """
-        choice = browse.Filter(scene, predicted, outcome, split, concept)
-        where, values = browse.fitting(self, choice)
+        choice = views.Filter(scene, predicted, outcome, split, concept)
+        where, values = views.fitting(self, choice)
         query = (
             "SELECT image, id, split, scene_name, predicted_name, confidence, correct "
             f"FROM ({where}) ORDER BY image"
@@ -187,15 +188,15 @@ class Run(store.Run):
 
     def accuracy(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """By split: split, images (scored), right, accuracy, low, high (95 % interval)."""
-        return _given(browse.accuracy(self), arrow)
+        return _given(views.accuracy(self), arrow)
 
     def confusion(self, split: str = "", arrow: bool = False) -> pd.DataFrame | pa.Table:
         """How often each scene is predicted as which: scene, predicted, images, share."""
-        return _given(browse.confusion(self, split), arrow)
+        return _given(views.confusion(self, split), arrow)
 
     def skipped(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Files left out: id, file, reason."""
-        return _given(browse.skipped(self), arrow)
+        return _given(views.skipped(self), arrow)
 
     def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Rows of an SQL query (docs/run-file.md) as an Arrow table, without a detour."""
@@ -215,7 +216,7 @@ class Run(store.Run):
 
         knowledge : SPEC of the graph; the run's own where None. overrides : names and nodes.
         """
-        from core.tables import all_core_concepts
+        from core.paper.tables import all_core_concepts
 
         if cc not in KINDS:
             raise unknown("kind of core concepts", cc, KINDS)
@@ -273,7 +274,7 @@ class Run(store.Run):
 
         The paper's other tables need more than a run: see :mod:`core.tables` and :func:`frame_of`.
         """
-        from core.tables import table_1
+        from core.paper.tables import table_1
 
         graph = open_knowledge(knowledge or own_knowledge(self))
         table = table_1(self, graph, splits, iou, layer, seed=seed, overrides=_path(overrides))
@@ -293,7 +294,7 @@ class Run(store.Run):
     ) -> Contribution:
         """Which units help a scene and which hinder it (Eq. 9); `.ranked(scene, "negative")` is
         a frame of units. As ``python -m core contribution``."""
-        from core.manipulate.contribution import contribution_scores
+        from core.ablation.contribution import contribution_scores
 
         core = self.core_concepts(cc, knowledge, overrides)
         return contribution_scores(self, core, layer, strategy, iou, over)
@@ -309,13 +310,13 @@ class Run(store.Run):
         layer: str | None = None,
         tell: Callable[[Progress], None] | None = None,
     ) -> Toggled:
-        """What disabling units does to the predictions: :class:`core.manipulate.toggle.Toggled`.
+        """What disabling units does to the predictions: :class:`core.ablation.toggle.Toggled`.
 
         units : multiplied by `factor` (0 disables), or held at `clamp`. scene, splits, images : of
         these images alone. The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
         `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
         """
-        from core.manipulate.toggle import Edit, prepare
+        from core.ablation.toggle import Edit, prepare
 
         number = self.layer(layer)
         held = self.__dict__.setdefault("_togglers", {})

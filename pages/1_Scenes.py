@@ -7,9 +7,9 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import browse, figures
-from core.errors import UnitscopeError
-from core.names import plain_name
+from core import figures, views
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
 from pages.parts import address, draw, words
 from pages.parts.frame import Context, page, page_files, stop, unanswered
 
@@ -64,7 +64,7 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
 # -- all photos -----------------------------------------------------------------------------
 
 
-def choose(ctx: Context) -> tuple[browse.Filter, str]:
+def choose(ctx: Context) -> tuple[views.Filter, str]:
     """The filters and the view, kept in the address."""
     scenes = [ANY, *ctx.ask("scenes")["scene"]]
     answers = not ctx.facts["no_answers"]
@@ -128,7 +128,7 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
                 format_func=outcomes.get,
                 label_visibility="collapsed",
             )
-    return browse.Filter(scene, predicted, outcome, split, concept, sort), view
+    return views.Filter(scene, predicted, outcome, split, concept, sort), view
 
 
 def _noun(ctx: Context) -> str:
@@ -144,8 +144,8 @@ def missing(ctx: Context) -> None:
     for what, names in known.items():
         asked = address.get(what)
         if asked and asked not in names:
-            near = browse.close_names(asked, names)
-            links = {f"Show {browse.shown_name(n)}": address.kept(**{what: n}) for n in near[:3]}
+            near = views.close_names(asked, names)
+            links = {f"Show {views.shown_name(n)}": address.kept(**{what: n}) for n in near[:3]}
             links[f"Show all {_noun(ctx)}s"] = address.kept()
             stop(f"This run has no {what} “{asked}”.", links, "Scenes")
 
@@ -278,7 +278,7 @@ def all_photos(ctx: Context) -> None:
     if choice.concept and view == "photos":
         st.page_link(
             page_files()["Units"],
-            label=f"Units that detect {browse.shown_name(choice.concept)}",
+            label=f"Units that detect {views.shown_name(choice.concept)}",
             icon=":material/grid_view:",
             query_params=address.kept(concept=choice.concept),
         )
@@ -399,7 +399,7 @@ def top_row(ctx: Context, facts: dict[str, Any]) -> None:
 def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
     """The photo, plain, under its labels, or with one concept alone."""
     channels = [name for name, _ in ctx.facts["channels"]]
-    views = ["photo", *channels]
+    sides = ["photo", *channels]
     regions = labels[~labels["whole"].astype(bool)]
     highlight = address.get("label")
     view = "photo"
@@ -407,7 +407,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
         view = address.select(
             "mask",
             "Show",
-            views,
+            sides,
             channels[0],
             widget=st.segmented_control,
             drop=("label",),
@@ -434,7 +434,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     if channels:
         st.caption("Rest the pointer on the photo to read what is there; a click shows it alone.")
     if len(only):
-        st.caption(f"Only **{browse.shown_name(highlight)}**, as annotated.")
+        st.caption(f"Only **{views.shown_name(highlight)}**, as annotated.")
 
 
 def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
@@ -449,10 +449,10 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
     table = pd.DataFrame(
         {
             "color": [
-                "" if whole else browse.swatch(int(c))
+                "" if whole else views.swatch(int(c))
                 for c, whole in zip(labels["concept"], labels["whole"], strict=True)
             ],
-            "concept": [browse.shown_name(n) for n in labels["name"]],
+            "concept": [views.shown_name(n) for n in labels["name"]],
             "category": labels["category"],
             "area": labels["share"] * 100,
         }
@@ -498,7 +498,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
                 "src": ctx.ask("lit_photo", ctx.layer, int(row.unit), image, 260),
                 "title": f"unit {row.unit}: {_word(row.name)}",
                 "sub": f"rank {row.rank} of {row.images}"
-                + (f", meets {browse.shown_name(row.here)}" if isinstance(row.here, str) else ""),
+                + (f", meets {views.shown_name(row.here)}" if isinstance(row.here, str) else ""),
                 "alt": f"The photo, bright only where unit {row.unit} ({_word(row.name)}) is lit",
                 "href": "Units" + address.query(address.kept(unit=str(row.unit))),
             }
@@ -535,7 +535,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
 
 
 def _word(name: object) -> str:
-    return browse.shown_name(name) if isinstance(name, str) else "no label"
+    return views.shown_name(name) if isinstance(name, str) else "no label"
 
 
 ctx = page("Scenes")

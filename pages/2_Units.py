@@ -5,11 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core import browse, figures
-from core.browse.units import MAP_METHOD, METHODS, formula_table, formula_words
-from core.errors import UnitscopeError
+from core import figures, views
 from core.figures import units as maps
-from core.names import plain_name
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.views.units import MAP_METHOD, METHODS, formula_table, formula_words
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import contribution, formulas, toggler
 from pages.parts.detectors import detectors
@@ -30,7 +30,7 @@ def open_row(units: pd.Series, place: int | None) -> None:
 
 
 def _word(name: object) -> str:
-    return browse.shown_name(name) if isinstance(name, str) else "no label"
+    return views.shown_name(name) if isinstance(name, str) else "no label"
 
 
 # -- all units ------------------------------------------------------------------------------
@@ -72,8 +72,8 @@ def all_units(ctx: Context) -> None:
     shown_as = dict(zip(labels, concepts["shown"], strict=True))
     concept = address.get("concept")
     if concept and concept not in labels:
-        near = browse.close_names(concept, labels)
-        links = {f"Search {browse.shown_name(n)}": address.kept(concept=n) for n in near[:3]}
+        near = views.close_names(concept, labels)
+        links = {f"Search {views.shown_name(n)}": address.kept(concept=n) for n in near[:3]}
         stop(
             f"This run has no concept “{concept}”.",
             {**links, "Show all units": address.kept()},
@@ -223,7 +223,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         found = found[found["above"]]
     images = ctx.ask("search_images", number, 12)
     facts = ctx.ask("concepts").set_index("concept").loc[number]
-    name = browse.shown_name(concept)
+    name = views.shown_name(concept)
     own = int(found["best"].sum())
     st.markdown(
         f"**{name}** ({facts['category']}) is in {facts['images']:,} images; "
@@ -323,15 +323,15 @@ def one_unit(ctx: Context, text: str) -> None:
         responses(ctx, unit, facts)
         return
     best = concepts.iloc[0]
-    st.title(f"Unit {unit}: {browse.shown_name(best['name'])}")
+    st.title(f"Unit {unit}: {views.shown_name(best['name'])}")
     verdict(ctx, best, facts)
-    pictures(ctx, unit, int(best["concept"]), browse.shown_name(best["name"]))
+    pictures(ctx, unit, int(best["concept"]), views.shown_name(best["name"]))
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Its labels")
         view = pd.DataFrame(
             {
-                "concept": [browse.shown_name(n) for n in concepts["name"]],
+                "concept": [views.shown_name(n) for n in concepts["name"]],
                 "category": concepts["category"],
                 "IoU": concepts["iou"],
                 "p-value": concepts["chance"],
@@ -364,7 +364,7 @@ def one_unit(ctx: Context, text: str) -> None:
                 words.CHANCE,
             )
         else:
-            st.caption(browse.comparison(ctx.ask("better_than_chance", ctx.layer, ctx.denominator)))
+            st.caption(views.comparison(ctx.ask("better_than_chance", ctx.layer, ctx.denominator)))
     responses(ctx, unit, facts)
     methods(ctx, unit)
     serves(ctx, unit)
@@ -388,7 +388,7 @@ def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
         )
     cells[2].metric("images in which it is active", f"{int(facts['images']):,}")
     cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=words.THRESHOLD)
-    if not pd.isna(chance) and best["adjusted"] > browse.FDR:
+    if not pd.isna(chance) and best["adjusted"] > views.FDR:
         st.markdown(
             ":orange[**No better than chance.**] Its label is the best there is, "
             "but among so many units shuffled labels fit one as well: do not read much into it."

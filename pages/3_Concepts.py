@@ -8,15 +8,15 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from core import browse
-from core.browse import fusion
-from core.browse.knowledge import GUESSES, KINDS, Known, own_knowledge, with_suggestions
-from core.errors import UnitscopeError
+from core import views
 from core.figures import Caption
 from core.figures import concepts as figures
 from core.figures.fusion import gain_curve
-from core.names import plain_name
-from core.settings import limits
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.foundation.settings import limits
+from core.views import fusion
+from core.views.knowledge import GUESSES, KINDS, Known, own_knowledge, with_suggestions
 from pages.parts import access, address, changes, draw, knowledge, words
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop
@@ -130,7 +130,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     """One scene: its graph and its concepts with their facts."""
     names = list(ctx.ask("knowledge.scene_table", known)["scene"])
     if scene not in names:
-        near = browse.close_names(scene, names)
+        near = views.close_names(scene, names)
         links = {f"Show {plain_name(n)}": address.kept(scene=n) for n in near[:3]}
         stop(
             f"This run has no scene “{scene}”.",
@@ -346,9 +346,9 @@ def find(ctx: Context, known: Known) -> None:
     shown_as = dict(zip(labels, table["shown"], strict=True))
     concept = address.get("concept")
     if concept and concept not in labels:
-        near = browse.close_names(concept, labels)
+        near = views.close_names(concept, labels)
         links = {
-            f"Search {browse.shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]
+            f"Search {views.shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]
         }
         stop(
             f"This run has no concept “{concept}”.",

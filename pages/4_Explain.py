@@ -9,17 +9,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import browse
-from core.browse.explain import MEASURES, SIDES, account_table
-from core.browse.explain import own_photo as own_photo_account
-from core.browse.explain import spoken as a
-from core.browse.explain import verdict as speaks
-from core.browse.knowledge import Known
-from core.errors import UnitscopeError
+from core import views
 from core.figures import Caption
 from core.figures import explain as figures
-from core.names import plain_name
-from core.settings import limits
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.foundation.settings import limits
+from core.views.explain import MEASURES, SIDES, account_table
+from core.views.explain import own_photo as own_photo_account
+from core.views.explain import spoken as a
+from core.views.explain import verdict as speaks
+from core.views.knowledge import Known
 from pages.parts import address, draw, knowledge, words
 from pages.parts.data import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
@@ -59,7 +59,7 @@ p.account {font-size: 1.06rem; line-height: 1.55; max-width: 56rem; margin: 0 0 
 # -- which photo ----------------------------------------------------------------------------
 
 
-def pool(ctx: Context) -> browse.Filter:
+def pool(ctx: Context) -> views.Filter:
     """The photos to go through: all, the mistakes, or one confusion; kept in the address."""
     pairs = ctx.ask("confused_pairs", "", PAIRS)
     counts = {
@@ -88,10 +88,10 @@ def pool(ctx: Context) -> browse.Filter:
         format_func=names.get,
         on_change=changed,
     )
-    return browse.Filter(now[0], now[1], now[2])
+    return views.Filter(now[0], now[1], now[2])
 
 
-def choose(ctx: Context) -> tuple[browse.Filter, str]:
+def choose(ctx: Context) -> tuple[views.Filter, str]:
     """The row in which a photo is chosen: (which photos, the photo's id)."""
     left, middle, right = st.columns([5, 3, 2], vertical_alignment="bottom")
     with left:
@@ -111,7 +111,7 @@ def choose(ctx: Context) -> tuple[browse.Filter, str]:
     def random_one() -> None:
         among = choice
         if not (choice.scene or choice.predicted or choice.outcome or ctx.facts["no_answers"]):
-            among = browse.Filter(outcome="wrong")
+            among = views.Filter(outcome="wrong")
         found = ctx.ask("explain.drawn", among, random.randrange(2**31))
         if found is not None:
             address.put({"image": found}, drop=SHOWN)
@@ -267,7 +267,7 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
         st.caption("What the network saw. Click a concept to see where it is.")
         return
     one = next((s for s in told["seen"] if s["id"] == concept), None)
-    word = browse.shown_name(wanted)
+    word = views.shown_name(wanted)
     unit = None
     box = st.container(key="evidence")
     if one is not None and maps:
@@ -475,7 +475,7 @@ def one_account(ctx: Context, known: Known) -> None:
     as_table(told, caption, stem)
 
 
-def neighbours(ctx: Context, choice: browse.Filter, image: int, image_id: str) -> None:
+def neighbours(ctx: Context, choice: views.Filter, image: int, image_id: str) -> None:
     """Where the photo stands among those chosen; the one before and after; its own page."""
     place = ctx.ask("explain.place", choice, image)
     now = {k: v for k, v in address.everything().items() if k not in ("image", *SHOWN)}

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from core.browse import shown_name, usual_splits
-from core.errors import UnitscopeError
 from core.figures import disable as figures
-from core.names import plain_name
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.views import shown_name, usual_splits
 from pages.parts import access, address, changes, draw, knowledge, words
 from pages.parts.data import Later, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
 if TYPE_CHECKING:
-    from core.browse.disable import Toggled, Toggler
-    from core.browse.knowledge import Known
+    from core.views.disable import Toggled, Toggler
+    from core.views.knowledge import Known
 
 disable = Later("disable")
 

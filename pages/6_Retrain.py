@@ -11,15 +11,16 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import browse, jobs
-from core.browse import retrain, short_name
-from core.browse.knowledge import own_knowledge, spoken_name
-from core.browse.retrain import NAMES
-from core.errors import UnitscopeError
+from core import views
 from core.figures import Caption
 from core.figures import retrain as figures
-from core.names import plain_name
-from core.settings import GOLDEN, Retraining, command, duration
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.foundation.settings import GOLDEN, Retraining, command, duration
+from core.views import retrain, short_name
+from core.views.knowledge import own_knowledge, spoken_name
+from core.views.retrain import NAMES
 from pages.parts import access, address, changes, draw, start, words, work
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
@@ -858,7 +859,7 @@ parts: dict[str, tuple[str, str, str, Sequence[Callable[[Context, Path], None]]]
         (pe_results, pe_form),
     ),
 }
-root = browse.cache_root()
+root = views.cache_root()
 view = address.select(
     "view",
     "What to do",

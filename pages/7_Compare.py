@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from core import browse
-from core.browse import compare
-from core.errors import UnitscopeError
+from core import views
 from core.figures import Caption
 from core.figures import compare as drawn
-from core.names import plain_name
-from core.store import Run, list_runs
+from core.foundation.errors import UnitscopeError
+from core.foundation.names import plain_name
+from core.runs.run_file import Run, list_runs
+from core.views import compare
 from pages.parts import address, draw, words
 from pages.parts.data import ask, open_run
 from pages.parts.frame import DEFINITIONS, Context, page, unanswered
@@ -508,7 +508,7 @@ st.html(
     '<p class="lede">Two or more networks, layers or runs beside each other: how often they are '
     "right, what their units detect, and on which images they part.</p>"
 )
-options = everything(browse.cache_root())
+options = everything(views.cache_root())
 chosen = choose(ctx, options)
 if not chosen:
     st.caption("Nothing is chosen.")
@@ -522,7 +522,7 @@ if len(every_split) > 1:
         "split",
         "Answers on",
         every_split,
-        browse.usual_splits(shared)[1],
+        views.usual_splits(shared)[1],
         widget=st.segmented_control,
         help="Which images count where answers are compared. On images that a network was trained "
         "on it is right more often than it will be elsewhere. Units are compared over all images.",

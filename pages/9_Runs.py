@@ -9,11 +9,12 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import browse, jobs
-from core.browse import start as starting
-from core.errors import UnitscopeError
-from core.settings import command, quantile_words
-from core.store import list_runs
+from core import views
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import command, quantile_words
+from core.runs.run_file import list_runs
+from core.views import start as starting
 from pages.parts import access, address, changes, draw, start, work
 from pages.parts.data import ask, open_run, summaries
 from pages.parts.frame import page, page_files
@@ -51,7 +52,7 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
     job: jobs.Job | None = told["job"]
     name = told["run"]
-    what = " · ".join(browse.short_name(told[key]) for key in ("dataset", "model") if told.get(key))
+    what = " · ".join(views.short_name(told[key]) for key in ("dataset", "model") if told.get(key))
     layers = ", ".join(told.get("layers", []))
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
     work.state(told, STEPS)
@@ -121,7 +122,7 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
         if isinstance(facts, str):
             broken.append((path, facts))
             continue
-        size = browse.disk_size(path)
+        size = views.disk_size(path)
         found[path.stem] = (path, facts, size)
         rows.append(
             {
@@ -234,7 +235,7 @@ def how_made(facts: dict[str, Any], size: int) -> None:
 
 
 ctx = page("Runs", needs_run=False)
-root = browse.cache_root()
+root = views.cache_root()
 st.title("Runs")
 st.html(
     '<p class="lede">A run is one network dissected on one set of photos. A finished run never '

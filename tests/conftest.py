@@ -31,7 +31,7 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
-    from core.run import Settings, execute, plan
+    from core.dissect.pipeline import Settings, execute, plan
     from tests import tiny
 
     root = tmp_path_factory.mktemp("tiny")
@@ -59,7 +59,7 @@ def owner(monkeypatch) -> None:
 @pytest.fixture(scope="module")
 def facts_without_effect() -> Iterator[None]:
     """The drawn things of tests/tiny.py are in no graph, which is an error unless it is allowed."""
-    from core.errors import allow_empty
+    from core.foundation.errors import allow_empty
 
     with allow_empty(lambda why: None):
         yield

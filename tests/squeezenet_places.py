@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.geometry import Preprocessing
+from core.foundation.geometry import Preprocessing
 
 SIDE = 224
 

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core import jobs
-from core.errors import UnitscopeError
+from core.dissect.pipeline import Settings, plan
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
 from core.models.trust import ALLOW
-from core.run import Settings, plan
-from core.store import list_runs
+from core.runs.run_file import list_runs
 from pages.parts import access, changes, serve
 from tests import tiny
 from tests.browsing import ROOT, SERVE, Server, Visit

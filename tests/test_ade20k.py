@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from core.datasets import open_dataset
-from core.datasets.ade20k import Region, regions
-from core.errors import BadFile, UnitscopeError
+from core.datasets.readers.ade20k import Region, regions
+from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 from tests.test_datasets import picture, save, says, write
 
@@ -371,7 +371,7 @@ def test_the_real_scene_list(data_dir, tmp_path):
     path = data_dir / "ade20k" / "sceneCategories.txt"
     if not path.is_file():
         pytest.skip("the real data have no ade20k/sceneCategories.txt")
-    from core.datasets.ade150 import WHOLE_NAMES, _scenes
+    from core.datasets.readers.ade150 import WHOLE_NAMES, _scenes
 
     problems: list = []
     scenes = _scenes(path, problems)

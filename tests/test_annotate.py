@@ -17,13 +17,13 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
+from core.annotate import annotate as annotating
+from core.annotate.annotate import annotate
+from core.annotate.segment import Label, Segmenter, load_segmenter, read_labels_file
 from core.cli import main
-from core.datasets import annotate as annotating
 from core.datasets import open_dataset
-from core.datasets.annotate import annotate
-from core.errors import BadFile, UnitscopeError
-from core.geometry import Preprocessing
-from core.models.segment import Label, Segmenter, load_segmenter, read_labels_file
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.geometry import Preprocessing
 from tests import tiny
 
 LABELS = ("__background__", "red", "green", "blue")

@@ -17,8 +17,8 @@ from pandas.testing import assert_frame_equal
 
 import core
 from core.cli import main
-from core.errors import UnitscopeError
-from core.tables import table_4
+from core.foundation.errors import UnitscopeError
+from core.paper.tables import table_4
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,7 +62,7 @@ def answer(capsys, run, verb: str, *arguments: str) -> dict:
 
 def plain(value):
     """As the command line's JSON has it: no NaN, no tuples."""
-    from core.files import strict_json
+    from core.foundation.files import strict_json
 
     return json.loads(strict_json(value))
 
@@ -73,7 +73,7 @@ def test_import_core_is_light():
         "assert not heavy, heavy; names = dir(core);"
         "assert {'open_run', 'make_run', 'list_runs', 'open_dataset', 'load_model'} <= set(names);"
         "assert 'import_module' not in names; core.open_run; assert 'torch' not in sys.modules;"
-        "import core.run; assert core.run.execute and core.tables.table_1"
+        "import core.dissect.pipeline; assert core.run.execute and core.tables.table_1"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     with pytest.raises(AttributeError, match="no attribute 'opne_run'"):

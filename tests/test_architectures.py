@@ -14,17 +14,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from core.ablation.toggle import CLOSE, Edit, prepare
 from core.datasets.decode import read_photo
+from core.dissect.pipeline import execute, plan
 from core.explain.photo import explain_photo
+from core.foundation.settings import Settings
 from core.knowledge.graph import open_knowledge
-from core.manipulate.toggle import CLOSE, Edit, prepare
 from core.models.families import FAMILIES, default_layer, family_of
 from core.models.forward import Forward
 from core.models.hooks import token_grid
 from core.models.load import load_model
-from core.run import execute, plan
-from core.settings import Settings
-from core.tables import all_core_concepts
+from core.paper.tables import all_core_concepts
 from tests import tiny
 from tests.test_manipulate import seen_photos
 

@@ -1,4 +1,4 @@
-"""The pages Concepts and Explain, and what core.browse answers for them, recomputed slowly."""
+"""The pages Concepts and Explain, and what core.views answers for them, recomputed slowly."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import pytest
 import torch
 from PIL import Image
 
-from core import browse, figures
-from core.browse import explain, knowledge
+from core import figures, views
 from core.cli import main
-from core.errors import BadFile, UnitscopeError
+from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.predictions import import_predictions
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.figures import concepts as concept_figures
 from core.figures import explain as explain_figures
-from core.names import place
-from core.predictions import import_predictions
-from core.run import Settings, execute, plan
-from core.store import Run
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.names import place
+from core.runs.run_file import Run
+from core.views import explain, knowledge
 from pages.parts.frame import page_files
 from tests import tiny
 from tests.test_app import show, specs, text_of
@@ -60,12 +60,12 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(root) -> Run:
-    return Run(browse.resolve(None, root))
+    return Run(views.resolve(None, root))
 
 
 @pytest.fixture(scope="module")
 def bare(root) -> Run:
-    return next(r for r in map(Run, root.glob("*.duckdb")) if not browse.has_maps(r, LAYER))
+    return next(r for r in map(Run, root.glob("*.duckdb")) if not views.has_maps(r, LAYER))
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def labels_of(at) -> list[str]:
     return [link.proto.label for link in at.get("page_link")]
 
 
-# -- core.browse.knowledge ------------------------------------------------------------------
+# -- core.views.knowledge ------------------------------------------------------------------
 
 
 def by_hand(run: Run, scene: str) -> tuple[dict[str, float], set[str]]:
@@ -187,7 +187,7 @@ def test_names_and_scenes_of_a_concept(run, known):
     assert frame.loc["attic", "facts"] == sum("attic" in fact for fact in FACTS)
     assert frame.loc["attic", "what"] == "scene" and frame.loc["thing 1", "what"] == "concept"
     assert (frame["guess"] == frame["kind"].isin(knowledge.GUESSES)).all()
-    concept = browse.concept_id(run, "thing 1")
+    concept = views.concept_id(run, "thing 1")
     where = knowledge.scenes_with(run, known, concept).set_index("scene")
     for scene in tiny.SCENES:
         held, near = by_hand(run, scene)
@@ -207,7 +207,7 @@ def test_a_graph_that_changes_is_seen(tmp_path):
     assert knowledge.knowledge_stamp("builtin") and not knowledge.knowledge_stamp("triples:gone")
 
 
-# -- core.browse.explain --------------------------------------------------------------------
+# -- core.views.explain --------------------------------------------------------------------
 
 
 def test_one_images_counts_are_those_of_all(run):
@@ -225,7 +225,7 @@ def test_accounts_are_told_with_names_and_judged(run, known):
     for strategy, kind in itertools.product(STRATEGIES, knowledge.KINDS):
         told = explain.account(run, known, ids[4], LAYER, strategy, "image", kind)
         for one in told["seen"]:
-            assert browse.concept_id(run, one["label"]) == one["id"]
+            assert views.concept_id(run, one["label"]) == one["id"]
         frame = explain.account_table(told)
         for side, facts in told["sides"].items():
             part = frame[frame["side"] == side]
@@ -248,15 +248,15 @@ def test_accounts_are_told_with_names_and_judged(run, known):
 @pytest.mark.parametrize(
     "choice",
     [
-        browse.Filter(),
-        browse.Filter(outcome="wrong"),
-        browse.Filter("attic", "barn"),
-        browse.Filter("barn", outcome="right"),
-        browse.Filter("barn", "nowhere"),
+        views.Filter(),
+        views.Filter(outcome="wrong"),
+        views.Filter("attic", "barn"),
+        views.Filter("barn", outcome="right"),
+        views.Filter("barn", "nowhere"),
     ],
 )
 def test_photos_are_gone_through_in_order(run, choice):
-    total, frame = browse.gallery(run, choice, size=1000)
+    total, frame = views.gallery(run, choice, size=1000)
     ids, images = frame["id"].tolist(), frame["image"].tolist()
     for image in range(45):
         place = explain.place(run, choice, image)
@@ -284,7 +284,7 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     image, side = 3, 120
     rows = unit_ious(run, LAYER, "image", image)
     concept, unit = int(rows["concept"].iloc[0]), int(rows["unit"].iloc[0])
-    plain = np.asarray(Image.open(io.BytesIO(browse.thumbnail(run, image, side))), int)
+    plain = np.asarray(Image.open(io.BytesIO(views.thumbnail(run, image, side))), int)
     made = Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, None, side)))
     mask = (run.array("labels")[image] == concept).any(0)
     mask = np.asarray(Image.fromarray(mask).resize(made.size, Image.Resampling.NEAREST))
@@ -293,13 +293,13 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     both = np.asarray(
         Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, unit, side))), int
     )
-    lit = browse.lit(run, LAYER, unit, image, made.size)
+    lit = views.lit(run, LAYER, unit, image, made.size)
     edge = np.zeros_like(lit)
     edge[1:] |= lit[1:] != lit[:-1]
     edge[:, 1:] |= lit[:, 1:] != lit[:, :-1]
-    away = np.abs(both - np.array(browse.OUTLINE)).mean(2)
+    away = np.abs(both - np.array(views.OUTLINE)).mean(2)
     assert np.median(away[edge]) < 40, "the edge of the lit region is yellow"
-    assert explain.evidence(run, LAYER, image, None, None, side) == browse.thumbnail(
+    assert explain.evidence(run, LAYER, image, None, None, side) == views.thumbnail(
         run, image, side
     )
 
@@ -444,15 +444,15 @@ def test_settings_go_to_the_address_and_change_the_account_at_once(cache, run, k
 
 
 def test_a_photo_is_chosen_by_id_pair_and_chance(cache, run):
-    wrong = set(browse.gallery(run, browse.Filter(outcome="wrong"), size=99)[1]["id"])
+    wrong = set(views.gallery(run, views.Filter(outcome="wrong"), size=99)[1]["id"])
     at = show("pages/4_Explain.py", image="010", see="thing 1")
     at.text_input(key="explain-id").set_value("011").run()
     assert at.query_params["image"] in ("011", ["011"]) and "see" not in at.query_params
     at.button[0].click().run()
     assert at.text_input(key="explain-id").value in wrong
-    pair = browse.confused_pairs(run).iloc[0]
+    pair = views.confused_pairs(run).iloc[0]
     at = show("pages/4_Explain.py", scene=pair["scene"], predicted=pair["predicted"])
-    fit = browse.gallery(run, browse.Filter(pair["scene"], pair["predicted"]), size=99)[1]
+    fit = views.gallery(run, views.Filter(pair["scene"], pair["predicted"]), size=99)[1]
     assert at.text_input(key="explain-id").value in set(fit["id"])
     assert f"of {len(fit)}" in text_of(at)
     at = show("pages/4_Explain.py", outcome="wrong")
@@ -628,6 +628,6 @@ def test_concepts_that_share_a_name_are_told_apart(tmp_path):
     told = explain.account(made, known, "003", LAYER, "whole_layer", "image", "top10")
     items = [i for side in told["sides"].values() for g in explain.GROUPS for i in side[g]]
     for item in [*told["seen"], *items]:
-        assert browse.concept_id(made, item["label"]) == item["id"]
+        assert views.concept_id(made, item["label"]) == item["id"]
     both = {i["label"] for i in items if i["concept"] == "thing 1"}
     assert both == {"thing 1 (object)", "thing 1 (part)"}

@@ -13,11 +13,11 @@ from streamlit.testing.v1 import AppTest
 from torchvision import models as zoo
 
 from core.cli import main
-from core.errors import UnitscopeError
+from core.figures.report import FIGURES, open_view, report
+from core.foundation.errors import UnitscopeError
 from core.models.load import load_model
 from core.models.outputs import put_back, taken
-from core.report import FIGURES, open_view, report
-from core.store import Run
+from core.runs.run_file import Run
 from tests.tiny import Net, write_folder
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from core.run import Settings, execute, plan
+from core.dissect.pipeline import Settings, execute, plan
 from tests import tiny
 from tests.browsing import Server, Visit
 

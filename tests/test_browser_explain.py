@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.run import Settings, execute, plan
+from core.dissect.pipeline import Settings, execute, plan
 from tests import tiny
 from tests.browsing import Server, Visit
 

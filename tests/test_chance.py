@@ -26,11 +26,11 @@ from core.dissect.labels import (
     unit_labels,
     untrained_labels,
 )
-from core.errors import UnitscopeError
+from core.dissect.pipeline import Settings, Stopped, execute, plan
+from core.foundation.errors import UnitscopeError
 from core.models.load import LoadedModel, load_model
 from core.models.untrained import settle_batch_norm, untrained_twin
-from core.run import Settings, Stopped, execute, plan
-from core.store import Run
+from core.runs.run_file import Run
 from tests import tiny
 
 LAYER = "body.3"

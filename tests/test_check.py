@@ -12,7 +12,7 @@ from core.cli import main
 from core.datasets import open_dataset
 from core.datasets.base import Problem
 from core.datasets.check import check, grouped
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 from tests import tiny
 from tests.test_cli import said
 

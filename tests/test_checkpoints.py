@@ -25,7 +25,7 @@ from torch import nn
 from torchvision import models as zoo
 
 from core import cli
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 from core.models import zoo as ours
 from core.models.checkpoint import closest, read_checkpoint, settle
 from core.models.load import load_model
@@ -369,7 +369,7 @@ def test_numpy_types_that_a_file_makes_up_are_refused(tmp_path, number, reason):
     path = tmp_path / "w.pth"
     torch.save({"state_dict": {"a": torch.ones(2)}, "lr": number}, path)
     code = f"""
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 from core.models.checkpoint import read_checkpoint
 try:
     print(read_checkpoint({str(path)!r}))
@@ -570,7 +570,7 @@ def test_published_googlenet_sees_photos_as_it_was_trained(tmp_path, monkeypatch
     model = load_model("torchvision:googlenet")
     net.transform_input = True
     photo = np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8)
-    from core.geometry import Preprocessing
+    from core.foundation.geometry import Preprocessing
 
     usual = torch.from_numpy(Preprocessing().normalise(photo))[None]
     own = torch.from_numpy(model.preprocessing.normalise(photo))[None]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from core.datasets import open_dataset
-from core.errors import BadFile, UnitscopeError
+from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 from tests.test_datasets import picture, save, says, write
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from core.datasets import open_dataset
-from core.errors import BadFile
+from core.foundation.errors import BadFile
 from tests import tiny
 from tests.test_datasets import picture, save, says, write
 

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 
 from benchmarks import drawn_run
-from core import browse, jobs
-from core.browse import compare, start
+from core import views
+from core.dissect.predictions import import_predictions
 from core.figures import Caption
 from core.figures import compare as drawn
+from core.foundation import jobs
+from core.foundation.names import plain_name
 from core.models.load import KINDS
-from core.names import plain_name
-from core.predictions import import_predictions
+from core.views import compare, start
 from tests.test_app import bare, cache, root, run, show, specs, text_of  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
@@ -60,7 +61,7 @@ def test_agreement_image_by_image(answers):
 
 
 def test_concepts_and_their_overlap(run):  # noqa: F811
-    found = {layer: browse.detected(run, layer, above=False) for layer in ("body.1", "body.3")}
+    found = {layer: views.detected(run, layer, above=False) for layer in ("body.1", "body.3")}
     table = compare.concepts(found)
     sets = {}
     for layer, frame in found.items():
@@ -84,7 +85,7 @@ def test_a_side_and_its_reach(run):  # noqa: F811
     images = run.sql("SELECT correct FROM images WHERE split = 'test' AND correct IS NOT NULL")
     assert side["scored"] == len(images) and side["right"] == images["correct"].sum()
     assert side["units"] == 12 and side["low"] <= side["accuracy"] <= side["high"]
-    table = browse.unit_table(run, "body.3")
+    table = views.unit_table(run, "body.3")
     reach = compare.reach(run, "body.3")
     for row in reach.iloc[::17].itertuples():
         assert row.share == pytest.approx((table["iou"] >= row.iou).mean())
@@ -99,7 +100,7 @@ def test_conditions_that_differ_are_named(run, bare):  # noqa: F811
 
 def test_table_4_of_a_side_is_that_of_the_tables(run):  # noqa: F811
     from core.knowledge.graph import open_knowledge
-    from core.tables import table_4
+    from core.paper.tables import table_4
 
     frame, notes = compare.false_explanation(run, "body.1")
     whole = table_4([run], open_knowledge("builtin"), layer="body.1")
@@ -314,4 +315,4 @@ def test_a_drawn_run_fits_together(tmp_path):
     assert right.sum() == made.info["accuracy"]["right"]
     again = drawn_run.make(120, 16, 1, tmp_path / "again")
     assert again.info["tables_digest"] == made.info["tables_digest"]
-    assert browse.thumbnail(made, 7, 64)[:2] == b"\xff\xd8"
+    assert views.thumbnail(made, 7, 64)[:2] == b"\xff\xd8"

@@ -22,12 +22,12 @@ from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
 import core.datasets
-import core.datasets.broden
+import core.datasets.readers.broden
 from core.datasets import KINDS, open_dataset
 from core.datasets.base import Channel, Concept
-from core.datasets.broden import Cell, read_index, read_label_table
 from core.datasets.decode import MAX_PIXELS, read_labels, read_photo, read_rg, upright_size
-from core.errors import BadFile, UnitscopeError
+from core.datasets.readers.broden import Cell, read_index, read_label_table
+from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 
 
@@ -317,16 +317,16 @@ def test_missing_folders_tell_the_nearest(tmp_path, kind):
 
 def test_rooms_is_opened_by_its_class(monkeypatch, tmp_path):
     opened = folder_dataset(tmp_path)
-    module = types.ModuleType("core.datasets.rooms")
+    module = types.ModuleType("core.rooms")
     module.Rooms = types.SimpleNamespace(from_spec=lambda rest: (opened, asked.append(rest))[0])
     asked: list[str] = []
-    monkeypatch.setitem(sys.modules, "core.datasets.rooms", module)
+    monkeypatch.setitem(sys.modules, "core.rooms", module)
     assert open_dataset("rooms") is opened and open_dataset("rooms:small") is opened
     assert asked == ["", "small"]
 
 
 def test_examples_in_the_docstrings():
-    for module in (core.datasets, core.datasets.broden):
+    for module in (core.datasets, core.datasets.readers.broden):
         assert doctest.testmod(module).failed == 0
 
 

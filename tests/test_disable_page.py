@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 import torch
 
-from core import browse
-from core.browse import disable
+from core import views
+from core.ablation.contribution import contribution_scores
 from core.cli import main
-from core.errors import UnitscopeError
+from core.dissect.pipeline import Settings, execute, plan
+from core.foundation.errors import UnitscopeError
 from core.knowledge.graph import open_knowledge
-from core.manipulate.contribution import contribution_scores
 from core.models.load import load_model
-from core.named_sets import FILE, delete_set, list_sets, save_set
-from core.run import Settings, execute, plan
-from core.store import Run, find_run, list_runs
-from core.tables import all_core_concepts
+from core.paper.tables import all_core_concepts
+from core.runs.run_file import Run, find_run, list_runs
+from core.runs.unit_sets import FILE, delete_set, list_sets, save_set
+from core.views import disable
 from tests import tiny
 from tests.browsing import ROOT, Server, Visit
 from tests.test_app import show, specs, text_of
@@ -58,7 +58,7 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(root, monkeypatch) -> Run:
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
-    return Run(browse.resolve(None, root))
+    return Run(views.resolve(None, root))
 
 
 def said(capsys, *arguments: str) -> dict:
@@ -158,7 +158,7 @@ def test_the_edited_network_is_taken_away(run, tmp_path):
     texts = list(tmp_path.glob("*.txt"))
     assert len(texts) == 1 and "by hand" in texts[0].read_text()
     (state,) = [p for p in tmp_path.glob("*.pt") if "folded" not in p.name]
-    edited = load_model(f"python:core.manipulate.edit:load:{state}")
+    edited = load_model(f"python:core.ablation.edits:load:{state}")
     inputs = torch.rand(2, 3, 20, 24)
     own = load_model(tiny.SPEC).module
     body = own.body(inputs)
@@ -203,8 +203,8 @@ def test_sets_are_kept_by_run_and_layer(run):
 
 def test_several_sessions_keep_sets_at_once(run):
     code = (
-        "import sys; from pathlib import Path; from core.store import Run; "
-        "from core.named_sets import save_set; run = Run(Path(sys.argv[1])); "
+        "import sys; from pathlib import Path; from core.runs.run_file import Run; "
+        "from core.runs.unit_sets import save_set; run = Run(Path(sys.argv[1])); "
         "[save_set(run, sys.argv[2], f'set {k}', [k % 12]) "
         "for k in range(int(sys.argv[3]), int(sys.argv[3]) + 8)]"
     )

@@ -22,8 +22,8 @@ from core.dissect.counts import (
 )
 from core.dissect.labels import iou_table
 from core.dissect.thresholds import TopK, tail_size
-from core.errors import UnitscopeError
-from core.geometry import interpolation
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import interpolation
 
 # -- slow references ------------------------------------------------------------------------
 

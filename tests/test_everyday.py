@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from core.datasets.rooms import indoor, outdoor
+from core.rooms.drawing import indoor, outdoor
 
 FILE = Path(__file__).resolve().parent.parent / "data" / "everyday.tsv"
 

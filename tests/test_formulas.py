@@ -20,7 +20,7 @@ from core.dissect.formulas import (
     unit_formulas,
 )
 from core.dissect.signatures import Signatures
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 
 
 def drawn(seed: int, concepts: int = 5, pixels: int = 60, slots: int = 2, units: int = 2):

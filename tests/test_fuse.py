@@ -15,12 +15,13 @@ from scipy import sparse
 from scipy.cluster.hierarchy import linkage
 
 from core.cli import main
-from core.errors import BadFile, UnitscopeError
 from core.explain.metrics import consistency, difference, overlaps, similarity
-from core.geometry import upsample
-from core.knowledge import embed
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.geometry import upsample
 from core.knowledge.core_concepts import Annotated
-from core.knowledge.embed import (
+from core.knowledge.graph import Graph
+from core.merging import embed
+from core.merging.embed import (
     Stopped,
     Training,
     hold_out,
@@ -29,7 +30,7 @@ from core.knowledge.embed import (
     subgraph,
     training,
 )
-from core.knowledge.fuse import (
+from core.merging.fuse import (
     Space,
     Vectors,
     cluster,
@@ -45,8 +46,7 @@ from core.knowledge.fuse import (
     word_vectors,
     write_links,
 )
-from core.knowledge.gain import UnionCounts, gain_curve, measured, run_gain, sweep
-from core.knowledge.graph import Graph
+from core.merging.gain import UnionCounts, gain_curve, measured, run_gain, sweep
 
 # -- references -----------------------------------------------------------------------------
 
@@ -804,10 +804,10 @@ def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
 
 
 def test_what_the_app_asks(tiny_run, facts, tmp_path):
-    from core.browse import fusion
     from core.figures import Caption, export
     from core.figures.fusion import gain_curve as drawn
     from core.knowledge.graph import open_knowledge
+    from core.views import fusion
 
     given = {"embedding": "words", "knowledge": facts}
     assert fusion.embeddings_made(tiny_run, facts) == ["words"]

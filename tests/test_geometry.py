@@ -10,9 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import core.geometry
-from core.errors import UnitscopeError
-from core.geometry import Preprocessing, default_grid
+import core.foundation.geometry
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import Preprocessing, default_grid
 
 
 @st.composite
@@ -191,4 +191,4 @@ def test_stored_as_json_and_back(way):
 
 
 def test_examples_in_the_docstrings():
-    assert doctest.testmod(core.geometry).failed == 0
+    assert doctest.testmod(core.foundation.geometry).failed == 0

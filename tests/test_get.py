@@ -29,12 +29,12 @@ import numpy as np
 import pytest
 
 from core.cli import main
-from core.datasets import downloads as table
-from core.datasets import fetch as fetching
-from core.datasets.downloads import DOWNLOADS, Download, find_download
-from core.datasets.fetch import Stopped, fetch, get, source_of, state
-from core.datasets.unpack import unpack
-from core.errors import BadFile, UnitscopeError
+from core.downloads import catalog as table
+from core.downloads import fetch as fetching
+from core.downloads.catalog import DOWNLOADS, Download, find_download
+from core.downloads.fetch import Stopped, fetch, get, source_of, state
+from core.downloads.unpack import unpack
+from core.foundation.errors import BadFile, UnitscopeError
 
 DATA = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 MD5 = "md5:" + hashlib.md5(DATA, usedforsecurity=False).hexdigest()
@@ -531,7 +531,7 @@ def test_a_killed_download_is_gone_on_with(site, tmp_path):
 
     site.before = [half]
     program = (
-        "import sys; from pathlib import Path; from core.datasets.fetch import fetch;"
+        "import sys; from pathlib import Path; from core.downloads.fetch import fetch;"
         "fetch(sys.argv[1], Path(sys.argv[2]))"
     )
     arguments = [sys.executable, "-c", program, f"{site.url}/a.bin", str(tmp_path / "a.bin")]
@@ -1078,7 +1078,7 @@ def test_the_lock_of_the_next_process_is_not_taken_away(site, tmp_path, monkeypa
             theirs.acquire(timeout=0)
 
     watched = SimpleNamespace(FileLock=Watched, Timeout=filelock.Timeout)
-    monkeypatch.setattr("core.files.filelock", watched)
+    monkeypatch.setattr("core.foundation.files.filelock", watched)
     get(entry(site, MEMBERS, tmp_path), tmp_path)
     with theirs, pytest.raises(filelock.Timeout):
         filelock.FileLock(path).acquire(timeout=0)

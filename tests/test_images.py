@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import EpsImagePlugin, Image
 
-from core.browse import explain
 from core.datasets import decode, open_dataset
 from core.datasets.check import check
 from core.datasets.decode import photo_of, read_labels, read_photo, read_rgb
-from core.datasets.labelme import folder_from_labelme
-from core.errors import BadFile
+from core.datasets.readers.labelme import folder_from_labelme
+from core.foundation.errors import BadFile
+from core.views import explain
 from tests.test_datasets import picture, save, says, why, write
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0

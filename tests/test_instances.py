@@ -10,8 +10,8 @@ import pytest
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.errors import BadFile, UnitscopeError
-from core.run import Settings, plan
+from core.dissect.pipeline import Settings, plan
+from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 from tests.test_cli import said
 from tests.test_datasets import picture, save, says, write

@@ -11,7 +11,7 @@ from scipy import stats
 from benchmarks.intervals import CASES, coverage, relative_gains
 from core.cli import main
 from core.explain.metrics import explain_predictions
-from core.intervals import (
+from core.foundation.intervals import (
     change_interval,
     gain_interval,
     interval,

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from core import jobs
-from core.errors import UnitscopeError
-from core.estimate import extrapolate
-from core.run import Settings, plan
-from core.store import Run
+from core.dissect.pipeline import Settings, plan
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.retrain.estimate import extrapolate
+from core.runs.run_file import Run
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -85,7 +85,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(photos, tmp_path):
         [
             sys.executable,
             "-c",
-            "import sys; from pathlib import Path; from core import jobs; "
+            "import sys; from pathlib import Path; from core.foundation import jobs; "
             "print(jobs.watch(sys.argv[2], Path(sys.argv[1])).state)",
             str(tmp_path),
             name,
@@ -176,7 +176,7 @@ def test_a_job_that_is_stopped_before_it_begins_never_begins(tmp_path):
     jobs.cancel("early", tmp_path)
     assert jobs.watch("early", tmp_path).state == "stopping"
     subprocess.run(
-        [sys.executable, "-m", "core.jobs", str(tmp_path), "early"], cwd=ROOT, check=True
+        [sys.executable, "-m", "core.foundation.jobs", str(tmp_path), "early"], cwd=ROOT, check=True
     )
     job = jobs.watch("early", tmp_path)
     assert job.state == "stopped" and not (folder / "out").exists()

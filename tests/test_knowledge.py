@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from core.cli import main
-from core.errors import BadFile, NoEffect, UnitscopeError, allow_empty
+from core.foundation.errors import BadFile, NoEffect, UnitscopeError, allow_empty
 from core.knowledge import align as align_module
 from core.knowledge import core_concepts as core_concepts_module
 from core.knowledge.align import KINDS, align, read_overrides, write_alignment

@@ -14,8 +14,8 @@ from PIL import Image
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.datasets.labelme import draw, folder_from_labelme
-from core.errors import UnitscopeError
+from core.datasets.readers.labelme import draw, folder_from_labelme
+from core.foundation.errors import UnitscopeError
 from tests import tiny
 from tests.test_cli import said
 from tests.test_datasets import picture, save, says, write

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from core import jobs
-from core.errors import UnitscopeError
-from core.settings import CONFIG, Limits, configuration, limits
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import CONFIG, Limits, configuration, limits
 
 
 @pytest.fixture
@@ -85,9 +85,9 @@ def test_disk_is_kept_free(say, tmp_path):
 def test_files_of_corrected_names_are_bounded_in_size_and_number(say, tiny_run, tmp_path):
     import shutil
 
-    from core.browse import knowledge
     from core.knowledge.graph import open_knowledge
-    from core.store import Run
+    from core.runs.run_file import Run
+    from core.views import knowledge
 
     path = tmp_path / tiny_run.path.name
     shutil.copy(tiny_run.path, path)

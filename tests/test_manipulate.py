@@ -18,19 +18,11 @@ from torch import nn
 
 from benchmarks.toggle import compare as compare_exactly
 from benchmarks.toggle import drawn_toggler
-from core.cli import main
-from core.datasets import open_dataset
-from core.datasets.decode import read_photo
-from core.errors import UnitscopeError
-from core.explain.learned import STRATEGIES
-from core.explain.photo import explain_photo, open_model
-from core.intervals import interval, paired_interval
-from core.knowledge.graph import Graph, open_knowledge
-from core.manipulate import protocols, search
-from core.manipulate.contribution import UnitConcepts, contribution_scores
-from core.manipulate.edit import load, write_edit
-from core.manipulate.protocols import Study
-from core.manipulate.toggle import (
+from core.ablation import protocols, search
+from core.ablation.contribution import UnitConcepts, contribution_scores
+from core.ablation.edits import load, write_edit
+from core.ablation.protocols import Study
+from core.ablation.toggle import (
     CLOSE,
     Change,
     Edit,
@@ -42,11 +34,19 @@ from core.manipulate.toggle import (
     prepare,
     tail_of,
 )
+from core.cli import main
+from core.datasets import open_dataset
+from core.datasets.decode import read_photo
+from core.dissect.pipeline import Settings, execute, plan
+from core.explain.learned import STRATEGIES
+from core.explain.photo import explain_photo, open_model
+from core.foundation.errors import UnitscopeError
+from core.foundation.intervals import interval, paired_interval
+from core.knowledge.graph import Graph, open_knowledge
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.run import Settings, execute, plan
-from core.store import Run
-from core.tables import all_core_concepts
+from core.paper.tables import all_core_concepts
+from core.runs.run_file import Run
 from tests import tiny
 
 torch.set_num_threads(1)
@@ -586,7 +586,7 @@ def test_without_maps_the_network_runs_whole(tmp_path):
 )
 def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     """Random weights, few images: head or tail found by numbers, equal to a forward hook."""
-    from core.manipulate.toggle import _apply, _copied, linear_head
+    from core.ablation.toggle import _apply, _copied, linear_head
     from core.models.hooks import as_maps, find_layer
 
     model = load_model(f"torchvision:{name}:random")
@@ -666,7 +666,7 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     inputs = Forward(model, ["fire9"]).inputs(
         np.stack([np.asarray(p) for p in rng.integers(0, 256, (3, 224, 224, 3), np.uint8)])
     )
-    from core.manipulate.toggle import _Tail, linear_head
+    from core.ablation.toggle import _Tail, linear_head
 
     assert linear_head(model.module, "fire9", inputs) is None
     tail = tail_of(model.module, "fire9")
@@ -1036,7 +1036,7 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
     wanted = hooked_logits(tiny_run, "body.3", EDITS, rounded=False)[:40]
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
     # Its SPEC is that of another network, whose own layer shows the edit.
-    spec = f"python:core.manipulate.edit:load:{told.files['state']}"
+    spec = f"python:core.ablation.edits:load:{told.files['state']}"
     edited = load_model(spec)
     assert edited.digest() != open_model(tiny_run).digest()
     maps = Forward(edited, ["body.3"])(photos).layers["body.3"].maps
@@ -1055,7 +1055,7 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
 def test_an_edited_network_runs_through_the_pipeline(tiny_run, tmp_path):
     told = write_edit(prepare(tiny_run), Edit((0, 2, 5)), tmp_path, kinds=("state",))
     dataset = tiny_run.info["settings"]["dataset"]["spec"]
-    spec = f"python:core.manipulate.edit:load:{told.files['state']}"
+    spec = f"python:core.ablation.edits:load:{told.files['state']}"
     request = Settings(dataset, spec, layers=("body.3",), q=0.05, shuffles=0)
     run = execute(plan(request), tmp_path / "runs", threads=1)
     after = told.effects["all"].after.predicted

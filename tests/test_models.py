@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
+from core.ablation.toggle import tail_of
 from core.cli import main
-from core.errors import UnitscopeError
-from core.geometry import Preprocessing
-from core.manipulate.toggle import tail_of
+from core.dissect.pipeline import Settings, plan
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import Preprocessing
 from core.models.forward import Forward
 from core.models.hooks import as_maps, capture, list_layers, token_grid
 from core.models.load import load_model
-from core.run import Settings, plan
 from tests import tiny
 
 # -- hooks ----------------------------------------------------------------------------------
@@ -358,7 +358,7 @@ def test_a_class_token_beyond_half_precision_is_told_like_maps():
 def test_nyuv2_resnet_reaches_the_accuracy_its_file_states(data_dir):
     """On every fourth test photo: within what so many draws can differ."""
     from core.datasets import open_dataset
-    from core.names import match_names
+    from core.foundation.names import match_names
 
     folder = data_dir / "nyuv2"
     model = load_model(f"torchvision:resnet18:{folder / 'resnet18_nyuv2.pt'}")
@@ -380,7 +380,7 @@ def test_nyuv2_resnet_reaches_the_accuracy_its_file_states(data_dir):
 def test_places_squeezenet_by_import_path(data_dir):
     """The stated top-5 accuracy on NYUv2 photos (68 % on some 215) is approached."""
     from core.datasets import open_dataset
-    from core.names import match_names
+    from core.foundation.names import match_names
 
     arrays = data_dir / "places365_squeezenet" / "squeezenet_places365_152arrays.npz"
     model = load_model(f"python:tests.squeezenet_places:load:{arrays}")

@@ -11,7 +11,7 @@ import pytest
 from scipy.io import savemat
 
 from core.datasets import open_dataset
-from core.errors import BadFile, UnitscopeError
+from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 from tests.test_datasets import says
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from core.datasets import open_dataset
-from core.datasets.opensurfaces import Shape, draw
-from core.errors import BadFile, UnitscopeError
+from core.datasets.readers.opensurfaces import Shape, draw
+from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 from tests.test_datasets import picture, save, says, write
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from core.errors import UnitscopeError
-from core.predictions import import_predictions, per_scene
-from core.store import find_run
+from core.dissect.predictions import import_predictions, per_scene
+from core.foundation.errors import UnitscopeError
+from core.runs.run_file import find_run
 
 
 def test_published_predictions_give_the_published_accuracy(data_dir, tmp_path):

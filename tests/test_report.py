@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from core import browse, figures, report
-from core.browse import explain, knowledge
+from core import figures, views
 from core.cli import main
-from core.errors import UnitscopeError
-from core.predictions import import_predictions
+from core.dissect.predictions import import_predictions
+from core.figures import report
+from core.foundation.errors import UnitscopeError
+from core.views import explain, knowledge
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "line", "rect", "circle", "use"}
 
@@ -63,7 +64,7 @@ def test_a_report_is_valid_and_holds_what_was_asked(tiny_run):
     drawn = [name for name in shown if report.FIGURES[name].draw(view) is not None]
     assert {"accuracy", "confusion", "overlap"} <= set(drawn)
     assert sum(tag == "svg" for tag, _ in page.tags) == len(drawn)
-    command = browse.summary(tiny_run)["command"]
+    command = views.summary(tiny_run)["command"]
     for word in (
         "Scene by scene",
         "Units with the clearest labels",
@@ -73,7 +74,7 @@ def test_a_report_is_valid_and_holds_what_was_asked(tiny_run):
         command,
     ):
         assert word in said, word
-    table = browse.unit_table(tiny_run, "body.3", "annotated")
+    table = views.unit_table(tiny_run, "body.3", "annotated")
     assert f"{int(table['above'].sum())} of 12 units of body.3" in said
     assert text == report.report(view), "the same run gives the same bytes"
 
@@ -110,8 +111,8 @@ def test_units_and_photos_get_sections_of_their_own(tiny_run):
     page = Checked(text)
     said = page.text()
     assert "Unit 3 of body.3" in said and "Unit 0 of body.3" in said and "Photo 010" in said
-    best = browse.unit_concepts(tiny_run, "body.3", 3).iloc[0]
-    assert browse.shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
+    best = views.unit_concepts(tiny_run, "body.3", 3).iloc[0]
+    assert views.shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
     spec = knowledge.own_knowledge(tiny_run)
     known = knowledge.know(tiny_run, knowledge.open_knowledge(spec), spec)
     told = explain.account(tiny_run, known, "010", "body.3", *report.ACCOUNT)
@@ -166,7 +167,7 @@ def test_export_and_report_on_the_command_line(capsys, tiny_run, tmp_path):
     assert all(Path(file).stat().st_size > 1000 for file in told["files"])
     # What the app's Save gives, but for the numbers of its parts.
     view = report.open_view(tiny_run, "body.1")
-    shown = figures.iou_chance(browse.iou_histogram(tiny_run, "body.1"), view.caption())
+    shown = figures.iou_chance(views.iou_histogram(tiny_run, "body.1"), view.caption())
     plain = [
         re.sub(r"clip\d+", "clip", text)
         for text in ((tmp_path / "f" / names[2]).read_text(), figures.export(shown, "svg").decode())

@@ -18,24 +18,14 @@ from xml.etree import ElementTree
 import pytest
 
 from core.cli import main
-from core.datasets.downloads import find_download
-from core.errors import UnitscopeError
-from core.manipulate.progress import Stopped
-from core.reproduce import (
-    Cell,
-    Made,
-    Work,
-    beside,
-    check,
-    needs_of,
-    paper,
-    profiles,
-    reproduce,
-    weigh,
-)
+from core.downloads.catalog import find_download
+from core.foundation.errors import UnitscopeError
+from core.paper import printed as paper
+from core.reproduce import Cell, Made, Work, beside, check, needs_of, profiles, reproduce, weigh
 from core.reproduce.ahead import plan
 from core.reproduce.write import Folder
-from core.store import Run
+from core.retrain.progress import Stopped
+from core.runs.run_file import Run
 from tests import tiny, tiny_reproduce
 from tests.tiny_reproduce import EITHER, TINY
 

@@ -11,15 +11,15 @@ import pytest
 import torch
 from torch import nn
 
-from core.browse import retrain as shown
-from core.browse import unfinished
-from core.errors import UnitscopeError
 from core.figures import export
 from core.figures.retrain import caption, learning, retraining
-from core.geometry import Preprocessing
-from core.manipulate import retrain as code
-from core.manipulate.progress import Stopped
-from core.manipulate.retrain import (
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import Preprocessing
+from core.foundation.settings import Retraining
+from core.models.load import load_model
+from core.retrain import training as code
+from core.retrain.progress import Stopped
+from core.retrain.training import (
     augment,
     batches,
     concept_loss,
@@ -35,8 +35,8 @@ from core.manipulate.retrain import (
     spec_of,
     watched_features,
 )
-from core.models.load import load_model
-from core.settings import Retraining
+from core.views import retrain as shown
+from core.views import unfinished
 from tests import tiny
 
 
@@ -407,15 +407,16 @@ def test_specs_of_new_weights(tmp_path):
     file = tmp_path / "new.pt"
     assert spec_of("torchvision:alexnet", file) == f"torchvision:alexnet:{file}"
     assert spec_of("python:a.b:f:old.pt", file) == f"python:a.b:f:{file}"
-    assert spec_of("rooms", file) == f"python:core.models.rooms_net:load:{file}"
+    assert spec_of("rooms", file) == f"python:core.rooms.network:load:{file}"
 
 
 def test_the_embedded_network_opens_from_another_file(tmp_path):
-    from core.models.rooms_net import RoomsNet, save
+    from core.rooms.network import RoomsNet, save
 
     net = RoomsNet(3).eval()
     save(net, ["a", "b", "c"], {}, tmp_path / "w.pt")
-    again = load_model(f"python:core.models.rooms_net:load:{tmp_path / 'w.pt'}")
+    load_model(f"python:core.models.rooms_net:load:{tmp_path / 'w.pt'}")  # where it once lay
+    again = load_model(f"python:core.rooms.network:load:{tmp_path / 'w.pt'}")
     assert again.classes == ["a", "b", "c"] and again.preprocessing.resize == (128, 128)
     assert torch.allclose(again.module.fc.weight, net.fc.weight.half().float())
 

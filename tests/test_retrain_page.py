@@ -12,20 +12,21 @@ import pyarrow as pa
 import pytest
 import streamlit as st
 
-from core import browse, jobs
-from core.browse import retrain as shown
+from core import views
 from core.cli import main
-from core.errors import UnitscopeError
-from core.estimate import retraining as cost_of
+from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.predictions import import_predictions
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Retraining
 from core.knowledge.graph import open_knowledge
-from core.manipulate.retrain import plan as plan_cc
-from core.manipulate.retrain import retrain
-from core.manipulate.svm import retrain_pe
-from core.predictions import import_predictions
-from core.run import Settings, execute, plan
-from core.settings import Retraining
-from core.store import Run
-from core.tables import all_core_concepts
+from core.paper.tables import all_core_concepts
+from core.retrain.estimate import retraining as cost_of
+from core.retrain.svm import retrain_pe
+from core.retrain.training import plan as plan_cc
+from core.retrain.training import retrain
+from core.runs.run_file import Run
+from core.views import retrain as shown
 from tests import tiny
 from tests.browsing import Server, Visit
 from tests.test_app import show, specs, text_of
@@ -72,7 +73,7 @@ def full(root, asked, tmp_path_factory):
     for file in root.iterdir():
         (out / file.name).symlink_to(file)
     told = retrain(plan_cc(asked), out)
-    run = Run(browse.resolve(None, out))
+    run = Run(views.resolve(None, out))
     cores = all_core_concepts(run, open_knowledge("builtin"), splits=["train"], kinds=["top10"])
     svm = retrain_pe(run, {"top10": cores["top10"]}, root=out)
     run.close()

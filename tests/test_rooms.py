@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from core.datasets.rooms import SCENES, SIZE, Rooms, draw_picture
-from core.datasets.rooms.colors import NAMES, color_names
-from core.datasets.rooms.tracer import TEXTURES, Camera, Material, Sky, World, _build_tree
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
+from core.rooms import SCENES, SIZE, Rooms, draw_picture
+from core.rooms.drawing.colors import NAMES, color_names
+from core.rooms.drawing.tracer import TEXTURES, Camera, Material, Sky, World, _build_tree
 
 
 def _turn(yaw, pitch, roll):
@@ -285,7 +285,7 @@ def test_colour_rule_on_plain_colours():
 
 
 def test_network_has_the_shape_it_promises():
-    from core.models.rooms_net import RoomsNet
+    from core.rooms.network import RoomsNet
 
     module = RoomsNet(len(SCENES)).eval()
     maps = []
@@ -300,7 +300,7 @@ def test_network_has_the_shape_it_promises():
 
 def test_stored_weights_name_their_world():
     from core.models.load import load_model
-    from core.models.rooms_net import PREPROCESSING, WEIGHTS
+    from core.rooms.network import PREPROCESSING, WEIGHTS
 
     assert WEIGHTS.stat().st_size <= 4e6
     model = load_model("rooms")

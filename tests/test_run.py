@@ -19,18 +19,18 @@ import pytest
 import torch
 from PIL import Image
 
-from core import run as run_module
+from core.ablation.toggle import prepare
 from core.datasets.decode import read_photo
 from core.datasets.loader import decode
+from core.dissect import pipeline as run_module
 from core.dissect.labels import null_distribution, unit_labels
-from core.errors import BadFile, UnitscopeError
+from core.dissect.pipeline import BATCH, Settings, Stopped, execute, plan
 from core.explain.photo import explain_photo
+from core.foundation.errors import BadFile, UnitscopeError
 from core.knowledge.graph import open_knowledge
-from core.manipulate.toggle import prepare
 from core.models.forward import Forward
-from core.run import BATCH, Settings, Stopped, execute, plan
-from core.store import Run, find_run, list_runs
-from core.tables import all_core_concepts
+from core.paper.tables import all_core_concepts
+from core.runs.run_file import Run, find_run, list_runs
 from tests import tiny
 from tests.test_dissect import count_slow
 

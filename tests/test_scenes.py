@@ -20,10 +20,10 @@ from core.datasets.scenes import (
     read_given,
     summary,
 )
-from core.errors import BadFile, UnitscopeError
-from core.names import plain_name
-from core.run import Settings, plan
-from core.settings import command
+from core.dissect.pipeline import Settings, plan
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.names import plain_name
+from core.foundation.settings import command
 from tests import tiny
 from tests.test_cli import said
 from tests.test_datasets import says, write
@@ -169,7 +169,7 @@ def test_the_table_says_nothing_of_ade20ks_scenes(data_dir, places):
 
 
 def test_the_benchmarks_scene_list(data_dir, places):
-    from core.datasets.ade150 import _scenes
+    from core.datasets.readers.ade150 import _scenes
 
     named = _scenes(data_dir / "ade20k" / "sceneCategories.txt", [])
     images = Counter(scene for scene in named.values() if scene)

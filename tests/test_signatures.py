@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.dissect.signatures import Signatures, gather_signatures, signatures
-from core.errors import UnitscopeError
-from core.geometry import upsample
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import upsample
 
 
 def drawn(seed: int, images: int = 5, units: int = 3, channels: int = 2, concepts: int = 6):

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from core.browse import retrain as shown
 from core.dissect.labels import unit_labels
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.graph import open_knowledge
-from core.manipulate.progress import Stopped
-from core.manipulate.svm import (
+from core.paper.tables import all_core_concepts, table_6
+from core.retrain.progress import Stopped
+from core.retrain.svm import (
     accuracies,
     annotated_concepts,
     fit_svm,
@@ -24,7 +24,7 @@ from core.manipulate.svm import (
     retrain_pe,
     subsets,
 )
-from core.tables import all_core_concepts, table_6
+from core.views import retrain as shown
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core.annotate.segment import read_labels_file
 from core.datasets import open_dataset
 from core.datasets.base import Problem
 from core.datasets.check import check
 from core.datasets.files import Listing, json_of, read_table, text_of
-from core.errors import BadFile, UnitscopeError
-from core.geometry import Preprocessing
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.geometry import Preprocessing
+from core.foundation.names import match_names, readable
 from core.knowledge.align import read_overrides
 from core.knowledge.graph import read_triples
 from core.models.said import classes_of
-from core.models.segment import read_labels_file
-from core.names import match_names, readable
 from tests.test_datasets import picture, save, says, write
 
 NFC = "Küche"

@@ -10,19 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import browse, figures
-from core.browse import disable, fusion, units
-from core.browse.knowledge import know, open_knowledge
+from core import figures, views
+from core.ablation.contribution import UnitConcepts
 from core.cli import main
 from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
+from core.dissect.pipeline import Settings, execute, plan
 from core.dissect.signatures import signatures
-from core.errors import UnitscopeError
 from core.figures import units as maps
-from core.knowledge.fuse import Space
-from core.knowledge.gain import run_gain
-from core.manipulate.contribution import UnitConcepts
-from core.run import Settings, execute, plan
-from core.store import Run
+from core.foundation.errors import UnitscopeError
+from core.merging.fuse import Space
+from core.merging.gain import run_gain
+from core.runs.run_file import Run
+from core.views import disable, fusion, units
+from core.views.knowledge import know, open_knowledge
 from tests import tiny
 from tests.test_app import show, specs, text_of
 
@@ -57,14 +57,14 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(root, monkeypatch) -> Run:
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
-    return Run(browse.resolve(None, root))
+    return Run(views.resolve(None, root))
 
 
 def lit_and_labels(run: Run, unit: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of every image: where the unit is lit, and its label maps with those of the whole image."""
     found = []
     for image in run.sql("SELECT image FROM images ORDER BY image")["image"]:
-        lit = browse.lit(run, LAYER, unit, int(image))
+        lit = views.lit(run, LAYER, unit, int(image))
         maps = np.asarray(run.array("labels")[image])
         whole = run.sql(
             "SELECT concept FROM areas JOIN concepts c USING (concept) WHERE image = ? AND whole",
@@ -106,7 +106,7 @@ def test_every_method_has_the_overlap_of_its_pixels(run, unit):
     assert by["all"] == max(by["all"], by["annotated"], by["highest_iou"])
     assert by["all"] <= by["beam"] <= by["optimal"]
     assert rows.set_index("method").loc["optimal", "told"].startswith("proven")
-    table = browse.unit_table(run, LAYER).set_index("unit").loc[unit]
+    table = views.unit_table(run, LAYER).set_index("unit").loc[unit]
     first = rows.iloc[0]
     assert (first["concepts"][0], first["chance"]) == (table["concept"], table["chance"])
 
@@ -240,7 +240,7 @@ def test_the_map_is_made_once_and_drawn(run):
     kept.unlink()
     units.unit_map(run, LAYER)
     assert kept.read_bytes() == text
-    frame = maps.placed(browse.unit_table(run, LAYER), first)
+    frame = maps.placed(views.unit_table(run, LAYER), first)
     assert frame["unit"].tolist() == list(range(12))
     deck = json.loads(maps.units_deck(frame).to_json())
     assert [layer["id"] for layer in deck["layers"]] == ["units", "names"]
@@ -259,7 +259,7 @@ def test_the_map_is_a_view_of_the_units(run):
     assert "t-SNE" in text_of(at)
     at = show(PAGE, view="map", category="part")
     (deck,) = at.get("deck_gl_json_chart")
-    table = browse.unit_table(run, LAYER)
+    table = views.unit_table(run, LAYER)
     told = json.loads(deck.proto.json)["layers"][0]["data"]
     assert {row["unit"] for row in told} == set(table.loc[table["category"] == "part", "unit"])
 

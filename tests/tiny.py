@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from core.geometry import Preprocessing
+from core.foundation.geometry import Preprocessing
 
 SCENES = ("attic", "barn", "cellar")
 
@@ -158,7 +158,7 @@ def slower() -> tuple[nn.Module, dict[str, Any]]:
 
 def dissect(spec: str, root: Path, **settings: Any) -> Any:
     """A finished run of the network on a dataset of a few images."""
-    from core.run import Settings, execute, plan
+    from core.dissect.pipeline import Settings, execute, plan
 
     asked = Settings(spec, SPEC, **{"q": 0.05, "shuffles": 1, **settings})
     return execute(plan(asked), root, threads=1)

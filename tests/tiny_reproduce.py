@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from core.reproduce.paper import NETWORK
+from core.foundation.settings import Retraining, Settings
+from core.paper.printed import NETWORK
 from core.reproduce.profiles import (
     Disabling,
     Explaining,
@@ -18,7 +19,6 @@ from core.reproduce.profiles import (
     Profile,
     Retrainings,
 )
-from core.settings import Retraining, Settings
 from tests import tiny
 
 KNOWLEDGE = "triples:{data}/facts.tsv"

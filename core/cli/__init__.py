@@ -28,9 +28,9 @@ from core.cli import (
     runs,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
-from core.errors import UnitscopeError, allow_empty, first_line
-from core.escape import printable
-from core.files import strict_json
+from core.foundation.errors import UnitscopeError, allow_empty, first_line
+from core.foundation.escape import printable
+from core.foundation.files import strict_json
 from core.models.trust import allow_python
 
 VERBS = (

@@ -47,13 +47,13 @@ def add(verb: Verb) -> None:
 
 
 def _annotate(given: argparse.Namespace) -> Answer:
-    from core.datasets.annotate import annotate, check_request, check_spec
+    from core.annotate.annotate import annotate, check_request, check_spec
 
     check_request(given.photos, given.to, given.scenes, given.least_confidence, given.batch)
     check_spec(given.model)
     # Only now, as PyTorch comes with it.
+    from core.annotate.segment import load_segmenter, read_labels_file
     from core.datasets import open_dataset
-    from core.models.segment import load_segmenter, read_labels_file
 
     labels = read_labels_file(given.classes) if given.classes else None
     network = load_segmenter(given.model, labels, given.side)

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import UnitscopeError
-from core.escape import printable
+from core.foundation.errors import UnitscopeError
+from core.foundation.escape import printable
 from core.knowledge.graph import own_knowledge as own_knowledge
-from core.store import CACHE, Run, find_run
+from core.runs.run_file import CACHE, Run, find_run
 
 Answer = tuple[dict[str, Any], str]
 """What a verb says: the object for --json, and the same for people."""

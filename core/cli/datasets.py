@@ -16,7 +16,7 @@ from core.cli.common import (
     stoppable,
     whole,
 )
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 
 
 def add(verb: Verb) -> None:
@@ -247,7 +247,7 @@ def _folder_from(given: argparse.Namespace) -> Answer:
     from core.datasets.check import grouped
     from core.datasets.convert import check_target, folder_from_dataset
     from core.datasets.instances import Instances
-    from core.datasets.labelme import folder_from_labelme
+    from core.datasets.readers.labelme import folder_from_labelme
 
     with stoppable() as stop:
         if given.format == "labelme":

@@ -16,9 +16,9 @@ from core.cli.common import (
     say,
 )
 from core.cli.fusion import add_clustering, filtered_table
-from core.errors import UnitscopeError
-from core.files import write_text
-from core.store import Run, find_run
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_text
+from core.runs.run_file import Run, find_run
 
 
 def add(verb: Verb) -> None:
@@ -60,9 +60,9 @@ def add(verb: Verb) -> None:
 
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
+    from core.foundation.names import place
     from core.knowledge.graph import open_knowledge
-    from core.names import place
-    from core.tables import all_core_concepts
+    from core.paper.tables import all_core_concepts
 
     run = open_given(given)
     core = all_core_concepts(
@@ -113,7 +113,7 @@ def _explain(given: argparse.Namespace) -> Answer:
 def _tables(given: argparse.Namespace) -> Answer:
     from core.cli.retrain import pe_defaults, pe_of
     from core.knowledge.graph import open_knowledge
-    from core.tables import table_1, table_4, table_6
+    from core.paper.tables import table_1, table_4, table_6
 
     runs = [Run(find_run(name, given.out)) for name in given.run]
     graph = open_knowledge(given.knowledge or own_knowledge(runs[0]))

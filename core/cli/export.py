@@ -12,9 +12,9 @@ from core.cli.common import (
     open_given,
     whole,
 )
-from core.errors import UnitscopeError
-from core.files import write_text
-from core.store import CACHE, DENOMINATORS
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_text
+from core.runs.run_file import CACHE, DENOMINATORS
 
 
 def add(verb: Verb) -> None:
@@ -58,7 +58,7 @@ def add(verb: Verb) -> None:
 
 
 def _export(given: argparse.Namespace) -> Answer:
-    from core.report import export_figures, open_view
+    from core.figures.report import export_figures, open_view
 
     view = open_view(open_given(given), given.layer, given.denominator)
     kinds = [kind.strip() for kind in given.format.split(",") if kind.strip()]
@@ -68,7 +68,7 @@ def _export(given: argparse.Namespace) -> Answer:
 
 
 def _report(given: argparse.Namespace) -> Answer:
-    from core.report import open_view, report
+    from core.figures.report import open_view, report
 
     view = open_view(open_given(given), given.layer, given.denominator)
     text = report(view, given.figure, given.table, not given.no_photos, given.unit, given.image)

@@ -22,8 +22,8 @@ from core.cli.common import (
     whole,
 )
 from core.cli.fusion import add_clustering, merged_concepts
-from core.escape import csv_frame
-from core.files import write_text
+from core.foundation.escape import csv_frame
+from core.foundation.files import write_text
 
 
 def add(verb: Verb) -> None:

@@ -21,13 +21,13 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.errors import UnitscopeError
-from core.store import Run
+from core.foundation.errors import UnitscopeError
+from core.runs.run_file import Run
 
 if TYPE_CHECKING:
-    from core.knowledge.fuse import Space, Vectors
     from core.knowledge.graph import Graph
-    from core.tables import Table
+    from core.merging.fuse import Space, Vectors
+    from core.paper.tables import Table
 
 
 def add(verb: Verb) -> None:
@@ -77,15 +77,15 @@ def add_clustering(sub: argparse.ArgumentParser) -> None:
 
 
 def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
-    from core.knowledge.fuse import Space
     from core.knowledge.graph import open_knowledge
+    from core.merging.fuse import Space
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     return graph, Space(run, graph, given.overrides)
 
 
 def _embed(given: argparse.Namespace) -> Answer:
-    from core.knowledge.embed import MODELS, training
+    from core.merging.embed import MODELS, training
 
     run = open_given(given)
     _, space = _space(run, given)
@@ -134,7 +134,7 @@ def _vectors(space: Space, name: str) -> Vectors:
 
 
 def _cluster(given: argparse.Namespace) -> Answer:
-    from core.knowledge.fuse import cluster, describe, read_links, write_links
+    from core.merging.fuse import cluster, describe, read_links, write_links
 
     run = open_given(given)
     graph, space = _space(run, given)
@@ -182,7 +182,7 @@ def _cluster(given: argparse.Namespace) -> Answer:
 
 def merged_concepts(run: Run, given: argparse.Namespace) -> dict[int, int]:
     """Concept id → id of its group's representative, for those that are merged into another."""
-    from core.knowledge.fuse import cluster, mapping, read_links
+    from core.merging.fuse import cluster, mapping, read_links
 
     _, space = _space(run, given)
     links = read_links(given.links, space.annotated) if given.links else None
@@ -195,10 +195,10 @@ def merged_concepts(run: Run, given: argparse.Namespace) -> dict[int, int]:
 
 def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     """Table 2, 3 or 5, embeddings trained where they are not there yet."""
-    from core.knowledge.embed import MODELS
-    from core.knowledge.fuse import Space, read_links
-    from core.knowledge.gain import run_gain
-    from core.tables import table_5, tables_2_and_3
+    from core.merging.embed import MODELS
+    from core.merging.fuse import Space, read_links
+    from core.merging.gain import run_gain
+    from core.paper.tables import table_5, tables_2_and_3
 
     if given.table != 5:
         run.need_answers(f"table {given.table}")  # told before embeddings are trained

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from core.cli.common import Answer, Verb, say, show_progress
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 
 WHERE = Path("downloads")
 
@@ -33,8 +33,8 @@ def add(verb: Verb) -> None:
 
 
 def _get(given: argparse.Namespace) -> Answer:
-    from core.datasets.downloads import find_download
-    from core.datasets.fetch import get, read_checksum, source_of, state
+    from core.downloads.catalog import find_download
+    from core.downloads.fetch import get, read_checksum, source_of, state
 
     if given.name is None:
         if given.source or given.checksum:
@@ -92,8 +92,8 @@ STATES = {
 
 
 def _list(root: Path) -> Answer:
-    from core.datasets.downloads import DOWNLOADS
-    from core.datasets.fetch import state
+    from core.downloads.catalog import DOWNLOADS
+    from core.downloads.fetch import state
 
     rows = []
     lines = [f"{'name':22} {'size':>8}  {'checked by':10}  what it is", ""]

@@ -71,7 +71,7 @@ def _align(given: argparse.Namespace) -> Answer:
 
 def _concepts(given: argparse.Namespace) -> Answer:
     from core.knowledge.graph import open_knowledge
-    from core.tables import all_core_concepts
+    from core.paper.tables import all_core_concepts
 
     run = open_given(given)
     graph = open_knowledge(given.knowledge or own_knowledge(run))

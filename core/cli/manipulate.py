@@ -23,10 +23,10 @@ from core.cli.common import (
     stoppable,
     whole,
 )
-from core.errors import UnitscopeError, unknown, without_effect
-from core.escape import csv_frame
-from core.files import write_bytes, write_text
-from core.store import Run
+from core.foundation.errors import UnitscopeError, unknown, without_effect
+from core.foundation.escape import csv_frame
+from core.foundation.files import write_bytes, write_text
+from core.runs.run_file import Run
 
 KINDS = ("scc", "icc", "top10")
 
@@ -159,9 +159,9 @@ def _open(given: argparse.Namespace) -> Run:
 
 
 def _study(run: Run, given: argparse.Namespace) -> Any:
+    from core.ablation.protocols import Study
+    from core.ablation.toggle import prepare
     from core.knowledge.graph import open_knowledge
-    from core.manipulate.protocols import Study
-    from core.manipulate.toggle import prepare
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     return Study.of(prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides)
@@ -192,9 +192,9 @@ def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str
 
 
 def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[Any, Any]:
+    from core.ablation.contribution import contribution_scores
     from core.knowledge.graph import open_knowledge
-    from core.manipulate.contribution import contribution_scores
-    from core.tables import all_core_concepts
+    from core.paper.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
@@ -239,8 +239,8 @@ def _write_csv(folder: Path | None, name: str, frame: Any) -> None:
 
 
 def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
-    from core.browse import short_name
     from core.figures import Caption
+    from core.views import short_name
 
     info = run.info
     model = short_name(info["settings"]["model"]["spec"])
@@ -281,7 +281,7 @@ def _contribution(given: argparse.Namespace) -> Answer:
             for r in facts[sign]
         ]
     if given.unit is not None:
-        from core.manipulate.contribution import UnitConcepts
+        from core.ablation.contribution import UnitConcepts
 
         behind = UnitConcepts.of(run, given.layer, given.strategy, given.iou).behind(
             core, given.scene, given.unit, given.over
@@ -301,7 +301,7 @@ def _contribution(given: argparse.Namespace) -> Answer:
 
 def _toggle(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    from core.manipulate.toggle import Edit, prepare
+    from core.ablation.toggle import Edit, prepare
 
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
@@ -360,9 +360,9 @@ def _figures(given: argparse.Namespace) -> Answer:
     formats = _formats(given.format)
     if given.most < 1 or given.every < 1:
         raise UnitscopeError("--most and --every take 1 or more")
+    from core.ablation.contribution import SIGNS
+    from core.ablation.protocols import curves
     from core.figures.disable import curves as chart
-    from core.manipulate.contribution import SIGNS
-    from core.manipulate.protocols import curves
 
     study = _study(run, given)
     at = sorted({1, *range(given.every, given.most + 1, given.every), given.most})
@@ -426,9 +426,9 @@ def _search(given: argparse.Namespace) -> Answer:
     formats = _formats(given.format)
     if given.halves < 1 or given.most < 1:
         raise UnitscopeError("--halves and --most take 1 or more")
+    from core.ablation.protocols import negative_candidates
+    from core.ablation.search import METHODS, compare
     from core.figures.disable import searches as chart
-    from core.manipulate.protocols import negative_candidates
-    from core.manipulate.search import METHODS, compare
 
     for method in given.method or ():
         if method not in METHODS:
@@ -495,8 +495,8 @@ def _search(given: argparse.Namespace) -> Answer:
 
 def _edit(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    from core.manipulate.edit import write_edit
-    from core.manipulate.toggle import Edit, prepare
+    from core.ablation.edits import write_edit
+    from core.ablation.toggle import Edit, prepare
 
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)

@@ -14,9 +14,9 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.errors import UnitscopeError
-from core.settings import duration
-from core.store import CACHE
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import duration
+from core.runs.run_file import CACHE
 
 
 def add(verb: Verb) -> None:
@@ -50,7 +50,7 @@ def add(verb: Verb) -> None:
 
 
 def _reproduce(given: argparse.Namespace) -> Answer:
-    from core.reproduce.paper import chosen
+    from core.paper.printed import chosen
 
     keys = chosen([name for name in given.only.split(",") if name.strip()])
     if given.seeds is not None and given.seeds < 1:

@@ -21,11 +21,11 @@ from core.cli.common import (
     show_progress,
     stoppable,
 )
-from core.errors import UnitscopeError
-from core.files import write_bytes
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_bytes
+from core.foundation.settings import GOLDEN, Retraining, duration
 from core.models.trust import check_named
-from core.settings import GOLDEN, Retraining, duration
-from core.store import CACHE, Run, find_run
+from core.runs.run_file import CACHE, Run, find_run
 
 
 def add(verb: Verb) -> None:
@@ -116,8 +116,8 @@ def _missing(_given: argparse.Namespace) -> Answer:
 
 
 def _cc(given: argparse.Namespace) -> Answer:
-    from core.browse.retrain import summary, summary_text
-    from core.manipulate.retrain import plan, retrain
+    from core.retrain.training import plan, retrain
+    from core.views.retrain import summary, summary_text
 
     asked = _asked(given)
     began = time.monotonic()
@@ -127,7 +127,7 @@ def _cc(given: argparse.Namespace) -> Answer:
         f"classifier {work.classifier}, {'its own' if work.own_head else 'a new'} head"
     )
     if given.plan:
-        from core.estimate import retraining
+        from core.retrain.estimate import retraining
 
         planned = time.monotonic() - began
         with stoppable() as stop:
@@ -170,8 +170,8 @@ def _asked(given: argparse.Namespace) -> Retraining:
 
 
 def _pe(given: argparse.Namespace) -> Answer:
-    from core.browse.retrain import pe_text
-    from core.manipulate.svm import accuracies
+    from core.retrain.svm import accuracies
+    from core.views.retrain import pe_text
 
     told = pe_of(Run(find_run(given.run, given.out)), given)
     rows = accuracies(told)
@@ -182,8 +182,8 @@ def _pe(given: argparse.Namespace) -> Answer:
 def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
     """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
     from core.knowledge.graph import open_knowledge
-    from core.manipulate.svm import retrain_pe
-    from core.tables import all_core_concepts
+    from core.paper.tables import all_core_concepts
+    from core.retrain.svm import retrain_pe
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     splits = list(given.train) if given.core_on == "train" else None
@@ -221,8 +221,8 @@ def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def _list(given: argparse.Namespace) -> Answer:
-    from core.browse import unfinished
-    from core.browse.retrain import results
+    from core.views import unfinished
+    from core.views.retrain import results
 
     rows = results(given.out).to_dict("records")
     going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
@@ -242,7 +242,7 @@ def _list(given: argparse.Namespace) -> Answer:
 
 
 def _show(given: argparse.Namespace) -> Answer:
-    from core.browse.retrain import curves, result, summary, summary_text
+    from core.views.retrain import curves, result, summary, summary_text
 
     told = result(given.result, given.out)
     table, points = summary(told), curves(told)
@@ -260,9 +260,9 @@ def _show(given: argparse.Namespace) -> Answer:
 
 
 def _figure(given: argparse.Namespace) -> Answer:
-    from core.browse.retrain import figure_5, result
     from core.figures import export
     from core.figures.retrain import caption, retraining
+    from core.views.retrain import figure_5, result
 
     tolds = [result(name, given.out) for name in given.result]
     frame = figure_5(tolds)

@@ -22,9 +22,9 @@ from core.cli.common import (
     stoppable,
     whole,
 )
-from core.errors import UnitscopeError, unknown
-from core.settings import Settings, duration, quantile_words
-from core.store import CACHE, Run, list_runs
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.settings import Settings, duration, quantile_words
+from core.runs.run_file import CACHE, Run, list_runs
 
 
 def add(verb: Verb) -> None:
@@ -132,7 +132,7 @@ def add(verb: Verb) -> None:
 def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
-    from core.run import execute, plan
+    from core.dissect.pipeline import execute, plan
 
     began = time.monotonic()
     work = plan(
@@ -165,7 +165,7 @@ def _run(given: argparse.Namespace) -> Answer:
     for note in work.notes:
         say(f"note: {note}")
     if given.plan:
-        from core.estimate import describe, estimate
+        from core.retrain.estimate import describe, estimate
 
         planned = time.monotonic() - began
         facts = describe(work, given.out)
@@ -318,7 +318,7 @@ def _layers(given: argparse.Namespace) -> Answer:
 
 
 def _runs(given: argparse.Namespace) -> Answer:
-    from core.browse import unfinished
+    from core.views import unfinished
 
     rows: list[dict[str, Any]] = []
     for path in list_runs(given.out):
@@ -412,8 +412,8 @@ def _summary_text(facts: dict[str, Any]) -> str:
 
 
 def _show(given: argparse.Namespace) -> Answer:
-    from core.browse import comparison
     from core.dissect.labels import better_than_chance, unit_labels
+    from core.views import comparison
 
     run = open_given(given)
     facts = _summary(run)
@@ -455,7 +455,7 @@ def _show(given: argparse.Namespace) -> Answer:
 
 
 def _predictions(given: argparse.Namespace) -> Answer:
-    from core.predictions import import_predictions, per_scene
+    from core.dissect.predictions import import_predictions, per_scene
 
     run = import_predictions(given.table, given.index, given.name, given.out)
     accuracy = run.info["accuracy"]

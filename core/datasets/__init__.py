@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.datasets.base import SceneDataset
-from core.errors import UnitscopeError, nearest
+from core.foundation.errors import UnitscopeError, nearest
 
 
 class Kind(NamedTuple):
@@ -46,50 +46,51 @@ def open_dataset(spec: str) -> SceneDataset:
 
     >>> open_dataset("brodn:data")
     Traceback (most recent call last):
-    core.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: broden:DIR[:INDEX]; \
-forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], \
+    core.foundation.errors.UnitscopeError: unknown dataset 'brodn:data'; nearest: \
+broden:DIR[:INDEX]; forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], \
 coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR
 
     Raises
     ------
     UnitscopeError
         for a kind that does not exist (tells the forms), and where the reader finds nothing
-        to read; :class:`core.errors.BadFile` where one of the dataset's tables is unusable.
+        to read; :class:`core.foundation.errors.BadFile` where one of the dataset's tables is
+        unusable.
     """
     kind, _, rest = spec.strip().partition(":")
     dataset: SceneDataset
     # Imported here, so that a run on one kind does not pay for the others' imports.
     match kind:
         case "rooms":
-            from core.datasets.rooms import Rooms
+            from core.rooms import Rooms
 
             dataset = Rooms.from_spec(rest)
         case "ade20k":
-            from core.datasets.ade20k import ADE20K
+            from core.datasets.readers.ade20k import ADE20K
 
             dataset = ADE20K.from_spec(rest)
         case "ade150":
-            from core.datasets.ade150 import ADE150
+            from core.datasets.readers.ade150 import ADE150
 
             dataset = ADE150.from_spec(rest)
         case "nyuv2":
-            from core.datasets.nyuv2 import open_nyuv2
+            from core.datasets.readers.nyuv2 import open_nyuv2
 
             dataset = open_nyuv2(rest)
         case "broden":
-            from core.datasets.broden import Broden
+            from core.datasets.readers.broden import Broden
 
             dataset = Broden.from_spec(rest)
         case "coco":
-            from core.datasets.coco import Coco
+            from core.datasets.readers.coco import Coco
 
             dataset = Coco.from_spec(rest)
         case "opensurfaces":
-            from core.datasets.opensurfaces import OpenSurfaces
+            from core.datasets.readers.opensurfaces import OpenSurfaces
 
             dataset = OpenSurfaces.from_spec(rest)
         case "folder":
-            from core.datasets.folder import Folder
+            from core.datasets.readers.folder import Folder
 
             dataset = Folder.from_spec(rest)
         case _:

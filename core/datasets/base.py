@@ -10,8 +10,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from PIL import Image
 
-from core.errors import UnitscopeError, unknown
-from core.names import readable, with_source
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.names import readable, with_source
 
 CATEGORIES = ("scene", "object", "part", "color", "material", "texture")
 """Every category a concept can have (Broden's six and its spelling)."""
@@ -97,16 +97,16 @@ class SceneDataset(ABC):
 
     @property
     def shown_name(self) -> str:
-        """`name` as figures and tables state it (:func:`core.names.with_source`)."""
+        """`name` as figures and tables state it (:func:`core.foundation.names.with_source`)."""
         return with_source(self.name, self.labels_by)
 
     @abstractmethod
     def photo(self, index: int) -> Image.Image:
-        """Photo `index`, upright, RGB. Raises :class:`core.errors.BadFile`."""
+        """Photo `index`, upright, RGB. Raises :class:`core.foundation.errors.BadFile`."""
 
     @abstractmethod
     def annotations(self, index: int) -> Annotations:
-        """Label maps of photo `index`. Raises :class:`core.errors.BadFile`."""
+        """Label maps of photo `index`. Raises :class:`core.foundation.errors.BadFile`."""
 
     @abstractmethod
     def content_digest(self) -> str:

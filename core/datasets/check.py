@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from core.datasets.base import Problem, SceneDataset
-from core.errors import BadFile, UnitscopeError
-from core.geometry import Preprocessing, default_grid
-from core.settings import Progress
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.geometry import Preprocessing, default_grid
+from core.foundation.settings import Progress
 
 FEW = 5
 """Images with which a scene is called rare."""

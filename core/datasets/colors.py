@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from core.errors import BadFile
+from core.foundation.errors import BadFile
 
 BLACK = 0
 SMOOTHED = 8

@@ -15,8 +15,8 @@ from PIL import Image
 
 from core.datasets.base import Problem
 from core.datasets.files import FileDataset
-from core.errors import BadFile, UnitscopeError
-from core.settings import Progress
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.settings import Progress
 
 
 class Stopped(UnitscopeError):

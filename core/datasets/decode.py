@@ -4,8 +4,8 @@ Every image that Unitscope did not just make itself is opened here, by one of :d
 and within :data:`MAX_PIXELS` and :data:`MAX_SECONDS`: Pillow knows some forty formats more, and
 some of them hand the file to another program.
 
-Every function raises :class:`core.errors.BadFile` and nothing else, holds no state, and may
-run in any number of threads. JPEG draft mode is never used: the pixels are those of a plain
+Every function raises :class:`core.foundation.errors.BadFile` and nothing else, holds no state, and
+may run in any number of threads. JPEG draft mode is never used: the pixels are those of a plain
 decode.
 """
 
@@ -25,8 +25,8 @@ from PIL import Image, UnidentifiedImageError
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from core.errors import BadFile, UnitscopeError
-from core.geometry import Preprocessing
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.geometry import Preprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 """All that is opened, by Pillow's names. Its JPEG reader reads MPO too."""

@@ -23,8 +23,8 @@ from PIL import Image
 
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.decode import read_photo
-from core.errors import BadFile, UnitscopeError, nearest
-from core.names import readable
+from core.foundation.errors import BadFile, UnitscopeError, nearest
+from core.foundation.names import readable
 
 PHOTO_TYPES = (
     ".jpg",
@@ -237,7 +237,7 @@ def need_folder(path: Path) -> None:
 class Listing:
     """Which files exist under a folder: each sub-folder is listed once, no file is touched.
 
-    Names are compared as :func:`core.names.readable` writes them.
+    Names are compared as :func:`core.foundation.names.readable` writes them.
     """
 
     def __init__(self, root: Path):
@@ -367,7 +367,7 @@ def text_of(path: str | Path, otherwise: str = "") -> str:
     """A text file: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
     No other encoding is guessed. What it says is brought to one spelling by
-    :func:`core.names.readable`, ends of lines and tabs kept.
+    :func:`core.foundation.names.readable`, ends of lines and tabs kept.
 
     Parameters
     ----------
@@ -397,7 +397,7 @@ def text_of(path: str | Path, otherwise: str = "") -> str:
 
 
 def json_of(path: str | Path, otherwise: str = "") -> Any:
-    """What a JSON file holds, its texts as :func:`core.names.readable` writes them.
+    """What a JSON file holds, its texts as :func:`core.foundation.names.readable` writes them.
 
     Raises BadFile, as :func:`text_of` and where it is not JSON.
     """

@@ -28,7 +28,7 @@ import numpy as np
 from core.datasets.base import Annotations, Channel, Concept, Problem
 from core.datasets.decode import MAX_PIXELS, upright_size
 from core.datasets.files import FileDataset, Listing, json_of, need_images, split_suffix
-from core.datasets.folder import (
+from core.datasets.readers.folder import (
     NO_LABEL,
     NO_SPLIT,
     SPLITS,
@@ -37,7 +37,7 @@ from core.datasets.folder import (
     scenes_of,
 )
 from core.datasets.shapes import from_runs, points_of, polygon, run_lengths
-from core.errors import BadFile, UnitscopeError
+from core.foundation.errors import BadFile, UnitscopeError
 
 NAMES = ("instances_*.json", "_annotations.coco.json")
 """How COCO (and CVAT) and Roboflow call the file; others give it any name."""

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from core.datasets.base import Channel, Problem, SceneDataset
-from core.errors import BadFile, UnitscopeError
-from core.geometry import Preprocessing
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.geometry import Preprocessing
 
 PHOTO_SIDE = 224
 """Least side in pixels of the photos kept with a run: small networks see too little to show."""

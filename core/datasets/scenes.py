@@ -5,7 +5,7 @@ those are is told scene by scene, with the kind of match:
 
 ``exact``        the class is written alike
 ``normalised``   alike but for case, separators and Places365's leading ``/a/``
-                 (:func:`core.names.plain_name`)
+                 (:func:`core.foundation.names.plain_name`)
 ``table``        the same words in another order (hockey arena, ``arena/hockey``), indoor for
                  interior and outdoor for exterior, or a pair of :data:`SAME`
 ``given``        by a file of the user's
@@ -28,8 +28,8 @@ import numpy as np
 
 from core.datasets.base import Problem
 from core.datasets.files import read_table
-from core.errors import BadFile, nearest, unknown
-from core.names import plain_name
+from core.foundation.errors import BadFile, nearest, unknown
+from core.foundation.names import plain_name
 
 KINDS = ("exact", "normalised", "table", "given", "none")
 
@@ -87,7 +87,8 @@ def match_scenes(
     ----------
     given : scene → class ("" = none) where the user decided; see :func:`read_given`.
 
-    Raises :class:`core.errors.UnitscopeError` for a given class that the network has not.
+    Raises :class:`core.foundation.errors.UnitscopeError` for a given class that the network has
+    not.
 
     >>> [m.kind for m in match_scenes(["pub", "Arena-hockey", "hockey arena", "moon"],
     ...                               ["pub", "/a/arena/hockey"])]

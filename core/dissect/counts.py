@@ -25,8 +25,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import UnitscopeError
-from core.geometry import interpolation
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import interpolation
 
 
 class Counts(NamedTuple):

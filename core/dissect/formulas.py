@@ -38,11 +38,11 @@ import pandas as pd
 from core.dissect.formula import AND, OR, WORDS, Formula
 from core.dissect.labels import known_values
 from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
-from core.errors import UnitscopeError
-from core.files import parse_json
-from core.settings import Progress
-from core.store import Run, derived, write_text
-from core.versions import versions_of
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import parse_json
+from core.foundation.settings import Progress
+from core.foundation.versions import versions_of
+from core.runs.run_file import Run, derived, write_text
 
 LONGEST = 5
 """Concepts in the longest formula that is searched for."""

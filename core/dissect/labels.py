@@ -23,8 +23,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from core.errors import UnitscopeError, unknown
-from core.store import DENOMINATORS, Run
+from core.foundation.errors import UnitscopeError, unknown
+from core.runs.run_file import DENOMINATORS, Run
 
 FDR = 0.05
 """False discovery rate at which units count as better than chance."""
@@ -111,7 +111,7 @@ def null_distribution(
 
     Arguments as in :func:`unit_labels`: the same images are exchanged and the same concepts
     searched. (units, 0) where the run has none: made with ``--shuffles 0``, or by a version that
-    measured chance in another manner (:attr:`core.store.Run.measures_chance`).
+    measured chance in another manner (:attr:`core.runs.run_file.Run.measures_chance`).
 
     Raises UnitscopeError for a set of splits for which the run holds no null distribution.
     """

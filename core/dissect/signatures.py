@@ -32,11 +32,11 @@ import torch
 
 from core.dissect.counts import _active_pixels, _runs, check_ids
 from core.dissect.labels import known_values
-from core.errors import UnitscopeError
-from core.geometry import interpolation
-from core.settings import Progress
-from core.store import Run, derived, read_arrays, write_whole
-from core.versions import versions_of
+from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import interpolation
+from core.foundation.settings import Progress
+from core.foundation.versions import versions_of
+from core.runs.run_file import Run, derived, read_arrays, write_whole
 
 BATCH = 32
 """Images a thread takes at once."""

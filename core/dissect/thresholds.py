@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import torch
 
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 
 
 def tail_size(q: float, values: int) -> int:

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from core.errors import UnitscopeError, unknown
-from core.store import Run
+from core.foundation.errors import UnitscopeError, unknown
+from core.runs.run_file import Run
 
 STRATEGIES = ("whole_layer", "highest_iou", "minmax_threshold")
 """The paper's three ways of selecting concepts, in its order."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import sparse
 
-from core.errors import UnitscopeError
-from core.intervals import mean_interval
+from core.foundation.errors import UnitscopeError
+from core.foundation.intervals import mean_interval
 
 METRICS = ("CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP")
 """The columns of the paper's Table 1, in its order."""
@@ -110,8 +110,8 @@ def _or_nan(size: np.ndarray) -> np.ndarray:
 class Estimate:
     """A figure in [0, 1] with its uncertainty.
 
-    low, high : 95 % interval over images (:func:`core.intervals.mean_interval`; of shares it is
-    Wilson's); NaN where n is 0. chance : the mean of the figure when core
+    low, high : 95 % interval over images (:func:`core.foundation.intervals.mean_interval`; of
+    shares it is Wilson's); NaN where n is 0. chance : the mean of the figure when core
     concept sets are handed to other scenes at random; chance_low, chance_high : the middle
     95 % of those draws. n : images it is a mean over.
     """

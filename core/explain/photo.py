@@ -16,15 +16,15 @@ from PIL import Image
 
 from core.dissect.counts import upsample_torch
 from core.dissect.labels import FDR, better_than_chance, unit_labels
-from core.errors import UnitscopeError
 from core.explain.account import finish
 from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, similarity
+from core.foundation.errors import UnitscopeError
 from core.knowledge.core_concepts import CoreConcepts
 from core.models.forward import Forward
 from core.models.load import LoadedModel, load_model
 from core.models.trust import check_named
-from core.store import Run
+from core.runs.run_file import Run
 
 CHANCE = FDR
 """A unit speaks for its label only where it is better than chance at this false discovery rate."""

@@ -1,6 +1,6 @@
 """Every chart of the app and of the reports: one theme, one function a chart, one way out.
 
-A chart function takes a frame of :mod:`core.browse` and a :class:`Caption`, and gives an
+A chart function takes a frame of :mod:`core.views` and a :class:`Caption`, and gives an
 ``alt.Chart`` whose title and subtitle say what was measured on what. The app shows it as it
 is, and :func:`export` writes the same chart as SVG, PDF or PNG.
 """
@@ -15,11 +15,11 @@ import altair as alt
 import pandas as pd
 from altair.utils import schemapi
 
-from core.browse import shown_name
-from core.errors import UnitscopeError, unknown
-from core.escape import latex_text, one_line, printable
 from core.figures.converter import ConversionError, convert
-from core.names import plain_name
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.escape import latex_text, one_line, printable
+from core.foundation.names import plain_name
+from core.views import shown_name
 
 FONT = "'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif"
 """The app's own face first. Every name must be valid CSS: one that is not (an unquoted digit)
@@ -277,7 +277,7 @@ def _category_scale(dark: bool, present: list[str]) -> alt.Scale:
 
 
 def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """Accuracy by split with 95 % intervals, from :func:`core.browse.accuracy`."""
+    """Accuracy by split with 95 % intervals, from :func:`core.views.accuracy`."""
     data = frame.assign(
         label=[f"{s}  (n = {n:,})" for s, n in zip(frame["split"], frame["images"], strict=True)],
         shown=[f"{a:.1%}" for a in frame["accuracy"]],
@@ -312,7 +312,7 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
 
 
 def iou_chance(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """Best IoUs of units over those of shuffled labels, from :func:`core.browse.iou_histogram`."""
+    """Best IoUs of units over those of shuffled labels, from :func:`core.views.iou_histogram`."""
     colors = alt.Scale(domain=["units", "shuffled labels"], range=[BLUE[dark], GREY[dark]])
     base = alt.Chart(frame)
     x = alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned")
@@ -339,7 +339,7 @@ def iou_chance(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any
 def detected(
     frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 18, above: bool = True
 ) -> Any:
-    """The concepts most units detect, from :func:`core.browse.detected`."""
+    """The concepts most units detect, from :func:`core.views.detected`."""
     data = frame.head(count).assign(concept=[shown_name(n) for n in frame["name"].head(count)])
     chart = (
         alt.Chart(data)
@@ -368,7 +368,7 @@ def detected(
 def categories(
     frame: pd.DataFrame, caption: Caption, dark: bool = False, above: bool = True
 ) -> Any:
-    """Units and concepts by category, from :func:`core.browse.detected`."""
+    """Units and concepts by category, from :func:`core.views.detected`."""
     data = frame.groupby("category", as_index=False).agg(
         units=("units", "sum"), concepts=("name", "size")
     )
@@ -395,7 +395,7 @@ def categories(
 
 
 def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """True scenes against predicted ones, from :func:`core.browse.confusion`.
+    """True scenes against predicted ones, from :func:`core.views.confusion`.
 
     A click on a cell selects it: selection ``cell``, fields ``scene`` and ``predicted``.
     """
@@ -447,7 +447,7 @@ def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
 
 
 def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """Most probable classes of one image, from :func:`core.browse.predictions`."""
+    """Most probable classes of one image, from :func:`core.views.predictions`."""
     data = frame.assign(
         name=[plain_name(n) for n in frame["class"]],
         kind=["the true scene" if t else "another" for t in frame["true"]],
@@ -477,7 +477,7 @@ def unit_chance(
     frame: pd.DataFrame, iou: float, unit: int, caption: Caption, dark: bool = False
 ) -> Any:
     """One unit's IoU against those it gets with shuffled labels, from
-    :func:`core.browse.iou_histogram` of that unit."""
+    :func:`core.views.iou_histogram` of that unit."""
     null = frame[frame["kind"] == "shuffled labels"]
     bars = (
         alt.Chart(null)
@@ -511,7 +511,7 @@ def unit_chance(
 def peaks(
     frame: pd.DataFrame, threshold: float, unit: int, caption: Caption, dark: bool = False
 ) -> Any:
-    """How high a unit peaks in each image, from :func:`core.browse.peak_histogram`."""
+    """How high a unit peaks in each image, from :func:`core.views.peak_histogram`."""
     data = frame.assign(kind=["lit" if a else "dark" for a in frame["active"]])
     bars = (
         alt.Chart(data)
@@ -541,7 +541,7 @@ def peaks(
 def unit_scenes(
     frame: pd.DataFrame, unit: int, caption: Caption, dark: bool = False, count: int = 14
 ) -> Any:
-    """In which scenes a unit is active, from :func:`core.browse.unit_scenes`."""
+    """In which scenes a unit is active, from :func:`core.views.unit_scenes`."""
     top = frame.sort_values(["share", "mean"], ascending=False).head(count)
     data = top.assign(
         name=[plain_name(n) for n in top["scene"]],

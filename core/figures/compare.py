@@ -1,4 +1,4 @@
-"""Charts of sides laid beside each other, from :mod:`core.browse.compare`."""
+"""Charts of sides laid beside each other, from :mod:`core.views.compare`."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ KINDS = ("both", "first", "second", "neither")
 def agreement(
     told: dict[str, Any], first: str, second: str, caption: Caption, dark: bool = False
 ) -> Any:
-    """Images that both, one or neither get right, from :func:`core.browse.compare.agreement`."""
+    """Images that both, one or neither get right, from :func:`core.views.compare.agreement`."""
     words = {
         "both": "both right",
         "first": f"only {first}",

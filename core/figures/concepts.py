@@ -63,7 +63,7 @@ def color_legend(categories: list[str], marks: dict[str, str], dark: bool) -> st
 
 def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> pydeck.Deck:
     """The graph around a scene, to be moved and pointed at, from
-    :func:`core.browse.knowledge.picture`.
+    :func:`core.views.knowledge.picture`.
 
     Layers ``facts`` (lines), ``concepts`` (dots; a click picks one) and ``names``. It needs no
     map and no network.
@@ -229,7 +229,7 @@ def scene_graph(
 
 def search(frame: pd.DataFrame, scenes: int, caption: Caption, dark: bool = False) -> Any:
     """How many scenes can be told apart at each p, from
-    :func:`core.browse.knowledge.search_steps`."""
+    :func:`core.views.knowledge.search_steps`."""
     words = {"Count": "all concepts (P_c)", "SCount": "related or frequent ones (P_sc)"}
     data = frame.assign(kind=[words[s] for s in frame["search"]])
     colors = alt.Scale(domain=list(words.values()), range=[GREY[dark], BLUE[dark]])

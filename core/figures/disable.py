@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 
 from core.figures import BLUE, GREY, INK, ORANGE, SOFT, WIDTH, Caption, titled
-from core.names import plain_name
+from core.foundation.names import plain_name
 
 RANKINGS = {
     "icc": ("ICC", ("#0072b2", "#56b4e9")),
@@ -26,7 +26,7 @@ SIGNS = {"positive": "most positive units disabled", "negative": "most negative 
 
 
 def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """Accuracy against k, from :func:`core.manipulate.protocols.curves` of one protocol (Figs. 3
+    """Accuracy against k, from :func:`core.ablation.protocols.curves` of one protocol (Figs. 3
     and 4): one panel a sign. Bands: the accuracy before with the paired 95 % interval of the
     change added, for core concepts; the middle 95 % of the draws, for random units."""
     names = [key for key in RANKINGS if key in set(frame["ranking"])]
@@ -117,7 +117,7 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
 
 def scene_shift(frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 24) -> Any:
     """Change of accuracy by true scene with 95 % intervals, from
-    :attr:`core.manipulate.toggle.Toggled.scenes`; the largest changes where there are many."""
+    :attr:`core.ablation.toggle.Toggled.scenes`; the largest changes where there are many."""
     top = frame.reindex(frame["shift"].abs().sort_values(ascending=False, kind="stable").index)
     data = (
         top.head(count)
@@ -160,7 +160,7 @@ def scene_shift(frame: pd.DataFrame, caption: Caption, dark: bool = False, count
 
 def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     """Held-out gain of each search with its 95 % interval, beside the gain on the images it was
-    searched on, from :func:`core.manipulate.search.compare`."""
+    searched on, from :func:`core.ablation.search.compare`."""
     data = frame.assign(
         name=[f"{m}, {c}" for m, c in zip(frame["method"], frame["candidates"], strict=True)]
     )

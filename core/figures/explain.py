@@ -9,7 +9,7 @@ import altair as alt
 import pandas as pd
 
 from core.figures import BLUE, GREY, INK, ORANGE, Caption, titled
-from core.names import place, plain_name
+from core.foundation.names import place, plain_name
 
 TITLES = {
     "CM": "Share of the scene that was seen (CM)",

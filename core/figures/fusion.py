@@ -13,7 +13,7 @@ from core.figures import BLUE, GREY, ORANGE, Caption, titled
 def gain_curve(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     """IoU gain by number of groups, with random groups of the same sizes and groups by names.
 
-    frame : rows of :func:`core.knowledge.gain.gain_curve` of one embedding. Bands are the
+    frame : rows of :func:`core.merging.gain.gain_curve` of one embedding. Bands are the
     95 % interval over units, and the middle 95 % of random groupings.
     """
     name = str(frame["Embeddings"].iloc[0]) if len(frame) else ""

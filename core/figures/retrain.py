@@ -40,7 +40,7 @@ def caption(results: Sequence[dict[str, Any]]) -> Caption:
 
 
 def retraining(frame: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
-    """Figure 5: accuracy of each model before and after, from :func:`core.browse.retrain.figure_5`.
+    """Figure 5: accuracy of each model before and after, from :func:`core.views.retrain.figure_5`.
 
     Bars start at 0, so that their lengths may be compared; rules are 95 % intervals.
     """
@@ -83,7 +83,7 @@ def retraining(frame: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
 
 
 def learning(frame: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
-    """Validation accuracy by epoch, a line a training, from :func:`core.browse.retrain.curves`.
+    """Validation accuracy by epoch, a line a training, from :func:`core.views.retrain.curves`.
 
     The epoch that counts is marked by a point.
     """

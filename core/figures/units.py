@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pydeck
 
-from core.browse import shown_name
 from core.figures import INK, PAPER, Caption, titled
 from core.figures.concepts import color, color_legend, deck_letters, deck_rows, rgb
+from core.views import shown_name
 
 REACH, HEIGHT = 205, 500
 """Pixels: from the middle of the map to its edge, and its height."""
@@ -21,8 +21,8 @@ NAMED = 24
 
 
 def placed(units: pd.DataFrame, at: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`core.browse.unit_table` with their place of
-    :func:`core.browse.units.unit_map`, and what the map draws of them: label, told, kind (category
+    """Rows of :func:`core.views.unit_table` with their place of
+    :func:`core.views.units.unit_map`, and what the map draws of them: label, told, kind (category
     or ``no label``), sure (better than chance, or not measured), radius, named.
 
     The strongest units are named, each where no stronger one's name is in the way.

@@ -33,10 +33,10 @@ from typing import NamedTuple
 import pandas as pd
 
 from core.datasets.files import csv_rows, text_of
-from core.errors import BadFile, UnitscopeError, unknown
+from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.names import plain_name
 from core.knowledge.graph import Graph, fold
-from core.names import plain_name
-from core.store import write_whole
+from core.runs.run_file import write_whole
 
 KINDS = (
     "override",

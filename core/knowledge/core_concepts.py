@@ -27,10 +27,10 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from core.errors import UnitscopeError, allow_empty, unknown, without_effect
+from core.foundation.errors import UnitscopeError, allow_empty, unknown, without_effect
 from core.knowledge.align import GUESSES, align
 from core.knowledge.graph import RELATIONS, Edge, Graph
-from core.store import Run
+from core.runs.run_file import Run
 
 LEFT_OUT = ("color", "colour", "scene")
 """Categories whose concepts are never core concepts."""
@@ -282,9 +282,9 @@ def related_concepts(
     out. The scene's own node is not its neighbour.
 
     Returns by scene: concept index → edges, as in :meth:`Graph.neighbours`. Raises for an unknown
-    relation, direction, number of hops or override; :class:`core.errors.NoEffect` where the graph
-    says nothing of this dataset: it has none of the relations, no scene or no concept is one of
-    its nodes, or no fact joins any.
+    relation, direction, number of hops or override; :class:`core.foundation.errors.NoEffect` where
+    the graph says nothing of this dataset: it has none of the relations, no scene or no concept is
+    one of its nodes, or no fact joins any.
     """
     names = [*annotated.scenes, *annotated.concepts]
     frame = align(list(dict.fromkeys(names)), graph, synonyms, overrides)

@@ -29,12 +29,12 @@ from typing import IO, Any, NamedTuple, overload
 
 import numpy as np
 
-from core.errors import BadFile, UnitscopeError, nearest, unknown
-from core.files import parse_json
-from core.names import readable
-from core.store import CACHE, DIGITS, Run, write_whole
+from core.foundation.errors import BadFile, UnitscopeError, nearest, unknown
+from core.foundation.files import parse_json
+from core.foundation.names import readable
+from core.foundation.settings import ROOT
+from core.runs.run_file import CACHE, DIGITS, Run, write_whole
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILTIN = ROOT / "data" / "everyday.tsv"
 
 RELATIONS = ("AtLocation", "LocatedNear", "HasA", "PartOf", "RelatedTo", "UsedFor", "MadeOf")

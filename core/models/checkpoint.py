@@ -32,7 +32,7 @@ import torch
 from torch import Tensor, nn
 
 from core.datasets.files import json_of
-from core.errors import UnitscopeError, unknown
+from core.foundation.errors import UnitscopeError, unknown
 from core.models.said import BESIDE, ENDINGS, beside_of, corrected
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
@@ -107,8 +107,8 @@ def optional(package: str, what: str) -> ModuleType:
     >>> optional("no_such_package", "files in no such format")
     Traceback (most recent call last):
         ...
-    core.errors.UnitscopeError: files in no such format need the package no_such_package: pip \
-install no_such_package
+    core.foundation.errors.UnitscopeError: files in no such format need the package \
+no_such_package: pip install no_such_package
     """
     try:
         return import_module(package)

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 from core.models.hooks import capture
 from core.models.load import LoadedModel
 from core.models.outputs import vector

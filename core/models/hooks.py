@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from core.errors import UnitscopeError, unknown
+from core.foundation.errors import UnitscopeError, unknown
 from core.models.outputs import taken
 
 

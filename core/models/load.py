@@ -23,14 +23,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from core.errors import UnitscopeError, first_line, unknown
-from core.geometry import Preprocessing
+from core.foundation.errors import UnitscopeError, first_line, unknown
+from core.foundation.geometry import Preprocessing
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.families import default_layer
 from core.models.head import batch_words, by_batch
 from core.models.hooks import Layer, check_layer, list_layers
 from core.models.outputs import features_alone, taken, vector, without_classifier
-from core.models.rooms_net import WEIGHTS, RoomsNet
+from core.models.trust import MOVED
+from core.rooms.network import WEIGHTS, RoomsNet
 
 KINDS = {
     "rooms": ("rooms", "the embedded network, trained on the embedded photos"),
@@ -230,7 +231,7 @@ def _load_python(spec: str, rest: str) -> LoadedModel:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
     try:
-        code = importlib.import_module(name)
+        code = importlib.import_module(MOVED.get(name, name))
     # A person's own code may raise anything, or end the process.
     except (Exception, SystemExit) as err:
         why = first_line(err, "no reason given")
@@ -315,7 +316,7 @@ def _load_rooms(spec: str) -> LoadedModel:
         raise UnitscopeError(f"{spec!r}: the embedded network's SPEC is plain `rooms`")
     if not WEIGHTS.is_file():
         raise UnitscopeError(
-            f"{WEIGHTS.name} is not there; train it with `python -m core.models.rooms_train`"
+            f"{WEIGHTS.name} is not there; train it with `python -m core.rooms.train`"
         )
     state, notes = read_checkpoint(WEIGHTS)
     classes = [str(name) for name in notes.pop("classes")]

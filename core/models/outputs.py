@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 
 NAMED = ("logits", "out")
 """Names under which networks return their answer beside other parts, the first that is there."""
@@ -52,7 +52,8 @@ def taken(output: Any) -> Taken:
     >>> taken({"a": one, "b": two})
     Traceback (most recent call last):
         ...
-    core.errors.UnitscopeError: gives a dict of a (1, 5), b (1, 9), none of them named logits or out
+    core.foundation.errors.UnitscopeError: gives a dict of a (1, 5), b (1, 9), none of them named \
+logits or out
     """
     if isinstance(output, Tensor):
         return Taken(output)

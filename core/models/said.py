@@ -18,9 +18,9 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
-from core.errors import UnitscopeError, unknown
-from core.geometry import Preprocessing
-from core.names import readable
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.geometry import Preprocessing
+from core.foundation.names import readable
 
 NESTED = (
     "args",

@@ -16,14 +16,21 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from core.errors import UnitscopeError
-from core.store import ROOT
+from core.foundation.errors import UnitscopeError
+from core.runs.run_file import ROOT
 
 MODULE = ("nn.Module", "torch.nn.Module")
 """How a function of the checkout declares that it gives a network."""
 
 ALLOW = "UNITSCOPE_ALLOW_PYTHON"
 """The environment's word for ``--allow-python``, so that jobs of an allowing server have it too."""
+
+
+MOVED = {
+    "core.models.rooms_net": "core.rooms.network",
+    "core.manipulate.edit": "core.ablation.edits",
+}
+"""Modules of ours that run files and edits name by a place where they no longer lie."""
 
 
 def allow_python() -> None:
@@ -53,6 +60,7 @@ def check_named(spec: str, where: str, code: str | None = None) -> None:
     if kind != "python":
         return
     module, _, rest = rest.partition(":")
+    module = MOVED.get(module, module)
     function = rest.partition(":")[0]
     if not python_allowed() and not _is_own_factory(module, function):
         raise UnitscopeError(
@@ -72,8 +80,8 @@ def source_digest(spec: str) -> str | None:
     """Hex digest of the source text that a ``python:`` SPEC brings in; None for other kinds.
 
     The text is that of the module and, in turn, of all it imports that is neither installed, nor
-    part of Python, nor of the engine, whose computations have versions (:mod:`core.versions`). It
-    is read, not run.
+    part of Python, nor of the engine, whose computations have versions
+    (:mod:`core.foundation.versions`). It is read, not run.
     """
     kind, _, rest = spec.partition(":")
     name = rest.partition(":")[0]

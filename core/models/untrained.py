@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
 from core.models.load import LoadedModel
 
 LEARNED_BUFFERS = ("weight", "bias", "running_mean", "running_var")

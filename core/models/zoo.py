@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from core.datasets.files import json_of, text_of
-from core.errors import UnitscopeError, nearest, unknown
-from core.geometry import Preprocessing
+from core.foundation.errors import UnitscopeError, nearest, unknown
+from core.foundation.geometry import Preprocessing
 from core.models.checkpoint import (
     Weights,
     differences,

@@ -2,7 +2,7 @@
 
 :func:`check` says what is there and what is missing; :func:`plan` what remains to be done and how
 long it will take; :func:`reproduce` makes the runs, embeddings and trainings and, from them, every
-table and figure beside the paper's own numbers (:mod:`core.reproduce.paper`). Everything is kept
+table and figure beside the paper's own numbers (:mod:`core.paper.printed`). Everything is kept
 where the separate verbs keep it, or beside its run under the digest of all that decides it, so
 that stopped or killed work goes on where it was, and finished work is only read.
 """
@@ -18,13 +18,16 @@ from typing import Any
 
 import pandas as pd
 
-from core.errors import UnitscopeError
 from core.figures import Caption
-from core.files import parse_json
-from core.intervals import interval
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import parse_json
+from core.foundation.intervals import interval
+from core.foundation.settings import Retraining, Settings
+from core.foundation.versions import versions_of
 from core.knowledge.graph import Graph, open_knowledge
-from core.reproduce import paper, profiles
-from core.reproduce.paper import BETTER, EVERY, NETWORK, PARTS, Claim, Key
+from core.paper import printed as paper
+from core.paper.printed import BETTER, EVERY, NETWORK, PARTS, Claim, Key
+from core.reproduce import profiles
 from core.reproduce.profiles import (
     KS,
     Disabling,
@@ -36,9 +39,7 @@ from core.reproduce.profiles import (
     Profile,
     Retrainings,
 )
-from core.settings import Retraining, Settings
-from core.store import CACHE, Run, derived, write_text
-from core.versions import versions_of
+from core.runs.run_file import CACHE, Run, derived, write_text
 
 Facts = dict[str, Any]
 
@@ -401,8 +402,8 @@ class Work:
         )
 
     def planned(self, key: str) -> Any:
-        """:func:`core.run.plan` of a run."""
-        from core.run import plan as plan_run
+        """:func:`core.dissect.pipeline.plan` of a run."""
+        from core.dissect.pipeline import plan as plan_run
 
         if key not in self._plans:
             self._plans[key] = plan_run(self.settings(key))
@@ -419,7 +420,7 @@ class Work:
 
     def run(self, key: str) -> Run:
         """A run: made, gone on with, or read."""
-        from core.run import execute
+        from core.dissect.pipeline import execute
 
         run = self.finished(key)
         if run is None:
@@ -430,18 +431,18 @@ class Work:
         return run
 
     def space(self, key: str) -> Any:
-        """:class:`core.knowledge.fuse.Space` of a run."""
-        from core.knowledge.fuse import Space
+        """:class:`core.merging.fuse.Space` of a run."""
+        from core.merging.fuse import Space
 
         if key not in self._spaces:
             self._spaces[key] = Space(self.run(key), self.graph)
         return self._spaces[key]
 
     def concepts_around(self, key: str) -> Any:
-        """The graph around a dataset's concepts (:func:`core.knowledge.embed.subgraph`), before
+        """The graph around a dataset's concepts (:func:`core.merging.embed.subgraph`), before
         its run is there."""
         from core.knowledge.core_concepts import LEFT_OUT
-        from core.knowledge.embed import subgraph
+        from core.merging.embed import subgraph
 
         if key not in self._around:
             concepts = self.planned(key).dataset.concepts
@@ -478,13 +479,13 @@ def _plain(value: Any) -> Any:
 
 def stopped() -> UnitscopeError:
     """The error that says the work was stopped and goes on."""
-    from core.manipulate.progress import STOPPED, Stopped
+    from core.retrain.progress import STOPPED, Stopped
 
     return Stopped(STOPPED)
 
 
 def _cells(rows: Iterable[tuple[tuple[str, ...], Facts]], columns: Sequence[str]) -> Cells:
-    """Figures in percent from rows of :meth:`core.tables.Table.to_json`."""
+    """Figures in percent from rows of :meth:`core.paper.tables.Table.to_json`."""
     return {(labels, column): _cell(row[column]) for labels, row in rows for column in columns}
 
 
@@ -505,7 +506,7 @@ NONE = ("", "")
 
 
 def _table_1(work: Work, spec: Explaining) -> Made:
-    from core.tables import table_1
+    from core.paper.tables import table_1
 
     run = work.run(spec.run)
     told = work.kept(
@@ -525,7 +526,7 @@ def _table_1(work: Work, spec: Explaining) -> Made:
 
 
 def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Made:
-    from core.tables import tables_2_and_3
+    from core.paper.tables import tables_2_and_3
 
     run = work.run(spec.run)
     space = work.space(spec.run)
@@ -577,13 +578,13 @@ def groups_of(asked: float, concepts: int) -> int:
 
 
 def _how(name: str) -> Facts:
-    from core.knowledge.embed import training
+    from core.merging.embed import training
 
     return asdict(training(name))
 
 
 def _table_4(work: Work, spec: Networks) -> Made:
-    from core.tables import table_4
+    from core.paper.tables import table_4
 
     out = Made({}, CHANCE, [], {})
 
@@ -612,8 +613,8 @@ def _table_4(work: Work, spec: Networks) -> Made:
 
 
 def _table_5(work: Work, spec: Merging) -> Made:
-    from core.knowledge.gain import run_gain
-    from core.tables import table_5
+    from core.merging.gain import run_gain
+    from core.paper.tables import table_5
 
     run, space = work.run(spec.run), work.space(spec.run)
     here = {k: groups_of(asked, len(space.members)) for k, asked in spec.groups.items()}
@@ -660,8 +661,8 @@ def _table_5(work: Work, spec: Merging) -> Made:
 
 
 def _table_6(work: Work, spec: Metrics) -> Made:
-    from core.manipulate.svm import retrain_pe
-    from core.tables import all_core_concepts, table_6
+    from core.paper.tables import all_core_concepts, table_6
+    from core.retrain.svm import retrain_pe
 
     out = Made({}, COMMONEST, [], {})
     names = {
@@ -784,8 +785,8 @@ def curves_of(spec: Disabling) -> list[Facts]:
 
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
-    from core.manipulate.protocols import Study, cross_fitted, curve
-    from core.manipulate.toggle import prepare
+    from core.ablation.protocols import Study, cross_fitted, curve
+    from core.ablation.toggle import prepare
 
     if not study:
         study.append(Study.of(prepare(run), work.graph))
@@ -817,7 +818,7 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
 
 
 def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
-    from core.browse import short_name
+    from core.views import short_name
 
     return Caption(
         run.dataset,
@@ -830,10 +831,10 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
 
 
 def _figure_5(work: Work, spec: Retrainings) -> Made:
-    from core.browse.retrain import figure_5, summary
     from core.figures.retrain import caption
-    from core.manipulate.retrain import plan as plan_retraining
-    from core.manipulate.retrain import retrain
+    from core.retrain.training import plan as plan_retraining
+    from core.retrain.training import retrain
+    from core.views.retrain import figure_5, summary
 
     out = Made({}, NONE, [], {})
     tolds, trained = [], ("original", "control", "SCC", "ICC")

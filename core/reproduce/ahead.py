@@ -1,8 +1,8 @@
 """What `reproduce` still has to do, how much disk it takes and how long: told before the start.
 
-Dissections and re-trainings are timed on a few photos (:mod:`core.estimate`), replayed curves on a
-few images; embeddings are reckoned from their size and measured rates. What cannot be timed before
-something else is there says so.
+Dissections and re-trainings are timed on a few photos (:mod:`core.retrain.estimate`), replayed
+curves on a few images; embeddings are reckoned from their size and measured rates. What cannot be
+timed before something else is there says so.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from core.foundation.settings import duration
+from core.paper.printed import PARTS
 from core.reproduce import Work, curves_of, failure, runs_of
-from core.reproduce.paper import PARTS
 from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings
-from core.settings import duration
 
 PER_FACT = {"TransE": 41e-6, "DistMult": 47e-6, "TransD": 102e-6, "ProjE": 51e-6}
 """Seconds of one core a fact and epoch, as measured for docs/filtering.md."""
@@ -88,7 +88,7 @@ def _guarded(what: str, of: list[str], make: Callable[..., Step], *given: Any) -
 
 
 def _run(work: Work, key: str, of: list[str]) -> Step:
-    from core.estimate import estimate
+    from core.retrain.estimate import estimate
 
     planned = work.planned(key)
     settings = planned.settings
@@ -112,7 +112,7 @@ def _run(work: Work, key: str, of: list[str]) -> Step:
 
 
 def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
-    from core.knowledge.embed import embedding_path, training
+    from core.merging.embed import embedding_path, training
 
     what, how, state = f"embedding {name} of run {run}'s concepts", training(name), "to do"
     if work.finished(run) is None:
@@ -146,8 +146,8 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     left = [one for one in curves_of(part) if not work.where(run, "curve", one).is_file()]
     if not left:
         return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
-    from core.manipulate.protocols import Study
-    from core.manipulate.toggle import prepare
+    from core.ablation.protocols import Study
+    from core.ablation.toggle import prepare
 
     study = Study.of(prepare(run), work.graph)
     rows = study.rows(part.judge or None)
@@ -176,8 +176,8 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
 
 
 def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
-    from core.estimate import retraining
-    from core.manipulate.retrain import plan as plan_retraining
+    from core.retrain.estimate import retraining
+    from core.retrain.training import plan as plan_retraining
 
     for name, (asked, needs) in part.models.items():
         if work.lacks((*needs, work.profile.knowledge[1])):

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from core.errors import UnitscopeError, unknown
-from core.reproduce.paper import EMBEDDINGS, GROUPS, NETWORK
-from core.settings import Retraining, Settings
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.settings import Retraining, Settings
+from core.paper.printed import EMBEDDINGS, GROUPS, NETWORK
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Profile:
     needs : inputs by key. either : sets of inputs of which one is enough, the first that is there
         being taken: key → (SPEC, keys of needs); ``{key}`` may stand in SPECs of runs.
     runs : key → (settings, keys of needs). knowledge : SPEC, and the key of its need.
-    parts : by key of :data:`core.reproduce.paper.PARTS`. not_run : rows that no part makes, and
+    parts : by key of :data:`core.paper.printed.PARTS`. not_run : rows that no part makes, and
         why.
     """
 

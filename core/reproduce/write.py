@@ -17,14 +17,14 @@ from typing import Any
 
 import pandas as pd
 
-from core.escape import csv_frame, csv_text
 from core.figures import FORMATS, export, latex
-from core.files import parse_json, strict_json, write_bytes, write_text
-from core.report import inline_svg, page
+from core.figures.report import inline_svg, page
+from core.foundation.escape import csv_frame, csv_text
+from core.foundation.files import parse_json, strict_json, write_bytes, write_text
+from core.foundation.versions import versions_of
+from core.paper.printed import PARTS
 from core.reproduce import Beside, Cell, Work, draw
-from core.reproduce.paper import PARTS
-from core.store import digest_of
-from core.versions import versions_of
+from core.runs.run_file import digest_of
 
 QUICK = (
     "QUICK: made small (few draws, one seed, one epoch, few groups) to see whether everything "

@@ -26,9 +26,9 @@ from typing import Any
 
 import streamlit as st
 
-from core.browse import cache_root
-from core.errors import UnitscopeError
-from core.files import strict_json
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import strict_json
+from core.views import cache_root
 
 MODES = ("owner", "read-only", "team")
 LOG = "changes.log"

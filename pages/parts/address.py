@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from core.names import plain_name
+from core.foundation.names import plain_name
 
 KEPT = ("run", "layer", "definition", "knowledge", "names")
 """Parameters that go along to another page."""

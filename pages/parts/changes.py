@@ -11,12 +11,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core import jobs, named_sets, store
-from core.browse import start as starting
-from core.errors import UnitscopeError
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import limits
 from core.models.trust import check_named
-from core.settings import limits
-from core.store import Run
+from core.runs import run_file as store
+from core.runs import unit_sets as named_sets
+from core.runs.run_file import Run
+from core.views import start as starting
 from pages.parts import data
 from pages.parts.access import require_owner, serving
 
@@ -66,22 +68,22 @@ def _below_roots(path: str) -> None:
 
 
 def start_run(asked: Sequence[str], digest: str, root: Path) -> jobs.Job:
-    """:func:`core.browse.start.start_run`."""
+    """:func:`core.views.start.start_run`."""
     check_named_files(asked)
     require_owner("start run", run=digest, arguments=list(asked))
     return starting.start_run(list(asked), digest, root)
 
 
 def start_check(asked: Sequence[str], root: Path) -> jobs.Job:
-    """:func:`core.browse.start.start_check`."""
+    """:func:`core.views.start.start_check`."""
     check_named_files(asked)
     require_owner("check a run", arguments=list(asked))
     return starting.start_check(list(asked), root)
 
 
 def start_training(arguments: Sequence[str], root: Path) -> jobs.Job:
-    """:func:`core.browse.retrain.start`."""
-    from core.browse import retrain
+    """:func:`core.views.retrain.start`."""
+    from core.views import retrain
 
     check_named_files(arguments)
     require_owner("start training", arguments=list(arguments))
@@ -89,45 +91,45 @@ def start_training(arguments: Sequence[str], root: Path) -> jobs.Job:
 
 
 def stop(name: str, root: Path, at_once: bool = False) -> None:
-    """:func:`core.jobs.cancel`."""
+    """:func:`core.foundation.jobs.cancel`."""
     require_owner("end job at once" if at_once else "stop job", job=name)
     jobs.cancel(name, root, at_once)
 
 
 def dismiss(name: str, root: Path) -> None:
-    """:func:`core.jobs.forget`."""
+    """:func:`core.foundation.jobs.forget`."""
     require_owner("dismiss job", job=name)
     jobs.forget(name, root)
 
 
 def discard(name: str, root: Path, job: str = "") -> None:
-    """:func:`core.browse.start.discard`."""
+    """:func:`core.views.start.discard`."""
     require_owner("discard unfinished work", run=name, job=job)
     starting.discard(name, root, job)
 
 
 def delete(path: Path) -> None:
-    """Close a finished run and remove it: :func:`core.store.delete_run`."""
+    """Close a finished run and remove it: :func:`core.runs.run_file.delete_run`."""
     require_owner("delete run", run=path.stem)
     data.forget(path)
     store.delete_run(path)
 
 
 def save_set(run: Run, layer: str, name: str, units: Sequence[int]) -> None:
-    """:func:`core.named_sets.save_set`."""
+    """:func:`core.runs.unit_sets.save_set`."""
     require_owner("keep set", run=run.digest, layer=layer, name=name, units=list(units))
     named_sets.save_set(run, layer, name, units)
 
 
 def delete_set(run: Run, layer: str, name: str) -> None:
-    """:func:`core.named_sets.delete_set`."""
+    """:func:`core.runs.unit_sets.delete_set`."""
     require_owner("forget set", run=run.digest, layer=layer, name=name)
     named_sets.delete_set(run, layer, name)
 
 
 def keep_names(run: Run, graph: Graph, content: bytes) -> str:
-    """:func:`core.browse.knowledge.keep_names`, within the quotas."""
-    from core.browse import knowledge
+    """:func:`core.views.knowledge.keep_names`, within the quotas."""
+    from core.views import knowledge
 
     most = limits()
     most.size("the file", content, most.names_mb)

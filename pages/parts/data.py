@@ -1,4 +1,4 @@
-"""Answers of core.browse, kept by run: the same question of the same run is asked once.
+"""Answers of core.views, kept by run: the same question of the same run is asked once.
 
 Caches are keyed by the run's digest and file times; the open run itself goes beside them
 unhashed.
@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import streamlit as st
 
-from core import browse
-from core.errors import Damaged, UnitscopeError
-from core.settings import limits
-from core.store import Run, list_runs
+from core import views
+from core.foundation.errors import Damaged, UnitscopeError
+from core.foundation.settings import limits
+from core.runs.run_file import Run, list_runs
 
 if TYPE_CHECKING:
-    from core.browse.disable import Contribution, Toggler, UnitConcepts
-    from core.browse.explain import Network
-    from core.browse.knowledge import Known
-    from core.browse.units import Signatures, Sizes
+    from core.views.disable import Contribution, Toggler, UnitConcepts
+    from core.views.explain import Network
+    from core.views.knowledge import Known
+    from core.views.units import Signatures, Sizes
 
 Given, Answer = ParamSpec("Given"), TypeVar("Answer")
 
@@ -56,7 +56,7 @@ def open_run(path: Path) -> Run:
 # Failures are kept as well: a folder of hundreds of broken files is looked through once.
 @st.cache_data(max_entries=5000, show_spinner=False)
 def _summary(path: str, stamp: tuple[int, int]) -> dict[str, Any] | str:
-    return browse.try_summary(Path(path))
+    return views.try_summary(Path(path))
 
 
 def summaries(root: Path) -> dict[Path, dict[str, Any] | str]:
@@ -93,13 +93,13 @@ def _sound(asking: Callable[Given, Answer]) -> Callable[Given, Answer]:
 
 
 def _module(name: str) -> Any:
-    """``core.browse.<name>``, imported when it is first needed: some bring PyTorch or SciPy
+    """``core.views.<name>``, imported when it is first needed: some bring PyTorch or SciPy
     along, which takes up to seconds, and the pages that do without shall not wait for it."""
-    return import_module(f"core.browse.{name}")
+    return import_module(f"core.views.{name}")
 
 
 class Later:
-    """A module of core.browse that a page names at once and that is imported at its first use:
+    """A module of core.views that a page names at once and that is imported at its first use:
     so a page whose module brings PyTorch along shows its title before."""
 
     def __init__(self, name: str):
@@ -111,18 +111,18 @@ class Later:
 
 
 def _function(name: str) -> Callable[..., Any]:
-    """``accuracy`` is core.browse's; ``explain.account`` that of core.browse.explain."""
+    """``accuracy`` is core.views's; ``explain.account`` that of core.views.explain."""
     module, _, last = name.rpartition(".")
-    return getattr(_module(module) if module else browse, last)
+    return getattr(_module(module) if module else views, last)
 
 
 BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
-    "core.browse.knowledge.Known": lambda known: known.digest,
-    "core.browse.explain.Network": lambda network: network.digest,
-    "core.manipulate.toggle.Toggler": lambda toggler: (
+    "core.views.knowledge.Known": lambda known: known.digest,
+    "core.views.explain.Network": lambda network: network.digest,
+    "core.ablation.toggle.Toggler": lambda toggler: (
         f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
     ),
-    "core.manipulate.contribution.Contribution": lambda told: f"{told.words()}:{told.layer}",
+    "core.ablation.contribution.Contribution": lambda told: f"{told.words()}:{told.layer}",
 }
 """What answers are kept by, of things that are given along whole."""
 
@@ -142,7 +142,7 @@ PICTURES = ("thumbnail", "lit_photo", "mask_photo", "photo_or_lit", "explain.evi
 
 @_sound
 def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
-    """``core.browse.<name>(run, …)``, from the cache where it was asked before.
+    """``core.views.<name>(run, …)``, from the cache where it was asked before.
 
     The name may lead into a module of the package: ``explain.account``.
     """
@@ -230,7 +230,7 @@ def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> Any:
 
 @_sound
 def formulas(run: Run, layer: str, unit: int) -> Any:
-    """The best formulas of a unit, as :func:`core.browse.units.formula_labels` gives them.
+    """The best formulas of a unit, as :func:`core.views.units.formula_labels` gives them.
 
     Nothing is left beside the run but the layer's signatures, so a search of all units by the
     command line may go on meanwhile. Raises UnitscopeError where the run kept no maps.

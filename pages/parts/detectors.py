@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core.browse import shown_name
+from core.views import shown_name
 from pages.parts import address, draw
 from pages.parts.frame import Context
 
@@ -13,7 +13,7 @@ from pages.parts.frame import Context
 def detectors(
     ctx: Context, units: pd.DataFrame, number: int, key: str, back: dict[str, str] | None = None
 ) -> None:
-    """Tiles of the units of :func:`core.browse.search_units`, each lit where it overlaps
+    """Tiles of the units of :func:`core.views.search_units`, each lit where it overlaps
     concept `number` best and linked to the unit's page.
 
     units : with the column name, a unit's own label, where that shall be told. back : parameters

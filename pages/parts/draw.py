@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from core import figures
-from core.escape import csv_frame
+from core.foundation.escape import csv_frame
 from pages.parts.frame import is_dark
 
 HERE = Path(__file__).resolve().parent
@@ -92,7 +92,7 @@ def ledger(sides: Sequence[Side], key: str, keep: str = "") -> None:
 def labelled(photo: bytes, alt: str, planes: Any, key: str, href: str) -> None:
     """A photo that names what is under the pointer; a click goes to `href` and that name.
 
-    planes : :class:`core.browse.Planes`.
+    planes : :class:`core.views.Planes`.
     """
     draw = _renderer("hover", '<figure class="photo"></figure>')
     src = "data:image/jpeg;base64," + base64.b64encode(photo).decode()

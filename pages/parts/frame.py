@@ -8,11 +8,11 @@ from typing import Any, NoReturn
 
 import streamlit as st
 
-from core import browse
-from core.errors import UnitscopeError, unknown
+from core import views
 from core.figures import COUNTING as DEFINITIONS
 from core.figures import Caption
-from core.store import Run
+from core.foundation.errors import UnitscopeError, unknown
+from core.runs.run_file import Run
 from pages.parts import access, address
 from pages.parts.data import ask, open_run, summaries
 
@@ -73,7 +73,7 @@ class Context:
     dark: bool
 
     def ask(self, name: str, *given: Any, **more: Any) -> Any:
-        """``core.browse.<name>`` of this run, cached."""
+        """``core.views.<name>`` of this run, cached."""
         return ask(self.run, name, *given, **more)
 
     def caption(self, split: str = "", layered: bool = True) -> Caption:
@@ -160,7 +160,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             )
         _same_page()(key="same-page")
         access.badge()
-    root = browse.cache_root()
+    root = views.cache_root()
     paths = _readable(root)
     if not paths:
         if needs_run:
@@ -168,10 +168,10 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         return None
     wanted = address.get("run")
     try:
-        path = browse.resolve(wanted, root)
+        path = views.resolve(wanted, root)
         facts = ask(open_run(path), "summary")
     except UnitscopeError as err:
-        near = browse.close_names(wanted, list(paths)) or list(paths)
+        near = views.close_names(wanted, list(paths)) or list(paths)
         if not needs_run:
             st.warning(sentence(err), icon=":material/explore_off:")
             return None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from core.browse.knowledge import Known, own_knowledge, spoken_name
-from core.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError
+from core.views.knowledge import Known, own_knowledge, spoken_name
 from pages.parts import address
 from pages.parts.data import known
 from pages.parts.frame import Context, sentence, stop

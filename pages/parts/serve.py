@@ -27,32 +27,32 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 
-from core.errors import UnitscopeError, unknown
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.settings import Limits, configuration
 from core.models.trust import allow_python
-from core.settings import Limits, configuration
 from pages.parts import access
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 LIGHT = (
-    "core.browse",
-    "core.browse.knowledge",
-    "core.browse.fusion",
-    "core.browse.explain",
-    "core.browse.compare",
-    "core.browse.retrain",
-    "core.browse.start",
+    "core.views",
+    "core.views.knowledge",
+    "core.views.fusion",
+    "core.views.explain",
+    "core.views.compare",
+    "core.views.retrain",
+    "core.views.start",
     "core.figures",
     "core.figures.concepts",
-    "core.report",
+    "core.figures.report",
     "pages.parts.draw",
 )
 HEAVY = (
-    "core.browse.units",
-    "core.browse.disable",
+    "core.views.units",
+    "core.views.disable",
     "core.dissect.formulas",
-    "core.manipulate.toggle",
+    "core.ablation.toggle",
 )
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import streamlit as st
 
-from core import jobs
-from core.browse import start
 from core.datasets import KINDS as DATASETS
-from core.errors import UnitscopeError
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings, command, duration
 from core.knowledge.graph import KINDS as KNOWLEDGE
-from core.settings import Settings, command, duration
+from core.views import start
 from pages.parts import access, address, changes, words
 from pages.parts.frame import START, page_files, sentence
 

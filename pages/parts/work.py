@@ -9,9 +9,9 @@ from typing import Any
 
 import streamlit as st
 
-from core import jobs
-from core.errors import UnitscopeError
-from core.settings import duration
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.settings import duration
 from pages.parts import access, changes
 
 HURRY = 10.0

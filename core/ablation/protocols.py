@@ -1,0 +1,522 @@
+"""Disabling the k most positive or negative units, by protocol, with controls (Figs. 3 and 4).
+
+Three protocols, each named on its figure:
+
+``paper``               per image, by its *true* scene: of images the network gets right, the k
+                        most positive units of their scene are disabled; of those it gets wrong,
+                        the k most negative. An oracle: to know which images to change, one must
+                        know the answer. As published, units are also chosen on the images they
+                        are judged on.
+``by_predicted_scene``  per image, by the scene the network says; every image is changed.
+``global``              one set of units for all images, by the scores summed over scenes.
+
+Units are ranked on a *selection* of images and judged on others (:func:`curve`), or both ways
+over random halves (:func:`cross_fitted`), so that no image is judged by units that were chosen
+with it. Core concepts are made from the annotations of the selection alone.
+
+Rankings, by name: ``scc``, ``icc``, ``top10`` (Eq. 9 with those core concepts), and controls:
+
+``random``               as many units drawn at random
+``mean_activation``      highest mean of the map over the scene's images
+``weight``               largest |W| towards the scene's class (mean over classes for ``global``)
+``gradient_activation``  pooled activation × gradient of the true class's log-probability,
+                         averaged over the scene's images; highest first for positive units,
+                         lowest for negative
+``greedy``               each time the unit whose loss costs (positive) or wins (negative) most
+                         right images of the selection
+
+Activation and weight have no sign: positive and negative units are the same there. The last
+three need a linear head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.ablation.contribution import SIGNS, Contribution, UnitConcepts
+from core.ablation.search import greedy_forward, halves
+from core.ablation.toggle import Toggler
+from core.dissect.labels import known_values
+from core.explain.account import PREDICTED_SCENE
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.intervals import change_interval, interval, mean_interval, paired_interval
+from core.knowledge.core_concepts import (
+    Annotated,
+    CoreConcepts,
+    Related,
+    core_concepts,
+    related_concepts,
+)
+from core.knowledge.graph import Graph
+
+PROTOCOLS = ("paper", "by_predicted_scene", "global")
+BY_CONCEPTS = ("scc", "icc", "top10")
+BY_HEAD = ("weight", "gradient_activation", "greedy")
+CONTROLS = ("random", "mean_activation", *BY_HEAD)
+RANKINGS = (*BY_CONCEPTS, *CONTROLS)
+
+SEEDS = 20
+"""Draws of the random control."""
+
+MOST = 20
+"""k of the paper's evaluation."""
+
+
+@dataclass
+class Study:
+    """A layer made ready for disabling experiments: its toggler, concepts and the graph's facts.
+
+    Attributes
+    ----------
+    toggler, learned : of one layer of one run.
+    annotated, related : what core concepts of any set of images are made from.
+    graph : name of the knowledge graph.
+    """
+
+    toggler: Toggler
+    learned: UnitConcepts
+    annotated: Annotated
+    related: Related
+    graph: str
+
+    @classmethod
+    def of(
+        cls,
+        toggler: Toggler,
+        graph: Graph,
+        strategy: str = "minmax_threshold",
+        iou: str = "image",
+        overrides: Path | None = None,
+    ) -> Study:
+        """Raises for an unknown strategy or IoU."""
+        run = toggler.run
+        annotated = Annotated.from_run(run)
+        return cls(
+            toggler,
+            UnitConcepts.of(run, toggler.layer, strategy, iou),
+            annotated,
+            related_concepts(annotated, graph, overrides=overrides),
+            graph.name,
+        )
+
+    @cached_property
+    def scene(self) -> np.ndarray:
+        """int64 (images,): number of the true scene, −1 where unknown."""
+        return self.learned.images["scene"].to_numpy(np.int64)
+
+    @cached_property
+    def predicted_scene(self) -> np.ndarray:
+        """int64 (images,): number of the scene that the recorded prediction is, −1 where it is
+        none of the dataset's."""
+        frame = self.toggler.run.sql(
+            f"SELECT coalesce(p.scene, -1) AS scene FROM images i LEFT JOIN ({PREDICTED_SCENE}) p "
+            "USING (image) ORDER BY i.image"
+        )
+        return frame["scene"].to_numpy(np.int64)
+
+    def rows(self, splits: Sequence[str] | None = None) -> np.ndarray:
+        """Rows of images of some splits (all where None) whose scene the network knows.
+
+        Raises for an unknown split, and where none is left.
+        """
+        names = known_values(self.toggler.run, "split", "images", splits)
+        keep = self.toggler.images["split"].isin(names).to_numpy() & (self.toggler.target >= 0)
+        if not keep.any():
+            raise UnitscopeError(
+                f"no image of split {', '.join(names)} has a scene that the network knows"
+            )
+        return np.flatnonzero(keep)
+
+    def right(self, rows: np.ndarray, **progress: Any) -> np.ndarray:
+        """bool: is the unedited prediction of each row right?"""
+        return self.toggler.unedited(rows, **progress).predicted == self.toggler.target[rows]
+
+    def core(self, kind: str, rows: np.ndarray | None = None) -> CoreConcepts:
+        """Core concepts made from the annotations of some images (all where None)."""
+        annotated = self.annotated if rows is None else self.annotated.part(rows)
+        return core_concepts(annotated, self.related, kind)
+
+    def contribution(
+        self, kind: str, rows: np.ndarray | None = None, over: str = "true"
+    ) -> Contribution:
+        """Eq. 9 summed over some images, with core concepts of the same images."""
+        return self.learned.contribution(self.core(kind, rows), over, rows)
+
+    def order(
+        self,
+        ranking: str,
+        sign: str,
+        rows: np.ndarray,
+        most: int = MOST,
+        protocol: str = "paper",
+        over: str = "true",
+        seed: int = 0,
+    ) -> np.ndarray:
+        """Units to disable, first to last, chosen on some rows: int64 (scenes, most), or
+        (1, most) for ``global``; −1 where there are fewer.
+
+        Raises for an unknown name, or a ranking that needs a linear head where there is none.
+        """
+        for kind, name, options in (
+            ("ranking", ranking, RANKINGS),
+            ("sign", sign, SIGNS),
+            ("protocol", protocol, PROTOCOLS),
+        ):
+            if name not in options:
+                raise unknown(kind, name, options)
+        if ranking in BY_HEAD and self.toggler.weights is None:
+            raise UnitscopeError(
+                f"ranking {ranking!r} needs a linear head; layer {self.toggler.layer!r} needs a "
+                f"{self.toggler.way}: {self.toggler.check['why']}"
+            )
+        whole = protocol == "global"
+        units = self.toggler.units
+        if ranking in BY_CONCEPTS:
+            told = self.contribution(ranking, rows, over)
+            if not whole:
+                return told.orders(sign, most)
+            score = told.together()
+            return _ranked(score[None], sign, most, (score > 0 if sign == SIGNS[0] else score < 0))
+        scenes = 1 if whole else len(self.annotated.scenes)
+        if ranking == "random":
+            rng = np.random.default_rng(seed)
+            draw = [rng.choice(units, min(most, units), replace=False) for _ in range(scenes)]
+            return np.array(draw, np.int64)
+        if ranking == "greedy":
+            return self._greedy(sign, rows, most, protocol)
+        if over != "all":
+            rows = rows[self.right(rows) == (over == "true")]
+        group = np.zeros(len(rows), np.int64) if whole else self.scene[rows]
+        values, signed = self._control(ranking, rows, group, scenes)
+        return _ranked(values, sign if signed else SIGNS[0], most)
+
+    def _control(
+        self, ranking: str, rows: np.ndarray, group: np.ndarray, scenes: int
+    ) -> tuple[np.ndarray, bool]:
+        """(score of every unit for every group of rows, has it a sign)."""
+        toggler = self.toggler
+        pooled = toggler.pooled[rows]
+        if ranking == "mean_activation":
+            return _means(pooled, group, scenes), False
+        assert toggler.weights is not None
+        if ranking == "weight":
+            size = np.abs(toggler.weights)
+            if scenes == 1:
+                return size.mean(1)[None], False
+            class_of = toggler.run.sql(
+                "SELECT coalesce(class, -1) AS class FROM scenes ORDER BY scene"
+            )["class"].to_numpy()
+            known = class_of >= 0
+            values = np.zeros((scenes, toggler.units), np.float32)
+            values[known] = size[:, class_of[known]].T
+            return values, False
+        logits = toggler.logits(rows)
+        shifted = np.exp(logits - logits.max(1, keepdims=True))
+        toward = -shifted / shifted.sum(1, keepdims=True)
+        toward[np.arange(len(rows)), toggler.target[rows]] += 1
+        return _means((toward @ toggler.weights.T) * pooled, group, scenes), True
+
+    def _greedy(self, sign: str, rows: np.ndarray, most: int, protocol: str) -> np.ndarray:
+        worst = sign == "positive"
+        if protocol == "global":
+            path = greedy_forward(self.toggler, rows, most=most, worst=worst)
+            return np.array([path.sets[-1]], np.int64)
+        right = self.right(rows)
+        if protocol == "paper":
+            rows = rows[right == worst]
+            own = self.scene[rows]
+        else:
+            own = self.predicted_scene[rows]
+        out = np.full((len(self.annotated.scenes), most), -1, np.int64)
+        for y in np.unique(own[own >= 0]):
+            path = greedy_forward(self.toggler, rows[own == y], most=most, worst=worst)
+            out[y, : len(path.sets[-1])] = path.sets[-1]
+        return out
+
+    def orders_of(
+        self, rows: np.ndarray, order: np.ndarray, sign: str, protocol: str
+    ) -> np.ndarray:
+        """int64 (rows, most): what a protocol disables in each row; −1 = nothing.
+
+        ``paper`` leaves wrong predictions alone where units are positive, right ones where they
+        are negative.
+        """
+        if protocol == "global":
+            return np.repeat(order, len(rows), axis=0)
+        own = (self.scene if protocol == "paper" else self.predicted_scene)[rows]
+        out = np.where((own >= 0)[:, None], order[own], -1)
+        if protocol == "paper":
+            out[self.right(rows) != (sign == "positive")] = -1
+        return out
+
+    def outcomes(
+        self,
+        ranking: str,
+        sign: str,
+        protocol: str,
+        selection: np.ndarray,
+        judged: np.ndarray,
+        at: Sequence[int],
+        over: str = "true",
+        seed: int = 0,
+        **progress: Any,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(right, units): bool (len(at), judged) is each image right with k units disabled, and
+        int64 (len(at),) how many units that was on average over the images that were changed."""
+        order = self.order(ranking, sign, selection, max(at), protocol, over, seed)
+        each = self.orders_of(judged, order, sign, protocol)
+        target = self.toggler.target[judged]
+        right = [
+            told.predicted == target for _, told in self.toggler.sweep(judged, each, at, **progress)
+        ]
+        counts = [(each[:, :k] >= 0).sum(1) for k in sorted(at)]
+        mean = [float(c[c > 0].mean()) if (c > 0).any() else 0.0 for c in counts]
+        return np.array(right), np.array(mean)
+
+
+def _means(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
+    """Mean of the rows of each group; 0 where it has none."""
+    total = np.zeros((groups, values.shape[1]))
+    np.add.at(total, group, values)
+    return total / np.maximum(np.bincount(group, minlength=groups), 1)[:, None]
+
+
+def _ranked(
+    values: np.ndarray, sign: str, most: int, usable: np.ndarray | None = None
+) -> np.ndarray:
+    """The units with the highest (positive) or lowest values of each row; the lower number among
+    equals; −1 for rows without any value but 0 and where units are not `usable`."""
+    key = -values if sign == "positive" else values
+    order = np.argsort(key, axis=1, kind="stable")[:, :most].astype(np.int64)
+    if usable is not None:
+        order[~usable[order]] = -1
+    order[~values.any(1)] = -1
+    return order
+
+
+# -- curves ---------------------------------------------------------------------------------
+
+COLUMNS = (
+    "ranking",
+    "protocol",
+    "sign",
+    "k",
+    "accuracy",
+    "low",
+    "high",
+    "before",
+    "gain",
+    "gain_low",
+    "gain_high",
+    "gained",
+    "lost",
+    "edited",
+    "edited_accuracy",
+    "units",
+    "n",
+    "draws",
+    "selection",
+    "judged",
+)
+"""Of the frames below.
+
+accuracy (low, high) : share of the judged images right with k units disabled, Wilson's 95 %
+    interval; for ``random`` the mean over draws and the middle 95 % of them.
+before : the same with nothing disabled. gain (gain_low, gain_high) : the difference, with its
+    paired 95 % interval (for ``random`` again over draws).
+edited : judged images that were changed at all. edited_accuracy : share of those that are right.
+units : units disabled in them, on average (a scene may have fewer than k).
+"""
+
+
+def curve(
+    study: Study,
+    ranking: str,
+    sign: str,
+    protocol: str = "paper",
+    select: Sequence[str] | None = None,
+    judge: Sequence[str] | None = None,
+    at: Sequence[int] | None = None,
+    over: str = "true",
+    seeds: int = SEEDS,
+    seed: int = 0,
+    **progress: Any,
+) -> pd.DataFrame:
+    """Accuracy with the k most positive or negative units disabled, k in `at` (1 … 20).
+
+    select, judge : splits on which units are chosen and accuracy is measured; all images where
+    None (as published: the same images serve both). Columns: :data:`COLUMNS`.
+    """
+    at = sorted(at or range(1, MOST + 1))
+    selection, judged = study.rows(select), study.rows(judge)
+    before = study.right(judged, **progress)
+    draws = seeds if ranking == "random" else 1
+    told = [
+        study.outcomes(
+            ranking, sign, protocol, selection, judged, at, over, seed + draw, **progress
+        )
+        for draw in range(draws)
+    ]
+    edited = np.ones(len(judged), bool)
+    if protocol == "paper":
+        edited = before == (sign == "positive")
+    n = len(judged)
+    rows = []
+    for j, k in enumerate(at):
+        after = np.array([right[j] for right, _ in told])
+        gained, lost = (after & ~before).sum(1), (before & ~after).sum(1)
+        share, gain = after.mean(1), (gained - lost) / n
+        if draws > 1:
+            bounds, gain_bounds = _middle(share), _middle(gain)
+        else:
+            bounds = interval(int(after.sum()), n)
+            gain_bounds = paired_interval(int(gained[0]), int(lost[0]), n)
+        rows.append(
+            {
+                "ranking": ranking,
+                "protocol": protocol,
+                "sign": sign,
+                "k": k,
+                "accuracy": share.mean(),
+                "low": bounds[0],
+                "high": bounds[1],
+                "before": before.mean(),
+                "gain": gain.mean(),
+                "gain_low": gain_bounds[0],
+                "gain_high": gain_bounds[1],
+                "gained": gained.mean(),
+                "lost": lost.mean(),
+                "edited": int(edited.sum()),
+                "edited_accuracy": after[:, edited].mean() if edited.any() else np.nan,
+                "units": np.mean([units[j] for _, units in told]),
+                "n": n,
+                "draws": draws,
+                "selection": _said(select),
+                "judged": _said(judge),
+            }
+        )
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def cross_fitted(
+    study: Study,
+    ranking: str,
+    sign: str,
+    protocol: str = "paper",
+    splits: Sequence[str] | None = None,
+    at: Sequence[int] | None = None,
+    over: str = "true",
+    repeats: int = 10,
+    seed: int = 0,
+    stop: Callable[[], bool] = lambda: False,
+    **progress: Any,
+) -> pd.DataFrame:
+    """:func:`curve` held out: units chosen on one random half of the images, judged on the
+    other, both ways, `repeats` times. Every image counts by its mean over the halvings;
+    intervals are over images (:mod:`core.foundation.intervals`). Random units are drawn anew each
+    time.
+    """
+    at = sorted(at or range(1, MOST + 1))
+    rows = study.rows(splits)
+    before = study.right(rows, stop=stop, **progress)
+    place = np.full(len(study.scene), -1)
+    place[rows] = np.arange(len(rows))
+    after = np.zeros((len(at), len(rows)))
+    gained, lost = np.zeros(len(at)), np.zeros(len(at))
+    units = np.zeros(len(at))
+    for job in range(2 * repeats):
+        sides = halves(study.scene, rows, seed + job // 2)
+        selection, judged = sides if job % 2 == 0 else sides[::-1]
+        right, mean = study.outcomes(
+            ranking, sign, protocol, selection, judged, at, over, seed + job, stop=stop, **progress
+        )
+        here = place[judged]
+        after[:, here] += right / repeats
+        gained += (right & ~before[here]).sum(1) / repeats
+        lost += (~right & before[here]).sum(1) / repeats
+        units += mean / (2 * repeats)
+    edited = np.ones(len(rows), bool)
+    if protocol == "paper":
+        edited = before == (sign == "positive")
+    low, high = mean_interval(after.T)
+    gain_low, gain_high = change_interval((after - before).T)
+    table = []
+    for j, k in enumerate(at):
+        table.append(
+            {
+                "ranking": ranking,
+                "protocol": protocol,
+                "sign": sign,
+                "k": k,
+                "accuracy": after[j].mean(),
+                "low": low[j],
+                "high": high[j],
+                "before": before.mean(),
+                "gain": (after[j] - before).mean(),
+                "gain_low": gain_low[j],
+                "gain_high": gain_high[j],
+                "gained": gained[j],
+                "lost": lost[j],
+                "edited": int(edited.sum()),
+                "edited_accuracy": after[j, edited].mean() if edited.any() else np.nan,
+                "units": units[j],
+                "n": len(rows),
+                "draws": 2 * repeats,
+                "selection": f"random halves of {_said(splits)}",
+                "judged": f"the other halves of {_said(splits)}",
+            }
+        )
+    return pd.DataFrame(table, columns=list(COLUMNS))
+
+
+def curves(
+    study: Study,
+    rankings: Sequence[str] | None = None,
+    signs: Sequence[str] = SIGNS,
+    protocols: Sequence[str] = ("paper",),
+    repeats: int = 0,
+    select: Sequence[str] | None = None,
+    judge: Sequence[str] | None = None,
+    **options: Any,
+) -> pd.DataFrame:
+    """Several curves in one frame; all rankings that the layer's head allows where None.
+
+    repeats : 0 = :func:`curve` from `select` to `judge`; more = :func:`cross_fitted` on `judge`.
+    """
+    if rankings is None:
+        rankings = [r for r in RANKINGS if r not in BY_HEAD or study.toggler.weights is not None]
+    parts = []
+    for protocol in protocols:
+        for sign in signs:
+            for ranking in rankings:
+                if repeats:
+                    part = cross_fitted(
+                        study, ranking, sign, protocol, judge, repeats=repeats, **options
+                    )
+                else:
+                    part = curve(study, ranking, sign, protocol, select, judge, **options)
+                parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def negative_candidates(
+    study: Study, kind: str, rows: np.ndarray, over: str = "true"
+) -> np.ndarray:
+    """Units whose contribution (Eq. 9), summed over scenes, is negative on some rows: ascending."""
+    return np.flatnonzero(study.contribution(kind, rows, over).together() < 0)
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _said(splits: Sequence[str] | None) -> str:
+    return ", ".join(splits) if splits else "all images"

@@ -1,0 +1,334 @@
+"""Photos without masks made into a `folder:` dataset by a segmentation network.
+
+The folder is marked as such: its labels are predictions, and every run, figure and table of it
+says by what (:mod:`core.datasets.readers.folder` reads ``labels_by.json``).
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from core.datasets.base import Problem
+from core.datasets.decode import read_photo, upright_size
+from core.datasets.files import read_table
+from core.datasets.readers.folder import LABELS_BY, find_photos, scene_by_folder
+from core.foundation.errors import BadFile, UnitscopeError, nearest
+from core.foundation.files import parse_json, write_text, write_whole
+from core.foundation.settings import Progress
+
+if TYPE_CHECKING:  # it brings PyTorch, which a mistake in the arguments need not wait for
+    from core.annotate.segment import Segmenter
+
+
+class Stopped(UnitscopeError):
+    """Asked to stop; the masks that were written are kept."""
+
+
+class Annotated(NamedTuple):
+    """What :func:`annotate` did.
+
+    photos : found. written, there : masks made now, and by earlier commands. problems : photos
+    left out. labelled : share of the pixels of the masks made now that have a label.
+    """
+
+    photos: int
+    written: int
+    there: int
+    problems: list[Problem]
+    labelled: float
+
+
+class _Photo(NamedTuple):
+    image: str
+    file: str
+    size: tuple[int, int]
+
+
+FORMS = ("torchvision:NAME[:CHECKPOINT]", "transformers:DIR")
+"""How a segmentation network is named; core/annotate/segment.py opens it."""
+
+
+def check_spec(spec: str) -> tuple[str, str]:
+    """(kind, the rest) of a network's SPEC. Raises for another kind, telling the forms.
+
+    >>> check_spec("transformers:models/segformer")
+    ('transformers', 'models/segformer')
+    """
+    kind, _, rest = spec.partition(":")
+    kinds = [form.partition(":")[0] for form in FORMS]
+    if kind not in kinds or not rest:
+        near = nearest(kind, kinds, 1)
+        hint = f"; is {near[0]!r} meant?" if near and near[0] != kind else ""
+        raise UnitscopeError(
+            f"segmentation network {spec!r}: the forms are {' and '.join(FORMS)}{hint}"
+        )
+    return kind, rest
+
+
+def check_request(
+    photos: Path, to: Path, scenes: Path | None, least_confidence: float, batch: int
+) -> None:
+    """Raise for what :func:`annotate` could not do, before anything slow is imported: photos or
+    the table of scenes are missing, `to` holds something that is not of this command, a number
+    is out of its range."""
+    if not photos.is_dir():
+        raise UnitscopeError(f"there is no folder of photos {photos}")
+    if to.resolve() == photos.resolve() or photos.resolve().is_relative_to(to.resolve()):
+        raise UnitscopeError(f"{to} holds the photos: name another folder by --to")
+    if to.resolve().is_relative_to(photos.resolve()):
+        raise UnitscopeError(
+            f"{to} lies within the photos, and would be annotated itself the next time: name a "
+            "folder outside by --to"
+        )
+    for name in ("images", "masks", "labels.csv"):
+        if (to / name).exists() and not (to / LABELS_BY).is_file():
+            raise UnitscopeError(
+                f"{to} holds {name} that this command did not make; name another folder by --to"
+            )
+    if scenes is not None and not scenes.is_file():
+        raise UnitscopeError(f"there is no file {scenes}")
+    if not 0 <= least_confidence <= 1:
+        raise UnitscopeError(f"a confidence lies in 0 … 1, not {least_confidence}")
+    if batch < 1:
+        raise UnitscopeError(f"a batch holds 1 photo or more, not {batch}")
+
+
+def annotate(
+    photos: Path,
+    segmenter: Segmenter,
+    to: Path,
+    *,
+    scenes: Path | None = None,
+    least_confidence: float = 0.0,
+    link: bool = False,
+    batch: int = 4,
+    threads: int | None = None,
+    device: str = "cpu",
+    tell: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Annotated:
+    """Write a `folder:` dataset of `photos` with masks by `segmenter` into `to`.
+
+    Masks that an earlier command wrote are kept, so a stopped one is gone on with; the bytes are
+    the same as if it had not been stopped.
+
+    Parameters
+    ----------
+    scenes : CSV with columns image, scene and optionally split; where None, the folder that a
+        photo lies in is its scene, and a first folder ``train``, ``val`` or ``test`` the split.
+    least_confidence : pixels whose best label has less are not annotated.
+    link : link to the photos instead of copying them.
+    batch : photos of one size that go through the network at once.
+    threads : for decoding and writing; None = the machine's cores.
+
+    Raises
+    ------
+    UnitscopeError
+        no photo; `to` is something else, or was begun with another network or other settings;
+        no room. A photo that cannot be read is a problem of the result instead.
+    """
+    check_request(photos, to, scenes, least_confidence, batch)
+    problems: list[Problem] = []
+    found = find_photos(photos, problems)
+    if not found:
+        told = f"; {problems[0].reason}" if problems else ""
+        raise UnitscopeError(f"{photos} holds no photo{told}")
+    _begin(to, segmenter, least_confidence, batch)
+    _write_labels(to / "labels.csv", segmenter)
+    _write_scenes(to / "scenes.csv", scenes, found, problems)
+    try:
+        segmenter.module.to(device)
+    except (RuntimeError, AssertionError) as err:
+        raise UnitscopeError(f"device {device!r}: {str(err).splitlines()[0]}") from err
+    batches = _batches(photos, found, segmenter, batch, problems)
+    waiting = [part for part in batches if not all(_mask(to, photo).is_file() for photo in part)]
+    total = sum(len(part) for part in batches)
+    there = total - sum(len(part) for part in waiting)
+    written, labelled, pixels = 0, 0, 0
+    began = time.monotonic()
+    cores = max(1, threads or os.cpu_count() or 1)
+    with ThreadPoolExecutor(cores, thread_name_prefix="annotate") as pool:
+
+        def finish(photo: _Photo, labels: np.ndarray) -> None:
+            _put_photo(photos / photo.file, to / "images" / photo.file, link)
+            _put_mask(_mask(to, photo), labels, len(segmenter.labels))
+
+        for part, views in _ahead(photos, waiting, segmenter, pool):
+            if stop():
+                raise Stopped(
+                    f"stopped at {there + written} of {total} photos; the same command goes on"
+                )
+            size = segmenter.way.input_size(*part[0].size)
+            seen = np.zeros((len(part), size[1], size[0], 3), np.uint8)
+            for row, view in zip(seen, views, strict=True):
+                # One that cannot be read is black: the others' numbers do not depend on it.
+                if isinstance(view, np.ndarray):
+                    row[...] = view
+            scores = segmenter.scores(seen)
+            writing = []
+            for k, (photo, view) in enumerate(zip(part, views, strict=True)):
+                if isinstance(view, Problem):
+                    problems.append(view)
+                    continue
+                fault = segmenter.fault(scores[k])
+                if fault:
+                    problems.append(Problem(photo.image, photo.file, fault))
+                    continue
+                if _mask(to, photo).is_file():
+                    there += 1
+                    continue
+                labels = segmenter.label_map(
+                    scores[k], segmenter.mask_size(*photo.size), least_confidence
+                )
+                labelled, pixels = labelled + int((labels > 0).sum()), pixels + labels.size
+                writing.append(pool.submit(finish, photo, labels))
+            for future in writing:
+                _written(future)
+                written += 1
+            if tell:
+                done = there + written
+                rate = written / max(time.monotonic() - began, 1e-6)
+                left = (total - done) / rate if written else None
+                tell(Progress("annotate", done, total, rate, left, "photos"))
+    return Annotated(len(found), written, there, problems, labelled / pixels if pixels else 0.0)
+
+
+def _written(future: Future[None]) -> None:
+    try:
+        future.result()
+    except OSError as err:
+        raise UnitscopeError(
+            f"{err.filename or 'a file'} cannot be written: {err.strerror}; the same command goes "
+            "on from here"
+        ) from err
+
+
+def _mask(to: Path, photo: _Photo) -> Path:
+    return to / "masks" / f"{photo.image}.png"
+
+
+def _begin(to: Path, segmenter: Segmenter, least_confidence: float, batch: int) -> None:
+    """Mark the folder before anything is in it; a folder begun otherwise is not gone on with."""
+    import torch
+
+    facts: dict[str, Any] = {
+        "labels_by": segmenter.name,
+        "model": segmenter.digest(),
+        "preprocessing": segmenter.way.to_json(),
+        "labels": [list(label) for label in segmenter.labels],
+        "least_confidence": least_confidence,
+        "batch": batch,
+        "torch": torch.__version__,
+    }
+    facts = json.loads(json.dumps(facts))
+    path = to / LABELS_BY
+    if path.is_file():
+        before = parse_json(path.read_text(encoding="utf-8"))
+        other = [key for key in facts if before.get(key) != facts[key]]
+        if other:
+            raise UnitscopeError(
+                f"{to} was begun with another {' and '.join(other).replace('_', ' ')} "
+                f"(labels by {before.get('labels_by')}); name another folder by --to, or remove it"
+            )
+        return
+    to.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(facts, ensure_ascii=False, indent=1) + "\n")
+
+
+def _write_labels(path: Path, segmenter: Segmenter) -> None:
+    from core.annotate.segment import NOTHING
+
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["value", "name", "category"])
+    for k, label in enumerate(segmenter.labels, 1):
+        if label.name.lower() not in NOTHING:
+            rows.writerow([k, label.name, label.category])
+    write_text(path, out.getvalue())
+
+
+def _write_scenes(
+    path: Path, given: Path | None, found: dict[str, str], problems: list[Problem]
+) -> None:
+    """scenes.csv: the user's own, or what the folders say."""
+    out = io.StringIO()
+    rows = csv.writer(out, lineterminator="\n")
+    rows.writerow(["image", "scene", "split"])
+    if given is not None:
+        for _, row in read_table(given, ("image", "scene"), problems, {"split": ""}).rows:
+            rows.writerow([row["image"], row["scene"], row["split"]])
+    else:
+        for image, file in found.items():
+            rows.writerow([file, *scene_by_folder(image)])
+    write_text(path, out.getvalue())
+
+
+def _batches(
+    photos: Path,
+    found: dict[str, str],
+    segmenter: Segmenter,
+    batch: int,
+    problems: list[Problem],
+) -> list[list[_Photo]]:
+    """All photos in batches of one input size, the same ones whatever is there already."""
+    by_size: dict[tuple[int, int], list[_Photo]] = {}
+    for image, file in found.items():
+        try:
+            size = upright_size(photos / file)
+        except BadFile as err:
+            problems.append(Problem(image, err.path, err.reason))
+            continue
+        by_size.setdefault(segmenter.way.input_size(*size), []).append(_Photo(image, file, size))
+    return [group[k : k + batch] for group in by_size.values() for k in range(0, len(group), batch)]
+
+
+def _ahead(
+    photos: Path, batches: Sequence[list[_Photo]], segmenter: Segmenter, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[_Photo], list[np.ndarray | Problem]]]:
+    """Each batch with its photos decoded, two batches ahead."""
+
+    def read(photo: _Photo) -> np.ndarray | Problem:
+        try:
+            return np.asarray(segmenter.way.view(read_photo(photos / photo.file)))
+        except BadFile as err:
+            return Problem(photo.image, err.path, err.reason)
+
+    waiting: deque[tuple[list[_Photo], list[Future[np.ndarray | Problem]]]] = deque()
+    left = iter(batches)
+    while True:
+        while len(waiting) < 3 and (part := next(left, None)):
+            waiting.append((part, [pool.submit(read, photo) for photo in part]))
+        if not waiting:
+            return
+        part, views = waiting.popleft()
+        yield part, [view.result() for view in views]
+
+
+def _put_photo(source: Path, target: Path, link: bool) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if target.is_symlink() or target.exists():
+        return
+    if link:
+        target.symlink_to(source.resolve())
+    else:
+        write_whole(target, lambda fresh: shutil.copyfile(source, fresh))
+
+
+def _put_mask(path: Path, labels: np.ndarray, count: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = Image.fromarray(labels.astype(np.uint8) if count < 256 else labels)
+    # The mask comes last: where it is, all of its photo is.
+    write_whole(path, lambda fresh: image.save(fresh, "PNG", optimize=False))

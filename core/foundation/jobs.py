@@ -1,0 +1,434 @@
+"""Work that outlives the page it was started from: one command line, one process, one folder.
+
+A job is ``python -m core VERB …`` with a name, kept in ``<root>/jobs/<name>/``:
+
+``job.json``  what was asked, by which process it is kept, how it ended; replaced whole
+``log``       what the command said on standard error
+``out``       what it said on standard output: with ``--json``, the answer in the last line
+``stop``      there where somebody asked the job to stop
+
+:func:`start` starts a small keeper (``python -m core.foundation.jobs ROOT NAME``) in a session of
+its own, so that neither a reload nor the end of the app ends it. The keeper starts the command,
+hands SIGTERM on to it, waits for it, and writes down how it ended. Whoever reads the folder later,
+in whatever process, sees the same: a process is known by its number together with the time it was
+born, so that a number given away again is not mistaken for it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_text
+from core.foundation.settings import ROOT, limits
+
+ALIVE = ("starting", "running", "stopping")
+"""States of a job that is still at work."""
+
+PATIENCE = 60.0
+"""Seconds after which a keeper that never said a word counts as failed."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is known of a job now.
+
+    Attributes
+    ----------
+    name : of its folder; a run's digest for a run.
+    arguments : after ``python -m core``.
+    state : ``starting``, ``running``, ``stopping``, ``stopped`` (asked to, or killed: the same
+        command goes on), ``failed`` (`error` says why), ``finished``.
+    started, ended : seconds since 1970; `ended` is None where nobody saw the end.
+    status : exit status; −n for signal n.
+    error : what went wrong, in one line; empty where nothing did.
+    progress : the work's own progress file, as far as this start of it has written one.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    state: str
+    started: float
+    ended: float | None
+    status: int | None
+    error: str
+    progress: dict[str, Any] | None
+    folder: Path
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still at work."""
+        return self.state in ALIVE
+
+    def log(self, lines: int = 200) -> str:
+        """The last lines of what the command said on standard error."""
+        return "\n".join(_tail(self.folder / "log").splitlines()[-lines:])
+
+    def answer(self) -> dict[str, Any]:
+        """The JSON object of a finished job that was started with ``--json``.
+
+        Raises UnitscopeError where it is not finished or gave none.
+        """
+        lines = _tail(self.folder / "out", 2**22).splitlines()
+        try:
+            if self.state != "finished":
+                raise ValueError
+            told = json.loads(lines[-1])
+            if not isinstance(told, dict):
+                raise ValueError
+        except (ValueError, IndexError, RecursionError):
+            raise UnitscopeError(f"job {self.name} is {self.state} and has no answer") from None
+        return told
+
+
+def _tail(path: Path, size: int = 2**18) -> str:
+    try:
+        with path.open("rb") as f:
+            f.seek(max(0, path.stat().st_size - size))
+            return f.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _born(pid: int) -> str:
+    """When a process began, so that its number given to another one is not mistaken for it.
+
+    Empty where it is gone (or over, and only not yet fetched by its parent).
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            # The name, in brackets, may hold anything; state and birth come after it.
+            fields = stat.read_text(errors="replace").rpartition(")")[2].split()
+        except OSError:
+            return ""
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return "" if fields[0] in ("Z", "X") else f"{boot}:{fields[19]}"
+    told = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.split(None, 1)
+    return "" if not told or told[0].startswith("Z") else told[-1].strip()
+
+
+def _lives(told: dict[str, Any], who: str) -> bool:
+    """Whether the ``keeper`` or the ``child`` that a job file names is still there."""
+    return bool(told.get(f"{who}_born")) and _born(told[who]) == told[f"{who}_born"]
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+
+
+def _folder(root: Path, name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise UnitscopeError(f"{name!r} is no name for a job: letters, digits, '-', '_' and '.'")
+    return root / "jobs" / name
+
+
+def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -> Job:
+    """Start ``python -m core ARGUMENTS`` as a job, or start a stopped one again.
+
+    Parameters
+    ----------
+    arguments : a list, never a shell's line.
+    root : folder of the runs; the job's own files go to ``jobs/`` below it.
+    progress : the work's progress file, below `root`.
+
+    Raises UnitscopeError where a job of this name is at work, as many as the server's
+    :class:`core.foundation.settings.Limits` allow are, or the disk is nearly full.
+    """
+    folder = _folder(root, name)
+    folder.mkdir(parents=True, exist_ok=True)
+    most = limits()
+    most.room(root)
+    # The second lock is for all: two that are started at once count each other.
+    with filelock.FileLock(folder / "lock"), filelock.FileLock(root / "jobs" / "lock"):
+        before = watch(name, root)
+        if before is not None and before.alive:
+            raise UnitscopeError(
+                f"job {name} is at work already, since "
+                f"{time.strftime('%H:%M:%S', time.localtime(before.started))}"
+            )
+        busy = [job for job in every(root) if job.alive]
+        if len(busy) >= most.jobs:
+            raise UnitscopeError(
+                f"{len(busy)} jobs are at work, and this server runs {most.jobs} at once (jobs): "
+                "stop one, or wait"
+            )
+        (folder / "stop").unlink(missing_ok=True)
+        facts = {
+            "arguments": [str(one) for one in arguments],
+            "progress": progress,
+            "started": time.time(),
+        }
+        for told in ("log", "out"):
+            (folder / told).unlink(missing_ok=True)
+        write_text(folder / "job.json", json.dumps(facts))
+        with (folder / "keeper").open("wb") as said:
+            keeper = subprocess.Popen(
+                [sys.executable, "-m", "core.foundation.jobs", str(root.resolve()), name],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+            )
+    # Fetched when it ends, so that it does not stay behind as a zombie of the app.
+    threading.Thread(target=keeper.wait, daemon=True).start()
+    job = watch(name, root)
+    assert job is not None
+    return job
+
+
+def watch(name: str, root: Path) -> Job | None:
+    """A job as it is now; None where there is none of this name.
+
+    A job whose file is damaged has failed, and its `error` says so.
+    """
+    folder = _folder(root, name)
+    try:
+        told = _read(folder)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as err:
+        error = f"its file {folder / 'job.json'} is damaged ({err}); it can be dismissed"
+        return Job(name, (), "failed", 0.0, None, None, error, None, folder)
+    status, error = told.get("status"), ""
+    asked = (folder / "stop").exists()
+    if status is not None:
+        state = "finished" if status == 0 else "stopped" if status in _STOPPED else "failed"
+    elif told.get("keeper") is None:
+        # A start that lies in the future was written before the clock was set back.
+        late = abs(time.time() - told["started"]) > PATIENCE
+        state = "failed" if late else "stopping" if asked else "starting"
+        if late:
+            error = _last_words(_tail(folder / "keeper")) or "it never began"
+    elif _lives(told, "keeper") or _lives(told, "child"):
+        state = "stopping" if asked else "running"
+    elif _answered(folder, told):
+        # The keeper was killed; the work went on without it and gave its answer.
+        state = "finished"
+    else:
+        state, error = "stopped", "it ended without a word: killed, or the machine went down"
+    if state == "failed" and not error:
+        error = _last_words(_tail(folder / "log")) or f"exit status {status}"
+    elif state == "stopped" and status is not None and status < 0 and not asked:
+        error = f"it was killed by {_signal_name(-status)}"
+        if status == -signal.SIGKILL:
+            error += ", often a sign that the memory did not suffice"
+    return Job(
+        name,
+        tuple(told["arguments"]),
+        state,
+        told["started"],
+        told.get("ended"),
+        status,
+        error,
+        _progress(root, told),
+        folder,
+    )
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    """The facts of job.json. Raises OSError, or ValueError where they are of another shape."""
+    try:
+        told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    number = (int, float)
+    kinds: dict[str, Any] = {
+        "arguments": list,
+        "started": number,
+        "progress": str,
+        "status": int,
+        "ended": number,
+        "keeper": int,
+        "keeper_born": str,
+        "child": int,
+        "child_born": str,
+    }
+    if not isinstance(told, dict) or not {"arguments", "started"} <= told.keys():
+        raise ValueError("it is no job's")
+    for key, kind in kinds.items():
+        if told.get(key) is not None and not isinstance(told[key], kind):
+            raise ValueError(f"its {key!r} is {type(told[key]).__name__}")
+    if not all(isinstance(one, str) for one in told["arguments"]):
+        raise ValueError("its arguments are no texts")
+    if not all(math.isfinite(told.get(key) or 0) for key in ("started", "ended")):
+        raise ValueError("its times are no times")
+    progress = Path(told.get("progress") or "")
+    if progress.is_absolute() or ".." in progress.parts:
+        raise ValueError("its progress file lies elsewhere")
+    return told
+
+
+def _answered(folder: Path, told: dict[str, Any]) -> bool:
+    """Whether a command that was asked for JSON printed its answer, which it does last."""
+    if "--json" not in told["arguments"]:
+        return False
+    try:
+        answer = json.loads((_tail(folder / "out", 2**22).splitlines() or [""])[-1])
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(answer, dict) and "error" not in answer
+
+
+_STOPPED = (130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, -signal.SIGHUP)
+"""Exit statuses of work that can go on: stopped cleanly (130), or ended from outside."""
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_words(log: str) -> str:
+    """The last line that says what went wrong: ``error: …``, or else the last line at all.
+
+    >>> _last_words("reading\\nerror: there is no folder x\\n")
+    'there is no folder x'
+    >>> _last_words("Traceback:\\nModuleNotFoundError: No module named 'a'\\n")
+    "ModuleNotFoundError: No module named 'a'"
+    """
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    for line in reversed(lines):
+        if line.startswith("error: "):
+            return line.removeprefix("error: ")
+    return lines[-1] if lines else ""
+
+
+def _progress(root: Path, told: dict[str, Any]) -> dict[str, Any] | None:
+    if not told.get("progress"):
+        return None
+    path = root / told["progress"]
+    try:
+        # What an earlier start left says nothing of this one.
+        if path.stat().st_mtime < told["started"]:
+            return None
+    except OSError:
+        return None
+    return read_progress(path)
+
+
+def read_progress(path: Path) -> dict[str, Any] | None:
+    """A heartbeat as the work wrote it; None where there is none, or it is damaged."""
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    number = (int, float)
+    kinds: dict[str, Any] = {
+        "stage": str,
+        "done": int,
+        "total": int,
+        "rate": number,
+        "left": number,
+        "time": number,
+        "dataset": str,
+        "model": str,
+        "layers": list,
+        "request": dict,
+    }
+    good = isinstance(told, dict) and all(
+        told.get(key) is None or isinstance(told[key], kind) for key, kind in kinds.items()
+    )
+    return told if good else None
+
+
+def every(root: Path) -> list[Job]:
+    """All jobs under `root`, the one started last first."""
+    names = [path.parent.name for path in (root / "jobs").glob("*/job.json")]
+    names = [name for name in names if _NAME.fullmatch(name)]
+    found = [job for job in (watch(name, root) for name in names) if job is not None]
+    return sorted(found, key=lambda job: job.started, reverse=True)
+
+
+def cancel(name: str, root: Path, at_once: bool = False) -> None:
+    """Ask a job to stop. It ends at its next safe place and can go on from there.
+
+    at_once : kill it instead; what it had saved by then is kept.
+
+    Raises UnitscopeError where it is not at work.
+    """
+    job = watch(name, root)
+    if job is None or not job.alive:
+        raise UnitscopeError(f"job {name} is not at work" if job else f"there is no job {name}")
+    (job.folder / "stop").touch()
+    told = _read(job.folder)
+    # The keeper hands SIGTERM on; where it is gone, or it hurries, the work is told itself.
+    for who in ("child",) if at_once else ("keeper", "child"):
+        if _lives(told, who):
+            try:
+                os.kill(told[who], signal.SIGKILL if at_once else signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+            return
+
+
+def forget(name: str, root: Path) -> None:
+    """Remove what is kept of a job that is not at work; what it made stays."""
+    job = watch(name, root)
+    if job is None:
+        return
+    if job.alive:
+        raise UnitscopeError(f"job {name} is at work; stop it first")
+    shutil.rmtree(job.folder)
+
+
+# -- the keeper ------------------------------------------------------------------------------
+
+
+def _keep(root: Path, name: str) -> None:
+    """Run the command of a job to its end, and write down how it ended."""
+    folder = _folder(root, name)
+    told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    child: subprocess.Popen[bytes] | None = None
+
+    def hand_on(*_: object) -> None:
+        (folder / "stop").touch()
+        if child is not None and child.returncode is None:
+            child.send_signal(signal.SIGTERM)
+
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(signum, hand_on)
+    told |= {"keeper": os.getpid(), "keeper_born": _born(os.getpid())}
+    write_text(folder / "job.json", json.dumps(told))
+    # The app and whatever else runs here go first.
+    os.nice(5)
+    if not (folder / "stop").exists():
+        with (folder / "log").open("wb") as log, (folder / "out").open("wb") as out:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "core", *told["arguments"]],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+            )
+        told |= {"child": child.pid, "child_born": _born(child.pid)}
+        write_text(folder / "job.json", json.dumps(told))
+        if (folder / "stop").exists():
+            hand_on()
+        status = child.wait()
+    else:
+        status = 130
+    write_text(folder / "job.json", json.dumps({**told, "status": status, "ended": time.time()}))
+
+
+if __name__ == "__main__":
+    _keep(Path(sys.argv[1]), sys.argv[2])

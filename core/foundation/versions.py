@@ -1,0 +1,66 @@
+"""Versions of our computations: what a result that was kept is known by, beside its inputs.
+
+Anything that is kept (a run, an embedding, an SVM, a cached table) is found again by a digest of
+all that decided it. The code is part of that, as a version here: a comment, a sentence or a
+moved file leaves kept results alone, and a changed formula makes new ones.
+
+**When to raise a version.** Whenever the same input gives another result. `tests/test_golden.py`
+keeps you to it: it records results on small fixed input, and fails where they changed while the
+version did not. Where the code changed and the results did not, `make golden` records that.
+"""
+
+from __future__ import annotations
+
+from core.foundation.errors import unknown
+
+VERSIONS: dict[str, int] = {
+    # Photos and annotations → the network's input and the masks on the working grid.
+    "decoding": 1,
+    # Photos, masks and a network → a run file: activations, thresholds, counts, labels, chance.
+    "dissection": 1,
+    # Replaying the layers behind a dissected one: logits after a toggle (§3.3).
+    "replay": 1,
+    # Where each cell of a layer is active, packed, for formulas and unions.
+    "signatures": 1,
+    # The search for compositional formulas.
+    "formulas": 1,
+    # The map of units on the page Units.
+    "unit map": 1,
+    # Knowledge graph embeddings, and how they are judged.
+    "embedding": 1,
+    # Merging concepts, and the IoU that it gains (Eq. 13, Table 5).
+    "merging": 1,
+    # Learned concepts and the metrics of Eq. 4–8.
+    "explanation": 1,
+    # SCC and ICC of a knowledge graph (Eq. 1–3).
+    "core concepts": 1,
+    # Contribution scores (Eq. 9), protocols of ablation, searches for units.
+    "ablation": 1,
+    # The classifiers of Table 6 that read learned concepts.
+    "SVM": 1,
+    # Re-training on core concepts alone (Table 2).
+    "re-training": 1,
+    # The paper's tables of a finished run.
+    "tables": 1,
+    # Charts, as the reproduction keeps them.
+    "figures": 1,
+}
+"""Computation → version. Names are shown to people and stand in run files: never rename one."""
+
+WORLD = 1
+"""Version of the drawn world of `rooms`. It is frozen: its photos, and the embedded network that
+was trained on them, stay as they are; what is drawn differently is a new world."""
+
+
+def versions_of(*names: str) -> dict[str, int]:
+    """Versions of some computations, for a digest of what decided a result.
+
+    Raises UnitscopeError for a name that no computation has.
+
+    >>> versions_of("replay") == {"replay": VERSIONS["replay"]}
+    True
+    """
+    for name in names:
+        if name not in VERSIONS:
+            raise unknown("computation", name, VERSIONS)
+    return {name: VERSIONS[name] for name in names}

@@ -1,0 +1,452 @@
+"""What merging concepts does to the IoU of units: (B − A) / A (Table 5), with its controls.
+
+A : the mean over a layer's units of their best dataset IoU, over the concepts that take part
+    (all but colours and scenes), every active pixel counted.
+B : the same over k groups of these concepts; a group's mask is the union of its members', so a
+    pixel with two labels of a group counts once.
+
+Merging alone changes B: a union is larger than its parts, and a unit's best concept may be
+diluted. So each figure stands beside random groups of the same sizes and a grouping by names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse
+
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.intervals import gain_interval
+from core.foundation.settings import Progress
+from core.foundation.versions import versions_of
+from core.knowledge.core_concepts import LEFT_OUT
+from core.merging.fuse import (
+    METHODS,
+    WORDS,
+    Dendrogram,
+    Groups,
+    Links,
+    Space,
+    Vectors,
+    check_k,
+    dendrogram,
+    kmeans,
+)
+from core.runs.run_file import Run, derived, write_whole
+
+DRAWS = 20
+
+
+@dataclass(frozen=True)
+class UnionCounts:
+    """Pixels of units, concepts and their unions, over a dataset.
+
+    Attributes
+    ----------
+    hits : int64 (units,), Σ|A_t|. areas : int64 (concepts,), Σ|L_c|.
+    both : int64 (units, concepts), Σ|A_t ∩ L_c|.
+    together : bool CSR (sets, concepts), the sets of two or more concepts that lie on one pixel.
+    pixels : int64 (sets,), pixels with exactly that set.
+    lit : int64 CSR (sets, units), those of them in A_t.
+    """
+
+    hits: np.ndarray
+    areas: np.ndarray
+    both: np.ndarray
+    together: sparse.csr_array
+    pixels: np.ndarray
+    lit: sparse.csr_array
+
+    @classmethod
+    def of_sets(
+        cls,
+        hits: np.ndarray,
+        labels: np.ndarray,
+        pixels: np.ndarray,
+        lit: sparse.csr_array,
+        concepts: int,
+    ) -> UnionCounts:
+        """From label sets: labels int (sets, slots) of concept ids (column + 1; 0 none; ids above
+        `concepts` do not count), pixels (sets,), lit (sets, units)."""
+        row, slot = np.nonzero((labels > 0) & (labels <= concepts))
+        has = sparse.csr_array(
+            (np.ones(len(row), np.int64), (row, labels[row, slot] - 1)),
+            shape=(len(labels), concepts),
+        )
+        has.sum_duplicates()
+        has.data[:] = 1
+        several = np.flatnonzero(np.diff(has.indptr) > 1)
+        return cls(
+            np.asarray(hits, np.int64),
+            np.asarray(has.T @ pixels),
+            np.asarray((has.T @ lit).todense()).T,
+            has[several].astype(bool),
+            np.asarray(pixels[several]),
+            lit[several],
+        )
+
+    @classmethod
+    def from_run(
+        cls,
+        run: Run,
+        layer: str | None = None,
+        splits: Sequence[str] | None = None,
+        tell: Callable[[Progress], None] | None = None,
+        stopping: Callable[[], bool] = lambda: False,
+    ) -> UnionCounts:
+        """Of one layer over the images of some splits (all where None).
+
+        Raises for an unknown layer or split, a run without maps, and where `stopping` says yes
+        while the pixels' labels are counted.
+        """
+        from core.dissect.signatures import signatures
+
+        held = signatures(run, layer, splits, tell, stopping).without(LEFT_OUT)
+        concepts = int(
+            run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
+        )
+        lit = sparse.csr_array((held.lit, held.which, held.starts), shape=(held.units, len(held)))
+        return cls.of_sets(
+            held.hits, held.labels.astype(np.int64), held.pixels, sparse.csr_array(lit.T), concepts
+        )
+
+    def union(self, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
+        """(both int64 (units, groups), areas int64 (groups,)) of the unions of groups, exactly."""
+        one_hot = sparse.csr_array(
+            (
+                np.ones(sum(map(len, groups)), np.int64),
+                (np.concatenate(groups), np.repeat(np.arange(len(groups)), [*map(len, groups)])),
+            ),
+            shape=(len(self.areas), len(groups)),
+        )
+        both, areas = self.both @ one_hot, self.areas @ one_hot
+        # A set with m members of a group was counted m times in it and should be once.
+        extra = sparse.csr_array(self.together.astype(np.int64) @ one_hot)
+        extra.data -= 1
+        extra.eliminate_zeros()
+        if extra.nnz:
+            both = both - np.asarray((extra.T @ self.lit).todense()).T
+            areas = areas - extra.T @ self.pixels
+        return np.asarray(both), np.asarray(areas)
+
+    def iou(self, both: np.ndarray, areas: np.ndarray) -> np.ndarray:
+        """both / (hits + areas − both), float64 (units, groups); 0 of nothing."""
+        union = self.hits[:, None] + areas[None, :] - both
+        return np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """IoU over clusterings. best : float64 (k's, units), each unit's best IoU over the groups.
+    risen, fallen : int (k's,), groups of several concepts whose best unit has a larger or smaller
+    IoU with the union than any unit has with one of the members."""
+
+    best: np.ndarray
+    risen: np.ndarray
+    fallen: np.ndarray
+
+
+def sweep(
+    counts: UnionCounts, tree: Dendrogram, ks: Sequence[int], swap: np.ndarray | None = None
+) -> Swept:
+    """Every clustering of a dendrogram with k groups for the given k, in one pass.
+
+    Of all clusterings together there are only len(blocks) + len(merges) different groups; each
+    union is made once, from its two parts less what both have on one pixel.
+
+    swap : int (concepts,); where given, concept swap[c] takes the place of c: a random order of
+        those that take part gives random groups of the same sizes, at every k at once.
+    """
+    wanted = {k: row for row, k in enumerate(ks)}
+    for k in ks:
+        check_k(k, tree.least, tree.most)
+    blocks = tree.blocks if swap is None else [swap[block] for block in tree.blocks]
+    merges = tree.merges[: tree.most - min(ks)].tolist() if len(ks) else []
+    both, areas = counts.union(blocks)
+    singles = [np.array([c]) for block in blocks for c in block]
+    single_peak = counts.iou(*counts.union(singles)).max(0, initial=0)
+    owner = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+    nodes = len(blocks) + len(merges)
+    iou = np.zeros((nodes, len(counts.hits)))
+    iou[: len(blocks)] = counts.iou(both, areas).T
+    part_peak = np.zeros(nodes)
+    np.maximum.at(part_peak, owner, single_peak)
+    held = {b: (both[:, b], int(areas[b])) for b in range(len(blocks))}
+    sets = _sets(counts, blocks)
+    peak = iou.max(1, initial=0)
+    several = [len(block) > 1 for block in blocks] + [True] * len(merges)
+
+    def verdict(node: int) -> int:
+        return int(np.sign(peak[node] - part_peak[node])) if several[node] else 0
+
+    alive = np.zeros(nodes, bool)
+    alive[: len(blocks)] = True
+    best = iou[: len(blocks)].max(0, initial=0)
+    holder = iou[: len(blocks)].argmax(0)
+    verdicts = [verdict(b) for b in range(len(blocks))]
+    risen, fallen = verdicts.count(1), verdicts.count(-1)
+    out = Swept(
+        np.zeros((len(ks), len(counts.hits))), np.zeros(len(ks), int), np.zeros(len(ks), int)
+    )
+    for step in range(len(merges) + 1):
+        k = len(blocks) - step
+        if k in wanted:
+            row = wanted[k]
+            out.best[row], out.risen[row], out.fallen[row] = best, risen, fallen
+        if step == len(merges):
+            break
+        a, b = merges[step]
+        node = len(blocks) + step
+        (both_a, area_a), (both_b, area_b) = held.pop(a), held.pop(b)
+        both_n, area_n = both_a + both_b, area_a + area_b
+        in_a, in_b = sets.pop(a), sets.pop(b)
+        if in_a is None or in_b is None:
+            sets[node] = in_b if in_a is None else in_a
+        else:
+            shared = np.flatnonzero(np.unpackbits(in_a & in_b, count=len(counts.pixels)))
+            if len(shared):
+                pick = sparse.csr_array(
+                    (np.ones(len(shared), np.int64), shared, np.array([0, len(shared)])),
+                    shape=(1, len(counts.pixels)),
+                )
+                both_n = both_n - np.asarray((pick @ counts.lit).todense())[0]
+                area_n -= int(counts.pixels[shared].sum())
+            sets[node] = in_a | in_b
+        held[node] = both_n, area_n
+        iou[node] = counts.iou(both_n[:, None], np.array([area_n]))[:, 0]
+        peak[node], part_peak[node] = iou[node].max(initial=0), max(part_peak[a], part_peak[b])
+        for gone in (a, b):
+            risen -= verdict(gone) == 1
+            fallen -= verdict(gone) == -1
+        risen += verdict(node) == 1
+        fallen += verdict(node) == -1
+        alive[[a, b]], alive[node] = False, True
+        # Only units whose best group is gone need another; the rest compare with the new one.
+        lost = np.flatnonzero((holder == a) | (holder == b))
+        if len(lost):
+            left = np.flatnonzero(alive)
+            part = iou[np.ix_(left, lost)]
+            holder[lost], best[lost] = left[part.argmax(0)], part.max(0)
+        better = iou[node] > best
+        best[better], holder[better] = iou[node][better], node
+    return out
+
+
+def _sets(counts: UnionCounts, blocks: Groups) -> dict[int, np.ndarray | None]:
+    """By block: which sets have a member of it, as bits; None where none has."""
+    by_concept = sparse.csc_array(counts.together)
+    out: dict[int, np.ndarray | None] = {}
+    for number, block in enumerate(blocks):
+        rows = np.concatenate(
+            [by_concept.indices[by_concept.indptr[c] : by_concept.indptr[c + 1]] for c in block]
+        )
+        if not len(rows):
+            out[number] = None
+            continue
+        here = np.zeros(len(counts.pixels), bool)
+        here[rows] = True
+        out[number] = np.packbits(here)
+    return out
+
+
+def measured(counts: UnionCounts, groups: Groups) -> Swept:
+    """:class:`Swept` of one clustering, whatever it comes from."""
+    iou = counts.iou(*counts.union(groups))
+    single = counts.iou(counts.both, counts.areas).max(0, initial=0)
+    part = np.array([single[group].max() for group in groups])
+    several = np.array([len(group) > 1 for group in groups])
+    peak = iou.max(0, initial=0)
+    return Swept(
+        iou.max(1, initial=0)[None],
+        np.array([int((several & (peak > part)).sum())]),
+        np.array([int((several & (peak < part)).sum())]),
+    )
+
+
+def gain_curve(
+    counts: UnionCounts,
+    vectors: Vectors,
+    members: np.ndarray,
+    ks: Sequence[int] | None = None,
+    method: str = "agglomerative",
+    links: Links | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
+    words: Vectors | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> pd.DataFrame:
+    """(B − A) / A for k groups, for every k, with intervals and controls.
+
+    Parameters
+    ----------
+    members : concept indices that take part. ks : all that can be made where None.
+    draws : random groupings of the same sizes (each a random exchange of the members).
+    words : vectors of the names, to compare with at the same k; clustered the same way.
+    progress : told (done, all) clusterings or passes.
+
+    Returns
+    -------
+    One row a k, ascending, in the columns of the published table and more:
+
+    nb_groups, true_victory, true_defeat : k; groups whose IoU rose and fell (:class:`Swept`).
+        ratio_victory = true_victory / nb_groups.
+    ratio_iou : (B − A) / A. Embeddings : name of the vectors. before, after : A and B.
+    low, high : 95 % interval of the gain, over units
+    (:func:`core.foundation.intervals.gain_interval`). random, random_low, random_high : mean and
+    middle 95 % of the gain of random groups.
+    beyond : gain − random; beyond_low, beyond_high : its 95 % interval, over units.
+    chance : share of random groupings that gain as much, (1 + reached) / (1 + draws).
+    words, over_words, over_words_low, over_words_high : gain of grouping by names, and the
+        difference to it with its interval over units; NaN where `words` is None or cannot
+        make k groups.
+
+    Raises UnitscopeError for an unknown method, a k that cannot be made, or A = 0.
+    """
+    if method not in METHODS:
+        raise unknown("clustering method", method, METHODS)
+    members = np.sort(np.asarray(members, np.int64))
+    alone = counts.iou(*counts.union([np.array([c]) for c in members])) if len(members) else None
+    a = alone.max(1, initial=0) if alone is not None else np.zeros(0)
+    if not a.size or a.mean() == 0:
+        raise UnitscopeError("no unit overlaps any concept, so there is no IoU to gain on")
+    tree = dendrogram(vectors, members, links)
+    chosen = sorted(set(ks)) if ks is not None else list(range(tree.least, tree.most + 1))
+    rng = np.random.default_rng(seed)
+    swaps = []
+    for _ in range(draws):
+        swap = np.arange(len(counts.areas))
+        swap[members] = rng.permutation(members)
+        swaps.append(swap)
+    if method == "agglomerative":
+        steps = draws + 1 + (words is not None)
+    else:
+        steps = len(chosen) * (1 + (words is not None))
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, steps)
+
+    def by_kmeans(of: Vectors, k: int) -> Groups:
+        return kmeans(of, members, k, links, seed)
+
+    own_words = np.full((len(chosen), len(a)), np.nan)
+    if method == "agglomerative":
+        own = sweep(counts, tree, chosen)
+        step()
+        drawn = []
+        for swap in swaps:
+            drawn.append(sweep(counts, tree, chosen, swap).best)
+            step()
+        if words is not None:
+            other = dendrogram(words, members, links)
+            can = [row for row, k in enumerate(chosen) if other.least <= k <= other.most]
+            own_words[can] = sweep(counts, other, [chosen[row] for row in can]).best
+            step()
+    else:
+        parts = []
+        drawn = [np.zeros((len(chosen), len(a))) for _ in swaps]
+        for row, k in enumerate(chosen):
+            groups = by_kmeans(vectors, k)
+            parts.append(measured(counts, groups))
+            for table, swap in zip(drawn, swaps, strict=True):
+                table[row] = measured(counts, [swap[group] for group in groups]).best[0]
+            step()
+            if words is not None:
+                own_words[row] = measured(counts, by_kmeans(words, k)).best[0]
+                step()
+        own = Swept(
+            np.concatenate([part.best for part in parts]),
+            np.concatenate([part.risen for part in parts]),
+            np.concatenate([part.fallen for part in parts]),
+        )
+    gain = own.best.mean(1) / a.mean() - 1
+    at_random = np.array([table.mean(1) / a.mean() - 1 for table in drawn])
+    by_words = own_words.mean(1) / a.mean() - 1
+    ks_made = np.array(chosen)
+    nothing = np.full(len(chosen), np.nan)
+    low, high = gain_interval(own.best.T - a[:, None], a, seed)
+    beyond_low, beyond_high = random_low, random_high = nothing, nothing
+    if draws:
+        random_low, random_high = np.quantile(at_random, [0.025, 0.975], axis=0)
+        beyond_low, beyond_high = gain_interval((own.best - np.mean(drawn, axis=0)).T, a, seed)
+    over_low, over_high = gain_interval((own.best - own_words).T, a, seed)
+    mean_random = at_random.mean(0) if draws else np.full(len(chosen), np.nan)
+    return pd.DataFrame(
+        {
+            "nb_groups": ks_made,
+            "true_victory": own.risen,
+            "true_defeat": own.fallen,
+            "ratio_victory": own.risen / ks_made,
+            "ratio_iou": gain,
+            "Embeddings": vectors.name,
+            "before": a.mean(),
+            "after": own.best.mean(1),
+            "low": low,
+            "high": high,
+            "random": mean_random,
+            "random_low": random_low,
+            "random_high": random_high,
+            "beyond": gain - mean_random,
+            "beyond_low": beyond_low,
+            "beyond_high": beyond_high,
+            "chance": (1 + (at_random >= gain).sum(0)) / (1 + draws) if draws else np.nan,
+            "words": by_words,
+            "over_words": gain - by_words,
+            "over_words_low": over_low,
+            "over_words_high": over_high,
+        }
+    )
+
+
+def run_gain(
+    run: Run,
+    space: Space,
+    vectors: Vectors,
+    ks: Sequence[int] | None = None,
+    method: str = "agglomerative",
+    links: Links | None = None,
+    layer: str | None = None,
+    splits: Sequence[str] | None = None,
+    seed: int = 0,
+    draws: int = DRAWS,
+    tell: Callable[[Progress], None] | None = None,
+    stopping: Callable[[], bool] = lambda: False,
+    make: bool = True,
+) -> pd.DataFrame:
+    """:func:`gain_curve` of a run's layer, kept beside the run; names are compared at every k.
+
+    Raises UnitscopeError where `make` is False and it was not made yet, and as
+    :meth:`UnionCounts.from_run`.
+    """
+    name = run.layer_names[run.layer(layer)]
+    facts = {
+        "layer": name,
+        "splits": list(splits or ()),
+        "method": method,
+        "seed": seed,
+        "draws": draws,
+        "ks": list(ks) if ks is not None else None,
+        "vectors": [vectors.name, hashlib.sha256(vectors.rows.tobytes()).hexdigest()],
+        "links": None if links is None else [links.block.tolist(), sorted(links.apart)],
+        **versions_of("merging", "signatures"),
+    }
+    path = derived(run, "gain", facts, "csv")
+    if path.is_file():
+        return pd.read_csv(path)
+    if not make:
+        raise UnitscopeError(
+            f"the IoU gain of {vectors.name} was not worked out for {name} yet: "
+            f"`python -m core tables {run.digest} --table 5` does"
+        )
+    counts = UnionCounts.from_run(run, layer, splits, tell, stopping)
+    words = None if vectors.name == WORDS else space.vectors(WORDS)
+    frame = gain_curve(counts, vectors, space.members, ks, method, links, seed, draws, words)
+    write_whole(path, lambda fresh: frame.to_csv(fresh, index=False))
+    return frame

@@ -1,0 +1,539 @@
+"""The paper's tables from a run: each cell with its interval, and what chance gives.
+
+Table 1: false and true prediction explanation for every strategy and kind of core concepts.
+Tables 2 and 3: the same with filtered concepts, CF(C_y), beside unfiltered ones and two controls.
+Table 4: false prediction explanation across models, MinMax threshold.
+Table 5: IoU gain of merging concepts, by number of groups and embedding.
+Table 6: a linear SVM on the explanation metrics, beside the network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.explain.account import scenes_of
+from core.explain.learned import STRATEGIES, learned_concepts
+from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
+from core.foundation.errors import UnitscopeError, without_effect
+from core.foundation.escape import csv_frame, csv_text, latex_text
+from core.foundation.intervals import interval
+from core.knowledge.core_concepts import (
+    Annotated,
+    CoreConcepts,
+    Edges,
+    core_concepts,
+    related_concepts,
+)
+from core.knowledge.graph import Graph
+from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
+from core.merging.gain import DRAWS
+from core.runs.run_file import Run
+
+KINDS = ("top10", "scc", "icc")
+NAMES = {
+    "top10": "Top 10",
+    "scc": "SCC",
+    "icc": "ICC",
+    "whole_layer": "Whole layer",
+    "highest_iou": "Highest IoU",
+    "minmax_threshold": "Threshold",
+}
+
+
+@dataclass
+class Table:
+    """A table with what is needed to read it on its own.
+
+    title, notes : where the figures come from and what was left out. labels : heads of the row
+    labels. columns : names of the figures, as :data:`core.explain.metrics.METRICS`, what follows
+    a ``_`` set as an index. rows : (row labels, figures by column, left out by reason).
+    """
+
+    title: str
+    labels: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: list[tuple[tuple[str, ...], Explained]]
+    notes: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data: every figure with interval, chance and n."""
+        return {
+            "title": self.title,
+            "notes": [*self.notes, *self.dashes()],
+            "rows": [
+                {
+                    **dict(zip(self.labels, names, strict=True)),
+                    **{name: asdict(figure) for name, figure in told.figures.items()},
+                    "left_out": told.left_out,
+                }
+                for names, told in self.rows
+            ],
+        }
+
+    def to_text(self) -> str:
+        """For a terminal: percentages with their 95 % interval, chance in a second line."""
+        width = max(len(" ".join(names)) for names, _ in self.rows) + 2
+        lines = [self.title, ""]
+        wide = [max(22, len(name) + 2) for name in self.columns]
+        heads = zip(self.columns, wide, strict=True)
+        lines.append(" " * width + "".join(f"{name:>{w}}" for name, w in heads))
+        for names, told in self.rows:
+            cells = [told.figures[name] for name in self.columns]
+            spans = [
+                f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]"
+                if c.n
+                else f"{'–':>9}{'':14}"
+                for c in cells
+            ]
+            chances = [f"{100 * c.chance:9.2f}{'':13}" if c.n else "" for c in cells]
+            for label, texts in ((" ".join(names), spans), ("  by chance", chances)):
+                cut = zip(texts, wide, strict=True)
+                lines.append(f"{label:{width}}" + "".join(f"{text:>{w}}" for text, w in cut))
+        return "\n".join([*lines, "", *self.notes, *self.dashes()])
+
+    def dashes(self) -> list[str]:
+        """What a dash means, where there is one, and what to do about it."""
+        bare = [
+            " ".join(names)
+            for names, told in self.rows
+            if any(told.figures[name].n == 0 for name in self.columns)
+        ]
+        if not bare:
+            return []
+        return [
+            f"– ({', '.join(bare)}): no image counts. Where scenes have no core concepts, the "
+            "graph has no node for their names, or no fact about it: `align` shows the names, and "
+            "`align --write FILE` and --overrides FILE mend them."
+        ]
+
+    def to_csv(self) -> str:
+        """One line a row; for every figure its value, interval, chance and n, as fractions."""
+        parts = list(Estimate.__dataclass_fields__)
+        lines: list[list[Any]] = [
+            [*self.labels, *(f"{name}_{part}" for name in self.columns for part in parts)]
+        ]
+        for names, told in self.rows:
+            cells = [told.figures[name] for name in self.columns]
+            lines.append([*names, *(getattr(c, part) for c in cells for part in parts)])
+        return csv_text(lines)
+
+    def to_latex(self) -> str:
+        """A booktabs table of percentages, intervals as small type, notes in the caption."""
+
+        def head(name: str) -> str:
+            first, _, index = name.partition("_")
+            return latex_text(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
+
+        heads = [*self.labels, *map(head, self.columns)]
+        lines = [
+            "\\begin{table}",
+            "\\centering",
+            f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}",
+            "\\toprule",
+            " & ".join(heads) + " \\\\",
+            "\\midrule",
+        ]
+        for names, told in self.rows:
+            cells = [told.figures[name] for name in self.columns]
+            values = [
+                f"{100 * c.value:.2f} {{\\scriptsize [{100 * c.low:.1f}, {100 * c.high:.1f}]}}"
+                if c.n
+                else "–"
+                for c in cells
+            ]
+            lines.append(" & ".join([*map(latex_text, names), *values]) + " \\\\")
+        caption = latex_text(" ".join([self.title + ".", *self.notes, *self.dashes()]))
+        lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
+        return "\n".join(lines) + "\n"
+
+
+def all_core_concepts(
+    run: Run,
+    graph: Graph,
+    overrides: Path | None = None,
+    splits: Sequence[str] | None = None,
+    kinds: Sequence[str] = KINDS,
+) -> dict[str, CoreConcepts]:
+    """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
+
+    overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
+    splits : from the annotations of these images alone; all where None.
+    kinds : these alone. Top 10 alone asks nothing of the graph.
+
+    Raises :class:`core.foundation.errors.NoEffect` as :func:`related_concepts`, and for an unknown
+    kind.
+    """
+    annotated = Annotated.from_run(run, splits)
+    related: Edges = []
+    if any(kind != "top10" for kind in kinds):
+        related = related_concepts(annotated, graph, overrides=overrides)
+    elif overrides is not None:
+        without_effect("Top 10 goes by frequency alone, so --overrides cannot change it")
+    return core_kinds(annotated, related, kinds)
+
+
+def core_kinds(
+    annotated: Annotated, related: Edges, kinds: Sequence[str] = KINDS
+) -> dict[str, CoreConcepts]:
+    """Core concepts of annotated scenes by kind, of :data:`KINDS`."""
+    return {kind: core_concepts(annotated, related, kind) for kind in kinds}
+
+
+def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
+    info = run.info
+    return (
+        f"{run.dataset}, {info['settings']['model']['spec']}, "
+        f"split {', '.join(splits) if splits else 'all'}, IoU {iou}, knowledge {graph.name}"
+    )
+
+
+def table_1(
+    run: Run,
+    graph: Graph,
+    splits: Sequence[str] | None = None,
+    iou: str = "image",
+    layer: str | None = None,
+    strategies: Sequence[str] = STRATEGIES,
+    kinds: Sequence[str] = KINDS,
+    seed: int = 0,
+    overrides: Path | None = None,
+) -> Table:
+    """False and true prediction explanation (the paper's Table 1, rows of its own methods)."""
+    row, predicted, target = scenes_of(run, splits)
+    cores = all_core_concepts(run, graph, overrides, kinds=kinds)
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    name = layer or ""
+    for strategy in strategies:
+        learned = learned_concepts(run, layer, strategy, iou)
+        name = learned.layer
+        for kind in kinds:
+            told = explain_predictions(
+                learned.has[row], cores[kind].members, predicted, target, seed=seed
+            )
+            rows.append(((NAMES[strategy], NAMES[kind]), told))
+    icc = cores.get("icc")
+    notes = [
+        "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
+        "sets exchanged between scenes at random.",
+        *_left_out(rows, len(row)),
+    ]
+    if icc is not None and not icc.distinct:
+        sets = "; ".join(", ".join(icc.scenes[s] for s in same) for same in icc.collisions)
+        notes.append(f"ICC: no percentage makes all scenes differ; these share one set: {sets}.")
+    return Table(
+        f"Prediction explanation, {name}. {_source(run, graph, iou, splits)}",
+        ("concepts of units", "core concepts"),
+        METRICS,
+        rows,
+        notes,
+    )
+
+
+def table_4(
+    runs: Sequence[Run],
+    graph: Graph,
+    splits: Sequence[str] | None = None,
+    iou: str = "image",
+    layer: str | None = None,
+    seed: int = 0,
+    overrides: Path | None = None,
+) -> Table:
+    """False prediction explanation on different models (the paper's Table 4)."""
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    notes = ["MinMax threshold; in percent, 95 % interval over images (Wilson) in brackets."]
+    for run in runs:
+        part = table_1(
+            run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
+        )
+        name = _short(run.info["settings"]["model"]["spec"])
+        shown = run.layer_names[run.layer(layer)]
+        rows += [((f"{name} {shown}", labels[1]), told) for labels, told in part.rows]
+        notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
+    notes += _left_out(rows, None)
+    return Table(
+        "False prediction explanation on different models",
+        ("model", "core concepts"),
+        ("CM_FP", "DM_FP", "SM_FP"),
+        rows,
+        notes,
+    )
+
+
+def tables_2_and_3(
+    run: Run,
+    graph: Graph,
+    space: Space,
+    vectors: Vectors,
+    k: int,
+    method: str = "agglomerative",
+    links: Links | None = None,
+    splits: Sequence[str] | None = None,
+    iou: str = "image",
+    layer: str | None = None,
+    strategy: str = "whole_layer",
+    seed: int = 0,
+    overrides: Path | None = None,
+    draws: int = DRAWS,
+) -> tuple[Table, Table]:
+    """False (Table 2) and true (Table 3) prediction explanation with filtered concepts.
+
+    In every scene y the concepts C_y are put into k / n · |C_y| groups, where n is the number of
+    concepts over all; LC(x) and CC(y) are then the representatives of their members
+    (:func:`core.merging.fuse.filter_scenes`). Beside the filtered figures: unfiltered ones, those
+    of groups by word similarity, and the mean of `draws` random groupings of the same sizes, with
+    the middle 95 % of them in place of the interval.
+
+    Raises UnitscopeError for a k that is not in 1 … n.
+    """
+    concepts = len(space.members)
+    if not 1 <= k <= concepts:
+        raise UnitscopeError(f"k lies in 1 … {concepts}, the number of concepts, not {k}")
+    row, predicted, target = scenes_of(run, splits)
+    cores = all_core_concepts(run, graph, overrides)
+    learned = learned_concepts(run, layer, strategy, iou)
+    made = {
+        of.name: filter_scenes(space.annotated, of, k / concepts, method, links, seed)
+        for of in (vectors, space.vectors(WORDS))
+    }
+    rng = np.random.default_rng(seed)
+    drawn = [exchanged(made[vectors.name], space.annotated, rng).to for _ in range(draws)]
+
+    def told(kind: str, to: np.ndarray | None) -> Explained:
+        return explain_predictions(
+            learned.has[row], cores[kind].members, predicted, target, to=to, seed=seed
+        )
+
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    for kind in KINDS:
+        rows.append(((NAMES[kind], "unfiltered"), told(kind, None)))
+        for name, filtered in made.items():
+            rows.append(((NAMES[kind], f"filtered by {name}"), told(kind, filtered.to)))
+        if drawn:
+            at_random = [
+                explain_predictions(
+                    learned.has[row],
+                    cores[kind].members,
+                    predicted,
+                    target,
+                    to=to,
+                    shuffles=20,
+                    seed=seed,
+                )
+                for to in drawn
+            ]
+            rows.append(((NAMES[kind], "random groups"), _mean_of(at_random)))
+    size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
+    notes = [
+        f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
+        f"{method}; the most frequent member stands for a group. In percent; in brackets the "
+        "95 % interval over images (Wilson), for random groups the middle 95 % of "
+        f"{len(drawn)} draws; chance: core concept sets exchanged between scenes at random.",
+        *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
+    ]
+    title = (
+        f"explanation with filtered concepts, {NAMES[strategy].lower()} of {learned.layer}. "
+        f"{_source(run, graph, iou, splits)}"
+    )
+    heads = ("core concepts", "concepts")
+    return (
+        Table(f"False prediction {title}", heads, METRICS[:3], rows, notes),
+        Table(f"True prediction {title}", heads, METRICS[3:], rows, notes),
+    )
+
+
+def _mean_of(many: Sequence[Explained]) -> Explained:
+    """The mean of several draws as one; the interval is the middle 95 % of them."""
+    figures = {}
+    for name, first in many[0].figures.items():
+        values = np.array([told.figures[name].value for told in many])
+        low, high = np.quantile(values, [0.025, 0.975])
+        chance, chance_low, chance_high = (
+            float(np.mean([getattr(told.figures[name], part) for told in many]))
+            for part in ("chance", "chance_low", "chance_high")
+        )
+        figures[name] = Estimate(
+            float(values.mean()), float(low), float(high), chance, chance_low, chance_high, first.n
+        )
+    return Explained(figures, many[0].left_out)
+
+
+@dataclass
+class GainTable(Table):
+    """Table 5, with the whole curve of every embedding.
+
+    curve : rows of :func:`core.merging.gain.gain_curve`, one embedding after another.
+    """
+
+    curve: pd.DataFrame
+
+    def to_json(self) -> dict[str, Any]:
+        """Title, notes and the rows of the curve as they are."""
+        return {"title": self.title, "notes": self.notes, "rows": self.curve.to_dict("records")}
+
+    def to_csv(self) -> str:
+        """The curve, in the columns of the published table and then the others."""
+        return csv_frame(self.curve)
+
+    def to_text(self) -> str:
+        """For a terminal: a line for each embedding and k, all in percent."""
+        lines = [self.title, ""]
+        lines.append(
+            f"{'embedding':10}{'groups':>7}{'rose':>6}{'fell':>6}{'gain':>24}{'random groups':>24}"
+            f"{'beyond random':>26}{'beyond words':>24}"
+        )
+        for r in self.curve.itertuples(index=False):
+            lines.append(
+                f"{r.Embeddings:10}{r.nb_groups:7d}{r.true_victory:6d}{r.true_defeat:6d}"
+                + f"{100 * r.ratio_iou:9.2f} [{100 * r.low:5.1f}, {100 * r.high:5.1f}]"
+                + f"{100 * r.random:9.2f} [{100 * r.random_low:5.1f}, {100 * r.random_high:5.1f}]"
+                + f"{100 * r.beyond:11.2f} [{100 * r.beyond_low:5.1f}, {100 * r.beyond_high:5.1f}]"
+                + f"{100 * r.over_words:9.2f} [{100 * r.over_words_low:5.1f}, "
+                f"{100 * r.over_words_high:5.1f}]"
+            )
+        return "\n".join([*lines, "", *self.notes])
+
+
+def table_5(
+    run: Run,
+    graph: Graph,
+    curves: Mapping[str, pd.DataFrame],
+    method: str = "agglomerative",
+    splits: Sequence[str] | None = None,
+    layer: str | None = None,
+) -> GainTable:
+    """IoU gain (B − A) / A by number of groups and embedding (the paper's Table 5).
+
+    curves : by embedding, of :func:`core.merging.gain.run_gain`. Chance in a cell is the gain of
+    random groups of the same sizes.
+    """
+    curve = pd.concat(curves.values(), ignore_index=True)
+    units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [run.layer(layer)])["units"][0])
+    rows: list[tuple[tuple[str, ...], Explained]] = []
+    for k, part in curve.groupby("nb_groups"):
+        held = part.set_index("Embeddings")
+        figures = {}
+        for name in curves:
+            gain, low, high, drawn, drawn_low, drawn_high = (
+                float(held.loc[name, column]) if name in held.index else float("nan")
+                for column in ("ratio_iou", "low", "high", "random", "random_low", "random_high")
+            )
+            figures[name] = Estimate(gain, low, high, drawn, drawn_low, drawn_high, units)
+        rows.append(((str(k),), Explained(figures)))
+    first = curve["before"].iloc[0]
+    notes = [
+        f"A = {first:.5f}: the mean over {units} units of their best dataset IoU over single "
+        "concepts; B: over groups, a group's mask being the union of its members', each pixel "
+        "counted once. In percent; in brackets the 95 % interval over units (studentised "
+        "bootstrap); random "
+        "groups: mean and middle 95 % of draws with the same sizes. Rose, fell: groups whose best "
+        "IoU is above or below the best of their members. Colours and scenes take no part.",
+    ]
+    name = run.layer_names[run.layer(layer)]
+    dataset = run.dataset
+    model = run.info["settings"]["model"]["spec"]
+    return GainTable(
+        f"IoU gain of merged concepts, {name}, {method}. {dataset}, {model}, split "
+        f"{', '.join(splits) if splits else 'all'}, knowledge {graph.name}",
+        ("groups",),
+        tuple(curves),
+        rows,
+        notes,
+        curve,
+    )
+
+
+def table_6(results: Sequence[dict[str, Any]]) -> Table:
+    """Re-training via PE (the paper's Table 6): the network and SVMs on all groups of features.
+
+    results : of :func:`core.retrain.svm.retrain_pe`, a column each. Rows: the network, an SVM on
+    the hidden state alone, and for each kind of core concepts one with LC(x) from the masks of
+    the test photo and one without. Beside each figure, as chance, that of always saying the most
+    frequent training scene.
+
+    Raises UnitscopeError where no result was made with all groups.
+    """
+    # Imported here: PyTorch comes with it, which the app's other pages need not wait for.
+    from core.retrain.svm import GROUPS, MASKS_ALONE, SOURCES, accuracies
+
+    columns = []
+    figures: dict[tuple[str, str], dict[str, Estimate]] = {}
+    notes = [
+        "Accuracy on test images in percent, Wilson's 95 % interval in brackets; chance: always "
+        "the most frequent training scene.",
+        "Masks: the SVM needs the masks of the test photo, which the network does not; labels of "
+        "units need none. Masks alone: which concepts are annotated, no network, no knowledge.",
+    ]
+    for told in results:
+        name = f"{told['dataset']} {_short(told['model'])}".replace("_", " ")
+        while name in columns:
+            name += "′"
+        columns.append(name)
+        rows = accuracies(told)
+        base = rows[0]
+        for row in rows[1:]:
+            groups = row["groups"]
+            if row["method"] == "network":
+                labels = ("network", "–")
+            elif groups == ["hidden"]:
+                labels = ("SVM (hidden state)", "–")
+            elif groups == [MASKS_ALONE]:
+                labels = ("SVM (masks alone)", "masks")
+            elif groups == list(GROUPS):
+                labels = (f"SVM ({NAMES.get(row['cc'], row['cc'])})", row["source"])
+            else:
+                continue
+            figures.setdefault(labels, {})[name] = Estimate(
+                row["accuracy"],
+                row["low"],
+                row["high"],
+                base["accuracy"],
+                *interval(base["right"], base["n"]),
+                row["n"],
+            )
+        notes.append(
+            f"{name}: {told['layer']}, {told['n_train']} training images "
+            f"({', '.join(told['train'])}), {told['n']} test images ({', '.join(told['test'])}); "
+            f"LC(x) by {told['strategy']}, IoU {told['iou']}, or by {told['labels']} labels; "
+            f"core concepts from {told['core_on']} images; thresholds of units over all images; "
+            f"hidden state: {told['hidden']}."
+        )
+    order = {source: k for k, source in enumerate(("–", *SOURCES))}
+    kept = sorted(
+        ((labels, row) for labels, row in figures.items() if len(row) == len(columns)),
+        key=lambda item: order[item[0][1]],
+    )
+    whole = [r for told in results for r in told["rows"] if r["groups"] == list(GROUPS)]
+    if not whole:
+        raise UnitscopeError("no SVM on all three groups of features is among the results")
+    return Table(
+        "Re-training via PE: linear SVM on explanation metrics",
+        ("method", "LC(x) from"),
+        tuple(columns),
+        [(labels, Explained(row)) for labels, row in kept],
+        notes,
+    )
+
+
+def _short(spec: str) -> str:
+    """A model's SPEC without its checkpoint: what tells networks apart in a table."""
+    model = spec.split(":")
+    return ":".join(model[:2]) if model[0] != "python" else ".".join(model[1:3])
+
+
+def _left_out(rows: list[tuple[tuple[str, ...], Explained]], images: int | None) -> list[str]:
+    notes = []
+    for names, told in rows:
+        reasons = [f"{count} {reason}" for reason, count in told.left_out.items() if count]
+        false, true = told.figures["CM_FP"].n, told.figures["CM_TP"].n
+        of = f" of {images}" if images else ""
+        notes.append(
+            f"{' '.join(names)}: {false} false and {true} true predictions{of}"
+            + (f"; left out: {', '.join(reasons)}." if reasons else ".")
+        )
+    return notes

@@ -1,0 +1,96 @@
+"""Named sets of disabled units: what the app itself keeps beside the runs.
+
+One small DuckDB file under the runs' folder. It is opened, written and closed for each change,
+with a lock between processes, so that several sessions and servers may keep sets at once.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import duckdb
+import filelock
+import pandas as pd
+
+from core.foundation.errors import UnitscopeError, unknown
+from core.runs.run_file import Run
+
+FILE = "named-sets.db"
+"""Not named like a run file, so that no one takes it for one."""
+
+LONGEST = 80
+"""Letters of a name."""
+
+
+def _at(run: Run) -> Path:
+    return run.path.parent / FILE
+
+
+def _connect(path: Path) -> duckdb.DuckDBPyConnection:
+    con = duckdb.connect(str(path))
+    con.execute(
+        "CREATE TABLE IF NOT EXISTS named (run TEXT, layer TEXT, name TEXT, units INTEGER[],"
+        " why TEXT, saved TEXT, PRIMARY KEY (run, layer, name))"
+    )
+    return con
+
+
+def list_sets(run: Run, layer: str) -> pd.DataFrame:
+    """The sets kept of a layer: name, units (list), why, saved (UTC), by name."""
+    path = _at(run)
+    if not path.is_file():
+        return pd.DataFrame(columns=["name", "units", "why", "saved"])
+    with filelock.FileLock(f"{path}.lock", timeout=10):
+        con = _connect(path)
+        try:
+            rows = con.execute(
+                "SELECT name, units, why, saved FROM named WHERE run = ? AND layer = ? ORDER BY 1",
+                [run.digest, layer],
+            ).fetchall()
+        finally:
+            con.close()
+    return pd.DataFrame(rows, columns=["name", "units", "why", "saved"])
+
+
+def save_set(run: Run, layer: str, name: str, units: Sequence[int], why: str = "") -> None:
+    """Keep a set under a name; one of the same name is replaced.
+
+    Raises UnitscopeError for an empty name or set, or a unit that the layer has not.
+    """
+    name = " ".join(name.split())
+    if not name or len(name) > LONGEST:
+        raise UnitscopeError(f"a set needs a name of 1 to {LONGEST} letters")
+    chosen = sorted({int(unit) for unit in units})
+    if not chosen:
+        raise UnitscopeError("there is no unit in the set")
+    size = int(run.sql("SELECT units FROM layers WHERE layer = ?", [run.layer(layer)])["units"][0])
+    if chosen[0] < 0 or chosen[-1] >= size:
+        raise UnitscopeError(f"{layer} has units 0 to {size - 1}, not {chosen[0]} to {chosen[-1]}")
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with filelock.FileLock(f"{_at(run)}.lock", timeout=10):
+        con = _connect(_at(run))
+        try:
+            con.execute(
+                "INSERT OR REPLACE INTO named VALUES (?, ?, ?, ?, ?, ?)",
+                [run.digest, layer, name, chosen, why, now],
+            )
+        finally:
+            con.close()
+
+
+def delete_set(run: Run, layer: str, name: str) -> None:
+    """Remove a set. Raises UnitscopeError with the nearest names where there is none."""
+    known = list_sets(run, layer)["name"].tolist()
+    if name not in known:
+        raise unknown("set of units", name, known)
+    with filelock.FileLock(f"{_at(run)}.lock", timeout=10):
+        con = _connect(_at(run))
+        try:
+            con.execute(
+                "DELETE FROM named WHERE run = ? AND layer = ? AND name = ?",
+                [run.digest, layer, name],
+            )
+        finally:
+            con.close()

@@ -1,0 +1,223 @@
+"""What switching units off does to a network: what the Disable page asks."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from core.ablation.contribution import Contribution, UnitConcepts
+from core.ablation.edits import write_edit
+from core.ablation.protocols import PROTOCOLS as PROTOCOLS
+from core.ablation.protocols import RANKINGS, Study
+from core.ablation.protocols import curves as all_curves
+from core.ablation.search import greedy_forward
+from core.ablation.toggle import Edit, Toggled, Toggler, choose
+from core.ablation.toggle import prepare as prepare
+from core.foundation.errors import UnitscopeError
+from core.foundation.intervals import interval, paired_interval
+from core.runs.run_file import Run
+from core.runs.unit_sets import list_sets as list_sets
+from core.views import unit_table
+from core.views.knowledge import Known
+
+MOST_LISTED = 60
+"""Units named in an address before it becomes too long to be passed on."""
+
+
+def parse_units(text: str, units: int) -> tuple[int, ...]:
+    """Units of an address or a text field: numbers with anything between, ascending, once each.
+
+    Raises UnitscopeError for what is no number, or no unit of a layer of `units` units.
+
+    >>> parse_units("17, 3-201 3", 512)
+    (3, 17, 201)
+    """
+    for between in ",;-\n\t":
+        text = text.replace(between, " ")
+    found = set()
+    for part in text.split():
+        if not part.isdigit():
+            raise UnitscopeError(f"{part!r} is no unit: write numbers, as in 3, 17, 201")
+        found.add(int(part))
+    wrong = sorted(unit for unit in found if unit >= units)
+    if wrong:
+        raise UnitscopeError(
+            f"there is no unit {', '.join(map(str, wrong[:5]))}: the layer has units 0 to "
+            f"{units - 1}"
+        )
+    return tuple(sorted(found))
+
+
+def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
+    """unit, label, iou of every unit of a layer, by number."""
+    frame = unit_table(run, layer, denominator)
+    return pd.DataFrame({"unit": frame["unit"], "label": frame["name"], "iou": frame["iou"]})
+
+
+# -- which units help or hinder a scene -----------------------------------------------------
+
+
+def unit_concepts(run: Run, layer: str, strategy: str, iou: str) -> UnitConcepts:
+    """What each unit learned in each image: made once, asked for many scenes."""
+    return UnitConcepts.of(run, layer, strategy, iou)
+
+
+def contribution(learned: UnitConcepts, known: Known, kind: str, over: str) -> Contribution:
+    """Eq. 9 for every scene and unit."""
+    return learned.contribution(known.core[kind], over)
+
+
+def ranking(run: Run, told: Contribution, scene: str, sign: str, denominator: str) -> pd.DataFrame:
+    """Units of a scene by their contribution: unit, label, score, inside, outside, active."""
+    frame = told.ranked(scene, sign)
+    labels = labelled_units(run, told.layer, denominator).set_index("unit")["label"]
+    frame.insert(1, "label", labels.reindex(frame["unit"]).to_numpy())
+    return frame
+
+
+# -- what an edit does ----------------------------------------------------------------------
+
+
+def toggled(
+    toggler: Toggler,
+    units: Sequence[int],
+    factor: float,
+    split: str,
+    scene: str,
+    **progress: Any,
+) -> Toggled:
+    """What multiplying units by a factor (0 switches them off) does to the images chosen."""
+    return toggler.toggle(
+        Edit(tuple(units), factor), scene or None, [split] if split else None, **progress
+    )
+
+
+def toggled_one(_run: Run, toggler: Toggler, unit: int) -> Toggled:
+    """What switching one unit off does to all images."""
+    return toggled(toggler, (unit,), 0.0, "", "")
+
+
+def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame:
+    """Two edits on the same images: set, units, accuracy, low, high, gain over the unedited
+    network with its paired interval, images gained and lost; the last row is their difference."""
+    if not one.images["image"].equals(two.images["image"]):
+        raise UnitscopeError("two edits are compared on the same images only")
+    rows = []
+    for name, told in zip(names, (one, two), strict=True):
+        after, gain = told.accuracy[1], told.gain
+        rows.append(
+            {
+                "set": name,
+                "units": sum(len(e.units) for e in told.edits),
+                "accuracy": after.value,
+                "low": after.low,
+                "high": after.high,
+                "gain": gain.value,
+                "gain_low": gain.low,
+                "gain_high": gain.high,
+                "gained": gain.gained,
+                "lost": gain.lost,
+            }
+        )
+    known = one.images["target"].to_numpy() >= 0
+    target = one.images["target"].to_numpy()[known]
+    first = one.after.predicted[known] == target
+    second = two.after.predicted[known] == target
+    up, down = int((second & ~first).sum()), int((first & ~second).sum())
+    low, high = paired_interval(up, down, len(target))
+    rows.append(
+        {
+            "set": f"{names[1]} less {names[0]}",
+            "gain": (up - down) / max(1, len(target)),
+            "gain_low": low,
+            "gain_high": high,
+            "gained": up,
+            "lost": down,
+        }
+    )
+    return pd.DataFrame(rows)
+
+
+# -- curves and searches --------------------------------------------------------------------
+
+
+def curves(
+    _run: Run,
+    toggler: Toggler,
+    known: Known,
+    protocol: str,
+    rankings: Sequence[str],
+    select: str,
+    judge: str,
+    most: int,
+    strategy: str,
+    iou: str,
+) -> pd.DataFrame:
+    """Accuracy with the k most positive or negative units switched off (Figs. 3 and 4)."""
+    study = Study.of(toggler, known.graph, strategy, iou)
+    return all_curves(
+        study,
+        list(rankings),
+        protocols=(protocol,),
+        select=[select] if select else None,
+        judge=[judge] if judge else None,
+        at=list(range(1, min(most, toggler.units) + 1)),
+    )
+
+
+def rankings(toggler: Toggler) -> list[str]:
+    """Rankings that the layer's head allows, the cheap ones first."""
+    linear = toggler.weights is not None
+    return [
+        name
+        for name in RANKINGS
+        if linear or name not in ("weight", "gradient_activation", "greedy")
+    ]
+
+
+def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ...]:
+    """The units that a greedy search switches off, one after another, on the images chosen, up
+    to its best set. Raises UnitscopeError where the layer's head is not linear."""
+    if toggler.weights is None:
+        raise UnitscopeError(
+            f"a search needs a network whose head is linear; of {toggler.layer}: "
+            f"{toggler.check['why']}"
+        )
+    rows = choose(toggler.images, scene or None, [split] if split else None)
+    rows = rows[toggler.target[rows] >= 0]
+    if not len(rows):
+        raise UnitscopeError("no image was chosen whose scene the network knows")
+    return greedy_forward(toggler, rows, most=most).best(most)
+
+
+# -- to take away ---------------------------------------------------------------------------
+
+
+def edited_network(toggler: Toggler, units: Sequence[int], factor: float, why: str) -> bytes:
+    """The network with its units edited, as a zip of the files of
+    :func:`core.ablation.edits.write_edit`."""
+    out = io.BytesIO()
+    with tempfile.TemporaryDirectory() as folder:
+        written = write_edit(
+            toggler, Edit(tuple(units), factor), Path(folder), why, ("state", "folded")
+        )
+        with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as pack:
+            for path in sorted(written.files.values()):
+                pack.write(path, path.name)
+    return out.getvalue()
+
+
+def share_words(right: int, n: int) -> str:
+    """A share with its 95 % interval, for people.
+
+    >>> share_words(50, 100)
+    '50.0% [40.4, 59.6]'
+    """
+    low, high = interval(right, n)
+    return f"{right / max(1, n):.1%} [{100 * low:.1f}, {100 * high:.1f}]"

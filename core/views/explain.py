@@ -1,0 +1,204 @@
+"""Why the network said what it said of one photo: accounts, evidence, photos without masks."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from core.datasets.decode import photo_of
+from core.explain import account as accounts
+from core.explain.account import spoken as spoken
+from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.paper.tables import KINDS
+from core.runs.run_file import Run
+from core.views import Filter, _bytes, _photo, fitting, lit, outline
+from core.views import concepts as concepts_of
+from core.views.knowledge import Known
+
+SIDES = ("predicted", "target")
+GROUPS = ("met", "missed", "foreign")
+MEASURES = {"CM": False, "SM": False, "DM": True}
+"""Eqs. 3, 4, 5 → does a small value mean that the photo is like the scene?"""
+
+
+def account(
+    run: Run, known: Known, image: str, layer: str, strategy: str, iou: str, kind: str
+) -> dict[str, Any]:
+    """:func:`core.explain.account.account` by core concepts of a `kind`, for people to read.
+
+    Beyond what that gives: in every `seen`, and every concept of a side, `id`, `label` and
+    `shown` (:func:`core.views.concepts`). Raises UnitscopeError as that does, and for an
+    unknown kind.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of core concepts", kind, KINDS)
+    told = accounts.account(run, known.core[kind], image, layer, strategy, iou)
+    return _labelled(run, known, told)
+
+
+def _labelled(run: Run, known: Known, told: dict[str, Any]) -> dict[str, Any]:
+    """Names as the other pages have them, beside those of the account."""
+    named = {(r.name, r.category): r for r in concepts_of(run).itertuples(index=False)}
+    listed = [item for side in told["sides"].values() for group in GROUPS for item in side[group]]
+    for item in [*told["seen"], *listed]:
+        own = named[item["concept"], item["category"]]
+        item["id"], item["label"], item["shown"] = int(own.concept), own.label, own.shown
+    return told
+
+
+def account_table(told: dict[str, Any]) -> pd.DataFrame:
+    """An account as one table: side, scene, concept, group (met, missed, foreign), annotated,
+    where, iou, units (numbers, the strongest first)."""
+    seen = {one["id"]: one for one in told["seen"]}
+    rows = []
+    for side in SIDES:
+        facts = told["sides"].get(side)
+        if facts is None:
+            continue
+        for group in GROUPS:
+            for item in facts[group]:
+                one = seen.get(item["id"], {})
+                rows.append(
+                    {
+                        "side": side,
+                        "scene": facts["scene"],
+                        "concept": item["shown"],
+                        "group": group,
+                        "annotated": item["annotated"],
+                        "where": (one.get("where") or {}).get("words", ""),
+                        "iou": one.get("iou"),
+                        "units": ", ".join(str(u["unit"]) for u in one.get("units", [])),
+                    }
+                )
+    columns = ["side", "scene", "concept", "group", "annotated", "where", "iou", "units"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def verdict(told: dict[str, Any]) -> dict[str, bool | None]:
+    """Of Eq. 6, for one photo: is the measure strictly larger at the predicted scene than at the
+    true one? By measure; None where a scene is missing, has no core concepts or is the other."""
+    row = {one["scene"]: one for one in told["scenes"]}
+    predicted, target = (row.get((told["sides"].get(side) or {}).get("scene")) for side in SIDES)
+    if not predicted or not target or predicted is target or not told["seen"]:
+        return dict.fromkeys(MEASURES)
+    return {name: bool(predicted[name] > target[name]) for name in MEASURES}
+
+
+# -- which photo ----------------------------------------------------------------------------
+
+
+def place(run: Run, choice: Filter, image: int) -> dict[str, Any]:
+    """Where a photo stands among those that fit: before, after (ids, None at the ends), number
+    (from 1; 0 where it does not fit itself), total."""
+    where, values = fitting(run, choice)
+    row = run.sql(
+        f"""
+        SELECT arg_max(id, image) FILTER (image < ?) AS before,
+               arg_min(id, image) FILTER (image > ?) AS after,
+               count(*) FILTER (image <= ?) AS number, bool_or(image = ?) AS fits,
+               count(*) AS total FROM ({where})
+        """,
+        [image] * 4 + values,
+    ).iloc[0]
+    known = {key: None if pd.isna(row[key]) else str(row[key]) for key in ("before", "after")}
+    fits = not pd.isna(row["fits"]) and bool(row["fits"])
+    return {**known, "number": int(row["number"]) if fits else 0, "total": int(row["total"])}
+
+
+def clearest(run: Run, choice: Filter) -> str | None:
+    """Of the photos that fit, the mistake the network is surest of; the surest photo where it
+    makes none; None where nothing fits."""
+    where, values = fitting(run, choice)
+    frame = run.sql(
+        f"""SELECT id FROM ({where})
+        ORDER BY correct NULLS LAST, confidence DESC NULLS LAST, image LIMIT 1""",
+        values,
+    )
+    return str(frame["id"].iloc[0]) if len(frame) else None
+
+
+def drawn(run: Run, choice: Filter, seed: int) -> str | None:
+    """One photo at random of those that fit, by a seed; None where nothing fits."""
+    where, values = fitting(run, choice)
+    total = int(run.sql(f"SELECT count(*) AS n FROM ({where})", values)["n"].iloc[0])
+    if not total:
+        return None
+    at = int(np.random.default_rng(seed).integers(total))
+    frame = run.sql(f"SELECT id FROM ({where}) ORDER BY image LIMIT 1 OFFSET {at}", values)
+    return str(frame["id"].iloc[0])
+
+
+# -- evidence -------------------------------------------------------------------------------
+
+
+def evidence(
+    run: Run, layer: str, image: int, concept: int | None, unit: int | None, side: int = 480
+) -> bytes:
+    """JPEG of a photo: a concept's mask bright, the rest dim, a unit's lit region outlined.
+
+    concept : an id, as annotated, on the working grid; None leaves the photo as it is. unit :
+        its region A_t(x), sampled at the picture's own pixels; None draws none.
+
+    Raises UnitscopeError for a unit where the run kept no maps.
+    """
+    photo = _photo(run, image, side)
+    if concept is not None:
+        labels = run.label_maps(image)
+        mask = Image.fromarray(np.any(labels == concept, axis=0).astype(np.uint8) * 255)
+        mask = mask.resize(photo.size, Image.Resampling.NEAREST)
+        dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.55)
+        photo = Image.composite(photo, dim, mask)
+    if unit is not None:
+        region = lit(run, layer, unit, image, photo.size)
+        outline(photo, Image.fromarray(region.astype(np.uint8) * 255))
+    return _bytes(photo)
+
+
+# -- photos without masks -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A run's network, held open for photos of the user's own.
+
+    digest : of its weights and code, as the run stored it. lock : one photo at a time: a forward
+    pass watches layers by hooks, and two passes at once would see each other's.
+    """
+
+    model: Any
+    digest: str
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def open_network(run: Run) -> Network:
+    """Load the network a run was made with. Raises UnitscopeError where it has changed since, or
+    cannot be loaded."""
+    from core.explain.photo import open_model
+
+    return Network(open_model(run), run.info["settings"]["model"]["digest"])
+
+
+def own_photo(
+    run: Run, known: Known, network: Network, data: bytes, name: str, layer: str, kind: str
+) -> dict[str, Any]:
+    """:func:`core.explain.photo.explain_photo` of an image file's bytes, labelled as an
+    :func:`account` is; `photo` holds a JPEG of what the network saw.
+
+    Raises UnitscopeError for bytes that are no image, or a photo too small for the network's
+    preprocessing, saying which file and why.
+    """
+    from core.explain.photo import explain_photo
+
+    photo = photo_of(data, name)
+    try:
+        with network.lock:
+            told = explain_photo(run, known.core[kind], photo, name, layer, network.model)
+    except UnitscopeError as err:
+        raise BadFile(name, str(err)) from err
+    told["photo"] = _bytes(network.model.preprocessing.view(photo).convert("RGB"))
+    return _labelled(run, known, told)

@@ -1,0 +1,140 @@
+"""What the app needs to start runs and to watch them: command lines, checks, what is at work.
+
+Runs are started as jobs (:mod:`core.foundation.jobs`), never within the app: the engine is not
+imported here, and what it has to say of a plan it says on the command line, with ``--plan --json``.
+"""
+
+from __future__ import annotations
+
+import ast
+import shlex
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core import views
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import Sole
+from core.foundation.settings import command
+from core.runs.run_file import ROOT, digest_of
+
+CHECK = "check-"
+"""How the names of jobs begin that look at a plan."""
+
+SEEN = 3600.0
+"""Seconds for which a job that ended well is still shown; a check is kept ten times as long."""
+
+
+def model_kinds() -> list[tuple[str, str]]:
+    """(form, what it is) of the kinds of network.
+
+    Read from the source of :mod:`core.models.load`: importing that would bring the whole
+    engine into the app.
+    """
+    source = (ROOT / "core" / "models" / "load.py").read_text(encoding="utf-8")
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KINDS":
+            assert isinstance(node.value, ast.Dict)
+            rows = [value.elts for value in node.value.values if isinstance(value, ast.Tuple)]
+            return [
+                (str(form.value), str(about.value))
+                for form, about in rows
+                if isinstance(form, ast.Constant) and isinstance(about, ast.Constant)
+            ]
+    raise UnitscopeError("core/models/load.py names no kinds of network")
+
+
+def arguments(request: Mapping[str, Any], root: Path) -> list[str]:
+    """After ``python -m core``: what makes the run of a request (a dict of Settings) in `root`.
+
+    >>> arguments({"dataset": "rooms", "model": "rooms"}, Path("cache"))
+    ['run', '--dataset', 'rooms', '--model', 'rooms', '--out', 'cache']
+    """
+    return [*shlex.split(command(request))[3:], "--out", str(root)]
+
+
+# -- checks -----------------------------------------------------------------------------------
+
+
+def check_name(asked: list[str]) -> str:
+    """The name of the job that checks a command line: the same question has one answer."""
+    return CHECK + digest_of(asked)[:12]
+
+
+def start_check(asked: list[str], root: Path) -> jobs.Job:
+    """Have the engine open everything and time a few photos; see
+    :func:`core.retrain.estimate.describe`.
+
+    Checks of other command lines that are over for long are put away.
+    """
+    for job in jobs.every(root):
+        if job.name.startswith(CHECK) and not job.alive and time.time() - job.started > 10 * SEEN:
+            jobs.forget(job.name, root)
+    return jobs.start(check_name(asked), [*asked, "--plan", "--json"], root)
+
+
+def known_layers(request: Mapping[str, Any], root: Path) -> dict[str, Any] | None:
+    """What the last finished check said of the same photos and network, with whatever layers,
+    splits and numbers; None where there was none."""
+    pair = (str(request["dataset"]), str(request["model"]))
+    for job in jobs.every(root):
+        if job.name.startswith(CHECK) and job.state == "finished":
+            said = dict(zip(job.arguments, job.arguments[1:], strict=False))
+            if (said.get("--dataset"), said.get("--model")) == pair:
+                return job.answer()
+    return None
+
+
+def start_run(asked: list[str], digest: str, root: Path) -> jobs.Job:
+    """Start a run, or go on with a stopped one. Raises UnitscopeError where it is at work."""
+    return jobs.start(digest, asked, root, f"{digest}.partial/progress.json")
+
+
+# -- at work ----------------------------------------------------------------------------------
+
+
+def at_work(root: Path) -> list[dict[str, Any]]:
+    """Runs in the making, stopped or failed, and those that a job finished within the hour.
+
+    Keys: run (digest), job (a :class:`core.foundation.jobs.Job`, or None for a run started on the
+    command line), state (as of jobs; of the heartbeat where there is none), dataset, model, layers,
+    stage, done, total, rate, left, age (seconds since the last heartbeat), request or arguments.
+    """
+    beats = {told["run"]: told for told in views.unfinished(root)}
+    rows = []
+    for job in jobs.every(root):
+        if job.name.startswith(CHECK) or not (job.arguments and job.arguments[0] == "run"):
+            continue
+        beat = beats.pop(job.name, {})
+        if job.state == "finished" and time.time() - (job.ended or 0) > SEEN:
+            continue
+        said = dict(zip(job.arguments, job.arguments[1:], strict=False))
+        named = {
+            "dataset": said.get("--dataset", ""),
+            "model": said.get("--model", ""),
+            "layers": [
+                value
+                for flag, value in zip(job.arguments, job.arguments[1:], strict=False)
+                if flag == "--layer"
+            ],
+        }
+        now = job.progress if job.alive else beat
+        rows.append({**named, **(now or {}), "run": job.name, "job": job, "state": job.state})
+    return rows + [{**beat, "job": None} for beat in beats.values()]
+
+
+def discard(digest: str, root: Path, job: str = "") -> None:
+    """Throw away what a stopped run, or other work of that name, has done so far, and its job,
+    where that has another name.
+
+    Raises UnitscopeError where the run is being made.
+    """
+    lock = Sole(root / f"{digest}.lock", f"{digest} is being made; stop it first")
+    try:
+        jobs.forget(job or digest, root)
+        shutil.rmtree(root / f"{digest}.partial", ignore_errors=True)
+    finally:
+        lock.release()
