@@ -8,7 +8,7 @@ same defaults, so that the figures are the same. Every method that gives a frame
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,8 @@ import pandas as pd
 
 from core import views
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.settings import Progress, Settings
+from core.foundation.progress import Report
+from core.foundation.settings import Settings
 from core.knowledge.graph import open_knowledge, own_knowledge
 from core.paper.tables import KINDS
 from core.runs import run_file as store
@@ -73,7 +74,7 @@ def make_run(
     layers: Sequence[str] | str = (),
     *,
     root: str | Path | None = None,
-    tell: Callable[[Progress], None] | None = None,
+    progress: Report | None = None,
     fresh: bool = False,
     strict: bool = False,
     threads: int | None = None,
@@ -86,7 +87,7 @@ def make_run(
     dataset, model : SPECs, as on the command line.
     layers : dotted names; the network's usual layer where none is given.
     root : as in :func:`open_run`.
-    tell : called with the progress, ``print`` for instance.
+    progress : called with the progress, ``print`` for instance.
     fresh, strict, threads : of :func:`core.run.execute`.
     settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
@@ -108,7 +109,9 @@ def make_run(
         (splits,) if isinstance(splits, str) else tuple(splits),
         **settings,
     )
-    made = execute(plan(asked), _root(root), tell=tell, fresh=fresh, strict=strict, threads=threads)
+    made = execute(
+        plan(asked), _root(root), progress=progress, fresh=fresh, strict=strict, threads=threads
+    )
     made.close()
     return Run(made.path)
 
@@ -308,7 +311,7 @@ class Run(store.Run):
         splits: Sequence[str] | None = None,
         images: Sequence[str] | None = None,
         layer: str | None = None,
-        tell: Callable[[Progress], None] | None = None,
+        progress: Report | None = None,
     ) -> Toggled:
         """What disabling units does to the predictions: :class:`core.ablation.toggle.Toggled`.
 
@@ -323,9 +326,8 @@ class Run(store.Run):
         name = self.layer_names[number]
         if name not in held:
             held[name] = prepare(self, name)
-        progress = {"tell": tell} if tell else {}
         edit = Edit(tuple(int(unit) for unit in units), factor, clamp)
-        return held[name].toggle(edit, scene, splits, images, **progress)
+        return held[name].toggle(edit, scene, splits, images, progress=progress)
 
 
 def frame_of(table: Table, arrow: bool = False) -> pd.DataFrame | pa.Table:

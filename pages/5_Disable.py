@@ -262,12 +262,12 @@ def result(
     key = (ctx.run.digest, ctx.layer, off, factor, split, scene)
     kept: dict[Any, Toggled] = st.session_state.setdefault("toggled", {})
     if key not in kept:
-        progress: dict[str, Any] = {}
+        hooks: dict[str, Any] = {}
         bar = None
         if ready.weights is None:
             bar = st.progress(0.0, text="The rest of the network is run again …")
-            progress["tell"] = lambda e: bar.progress(e.done / max(1, e.total), text=str(e))
-        kept[key] = disable.toggled(ready, off, factor, split, scene, **progress)
+            hooks["progress"] = lambda e: bar.progress(e.done / max(1, e.total), text=str(e))
+        kept[key] = disable.toggled(ready, off, factor, split, scene, **hooks)
         if bar is not None:
             bar.empty()
         while len(kept) > KEPT:

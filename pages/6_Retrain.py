@@ -17,7 +17,8 @@ from core.figures import retrain as figures
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.foundation.settings import GOLDEN, Retraining, command, duration
+from core.foundation.progress import duration
+from core.foundation.settings import GOLDEN, Retraining, command
 from core.views import retrain, short_name
 from core.views.knowledge import own_knowledge, spoken_name
 from core.views.retrain import NAMES

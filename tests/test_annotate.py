@@ -17,13 +17,13 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
-from core.annotate import annotate as annotating
 from core.annotate.annotate import annotate
 from core.annotate.segment import Label, Segmenter, load_segmenter, read_labels_file
 from core.cli import main
 from core.datasets import open_dataset
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing
+from core.foundation.progress import Stopped
 from tests import tiny
 
 LABELS = ("__background__", "red", "green", "blue")
@@ -70,7 +70,7 @@ SIZES = {
 def test_masks_are_what_the_network_says(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
     told = []
-    done = annotate(photos, colours(), tmp_path / "out", batch=2, tell=told.append)
+    done = annotate(photos, colours(), tmp_path / "out", batch=2, progress=told.append)
     assert (done.photos, done.written, done.there, done.problems) == (5, 5, 0, [])
     assert 0.7 < done.labelled < 0.8  # the dark quarter has no label
     assert (told[-1].done, told[-1].total) == (5, 5)
@@ -171,7 +171,7 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(tmp_path):
         asked.append(1)
         return len(asked) > 2
 
-    with pytest.raises(annotating.Stopped, match="stopped at 3 of 5"):
+    with pytest.raises(Stopped, match="stopped at 3 of 5"):
         annotate(photos, colours(), tmp_path / "out", batch=2, stop=stop)
     masks = sorted((tmp_path / "out/masks").rglob("*.png"))
     assert [mask.stem for mask in masks] == ["3", "1", "deep"]

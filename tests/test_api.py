@@ -48,7 +48,7 @@ def knowing_run(tmp_path_factory):
         q=0.05,
         shuffles=3,
         knowledge=f"triples:{root / 'facts.tsv'}",
-        tell=lambda p: told.append(str(p)),
+        progress=lambda p: told.append(str(p)),
     )
     assert told
     return run
@@ -105,7 +105,7 @@ def test_a_run_is_made_once(knowing_run):
         q=0.05,
         shuffles=3,
         knowledge=request["knowledge"],
-        tell=told.append,
+        progress=told.append,
     )
     assert again.digest == knowing_run.digest and not told
     with pytest.raises(UnitscopeError, match=r"setting of a run 'shufles'; nearest: shuffles"):

@@ -26,8 +26,9 @@ from core.dissect.labels import (
     unit_labels,
     untrained_labels,
 )
-from core.dissect.pipeline import Settings, Stopped, execute, plan
+from core.dissect.pipeline import Settings, execute, plan
 from core.foundation.errors import UnitscopeError
+from core.foundation.progress import Stopped
 from core.models.load import LoadedModel, load_model
 from core.models.untrained import settle_batch_norm, untrained_twin
 from core.runs.run_file import Run
@@ -285,7 +286,11 @@ def test_stopping_anywhere_changes_nothing(folder, run, tmp_path, maps):
         stages.clear()
         try:
             made = execute(
-                plan(asked), tmp_path, tell=lambda p: stages.append(p.stage), stop=stop, shard=32
+                plan(asked),
+                tmp_path,
+                progress=lambda p: stages.append(p.stage),
+                stop=stop,
+                shard=32,
             )
             break
         except Stopped:

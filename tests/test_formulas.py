@@ -171,7 +171,7 @@ def test_ties_are_named():
 def test_units_are_searched_in_order_and_can_be_stopped():
     s, _, _ = drawn(5, units=6)
     told = []
-    every = list(search_units(s, threads=3, tell=told.append))
+    every = list(search_units(s, threads=3, progress=told.append))
     assert [f.unit for f in every] == list(range(6)) and told[-1].done == 6
     alone = [beam_search(s, t, sizes=Sizes(s, most=1)) for t in range(6)]
     assert every == alone

@@ -18,11 +18,11 @@ from core.cli import main
 from core.explain.metrics import consistency, difference, overlaps, similarity
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import upsample
+from core.foundation.progress import Stopped
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.graph import Graph
 from core.merging import embed
 from core.merging.embed import (
-    Stopped,
     Training,
     hold_out,
     link_prediction,
@@ -228,7 +228,7 @@ def test_a_stopped_training_goes_on_to_the_same_vectors(ring, tmp_path):
         return len(asked) == 2
 
     with pytest.raises(Stopped, match="after epoch 2 of 4"):
-        open_embedding(ring, how, tmp_path / "stopped", stopping=stopping)
+        open_embedding(ring, how, tmp_path / "stopped", stop=stopping)
     assert [p.suffix for p in (tmp_path / "stopped").iterdir()] == [".partial"]
     with pytest.raises(UnitscopeError, match="core embed RUN"):
         open_embedding(ring, how, tmp_path / "stopped", make=False)

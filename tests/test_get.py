@@ -32,9 +32,10 @@ from core.cli import main
 from core.downloads import catalog as table
 from core.downloads import fetch as fetching
 from core.downloads.catalog import DOWNLOADS, Download, find_download
-from core.downloads.fetch import Stopped, fetch, get, source_of, state
+from core.downloads.fetch import fetch, get, source_of, state
 from core.downloads.unpack import unpack
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.progress import Stopped
 
 DATA = np.random.default_rng(0).integers(0, 256, 300_000, np.uint8).tobytes()
 MD5 = "md5:" + hashlib.md5(DATA, usedforsecurity=False).hexdigest()
@@ -149,7 +150,7 @@ class Waits(list):
 
 def test_a_whole_file_with_progress(site, tmp_path):
     told = []
-    got = fetch(f"{site.url}/a.bin", tmp_path / "a.bin", checksum=MD5, tell=told.append)
+    got = fetch(f"{site.url}/a.bin", tmp_path / "a.bin", checksum=MD5, progress=told.append)
     assert (tmp_path / "a.bin").read_bytes() == DATA
     assert got == (len(DATA), hashlib.sha256(DATA).hexdigest())
     assert [p.name for p in tmp_path.iterdir()] == ["a.bin"]
@@ -171,7 +172,7 @@ def test_cut_connections_are_gone_on_with(site, tmp_path):
 
 def test_the_part_of_an_earlier_command_is_gone_on_with(site, tmp_path):
     site.before = [cut_at(100_000)]
-    with pytest.raises(UnitscopeError, match=r"100 kB kept: the same command goes on"):
+    with pytest.raises(UnitscopeError, match=r"100 kB kept: the same command resumes it"):
         fetch(f"{site.url}/a.bin", tmp_path / "a.bin", tries=1)
     assert (tmp_path / "a.bin.part").stat().st_size == 100_000
     assert not (tmp_path / "a.bin").exists()
@@ -554,8 +555,8 @@ def test_ctrl_c_keeps_the_part(site, tmp_path):
         if progress.done >= 100:
             raise KeyboardInterrupt
 
-    with pytest.raises(Stopped, match="the same command goes on"):
-        fetch(f"{site.url}/a.bin", tmp_path / "a.bin", tell=interrupt)
+    with pytest.raises(Stopped, match="the same command resumes it"):
+        fetch(f"{site.url}/a.bin", tmp_path / "a.bin", progress=interrupt)
     assert (tmp_path / "a.bin.part").stat().st_size > 0
     fetch(f"{site.url}/a.bin", tmp_path / "a.bin", checksum=MD5)
     assert (tmp_path / "a.bin").read_bytes() == DATA
@@ -943,7 +944,7 @@ def test_a_bad_archive_of_an_earlier_call_goes_and_a_persons_own_stays(site, tmp
     monkeypatch.setattr(fetching, "unpack", unpack)
     asked = len(site.seen)
     with pytest.raises(BadFile, match="thrown away"):
-        get(one, to, f"{site.url}/set.zip")  # "the same command goes on", with what has come
+        get(one, to, f"{site.url}/set.zip")  # "the same command resumes it", with what has come
     assert len(site.seen) == asked and not list(to.iterdir())
     (to / "set.zip").write_bytes(b"<html>mine</html>")
     with pytest.raises(BadFile, match="was not fetched and is kept"):

@@ -27,7 +27,6 @@ from core.ablation.toggle import (
     Change,
     Edit,
     Live,
-    Stopped,
     Toggler,
     forward_edited,
     images_of,
@@ -42,6 +41,7 @@ from core.explain.learned import STRATEGIES
 from core.explain.photo import explain_photo, open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.progress import Stopped
 from core.knowledge.graph import Graph, open_knowledge
 from core.models.forward import Forward
 from core.models.load import load_model
@@ -273,7 +273,7 @@ def test_an_inner_layer_is_replayed_and_equals_a_hook(tiny_run):
     assert toggler.way == "replayed tail"
     wanted = [hooked_logits(tiny_run, "body.1", edits, rounded=True) for edits in ([], EDITS)]
     reports = []
-    got = toggler.logits_after(EDITS, tell=reports.append)
+    got = toggler.logits_after(EDITS, progress=reports.append)
     assert np.abs(got - wanted[1]).max() <= CLOSE * max(1.0, np.abs(wanted[1]).max())
     assert np.abs(toggler.logits() - wanted[0]).max() <= CLOSE * max(1.0, np.abs(got).max())
     last = reports[-1]

@@ -20,11 +20,11 @@ import pytest
 from core.cli import main
 from core.downloads.catalog import find_download
 from core.foundation.errors import UnitscopeError
+from core.foundation.progress import Stopped
 from core.paper import printed as paper
 from core.reproduce import Cell, Made, Work, beside, check, needs_of, profiles, reproduce, weigh
 from core.reproduce.ahead import plan
 from core.reproduce.write import Folder
-from core.retrain.progress import Stopped
 from core.runs.run_file import Run
 from tests import tiny, tiny_reproduce
 from tests.tiny_reproduce import EITHER, TINY

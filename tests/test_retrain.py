@@ -15,10 +15,10 @@ from core.figures import export
 from core.figures.retrain import caption, learning, retraining
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
+from core.foundation.progress import Stopped
 from core.foundation.settings import Retraining
 from core.models.load import load_model
 from core.retrain import training as code
-from core.retrain.progress import Stopped
 from core.retrain.training import (
     augment,
     batches,
@@ -298,7 +298,7 @@ def test_a_finished_one_is_read_not_made(asked, finished):
     def never(_progress):
         raise AssertionError("something was computed")
 
-    assert retrain(plan(asked), root, tell=never) == json.loads(json.dumps(told))
+    assert retrain(plan(asked), root, progress=never) == json.loads(json.dumps(told))
 
 
 class Crash(Exception):
@@ -316,7 +316,7 @@ def test_a_killed_one_goes_on_to_the_same_bytes(asked, finished, tmp_path, after
             raise Crash
 
     with pytest.raises(Crash):
-        retrain(work, tmp_path, tell=crash)
+        retrain(work, tmp_path, progress=crash)
     beat = json.loads((tmp_path / f"retrain-{work.digest}.partial" / "progress.json").read_text())
     assert {"stage", "done", "total", "rate", "left", "pid", "time", "what"} <= set(beat)
     assert beat["command"] == asked.command()
@@ -325,7 +325,7 @@ def test_a_killed_one_goes_on_to_the_same_bytes(asked, finished, tmp_path, after
     going = unfinished(tmp_path, kind="retrain")
     assert [(row["run"], row["state"]) for row in going] == [(f"retrain-{work.digest}", "running")]
     seen = []
-    retrain(work, tmp_path, tell=seen.append)
+    retrain(work, tmp_path, progress=seen.append)
     assert seen[-1].done == seen[-1].total
     for file in sorted(root.glob("retrain-*")):
         mine, theirs = (folder / file.name for folder in (tmp_path, root))
@@ -343,7 +343,7 @@ def test_a_stop_is_heard_and_keeps_what_is_done(asked, tmp_path):
         calls.append(1)
         return len(calls) > 80
 
-    with pytest.raises(Stopped, match="the same command goes on"):
+    with pytest.raises(Stopped, match="the same command resumes it"):
         retrain(work, tmp_path, stop=stop)
     assert shown.results(tmp_path).empty
     assert list((tmp_path / f"retrain-{work.digest}.partial").glob("*.pt"))

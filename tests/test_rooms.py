@@ -186,7 +186,7 @@ def test_one_seed_gives_the_same_bytes():
 def drawn(tmp_path_factory):
     dataset = Rooms(per_scene=3, cache=tmp_path_factory.mktemp("cache"))
     seen = []
-    dataset.draw(lambda done, total: seen.append((done, total)))
+    dataset.draw(lambda p: seen.append((p.done, p.total)))
     return dataset, seen
 
 
@@ -229,8 +229,8 @@ def test_stopped_drawing_continues_and_damage_is_mended(tmp_path: Path):
     class Stop(Exception):
         pass
 
-    def stop(done, _):
-        if done >= 4:
+    def stop(progress):
+        if progress.done >= 4:
             raise Stop
 
     with pytest.raises(Stop):

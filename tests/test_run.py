@@ -24,9 +24,10 @@ from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect import pipeline as run_module
 from core.dissect.labels import null_distribution, unit_labels
-from core.dissect.pipeline import BATCH, Settings, Stopped, execute, plan
+from core.dissect.pipeline import BATCH, Settings, execute, plan
 from core.explain.photo import explain_photo
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.progress import Stopped
 from core.knowledge.graph import open_knowledge
 from core.models.forward import Forward
 from core.paper.tables import all_core_concepts
@@ -356,8 +357,8 @@ def test_sigterm_stops_cleanly_and_says_how_to_go_on(settings, tmp_path):
     out, err = process.communicate(timeout=60)
     if process.returncode:  # a fast machine may have finished first
         assert process.returncode == 130
-        assert "goes on from here" in err
-        assert "goes on from here" in json.loads(out.splitlines()[-1])["error"]
+        assert "resumes it" in err
+        assert "resumes it" in json.loads(out.splitlines()[-1])["error"]
 
 
 def test_two_processes_do_not_make_one_run(settings, tmp_path):
@@ -379,7 +380,7 @@ def test_a_finished_run_is_opened_not_made_again(settings, tmp_path):
     first = execute(plan(settings), tmp_path)
     before = first.path.stat().st_mtime_ns
     told = []
-    again = execute(plan(settings), tmp_path, tell=told.append)
+    again = execute(plan(settings), tmp_path, progress=told.append)
     assert again.path.stat().st_mtime_ns == before and not told
     fresh = execute(plan(settings), tmp_path, fresh=True)
     assert fresh.path.stat().st_mtime_ns > before

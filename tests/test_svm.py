@@ -9,10 +9,10 @@ import pytest
 
 from core.dissect.labels import unit_labels
 from core.foundation.errors import UnitscopeError
+from core.foundation.progress import Stopped
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.graph import open_knowledge
 from core.paper.tables import all_core_concepts, table_6
-from core.retrain.progress import Stopped
 from core.retrain.svm import (
     accuracies,
     annotated_concepts,
@@ -191,7 +191,7 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
     def never(_progress):
         raise AssertionError("something was computed")
 
-    assert retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, tell=never)["n"] == 75
+    assert retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, progress=never)["n"] == 75
 
 
 def test_table_6(told):

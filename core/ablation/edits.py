@@ -19,7 +19,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -36,6 +36,7 @@ from core.ablation.toggle import (
 )
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.progress import Hooks
 from core.models.checkpoint import fill, read_checkpoint
 from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
@@ -137,7 +138,7 @@ def write_edit(
     folder: Path,
     chosen: str = "by hand",
     kinds: Sequence[str] = ("state", "folded", "program"),
-    **progress: Any,
+    **hooks: Unpack[Hooks],
 ) -> Written:
     """Write the run's network with its units edited (see the module's text).
 
@@ -154,10 +155,10 @@ def write_edit(
     if not len(change.touched):
         raise UnitscopeError("the edit changes no unit")
     words = "; ".join(f"{e.words()}: {', '.join(map(str, e.units))}" for e in listed)
-    effects = {"all": toggler.toggle(listed, **progress)}
+    effects = {"all": toggler.toggle(listed, **hooks)}
     splits = toggler.images["split"].unique().tolist()
     for split in splits if len(splits) > 1 else []:
-        effects[str(split)] = toggler.toggle(listed, splits=[split], **progress)
+        effects[str(split)] = toggler.toggle(listed, splits=[split], **hooks)
     model = open_model(run)
     spec, settings = model.spec, run.info["settings"]
     numbers = toggler.images["image"].to_numpy()

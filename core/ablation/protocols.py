@@ -31,11 +31,11 @@ three need a linear head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -47,6 +47,7 @@ from core.dissect.labels import known_values
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import change_interval, interval, mean_interval, paired_interval
+from core.foundation.progress import Hooks
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
@@ -134,9 +135,9 @@ class Study:
             )
         return np.flatnonzero(keep)
 
-    def right(self, rows: np.ndarray, **progress: Any) -> np.ndarray:
+    def right(self, rows: np.ndarray, **hooks: Unpack[Hooks]) -> np.ndarray:
         """bool: is the unedited prediction of each row right?"""
-        return self.toggler.unedited(rows, **progress).predicted == self.toggler.target[rows]
+        return self.toggler.unedited(rows, **hooks).predicted == self.toggler.target[rows]
 
     def core(self, kind: str, rows: np.ndarray | None = None) -> CoreConcepts:
         """Core concepts made from the annotations of some images (all where None)."""
@@ -266,7 +267,7 @@ class Study:
         at: Sequence[int],
         over: str = "true",
         seed: int = 0,
-        **progress: Any,
+        **hooks: Unpack[Hooks],
     ) -> tuple[np.ndarray, np.ndarray]:
         """(right, units): bool (len(at), judged) is each image right with k units disabled, and
         int64 (len(at),) how many units that was on average over the images that were changed."""
@@ -274,7 +275,7 @@ class Study:
         each = self.orders_of(judged, order, sign, protocol)
         target = self.toggler.target[judged]
         right = [
-            told.predicted == target for _, told in self.toggler.sweep(judged, each, at, **progress)
+            told.predicted == target for _, told in self.toggler.sweep(judged, each, at, **hooks)
         ]
         counts = [(each[:, :k] >= 0).sum(1) for k in sorted(at)]
         mean = [float(c[c > 0].mean()) if (c > 0).any() else 0.0 for c in counts]
@@ -347,7 +348,7 @@ def curve(
     over: str = "true",
     seeds: int = SEEDS,
     seed: int = 0,
-    **progress: Any,
+    **hooks: Unpack[Hooks],
 ) -> pd.DataFrame:
     """Accuracy with the k most positive or negative units disabled, k in `at` (1 … 20).
 
@@ -356,12 +357,10 @@ def curve(
     """
     at = sorted(at or range(1, MOST + 1))
     selection, judged = study.rows(select), study.rows(judge)
-    before = study.right(judged, **progress)
+    before = study.right(judged, **hooks)
     draws = seeds if ranking == "random" else 1
     told = [
-        study.outcomes(
-            ranking, sign, protocol, selection, judged, at, over, seed + draw, **progress
-        )
+        study.outcomes(ranking, sign, protocol, selection, judged, at, over, seed + draw, **hooks)
         for draw in range(draws)
     ]
     edited = np.ones(len(judged), bool)
@@ -415,8 +414,7 @@ def cross_fitted(
     over: str = "true",
     repeats: int = 10,
     seed: int = 0,
-    stop: Callable[[], bool] = lambda: False,
-    **progress: Any,
+    **hooks: Unpack[Hooks],
 ) -> pd.DataFrame:
     """:func:`curve` held out: units chosen on one random half of the images, judged on the
     other, both ways, `repeats` times. Every image counts by its mean over the halvings;
@@ -425,7 +423,7 @@ def cross_fitted(
     """
     at = sorted(at or range(1, MOST + 1))
     rows = study.rows(splits)
-    before = study.right(rows, stop=stop, **progress)
+    before = study.right(rows, **hooks)
     place = np.full(len(study.scene), -1)
     place[rows] = np.arange(len(rows))
     after = np.zeros((len(at), len(rows)))
@@ -435,7 +433,7 @@ def cross_fitted(
         sides = halves(study.scene, rows, seed + job // 2)
         selection, judged = sides if job % 2 == 0 else sides[::-1]
         right, mean = study.outcomes(
-            ranking, sign, protocol, selection, judged, at, over, seed + job, stop=stop, **progress
+            ranking, sign, protocol, selection, judged, at, over, seed + job, **hooks
         )
         here = place[judged]
         after[:, here] += right / repeats

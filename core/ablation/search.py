@@ -14,17 +14,17 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 import numba
 import numpy as np
 import pandas as pd
 import torch
 
-from core.ablation.toggle import Edit, Gain, Share, Stopped, Toggler, in_parts
+from core.ablation.toggle import Edit, Gain, Share, Toggler, in_parts
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import change_interval
-from core.foundation.settings import Progress
+from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never
 
 METHODS = ("forward", "backward", "relaxed")
 
@@ -212,8 +212,8 @@ def greedy_forward(
     candidates: np.ndarray | None = None,
     most: int = 20,
     worst: bool = False,
-    stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[Progress], None] | None = None,
+    stop: Stop = never,
+    progress: Report | None = None,
 ) -> Path:
     """Disable one unit after the other, each time the one that leaves most images right.
 
@@ -232,6 +232,8 @@ def greedy_forward(
     looked = 0
     direction = -1 if worst else 1
     most = min(most, len(left))
+    meter = Meter(progress)
+    meter.start("forward search", most, of="units")
     for k in range(most):
         if stop():
             raise Stopped(f"the search was stopped after {k} of {most} units")
@@ -245,8 +247,7 @@ def greedy_forward(
         left = np.delete(left, pick)
         sets.append(tuple(chosen))
         rights.append(linear.right)
-        if tell:
-            _report(tell, "forward", k + 1, most, began)
+        meter.step()
     return Path(
         "forward",
         toggler.units if candidates is None else len(np.unique(candidates)),
@@ -262,8 +263,8 @@ def greedy_backward(
     toggler: Toggler,
     rows: np.ndarray,
     candidates: np.ndarray | None = None,
-    stop: Callable[[], bool] = lambda: False,
-    tell: Callable[[Progress], None] | None = None,
+    stop: Stop = never,
+    progress: Report | None = None,
 ) -> Path:
     """Disable all candidates, then give one after the other back, each time the best.
 
@@ -278,6 +279,8 @@ def greedy_backward(
     sets: list[tuple[int, ...]] = [tuple(int(u) for u in left)]
     rights = [linear.right]
     looked, total = 0, len(left)
+    meter = Meter(progress)
+    meter.start("backward search", total, of="units")
     for k in range(total):
         if stop():
             raise Stopped(f"the search was stopped after {k} of {total} units")
@@ -292,8 +295,7 @@ def greedy_backward(
             linear.put(linear.off)  # so that rounding of single steps does not add up
         sets.append(tuple(int(u) for u in left))
         rights.append(linear.right)
-        if tell:
-            _report(tell, "backward", k + 1, total, began)
+        meter.step()
     return Path(
         "backward", total, sets, rights, len(linear.rows), looked, time.perf_counter() - began
     )
@@ -358,23 +360,16 @@ def search(
     candidates: np.ndarray | None = None,
     most: int = 20,
     seed: int = 0,
-    **progress: Any,
+    **hooks: Unpack[Hooks],
 ) -> Path:
     """One of :data:`METHODS` by name; `most` limits the sets of forward and relaxed."""
     if method == "forward":
-        return greedy_forward(toggler, rows, candidates, most, **progress)
+        return greedy_forward(toggler, rows, candidates, most, **hooks)
     if method == "backward":
-        return greedy_backward(toggler, rows, candidates, **progress)
+        return greedy_backward(toggler, rows, candidates, **hooks)
     if method == "relaxed":
         return relaxed_mask(toggler, rows, candidates, most, seed=seed)
     raise unknown("search", method, METHODS)
-
-
-def _report(
-    tell: Callable[[Progress], None], stage: str, done: int, total: int, began: float
-) -> None:
-    rate = done / max(1e-9, time.perf_counter() - began)
-    tell(Progress(f"{stage} search, unit", done, total, rate, (total - done) / rate))
 
 
 def judged(
@@ -412,8 +407,8 @@ def compare(
     repeats: int = 10,
     controls: int = 20,
     seed: int = 0,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> pd.DataFrame:
     """Does it help to know where to search? Every search on one half, judged on the other.
 
@@ -435,9 +430,10 @@ def compare(
     place[rows] = np.arange(len(rows))
     found: dict[tuple[str, str], dict[str, list[Any]]] = {}
     jobs = repeats * 2
-    began = time.perf_counter()
     rng = np.random.default_rng(seed)
     draws = max(1, -(-controls // jobs))
+    meter = Meter(progress)
+    meter.start("comparison", jobs, of="searches")
     for job in range(jobs):
         if stop():
             raise Stopped(f"the comparison was stopped after {job} of {jobs} searches")
@@ -470,8 +466,7 @@ def compare(
                 change = np.full(len(rows), np.nan)
                 change[place[other]] = right[1].astype(float) - right[0]
                 told["change"].append(change)
-        if tell:
-            _report(tell, "halves", job + 1, jobs, began)
+        meter.step()
     table = []
     means = {key: _per_image(told["change"]) for key, told in found.items()}
     blind = next((name for name in candidates if (methods[0], name) in found), "")

@@ -34,7 +34,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Unpack
 
 import numba
 import numpy as np
@@ -48,7 +48,7 @@ from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
 from core.foundation.intervals import interval, paired_interval
-from core.foundation.settings import duration
+from core.foundation.progress import Hooks, Progress, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.models.forward import Forward
 from core.models.head import (
@@ -73,10 +73,6 @@ SHARD = 64
 REBASE = 64
 """Single changes after which a :class:`Live` set is computed anew, so that rounding of one after
 the other never adds up."""
-
-
-class Stopped(UnitscopeError):
-    """The replay was asked to stop; the message says how far it was."""
 
 
 # -- what is changed, and where -------------------------------------------------------------
@@ -593,22 +589,18 @@ class Toggled:
         }
 
 
-class Estimate(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Estimate(Progress):
     """A running estimate while images are replayed in random order.
 
     right_before, right_after, gained, lost : of the `scored` images done so far.
-    rate : images a second. left : seconds, None while it cannot be told.
     """
 
-    done: int
-    total: int
     scored: int
     right_before: int
     right_after: int
     gained: int
     lost: int
-    rate: float
-    left: float | None
 
     @property
     def gain(self) -> Gain:
@@ -619,11 +611,9 @@ class Estimate(NamedTuple):
 
     def __str__(self) -> str:
         told = self.gain
-        left = "" if self.left is None else f", {duration(self.left)} left"
         return (
-            f"replay {self.done}/{self.total} images, {self.rate:.0f}/s{left}; accuracy "
-            f"{self.right_after}/{self.scored}, change {told.value:+.2%} "
-            f"[{told.low:+.2%}, {told.high:+.2%}]"
+            f"{super().__str__()}; accuracy {self.right_after}/{self.scored}, "
+            f"change {told.value:+.2%} [{told.low:+.2%}, {told.high:+.2%}]"
         )
 
 
@@ -939,22 +929,22 @@ class Toggler:
         facts = [self.layer, self.way, photos, versions_of("replay")]
         return derived(self.run, "replayed", facts, "npy")
 
-    def logits(self, rows: np.ndarray | None = None, **progress: Any) -> np.ndarray:
+    def logits(self, rows: np.ndarray | None = None, **hooks: Unpack[Hooks]) -> np.ndarray:
         """Unedited logits float32 (rows, classes), replayed first where they must be."""
         rows = self.every if rows is None else rows
         if self._source is not None:
             lacking = rows[np.isnan(self._base[rows, 0])]
             if len(lacking):
-                for _ in self._replay(lacking, [], **progress):
+                for _ in self._replay(lacking, [], **hooks):
                     pass
         return self._base[rows]
 
-    def unedited(self, rows: np.ndarray | None = None, **progress: Any) -> Predictions:
+    def unedited(self, rows: np.ndarray | None = None, **hooks: Unpack[Hooks]) -> Predictions:
         """Predictions without any edit, of :attr:`way`."""
         rows = self.every if rows is None else rows
         if self._source is None:
             return Predictions(self._recorded.predicted[rows], self._recorded.larger[rows])
-        return judge(self.logits(rows, **progress), self.target[rows])
+        return judge(self.logits(rows, **hooks), self.target[rows])
 
     @cached_property
     def every(self) -> np.ndarray:
@@ -984,20 +974,22 @@ class Toggler:
             )
         return self._slower
 
-    def predict(self, edits: Edits, rows: np.ndarray | None = None, **progress: Any) -> Predictions:
+    def predict(
+        self, edits: Edits, rows: np.ndarray | None = None, **hooks: Unpack[Hooks]
+    ) -> Predictions:
         """What the network says of some rows (all where None) under edits.
 
-        In closed form milliseconds; otherwise the network's tail is run, with ``tell`` (called
+        In closed form milliseconds; otherwise the network's tail is run, with ``progress`` (called
         with an :class:`Estimate`) and ``stop`` (asked; :class:`Stopped` is raised) once a shard.
         Raises UnitscopeError for a unit that does not exist.
         """
         teller = self.answering(edits)
         if teller is not self:
-            return teller.predict(edits, rows, **progress)
+            return teller.predict(edits, rows, **hooks)
         change = Change.of(edits, self.units)
         if self.weights is None:
             rows = self.every if rows is None else rows
-            return judge(self._replayed(rows, change, **progress), self.target[rows])
+            return judge(self._replayed(rows, change, **hooks), self.target[rows])
         at = change.touched
         # scale·x + shift less x, as (scale − 1)·x·W and one offset for all images.
         weights = (change.scale[at] - 1)[:, None] * self.weights[at]
@@ -1017,15 +1009,15 @@ class Toggler:
         return Predictions(predicted, larger)
 
     def logits_after(
-        self, edits: Edits, rows: np.ndarray | None = None, **progress: Any
+        self, edits: Edits, rows: np.ndarray | None = None, **hooks: Unpack[Hooks]
     ) -> np.ndarray:
         """Logits float32 (rows, classes) under edits."""
         teller = self.answering(edits)
         if teller is not self:
-            return teller.logits_after(edits, rows, **progress)
+            return teller.logits_after(edits, rows, **hooks)
         change = Change.of(edits, self.units)
         if self.weights is None:
-            return self._replayed(self.every if rows is None else rows, change, **progress)
+            return self._replayed(self.every if rows is None else rows, change, **hooks)
         rows = self.every if rows is None else rows
         at = change.touched
         moved = self.pooled[np.ix_(rows, at)] * (change.scale[at] - 1) + change.shift[at]
@@ -1038,7 +1030,7 @@ class Toggler:
         splits: Sequence[str] | None = None,
         ids: Sequence[str] | None = None,
         rows: np.ndarray | None = None,
-        **progress: Any,
+        **hooks: Unpack[Hooks],
     ) -> Toggled:
         """What edits do to all images, or to those of a scene, of splits, among ids or in rows.
 
@@ -1047,14 +1039,14 @@ class Toggler:
         began = time.perf_counter()
         teller = self.answering(edits)
         if teller is not self:
-            return teller.toggle(edits, scene, splits, ids, rows, **progress)
+            return teller.toggle(edits, scene, splits, ids, rows, **hooks)
         whole = scene is None and not splits and ids is None and rows is None
         if rows is not None and not len(rows):
             raise UnitscopeError("no image was chosen")
         if rows is None and not whole:
             rows = choose(self.images, scene, splits, ids)
-        after = self.predict(edits, rows, **progress)
-        before = self.unedited(rows, **progress)
+        after = self.predict(edits, rows, **hooks)
+        before = self.unedited(rows, **hooks)
         parts = [f"scene {scene}"] if scene else []
         parts += [f"split {', '.join(splits)}"] if splits else []
         parts += ["chosen images"] if ids is not None or (rows is not None and not parts) else []
@@ -1075,7 +1067,7 @@ class Toggler:
         rows: np.ndarray,
         orders: np.ndarray,
         at: Sequence[int] | None = None,
-        **progress: Any,
+        **hooks: Unpack[Hooks],
     ) -> Iterator[tuple[int, Predictions]]:
         """(k, predictions of the rows) with each row's first k units disabled, for k in `at`.
 
@@ -1097,7 +1089,7 @@ class Toggler:
                 scale[row, orders[places[row], column]] = 0.0
                 return Change(scale, np.broadcast_to(nothing, scale.shape))
 
-            for places, each in self._replay(rows, [partial(off, k) for k in wanted], **progress):
+            for places, each in self._replay(rows, [partial(off, k) for k in wanted], **hooks):
                 for whole, logits in zip(told, each, strict=True):
                     part = judge(logits, self.target[rows[places]])
                     whole.predicted[places], whole.larger[places] = part
@@ -1131,10 +1123,10 @@ class Toggler:
 
     # -- replay -----------------------------------------------------------------------------
 
-    def _replayed(self, rows: np.ndarray, change: Change, **progress: Any) -> np.ndarray:
+    def _replayed(self, rows: np.ndarray, change: Change, **hooks: Unpack[Hooks]) -> np.ndarray:
         """Logits of the rows under one change."""
         out = np.empty((len(rows), self._base.shape[1]), np.float32)
-        for places, (told,) in self._replay(rows, [lambda _places: change], **progress):
+        for places, (told,) in self._replay(rows, [lambda _places: change], **hooks):
             out[places] = told
         return out
 
@@ -1142,8 +1134,8 @@ class Toggler:
         self,
         rows: np.ndarray,
         changes: Sequence[Callable[[np.ndarray], Change]],
-        tell: Callable[[Estimate], None] | None = None,
-        stop: Callable[[], bool] = lambda: False,
+        progress: Report | None = None,
+        stop: Stop = never,
         seed: int = 0,
     ) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
         """(places in `rows`, logits under every change of these places), shard by shard in random
@@ -1179,19 +1171,20 @@ class Toggler:
             right_after += int(now.sum())
             gained += int((now & ~was).sum())
             lost += int((was & ~now).sum())
-            if tell:
+            if progress:
                 rate = done / max(1e-9, time.monotonic() - began)
-                tell(
+                progress(
                     Estimate(
+                        "replay",
                         done,
                         len(rows),
-                        scored,
-                        right_before,
-                        right_after,
-                        gained,
-                        lost,
                         rate,
                         (len(rows) - done) / rate,
+                        scored=scored,
+                        right_before=right_before,
+                        right_after=right_after,
+                        gained=gained,
+                        lost=lost,
                     )
                 )
         self._keep_base()

@@ -11,9 +11,8 @@ import io
 import json
 import os
 import shutil
-import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -27,14 +26,10 @@ from core.datasets.files import read_table
 from core.datasets.readers.folder import LABELS_BY, find_photos, scene_by_folder
 from core.foundation.errors import BadFile, UnitscopeError, nearest
 from core.foundation.files import parse_json, write_text, write_whole
-from core.foundation.settings import Progress
+from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
 if TYPE_CHECKING:  # it brings PyTorch, which a mistake in the arguments need not wait for
     from core.annotate.segment import Segmenter
-
-
-class Stopped(UnitscopeError):
-    """Asked to stop; the masks that were written are kept."""
 
 
 class Annotated(NamedTuple):
@@ -117,8 +112,8 @@ def annotate(
     batch: int = 4,
     threads: int | None = None,
     device: str = "cpu",
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> Annotated:
     """Write a `folder:` dataset of `photos` with masks by `segmenter` into `to`.
 
@@ -158,7 +153,6 @@ def annotate(
     total = sum(len(part) for part in batches)
     there = total - sum(len(part) for part in waiting)
     written, labelled, pixels = 0, 0, 0
-    began = time.monotonic()
     cores = max(1, threads or os.cpu_count() or 1)
     with ThreadPoolExecutor(cores, thread_name_prefix="annotate") as pool:
 
@@ -166,10 +160,12 @@ def annotate(
             _put_photo(photos / photo.file, to / "images" / photo.file, link)
             _put_mask(_mask(to, photo), labels, len(segmenter.labels))
 
+        meter = Meter(progress)
+        meter.start("annotate", total, there, "photos")
         for part, views in _ahead(photos, waiting, segmenter, pool):
             if stop():
                 raise Stopped(
-                    f"stopped at {there + written} of {total} photos; the same command goes on"
+                    f"stopped at {there + written} of {total} photos; the same command resumes it"
                 )
             size = segmenter.way.input_size(*part[0].size)
             seen = np.zeros((len(part), size[1], size[0], 3), np.uint8)
@@ -198,11 +194,7 @@ def annotate(
             for future in writing:
                 _written(future)
                 written += 1
-            if tell:
-                done = there + written
-                rate = written / max(time.monotonic() - began, 1e-6)
-                left = (total - done) / rate if written else None
-                tell(Progress("annotate", done, total, rate, left, "photos"))
+            meter.step(there + written - meter.done)
     return Annotated(len(found), written, there, problems, labelled / pixels if pixels else 0.0)
 
 

@@ -31,6 +31,7 @@ from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
 from core.foundation.escape import printable
 from core.foundation.files import strict_json
+from core.foundation.progress import Stopped
 from core.models.trust import allow_python
 
 VERBS = (
@@ -73,9 +74,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _failed(err: BaseException, given: argparse.Namespace) -> int:
     """Say in a sentence what ended a verb; returns the exit status."""
     if isinstance(err, UnitscopeError):
-        said, status = str(err), 130 if type(err).__name__ == "Stopped" else 2
+        said, status = str(err), 130 if isinstance(err, Stopped) else 2
     elif isinstance(err, KeyboardInterrupt):
-        said, status = "stopped; nothing was changed, or what was saved goes on from there", 130
+        said, status = (
+            "stopped; nothing was changed, or the same command resumes what was saved",
+            130,
+        )
     elif isinstance(err, MemoryError) or type(err).__name__ == "OutOfMemoryException":
         said, status = f"the memory does not suffice ({str(err) or 'no more was given'})", 2
     elif type(err).__module__.endswith("duckdb"):

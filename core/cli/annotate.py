@@ -69,7 +69,7 @@ def _annotate(given: argparse.Namespace) -> Answer:
             batch=given.batch,
             threads=given.threads,
             device=given.device,
-            tell=show_progress,
+            progress=show_progress,
             stop=stop,
         )
     for problem in done.problems:

@@ -166,13 +166,13 @@ def show_progress(progress: Any) -> None:
 @contextmanager
 def stoppable() -> Iterator[Callable[[], bool]]:
     """Ctrl-C and SIGTERM only ask the work to stop; yields what tells whether they did."""
-    stopping: list[int] = []
+    stop: list[int] = []
     before = {
-        signum: signal.signal(signum, lambda signum, _frame: stopping.append(signum))
+        signum: signal.signal(signum, lambda signum, _frame: stop.append(signum))
         for signum in (signal.SIGINT, signal.SIGTERM)
     }
     try:
-        yield lambda: bool(stopping)
+        yield lambda: bool(stop)
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

@@ -91,7 +91,7 @@ def _formulas(given: argparse.Namespace) -> Answer:
             units=numbers(given.units),
             shuffles=given.shuffles,
             threads=given.threads,
-            tell=show_progress,
+            progress=show_progress,
             stop=stop,
         )
     if given.csv is not None:

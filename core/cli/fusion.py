@@ -100,9 +100,9 @@ def _embed(given: argparse.Namespace) -> Answer:
     lines.append(
         f"{'':10}{'epochs':>7}{'loss':>9}{'MRR':>8}{'(untrained)':>12}{'Hits@10':>9}{'(untrained)':>12}"
     )
-    with stoppable() as stopping:
+    with stoppable() as stop:
         for how in hows:
-            made = space.embedding(how, show_progress, stopping)
+            made = space.embedding(how, show_progress, stop)
             trained, untrained = made.quality["trained"], made.quality["untrained"]
             took = "made before" if made.seconds is None else f"{made.seconds:.0f} s"
             lines.append(
@@ -129,8 +129,8 @@ def _embed(given: argparse.Namespace) -> Answer:
 
 
 def _vectors(space: Space, name: str) -> Vectors:
-    with stoppable() as stopping:
-        return space.vectors(name, show_progress, stopping)
+    with stoppable() as stop:
+        return space.vectors(name, show_progress, stop)
 
 
 def _cluster(given: argparse.Namespace) -> Answer:
@@ -207,9 +207,9 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     ks = numbers(given.k)
     if given.table == 5:
         curves = {}
-        with stoppable() as stopping:
+        with stoppable() as stop:
             for name in given.embedding or MODELS:
-                vectors = space.vectors(name, show_progress, stopping)
+                vectors = space.vectors(name, show_progress, stop)
                 curves[vectors.name] = run_gain(
                     run,
                     space,
@@ -220,8 +220,8 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
                     given.layer,
                     given.split,
                     given.seed,
-                    tell=show_progress,
-                    stopping=stopping,
+                    progress=show_progress,
+                    stop=stop,
                 )
         return table_5(run, graph, curves, given.method, given.split, given.layer)
     if given.embedding and len(given.embedding) > 1:

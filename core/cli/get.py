@@ -52,7 +52,7 @@ def _get(given: argparse.Namespace) -> Answer:
         given.source,
         checksum=given.checksum,
         keep=given.keep,
-        tell=show_progress,
+        progress=show_progress,
         note=say,
     )
     facts = {

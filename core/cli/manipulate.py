@@ -308,7 +308,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
     edit = Edit(units, given.factor, given.clamp)
     with stoppable() as stop:
         told = toggler.toggle(
-            edit, given.scene, given.split, given.image, tell=show_progress, stop=stop
+            edit, given.scene, given.split, given.image, progress=show_progress, stop=stop
         )
     check = toggler.answering(edit).check
     facts = {
@@ -379,7 +379,7 @@ def _figures(given: argparse.Namespace) -> Answer:
             over=given.over,
             seed=given.seed,
             stop=stop,
-            tell=show_progress,
+            progress=show_progress,
         )
     name = f"figure_{given.figure}-{given.protocol}" + ("-held-out" if given.halves else "")
     definition = f"{study.learned.strategy}, IoU {study.learned.iou}, knowledge {study.graph}"
@@ -451,7 +451,7 @@ def _search(given: argparse.Namespace) -> Answer:
             given.most,
             given.halves,
             seed=given.seed,
-            tell=show_progress,
+            progress=show_progress,
             stop=stop,
         )
     split = (
@@ -507,7 +507,7 @@ def _edit(given: argparse.Namespace) -> Answer:
             given.out_dir,
             given.why or how,
             given.kind or ("state", "folded", "program"),
-            tell=show_progress,
+            progress=show_progress,
             stop=stop,
         )
     facts = {

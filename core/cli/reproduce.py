@@ -15,7 +15,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import duration
+from core.foundation.progress import duration
 from core.runs.run_file import CACHE
 
 

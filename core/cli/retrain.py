@@ -23,7 +23,8 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
-from core.foundation.settings import GOLDEN, Retraining, duration
+from core.foundation.progress import duration
+from core.foundation.settings import GOLDEN, Retraining
 from core.models.trust import check_named
 from core.runs.run_file import CACHE, Run, find_run
 
@@ -139,7 +140,7 @@ def _cc(given: argparse.Namespace) -> Answer:
             f"from {told['timed']} timed just now; nothing was trained"
         )
     with stoppable() as stop:
-        result = retrain(work, given.out, tell=show_progress, stop=stop, fresh=given.fresh)
+        result = retrain(work, given.out, progress=show_progress, stop=stop, fresh=given.fresh)
     table = summary(result)
     facts = {key: value for key, value in result.items() if key not in ("trainings", "test_ids")}
     facts["summary"] = table.to_dict("records")
@@ -203,7 +204,7 @@ def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
             core_on=given.core_on,
             root=given.out,
             command=shlex.join(["python", "-m", "core", *sys.argv[1:]]),
-            tell=show_progress,
+            progress=show_progress,
             stop=stop,
             fresh=getattr(given, "fresh", False),
         )

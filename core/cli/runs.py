@@ -23,7 +23,8 @@ from core.cli.common import (
     whole,
 )
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.settings import Settings, duration, quantile_words
+from core.foundation.progress import duration
+from core.foundation.settings import Settings, quantile_words
 from core.runs.run_file import CACHE, Run, list_runs
 
 
@@ -188,7 +189,7 @@ def _run(given: argparse.Namespace) -> Answer:
         run = execute(
             work,
             given.out,
-            tell=show_progress,
+            progress=show_progress,
             stop=stop,
             fresh=given.fresh,
             strict=given.strict,

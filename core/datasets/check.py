@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections import Counter, deque
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -16,7 +14,7 @@ import numpy as np
 from core.datasets.base import Problem, SceneDataset
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
-from core.foundation.settings import Progress
+from core.foundation.progress import Meter, Report, Stop, never
 
 FEW = 5
 """Images with which a scene is called rare."""
@@ -32,7 +30,7 @@ class _Seen(NamedTuple):
 
 
 @dataclass
-class Report:
+class Checked:
     """The outcome of a check; see :meth:`facts`."""
 
     dataset: SceneDataset
@@ -107,16 +105,16 @@ class Report:
 def check(
     dataset: SceneDataset,
     limit: int | None = None,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
     threads: int | None = None,
-) -> Report:
+) -> Checked:
     """Read photos and masks as a run would, and count.
 
     Parameters
     ----------
     limit : images to read, spread evenly over the dataset; all where None.
-    tell : called with a :class:`Progress` after every image.
+    progress : called with a :class:`Progress` after every image.
     stop : asked after every image; what was read so far is reported.
     threads : for reading; None = the machine's cores.
 
@@ -131,10 +129,11 @@ def check(
     chosen = np.arange(n)
     if limit is not None and limit < n:
         chosen = np.unique(np.linspace(0, n - 1, limit).astype(int))
-    report = Report(dataset, images_of=np.zeros(len(dataset.concepts), np.int64))
+    report = Checked(dataset, images_of=np.zeros(len(dataset.concepts), np.int64))
     report.problems = list(dataset.problems)
     waiting: deque[tuple[int, Future[_Seen]]] = deque()
-    began = time.monotonic()
+    meter = Meter(progress)
+    meter.start("check", len(chosen))
     left = iter(chosen.tolist())
     workers = max(1, threads or os.cpu_count() or 1)
     with ThreadPoolExecutor(workers, thread_name_prefix="check") as pool:
@@ -145,11 +144,7 @@ def check(
                 if not waiting:
                     break
                 _take(report, *waiting.popleft())
-                if tell:
-                    passed = time.monotonic() - began
-                    rate = report.read / passed if passed > 0 else 0.0
-                    rest = (len(chosen) - report.read) / rate if rate else None
-                    tell(Progress("check", report.read, len(chosen), rate, rest))
+                meter.step()
                 if stop():
                     report.stopped = True
                     break
@@ -184,7 +179,7 @@ def _look(dataset: SceneDataset, index: int) -> _Seen:
     return _Seen(photo.size, mask, share, concepts)
 
 
-def _take(report: Report, index: int, future: Future[_Seen]) -> None:
+def _take(report: Checked, index: int, future: Future[_Seen]) -> None:
     image = report.dataset.ids[index]
     report.read += 1
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +15,7 @@ from PIL import Image
 from core.datasets.base import Problem
 from core.datasets.files import FileDataset
 from core.foundation.errors import BadFile, UnitscopeError
-from core.foundation.settings import Progress
-
-
-class Stopped(UnitscopeError):
-    """The work was asked to stop; what it had written is gone."""
+from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
 
 @dataclass
@@ -64,8 +59,8 @@ def write_folder(
     made: Made,
     parts: Sequence[Part],
     values: dict[str, dict[str, int]],
-    tell: Callable[[Progress], None] | None,
-    stop: Callable[[], bool],
+    progress: Report | None,
+    stop: Stop,
 ) -> Made:
     """Write the photos and masks of `parts`, labels.csv and scenes.csv to `made.out`.
 
@@ -83,7 +78,7 @@ def write_folder(
     """
     out, new = made.out, not made.out.exists()
     try:
-        _write(made, parts, values, tell, stop)
+        _write(made, parts, values, progress, stop)
     except BaseException:
         for name in ("images", "masks"):
             shutil.rmtree(out / name, ignore_errors=True)
@@ -99,13 +94,14 @@ def _write(
     made: Made,
     parts: Sequence[Part],
     values: dict[str, dict[str, int]],
-    tell: Callable[[Progress], None] | None,
-    stop: Callable[[], bool],
+    progress: Report | None,
+    stop: Stop,
 ) -> None:
-    began = time.monotonic()
+    meter = Meter(progress)
+    meter.start("write", len(parts))
     out = made.out
     written = []
-    for k, part in enumerate(parts, 1):
+    for part in parts:
         if stop():
             raise Stopped("stopped; nothing was kept")
         try:
@@ -122,9 +118,7 @@ def _write(
             kind = np.uint8 if labels.max(initial=0) < 256 else np.uint16
             Image.fromarray(labels.astype(kind)).save(f"{mask}{suffix}.png")
         written.append(part)
-        if tell:
-            rate = k / max(1e-9, time.monotonic() - began)
-            tell(Progress("write", k, len(parts), rate, (len(parts) - k) / rate))
+        meter.step()
     if not written:
         first = made.problems[-1]
         raise UnitscopeError(
@@ -147,8 +141,8 @@ def _write(
 def folder_from_dataset(
     data: FileDataset,
     out: Path,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> Made:
     """Write a dataset of any kind as a ``folder:`` one, as :func:`write_folder` says.
 
@@ -162,7 +156,7 @@ def folder_from_dataset(
         table[concept.id] = known[concept.name] = len(known) + 1
     made = Made(out, problems=list(data.problems), notes=data.notes)
     parts = [_part(data, k, table) for k in range(len(data))]
-    return write_folder(made, parts, values, tell, stop)
+    return write_folder(made, parts, values, progress, stop)
 
 
 def _part(data: FileDataset, k: int, table: np.ndarray) -> Part:

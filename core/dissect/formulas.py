@@ -22,9 +22,8 @@ from __future__ import annotations
 import heapq
 import json
 import math
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -40,7 +39,7 @@ from core.dissect.labels import known_values
 from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import parse_json
-from core.foundation.settings import Progress
+from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.runs.run_file import Run, derived, write_text
 
@@ -535,8 +534,8 @@ def search_units(
     optimal: bool = False,
     most: int = 5000,
     threads: int = 1,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> Iterator[Found]:
     """:func:`beam_search` or :func:`optimal_search` of many units, one after another.
 
@@ -548,7 +547,8 @@ def search_units(
     for t in wanted:
         s.unit(t)
     sizes = Sizes(s)
-    began = time.monotonic()
+    meter = Meter(progress)
+    meter.start("formulas", len(wanted), of="units")
 
     def one(t: int) -> Found:
         if optimal:
@@ -566,10 +566,7 @@ def search_units(
             found = waiting.pop(0).result()
             if n + ahead < len(wanted):
                 waiting.append(pool.submit(one, wanted[n + ahead]))
-            if tell:
-                rate = (n + 1) / max(time.monotonic() - began, 1e-9)
-                left = (len(wanted) - n - 1) / rate
-                tell(Progress("formulas", n + 1, len(wanted), rate, left, "units"))
+            meter.step()
             yield found
 
 
@@ -600,8 +597,8 @@ def unit_formulas(
     units: Sequence[int] | None = None,
     shuffles: int = 0,
     threads: int = 1,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> tuple[pd.DataFrame, Signatures]:
     """The best formula of every unit of a run's layer, and the signatures they are about.
 
@@ -621,14 +618,14 @@ def unit_formulas(
     _check(search.length, search.beam, search.penalty)
     if shuffles < 0:
         raise UnitscopeError(f"{shuffles} shuffles were asked for; 0 or more are meant")
-    found, s = _kept(run, layer, search, groups, units, None, threads, tell, stop)
+    found, s = _kept(run, layer, search, groups, units, None, threads, progress, stop)
     frame = formula_table(s, found)
     if shuffles:
         null = np.sort(
             [
                 one.score
                 for r in range(shuffles)
-                for one in _kept(run, layer, search, groups, None, r, threads, tell, stop)[0]
+                for one in _kept(run, layer, search, groups, None, r, threads, progress, stop)[0]
             ]
         )
         reached = len(null) - np.searchsorted(null, frame["score"].to_numpy(), "left")
@@ -644,12 +641,12 @@ def _kept(
     units: Sequence[int] | None,
     shuffle: int | None,
     threads: int,
-    tell: Callable[[Progress], None] | None,
-    stop: Callable[[], bool],
+    progress: Report | None,
+    stop: Stop,
 ) -> tuple[list[Found], Signatures]:
     """The results of one search, read from beside the run or worked out and left there."""
     kinds = known_values(run, "category", "concepts", search.categories or None)
-    s = signatures(run, layer, search.splits or None, tell, stop, threads, shuffle)
+    s = signatures(run, layer, search.splits or None, progress, stop, threads, shuffle)
     s = s.without([kind for kind in s.categories[1:] if kind not in kinds])
     if groups:
         s = s.merged(groups)
@@ -669,7 +666,7 @@ def _kept(
         search.optimal,
         search.most,
         threads,
-        tell,
+        progress,
         stop,
     )
     if todo:
@@ -682,9 +679,9 @@ def _kept(
                 out.flush()
     missing = [t for t in wanted if t not in kept]
     if missing:
-        raise UnitscopeError(
+        raise Stopped(
             f"stopped with {len(wanted) - len(missing)} of {len(wanted)} units done; the same "
-            "command goes on from here"
+            "command resumes it"
         )
     return [kept[t] for t in wanted], s
 

@@ -10,7 +10,7 @@ Stages, each resumable by image shard:
 An untrained twin of the network, where one is asked for, goes through all of them beside it.
 
 Everything a stage leaves is written under ``<digest>.partial/`` and marked by a file that is
-renamed into place, so that a run killed at any moment goes on from its last whole shard.
+renamed into place, so that a run killed at any moment is resumed at its last whole shard.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import platform
 import shutil
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
@@ -57,7 +57,8 @@ from core.dissect.labels import (
 from core.dissect.thresholds import TopK, tail_size
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
-from core.foundation.settings import Progress, Settings
+from core.foundation.progress import Meter, Report, Stop, Stopped, never
+from core.foundation.settings import Settings
 from core.foundation.versions import versions_of
 from core.knowledge.graph import open_knowledge
 from core.models.forward import MAP_TYPES, Forward, Passed, usable_device
@@ -380,10 +381,6 @@ def _maps_of(passed: list[Passed], layers: list[Layer]) -> list[np.ndarray]:
     ]
 
 
-class Stopped(UnitscopeError):
-    """The run was asked to stop; what it had finished is kept."""
-
-
 class _Work:
     """The private folder of a run in the making: arrays, shard files, heartbeat."""
 
@@ -444,49 +441,24 @@ class _Work:
             return {name: stored[name] for name in names or stored.files}
 
 
-class _Meter:
-    """Turns finished images into :class:`Progress`, and leaves a heartbeat for other processes."""
-
-    def __init__(self, work: _Work, tell: Callable[[Progress], None] | None):
-        self.work, self.tell = work, tell
-        self.stage, self.done, self.total, self.of = "", 0, 0, "images"
-        self.last = 0.0
-
-    def start(self, stage: str, total: int, done: int, of: str = "images") -> None:
-        self.stage, self.total, self.done, self.of = stage, total, done, of
-        self.began, self.before = time.monotonic(), done
-        self.step(0)
-
-    def step(self, images: int) -> None:
-        self.done += images
-        now = time.monotonic()
-        passed = now - self.began
-        fresh = self.done - self.before
-        rate = fresh / passed if passed > 0 and fresh else 0.0
-        left = (self.total - self.done) / rate if rate else None
-        progress = Progress(self.stage, self.done, self.total, rate, left, self.of)
-        if self.tell:
-            self.tell(progress)
-        if now - self.last > 0.5 or self.done == self.total:
-            self.last = now
-            facts = {
-                **progress._asdict(),
-                "pid": os.getpid(),
-                "time": time.time(),
-                "dataset": self.work.plan.settings.dataset,
-                "model": self.work.plan.settings.model,
-                "layers": [layer.name for layer in self.work.plan.layers],
-                "request": asdict(self.work.plan.settings),
-            }
-            write_text(self.work.folder / "progress.json", json.dumps(facts))
+def _meter(work: _Work, progress: Report | None) -> Meter:
+    """Its heartbeat says what is dissected, and with which settings it can be resumed."""
+    settings = work.plan.settings
+    facts = {
+        "dataset": settings.dataset,
+        "model": settings.model,
+        "layers": [layer.name for layer in work.plan.layers],
+        "request": asdict(settings),
+    }
+    return Meter(progress, work.folder / "progress.json", facts)
 
 
 def execute(
     plan: Plan,
     root: Path = CACHE,
     *,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
     shard: int = 256,
@@ -498,7 +470,7 @@ def execute(
     Parameters
     ----------
     root : folder of the run files.
-    tell : called with a :class:`Progress` after every batch.
+    progress : called with a :class:`Progress` after every batch.
     stop : asked after every batch; where it says True, :class:`Stopped` is raised.
     fresh : throw away a stopped run of the same digest instead of going on with it.
     strict : raise at the first photo or mask that cannot be used, instead of skipping it.
@@ -531,7 +503,7 @@ def execute(
     try:
         if fresh:
             shutil.rmtree(folder, ignore_errors=True)
-            # Gone now, so that a fresh run that is stopped is what the next command goes on with.
+            # Gone now, so that a fresh run that is stopped is what the next command resumes.
             remove_run(final)
         if final.is_file() or (folder / "published").exists():
             whole = _settled(folder, final, strict)
@@ -540,7 +512,7 @@ def execute(
         work = _Work(plan, root, shard)
         cores = max(1, threads or os.cpu_count() or 1)
         kind = kernel or ("numba" if torch.device(plan.settings.device).type == "cpu" else "torch")
-        pipeline = _Pipeline(plan, work, _Meter(work, tell), stop, strict, cores, kind)
+        pipeline = _Pipeline(plan, work, _meter(work, progress), stop, strict, cores, kind)
         times = {}
         for stage in (pipeline.collect, pipeline.count, pipeline.chance):
             began = time.monotonic()
@@ -599,8 +571,8 @@ class _Pipeline:
         self,
         plan: Plan,
         work: _Work,
-        meter: _Meter,
-        stop: Callable[[], bool],
+        meter: Meter,
+        stop: Stop,
         strict: bool,
         threads: int,
         kernel: str,
@@ -734,7 +706,7 @@ class _Pipeline:
         if self.stop():
             raise Stopped(
                 f"stopped in stage {self.meter.stage} at {self.meter.done} of "
-                f"{self.meter.total} {self.meter.of}; the same command goes on from here"
+                f"{self.meter.total} {self.meter.of}; the same command resumes it"
             )
 
     def collect(self) -> None:

@@ -17,7 +17,6 @@ the run.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -34,7 +33,7 @@ from core.dissect.counts import _active_pixels, _runs, check_ids
 from core.dissect.labels import known_values
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import interpolation
-from core.foundation.settings import Progress
+from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.runs.run_file import Run, derived, read_arrays, write_whole
 
@@ -541,8 +540,8 @@ def signatures(
     run: Run,
     layer: str | None = None,
     splits: Sequence[str] | None = None,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
     threads: int | None = None,
     shuffle: int | None = None,
 ) -> Signatures:
@@ -596,7 +595,7 @@ def signatures(
     def batches() -> Iterator[Batch]:
         for at in range(0, len(images), BATCH):
             if stop():
-                raise UnitscopeError("stopped while the pixels' labels were counted")
+                raise Stopped("stopped while the pixels' labels were counted")
             part = images[at : at + BATCH].tolist()
             theirs = [labelled[i] for i in part]
             yield (
@@ -605,15 +604,8 @@ def signatures(
                 [of_image.get(i, []) for i in theirs],
             )
 
-    began = time.monotonic()
-    done = 0
-
-    def step(count: int) -> None:
-        nonlocal done
-        done += count
-        rate = done / max(time.monotonic() - began, 1e-9)
-        if tell:
-            tell(Progress("signatures", done, len(images), rate, (len(images) - done) / rate))
+    meter = Meter(progress)
+    meter.start("signatures", len(images))
 
     # Plain reads: mapped pages would count as this process's memory.
     with (
@@ -627,7 +619,7 @@ def signatures(
             kinds,
             max((len(ids) for ids in of_image.values()), default=0),
             threads,
-            step,
+            meter.step,
         )
     found.layer, found.splits = name, chosen
     arrays = {key: getattr(found, key) for key in KEPT}

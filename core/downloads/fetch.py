@@ -30,7 +30,7 @@ from core.downloads.catalog import Download
 from core.downloads.unpack import Unpacked, size_of, unpack
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import Sole, parse_json, write_text
-from core.foundation.settings import Progress
+from core.foundation.progress import Report, Stopped, of_bytes
 
 TIMEOUT = 30.0
 """Seconds without an answer, or with hardly any bytes, after which a try is given up."""
@@ -42,12 +42,6 @@ LONGEST_PAUSE = 60.0
 _SLOWEST = 1024  # bytes in TIMEOUT seconds, below which a connection is as good as dead
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 _REDIRECTS = 10
-
-Tell = Callable[[Progress], None]
-
-
-class Stopped(UnitscopeError):
-    """The download was asked to stop; what has come is kept."""
 
 
 class Fetched(NamedTuple):
@@ -66,7 +60,7 @@ def fetch(
     *,
     size: int | None = None,
     checksum: str | None = None,
-    tell: Tell | None = None,
+    progress: Report | None = None,
     note: Callable[[str], None] = lambda text: None,
     timeout: float = TIMEOUT,
     tries: int = TRIES,
@@ -82,7 +76,7 @@ def fetch(
     ----------
     size : its bytes; where None, what the server announces.
     checksum : ``algorithm:hex digits``; not checked where None.
-    tell, note : called with the progress, and with lines on what went wrong meanwhile.
+    progress, note : called with the progress, and with lines on what went wrong meanwhile.
     pause : waits between tries.
 
     Raises
@@ -97,22 +91,22 @@ def fetch(
     """
     _need_http(url)
     checksum = read_checksum(checksum) if checksum else None
-    transfer = _Transfer(url, target, size, checksum, tell, note, timeout)
+    transfer = _Transfer(url, target, size, checksum, progress, note, timeout)
     try:
         transfer.until_whole(tries, pause)
-        found = _verified(transfer.part, url, size, checksum, tell)
+        found = _verified(transfer.part, url, size, checksum, progress)
         if isinstance(found, str) and transfer.resumed:
             # Pieces of two files, most likely: once more, in one go.
             note(f"{found}; starting anew, as it was put together from several tries")
             transfer.forget()
             transfer.until_whole(tries, pause)
-            found = _verified(transfer.part, url, size, checksum, tell)
+            found = _verified(transfer.part, url, size, checksum, progress)
         if isinstance(found, str):
             transfer.forget()
             raise UnitscopeError(found + ". The file was thrown away")
     except KeyboardInterrupt:
         raise Stopped(
-            f"stopped with {_bytes(transfer.have)} of {target.name}; the same command goes on"
+            f"stopped with {_bytes(transfer.have)} of {target.name}; the same command resumes it"
         ) from None
     with transfer.part.open("r+b") as file:
         os.fsync(file.fileno())  # a name that is there after a power cut has its bytes
@@ -130,12 +124,12 @@ class _Transfer:
         target: Path,
         size: int | None,
         checksum: str | None,
-        tell: Tell | None,
+        progress: Report | None,
         note: Callable[[str], None],
         timeout: float,
     ):
         self.url, self.target, self.size, self.checksum = url, target, size, checksum
-        self.tell, self.note, self.timeout = tell, note, timeout
+        self.progress, self.note, self.timeout = progress, note, timeout
         self.part = target.with_name(target.name + ".part")
         self.side = target.with_name(target.name + ".part.json")
         self.resumed = False
@@ -193,7 +187,7 @@ class _Transfer:
             if failures >= tries:
                 raise UnitscopeError(
                     f"{shown(self.url)}: {why}, {failures} times in a row; {kept}: the same "
-                    "command goes on from there, --from takes a mirror"
+                    "command resumes it, --from takes a mirror"
                 )
             seconds = min(LONGEST_PAUSE, wait if wait is not None else 2.0 ** (failures - 1))
             self.note(f"{self.target.name}: {why}; {kept}; trying again in {seconds:.0f} s")
@@ -285,7 +279,7 @@ class _Transfer:
                     if have - since < _SLOWEST:
                         raise TimeoutError("hardly anything comes")
                     mark, since = now, have
-                _say(self.tell, self.target.name, have, total or self.size, have - start, began)
+                _say(self.progress, self.target.name, have, total or self.size, have - start, began)
 
     def _write(self, out: Any, block: bytes) -> None:
         try:
@@ -455,7 +449,7 @@ def read_checksum(text: str) -> str:
 
 
 def _verified(
-    path: Path, url: str, size: int | None, checksum: str | None, tell: Tell | None
+    path: Path, url: str, size: int | None, checksum: str | None, progress: Report | None
 ) -> Fetched | str:
     """The file's digest, or what is wrong with it. checksum : of :func:`read_checksum`."""
     algorithm, _, wanted = (checksum or "").partition(":")
@@ -470,7 +464,7 @@ def _verified(
             if asked is not None:
                 asked.update(block)
             done += len(block)
-            _say(tell, f"checking {path.name.removesuffix('.part')}", done, total, done, began)
+            _say(progress, f"checking {path.name.removesuffix('.part')}", done, total, done, began)
     if asked is not None and asked.hexdigest() != wanted:
         return (
             f"{shown(url)}: its {algorithm} is {asked.hexdigest()}, not {wanted}: another "
@@ -480,16 +474,10 @@ def _verified(
 
 
 def _say(
-    tell: Tell | None, stage: str, done: int, total: int | None, fresh: int, began: float
+    progress: Report | None, stage: str, done: int, total: int | None, fresh: int, began: float
 ) -> None:
-    if tell is None:
-        return
-    unit, of = (1e6, "MB") if (total or done) >= 10e6 else (1e3, "kB")
-    rate = fresh / max(time.monotonic() - began, 1e-6)
-    left = (total - done) / rate if total and rate else None
-    whole = int(-(-(total or 0) // unit))
-    now = whole if done == total else int(done // unit)
-    tell(Progress(stage, now, whole, rate / unit, left, of))
+    if progress is not None:
+        progress(of_bytes(stage, done, total or 0, fresh, began))
 
 
 def _bytes(count: int) -> str:
@@ -605,7 +593,7 @@ def get(
     *,
     checksum: str | None = None,
     keep: bool = False,
-    tell: Tell | None = None,
+    progress: Report | None = None,
     note: Callable[[str], None] = lambda text: None,
     **how: Any,
 ) -> Got:
@@ -634,9 +622,11 @@ def get(
         if found == "changed" or (found == "unknown" and (entry.archive or path.is_dir())):
             why = "changed since it was got" if found == "changed" else "not got by this command"
             raise UnitscopeError(f"{path} exists and was {why}; use it as it is, or move it away")
-        return _get(entry, root, path, given, checksum, keep, tell, note, how)
+        return _get(entry, root, path, given, checksum, keep, progress, note, how)
     except KeyboardInterrupt:
-        raise Stopped(f"stopped while unpacking {entry.name}; the same command goes on") from None
+        raise Stopped(
+            f"stopped while unpacking {entry.name}; the same command resumes it"
+        ) from None
     finally:
         lock.release()
 
@@ -648,7 +638,7 @@ def _get(
     given: str | None,
     checksum: str | None,
     keep: bool,
-    tell: Tell | None,
+    progress: Report | None,
     note: Callable[[str], None],
     how: dict[str, Any],
 ) -> Got:
@@ -666,7 +656,7 @@ def _get(
         here = file.exists() and source.samefile(file)
         if not here and not entry.archive:
             _need_free(file)
-        fetched = _verified(source, str(source), size, wanted, tell)
+        fetched = _verified(source, str(source), size, wanted, progress)
         if isinstance(fetched, str):
             raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
         ours = ours and here
@@ -677,7 +667,9 @@ def _get(
     else:
         if not ours:
             _need_free(file)
-        fetched = fetch(source, file, size=size, checksum=wanted, tell=tell, note=note, **how)
+        fetched = fetch(
+            source, file, size=size, checksum=wanted, progress=progress, note=note, **how
+        )
         ours = True
     facts: dict[str, Any] = {
         "name": entry.name,
@@ -706,7 +698,7 @@ def _get(
         mark()
     archive = source if isinstance(source, Path) else file
     try:
-        _unpacked(entry, archive, path, tell, mark_unpacked)
+        _unpacked(entry, archive, path, progress, mark_unpacked)
     except BadFile as err:
         if ours and not wanted:  # a page of a hotel's network, most likely: not to be met again
             file.unlink()
@@ -733,14 +725,14 @@ def _unpacked(
     entry: Download,
     archive: Path,
     path: Path,
-    tell: Tell | None,
+    progress: Report | None,
     whole: Callable[[Unpacked], None],
 ) -> None:
     """Unpack to `path`; `whole` is called with what it holds before it has that name."""
     began = time.monotonic()
 
     def say(done: int, total: int) -> None:
-        _say(tell, f"unpacking {archive.name}", done, total, done, began)
+        _say(progress, f"unpacking {archive.name}", done, total, done, began)
 
     path.parent.mkdir(parents=True, exist_ok=True)
     # Made beside its place, so that a kill among the inner archives leaves nothing of its name.

@@ -23,7 +23,8 @@ from core.figures import explain as of_photo
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_bytes
 from core.foundation.names import plain_name
-from core.foundation.settings import duration, quantile_words
+from core.foundation.progress import duration
+from core.foundation.settings import quantile_words
 from core.runs.run_file import Run
 from core.views import shown_name
 

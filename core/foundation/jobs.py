@@ -53,7 +53,7 @@ class Job:
     name : of its folder; a run's digest for a run.
     arguments : after ``python -m core``.
     state : ``starting``, ``running``, ``stopping``, ``stopped`` (asked to, or killed: the same
-        command goes on), ``failed`` (`error` says why), ``finished``.
+        command resumes it), ``failed`` (`error` says why), ``finished``.
     started, ended : seconds since 1970; `ended` is None where nobody saw the end.
     status : exit status; −n for signal n.
     error : what went wrong, in one line; empty where nothing did.

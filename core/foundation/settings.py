@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 
@@ -101,36 +101,6 @@ def quantile_words(q: float) -> str:
     ('99.5%', '99.9999%', '50%')
     """
     return f"{(1 - Decimal(repr(float(q)))) * 100:f}".rstrip("0").rstrip(".") + "%"
-
-
-class Progress(NamedTuple):
-    """How far long work is. `left` is seconds, or None while it cannot be told; `of` is what
-    is counted; `total` is 0 where nobody knows it."""
-
-    stage: str
-    done: int
-    total: int
-    rate: float
-    left: float | None
-    of: str = "images"
-
-    def __str__(self) -> str:
-        left = "" if self.left is None else f", {duration(self.left)} left"
-        rate = f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
-        return f"{self.stage} {self.done}/{self.total or '?'} {self.of}, {rate}/s{left}"
-
-
-def duration(seconds: float) -> str:
-    """A span of time in words.
-
-    >>> duration(59.7), duration(3725)
-    ('1 min 0 s', '1 h 2 min')
-    """
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 @dataclass(frozen=True)

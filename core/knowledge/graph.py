@@ -21,8 +21,7 @@ import re
 import time
 import zlib
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import IO, Any, NamedTuple, overload
@@ -32,6 +31,7 @@ import numpy as np
 from core.foundation.errors import BadFile, UnitscopeError, nearest, unknown
 from core.foundation.files import parse_json
 from core.foundation.names import readable
+from core.foundation.progress import Report, of_bytes
 from core.foundation.settings import ROOT
 from core.runs.run_file import CACHE, DIGITS, Run, write_whole
 
@@ -106,28 +106,6 @@ class Edge(NamedTuple):
     head: str
     tail: str
     weight: float
-
-
-@dataclass(frozen=True)
-class Reading:
-    """How far a long file has been read; `str()` is a line for a terminal.
-
-    done, total : bytes of the file as it lies on disk. lines : read so far.
-    rate : lines a second. left : seconds to go, from the bytes.
-    """
-
-    done: int
-    total: int
-    lines: int
-    rate: float
-    left: float
-
-    def __str__(self) -> str:
-        share = 100 * self.done / max(self.total, 1)
-        return (
-            f"read {self.lines:,} lines, {share:.0f} % ({self.rate / 1e6:.2f} million a second, "
-            f"{self.left:.0f} s left)"
-        )
 
 
 class Names(Sequence[str]):
@@ -589,7 +567,7 @@ def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:
 def open_knowledge(
     spec: str,
     cache: Path = CACHE,
-    progress: Callable[[Reading], None] | None = None,
+    progress: Report | None = None,
 ) -> Graph:
     """Open a knowledge graph by its SPEC (see the module's text).
 
@@ -597,7 +575,7 @@ def open_knowledge(
     ----------
     cache : where the compact form of a ``conceptnet:`` file is kept, as
         ``knowledge-<digest>.npz``, and looked for the next time.
-    progress : called about twice a second with a :class:`Reading` while such a file is read.
+    progress : called about twice a second with a :class:`Progress` while such a file is read.
 
     Raises UnitscopeError for an unknown kind, BadFile for a file that is missing or is not one,
     with the line and the reason.
@@ -799,7 +777,7 @@ def _source_key(path: Path) -> str:
     return h.hexdigest()[:DIGITS]
 
 
-def _open_conceptnet(path: Path, cache: Path, progress: Callable[[Reading], None] | None) -> Graph:
+def _open_conceptnet(path: Path, cache: Path, progress: Report | None) -> Graph:
     if path.is_dir():
         raise BadFile(path, "is a folder; name the assertions file in it (…/assertions.csv.gz)")
     kept = cache / f"knowledge-{_source_key(path)}.npz"
@@ -872,7 +850,7 @@ class _Counted(io.RawIOBase):
         super().close()
 
 
-def read_conceptnet(path: Path, progress: Callable[[Reading], None] | None = None) -> Graph:
+def read_conceptnet(path: Path, progress: Report | None = None) -> Graph:
     """English-to-English facts of a ConceptNet 5.7 assertions file, in one pass.
 
     A line has five columns parted by tabs: ``/a/[…]``, ``/r/Relation``, ``/c/lang/start…``,
@@ -908,10 +886,9 @@ def read_conceptnet(path: Path, progress: Callable[[Reading], None] | None = Non
                 lines += _take(whole, path, lines, gather)
             now = time.monotonic()
             if progress and (now - told > 0.5 or not block):
-                told, seconds = now, max(now - began, 1e-9)
-                share = max(counted.taken / total, 1e-9)
-                left = 0.0 if not block else seconds * (1 - share) / share
-                progress(Reading(counted.taken, total, lines, lines / seconds, max(left, 0.0)))
+                told = now
+                done = counted.taken if block else total
+                progress(of_bytes(f"{lines:,} lines,", done, total, done, began))
             if not block:
                 break
     if not lines:

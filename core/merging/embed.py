@@ -17,19 +17,20 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import parse_json
+from core.foundation.progress import Progress, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.knowledge.align import align
 from core.knowledge.graph import Graph
@@ -57,10 +58,6 @@ MOST = 50_000
 
 HELD_OUT = 0.05
 """Share of the facts held out for validation, and again for the test."""
-
-
-class Stopped(UnitscopeError):
-    """Training was asked to stop; what was learned so far is kept and the next call goes on."""
 
 
 # -- the part of the graph around the concepts -----------------------------------------------
@@ -290,23 +287,6 @@ def training(model: str = "TransE", **changes: Any) -> Training:
     return replace(CHOSEN[named[model.lower()]], **told)
 
 
-class Epoch(NamedTuple):
-    """How far training is. rate : epochs a second. left : seconds."""
-
-    model: str
-    done: int
-    total: int
-    loss: float
-    rate: float
-    left: float
-
-    def __str__(self) -> str:
-        return (
-            f"{self.model} epoch {self.done}/{self.total}, loss {self.loss:.4f} "
-            f"({self.rate:.2f} epochs/s, {self.left:.0f} s left at most)"
-        )
-
-
 @dataclass
 class Embedding:
     """Trained vectors of a subgraph's entities.
@@ -346,15 +326,15 @@ def open_embedding(
     sub: Subgraph,
     how: Training,
     cache: Path,
-    progress: Callable[[Epoch], None] | None = None,
-    stopping: Callable[[], bool] | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
     make: bool = True,
 ) -> Embedding:
     """Vectors of a subgraph: read where they were made before, else trained and kept.
 
     Training runs on one thread, so that the vectors are the same bytes on one machine whatever
-    else it does. `stopping` is asked after every epoch; if it says yes, the state is written beside
-    the result's place, Stopped is raised, and the next call goes on from there to the same vectors
+    else it does. `stop` is asked after every epoch; if it says yes, the state is written beside
+    the result's place, Stopped is raised, and the next call resumes it, to the same vectors
     as without a stop. Raises UnitscopeError where `make` is False and none was made yet.
     """
     path = embedding_path(sub, how, cache)
@@ -366,7 +346,7 @@ def open_embedding(
             f"make it with `python -m core embed RUN --embedding {how.model}`"
         )
     cache.mkdir(parents=True, exist_ok=True)
-    made = _train(sub, how, path, progress, stopping)
+    made = _train(sub, how, path, progress, stop)
     write_whole(path, lambda fresh: _write(made, fresh))
     _state_path(path).unlink(missing_ok=True)
     return made
@@ -434,8 +414,8 @@ def _train(
     sub: Subgraph,
     how: Training,
     path: Path,
-    progress: Callable[[Epoch], None] | None,
-    stopping: Callable[[], bool] | None,
+    progress: Report | None,
+    stop: Stop,
     ask: str = "test",
 ) -> Embedding:
     import torch
@@ -446,7 +426,7 @@ def _train(
     # PyKEEN collects garbage after every epoch: a second each time where much else is alive.
     gc.freeze()
     try:
-        return _train_alone(sub, how, path, progress, stopping, ask)
+        return _train_alone(sub, how, path, progress, stop, ask)
     finally:
         gc.unfreeze()
         torch.set_num_threads(threads)
@@ -457,8 +437,8 @@ def _train_alone(
     sub: Subgraph,
     how: Training,
     path: Path,
-    progress: Callable[[Epoch], None] | None,
-    stopping: Callable[[], bool] | None,
+    progress: Report | None,
+    stop: Stop,
     ask: str,
 ) -> Embedding:
     import torch
@@ -488,10 +468,11 @@ def _train_alone(
             rate = (len(losses) - before) / (time.perf_counter() - began)
             if progress is not None:
                 left = (how.epochs - len(losses)) / rate
-                progress(Epoch(how.model, len(losses), how.epochs, losses[-1], rate, left))
+                stage = f"{how.model}, loss {losses[-1]:.4f},"
+                progress(Progress(stage, len(losses), how.epochs, rate, left, "epochs"))
             if _settled(losses, how.patience):
                 raise _Enough
-            if stopping is not None and stopping() and len(losses) < how.epochs:
+            if stop() and len(losses) < how.epochs:
                 held = {
                     "model": model.state_dict(),
                     "optimizer": loop.optimizer.state_dict(),
@@ -501,7 +482,7 @@ def _train_alone(
                 write_whole(state, lambda fresh: torch.save(held, fresh))
                 raise Stopped(
                     f"stopped after epoch {len(losses)} of {how.epochs} of {how.model}; "
-                    "the same command goes on from there"
+                    "the same command resumes it"
                 )
 
     loop = SLCWATrainingLoop(

@@ -15,7 +15,7 @@ Word similarity (:func:`word_vectors`) is the control: it knows the names alone,
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,9 +27,10 @@ from scipy import sparse
 from core.datasets.files import csv_rows, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown, without_effect
 from core.foundation.names import plain_name
+from core.foundation.progress import Report, Stop, never
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.graph import Graph
-from core.merging.embed import Embedding, Epoch, Subgraph, Training, open_embedding, subgraph
+from core.merging.embed import Embedding, Subgraph, Training, open_embedding, subgraph
 from core.merging.embed import training as chosen_training
 from core.runs.run_file import Run, write_whole
 
@@ -132,26 +133,26 @@ class Space:
     def embedding(
         self,
         model: str | Training = "TransE",
-        progress: Callable[[Epoch], None] | None = None,
-        stopping: Callable[[], bool] | None = None,
+        progress: Report | None = None,
+        stop: Stop = never,
         make: bool = True,
     ) -> Embedding:
         """The embedding of a model, made where it is not there; see :func:`open_embedding`."""
         how = chosen_training(model) if isinstance(model, str) else model
-        return open_embedding(self.sub, how, self.folder, progress, stopping, make)
+        return open_embedding(self.sub, how, self.folder, progress, stop, make)
 
     def vectors(
         self,
         model: str | Training = "TransE",
-        progress: Callable[[Epoch], None] | None = None,
-        stopping: Callable[[], bool] | None = None,
+        progress: Report | None = None,
+        stop: Stop = never,
         make: bool = True,
     ) -> Vectors:
         """Vectors of all concepts by an embedding, or by :data:`WORDS`; members alone have one."""
         if model == WORDS:
             held = word_vectors([self.annotated.concepts[c] for c in self.members])
         else:
-            held = concept_vectors(self.sub, self.embedding(model, progress, stopping, make))
+            held = concept_vectors(self.sub, self.embedding(model, progress, stop, make))
         rows = np.zeros((len(self.labels), held.rows.shape[1]))
         known = np.zeros(len(self.labels), bool)
         rows[self.members], known[self.members] = held.rows, held.known

@@ -12,7 +12,7 @@ diluted. So each figure stands beside random groups of the same sizes and a grou
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +21,7 @@ from scipy import sparse
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import gain_interval
-from core.foundation.settings import Progress
+from core.foundation.progress import Meter, Report, Stop, never
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import LEFT_OUT
 from core.merging.fuse import (
@@ -95,17 +95,17 @@ class UnionCounts:
         run: Run,
         layer: str | None = None,
         splits: Sequence[str] | None = None,
-        tell: Callable[[Progress], None] | None = None,
-        stopping: Callable[[], bool] = lambda: False,
+        progress: Report | None = None,
+        stop: Stop = never,
     ) -> UnionCounts:
         """Of one layer over the images of some splits (all where None).
 
-        Raises for an unknown layer or split, a run without maps, and where `stopping` says yes
+        Raises for an unknown layer or split, a run without maps, and where `stop` says yes
         while the pixels' labels are counted.
         """
         from core.dissect.signatures import signatures
 
-        held = signatures(run, layer, splits, tell, stopping).without(LEFT_OUT)
+        held = signatures(run, layer, splits, progress, stop).without(LEFT_OUT)
         concepts = int(
             run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
         )
@@ -277,7 +277,7 @@ def gain_curve(
     seed: int = 0,
     draws: int = DRAWS,
     words: Vectors | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Report | None = None,
 ) -> pd.DataFrame:
     """(B − A) / A for k groups, for every k, with intervals and controls.
 
@@ -286,7 +286,7 @@ def gain_curve(
     members : concept indices that take part. ks : all that can be made where None.
     draws : random groupings of the same sizes (each a random exchange of the members).
     words : vectors of the names, to compare with at the same k; clustered the same way.
-    progress : told (done, all) clusterings or passes.
+    progress : called after every clustering or pass.
 
     Returns
     -------
@@ -296,8 +296,8 @@ def gain_curve(
         ratio_victory = true_victory / nb_groups.
     ratio_iou : (B − A) / A. Embeddings : name of the vectors. before, after : A and B.
     low, high : 95 % interval of the gain, over units
-    (:func:`core.foundation.intervals.gain_interval`). random, random_low, random_high : mean and
-    middle 95 % of the gain of random groups.
+        (:func:`core.foundation.intervals.gain_interval`).
+    random, random_low, random_high : mean and middle 95 % of the gain of random groups.
     beyond : gain − random; beyond_low, beyond_high : its 95 % interval, over units.
     chance : share of random groupings that gain as much, (1 + reached) / (1 + draws).
     words, over_words, over_words_low, over_words_high : gain of grouping by names, and the
@@ -325,13 +325,8 @@ def gain_curve(
         steps = draws + 1 + (words is not None)
     else:
         steps = len(chosen) * (1 + (words is not None))
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, steps)
+    meter = Meter(progress)
+    meter.start("gain", steps, of="groupings")
 
     def by_kmeans(of: Vectors, k: int) -> Groups:
         return kmeans(of, members, k, links, seed)
@@ -339,16 +334,16 @@ def gain_curve(
     own_words = np.full((len(chosen), len(a)), np.nan)
     if method == "agglomerative":
         own = sweep(counts, tree, chosen)
-        step()
+        meter.step()
         drawn = []
         for swap in swaps:
             drawn.append(sweep(counts, tree, chosen, swap).best)
-            step()
+            meter.step()
         if words is not None:
             other = dendrogram(words, members, links)
             can = [row for row, k in enumerate(chosen) if other.least <= k <= other.most]
             own_words[can] = sweep(counts, other, [chosen[row] for row in can]).best
-            step()
+            meter.step()
     else:
         parts = []
         drawn = [np.zeros((len(chosen), len(a))) for _ in swaps]
@@ -357,10 +352,10 @@ def gain_curve(
             parts.append(measured(counts, groups))
             for table, swap in zip(drawn, swaps, strict=True):
                 table[row] = measured(counts, [swap[group] for group in groups]).best[0]
-            step()
+            meter.step()
             if words is not None:
                 own_words[row] = measured(counts, by_kmeans(words, k)).best[0]
-                step()
+                meter.step()
         own = Swept(
             np.concatenate([part.best for part in parts]),
             np.concatenate([part.risen for part in parts]),
@@ -416,8 +411,8 @@ def run_gain(
     splits: Sequence[str] | None = None,
     seed: int = 0,
     draws: int = DRAWS,
-    tell: Callable[[Progress], None] | None = None,
-    stopping: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
     make: bool = True,
 ) -> pd.DataFrame:
     """:func:`gain_curve` of a run's layer, kept beside the run; names are compared at every k.
@@ -445,7 +440,7 @@ def run_gain(
             f"the IoU gain of {vectors.name} was not worked out for {name} yet: "
             f"`python -m core tables {run.digest} --table 5` does"
         )
-    counts = UnionCounts.from_run(run, layer, splits, tell, stopping)
+    counts = UnionCounts.from_run(run, layer, splits, progress, stop)
     words = None if vectors.name == WORDS else space.vectors(WORDS)
     frame = gain_curve(counts, vectors, space.members, ks, method, links, seed, draws, words)
     write_whole(path, lambda fresh: frame.to_csv(fresh, index=False))

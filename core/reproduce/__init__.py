@@ -22,6 +22,7 @@ from core.figures import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import parse_json
 from core.foundation.intervals import interval
+from core.foundation.progress import STOPPED, Report, Stop, Stopped, never
 from core.foundation.settings import Retraining, Settings
 from core.foundation.versions import versions_of
 from core.knowledge.graph import Graph, open_knowledge
@@ -42,10 +43,6 @@ from core.reproduce.profiles import (
 from core.runs.run_file import CACHE, Run, derived, write_text
 
 Facts = dict[str, Any]
-
-
-def no_tell(_: Any) -> None:
-    """Says nothing."""
 
 
 # -- what is there ----------------------------------------------------------------------------
@@ -328,7 +325,7 @@ class Work:
 
     Attributes
     ----------
-    root : folder of the runs. say : told a line at a time. tell : told progress.
+    root : folder of the runs. say : told a line at a time. progress : called with it.
     stop : asked again and again; where it says True, the work raises a ``Stopped``.
     small : made for a try only (:func:`core.reproduce.profiles.quick`).
     seeds : of re-trainings, instead of the profile's. called : how the profile was named.
@@ -338,9 +335,9 @@ class Work:
     data: Path
     keys: list[str]
     root: Path = CACHE
-    say: Callable[[str], None] = no_tell
-    tell: Callable[[Any], None] = no_tell
-    stop: Callable[[], bool] = lambda: False
+    say: Callable[[str], object] = len
+    progress: Report | None = None
+    stop: Stop = never
     small: bool = False
     seeds: int | None = None
     called: str = ""
@@ -426,7 +423,7 @@ class Work:
         if run is None:
             work = self.planned(key)
             self.say(f"run {work.digest}: {work.settings.dataset} × {work.settings.model}")
-            run = execute(work, self.root, tell=self.tell, stop=self.stop)
+            run = execute(work, self.root, progress=self.progress, stop=self.stop)
             self._runs[key] = run
         return run
 
@@ -467,7 +464,7 @@ class Work:
 
 def failure(err: Exception) -> str:
     """What went wrong, in one line. A ``Stopped`` is no failure: it is raised on."""
-    if type(err).__name__ == "Stopped":
+    if isinstance(err, Stopped):
         raise err
     told = " ".join(str(err).split())
     return told if isinstance(err, UnitscopeError) else f"{type(err).__name__}: {told[:300]}"
@@ -478,9 +475,7 @@ def _plain(value: Any) -> Any:
 
 
 def stopped() -> UnitscopeError:
-    """The error that says the work was stopped and goes on."""
-    from core.retrain.progress import STOPPED, Stopped
-
+    """The error that says the work was stopped and can be resumed."""
     return Stopped(STOPPED)
 
 
@@ -533,7 +528,7 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Made:
     k = groups_of(spec.groups, len(space.members))
 
     def make() -> list[Facts]:
-        vectors = space.vectors(spec.embedding, work.tell, work.stop)
+        vectors = space.vectors(spec.embedding, work.progress, work.stop)
         pair = tables_2_and_3(
             run, work.graph, space, vectors, k, splits=spec.splits or None, iou=spec.iou
         )
@@ -623,15 +618,15 @@ def _table_5(work: Work, spec: Merging) -> Made:
     def make() -> Facts:
         curves = {}
         for name in spec.embeddings:
-            vectors = space.vectors(name, work.tell, work.stop)
+            vectors = space.vectors(name, work.progress, work.stop)
             curves[name] = run_gain(
                 run,
                 space,
                 vectors,
                 ks,
                 splits=spec.splits or None,
-                tell=work.tell,
-                stopping=work.stop,
+                progress=work.progress,
+                stop=work.stop,
             )
         return table_5(run, work.graph, curves, splits=spec.splits or None).to_json()
 
@@ -683,7 +678,7 @@ def _table_6(work: Work, spec: Metrics) -> Made:
             train=spec.train,
             test=spec.test,
             root=work.root,
-            tell=work.tell,
+            progress=work.progress,
             stop=work.stop,
         )
         return table_6([told]).to_json()
@@ -792,7 +787,7 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
         study.append(Study.of(prepare(run), work.graph))
     one = study[0]
     judge = facts["judge"] or None
-    common = {"at": facts["at"], "tell": work.tell, "stop": work.stop}
+    common = {"at": facts["at"], "progress": work.progress, "stop": work.stop}
     if facts["halves"]:
         frame = cross_fitted(
             one,
@@ -845,7 +840,7 @@ def _figure_5(work: Work, spec: Retrainings) -> Made:
             continue
         try:
             planned = plan_retraining(work.retraining(asked))
-            told = retrain(planned, work.root, tell=work.tell, stop=work.stop)
+            told = retrain(planned, work.root, progress=work.progress, stop=work.stop)
         except Exception as err:
             out.missing |= {(name, one): failure(err) for one in trained}
             continue

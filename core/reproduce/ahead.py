@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from core.foundation.settings import duration
+from core.foundation.progress import duration
 from core.paper.printed import PARTS
 from core.reproduce import Work, curves_of, failure, runs_of
 from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,9 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from core.dissect.pipeline import BATCH, Plan, execute
+from core.foundation.progress import STOPPED, Stop, Stopped, never
 from core.models.outputs import vector
 from core.retrain import training as retrain
-from core.retrain.progress import STOPPED, Stopped
 
 SAMPLES = (BATCH, 3 * BATCH)
 """Images of the two timed pieces: whole batches, as the network always sees them."""
@@ -71,9 +70,7 @@ def extrapolate(pieces: list[tuple[int, float]], images: int) -> tuple[float, fl
     return guess, min(every), max(every)
 
 
-def estimate(
-    plan: Plan, stop: Callable[[], bool] = lambda: False, threads: int | None = None
-) -> Estimate:
+def estimate(plan: Plan, stop: Stop = never, threads: int | None = None) -> Estimate:
     """Time the whole pipeline on a few photos, spread evenly over those of the plan.
 
     A first piece warms up (kernels are compiled, files come into memory) and is not counted;
@@ -148,7 +145,7 @@ def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -
 
 
 def retraining(
-    work: retrain.Plan, root: Path, stop: Callable[[], bool] = lambda: False, steps: int = 3
+    work: retrain.Plan, root: Path, stop: Stop = never, steps: int = 3
 ) -> dict[str, Any]:
     """What a re-training would be, as plain data: its size, and its time from a few real steps.
 
@@ -160,7 +157,7 @@ def retraining(
     (the mean step; every epoch used up), low, high (the quickest and the slowest step), timed
     (images).
 
-    Raises UnitscopeError where no photo can be used; core.retrain.progress.Stopped where `stop`
+    Raises UnitscopeError where no photo can be used; Stopped where `stop`
     says so.
     """
     asked, data = work.asked, work.dataset
@@ -204,7 +201,7 @@ def retraining(
 
 
 def _timed_steps(
-    work: retrain.Plan, seen: np.ndarray, target: np.ndarray, steps: int, stop: Callable[[], bool]
+    work: retrain.Plan, seen: np.ndarray, target: np.ndarray, steps: int, stop: Stop
 ) -> tuple[list[float], float]:
     """(seconds of each training step on the photos `seen`, seconds to judge them)."""
     threads = torch.get_num_threads()

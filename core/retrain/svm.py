@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import combinations
@@ -45,10 +45,9 @@ from core.explain.photo import CHANCE, speaking_labels
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import Sole, read_result
 from core.foundation.intervals import interval, paired_interval
-from core.foundation.settings import Progress
+from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import Annotated, CoreConcepts
-from core.retrain.progress import STOPPED, Meter, Stopped
 from core.runs.run_file import CACHE, DIGITS, Run, digest_of, write_text
 
 GROUPS = ("metrics", "mrr", "hidden")
@@ -245,8 +244,8 @@ def retrain_pe(
     core_on: str = "train",
     root: Path = CACHE,
     command: str = "",
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
     fresh: bool = False,
 ) -> dict[str, Any]:
     """SVMs on every choice of features, beside the network's own accuracy.
@@ -326,7 +325,8 @@ def retrain_pe(
         if not len(row) or not len(test_row):
             raise UnitscopeError("no image with a scene in the training or in the test splits")
         folder.mkdir(exist_ok=True)
-        meter = Meter(folder, f"SVM on the metrics of run {run.digest}", command, tell)
+        what = f"SVM on the metrics of run {run.digest}"
+        meter = Meter(progress, folder / "progress.json", {"what": what, "command": command})
         tables: dict[tuple[str | None, str | None], dict[str, np.ndarray]] = {}
         states = {}
         if any("hidden" in pick for pick in picks):

@@ -43,7 +43,8 @@ from core.datasets.scenes import match_scenes
 from core.foundation.errors import BadFile, UnitscopeError, unknown, without_effect
 from core.foundation.files import Sole, read_result
 from core.foundation.geometry import Preprocessing, default_grid
-from core.foundation.settings import GOLDEN, Progress, Retraining
+from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
+from core.foundation.settings import GOLDEN, Retraining
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import (
     Annotated,
@@ -56,7 +57,6 @@ from core.knowledge.graph import Graph, open_knowledge
 from core.models.hooks import find_layer
 from core.models.load import LoadedModel, load_model
 from core.models.outputs import vector
-from core.retrain.progress import STOPPED, Meter, Stopped
 from core.runs.run_file import CACHE, DIGITS, digest_of, write_text, write_whole
 
 FORMS = ("softmax", "sigmoid")
@@ -491,7 +491,7 @@ def predict(
     module: nn.Module,
     way: Preprocessing,
     seen: np.ndarray,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Stop = never,
     classifier: str | None = None,
     batch: int = 64,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -536,7 +536,7 @@ class _Training:
         self.done = folder / f"{name}.json"
         self.best_file = folder / f"{name}.best.pt"
 
-    def run(self, meter: Meter, stop: Callable[[], bool]) -> dict[str, Any]:
+    def run(self, meter: Meter, stop: Stop) -> dict[str, Any]:
         """Train, or go on, or read what was finished: the facts of this training."""
         asked, sets = self.work.asked, self.sets
         whole = asked.epochs * len(sets.train)
@@ -611,7 +611,7 @@ class _Training:
         head: nn.Module | None,
         optimiser: torch.optim.Optimizer,
         meter: Meter,
-        stop: Callable[[], bool],
+        stop: Stop,
     ) -> dict[str, float]:
         asked, sets, work = self.work.asked, self.sets, self.work
         parts = batches(len(sets.train), asked.batch, self.seed, epoch)
@@ -704,7 +704,7 @@ def _concept_head(
 
 
 def _prepare(
-    work: Plan, meter: Meter, stop: Callable[[], bool]
+    work: Plan, meter: Meter, stop: Stop
 ) -> tuple[_Sets, dict[str, CoreConcepts], dict[str, Any], list[str]]:
     """Photos into memory; core concepts; the three parts; facts of the result; test ids."""
     asked, dataset = work.asked, work.dataset
@@ -775,15 +775,15 @@ def retrain(
     work: Plan,
     root: Path = CACHE,
     *,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
     fresh: bool = False,
 ) -> dict[str, Any]:
     """Train every λ of every kind and the control, or go on, or read a finished result.
 
     Parameters
     ----------
-    root : folder of the results. tell : called with a :class:`Progress` after every batch.
+    root : folder of the results. progress : called with a :class:`Progress` after every batch.
     stop : asked before every batch; where it says True, :class:`Stopped` is raised.
     fresh : throw away an earlier or stopped re-training of the same digest.
 
@@ -816,11 +816,11 @@ def retrain(
             return read_result(final)
         folder.mkdir(exist_ok=True)
         torch.set_num_threads(work.asked.threads)
+        what = f"retrain {work.asked.model} on {work.asked.dataset}"
         meter = Meter(
-            folder,
-            f"retrain {work.asked.model} on {work.asked.dataset}",
-            work.asked.command(),
-            tell,
+            progress,
+            folder / "progress.json",
+            {"what": what, "command": work.asked.command()},
         )
         sets, cores, counts, ids = _prepare(work, meter, stop)
         meter.start("train", len(work.jobs) * work.asked.epochs * len(sets.train))

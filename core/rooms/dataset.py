@@ -20,6 +20,7 @@ from PIL import Image
 from core.datasets.base import Annotations, Channel, Concept, SceneDataset
 from core.datasets.decode import read_photo
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.progress import Meter, Report
 from core.foundation.settings import ROOT
 from core.foundation.versions import WORLD
 from core.rooms.drawing import indoor, outdoor
@@ -187,25 +188,22 @@ class Rooms(SceneDataset):
             there = set()
         return [k for k, name in enumerate(self.ids) if f"{name}.png" not in there]
 
-    def draw(
-        self, progress: Callable[[int, int], None] | None = None, workers: int | None = None
-    ) -> None:
+    def draw(self, progress: Report | None = None, workers: int | None = None) -> None:
         """Draw every photo that is missing, over all cores; a second call continues a first
         that was stopped.
 
         Parameters
         ----------
-        progress : called as ``progress(done, total)``, photos drawn before included.
+        progress : called after every photo, with those drawn before included.
         workers : threads; by default one a core. The tracer releases the GIL.
         """
         todo = self.missing()
-        total, done = len(self.ids), len(self.ids) - len(todo)
-        if progress:
-            progress(done, total)
+        meter = Meter(progress)
+        meter.start("draw", len(self.ids), len(self.ids) - len(todo), "photos")
         if not todo:
             return
         self._draw_one(todo[0])  # compiles once, before threads would wait for one another
-        done += 1
+        meter.step()
         with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
             pending = {pool.submit(self._draw_one, k) for k in todo[1:]}
             try:
@@ -213,9 +211,7 @@ class Rooms(SceneDataset):
                     finished, pending = wait(pending, return_when=FIRST_COMPLETED)
                     for future in finished:
                         future.result()
-                    done += len(finished)
-                    if progress:
-                        progress(done, total)
+                    meter.step(len(finished))
             except BaseException:
                 for future in pending:
                     future.cancel()

@@ -7,7 +7,7 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import pandas as pd
 
@@ -21,6 +21,7 @@ from core.ablation.toggle import Edit, Toggled, Toggler, choose
 from core.ablation.toggle import prepare as prepare
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
 from core.views import unit_table
@@ -90,11 +91,11 @@ def toggled(
     factor: float,
     split: str,
     scene: str,
-    **progress: Any,
+    **hooks: Unpack[Hooks],
 ) -> Toggled:
     """What multiplying units by a factor (0 switches them off) does to the images chosen."""
     return toggler.toggle(
-        Edit(tuple(units), factor), scene or None, [split] if split else None, **progress
+        Edit(tuple(units), factor), scene or None, [split] if split else None, **hooks
     )
 
 

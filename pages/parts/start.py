@@ -10,7 +10,8 @@ import streamlit as st
 from core.datasets import KINDS as DATASETS
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import Settings, command, duration
+from core.foundation.progress import duration
+from core.foundation.settings import Settings, command
 from core.knowledge.graph import KINDS as KNOWLEDGE
 from core.views import start
 from pages.parts import access, address, changes, words

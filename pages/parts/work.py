@@ -11,7 +11,7 @@ import streamlit as st
 
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import duration
+from core.foundation.progress import duration
 from pages.parts import access, changes
 
 HURRY = 10.0
@@ -47,7 +47,7 @@ def state(told: dict[str, Any], steps: Mapping[str, str]) -> None:
         st.markdown(
             ":orange[**Stopped.**] "
             + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
-            + "What it has done is kept; the same command goes on from there."
+            + "What it has done is kept; the same command resumes it."
         )
 
 

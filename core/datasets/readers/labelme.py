@@ -29,7 +29,7 @@ from core.datasets.files import PHOTO_TYPES, json_of, walk
 from core.datasets.readers.folder import NO_LABEL, categorised
 from core.datasets.shapes import circle, points_of, polygon
 from core.foundation.errors import BadFile, UnitscopeError, nearest
-from core.foundation.settings import Progress
+from core.foundation.progress import Report, Stop, never
 
 POINTS = {
     "polygon": (),
@@ -63,8 +63,8 @@ class _Photo:
 def folder_from_labelme(
     source: Path,
     out: Path,
-    tell: Callable[[Progress], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> Made:
     """Write `out` as a ``folder:`` dataset from all JSON files under `source`.
 
@@ -122,7 +122,7 @@ def folder_from_labelme(
         )
         for photo in photos
     ]
-    return write_folder(made, parts, values, tell, stop)
+    return write_folder(made, parts, values, progress, stop)
 
 
 def _copy(photo: _Photo, target: str) -> None:
