@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from tests import (
+from tests import tiny
+from tests.datasets import test_datasets
+from tests.datasets.readers import (
     test_ade20k,
     test_coco,
-    test_datasets,
     test_labelme,
     test_nyuv2_mat,
     test_opensurfaces,
-    tiny,
 )
 
 if TYPE_CHECKING:

@@ -266,7 +266,7 @@ class Works:
 
     def annotate(self, root: Path) -> Callable[[], None]:
         from core.annotate.annotate import annotate
-        from tests.test_annotate import colours
+        from tests.annotate.test_annotate import colours
 
         return lambda: (
             annotate(self.photos / "images", colours(), root / "made", threads=1) and None
@@ -356,7 +356,7 @@ def kills(names: list[str], moments: int, most: int, seed: int) -> tuple[list[di
     import core.merging.embed
     import core.reproduce
     import core.retrain.training
-    import tests.test_annotate  # noqa: F401  (imported once, before the forks)
+    import tests.annotate.test_annotate  # noqa: F401  (imported once, before the forks)
 
     del core
     rng = random.Random(seed)

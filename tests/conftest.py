@@ -50,7 +50,7 @@ def tiny_run(tmp_path_factory):
 @pytest.fixture
 def owner(monkeypatch) -> None:
     """The visitor of Streamlit's AppTest, which has no cookies, is the owner; the cookie itself
-    is tested in real browsers (tests/test_access.py)."""
+    is tested in real browsers (tests/pages/test_access.py)."""
     from pages.parts import access
 
     monkeypatch.setattr(access, "who", lambda: "owner")

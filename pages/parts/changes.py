@@ -1,7 +1,7 @@
 """Everything that a page starts, stops, keeps or deletes, for owners alone.
 
-Pages call these and never the engine's own functions (tests/test_access.py sees to it). Each asks
-:func:`pages.parts.access.require_owner` first, which also writes the log.
+Pages call these and never the engine's own functions (tests/pages/test_access.py sees to it). Each
+asks :func:`pages.parts.access.require_owner` first, which also writes the log.
 """
 
 from __future__ import annotations
