@@ -14,25 +14,28 @@ JOBS   ?= 2
 ADDRESS ?= localhost
 SERVE   ?=
 
-.PHONY: run test check setup setup-dev optional lock audit rooms clean help
+.PHONY: run test check docs setup setup-dev optional lock audit rooms clean help
 
 help:
 	@echo "make run     set up, dissect the embedded photos, open the app"
 	@echo "make test    set up, run every test"
 	@echo "make check   lint, types, doctests, import rule"
+	@echo "make docs    write docs/commands.md from the command line's parser"
 	@echo "make lock    choose releases again for the requirements files, with digests"
 	@echo "make audit   known vulnerabilities of the locked releases"
 	@echo "make clean   remove the environment and everything under cache/"
 
 # The stamp names the files it was made from, so an edit of them installs again. What is installed
-# is what the lock names, byte for byte: a file of another digest is refused.
-$(VENV)/.run-ready: requirements.lock
+# is what the lock names, byte for byte: a file of another digest is refused. The checkout itself
+# comes last, for the command `unitscope`; setuptools is among what is locked.
+$(VENV)/.run-ready: requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || \
 	  { echo "Unitscope needs Python 3.11 or newer and found none. Say make PYTHON=/path/to/python"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "python3 -m venv failed: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 	@echo "Installing the packages Unitscope needs (a few minutes the first time) …"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-index --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/.test-ready: $(VENV)/.run-ready requirements-dev.lock
@@ -72,11 +75,14 @@ test: setup-dev
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 check: setup-dev
-	@$(BIN)/ruff check app.py pages core tests benchmarks docs
-	@$(BIN)/ruff format --check app.py pages core tests benchmarks docs
+	@$(BIN)/ruff check app.py unitscope.py pages core tests benchmarks docs
+	@$(BIN)/ruff format --check app.py unitscope.py pages core tests benchmarks docs
 	@$(BIN)/mypy core
 	@$(BIN)/python -m pytest --doctest-modules core
 	@$(BIN)/python -m pytest tests/test_structure.py
+
+docs: setup
+	@$(BIN)/python -m core.cli.reference > docs/commands.md
 
 clean:
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-audit

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.test_structure import files, imports
+from tests.test_structure import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python"}
 """Import name → package, where they differ."""
+
+OWN = {"", "app", "benchmarks", "core", "pages", "tests", "unitscope"}
+BY_NAME = {"optional", "importorskip", "import_module", "find_spec"}
+"""Functions that are given a module's name as text."""
+
+TOOLS = {
+    "pytest-xdist": ("Makefile", "pytest -n"),
+    "ruff": ("Makefile", "ruff check"),
+    "mypy": ("Makefile", "mypy core"),
+    "setuptools": ("pyproject.toml", 'build-backend = "setuptools.build_meta"'),
+}
+"""Requirements of development that nothing imports → the file that runs them, and how."""
+
+BROUGHT_ALONG = {"authlib", "oidc-provider-mock"}
+"""What a lab with an identity provider of its own installs: the mode team (docs/serving.md), and
+its test, which is left out where they are missing."""
 
 
 def wanted(part: str) -> dict[str, str]:
@@ -60,15 +78,58 @@ def test_the_table_of_dependencies_is_current():
     assert rows == {name: locked("requirements-dev")[name] for name in direct}
 
 
-def test_what_the_code_imports_is_a_direct_requirement():
-    known = {**wanted("requirements"), **wanted("requirements-optional")}
-    used = {
-        name.split(".")[0]
-        for file in [ROOT / "app.py", *files("core", "pages")]
-        for name in imports(file)
+def foreign(*sources: Path, whole: bool = True) -> set[str]:
+    """Packages outside the standard library and this repository that files import, by name too.
+
+    whole : imports inside functions as well; otherwise only what importing the file needs.
+    """
+    heads = set()
+    for file in sources:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        if not whole:
+            tree.body = [
+                node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+        heads |= {name.split(".")[0] for name in _imported(tree)}
+    return {
+        PACKAGES.get(head, head.replace("_", "-"))
+        for head in heads - OWN
+        if head not in sys.stdlib_module_names
     }
-    own = {"core", "pages", "tests", "benchmarks", ""}
-    foreign = {
-        PACKAGES.get(n, n) for n in used if n not in sys.stdlib_module_names and n not in own
-    }
-    assert foreign <= set(known), sorted(foreign - set(known))
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or ""
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+            first = node.args[0] if node.args else None
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                yield first.value
+
+
+CODE = [ROOT / "app.py", ROOT / "unitscope.py", *files("core", "pages")]
+
+
+def test_direct_requirements_are_what_the_code_imports():
+    main, optional = set(wanted("requirements")), set(wanted("requirements-optional"))
+    used = foreign(*CODE) - BROUGHT_ALONG
+    assert used == main | optional, f"differ: {sorted(used ^ (main | optional))}"
+    assert not main & optional
+    assert not foreign(*CODE, whole=False) & optional, "what is optional is imported when needed"
+
+
+def test_requirements_of_development_are_what_tests_import_and_what_is_run():
+    dev = set(wanted("requirements-dev"))
+    listed = set(wanted("requirements")) | set(wanted("requirements-optional"))
+    used = foreign(*files("tests", "benchmarks", "docs")) - listed - BROUGHT_ALONG
+    assert used | set(TOOLS) == dev, f"differ: {sorted((used | set(TOOLS)) ^ dev)}"
+    for name, (file, command) in TOOLS.items():
+        assert command in (ROOT / file).read_text(encoding="utf-8"), name
+
+
+def test_packages_that_are_brought_along_are_still_asked_for():
+    asked = foreign(*CODE, *files("tests"))
+    assert asked >= BROUGHT_ALONG

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 
+from core import __version__
 from core.cli import (
     annotate,
     bench,
@@ -34,6 +35,8 @@ from core.foundation.files import strict_json
 from core.foundation.progress import Stopped
 from core.models.trust import allow_python
 
+PROG = "python -m core"
+
 VERBS = (
     runs,
     datasets,
@@ -52,11 +55,15 @@ VERBS = (
 """Modules of verbs, in the order of the help."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(
+    arguments: Sequence[str] | None = None, prog: str = PROG, epilog: str | None = None
+) -> int:
     """Run one verb; returns the exit status: 0 done, 2 a mistake in the input or no room, 3 an
-    unforeseen error, 130 stopped."""
-    parser = _parser()
-    given = parser.parse_args(arguments)
+    unforeseen error, 130 stopped.
+
+    prog, epilog : the command's own name, and a last line of its help.
+    """
+    given = parser(prog, epilog).parse_args(arguments)
     if given.allow_python:
         allow_python()
     try:
@@ -101,11 +108,13 @@ def _failed(err: BaseException, given: argparse.Namespace) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m core", description="Unitscope: dissect image classifiers."
+def parser(prog: str = PROG, epilog: str | None = None) -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    top = argparse.ArgumentParser(
+        prog=prog, description="Unitscope: dissect image classifiers.", epilog=epilog
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    top.add_argument("--version", action="version", version=f"Unitscope {__version__}")
+    verbs = top.add_subparsers(required=True, metavar="VERB")
 
     def verb(
         name: str, do: Callable[[argparse.Namespace], Answer], text: str
@@ -123,4 +132,4 @@ def _parser() -> argparse.ArgumentParser:
 
     for module in VERBS:
         module.add(verb)
-    return parser
+    return top

@@ -26,6 +26,7 @@ from click import ClickException
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from streamlit import config as streamlit_config
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.settings import Limits, configuration
@@ -150,9 +151,9 @@ class Door:
 # -- the start --------------------------------------------------------------------------------
 
 
-def _options() -> argparse.ArgumentParser:
+def _options(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pages.parts.serve",
+        prog=prog,
         allow_abbrev=False,
         description="Serve the app. Options of `streamlit run`, such as --server.port, may follow; "
         "what is not given here is read from .streamlit/unitscope.toml (docs/serving.md).",
@@ -263,11 +264,17 @@ async def _announced(_app: Any) -> AsyncIterator[None]:
     yield
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve the app; returns 2 where it was asked for in a way that cannot be."""
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m pages.parts.serve") -> int:
+    """Serve the app; returns 2 where it was asked for in a way that cannot be.
+
+    prog : the command's own name, for its help.
+    """
     from streamlit.web.bootstrap import load_config_options
 
-    given, rest = _options().parse_known_args(arguments)
+    given, rest = _options(prog).parse_known_args(arguments)
+    # The address and the look are those of this checkout's .streamlit/config.toml, wherever the
+    # command is given. `run` below does the same, after the address has been judged.
+    streamlit_config._main_script_path = str(ROOT / "app.py")
     try:
         options = _streamlit_options(rest)
         said = configuration()
