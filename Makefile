@@ -14,13 +14,14 @@ JOBS   ?= 2
 ADDRESS ?= localhost
 SERVE   ?=
 
-.PHONY: run test check docs setup setup-dev optional lock audit rooms clean help
+.PHONY: run test check golden docs setup setup-dev optional lock audit rooms clean help
 
 help:
 	@echo "make run     set up, dissect the embedded photos, open the app"
 	@echo "make test    set up, run every test"
 	@echo "make check   lint, types, doctests, import rule"
 	@echo "make docs    write docs/commands.md from the command line's parser"
+	@echo "make golden  record results of computations whose version was raised"
 	@echo "make lock    choose releases again for the requirements files, with digests"
 	@echo "make audit   known vulnerabilities of the locked releases"
 	@echo "make clean   remove the environment and everything under cache/"
@@ -83,6 +84,10 @@ check: setup-dev
 
 docs: setup
 	@$(BIN)/python -m core.cli.reference > docs/commands.md
+
+# What tests/test_golden.py compares with. Changed results under an unchanged version are refused.
+golden: setup-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m tests.golden --record
 
 clean:
 	rm -rf $(VENV) $(VENV)-lock $(VENV)-audit
