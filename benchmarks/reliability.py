@@ -27,6 +27,7 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -433,6 +434,19 @@ def _killed(
         return root
 
     # All makings lie at one path, so that paths in files are equal.
+    root = fresh("here")
+    do = work(root)
+
+    def imported() -> list[str]:
+        do()
+        return sorted(sys.modules)
+
+    # What the work imports is imported here, once, and not in each of hundreds of children.
+    for module in set(forked(imported)[1] or ()) - set(sys.modules):
+        with contextlib.suppress(
+            Exception, SystemExit
+        ):  # some modules are made while others are imported
+            importlib.import_module(module)
     root = fresh("here")
     do = work(root)
 
