@@ -45,6 +45,7 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -202,29 +203,39 @@ class Works:
     """The long work there is, small: each is a function of a fresh folder."""
 
     def __init__(self, base: Path):
-        from tests import tiny, tiny_reproduce
-
         self.base = base
-        self.photos = tiny.write_folder(base / "photos", 48)
-        self.facts = tiny_reproduce.write(base / "reproduce", 36)
-        self.options = ["--dataset", f"folder:{self.photos}", "--model", tiny.SPEC]
-        self.knowledge = ["--knowledge", f"triples:{self.facts / 'facts.tsv'}"]
-        self.finished = base / "finished"
-        forked(
-            verb(
-                "run",
-                *self.options,
-                "--q",
-                "0.05",
-                "--shuffles",
-                "2",
-                *self.knowledge,
-                "--out",
-                str(self.finished),
-            )
-        )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _archive_handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @cached_property
+    def photos(self) -> Path:
+        from tests import tiny
+
+        return tiny.write_folder(self.base / "photos", 48)
+
+    @cached_property
+    def facts(self) -> Path:
+        from tests import tiny_reproduce
+
+        return tiny_reproduce.write(self.base / "reproduce", 36)
+
+    @property
+    def options(self) -> list[str]:
+        from tests import tiny
+
+        return ["--dataset", f"folder:{self.photos}", "--model", tiny.SPEC]
+
+    @property
+    def knowledge(self) -> list[str]:
+        return ["--knowledge", f"triples:{self.facts / 'facts.tsv'}"]
+
+    @cached_property
+    def finished(self) -> Path:
+        """The folder of a finished run."""
+        root = self.base / "finished"
+        counted = ["--q", "0.05", "--shuffles", "2"]
+        forked(verb("run", *self.options, *counted, *self.knowledge, "--out", str(root)))
+        return root
 
     def run(self, root: Path) -> Callable[[], None]:
         return verb(
@@ -388,15 +399,15 @@ def kills(
         works = Works(Path(base))
         share = -(-moments // len(names))
         for name in names:
-            trials = _Log(log, name)
-            row = _killed(getattr(works, name), Path(base) / name, share, most, seed, trials)
+            trials = Log(log, name)
+            row = killed(getattr(works, name), Path(base) / name, share, most, seed, trials)
             rows.append({"work": name, **row})
             wrong += row["wrong"]
             print(_row(rows[-1]), flush=True)
     return rows, wrong
 
 
-class _Log:
+class Log:
     """What came of each trial of one work, by the name of the trial; kept in a file, if one is."""
 
     def __init__(self, path: Path | None, work: str):
@@ -419,14 +430,19 @@ MOMENTS_TRIED = 6
 """Random moments of one trial, until one comes before the work's end."""
 
 
-def _killed(
+def killed(
     work: Callable[[Path], Callable[[], None]],
     base: Path,
     moments: int,
     most: int,
     seed: int,
-    log: _Log,
+    log: Log,
 ) -> dict[str, Any]:
+    """Kill one work and go on, as :func:`kills` says.
+
+    work : for a folder, what is done in it.
+    """
+
     def fresh(tag: str) -> Path:
         root = base / tag
         shutil.rmtree(root, ignore_errors=True)
