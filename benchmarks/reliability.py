@@ -252,6 +252,9 @@ class Works:
         )
 
     def embed(self, root: Path) -> Callable[[], None]:
+        from core.merging import embed
+
+        embed.SAVED_EVERY = 0.0  # after each epoch, as these are short
         self._with_run(root)
         return verb(
             "embed",
