@@ -1,12 +1,14 @@
 """Kills, broken inputs and many visitors: what docs/reliability.md promises, tried at scale.
 
     python -m benchmarks.reliability kills  [--work run,embed,…] [--moments 300] [--most N]
+                                            [--log FILE]
     python -m benchmarks.reliability inputs [--inputs 10000] [--seed 0] [--readers folder,…]
     python -m benchmarks.reliability load   [--sessions 50] [--seconds 600] [--images 20000]
 
 ``kills``: all long work is killed before every file operation below its folder (seen by Python's
 audit hook) and at random moments, then asked for again: the result must be byte for byte that of
-an undisturbed one, and nothing half-made may be listed meanwhile.
+an undisturbed one, and nothing half-made may be listed meanwhile. With a log, each trial is a line
+of it, and the same command goes on with those that are not there.
 
 ``inputs``: small good inputs of every reader, mutated (bits flipped, cut, spliced, numbers and
 names exchanged), handed to the command line in child processes with 2 GB and 10 s each: a
@@ -25,10 +27,12 @@ import argparse
 import asyncio
 import contextlib
 import hashlib
+import importlib
 import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -38,8 +42,10 @@ import tempfile
 import threading
 import time
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -162,10 +168,8 @@ def files_digest(root: Path) -> dict[str, str]:
         if path.suffix == ".duckdb":
             with Run(path) as run:
                 found[name] = run.info["tables_digest"]
-        elif path.suffix == ".pdf" or (
-            path.suffix in (".json", ".md", ".html") and "report" in path.parts
-        ):
-            found[name] = "there"  # it holds the time it was made
+        elif path.suffix == ".pdf":
+            found[name] = hashlib.sha256(_drawn(path.read_bytes())).hexdigest()
         else:
             data = path.read_bytes()
             if path.suffix == ".json":
@@ -174,12 +178,23 @@ def files_digest(root: Path) -> dict[str, str]:
     return found
 
 
+def _drawn(pdf: bytes) -> bytes:
+    """What a PDF draws: its streams, sorted; vl-convert numbers a chart's fonts by chance."""
+    if not pdf.rstrip().endswith(b"%%EOF"):
+        return b"cut short"
+    streams = []
+    for found in re.finditer(rb"stream\r?\n(.*?)\r?\nendstream", pdf, re.DOTALL):
+        with contextlib.suppress(zlib.error):
+            streams.append(re.sub(rb"/fo\d+", b"/fo", zlib.decompress(found[1])))
+    return b"\n".join(sorted(streams))
+
+
 def _timeless(facts: Any) -> Any:
     if isinstance(facts, dict):
         return {
             k: _timeless(v)
             for k, v in facts.items()
-            if k not in ("seconds", "finished", "time", "made", "pid")
+            if k not in ("seconds", "finished", "time", "made", "pid", "changed")
         }
     return [_timeless(v) for v in facts] if isinstance(facts, list) else facts
 
@@ -188,29 +203,39 @@ class Works:
     """The long work there is, small: each is a function of a fresh folder."""
 
     def __init__(self, base: Path):
-        from tests import tiny, tiny_reproduce
-
         self.base = base
-        self.photos = tiny.write_folder(base / "photos", 48)
-        self.facts = tiny_reproduce.write(base / "reproduce", 36)
-        self.options = ["--dataset", f"folder:{self.photos}", "--model", tiny.SPEC]
-        self.knowledge = ["--knowledge", f"triples:{self.facts / 'facts.tsv'}"]
-        self.finished = base / "finished"
-        forked(
-            verb(
-                "run",
-                *self.options,
-                "--q",
-                "0.05",
-                "--shuffles",
-                "2",
-                *self.knowledge,
-                "--out",
-                str(self.finished),
-            )
-        )
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _archive_handler())
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @cached_property
+    def photos(self) -> Path:
+        from tests import tiny
+
+        return tiny.write_folder(self.base / "photos", 48)
+
+    @cached_property
+    def facts(self) -> Path:
+        from tests import tiny_reproduce
+
+        return tiny_reproduce.write(self.base / "reproduce", 36)
+
+    @property
+    def options(self) -> list[str]:
+        from tests import tiny
+
+        return ["--dataset", f"folder:{self.photos}", "--model", tiny.SPEC]
+
+    @property
+    def knowledge(self) -> list[str]:
+        return ["--knowledge", f"triples:{self.facts / 'facts.tsv'}"]
+
+    @cached_property
+    def finished(self) -> Path:
+        """The folder of a finished run."""
+        root = self.base / "finished"
+        counted = ["--q", "0.05", "--shuffles", "2"]
+        forked(verb("run", *self.options, *counted, *self.knowledge, "--out", str(root)))
+        return root
 
     def run(self, root: Path) -> Callable[[], None]:
         return verb(
@@ -227,6 +252,9 @@ class Works:
         )
 
     def embed(self, root: Path) -> Callable[[], None]:
+        from core.merging import embed
+
+        embed.SAVED_EVERY = 0.0  # after each epoch, as these are short
         self._with_run(root)
         return verb(
             "embed",
@@ -273,19 +301,26 @@ class Works:
         )
 
     def get(self, root: Path) -> Callable[[], None]:
-        from core.downloads.fetch import fetch
-        from core.downloads.unpack import unpack
+        from core.downloads.catalog import Download
+        from core.downloads.fetch import get
 
-        address = f"http://127.0.0.1:{self.server.server_port}/a.zip"
         os.environ["no_proxy"] = "127.0.0.1"
+        address = f"http://127.0.0.1:{self.server.server_port}/"
         checksum = f"sha256:{hashlib.sha256(ARCHIVE).hexdigest()}"
 
+        def entry(name: str, file: str, url: str) -> Download:
+            return Download(
+                name, "drawn", url, file, len(ARCHIVE), None, checksum, "", "", "placed"
+            )
+
+        local = self.base / "mirror"
+        local.mkdir(exist_ok=True)
+        (local / "copied.bin").write_bytes(ARCHIVE)
+
         def do() -> None:
-            archive = root / "a.zip"
-            if not archive.exists():
-                fetch(address, archive, checksum=checksum)
-            if not (root / "a").exists():
-                unpack(archive, root / "a")
+            get(entry("packed", "packed.zip", f"{address}packed.zip"), root)
+            get(entry("plain", "plain.bin", f"{address}plain.bin"), root)
+            get(entry("copied", "copied.bin", ""), root, str(local))
 
         return do
 
@@ -293,11 +328,9 @@ class Works:
         return verb(
             "reproduce",
             "--profile",
-            "tests.tiny_reproduce:TINY",
+            "tests.tiny_reproduce:SMALL",
             "--data",
             str(self.facts),
-            "--only",
-            "table1,table2,figure3,figure5",
             "--out",
             str(root),
             "--to",
@@ -348,9 +381,14 @@ def _archive_handler() -> type[BaseHTTPRequestHandler]:
 WORK = ("run", "embed", "retrain", "svm", "annotate", "get", "reproduce")
 
 
-def kills(names: list[str], moments: int, most: int, seed: int) -> tuple[list[dict[str, Any]], int]:
-    """Kill and go on; rows of the table, and how many went wrong."""
-    import core.annotate.annotate
+def kills(
+    names: list[str], moments: int, most: int, seed: int, log: Path | None
+) -> tuple[list[dict[str, Any]], int]:
+    """Kill and go on; rows of the table, and how many went wrong.
+
+    moments : kills at random moments, in all, shared out over the works. most : file operations of
+    each work, drawn at random; 0 is all. log : see the module.
+    """
     import core.cli
     import core.dissect.pipeline
     import core.merging.embed
@@ -359,26 +397,55 @@ def kills(names: list[str], moments: int, most: int, seed: int) -> tuple[list[di
     import tests.annotate.test_annotate  # noqa: F401  (imported once, before the forks)
 
     del core
-    rng = random.Random(seed)
     rows, wrong = [], 0
     with tempfile.TemporaryDirectory() as base:
         works = Works(Path(base))
         share = -(-moments // len(names))
         for name in names:
-            row, bad = _killed(getattr(works, name), Path(base) / name, share, most, rng)
+            trials = Log(log, name)
+            row = killed(getattr(works, name), Path(base) / name, share, most, seed, trials)
             rows.append({"work": name, **row})
-            wrong += bad
+            wrong += row["wrong"]
             print(_row(rows[-1]), flush=True)
     return rows, wrong
 
 
-def _killed(
+class Log:
+    """What came of each trial of one work, by the name of the trial; kept in a file, if one is."""
+
+    def __init__(self, path: Path | None, work: str):
+        self.path, self.work = path, work
+        self.known: dict[str, dict[str, Any]] = {}
+        if path is not None and path.exists():
+            for line in path.read_text().splitlines():
+                told = json.loads(line)
+                if told["work"] == work:
+                    self.known[told["trial"]] = told
+
+    def add(self, trial: str, **told: Any) -> None:
+        self.known[trial] = {"work": self.work, "trial": trial, **told}
+        if self.path is not None:
+            with self.path.open("a") as out:
+                out.write(json.dumps(self.known[trial]) + "\n")
+
+
+MOMENTS_TRIED = 6
+"""Random moments of one trial, until one comes before the work's end."""
+
+
+def killed(
     work: Callable[[Path], Callable[[], None]],
     base: Path,
     moments: int,
     most: int,
-    rng: random.Random,
-) -> tuple[dict[str, Any], int]:
+    seed: int,
+    log: Log,
+) -> dict[str, Any]:
+    """Kill one work and go on, as :func:`kills` says.
+
+    work : for a folder, what is done in it.
+    """
+
     def fresh(tag: str) -> Path:
         root = base / tag
         shutil.rmtree(root, ignore_errors=True)
@@ -386,6 +453,19 @@ def _killed(
         return root
 
     # All makings lie at one path, so that paths in files are equal.
+    root = fresh("here")
+    do = work(root)
+
+    def imported() -> list[str]:
+        do()
+        return sorted(sys.modules)
+
+    # What the work imports is imported here, once, and not in each of hundreds of children.
+    for module in set(forked(imported)[1] or ()) - set(sys.modules):
+        with contextlib.suppress(
+            Exception, SystemExit
+        ):  # some modules are made while others are imported
+            importlib.import_module(module)
     root = fresh("here")
     do = work(root)
 
@@ -399,46 +479,54 @@ def _killed(
     took = time.monotonic() - began
     if status:
         print(f"  undisturbed, it failed: {operations}")
-        return {"operations": 0, "kills": 0, "equal": 0, "half listed": 0}, 1
+        return {"operations": 0, "wrong": 1}
     want = files_digest(root)
     places = list(range(operations))
     if most and len(places) > most:
-        places = sorted(rng.sample(places, most))
-    plans: list[tuple[int | None, float | None]] = [(k, None) for k in places]
-    plans += [(None, rng.uniform(0.0, took)) for _ in range(moments)]
-    done = Counter[str]()
-    for at, after in plans:
-        root = fresh("here")
-        do = work(root)
+        places = sorted(random.Random(seed).sample(places, most))
+    plans = [(f"operation {k}", k) for k in places] + [
+        (f"moment {k}", None) for k in range(moments)
+    ]
+    for trial, at in plans:
+        if trial in log.known:
+            continue
+        rng = random.Random(f"{seed}/{trial}")
+        for _ in range(1 if at is not None else MOMENTS_TRIED):
+            root = fresh("here")
+            do = work(root)
 
-        def dying(root: Path = root, at: int | None = at, do: Callable[[], None] = do) -> None:
-            if at is not None:
-                _watch_files(root, at)
-            do()
+            def dying(root: Path = root, at: int | None = at, do: Callable[[], None] = do) -> None:
+                if at is not None:
+                    _watch_files(root, at)
+                do()
 
-        status, _ = forked(dying, after=after)
-        done["kills"] += status == -signal.SIGKILL
+            after = None if at is not None else rng.uniform(0.0, took)
+            status, _ = forked(dying, after=after)
+            killed = status == -signal.SIGKILL
+            if killed:
+                break
         _, listed = forked(lambda root=root: _listed(root))
-        done["half listed"] += listed is not True
         status, said = forked(do)
-        if status == 0 and files_digest(root) == want:
-            done["equal"] += 1
-        else:
-            got = files_digest(root) if status == 0 else {}
-            differ = [k for k in want.keys() | got.keys() if want.get(k) != got.get(k)][:4]
-            print(
-                f"  {base.name} killed at {at if at is not None else f'{after:.2f} s'}: "
-                f"{said or differ}",
-                flush=True,
-            )
-    row = {
+        got = files_digest(root) if status == 0 else {}
+        differ = [k for k in want.keys() | got.keys() if want.get(k) != got.get(k)][:4]
+        equal = status == 0 and not differ
+        log.add(trial, killed=killed, after=after, listed=listed is True, equal=equal)
+        if not equal or listed is not True:
+            where = trial if after is None else f"{trial} ({after:.2f} s)"
+            print(f"  {base.name}: {where}: {said or differ} {listed}", flush=True)
+    told = [log.known[trial] for trial, _ in plans]
+    half = sum(not t["listed"] for t in told)
+    unequal = sum(not t["equal"] for t in told)
+    return {
         "operations": operations,
-        "kills": done["kills"],
-        "tried": len(plans),
-        "equal": done["equal"],
-        "half listed": done["half listed"],
+        "operations tried": len(places),
+        "killed there": sum(t["killed"] for t in told[: len(places)]),
+        "moments tried": moments,
+        "killed then": sum(t["killed"] for t in told[len(places) :]),
+        "equal": len(told) - unequal,
+        "half listed": half,
+        "wrong": half + unequal,
     }
-    return row, len(plans) - done["equal"] + done["half listed"]
 
 
 def _listed(root: Path) -> bool:
@@ -754,6 +842,7 @@ def main() -> int:
     parser.add_argument("--work", default=",".join(WORK))
     parser.add_argument("--moments", type=int, default=300, help="kills at random moments, in all")
     parser.add_argument("--most", type=int, default=0, help="file operations of each work; 0 = all")
+    parser.add_argument("--log", type=Path, help="of kills: to go on where it was stopped")
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--readers", default="")
     parser.add_argument("--seed", type=int, default=0)
@@ -763,7 +852,9 @@ def main() -> int:
     given = parser.parse_args()
     with _one_thread():
         if given.what == "kills":
-            _, wrong = kills(given.work.split(","), given.moments, given.most, given.seed)
+            _, wrong = kills(
+                given.work.split(","), given.moments, given.most, given.seed, given.log
+            )
         elif given.what == "inputs":
             only = [name for name in given.readers.split(",") if name]
             _, wrong = inputs(given.inputs, given.seed, only)

@@ -931,15 +931,15 @@ def readers() -> dict[type, Callable[[Path], Iterable[str]]]:
     from core.datasets.readers.folder import Folder
     from core.datasets.readers.nyuv2 import NYUv2, NYUv2Mat
     from core.datasets.readers.opensurfaces import OpenSurfaces
-    from tests.test_ade20k import benchmark, packed, release_2016
-    from tests.test_coco import panoptic_tree, stuff_tree
-    from tests.test_datasets import broden_tree, folder_tree, nyu_tree
-    from tests.test_instances import INNER, LEFT, one, region
-    from tests.test_nyuv2_mat import published
-    from tests.test_opensurfaces import release
+    from tests.datasets.readers.test_ade20k import benchmark, packed, release_2016
+    from tests.datasets.readers.test_coco import panoptic_tree, stuff_tree
+    from tests.datasets.test_datasets import broden_tree, folder_tree, nyu_tree
+    from tests.datasets.test_instances import INNER, LEFT, one, region
+    from tests.datasets.readers.test_nyuv2_mat import published
+    from tests.datasets.readers.test_opensurfaces import release
 
     def ade20k(root: Path) -> Iterable[str]:
-        from tests.test_ade20k import Region, json_text, save, write
+        from tests.datasets.readers.test_ade20k import Region, json_text, save, write
 
         yield f"ade20k:{release_2016(root / '2016')}"
         stem = root / "2021/images/ADE/training/urban/inn__outdoor/ADE_train_00000009"

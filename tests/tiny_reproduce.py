@@ -86,6 +86,37 @@ TINY = Profile(
     not_run={"table1": {"ConceptSHAP": "not here", "CLIP-Dissect": "not here"}},
 )
 
+SMALL = replace(
+    TINY,
+    name="small",
+    parts={
+        "table1": TINY.parts["table1"],
+        "table2": TINY.parts["table2"],
+        "figure3": Disabling(
+            "net", ("test",), ("test",), at=(1, 2), rankings=("icc", "random"), draws=1, halves=0
+        ),
+        "figure5": Retrainings(
+            {
+                NETWORK: (
+                    Retraining(
+                        PHOTOS,
+                        tiny.SPEC,
+                        cc=("icc",),
+                        weights=(1.0,),
+                        seeds=1,
+                        epochs=1,
+                        batch=8,
+                        knowledge=KNOWLEDGE,
+                    ),
+                    ("photos",),
+                )
+            }
+        ),
+    },
+)
+"""As many kinds of steps, as little work: for benchmarks.reliability, which begins it hundreds of
+times."""
+
 EITHER = replace(
     TINY,
     needs={**TINY.needs, "elsewhere": Need("photos of old", ("{data}/old/scenes.csv",), ("old",))},

@@ -65,6 +65,7 @@ def fetch(
     timeout: float = TIMEOUT,
     tries: int = TRIES,
     pause: Callable[[float], None] = time.sleep,
+    whole: Callable[[Fetched, int], None] = lambda fetched, changed: None,
 ) -> Fetched:
     """Download `url` to `target`, going on with what an earlier try left.
 
@@ -78,6 +79,8 @@ def fetch(
     checksum : ``algorithm:hex digits``; not checked where None.
     progress, note : called with the progress, and with lines on what went wrong meanwhile.
     pause : waits between tries.
+    whole : called before the file takes its name, with its time of change in ns, so that what is
+        told of it is on the disk no later than the file.
 
     Raises
     ------
@@ -110,9 +113,16 @@ def fetch(
         ) from None
     with transfer.part.open("r+b") as file:
         os.fsync(file.fileno())  # a name that is there after a power cut has its bytes
+    whole(found, transfer.part.stat().st_mtime_ns)
     transfer.part.replace(target)
-    transfer.side.unlink(missing_ok=True)
+    _clean(target)
     return found
+
+
+def _clean(target: Path) -> None:
+    """Remove what a download that was killed left of itself, where it has nothing to go on with."""
+    if not target.with_name(target.name + ".part").exists():
+        target.with_name(target.name + ".part.json").unlink(missing_ok=True)
 
 
 class _Transfer:
@@ -615,7 +625,10 @@ def get(
     lock = Sole(root / f".{entry.name}.lock", f"{entry.name} is being fetched by another process")
     try:
         found, added = _state(entry, root)
+        _clean(root / entry.held)
         if found == "there":
+            if entry.archive and _marker(entry, root).get("keep") is False:
+                _drop_archive(entry, root)
             if added:
                 note(f"{path}: what was got is there, and {added:,} more files")
             return Got(path, False, _marker(entry, root))
@@ -651,51 +664,61 @@ def _get(
     source = source_of(entry, given) if given or not file.exists() else file
     if ours and before.get("from") == shown(str(source)):
         source = file
-    if isinstance(source, Path):
-        # A file that is here, by a mirror's folder or by the user's own browser.
-        here = file.exists() and source.samefile(file)
-        if not here and not entry.archive:
-            _need_free(file)
-        fetched = _verified(source, str(source), size, wanted, progress)
-        if isinstance(fetched, str):
-            raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
-        ours = ours and here
-        if not here and not entry.archive:
-            fresh = file.with_name(file.name + ".new")
-            shutil.copyfile(source, fresh)
-            fresh.replace(file)
-    else:
-        if not ours:
-            _need_free(file)
-        fetched = fetch(
-            source, file, size=size, checksum=wanted, progress=progress, note=note, **how
-        )
-        ours = True
     facts: dict[str, Any] = {
         "name": entry.name,
         "from": before.get("from") if ours and source == file else shown(str(source)),
         "file": entry.file,
-        "bytes": fetched.bytes,
-        "sha256": fetched.sha256,
         "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
         "licence": entry.licence,
+        "keep": keep,
     }
 
     def mark() -> None:
         write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")
 
-    if not entry.archive:
-        facts["changed"] = file.stat().st_mtime_ns
+    def mark_whole(fetched: Fetched, changed: int) -> None:
+        # On the disk before the file has its name, so that a later call knows whose file it is.
+        facts.update(bytes=fetched.bytes, sha256=fetched.sha256, changed=changed)
         mark()
+
+    if isinstance(source, Path):
+        # A file that is here, by a mirror's folder or by the user's own browser.
+        here = file.exists() and source.samefile(file)
+        if not here and not ours and not entry.archive:
+            _need_free(file)
+        fetched = _verified(source, str(source), size, wanted, progress)
+        if isinstance(fetched, str):
+            raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
+        ours = ours and here
+        facts.update(bytes=fetched.bytes, sha256=fetched.sha256)
+        if not here and not entry.archive:
+            fresh = file.with_name(file.name + ".new")
+            shutil.copyfile(source, fresh)
+            mark_whole(fetched, fresh.stat().st_mtime_ns)
+            fresh.replace(file)
+        elif ours or not entry.archive:
+            mark_whole(fetched, file.stat().st_mtime_ns)
+    else:
+        if not ours:
+            _need_free(file)
+        fetch(
+            source,
+            file,
+            size=size,
+            checksum=wanted,
+            progress=progress,
+            note=note,
+            whole=mark_whole,
+            **how,
+        )
+        ours = True
+    if not entry.archive:
         return Got(path, True, facts)
 
     def mark_unpacked(made: Unpacked) -> None:
         facts["files"], facts["unpacked"] = made
         mark()
 
-    if ours:  # told on the disk, so that a later call knows whose file it is
-        facts["changed"] = file.stat().st_mtime_ns
-        mark()
     archive = source if isinstance(source, Path) else file
     try:
         _unpacked(entry, archive, path, progress, mark_unpacked)
@@ -711,6 +734,12 @@ def _get(
     if ours and not keep:
         file.unlink()
     return Got(path, True, facts)
+
+
+def _drop_archive(entry: Download, root: Path) -> None:
+    """Remove a fetched archive whose unpacking was killed when all but that was done."""
+    if _same_stat(root / entry.held, _marker(entry, root)):
+        (root / entry.held).unlink()
 
 
 def _need_free(file: Path) -> None:

@@ -56,6 +56,9 @@ NOT_LEARNED = (
 MOST = 50_000
 """Entities that a subgraph may have; beyond it training takes hours on a CPU."""
 
+SAVED_EVERY = 30.0
+"""Seconds of training after which its state is written."""
+
 HELD_OUT = 0.05
 """Share of the facts held out for validation, and again for the test."""
 
@@ -335,10 +338,13 @@ def open_embedding(
     Training runs on one thread, so that the vectors are the same bytes on one machine whatever
     else it does. `stop` is asked after every epoch; if it says yes, the state is written beside
     the result's place, Stopped is raised, and the next call resumes it, to the same vectors
-    as without a stop. Raises UnitscopeError where `make` is False and none was made yet.
+    as without a stop. Every :data:`SAVED_EVERY` seconds it is written as well, for a call that is
+    killed. Raises UnitscopeError where `make` is False and none was made yet.
     """
     path = embedding_path(sub, how, cache)
     if path.is_file():
+        if make:  # killed when all but that was done
+            _state_path(path).unlink(missing_ok=True)
         return read_embedding(path)
     if not make:
         raise UnitscopeError(
@@ -460,7 +466,7 @@ def _train_alone(
         optimizer.load_state_dict(held["optimizer"])
         losses = list(held["losses"])
         torch.set_rng_state(held["random"])
-    began, before = time.perf_counter(), len(losses)
+    began, before, saved = time.perf_counter(), len(losses), [time.monotonic()]
 
     class AfterEpoch(TrainingCallback):
         def post_epoch(self, epoch: int, epoch_loss: float, **kwargs: Any) -> None:
@@ -472,7 +478,10 @@ def _train_alone(
                 progress(Progress(stage, len(losses), how.epochs, rate, left, "epochs"))
             if _settled(losses, how.patience):
                 raise _Enough
-            if stop() and len(losses) < how.epochs:
+            if len(losses) == how.epochs:
+                return
+            stopped = stop()
+            if stopped or time.monotonic() - saved[0] > SAVED_EVERY:
                 held = {
                     "model": model.state_dict(),
                     "optimizer": loop.optimizer.state_dict(),
@@ -480,6 +489,8 @@ def _train_alone(
                     "random": torch.get_rng_state(),
                 }
                 write_whole(state, lambda fresh: torch.save(held, fresh))
+                saved[0] = time.monotonic()
+            if stopped:
                 raise Stopped(
                     f"stopped after epoch {len(losses)} of {how.epochs} of {how.model}; "
                     "the same command resumes it"

@@ -316,6 +316,7 @@ def retrain_pe(
             final.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
         if final.is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # killed when all but that was done
             return read_result(final)
         row, _, scene = scenes_of(run, train)
         row, scene = row[scene >= 0], scene[scene >= 0]

@@ -813,6 +813,7 @@ def retrain(
             final.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
         if final.is_file():
+            shutil.rmtree(folder, ignore_errors=True)  # killed when all but that was done
             return read_result(final)
         folder.mkdir(exist_ok=True)
         torch.set_num_threads(work.asked.threads)

@@ -190,7 +190,7 @@ def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dic
     for folder in sorted(root.glob("*.partial")):
         if folder.stem.rpartition("-")[0] != kind:
             continue
-        if not kind and folder.with_suffix(".duckdb").exists():
+        if folder.with_suffix(".json" if kind else ".duckdb").exists():
             continue  # finished, and killed while it cleaned up
         told = read_progress(folder / "progress.json") or {}
         age = (time.time() if now is None else now) - told.get("time", 0)

@@ -28,6 +28,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmarks.reliability import Log, Works, killed
 from core.cli import main
 from core.downloads import catalog as table
 from core.downloads import fetch as fetching
@@ -872,6 +873,19 @@ def test_a_plain_file_is_verified_again_when_it_was_touched(site, tmp_path):
     with pytest.raises(UnitscopeError, match=r"its md5 is .* Move it away"):
         get(one, tmp_path)
     assert [seen[1] for seen in site.seen] == [None, "bytes=100000-"]
+
+
+def test_a_get_that_is_killed_anywhere_is_gone_on_with_and_leaves_nothing(tmp_path):
+    """An archive, a file of the server and one of a folder, killed before each file operation.
+
+    It left ``.part.json`` beside, took what it had fetched for the user's own and kept it for
+    ever, and refused the file that it had copied itself."""
+    works = Works(tmp_path)
+    told = killed(works.get, tmp_path / "get", moments=4, most=0, seed=0, log=Log(None, "get"))
+    works.server.shutdown()
+    works.server.server_close()
+    assert told["killed there"] == told["operations"] > 40
+    assert told["wrong"] == 0
 
 
 def test_a_file_the_user_brought_is_taken_without_a_request(site, tmp_path):

@@ -238,6 +238,29 @@ def test_a_stopped_training_goes_on_to_the_same_vectors(ring, tmp_path):
     assert [p.suffix for p in (tmp_path / "stopped").iterdir()] == [".npz"]
 
 
+def test_a_killed_training_goes_on_from_what_was_saved(ring, tmp_path, monkeypatch):
+    """Its state was written where it was asked to stop, and nowhere else."""
+    monkeypatch.setattr("core.merging.embed.SAVED_EVERY", 0.0)
+    how = training("TransE", dim=8, epochs=4, batch=64, patience=0)
+    whole = open_embedding(ring, how, tmp_path / "whole")
+
+    def killed(epoch):
+        if epoch.done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_embedding(ring, how, tmp_path / "killed", killed)
+    seen = []
+    resumed = open_embedding(ring, how, tmp_path / "killed", lambda epoch: seen.append(epoch.done))
+    assert seen == [3, 4]
+    assert resumed.vectors.tobytes() == whole.vectors.tobytes()
+    (made,) = (tmp_path / "killed").iterdir()
+    # Killed between the two last steps: the state beside the result is taken away.
+    made.with_suffix(".partial").write_bytes(b"what was left")
+    open_embedding(ring, how, tmp_path / "killed")
+    assert list((tmp_path / "killed").iterdir()) == [made]
+
+
 def test_training_ends_when_the_loss_stays_and_leaves_torch_as_it_was(ring, tmp_path):
     before, threads = torch.get_rng_state(), torch.get_num_threads()
     how = training("DistMult", dim=4, epochs=50, batch=256, rate=1e-9, patience=3)

@@ -298,7 +298,13 @@ def test_a_finished_one_is_read_not_made(asked, finished):
     def never(_progress):
         raise AssertionError("something was computed")
 
+    # Killed when all but the clean-up was done: not in the making any more, and cleaned up later.
+    left = root / f"retrain-{told['digest']}.partial"
+    left.mkdir()
+    (left / "progress.json").write_text("{}")
+    assert unfinished(root, kind="retrain") == []
     assert retrain(plan(asked), root, progress=never) == json.loads(json.dumps(told))
+    assert not left.exists()
 
 
 class Crash(Exception):

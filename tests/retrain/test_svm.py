@@ -25,6 +25,7 @@ from core.retrain.svm import (
     subsets,
 )
 from core.views import retrain as shown
+from core.views import unfinished
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 
@@ -191,7 +192,12 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
     def never(_progress):
         raise AssertionError("something was computed")
 
+    # Killed when all but the clean-up was done: not in the making any more, and cleaned up later.
+    folder.mkdir()
+    (folder / "progress.json").write_text("{}")
+    assert unfinished(tmp_path, kind="svm") == []
     assert retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, progress=never)["n"] == 75
+    assert not folder.exists()
 
 
 def test_table_6(told):
