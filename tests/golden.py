@@ -933,10 +933,10 @@ def readers() -> dict[type, Callable[[Path], Iterable[str]]]:
     from core.datasets.readers.opensurfaces import OpenSurfaces
     from tests.datasets.readers.test_ade20k import benchmark, packed, release_2016
     from tests.datasets.readers.test_coco import panoptic_tree, stuff_tree
-    from tests.datasets.test_datasets import broden_tree, folder_tree, nyu_tree
-    from tests.datasets.test_instances import INNER, LEFT, one, region
     from tests.datasets.readers.test_nyuv2_mat import published
     from tests.datasets.readers.test_opensurfaces import release
+    from tests.datasets.test_datasets import broden_tree, folder_tree, nyu_tree
+    from tests.datasets.test_instances import INNER, LEFT, one, region
 
     def ade20k(root: Path) -> Iterable[str]:
         from tests.datasets.readers.test_ade20k import Region, json_text, save, write
