@@ -392,7 +392,7 @@ def kills(
     import core.cli
     import core.dissect.pipeline
     import core.merging.embed
-    import core.reproduce
+    import core.reproduce.produce
     import core.retrain.training
     import tests.annotate.test_annotate  # noqa: F401  (imported once, before the forks)
 

@@ -15,7 +15,7 @@ from core.cli.common import (
     own_knowledge,
     say,
 )
-from core.cli.fusion import add_clustering, filtered_table
+from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
 from core.runs.run_file import Run, find_run

@@ -21,7 +21,7 @@ from core.cli.common import (
     stoppable,
     whole,
 )
-from core.cli.fusion import add_clustering, merged_concepts
+from core.cli.merging import add_clustering, merged_concepts
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
 

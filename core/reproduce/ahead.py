@@ -15,8 +15,10 @@ from typing import Any
 
 from core.foundation.progress import duration
 from core.paper.printed import PARTS
-from core.reproduce import Work, curves_of, failure, runs_of
+from core.reproduce.check import runs_of
+from core.reproduce.produce import curves_of
 from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings
+from core.reproduce.work import Work, failure
 
 PER_FACT = {"TransE": 41e-6, "DistMult": 47e-6, "TransD": 102e-6, "ProjE": 51e-6}
 """Seconds of one core a fact and epoch, as measured for docs/filtering.md."""
@@ -210,8 +212,8 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
 def plan(work: Work) -> dict[str, Any]:
     """What is there, what is missing, what would be done: plain data, nothing kept.
 
-    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.Checked`), steps (of
-    :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
+    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.check.Checked`), steps
+    (of :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
     not), size, free (bytes).
     """
     checked = work.checked
