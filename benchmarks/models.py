@@ -252,7 +252,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as docs/models.md has them."""
     lines = [
         "| network | weights | layer: units, grid | photos | seconds | photos/s | peak MB | run MB "
-        "| top-1 on test | units > 0.04, > chance | three units off |",
+        "| top-1 on test | units > 0.04, > chance | three units disabled |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [

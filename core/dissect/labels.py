@@ -258,7 +258,7 @@ def unit_labels(
     per_unit: int = 1,
     splits: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """The concepts each unit detects best, by dataset-level IoU (classic NetDissect).
+    """The concepts each unit detects best, by dataset-level IoU (Eq. 1, NetDissect).
 
     Parameters
     ----------
