@@ -25,7 +25,7 @@ from streamlit.testing.v1 import AppTest
 from core import views
 from core.ablation.toggle import prepare
 from core.cli import main
-from core.dissect.counts import check_ids, count_images
+from core.dissect.counts import count_images
 from core.dissect.pipeline import Settings, execute, plan
 from core.dissect.signatures import signatures
 from core.downloads.unpack import unpack
@@ -34,7 +34,7 @@ from core.foundation import jobs
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
 from core.foundation.escape import csv_frame, latex_text, printable
 from core.foundation.files import strict_json, write_text
-from core.runs.arrays import read_arrays
+from core.runs.arrays import check_ids, read_arrays
 from core.runs.run_file import Run
 from core.runs.store import delete_run
 from tests import tiny
