@@ -315,7 +315,7 @@ def _add(
 
 
 def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
-    """The tables that sum others up, as core.dissect.pipeline makes them; chance is drawn."""
+    """The tables that sum others up, as core.dissect.publish makes them; chance is drawn."""
     names = {"class": range(CLASSES), "name": world.classes}
     append(con, "classes", pd.DataFrame(names))
     scene = range(SCENES)

@@ -32,9 +32,11 @@ import numpy as np
 
 from benchmarks.dissect import defaults
 from core.dissect.formulas import AND, NOT, OR, Formula, beam_search, search_units
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import Signatures, gather_signatures, signatures
 from core.foundation.geometry import upsample
+from core.foundation.settings import Settings
 from core.runs.arrays import ArrayFile
 
 UNITS, SIDE, CELLS = 512, 112, 7

@@ -94,7 +94,8 @@ def make_run(
     A run that was interrupted goes on when the same call is made again. Raises UnitscopeError
     before anything is written where something is wrong with what was asked for.
     """
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     names = [layers] if isinstance(layers, str) else layers
     known = set(Settings.__dataclass_fields__) - {"dataset", "model", "layers"}

@@ -31,7 +31,9 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
-    from core.dissect.pipeline import Settings, execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
+    from core.foundation.settings import Settings
     from tests import tiny
 
     root = tmp_path_factory.mktemp("tiny")

@@ -380,7 +380,9 @@ class Inputs:
 
     def dissected(self, model: str, **settings: Any) -> Any:
         """A finished run of a network on the photos, its arrays in float32."""
-        from core.dissect.pipeline import Settings, execute, plan
+        from core.dissect.pipeline import execute
+        from core.dissect.plan import plan
+        from core.foundation.settings import Settings
 
         asked = Settings(self.photos, model, q=0.05, map_type="float32", **settings)
         return execute(plan(asked), self.root / "runs", threads=1)
@@ -1016,6 +1018,10 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "dissection": (
         dissection,
         (
+            "dissect.plan",
+            "dissect.passes",
+            "dissect.chance",
+            "dissect.publish",
             "dissect.pipeline",
             "dissect.counts",
             "dissect.thresholds",

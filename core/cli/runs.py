@@ -134,7 +134,8 @@ def add(verb: Verb) -> None:
 def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     began = time.monotonic()
     work = plan(

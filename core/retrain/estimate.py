@@ -17,7 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from core.dissect.pipeline import BATCH, Plan, execute
+from core.dissect.pipeline import execute
+from core.dissect.plan import BATCH, Plan
 from core.foundation.progress import STOPPED, Stop, Stopped, never
 from core.models.outputs import vector
 from core.retrain import training as retrain
@@ -79,7 +80,7 @@ def estimate(plan: Plan, stop: Stop = never, threads: int | None = None) -> Esti
 
     Raises what :func:`core.dissect.pipeline.execute` raises: a photo that cannot be used is
     skipped, a network that fails on its first batch is told before the start.
-    core.dissect.pipeline.Stopped where `stop` says so.
+    :class:`core.foundation.progress.Stopped` where `stop` says so.
     """
     began = time.monotonic()
     n = len(plan.indices)

@@ -36,12 +36,14 @@ from core.ablation.toggle import (
 from core.cli import main
 from core.datasets import open_dataset
 from core.datasets.decode import read_photo
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.learned import STRATEGIES
 from core.explain.photo import explain_photo, open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Stopped
+from core.foundation.settings import Settings
 from core.knowledge.graph import Graph, open_knowledge
 from core.models.forward import Forward
 from core.models.load import load_model

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from core.ablation.toggle import CLOSE, Edit, prepare
 from core.datasets.decode import read_photo
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import explain_photo
 from core.foundation.settings import Settings
 from core.knowledge.graph import open_knowledge

@@ -14,9 +14,11 @@ import pytest
 
 from core import views
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.models.load import load_model
 from core.models.trust import ALLOW, check_named, source_digest
 from core.runs.run_file import Run

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.dissect.pipeline import Settings, plan
+from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.models.trust import ALLOW
 from core.runs.store import list_runs
 from pages.parts import access, changes, serve

@@ -17,10 +17,12 @@ from streamlit.testing.v1 import AppTest
 from core import figures, views
 from core.dissect.counts import upsample_torch
 from core.dissect.labels import null_distribution, unit_labels
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.predictions import import_predictions
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import upsample
+from core.foundation.settings import Settings
 from core.runs.run_file import Run
 from tests import tiny
 

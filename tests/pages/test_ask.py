@@ -16,13 +16,15 @@ from PIL import Image
 
 from core import figures, views
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.predictions import import_predictions
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.figures import concepts as concept_figures
 from core.figures import explain as explain_figures
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import place
+from core.foundation.settings import Settings
 from core.runs.run_file import Run
 from core.views import explain, knowledge
 from pages.parts.frame import page_files

@@ -16,8 +16,10 @@ import torch
 from core import views
 from core.ablation.contribution import contribution_scores
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.knowledge.graph import open_knowledge
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts

@@ -26,7 +26,8 @@ from core import views
 from core.ablation.toggle import prepare
 from core.cli import main
 from core.dissect.counts import count_images
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import signatures
 from core.downloads.unpack import unpack
 from core.figures import converter, export, latex
@@ -34,6 +35,7 @@ from core.foundation import jobs
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
 from core.foundation.escape import csv_frame, latex_text, printable
 from core.foundation.files import strict_json, write_text
+from core.foundation.settings import Settings
 from core.runs.arrays import check_ids, read_arrays
 from core.runs.run_file import Run
 from core.runs.store import delete_run

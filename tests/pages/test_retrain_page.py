@@ -14,11 +14,12 @@ import streamlit as st
 
 from core import views
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import Retraining
+from core.foundation.settings import Retraining, Settings
 from core.knowledge.graph import open_knowledge
 from core.paper.tables import all_core_concepts
 from core.retrain.estimate import retraining as cost_of

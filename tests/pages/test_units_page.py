@@ -14,10 +14,12 @@ from core import figures, views
 from core.ablation.contribution import UnitConcepts
 from core.cli import main
 from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import signatures
 from core.figures import units as maps
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.merging.fuse import Space
 from core.merging.gain import run_gain
 from core.runs.run_file import Run
