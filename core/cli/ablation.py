@@ -28,8 +28,6 @@ from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
 from core.runs.run_file import Run
 
-KINDS = ("scc", "icc", "top10")
-
 
 def add(verb: Verb) -> None:
     """contribution, toggle, figures, search, edit."""
@@ -115,7 +113,7 @@ def add(verb: Verb) -> None:
 
 
 def _add_concepts(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--cc", default="scc", choices=KINDS, help="core concepts")
+    sub.add_argument("--cc", default="scc", choices=tuple(Core), help="core concepts")
     sub.add_argument("--strategy", default="minmax_threshold")
     sub.add_argument("--iou", default="image")
 

@@ -23,6 +23,7 @@ from core.explain.metrics import METRICS, Estimate, Explained, explain_predictio
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
+from core.foundation.vocabulary import Core, Strategy
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
@@ -35,15 +36,7 @@ from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_sc
 from core.merging.gain import DRAWS
 from core.runs.run_file import Run
 
-KINDS = ("top10", "scc", "icc")
-NAMES = {
-    "top10": "Top 10",
-    "scc": "SCC",
-    "icc": "ICC",
-    "whole_layer": "Whole layer",
-    "highest_iou": "Highest IoU",
-    "minmax_threshold": "Threshold",
-}
+KINDS = tuple(Core)
 
 
 @dataclass
@@ -158,7 +151,7 @@ def all_core_concepts(
     graph: Graph,
     overrides: Path | None = None,
     splits: Sequence[str] | None = None,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = tuple(Core),
 ) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
 
@@ -179,9 +172,9 @@ def all_core_concepts(
 
 
 def core_kinds(
-    annotated: Annotated, related: Edges, kinds: Sequence[str] = KINDS
+    annotated: Annotated, related: Edges, kinds: Sequence[str] = tuple(Core)
 ) -> dict[str, CoreConcepts]:
-    """Core concepts of annotated scenes by kind, of :data:`KINDS`."""
+    """Core concepts of annotated scenes by kind, of :class:`~core.foundation.vocabulary.Core`."""
     return {kind: core_concepts(annotated, related, kind) for kind in kinds}
 
 
@@ -200,7 +193,7 @@ def table_1(
     iou: str = "image",
     layer: str | None = None,
     strategies: Sequence[str] = STRATEGIES,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = tuple(Core),
     seed: int = 0,
     overrides: Path | None = None,
 ) -> Table:
@@ -216,7 +209,7 @@ def table_1(
             told = explain_predictions(
                 learned.has[row], cores[kind].members, predicted, target, seed=seed
             )
-            rows.append(((NAMES[strategy], NAMES[kind]), told))
+            rows.append(((Strategy(strategy).short, Core(kind).short), told))
     icc = cores.get("icc")
     notes = [
         "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
@@ -310,10 +303,10 @@ def tables_2_and_3(
         )
 
     rows: list[tuple[tuple[str, ...], Explained]] = []
-    for kind in KINDS:
-        rows.append(((NAMES[kind], "unfiltered"), told(kind, None)))
+    for kind in Core:
+        rows.append(((Core(kind).short, "unfiltered"), told(kind, None)))
         for name, filtered in made.items():
-            rows.append(((NAMES[kind], f"filtered by {name}"), told(kind, filtered.to)))
+            rows.append(((Core(kind).short, f"filtered by {name}"), told(kind, filtered.to)))
         if drawn:
             at_random = [
                 explain_predictions(
@@ -327,7 +320,7 @@ def tables_2_and_3(
                 )
                 for to in drawn
             ]
-            rows.append(((NAMES[kind], "random groups"), _mean_of(at_random)))
+            rows.append(((Core(kind).short, "random groups"), _mean_of(at_random)))
     size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
     notes = [
         f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
@@ -337,7 +330,7 @@ def tables_2_and_3(
         *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
     ]
     title = (
-        f"explanation with filtered concepts, {NAMES[strategy].lower()} of {learned.layer}. "
+        f"explanation with filtered concepts, {Strategy(strategy).short.lower()} of {learned.layer}. "
         f"{_source(run, graph, iou, splits)}"
     )
     heads = ("core concepts", "concepts")
@@ -485,7 +478,8 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
             elif groups == [MASKS_ALONE]:
                 labels = ("SVM (masks alone)", "masks")
             elif groups == list(GROUPS):
-                labels = (f"SVM ({NAMES.get(row['cc'], row['cc'])})", row["source"])
+                kind = Core(row["cc"]).short if row["cc"] in tuple(Core) else row["cc"]
+                labels = (f"SVM ({kind})", row["source"])
             else:
                 continue
             figures.setdefault(labels, {})[name] = Estimate(
