@@ -26,6 +26,7 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
+from core.foundation.vocabulary import Core, Eq2, Strategy
 from core.runs.run_file import Run
 
 
@@ -114,8 +115,8 @@ def add(verb: Verb) -> None:
 
 def _add_concepts(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--cc", default="scc", choices=tuple(Core), help="core concepts")
-    sub.add_argument("--strategy", default="minmax_threshold")
-    sub.add_argument("--iou", default="image")
+    sub.add_argument("--strategy", default=Strategy.MINMAX_THRESHOLD.value, choices=list(Strategy))
+    sub.add_argument("--iou", default=Eq2.IMAGE.value, choices=list(Eq2))
 
 
 def _add_units(sub: argparse.ArgumentParser) -> None:

@@ -36,7 +36,7 @@ from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_sc
 from core.merging.gain import DRAWS
 from core.runs.run_file import Run
 
-KINDS = tuple(Core)
+KINDS: tuple[str, ...] = tuple(Core)
 
 
 @dataclass
@@ -209,7 +209,7 @@ def table_1(
             told = explain_predictions(
                 learned.has[row], cores[kind].members, predicted, target, seed=seed
             )
-            rows.append(((Strategy(strategy).short, Core(kind).short), told))
+            rows.append(((Strategy.of(strategy).short, Core.of(kind).short), told))
     icc = cores.get("icc")
     notes = [
         "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
@@ -304,9 +304,9 @@ def tables_2_and_3(
 
     rows: list[tuple[tuple[str, ...], Explained]] = []
     for kind in Core:
-        rows.append(((Core(kind).short, "unfiltered"), told(kind, None)))
+        rows.append(((Core.of(kind).short, "unfiltered"), told(kind, None)))
         for name, filtered in made.items():
-            rows.append(((Core(kind).short, f"filtered by {name}"), told(kind, filtered.to)))
+            rows.append(((Core.of(kind).short, f"filtered by {name}"), told(kind, filtered.to)))
         if drawn:
             at_random = [
                 explain_predictions(
@@ -320,7 +320,7 @@ def tables_2_and_3(
                 )
                 for to in drawn
             ]
-            rows.append(((Core(kind).short, "random groups"), _mean_of(at_random)))
+            rows.append(((Core.of(kind).short, "random groups"), _mean_of(at_random)))
     size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
     notes = [
         f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
@@ -330,7 +330,8 @@ def tables_2_and_3(
         *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
     ]
     title = (
-        f"explanation with filtered concepts, {Strategy(strategy).short.lower()} of {learned.layer}. "
+        f"explanation with filtered concepts, {Strategy.of(strategy).short.lower()} of "
+        f"{learned.layer}. "
         f"{_source(run, graph, iou, splits)}"
     )
     heads = ("core concepts", "concepts")
@@ -478,7 +479,7 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
             elif groups == [MASKS_ALONE]:
                 labels = ("SVM (masks alone)", "masks")
             elif groups == list(GROUPS):
-                kind = Core(row["cc"]).short if row["cc"] in tuple(Core) else row["cc"]
+                kind = Core.of(row["cc"]).short if row["cc"] in tuple(Core) else row["cc"]
                 labels = (f"SVM ({kind})", row["source"])
             else:
                 continue
