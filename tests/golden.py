@@ -931,11 +931,13 @@ def readers() -> dict[type, Callable[[Path], Iterable[str]]]:
     from core.datasets.readers.folder import Folder
     from core.datasets.readers.nyuv2 import NYUv2, NYUv2Mat
     from core.datasets.readers.opensurfaces import OpenSurfaces
+    from tests.datasets.files import folder_tree
     from tests.datasets.readers.test_ade20k import benchmark, packed, release_2016
+    from tests.datasets.readers.test_broden import broden_tree
     from tests.datasets.readers.test_coco import panoptic_tree, stuff_tree
+    from tests.datasets.readers.test_nyuv2 import nyu_tree
     from tests.datasets.readers.test_nyuv2_mat import published
     from tests.datasets.readers.test_opensurfaces import release
-    from tests.datasets.test_datasets import broden_tree, folder_tree, nyu_tree
     from tests.datasets.test_instances import INNER, LEFT, one, region
 
     def ade20k(root: Path) -> Iterable[str]:

@@ -14,7 +14,7 @@ from core.dissect.pipeline import Settings, plan
 from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
 from tests.cli.test_cli import said
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 from tests.datasets.test_shapes import packed, slow_runs
 
 SIZE = (40, 30)

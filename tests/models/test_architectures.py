@@ -26,7 +26,7 @@ from core.models.hooks import token_grid
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
 from tests import tiny
-from tests.ablation.test_manipulate import seen_photos
+from tests.ablation.networks import seen_photos
 
 IMAGES = 6
 OFF = (0, 2, 5, 11)

@@ -26,7 +26,7 @@ from core.runs.unit_sets import FILE, delete_set, list_sets, save_set
 from core.views import disable
 from tests import tiny
 from tests.browsing import ROOT, Server, Visit
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 LAYER = "body.3"
 PAGE = "pages/5_Disable.py"

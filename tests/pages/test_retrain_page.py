@@ -29,7 +29,7 @@ from core.runs.run_file import Run
 from core.views import retrain as shown
 from tests import tiny
 from tests.browsing import Server, Visit
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 

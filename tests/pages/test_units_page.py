@@ -24,7 +24,7 @@ from core.runs.run_file import Run
 from core.views import disable, fusion, units
 from core.views.knowledge import know, open_knowledge
 from tests import tiny
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 LAYER = "body.3"
 PAGE = "pages/2_Units.py"

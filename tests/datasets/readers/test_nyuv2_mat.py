@@ -13,7 +13,7 @@ from scipy.io import savemat
 from core.datasets import open_dataset
 from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
-from tests.datasets.test_datasets import says
+from tests.datasets.files import says
 
 h5py = pytest.importorskip("h5py")
 
