@@ -35,7 +35,7 @@ from core.dissect.formulas import AND, NOT, OR, Formula, beam_search, search_uni
 from core.dissect.pipeline import Settings, execute, plan
 from core.dissect.signatures import Signatures, gather_signatures, signatures
 from core.foundation.geometry import upsample
-from core.runs.run_file import ArrayFile
+from core.runs.arrays import ArrayFile
 
 UNITS, SIDE, CELLS = 512, 112, 7
 OBJECTS, PARTS, DETAILS, COLORS, SCENES = 480, 204, 50, 11, 360

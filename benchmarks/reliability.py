@@ -530,7 +530,8 @@ def killed(
 
 def _listed(root: Path) -> bool:
     """Whether every run that is listed as finished opens and is whole."""
-    from core.runs.run_file import Run, list_runs
+    from core.runs.run_file import Run
+    from core.runs.store import list_runs
 
     for path in list_runs(root):
         with Run(path) as run:

@@ -20,7 +20,7 @@ from core.foundation.progress import Report
 from core.foundation.settings import Settings
 from core.knowledge.graph import open_knowledge, own_knowledge
 from core.paper.tables import KINDS
-from core.runs import run_file as store
+from core.runs import run_file, store
 from core.views import cache_root
 
 if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the network needs it
@@ -52,7 +52,7 @@ def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFra
     rows = []
     for path in store.list_runs(_root(root)):
         try:
-            run = store.Run(path)
+            run = run_file.Run(path)
         except UnitscopeError:
             continue
         facts = views.summary(run)
@@ -116,7 +116,7 @@ def make_run(
     return Run(made.path)
 
 
-class Run(store.Run):
+class Run(run_file.Run):
     """A finished run, read-only. Any number of programs may hold one at once.
 
     Beside the methods here, it has those of :class:`core.runs.run_file.Run`: ``info`` (settings,

@@ -14,7 +14,8 @@ from core.figures import Caption
 from core.figures import compare as drawn
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.runs.run_file import Run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 from core.views import compare
 from pages.parts import address, draw, words
 from pages.parts.data import ask, open_run

@@ -13,7 +13,7 @@ from core import views
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import command, quantile_words
-from core.runs.run_file import list_runs
+from core.runs.store import list_runs
 from core.views import start as starting
 from pages.parts import access, address, changes, draw, start, work
 from pages.parts.data import ask, open_run, summaries

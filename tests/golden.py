@@ -489,7 +489,7 @@ def decoding(given: Inputs) -> Any:
 
 def dissection(given: Inputs) -> Any:
     from core.dissect.labels import better_than_chance, unit_labels
-    from core.runs.run_file import TABLES
+    from core.runs.tables import TABLES
 
     run = given.run
     out: dict[str, Any] = {}

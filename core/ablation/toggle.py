@@ -46,6 +46,7 @@ from core.datasets import open_dataset
 from core.datasets.decode import photo_of
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import write_whole
 from core.foundation.geometry import Preprocessing
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Hooks, Progress, Report, Stop, Stopped, never
@@ -63,7 +64,8 @@ from core.models.head import (
 from core.models.hooks import as_maps, find_layer, tokens_beside
 from core.models.load import LoadedModel
 from core.models.outputs import put_back, taken
-from core.runs.run_file import Run, derived, read_arrays, write_whole
+from core.runs.arrays import read_arrays
+from core.runs.run_file import Run, derived
 
 WAYS = ("closed form", "replayed tail", "whole forward")
 

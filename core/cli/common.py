@@ -13,8 +13,10 @@ from typing import Any
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.escape import printable
+from core.foundation.settings import CACHE
 from core.knowledge.graph import own_knowledge as own_knowledge
-from core.runs.run_file import CACHE, Run, find_run
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 Answer = tuple[dict[str, Any], str]
 """What a verb says: the object for --json, and the same for people."""

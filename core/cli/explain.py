@@ -18,7 +18,8 @@ from core.cli.common import (
 from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
-from core.runs.run_file import Run, find_run
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 
 def add(verb: Verb) -> None:

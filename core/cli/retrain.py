@@ -24,9 +24,10 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
-from core.foundation.settings import GOLDEN, Retraining
+from core.foundation.settings import CACHE, GOLDEN, Retraining
 from core.models.trust import check_named
-from core.runs.run_file import CACHE, Run, find_run
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 
 def add(verb: Verb) -> None:

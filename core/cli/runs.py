@@ -24,8 +24,9 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import duration
-from core.foundation.settings import Settings, quantile_words
-from core.runs.run_file import CACHE, Run, list_runs
+from core.foundation.settings import CACHE, Settings, quantile_words
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 
 
 def add(verb: Verb) -> None:

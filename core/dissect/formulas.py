@@ -38,10 +38,10 @@ from core.dissect.formula import AND, OR, WORDS, Formula
 from core.dissect.labels import known_values
 from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import parse_json
+from core.foundation.files import parse_json, write_text
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.runs.run_file import Run, derived, write_text
+from core.runs.run_file import Run, derived
 
 LONGEST = 5
 """Concepts in the longest formula that is searched for."""

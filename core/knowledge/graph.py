@@ -28,12 +28,13 @@ from typing import IO, Any, NamedTuple, overload
 
 import numpy as np
 
+from core.foundation.digest import DIGITS
 from core.foundation.errors import BadFile, UnitscopeError, nearest, unknown
-from core.foundation.files import parse_json
+from core.foundation.files import parse_json, write_whole
 from core.foundation.names import readable
 from core.foundation.progress import Report, of_bytes
-from core.foundation.settings import ROOT
-from core.runs.run_file import CACHE, DIGITS, Run, write_whole
+from core.foundation.settings import CACHE, ROOT
+from core.runs.run_file import Run
 
 BUILTIN = ROOT / "data" / "everyday.tsv"
 

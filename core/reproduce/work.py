@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import parse_json
+from core.foundation.files import parse_json, write_text
 from core.foundation.progress import STOPPED, Report, Stop, Stopped, never, silent
-from core.foundation.settings import Retraining, Settings
+from core.foundation.settings import CACHE, Retraining, Settings
 from core.foundation.versions import versions_of
 from core.knowledge.graph import Graph, open_knowledge
 from core.reproduce import profiles
@@ -22,7 +22,7 @@ from core.reproduce.profiles import (
     Profile,
     Retrainings,
 )
-from core.runs.run_file import CACHE, Run, derived, write_text
+from core.runs.run_file import Run, derived
 
 DECIDING = (
     "signatures",

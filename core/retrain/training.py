@@ -40,11 +40,12 @@ from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
 from core.datasets.scenes import class_of as classes_of
 from core.datasets.scenes import match_scenes
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown, without_effect
-from core.foundation.files import Sole, read_result
+from core.foundation.files import Sole, read_result, write_text, write_whole
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
-from core.foundation.settings import GOLDEN, Retraining
+from core.foundation.settings import CACHE, GOLDEN, Retraining
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import (
     Annotated,
@@ -57,7 +58,6 @@ from core.knowledge.graph import Graph, open_knowledge
 from core.models.hooks import find_layer
 from core.models.load import LoadedModel, load_model
 from core.models.outputs import vector
-from core.runs.run_file import CACHE, DIGITS, digest_of, write_text, write_whole
 
 FORMS = ("softmax", "sigmoid")
 """Of L_c: Eq. 10 as written, and each concept a yes or no of its own."""

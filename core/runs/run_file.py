@@ -12,277 +12,32 @@ locks. The digest covers all that decides the numbers in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
-import shutil
-import zipfile
-import zlib
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import Damaged, UnitscopeError, first_line, unknown
-from core.foundation.files import Sole
-from core.foundation.files import write_text as write_text
-from core.foundation.files import write_whole as write_whole
 from core.foundation.names import with_source
-from core.foundation.settings import CACHE as CACHE
-from core.foundation.settings import ROOT as ROOT
 from core.foundation.versions import VERSIONS
+from core.runs.arrays import ArrayFile, array_header, array_name
+from core.runs.tables import TABLES
 
 Kept = TypeVar("Kept")
-
-DIGITS = 16
-"""Hex digits of a digest used as a name: enough for 10^9 runs on one disk."""
-
-
-# -- digests --------------------------------------------------------------------------------
-
-
-def digest_of(facts: Any) -> str:
-    """Hex digest of plain data, independent of the order of its keys.
-
-    >>> digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1})
-    True
-    """
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-# -- arrays beside a run --------------------------------------------------------------------
-
-
-class ArrayFile:
-    """A .npy file of rows, written and read by position with plain reads and writes.
-
-    No memory map: mapped pages count as this process's memory, and a dissection's must not
-    grow with the number of images. The file is a normal .npy that ``np.load`` opens.
-    """
-
-    def __init__(self, path: Path, shape: Sequence[int] = (), dtype: Any = None):
-        """Open `path`, to be read alone; where a shape is given, create it where it is missing,
-        filled with zeros, and open it to be written too.
-
-        Raises UnitscopeError where the file is no array of numbers, or, with a shape given, an
-        array of another shape or type.
-        """
-        self.path = path
-        if shape and not path.exists():
-            fresh = path.with_suffix(".new")
-            with fresh.open("wb") as f:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-                    "fortran_order": False,
-                    "shape": tuple(int(n) for n in shape),
-                }
-                np.lib.format.write_array_header_1_0(f, header)
-                f.truncate(
-                    f.tell() + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-                )
-            fresh.rename(path)
-        self.shape, self.dtype, self._start = array_header(path)
-        if shape and (self.shape != tuple(shape) or self.dtype != np.dtype(dtype)):
-            raise UnitscopeError(
-                f"{path} holds {self.dtype} {self.shape}, not {np.dtype(dtype)} {tuple(shape)}"
-            )
-        self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self._file = os.open(path, os.O_RDWR if shape else os.O_RDONLY)
-
-    def write(self, first: int, rows: np.ndarray) -> None:
-        """Put `rows` at positions first … first + len(rows) − 1."""
-        if rows.shape[1:] != self.shape[1:] or first + len(rows) > self.shape[0]:
-            raise UnitscopeError(f"{self.path.name}: rows {rows.shape} into {self.shape}")
-        data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
-        at = self._start + first * self._row
-        while data:
-            written = os.pwrite(self._file, data, at)
-            data, at = data[written:], at + written
-
-    def read(self, first: int, count: int) -> np.ndarray:
-        """Rows first … first + count − 1, as a fresh array.
-
-        Raises UnitscopeError where there are no such rows.
-        """
-        if not 0 <= first <= first + count <= self.shape[0]:
-            raise UnitscopeError(
-                f"{self.path.name} has rows 0 to {self.shape[0] - 1}, not {first} to "
-                f"{first + count - 1}"
-            )
-        want = count * self._row
-        at = self._start + first * self._row
-        parts = []
-        while want:
-            part = os.pread(self._file, want, at)
-            if not part:
-                raise UnitscopeError(f"{self.path} is shorter than its header says")
-            parts.append(part)
-            want, at = want - len(part), at + len(part)
-        return np.frombuffer(b"".join(parts), self.dtype).reshape(count, *self.shape[1:])
-
-    def close(self) -> None:
-        """Let the file go."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """(shape, type, place of the first value) of a .npy file.
-
-    Raises Damaged where the file is none, is shorter than its header says, or holds
-    anything but numbers in C order.
-    """
-    try:
-        with path.open("rb") as f:
-            np.lib.format.read_magic(f)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
-            start = f.tell()
-            size = os.fstat(f.fileno()).st_size
-    except (OSError, ValueError, EOFError) as err:
-        raise Damaged(f"{path} is no array file ({err}); make the run again") from err
-    if dtype.hasobject or dtype.kind not in "uif" or fortran or any(n < 0 for n in shape):
-        raise Damaged(f"{path} holds {dtype} {shape}, which no run writes")
-    # Python's integers: a header may claim more than 64 bits count.
-    need = start + dtype.itemsize * math.prod(int(n) for n in shape)
-    if size < need:
-        raise Damaged(f"{path} is cut short: {size:,} bytes of {need:,}; make the run again")
-    return tuple(shape), dtype, start
-
-
-def array_name(name: str) -> str:
-    """An array's name as a file name: a layer may be called anything.
-
-    >>> array_name("maps-conv/1")
-    'maps-conv%2F1'
-    """
-    return quote(name, safe="-_. ")
-
-
-# -- tables ---------------------------------------------------------------------------------
-
-TABLES: dict[str, str] = {
-    "meta": "key TEXT, value JSON",
-    "classes": "class INTEGER, name TEXT",
-    "scenes": "scene INTEGER, name TEXT, class INTEGER",
-    "concepts": "concept INTEGER, name TEXT, category TEXT, whole BOOLEAN,"
-    " images INTEGER, area BIGINT",
-    "images": "image INTEGER, id TEXT, split TEXT, scene INTEGER, predicted INTEGER,"
-    " confidence FLOAT, correct BOOLEAN, photo_at BIGINT, photo_bytes INTEGER",
-    "skipped": "id TEXT, file TEXT, reason TEXT",
-    "layers": "layer INTEGER, name TEXT, units INTEGER, height INTEGER, width INTEGER",
-    "units": "layer INTEGER, unit INTEGER, threshold FLOAT, images INTEGER, hits BIGINT,"
-    " {hits_category BIGINT}",
-    "hits": "layer INTEGER, image INTEGER, unit INTEGER, hits INTEGER, peak FLOAT,"
-    " {hits_category INTEGER}",
-    "counts": "layer INTEGER, image INTEGER, unit INTEGER, concept INTEGER, overlap INTEGER",
-    "areas": "image INTEGER, concept INTEGER, area INTEGER",
-    "annotated": "image INTEGER, category TEXT, area INTEGER",
-    "unit_concept": "layer INTEGER, unit INTEGER, concept INTEGER, overlap BIGINT",
-    "chance": "layer INTEGER, splits TEXT, denominator TEXT, category TEXT, unit INTEGER,"
-    " ious FLOAT[]",
-    "untrained": "layer INTEGER, denominator TEXT, unit INTEGER, concept INTEGER, iou DOUBLE,"
-    " hits BIGINT, threshold FLOAT, chance DOUBLE",
-}
-"""Columns of every table; ``{hits_category TYPE}`` stands for one column a category."""
-
-SCHEMA = 2
-"""Version of the tables, stored in `meta`. 1 (not stored): `chance` held ten rounds of all units
-together, and there was no table `untrained`."""
-
-DENOMINATORS = ("all", "annotated")
-"""|A_t| counted over all pixels (as published), or only where the category is annotated."""
-
-
-def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> None:
-    """Make the empty tables and views of a run file.
-
-    Views: ``dataset_iou`` (classic NetDissect, both denominators) and ``image_iou`` (Eq. 2:
-    `image` and `dataset_normalised`, for every (image, unit, concept) that overlap, whole-image
-    labels included).
-    """
-    for name, columns in TABLES.items():
-        for kind in ("BIGINT", "INTEGER"):
-            own = ", ".join(f"hits_{category} {kind}" for category in categories)
-            columns = columns.replace("{hits_category " + kind + "}", own)
-        con.execute(f"CREATE TABLE {name} ({columns.rstrip(', ')})")
-    by_category = " ".join(f"WHEN '{c}' THEN hits_{c}" for c in categories)
-    annotated = f"CASE c.category {by_category} ELSE u.hits END" if categories else "u.hits"
-    con.execute(f"""
-        CREATE VIEW dataset_iou AS
-        SELECT uc.layer, uc.unit, uc.concept, c.name, c.category, uc.overlap, u.hits, c.area,
-               {annotated} AS hits_annotated,
-               uc.overlap / (u.hits + c.area - uc.overlap) AS iou_all,
-               uc.overlap / ({annotated} + c.area - uc.overlap) AS iou_annotated
-        FROM unit_concept uc JOIN units u USING (layer, unit) JOIN concepts c USING (concept)
-        """)
-    # Units overlap a whole-image label exactly where they are active at all, so those rows
-    # are not stored but read off `hits`.
-    con.execute("""
-        CREATE VIEW image_iou AS
-        WITH pairs AS (
-            SELECT layer, image, unit, concept, overlap FROM counts
-            UNION ALL
-            SELECT h.layer, h.image, h.unit, a.concept, h.hits
-            FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
-        )
-        SELECT p.*, h.hits, a.area,
-               p.overlap / (h.hits + a.area - p.overlap) AS iou_image,
-               p.overlap / (c.area + h.hits - p.overlap) AS iou_dataset_normalised
-        FROM pairs p JOIN hits h USING (layer, image, unit)
-             JOIN areas a USING (image, concept) JOIN concepts c USING (concept)
-        """)
-
-
-def append(con: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame | pa.Table) -> None:
-    """Add the rows of a frame whose columns are the table's, in its order."""
-    if len(frame):
-        con.register("incoming", frame)
-        con.execute(f"INSERT INTO {table} SELECT * FROM incoming")
-        con.unregister("incoming")
-
-
-def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
-    """Hex digest of every table's rows in stored order, `meta` left out (it holds times).
-
-    Two runs with one tables digest hold the same numbers, byte for byte.
-    """
-    h = hashlib.sha256()
-    for table in TABLES:
-        if table == "meta":
-            continue
-        h.update(table.encode())
-        reader = con.sql(f"SELECT * FROM {table}").to_arrow_reader(200_000)
-        for batch in reader:
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                h.update(name.encode())
-                if pa.types.is_list(column.type):
-                    column = column.flatten()
-                values = column.to_numpy(zero_copy_only=False)
-                if values.dtype == object:
-                    h.update("\0".join(map(str, values)).encode())
-                else:
-                    h.update(np.ascontiguousarray(values).tobytes())
-    return h.hexdigest()
-
 
 NEEDS_NONE = (
     "Units, labels, formulas, concepts and clusters need no answer of the network; accuracy, "
     "confusions, contributions and switching units off do"
 )
 """What a run of a network without a classifier is good for."""
-
-
-# -- finished runs --------------------------------------------------------------------------
 
 
 class _Facts(dict[str, Any]):
@@ -593,72 +348,6 @@ class Run:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def list_runs(root: Path = CACHE) -> list[Path]:
-    """Finished runs under `root`, newest first."""
-    return sorted(root.glob("*.duckdb"), key=lambda p: p.stat().st_mtime, reverse=True)
-
-
-def find_run(name: str, root: Path = CACHE) -> Path:
-    """The run file of a digest, the beginning of one, a path, or ``latest``.
-
-    Raises where none or several match, naming those that exist.
-    """
-    if name.endswith(".duckdb") and Path(name).is_file():
-        return Path(name)
-    runs = list_runs(root)
-    if name == "latest" and runs:
-        return runs[0]
-    hits = [path for path in runs if path.stem.startswith(name)]
-    if len(hits) == 1:
-        return hits[0]
-    known = (
-        ", ".join(path.stem for path in runs[:8]) or "none yet: make one with `python -m core run`"
-    )
-    problem = "matches several runs" if hits else "is no run"
-    raise UnitscopeError(f"{name!r} {problem} under {root}; there are: {known}")
-
-
-def delete_run(path: Path) -> None:
-    """Remove a finished run, and what a stopped making of it left.
-
-    Raises UnitscopeError where a process is making it again.
-    """
-    lock = making(path)
-    try:
-        remove_run(path)
-        shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)
-    finally:
-        lock.release()
-
-
-def remove_run(path: Path) -> None:
-    """Remove a finished run: the file first, so that nobody opens it without its arrays."""
-    with suppress(FileNotFoundError):
-        path.unlink()
-    for beside in (".arrays", ".derived"):
-        shutil.rmtree(path.with_suffix(beside), ignore_errors=True)
-
-
-def making(path: Path) -> Sole:
-    """The right to make, or remove, a run: one process at a time has it."""
-    return Sole(path.with_suffix(".lock"), f"run {path.stem} is being made by another process")
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz (or the one of an .npy, by the name ``array``) that was kept for speed.
-
-    None where there is none, or it is damaged: it is then worked out again.
-    """
-    try:
-        held = np.load(path, allow_pickle=False)
-        if isinstance(held, np.ndarray):
-            return {"array": held}
-        with held:
-            return {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error):
-        return None
 
 
 def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:

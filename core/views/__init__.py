@@ -33,8 +33,10 @@ from core.foundation.geometry import upsample
 from core.foundation.intervals import interval as interval
 from core.foundation.jobs import read_progress
 from core.foundation.names import plain_name
-from core.foundation.settings import command
-from core.runs.run_file import CACHE, Run, array_name, find_run, list_runs
+from core.foundation.settings import CACHE, command
+from core.runs.arrays import array_name
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
 
 OTHER = "any other class"
 """Stands for the classes of a network that are no scene of the dataset."""

@@ -12,8 +12,9 @@ import pandas as pd
 
 from core.explain.learned import LEFT_OUT, select
 from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_whole
 from core.foundation.versions import versions_of
-from core.runs.run_file import Run, derived, write_whole
+from core.runs.run_file import Run, derived
 from core.views import concepts as concepts_of
 from core.views import unit_concepts, unit_facts
 

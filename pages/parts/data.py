@@ -22,7 +22,8 @@ import streamlit as st
 from core import views
 from core.foundation.errors import Damaged, UnitscopeError
 from core.foundation.settings import limits
-from core.runs.run_file import Run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 
 if TYPE_CHECKING:
     from core.views.disable import Contribution, Toggler, UnitConcepts

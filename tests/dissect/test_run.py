@@ -31,7 +31,8 @@ from core.foundation.progress import Stopped
 from core.knowledge.graph import open_knowledge
 from core.models.forward import Forward
 from core.paper.tables import all_core_concepts
-from core.runs.run_file import Run, find_run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
 from tests import tiny
 from tests.dissect.test_dissect import count_slow
 

@@ -78,7 +78,7 @@ def test_a_strangers_run_file_runs_nothing(tiny_run, tmp_path, verb, more):
     "spec",
     [
         "python:os:system:touch x",
-        "python:core.runs.run_file:delete_run:x.duckdb",  # of the checkout, but no network
+        "python:core.runs.store:delete_run:x.duckdb",  # of the checkout, but no network
         "python:core.models.zoo:nn",
         "python:tests.tiny:shutil",
         "python:torch.hub:load:x",

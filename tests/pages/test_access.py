@@ -18,7 +18,7 @@ from core.dissect.pipeline import Settings, plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.models.trust import ALLOW
-from core.runs.run_file import list_runs
+from core.runs.store import list_runs
 from pages.parts import access, changes, serve
 from tests import tiny
 from tests.browsing import ROOT, SERVE, Server, Visit

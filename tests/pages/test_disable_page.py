@@ -21,7 +21,8 @@ from core.foundation.errors import UnitscopeError
 from core.knowledge.graph import open_knowledge
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
-from core.runs.run_file import Run, find_run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
 from core.runs.unit_sets import FILE, delete_set, list_sets, save_set
 from core.views import disable
 from tests import tiny

@@ -34,7 +34,9 @@ from core.foundation import jobs
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
 from core.foundation.escape import csv_frame, latex_text, printable
 from core.foundation.files import strict_json, write_text
-from core.runs.run_file import Run, delete_run, read_arrays
+from core.runs.arrays import read_arrays
+from core.runs.run_file import Run
+from core.runs.store import delete_run
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -342,7 +344,7 @@ def test_what_is_left_of_a_whole_run_is_removed_by_the_next_command(finished):
 
 
 def test_a_run_that_is_being_made_is_not_deleted(finished):
-    from core.runs.run_file import making
+    from core.runs.store import making
 
     _, _, run = finished
     lock = making(run.path)
