@@ -36,10 +36,10 @@ class Term(StrEnum):
     @classmethod
     def of(cls, value: str) -> Self:
         """The term that a file, an address or a person wrote; raises with the nearest ones."""
-        try:
-            return cls(value)
-        except ValueError:
-            raise unknown(cls.called(), value, list(cls)) from None
+        for term in cls:
+            if term.value == value:
+                return term
+        raise unknown(cls.called(), value, list(cls))
 
     @classmethod
     def called(cls) -> str:
