@@ -91,7 +91,7 @@ def make_run(
     fresh, strict, threads : of :func:`core.run.execute`.
     settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
-    A run that was interrupted goes on when the same call is made again. Raises UnitscopeError
+    A run that was interrupted is resumed by the same call. Raises UnitscopeError
     before anything is written where something is wrong with what was asked for.
     """
     from core.dissect.pipeline import execute, plan

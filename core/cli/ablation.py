@@ -32,17 +32,17 @@ from core.runs.run_file import Run
 
 def add(verb: Verb) -> None:
     """contribution, toggle, figures, search, edit."""
-    told = verb("contribution", _contribution, "Which units help a scene and which hinder it.")
-    add_run(told)
-    told.add_argument("--scene", required=True)
-    _add_concepts(told)
-    told.add_argument("--over", default="true", help="true, false or all predictions")
-    told.add_argument(
+    result = verb("contribution", _contribution, "Which units help a scene and which hinder it.")
+    add_run(result)
+    result.add_argument("--scene", required=True)
+    _add_concepts(result)
+    result.add_argument("--over", default="true", help="true, false or all predictions")
+    result.add_argument(
         "--unit", type=whole(), help="the images and concepts behind one unit's score"
     )
-    told.add_argument("--top", type=whole(), default=20, help="units listed on each side")
-    told.add_argument("--layer", metavar="NAME")
-    add_knowledge(told)
+    result.add_argument("--top", type=whole(), default=20, help="units listed on each side")
+    result.add_argument("--layer", metavar="NAME")
+    add_knowledge(result)
 
     toggle = verb("toggle", _toggle, "What disabling units does to the network's predictions.")
     add_run(toggle)
@@ -135,7 +135,7 @@ def _add_units(sub: argparse.ArgumentParser) -> None:
 
 def _open(given: argparse.Namespace) -> Run:
     """The run that is named, once the run alone has shown that the other words fit it: a slip is
-    told before PyTorch and the network are loaded."""
+    reported before PyTorch and the network are loaded."""
     run = open_given(given)
     number = run.layer(given.layer)
     last = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"].iloc[0]) - 1
@@ -253,22 +253,22 @@ def _contribution(given: argparse.Namespace) -> Answer:
     run = _open(given)
     if given.top < 1:
         raise UnitscopeError(f"--top takes 1 or more, not {given.top}")
-    told, core = _contribution_of(run, given, given.over)
-    row = told.scene(given.scene)
+    result, core = _contribution_of(run, given, given.over)
+    row = result.scene(given.scene)
     facts: dict[str, Any] = {
         "run": run.digest,
-        "layer": told.layer,
+        "layer": result.layer,
         "scene": given.scene,
-        "how": told.words(),
-        "images": int(told.images[row]),
+        "how": result.words(),
+        "images": int(result.images[row]),
         "core": [c["concept"] for c in core.table(given.scene).to_dict("records")],
     }
     lines = [
-        f"{given.scene}, {told.layer}: {told.words()} ({facts['images']} images)",
+        f"{given.scene}, {result.layer}: {result.words()} ({facts['images']} images)",
         f"core concepts: {', '.join(facts['core']) or 'none'}",
     ]
     for sign in ("positive", "negative"):
-        ranked = told.ranked(given.scene, sign)
+        ranked = result.ranked(given.scene, sign)
         facts[sign] = ranked.head(given.top).to_dict("records")
         lines += [
             "",
@@ -306,45 +306,45 @@ def _toggle(given: argparse.Namespace) -> Answer:
     toggler = prepare(run, given.layer)
     edit = Edit(units, given.factor, given.clamp)
     with stoppable() as stop:
-        told = toggler.toggle(
+        result = toggler.toggle(
             edit, given.scene, given.split, given.image, progress=show_progress, stop=stop
         )
     check = toggler.answering(edit).check
     facts = {
         "run": run.digest,
-        **told.to_json(given.top),
+        **result.to_json(given.top),
         "units": list(units),
         "chosen": how,
         "check": check,
     }
-    before, after = told.accuracy
-    gain, top5 = told.gain, told.top5
+    before, after = result.accuracy
+    gain, top5 = result.gain, result.top5
     scores = [
         f"accuracy  {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, {after.high:.2%}] "
         f"of {after.n}",
         f"change    {gain.value:+7.2%} [{gain.low:+.2%}, {gain.high:+.2%}]: {gain.gained} gained, "
-        f"{gain.lost} lost, {told.changed} predictions are others now",
+        f"{gain.lost} lost, {result.changed} predictions changed",
         f"top 5     {top5[0].value:7.2%} → {top5[1].value:7.2%}",
     ]
     if not after.n:
         scores = [
             "accuracy  –: no image here has a scene that is a class of the network; "
-            f"{told.changed} predictions changed"
+            f"{result.changed} predictions changed"
         ]
     lines = [
-        f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
-        f"{told.chosen}; {told.way}: {check['why']}",
+        f"{edit.words()} in {result.layer} ({how}): {', '.join(map(str, units))}",
+        f"{result.chosen}; {result.way}: {check['why']}",
         *scores,
         "",
         f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'gained':>7} {'lost':>6}",
     ]
-    moved = told.scenes[(told.scenes["gained"] > 0) | (told.scenes["lost"] > 0)]
+    moved = result.scenes[(result.scenes["gained"] > 0) | (result.scenes["lost"] > 0)]
     lines += [
         f"{r.scene:24} {r.images:7} {r.accuracy_before:8.1%} {r.accuracy_after:8.1%} "
         f"{r.gained:7} {r.lost:6}"
         for r in moved.itertuples()
     ]
-    for name, frame in (("gained", told.gained), ("lost", told.lost)):
+    for name, frame in (("gained", result.gained), ("lost", result.lost)):
         if len(frame):
             lines += ["", f"{name} ({len(frame)}):"]
             lines += [
@@ -500,7 +500,7 @@ def _edit(given: argparse.Namespace) -> Answer:
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
     with stoppable() as stop:
-        told = write_edit(
+        result = write_edit(
             toggler,
             Edit(units, given.factor, given.clamp),
             given.out_dir,
@@ -513,16 +513,16 @@ def _edit(given: argparse.Namespace) -> Answer:
         "run": run.digest,
         "units": list(units),
         "chosen": given.why or how,
-        "files": {kind: str(path) for kind, path in told.files.items()},
-        "differences": told.differences,
-        "left_out": told.left_out,
+        "files": {kind: str(path) for kind, path in result.files.items()},
+        "differences": result.differences,
+        "left_out": result.left_out,
         "effects": {
             name: {
                 "before": t.accuracy[0]._asdict(),
                 "after": t.accuracy[1]._asdict(),
                 "gain": t.gain._asdict(),
             }
-            for name, t in told.effects.items()
+            for name, t in result.effects.items()
         },
     }
-    return facts, told.files["text"].read_text(encoding="utf-8")
+    return facts, result.files["text"].read_text(encoding="utf-8")

@@ -25,7 +25,7 @@ Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.Arg
 """(name, what does it, help) → the parser of a new verb, for its options."""
 
 
-ALLOW_EMPTY = "go on with a note where an input cannot change anything"
+ALLOW_EMPTY = "continue with a note where an input cannot change anything"
 
 
 def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:

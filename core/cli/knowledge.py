@@ -43,7 +43,7 @@ def add(verb: Verb) -> None:
 def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
     from core.knowledge.graph import KINDS
 
-    return say_kinds([(kind, *told) for kind, told in KINDS.items()])
+    return say_kinds([(kind, *result) for kind, result in KINDS.items()])
 
 
 def _align(given: argparse.Namespace) -> Answer:
@@ -109,8 +109,8 @@ def _concepts(given: argparse.Namespace) -> Answer:
         }
         for scene, names in facts["scenes"].items():
             doubtful = facts["guesses"].get(scene, {})
-            told = [f"~{name}" if name in doubtful else name for name in names]
-            lines.append(f"{scene:20} {', '.join(told) or '–'}")
+            result = [f"~{name}" if name in doubtful else name for name in names]
+            lines.append(f"{scene:20} {', '.join(result) or '–'}")
         some = bool(facts["guesses"])
     if some:
         lines += ["", GUESSED]

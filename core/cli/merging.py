@@ -201,7 +201,7 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     from core.paper.tables import table_5, tables_2_and_3
 
     if given.table != 5:
-        run.need_answers(f"table {given.table}")  # told before embeddings are trained
+        run.need_answers(f"table {given.table}")  # fails before embeddings are trained
     space = Space(run, graph, given.overrides)
     links = read_links(given.links, space.annotated) if given.links else None
     ks = numbers(given.k)
