@@ -119,7 +119,7 @@ def _function(name: str) -> Callable[..., Any]:
 BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
     "core.views.knowledge.Known": lambda known: known.digest,
     "core.views.explain.Network": lambda network: network.digest,
-    "core.ablation.toggle.Toggler": lambda toggler: (
+    "core.ablation.toggler.Toggler": lambda toggler: (
         f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
     ),
     "core.ablation.contribution.Contribution": lambda told: f"{told.words()}:{told.layer}",

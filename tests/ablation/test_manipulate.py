@@ -20,19 +20,12 @@ from benchmarks.toggle import compare as compare_exactly
 from benchmarks.toggle import drawn_toggler
 from core.ablation import protocols, search
 from core.ablation.contribution import UnitConcepts, contribution_scores
-from core.ablation.edits import load, write_edit
+from core.ablation.edits import Change, Edit
+from core.ablation.export import load, write_edit
+from core.ablation.forward import forward_edited, tail_of
+from core.ablation.images import images_of
 from core.ablation.protocols import Study
-from core.ablation.toggle import (
-    CLOSE,
-    Change,
-    Edit,
-    Live,
-    Toggler,
-    forward_edited,
-    images_of,
-    prepare,
-    tail_of,
-)
+from core.ablation.toggler import Live, Toggler, prepare
 from core.cli import main
 from core.datasets import open_dataset
 from core.datasets.decode import read_photo
@@ -44,6 +37,7 @@ from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Stopped
 from core.knowledge.graph import Graph, open_knowledge
 from core.models.forward import Forward
+from core.models.head import CLOSE
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
 from core.runs.run_file import Run
@@ -589,7 +583,8 @@ def test_without_maps_the_network_runs_whole(tmp_path):
 )
 def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     """Random weights, few images: head or tail found by numbers, equal to a forward hook."""
-    from core.ablation.toggle import _apply, _copied, linear_head
+    from core.ablation.forward import apply_change, copied
+    from core.models.head import linear_head
     from core.models.hooks import as_maps, find_layer
 
     model = load_model(f"torchvision:{name}:random")
@@ -598,7 +593,7 @@ def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     inputs = torch.randn(2, 3, side, side).contiguous(memory_format=torch.channels_last)
     raw = []
     handle = find_layer(model.module, layer).register_forward_hook(
-        lambda _m, _a, output: raw.append(_copied(output))
+        lambda _m, _a, output: raw.append(copied(output))
     )
     with torch.inference_mode():
         model.module(inputs)
@@ -620,7 +615,7 @@ def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     assert (tail is not None) == (way is not None)
     if tail is not None:
         fresh = raw[0].clone()
-        _apply(as_maps(fresh, layer, (side, side)), change)
+        apply_change(as_maps(fresh, layer, (side, side)), change)
         with torch.inference_mode():
             assert float((tail(fresh) - wanted).abs().max()) <= CLOSE * size
 
@@ -669,7 +664,8 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     inputs = Forward(model, ["fire9"]).inputs(
         np.stack([np.asarray(p) for p in rng.integers(0, 256, (3, 224, 224, 3), np.uint8)])
     )
-    from core.ablation.toggle import _Tail, linear_head
+    from core.ablation.strategies import Tail
+    from core.models.head import linear_head
 
     assert linear_head(model.module, "fire9", inputs) is None
     tail = tail_of(model.module, "fire9")
@@ -681,7 +677,7 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     handle.remove()
     maps = passed[0].contiguous().numpy()
     change = Change.of(EDITS, 512)
-    source = _Tail(maps, None, tail, "fire9", passed[0].shape, (224, 224), True)
+    source = Tail(maps, None, tail, "fire9", passed[0].shape, (224, 224), True)
     wanted = forward_edited(model.module, "fire9", inputs, change).numpy()
     got = source.logits(source.load(np.arange(3)), change)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
@@ -1039,7 +1035,7 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
     wanted = hooked_logits(tiny_run, "body.3", EDITS, rounded=False)[:40]
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
     # Its SPEC is that of another network, whose own layer shows the edit.
-    spec = f"python:core.ablation.edits:load:{told.files['state']}"
+    spec = f"python:core.ablation.export:load:{told.files['state']}"
     edited = load_model(spec)
     assert edited.digest() != open_model(tiny_run).digest()
     maps = Forward(edited, ["body.3"])(photos).layers["body.3"].maps
@@ -1058,7 +1054,7 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
 def test_an_edited_network_runs_through_the_pipeline(tiny_run, tmp_path):
     told = write_edit(prepare(tiny_run), Edit((0, 2, 5)), tmp_path, kinds=("state",))
     dataset = tiny_run.info["settings"]["dataset"]["spec"]
-    spec = f"python:core.ablation.edits:load:{told.files['state']}"
+    spec = f"python:core.ablation.export:load:{told.files['state']}"
     request = Settings(dataset, spec, layers=("body.3",), q=0.05, shuffles=0)
     run = execute(plan(request), tmp_path / "runs", threads=1)
     after = told.effects["all"].after.predicted
