@@ -28,7 +28,8 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from PIL import Image
 
     from core.ablation.contribution import Contribution
-    from core.ablation.toggle import Toggled, Toggler
+    from core.ablation.result import Toggled
+    from core.ablation.toggler import Toggler
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
 
@@ -313,13 +314,14 @@ class Run(run_file.Run):
         layer: str | None = None,
         progress: Report | None = None,
     ) -> Toggled:
-        """What disabling units does to the predictions: :class:`core.ablation.toggle.Toggled`.
+        """What disabling units does to the predictions: :class:`core.ablation.result.Toggled`.
 
         units : multiplied by `factor` (0 disables), or held at `clamp`. scene, splits, images : of
         these images alone. The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
         `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
         """
-        from core.ablation.toggle import Edit, prepare
+        from core.ablation.edits import Edit
+        from core.ablation.toggler import prepare
 
         number = self.layer(layer)
         held = self.__dict__.setdefault("_togglers", {})

@@ -86,7 +86,7 @@ def browser() -> Iterator[Any]:
 def study(tiny_run):
     """The last layer of `tiny_run`, with facts of its drawn things."""
     from core.ablation.protocols import Study
-    from core.ablation.toggle import prepare
+    from core.ablation.toggler import prepare
     from tests.ablation.networks import tiny_graph
 
     return Study.of(prepare(tiny_run), tiny_graph())

@@ -410,7 +410,7 @@ class Inputs:
 
     @cached_property
     def toggler(self) -> Any:
-        from core.ablation.toggle import prepare
+        from core.ablation.toggler import prepare
 
         return prepare(self.run, "body.3")
 
@@ -522,7 +522,8 @@ def dissection(given: Inputs) -> Any:
 
 
 def replay(given: Inputs) -> Any:
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.toggler import prepare
 
     out: dict[str, Any] = {}
     whole = given.dissected(
@@ -1031,7 +1032,19 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
-    "replay": (replay, ("ablation.toggle", "models.head", "models.forward"), TRAINED),
+    "replay": (
+        replay,
+        (
+            "ablation.edits",
+            "ablation.kernels",
+            "ablation.forward",
+            "ablation.strategies",
+            "ablation.toggler",
+            "models.head",
+            "models.forward",
+        ),
+        TRAINED,
+    ),
     "signatures": (signatures_, ("dissect.signatures",), CLOSE),
     "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
     "unit map": (unit_map, ("views.units",), TRAINED),
@@ -1049,7 +1062,7 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "ablation": (
         ablation,
-        ("ablation.contribution", "ablation.protocols", "ablation.search"),
+        ("ablation.contribution", "ablation.protocols", "ablation.search", "ablation.kernels"),
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),

@@ -159,7 +159,7 @@ def _open(given: argparse.Namespace) -> Run:
 
 def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.ablation.protocols import Study
-    from core.ablation.toggle import prepare
+    from core.ablation.toggler import prepare
     from core.knowledge.graph import open_knowledge
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
@@ -300,7 +300,8 @@ def _contribution(given: argparse.Namespace) -> Answer:
 
 def _toggle(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.toggler import prepare
 
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
@@ -494,8 +495,9 @@ def _search(given: argparse.Namespace) -> Answer:
 
 def _edit(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    from core.ablation.edits import write_edit
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.export import write_edit
+    from core.ablation.toggler import prepare
 
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)

@@ -149,7 +149,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     if not left:
         return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
     from core.ablation.protocols import Study
-    from core.ablation.toggle import prepare
+    from core.ablation.toggler import prepare
 
     study = Study.of(prepare(run), work.graph)
     rows = study.rows(part.judge or None)

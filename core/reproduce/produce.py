@@ -335,7 +335,7 @@ def curves_of(spec: Disabling) -> list[Facts]:
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
     from core.ablation.protocols import Study, cross_fitted, curve
-    from core.ablation.toggle import prepare
+    from core.ablation.toggler import prepare
 
     if not study:
         study.append(Study.of(prepare(run), work.graph))

@@ -26,10 +26,11 @@ from core.runs.run_file import Run
 from core.runs.store import list_runs
 
 if TYPE_CHECKING:
+    from core.dissect.formulas import Sizes
+    from core.dissect.signatures import Signatures
     from core.views.disable import Contribution, Toggler, UnitConcepts
     from core.views.explain import Network
     from core.views.knowledge import Known
-    from core.views.units import Signatures, Sizes
 
 Given, Answer = ParamSpec("Given"), TypeVar("Answer")
 
@@ -120,7 +121,7 @@ def _function(name: str) -> Callable[..., Any]:
 BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
     "core.views.knowledge.Known": lambda known: known.digest,
     "core.views.explain.Network": lambda network: network.digest,
-    "core.ablation.toggle.Toggler": lambda toggler: (
+    "core.ablation.toggler.Toggler": lambda toggler: (
         f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
     ),
     "core.ablation.contribution.Contribution": lambda told: f"{told.words()}:{told.layer}",

@@ -53,7 +53,7 @@ HEAVY = (
     "core.views.units",
     "core.views.disable",
     "core.dissect.formulas",
-    "core.ablation.toggle",
+    "core.ablation.toggler",
 )
 
 

@@ -8,16 +8,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from core.ablation.toggle import (
-    CLOSE,
-    Edit,
-    images_of,
-)
+from core.ablation.edits import Edit
+from core.ablation.images import images_of
 from core.datasets import open_dataset
 from core.dissect.pipeline import Settings, execute, plan
 from core.explain.photo import open_model
 from core.knowledge.graph import Graph
 from core.models.forward import Forward
+from core.models.head import CLOSE
 from core.runs.run_file import Run
 from tests import tiny
 

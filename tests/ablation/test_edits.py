@@ -8,16 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from core.ablation.edits import load, write_edit
-from core.ablation.toggle import (
-    CLOSE,
-    Edit,
-    prepare,
-)
+from core.ablation.edits import Edit
+from core.ablation.export import load, write_edit
+from core.ablation.toggler import prepare
 from core.dissect.pipeline import Settings, execute, plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
 from core.models.forward import Forward
+from core.models.head import CLOSE
 from core.models.load import load_model
 from tests import tiny
 from tests.ablation.networks import EDITS, hooked_logits, seen_photos

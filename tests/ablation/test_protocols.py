@@ -7,11 +7,9 @@ import pandas as pd
 import pytest
 
 from core.ablation import protocols
+from core.ablation.edits import Edit
 from core.ablation.protocols import Study
-from core.ablation.toggle import (
-    Edit,
-    prepare,
-)
+from core.ablation.toggler import prepare
 from core.foundation.errors import UnitscopeError
 from tests.ablation.networks import tiny_graph
 

@@ -9,11 +9,9 @@ from hypothesis import strategies as st
 
 from benchmarks.toggle import drawn_toggler
 from core.ablation import search
-from core.ablation.toggle import (
-    Edit,
-    Stopped,
-    Toggler,
-)
+from core.ablation.edits import Edit
+from core.ablation.toggler import Toggler
+from core.foundation.progress import Stopped
 
 
 @settings(max_examples=40, deadline=None)

@@ -12,11 +12,8 @@ from hypothesis import strategies as st
 
 from benchmarks.toggle import compare as compare_exactly
 from benchmarks.toggle import drawn_toggler
-from core.ablation.toggle import (
-    Edit,
-    Live,
-    Toggler,
-)
+from core.ablation.edits import Edit
+from core.ablation.toggler import Live, Toggler
 from core.foundation.errors import UnitscopeError
 
 

@@ -10,15 +10,10 @@ import pytest
 import torch
 
 from core.ablation import search
-from core.ablation.edits import write_edit
-from core.ablation.toggle import (
-    CLOSE,
-    Change,
-    Edit,
-    forward_edited,
-    prepare,
-    tail_of,
-)
+from core.ablation.edits import Change, Edit
+from core.ablation.export import write_edit
+from core.ablation.forward import forward_edited, tail_of
+from core.ablation.toggler import prepare
 from core.cli import main
 from core.datasets import open_dataset
 from core.datasets.decode import read_photo
@@ -28,6 +23,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.knowledge.graph import open_knowledge
 from core.models.forward import Forward
+from core.models.head import CLOSE
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
 from core.runs.run_file import Run
@@ -282,8 +278,9 @@ def test_without_maps_the_network_runs_whole(tmp_path):
 )
 def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     """Random weights, few images: head or tail found by numbers, equal to a forward hook."""
-    from core.ablation.toggle import _apply, _copied, linear_head
-    from core.models.hooks import as_maps, find_layer
+    from core.models.head import linear_head
+    from core.models.hooks import _copied, as_maps, find_layer
+    from core.rooms.drawing.tracer import _apply
 
     model = load_model(f"torchvision:{name}:random")
     torch.manual_seed(1)
@@ -362,7 +359,8 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     inputs = Forward(model, ["fire9"]).inputs(
         np.stack([np.asarray(p) for p in rng.integers(0, 256, (3, 224, 224, 3), np.uint8)])
     )
-    from core.ablation.toggle import _Tail, linear_head
+    from core.ablation.strategies import Tail
+    from core.models.head import linear_head
 
     assert linear_head(model.module, "fire9", inputs) is None
     tail = tail_of(model.module, "fire9")
@@ -374,7 +372,7 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     handle.remove()
     maps = passed[0].contiguous().numpy()
     change = Change.of(EDITS, 512)
-    source = _Tail(maps, None, tail, "fire9", passed[0].shape, (224, 224), True)
+    source = Tail(maps, None, tail, "fire9", passed[0].shape, (224, 224), True)
     wanted = forward_edited(model.module, "fire9", inputs, change).numpy()
     got = source.logits(source.load(np.arange(3)), change)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())

@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.ablation.toggle import prepare
+from core.ablation.toggler import prepare
 from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect import pipeline as run_module

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from core.ablation import protocols, search
-from core.ablation.toggle import (
-    Edit,
-)
+from core.ablation.edits import Edit
 
 
 def test_charts_are_drawn(study):

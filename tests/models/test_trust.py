@@ -100,7 +100,7 @@ def test_only_networks_of_the_checkout_are_named_by_files(spec, monkeypatch):
         "rooms",
         "torchvision:resnet18",
         "python:core.rooms.network:load:w.pt",
-        "python:core.ablation.edits:load:w.pt",
+        "python:core.ablation.export:load:w.pt",
         # As files of before name them.
         "python:core.models.rooms_net:load:w.pt",
         "python:core.manipulate.edit:load:w.pt",
@@ -156,7 +156,7 @@ def test_changed_code_is_found_before_it_is_imported(tmp_path, monkeypatch):
 def test_an_edited_network_names_no_code_either(tiny_run, tmp_path):
     import torch
 
-    from core.ablation.edits import FORMAT, SCALE, SHIFT
+    from core.ablation.export import FORMAT, SCALE, SHIFT
 
     ran = tmp_path / "ran"
     file = tmp_path / "edited.pt"
@@ -172,7 +172,7 @@ def test_an_edited_network_names_no_code_either(tiny_run, tmp_path):
     state = {f"body.3.{SCALE}": ones, f"body.3.{SHIFT}": ones}
     torch.save({"state_dict": state, "unitscope_edit": facts}, file)
     with pytest.raises(UnitscopeError, match="'os'"):
-        load_model(f"python:core.ablation.edits:load:{file}")
+        load_model(f"python:core.ablation.export:load:{file}")
     assert not ran.exists()
 
 

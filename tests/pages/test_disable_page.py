@@ -159,7 +159,7 @@ def test_the_edited_network_is_taken_away(run, tmp_path):
     texts = list(tmp_path.glob("*.txt"))
     assert len(texts) == 1 and "by hand" in texts[0].read_text()
     (state,) = [p for p in tmp_path.glob("*.pt") if "folded" not in p.name]
-    edited = load_model(f"python:core.ablation.edits:load:{state}")
+    edited = load_model(f"python:core.ablation.export:load:{state}")
     inputs = torch.rand(2, 3, 20, 24)
     own = load_model(tiny.SPEC).module
     body = own.body(inputs)

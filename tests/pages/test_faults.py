@@ -23,7 +23,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from core import views
-from core.ablation.toggle import prepare
+from core.ablation.toggler import prepare
 from core.cli import main
 from core.dissect.counts import check_ids, count_images
 from core.dissect.pipeline import Settings, execute, plan
