@@ -10,7 +10,7 @@ import streamlit as st
 from core import figures, views
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from pages.parts import address, draw, words
+from pages.parts import address, draw, explanations
 from pages.parts.frame import Context, page, page_files, stop, unanswered
 
 SIZE = 24
@@ -49,7 +49,7 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
             below = f"{below or said}, {row.confidence:.0%} sure"
         found.append(
             {
-                "src": ctx.ask("thumbnail", int(row.image), 224),
+                "src": ctx.picture(views.thumbnail, int(row.image), 224),
                 "title": scene,
                 "sub": below,
                 "mark": mark,
@@ -66,15 +66,15 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
 
 def choose(ctx: Context) -> tuple[views.Filter, str]:
     """The filters and the view, kept in the address."""
-    scenes = [ANY, *ctx.ask("scenes")["scene"]]
+    scenes = [ANY, *ctx.ask(views.scenes)["scene"]]
     answers = not ctx.facts["no_answers"]
-    said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))] if answers else [ANY]
+    said = [ANY, *sorted(set(ctx.ask(views.confusion)["predicted"]))] if answers else [ANY]
     if address.get("predicted") and address.get("predicted") not in said:
         said.append(address.get("predicted"))
-    known = ctx.ask("concepts")
+    known = ctx.ask(views.concepts)
     concepts = [ANY, *known["label"]]
     shown_as = {ANY: "any", **dict(zip(known["label"], known["shown"], strict=True))}
-    splits = [ANY, *ctx.ask("splits")]
+    splits = [ANY, *ctx.ask(views.splits)]
 
     def named(text: str) -> str:
         return plain_name(text) if text else "any"
@@ -138,8 +138,8 @@ def _noun(ctx: Context) -> str:
 def missing(ctx: Context) -> None:
     """Stop kindly where the address names a scene or concept that this run has not."""
     known = {
-        "scene": list(ctx.ask("scenes")["scene"]),
-        "concept": list(ctx.ask("concepts")["label"]),
+        "scene": list(ctx.ask(views.scenes)["scene"]),
+        "concept": list(ctx.ask(views.concepts)["label"]),
     }
     for what, names in known.items():
         asked = address.get(what)
@@ -152,7 +152,7 @@ def missing(ctx: Context) -> None:
 
 def confusion(ctx: Context, split: str) -> None:
     """The matrix; a click on a cell filters the gallery."""
-    frame = ctx.ask("confusion", split)
+    frame = ctx.ask(views.confusion, split)
     if not len(frame):
         return
     if frame["scene"].nunique() > MATRIX:
@@ -171,14 +171,14 @@ def confusion(ctx: Context, split: str) -> None:
         lambda dark: figures.confusion(frame, caption, dark),
         "confusion",
         "Heat map of true scenes against predicted scenes; click a cell to see its images",
-        words.CONFUSION,
+        explanations.CONFUSION,
         clicked,
     )
 
 
 def pairs(ctx: Context, split: str) -> None:
     """The commonest mistakes, where a matrix would be too large; a row filters the images."""
-    frame = ctx.ask("confused_pairs", split)
+    frame = ctx.ask(views.confused_pairs, split)
     if not len(frame):
         st.info("The network made no mistake here.", icon=":material/check:")
         return
@@ -254,7 +254,7 @@ def all_photos(ctx: Context) -> None:
     choice, view = choose(ctx)
     where = address.number("page", 1)
     size = SIZE if ctx.facts["photos"] else ROWS
-    total, frame = ctx.ask("gallery", choice, max(1, where), size)
+    total, frame = ctx.ask(views.gallery, choice, max(1, where), size)
     counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
     if view == "matrix" and not unanswered(ctx.run, "what is taken for what"):
         confusion(ctx, choice.split)
@@ -290,7 +290,7 @@ def all_photos(ctx: Context) -> None:
 def one_photo(ctx: Context, image_id: str) -> None:
     """Mask, labels, prediction and the units most active."""
     try:
-        image = ctx.ask("image_number", image_id)
+        image = ctx.ask(views.image_number, image_id)
     except UnitscopeError as err:
         known = str(err).split("nearest: ")[-1].split(" (of")[0].split(", ")
         links = {f"Open {n}": address.kept(image=n) for n in known[:3] if "nearest" in str(err)}
@@ -300,7 +300,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
             {**links, f"Show all {_noun(ctx)}s": address.kept()},
             "Scenes",
         )
-    facts = ctx.ask("image_facts", image)
+    facts = ctx.ask(views.image_facts, image)
     top_row(ctx, facts)
     if not ctx.facts["photos"]:
         no_photo(facts)
@@ -319,18 +319,18 @@ def one_photo(ctx: Context, image_id: str) -> None:
     st.title(title)
     st.caption(about)
     left, right = st.columns(2, gap="large")
-    labels = ctx.ask("image_labels", image)
+    labels = ctx.ask(views.image_labels, image)
     with left:
         picture(ctx, image, facts, labels)
     with right:
         if not unanswered(ctx.run, "what the network says of this photo"):
-            probable = ctx.ask("predictions", image)
+            probable = ctx.ask(views.predictions, image)
             caption = ctx.caption(f"photo {facts['id']}", layered=False)
             draw.chart(
                 lambda dark: figures.predictions(probable, caption, dark),
                 f"prediction-{facts['id']}",
                 f"Bars: the most probable classes; first {said}",
-                words.PREDICTION,
+                explanations.PREDICTION,
             )
         label_list(image, facts, labels)
     units(ctx, image, facts)
@@ -417,17 +417,17 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
         )
     only = regions.loc[regions["name"] == highlight, "concept"]
     if len(only):
-        shown = ctx.ask("mask_photo", image, 0, int(only.iloc[0]))
+        shown = ctx.picture(views.mask_photo, image, 0, int(only.iloc[0]))
     elif view != "photo":
-        shown = ctx.ask("mask_photo", image, channels.index(view))
+        shown = ctx.picture(views.mask_photo, image, channels.index(view))
     else:
-        shown = ctx.ask("thumbnail", image, 480)
+        shown = ctx.picture(views.thumbnail, image, 480)
     listed = ", ".join(regions["name"].head(6))
     here = {k: v for k, v in address.everything().items() if k != "label"}
     draw.labelled(
         shown,
         f"Photo {facts['id']}; annotated: {listed}",
-        ctx.ask("label_planes", image),
+        ctx.ask(views.label_planes, image),
         "photo",
         address.query(here) + "&label=",
     )
@@ -487,15 +487,15 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
             format_func=kinds.get,
             label_visibility="collapsed",
         )
-        draw.explain(words.ACTIVE_UNITS)
-    frame = ctx.ask("active_units", ctx.layer, image, ctx.denominator, kind)
+        draw.explain(explanations.ACTIVE_UNITS)
+    frame = ctx.ask(views.active_units, ctx.layer, image, ctx.denominator, kind)
     if not len(frame):
         st.caption(f"No unit of {ctx.layer} is above its threshold here.")
         return
-    if ctx.ask("has_maps", ctx.layer):
+    if ctx.ask(views.has_maps, ctx.layer):
         tiles: list[draw.Tile] = [
             {
-                "src": ctx.ask("lit_photo", ctx.layer, int(row.unit), image, 260),
+                "src": ctx.picture(views.lit_photo, ctx.layer, int(row.unit), image, 260),
                 "title": f"unit {row.unit}: {_word(row.name)}",
                 "sub": f"rank {row.rank} of {row.images}"
                 + (f", meets {views.shown_name(row.here)}" if isinstance(row.here, str) else ""),
@@ -528,7 +528,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
         column_config={
             "IoU": st.column_config.NumberColumn(format="%.3f"),
             "IoU here": st.column_config.NumberColumn(format="%.4f"),
-            "p-value": st.column_config.NumberColumn(format="%.3f", help=words.CHANCE),
+            "p-value": st.column_config.NumberColumn(format="%.3f", help=explanations.CHANCE),
             "lit": st.column_config.NumberColumn("lit (% of photo)", format="%.1f"),
         },
     )

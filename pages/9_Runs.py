@@ -15,10 +15,10 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.settings import command, quantile_words
 from core.runs.run_file import list_runs
 from core.views import start as starting
-from pages.parts import access, address, changes, draw, start, work
-from pages.parts.data import ask, open_run, summaries
+from pages.parts import access, address, changes, draw, run_form, watch
+from pages.parts.cache import ask, open_run, summaries
 from pages.parts.frame import page, page_files
-from pages.parts.start import size_words
+from pages.parts.run_form import size_words
 
 STEPS = {
     "collect": "Step 1 of 3, running the network",
@@ -55,7 +55,7 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
     what = " · ".join(views.short_name(told[key]) for key in ("dataset", "model") if told.get(key))
     layers = ", ".join(told.get("layers", []))
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
-    work.state(told, STEPS)
+    watch.state(told, STEPS)
 
     def shown() -> None:
         st.page_link(
@@ -69,7 +69,7 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
         asked = list(job.arguments) if job else starting.arguments(told["request"], root)
         changes.start_run(asked, name, root)
 
-    work.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
+    watch.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
     if job is None and told["state"] == "stopped" and "request" in told:
         st.code(command(told["request"]), language="bash", wrap_lines=True)
 
@@ -188,7 +188,7 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
         st.caption("Such a run is made with `python -m core predictions`.")
     else:
         how_made(facts, size)
-    left_out = ask(open_run(path), "skipped")
+    left_out = ask(views.skipped, open_run(path))
     if len(left_out):
         st.markdown(f"**{len(left_out):,} files left out**")
         draw.table(
@@ -217,7 +217,7 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
         if not access.may_change():
             return
         if facts["request"]:
-            start.fill_in("Change it and run again", facts["request"])
+            run_form.fill_in("Change it and run again", facts["request"])
         if st.button("Delete this run…", icon=":material/delete:", type="tertiary"):
             confirm(path, name, size)
 
@@ -248,5 +248,5 @@ if runs and ctx is not None:
     with st.container(border=True):
         one_run(*runs[ctx.run.digest])
 st.subheader("Start a run")
-start.draw(root)
+run_form.draw(root)
 st.caption(f"Runs seen here lie in `{root.name}/`; looked at {time.strftime('%H:%M:%S')}.")

@@ -19,7 +19,7 @@ from core.runs import run_file as store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
 from core.views import start as starting
-from pages.parts import data
+from pages.parts import cache
 from pages.parts.access import require_owner, serving
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def discard(name: str, root: Path, job: str = "") -> None:
 def delete(path: Path) -> None:
     """Close a finished run and remove it: :func:`core.runs.run_file.delete_run`."""
     require_owner("delete run", run=path.stem)
-    data.forget(path)
+    cache.forget(path)
     store.delete_run(path)
 
 

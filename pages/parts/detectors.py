@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from core import views
 from core.views import shown_name
 from pages.parts import address, draw
 from pages.parts.frame import Context
@@ -23,7 +24,7 @@ def detectors(
         st.caption("None overlaps it better than chance: do not take these for its detectors.")
     tiles: list[draw.Tile] = []
     for row in units.itertuples():
-        best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
+        best = ctx.ask(views.unit_images, ctx.layer, int(row.unit), number, 24)
         best = best.sort_values("iou", ascending=False, kind="stable")
         sub = f"IoU {row.iou:.3f}"
         if not row.above:
@@ -34,8 +35,8 @@ def detectors(
             sub += f"; its label is {shown_name(row.name)}"
         tiles.append(
             {
-                "src": ctx.ask(
-                    "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
+                "src": ctx.picture(
+                    views.photo_or_lit, ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
                 ),
                 "title": f"unit {row.unit}",
                 "sub": sub,

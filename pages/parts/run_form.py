@@ -14,7 +14,7 @@ from core.foundation.progress import duration
 from core.foundation.settings import Settings, command
 from core.knowledge.graph import KINDS as KNOWLEDGE
 from core.views import start
-from pages.parts import access, address, changes, words
+from pages.parts import access, address, changes, explanations
 from pages.parts.frame import START, page_files, sentence
 
 FIELDS = {
@@ -158,7 +158,7 @@ def form(root: Path) -> dict[str, Any]:
                 max_value=0.2,
                 step=0.001,
                 format="%.4f",
-                help=words.THRESHOLD,
+                help=explanations.THRESHOLD,
             )
             request["keep_maps"] = address.toggle(
                 "maps",
@@ -183,7 +183,7 @@ def form(root: Path) -> dict[str, Any]:
                     min_value=0,
                     max_value=10_000,
                     step=100,
-                    help=words.CHANCE,
+                    help=explanations.CHANCE,
                 )
             )
             request["untrained"] = TWIN[
@@ -193,7 +193,7 @@ def form(root: Path) -> dict[str, Any]:
                     list(TWIN),
                     "auto",
                     format_func=TWIN_WORDS.get,
-                    help=words.UNTRAINED,
+                    help=explanations.UNTRAINED,
                 )
             ]
             request["knowledge"] = (

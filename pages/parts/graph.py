@@ -7,7 +7,7 @@ import streamlit as st
 from core.foundation.errors import UnitscopeError
 from core.views.knowledge import Known, own_knowledge, spoken_name
 from pages.parts import address
-from pages.parts.data import known
+from pages.parts.cache import known
 from pages.parts.frame import Context, sentence, stop
 
 BUILTIN = "builtin"
