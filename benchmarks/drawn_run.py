@@ -37,7 +37,7 @@ from core.runs.run_file import (
     digest_of,
     tables_digest,
 )
-from core.views import concept_color
+from core.views.pictures import concept_color
 
 CATEGORIES = ("object", "part", "material")
 SIDE = 8

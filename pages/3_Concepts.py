@@ -8,15 +8,18 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import concepts as figures
+from core.figures.base import Caption
 from core.figures.fusion import gain_curve
-from core.foundation.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
 from core.views import explain, fusion, knowledge
+from core.views import images as image_views
+from core.views.images import concept_id, search_images
 from core.views.knowledge import GUESSES, KINDS, Known, own_knowledge, with_suggestions
+from core.views.names import shown_name
+from core.views.units import search_units
 from pages.parts import access, address, changes, draw, explanations, graph
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop
@@ -130,7 +133,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     """One scene: its graph and its concepts with their facts."""
     names = list(ctx.ask(knowledge.scene_table, known)["scene"])
     if scene not in names:
-        near = views.close_names(scene, names)
+        near = nearest(scene, names)
         links = {f"Show {plain_name(n)}": address.kept(scene=n) for n in near[:3]}
         stop(
             f"This run has no scene “{scene}”.",
@@ -341,15 +344,13 @@ def find_box(name: str, label: str) -> str:
 
 def find(ctx: Context, known: Known) -> None:
     """Which images, units and scenes have one concept."""
-    table = ctx.ask(views.concepts)
+    table = ctx.ask(image_views.concepts)
     labels = list(table["label"])
     shown_as = dict(zip(labels, table["shown"], strict=True))
     concept = address.get("concept")
     if concept and concept not in labels:
-        near = views.close_names(concept, labels)
-        links = {
-            f"Search {views.shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]
-        }
+        near = nearest(concept, labels)
+        links = {f"Search {shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]}
         stop(
             f"This run has no concept “{concept}”.",
             {**links, "Show all scenes": address.kept()},
@@ -365,7 +366,7 @@ def find(ctx: Context, known: Known) -> None:
     if not concept:
         commonest(ctx, table)
         return
-    number = ctx.ask(views.concept_id, concept)
+    number = ctx.ask(concept_id, concept)
     facts = table.set_index("concept").loc[number]
     name = facts["shown"]
     where = ctx.ask(knowledge.scenes_with, known, number)
@@ -382,7 +383,7 @@ def find(ctx: Context, known: Known) -> None:
     )
     if ctx.layer is not None:
         units_with(ctx, number, name)
-    images = ctx.ask(views.search_images, number, 12)
+    images = ctx.ask(search_images, number, 12)
     st.markdown(f"**Photos with most {name}**")
     tiles: list[draw.Tile] = [
         {
@@ -428,7 +429,7 @@ def commonest(ctx: Context, table: pd.DataFrame) -> None:
 
 def units_with(ctx: Context, number: int, name: str) -> None:
     """The units that overlap a concept best, in pictures."""
-    units = ctx.ask(views.search_units, ctx.layer, number, ctx.denominator, 6)
+    units = ctx.ask(search_units, ctx.layer, number, ctx.denominator, 6)
     st.markdown(f"**Units of {ctx.layer} that overlap {name} best**")
     if not len(units):
         st.caption("No unit is lit anywhere on it.")
@@ -826,7 +827,7 @@ VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
 
 ctx = page("Concepts")
 assert ctx is not None
-if not ctx.facts["photos"] or not len(ctx.ask(views.concepts)):
+if not ctx.facts["photos"] or not len(ctx.ask(image_views.concepts)):
     st.title("Concepts")
     stop(
         "This run has no photos with annotated things, so nothing tells what its scenes are "

@@ -9,9 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import explain as figures
+from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
@@ -20,7 +19,11 @@ from core.views.explain import MEASURES, SIDES, account_table
 from core.views.explain import own_photo as own_photo_account
 from core.views.explain import spoken as a
 from core.views.explain import verdict as speaks
+from core.views.images import Filter, concepts, confused_pairs, image_labels, image_number
 from core.views.knowledge import Known
+from core.views.names import shown_name
+from core.views.pictures import thumbnail
+from core.views.units import has_maps
 from pages.parts import address, draw, explanations, graph
 from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
@@ -60,9 +63,9 @@ p.account {font-size: 1.06rem; line-height: 1.55; max-width: 56rem; margin: 0 0 
 # -- which photo ----------------------------------------------------------------------------
 
 
-def pool(ctx: Context) -> views.Filter:
+def pool(ctx: Context) -> Filter:
     """The photos to go through: all, the mistakes, or one confusion; kept in the address."""
-    pairs = ctx.ask(views.confused_pairs, "", PAIRS)
+    pairs = ctx.ask(confused_pairs, "", PAIRS)
     counts = {
         (r.scene, r.predicted, ""): f"{plain_name(r.scene)} → {plain_name(r.predicted)} "
         f"({r.images})"
@@ -89,10 +92,10 @@ def pool(ctx: Context) -> views.Filter:
         format_func=names.get,
         on_change=changed,
     )
-    return views.Filter(now[0], now[1], now[2])
+    return Filter(now[0], now[1], now[2])
 
 
-def choose(ctx: Context) -> tuple[views.Filter, str]:
+def choose(ctx: Context) -> tuple[Filter, str]:
     """The row in which a photo is chosen: (which photos, the photo's id)."""
     left, middle, right = st.columns([5, 3, 2], vertical_alignment="bottom")
     with left:
@@ -112,7 +115,7 @@ def choose(ctx: Context) -> tuple[views.Filter, str]:
     def random_one() -> None:
         among = choice
         if not (choice.scene or choice.predicted or choice.outcome or ctx.facts["no_answers"]):
-            among = views.Filter(outcome="wrong")
+            among = Filter(outcome="wrong")
         found = ctx.ask(explain.drawn, among, random.randrange(2**31))
         if found is not None:
             address.put({"image": found}, drop=SHOWN)
@@ -252,8 +255,8 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
 
 def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
     """The photo, with one concept and one unit's lit region where they were chosen."""
-    labels = ctx.ask(views.image_labels, image)
-    named = ctx.ask(views.concepts).set_index("label")
+    labels = ctx.ask(image_labels, image)
+    named = ctx.ask(concepts).set_index("label")
     wanted = address.get("see")
     here = set(labels["concept"])
     concept = int(named.loc[wanted, "concept"]) if wanted in named.index else None
@@ -261,14 +264,14 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
         st.caption(f"There is no “{wanted}” annotated in this photo.")
         concept = None
     alt = f"Photo {told['image']} as the network saw it"
-    maps = ctx.ask(views.has_maps, ctx.layer)
+    maps = ctx.ask(has_maps, ctx.layer)
     if concept is None:
         with st.container(key="evidence"):
-            st.image(ctx.picture(views.thumbnail, image, 560), width="stretch", alt=alt)
+            st.image(ctx.picture(thumbnail, image, 560), width="stretch", alt=alt)
         st.caption("What the network saw. Click a concept to see where it is.")
         return
     one = next((s for s in told["seen"] if s["id"] == concept), None)
-    word = views.shown_name(wanted)
+    word = shown_name(wanted)
     unit = None
     box = st.container(key="evidence")
     if one is not None and maps:
@@ -320,7 +323,7 @@ def seen_tiles(ctx: Context, told: dict[str, Any], image: int) -> None:
     st.caption(
         f"{count} of {ctx.layer} saw {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
     )
-    maps = ctx.ask(views.has_maps, ctx.layer)
+    maps = ctx.ask(has_maps, ctx.layer)
     tiles: list[draw.Tile] = []
     for one in seen[:TILES]:
         unit = one["units"][0]["unit"]
@@ -440,7 +443,7 @@ def one_account(ctx: Context, known: Known) -> None:
     """An annotated photo of the run."""
     choice, image_id = choose(ctx)
     try:
-        image = ctx.ask(views.image_number, image_id)
+        image = ctx.ask(image_number, image_id)
     except UnitscopeError as err:
         near = []
         if "nearest: " in str(err):
@@ -476,7 +479,7 @@ def one_account(ctx: Context, known: Known) -> None:
     as_table(told, caption, stem)
 
 
-def neighbours(ctx: Context, choice: views.Filter, image: int, image_id: str) -> None:
+def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
     """Where the photo stands among those chosen; the one before and after; its own page."""
     place = ctx.ask(explain.place, choice, image)
     now = {k: v for k, v in address.everything().items() if k not in ("image", *SHOWN)}

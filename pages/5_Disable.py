@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import streamlit as st
 
-from core import views
 from core.figures import disable as figures
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.views import shown_name, usual_splits
+from core.views import images as image_views
+from core.views import runs as run_views
+from core.views.names import shown_name
+from core.views.pictures import thumbnail
+from core.views.runs import usual_splits
 from pages.parts import access, address, changes, draw, explanations, graph
 from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
@@ -131,7 +134,7 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
 
 def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
     """The units that help or hinder a scene most, by their contribution (Eq. 9)."""
-    scenes = ctx.ask(views.scenes)
+    scenes = ctx.ask(image_views.scenes)
     names = scenes["scene"].tolist()
     first = str(scenes.sort_values(["images", "scene"], ascending=[False, True])["scene"].iloc[0])
     row = st.columns([4, 3, 4, 4], vertical_alignment="bottom")
@@ -357,7 +360,7 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
         tiles: list[draw.Tile] = (
             [
                 {
-                    "src": ctx.picture(views.thumbnail, int(row.image), 200),
+                    "src": ctx.picture(thumbnail, int(row.image), 200),
                     "title": named(row.scene),
                     "sub": f"{named(row.before)} → {named(row.after)}",
                     "mark": mark,
@@ -597,7 +600,7 @@ except UnitscopeError as err:
     stop(f"{sentence(err)}.", {"Back to the overview": address.kept()})
 known = graph.chosen(ctx, "Disable")
 off = now(ready)
-splits = ctx.ask(views.splits)
+splits = ctx.ask(run_views.splits)
 with st.container(border=True):
     way = address.select(
         "way",
@@ -620,7 +623,7 @@ with row[0]:
     split = address.split("split", "Judged on", splits, usual_splits(splits)[1])
 with row[1]:
     scene = address.select(
-        "scene", "Photos of", [ANY, *ctx.ask(views.scenes)["scene"]], format_func=named
+        "scene", "Photos of", [ANY, *ctx.ask(image_views.scenes)["scene"]], format_func=named
     )
 with row[2]:
     factors = {"0": "switched off", "0.5": "halved", "2": "doubled"}

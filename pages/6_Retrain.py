@@ -11,17 +11,19 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import retrain as figures
+from core.figures.base import Caption
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
-from core.views import retrain, short_name
+from core.views import retrain
+from core.views import runs as run_views
 from core.views.knowledge import own_knowledge, spoken_name
+from core.views.names import short_name
 from core.views.retrain import NAMES
+from core.views.runs import cache_root
 from pages.parts import access, address, changes, draw, explanations, run_form, watch
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
@@ -765,7 +767,7 @@ def pe_form(ctx: Context, root: Path) -> None:
     st.subheader("Ask for a second opinion")
     if unanswered(ctx.run, "an SVM that is judged beside the network"):
         return
-    splits = ctx.ask(views.splits)
+    splits = ctx.ask(run_views.splits)
     if len(splits) < 2:
         st.info(
             "The photos of this run are of one split. An SVM needs two: photos to learn from, and "
@@ -860,7 +862,7 @@ parts: dict[str, tuple[str, str, str, Sequence[Callable[[Context, Path], None]]]
         (pe_results, pe_form),
     ),
 }
-root = views.cache_root()
+root = cache_root()
 view = address.select(
     "view",
     "What to do",

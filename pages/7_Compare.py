@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import compare as drawn
+from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.runs.run_file import Run, list_runs
 from core.views import compare
+from core.views import runs as run_views
+from core.views.pictures import thumbnail
+from core.views.runs import cache_root, summary, usual_splits
+from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts.cache import ask, open_run, picture
 from pages.parts.frame import DEFINITIONS, Context, page, unanswered
@@ -42,7 +45,7 @@ def everything(root: Path) -> dict[str, tuple[Run, str | None, str]]:
     for path in list_runs(root):
         try:
             run = open_run(path)
-            facts = ask(views.summary, run)
+            facts = ask(summary, run)
         except Exception:  # a damaged file; the page Runs tells of it
             continue
         for layer in [row["name"] for row in facts["layers"]] or [None]:
@@ -230,7 +233,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
     if not sides:
         return
     st.subheader("What their units detect")
-    found = {s.name: ask(views.detected, s.run, s.layer, ctx.denominator) for s in sides}
+    found = {s.name: ask(detected, s.run, s.layer, ctx.denominator) for s in sides}
     kinds = pd.concat(
         [
             frame.groupby("category", as_index=False)
@@ -418,7 +421,7 @@ def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
     if side.run.info["settings"].get("grid"):
         tiles: list[draw.Tile] = [
             {
-                "src": picture(views.thumbnail, side.run, int(row[column]), 220),
+                "src": picture(thumbnail, side.run, int(row[column]), 220),
                 "title": plain_name(row["scene"]),
                 "sub": f"the other says {plain_name(row[mistaken] or 'nothing')}",
                 "alt": f"Photo {row['id']}: {plain_name(row['scene'])}",
@@ -508,12 +511,12 @@ st.html(
     '<p class="lede">Two or more networks, layers or runs beside each other: how often they are '
     "right, what their units detect, and on which images they part.</p>"
 )
-options = everything(views.cache_root())
+options = everything(cache_root())
 chosen = choose(ctx, options)
 if not chosen:
     st.caption("Nothing is chosen.")
     st.stop()
-splits = [ask(views.splits, options[key][0]) for key in chosen]
+splits = [ask(run_views.splits, options[key][0]) for key in chosen]
 every_split = sorted(set().union(*splits))
 shared = sorted(set(splits[0]).intersection(*splits[1:]))
 split = ""
@@ -522,7 +525,7 @@ if len(every_split) > 1:
         "split",
         "Answers on",
         every_split,
-        views.usual_splits(shared)[1],
+        usual_splits(shared)[1],
         widget=st.segmented_control,
         help="Which images count where answers are compared. On images that a network was trained "
         "on it is right more often than it will be elsewhere. Units are compared over all images.",

@@ -583,7 +583,7 @@ def formulas(given: Inputs) -> Any:
 
 
 def unit_map(_: Inputs) -> Any:
-    from core.views.units import correlations, layout
+    from core.views.unit_map import correlations, layout
 
     values = np.random.default_rng(3).integers(0, 100, (50, 9)).astype(float)
     values[:, 4] = values[:, 1] * 2 + values[:, 2]
@@ -815,9 +815,9 @@ def tables(given: Inputs) -> Any:
 
 
 def drawn(given: Inputs) -> Any:
-    from core.figures import Caption
+    from core.figures.base import Caption
+    from core.figures.contents import FIGURES, available, open_view
     from core.figures.disable import curves
-    from core.figures.report import FIGURES, available, open_view
     from core.figures.retrain import retraining as bars
 
     view = open_view(given.run)
@@ -1032,7 +1032,7 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "replay": (replay, ("ablation.toggle", "models.head", "models.forward"), TRAINED),
     "signatures": (signatures_, ("dissect.signatures",), CLOSE),
     "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
-    "unit map": (unit_map, ("views.units",), TRAINED),
+    "unit map": (unit_map, ("views.unit_map",), TRAINED),
     "embedding": (embedding, ("merging.embed",), TRAINED),
     "merging": (merging, ("merging.fuse", "merging.gain"), CLOSE),
     "explanation": (
@@ -1056,8 +1056,11 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "figures": (
         drawn,
         (
-            "figures.__init__",
-            "figures.report",
+            "figures.base",
+            "figures.export",
+            "figures.runs",
+            "figures.units",
+            "figures.contents",
             "figures.disable",
             "figures.retrain",
         ),

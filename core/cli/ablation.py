@@ -207,7 +207,7 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
 
 
 def _formats(text: str) -> list[str]:
-    from core.figures import FORMATS
+    from core.figures.export import FORMATS
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
@@ -219,7 +219,7 @@ def _formats(text: str) -> list[str]:
 def _write(folder: Path | None, name: str, formats: list[str], chart: Any) -> list[str]:
     if folder is None:
         return []
-    from core.figures import export
+    from core.figures.export import export
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -239,8 +239,8 @@ def _write_csv(folder: Path | None, name: str, frame: Any) -> None:
 
 
 def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
-    from core.figures import Caption
-    from core.views import short_name
+    from core.figures.base import Caption
+    from core.views.names import short_name
 
     info = run.info
     model = short_name(info["settings"]["model"]["spec"])

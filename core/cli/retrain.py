@@ -222,8 +222,8 @@ def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def _list(given: argparse.Namespace) -> Answer:
-    from core.views import unfinished
     from core.views.retrain import results
+    from core.views.work import unfinished
 
     rows = results(given.out).to_dict("records")
     going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
@@ -261,7 +261,7 @@ def _show(given: argparse.Namespace) -> Answer:
 
 
 def _figure(given: argparse.Namespace) -> Answer:
-    from core.figures import export
+    from core.figures.export import export
     from core.figures.retrain import caption, retraining
     from core.views.retrain import figure_5, result
 

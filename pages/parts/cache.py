@@ -20,17 +20,19 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 import pandas as pd
 import streamlit as st
 
-from core import views
 from core.foundation.errors import Damaged, UnitscopeError
 from core.foundation.settings import limits
 from core.runs.run_file import Run, list_runs
+from core.views.labels import formula_labels, open_signatures, with_chance
+from core.views.runs import try_summary
 
 if TYPE_CHECKING:
+    from core.dissect.formulas import Sizes
+    from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph
     from core.views.disable import Contribution, Toggler, UnitConcepts
     from core.views.explain import Network
     from core.views.knowledge import Known
-    from core.views.units import Signatures, Sizes
 
 Given, Answer = ParamSpec("Given"), TypeVar("Answer")
 
@@ -58,7 +60,7 @@ def open_run(path: Path) -> Run:
 # Failures are kept as well: a folder of hundreds of broken files is looked through once.
 @st.cache_data(max_entries=5000, show_spinner=False)
 def _summary(path: str, stamp: tuple[int, int]) -> dict[str, Any] | str:
-    return views.try_summary(Path(path))
+    return try_summary(Path(path))
 
 
 def summaries(root: Path) -> dict[Path, dict[str, Any] | str]:
@@ -244,31 +246,27 @@ def count_photo() -> None:
 # A layer's signatures and the sizes of formulas that its units share: some 100 MB at most.
 @st.cache_resource(max_entries=2, show_spinner="Counting where each unit is lit …")
 def _signatures(_run: Run, stamp: str, layer: str) -> tuple[Signatures, Sizes]:
-    from core.views import units
 
-    return units.open_signatures(_run, layer)
+    return open_signatures(_run, layer)
 
 
 @st.cache_data(max_entries=600, show_spinner="Searching its formulas …")
 def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> pd.DataFrame:
-    from core.views import units
 
-    return units.formula_labels(*_signatures(_run, stamp, layer), unit)
+    return formula_labels(*_signatures(_run, stamp, layer), unit)
 
 
 @_sound
 def formulas(run: Run, layer: str, unit: int) -> pd.DataFrame:
-    """The best formulas of a unit, as :func:`core.views.units.formula_labels` gives them.
+    """The best formulas of a unit, as :func:`core.views.labels.formula_labels` gives them.
 
     Nothing is left beside the run but the layer's signatures, so a search of all units by the
     command line may go on meanwhile. Raises UnitscopeError where the run kept no maps.
     """
 
-    from core.views import units
-
     found = _formulas(run, f"{run.path}:{run.digest}", layer, unit)
     # Not from the cache: chance may have been worked out meanwhile.
-    return units.with_chance(run, layer, found)
+    return with_chance(run, layer, found)
 
 
 # -- switching units off --------------------------------------------------------------------

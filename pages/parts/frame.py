@@ -9,11 +9,11 @@ from typing import Any, Concatenate, NoReturn
 
 import streamlit as st
 
-from core import views
-from core.figures import COUNTING as DEFINITIONS
-from core.figures import Caption
-from core.foundation.errors import UnitscopeError, unknown
+from core.figures.base import COUNTING as DEFINITIONS
+from core.figures.base import Caption
+from core.foundation.errors import UnitscopeError, nearest, unknown
 from core.runs.run_file import Run
+from core.views.runs import cache_root, resolve, summary
 from pages.parts import access, address
 from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
 
@@ -175,7 +175,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             )
         _same_page()(key="same-page")
         access.badge()
-    root = views.cache_root()
+    root = cache_root()
     paths = _readable(root)
     if not paths:
         if needs_run:
@@ -183,10 +183,10 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         return None
     wanted = address.get("run")
     try:
-        path = views.resolve(wanted, root)
-        facts = ask(views.summary, open_run(path))
+        path = resolve(wanted, root)
+        facts = ask(summary, open_run(path))
     except UnitscopeError as err:
-        near = views.close_names(wanted, list(paths)) or list(paths)
+        near = nearest(wanted, list(paths)) or list(paths)
         if not needs_run:
             st.warning(sentence(err), icon=":material/explore_off:")
             return None

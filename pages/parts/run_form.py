@@ -13,7 +13,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
 from core.foundation.settings import Settings, command
 from core.knowledge.graph import KINDS as KNOWLEDGE
-from core.views import start
+from core.views import work
 from pages.parts import access, address, changes, explanations
 from pages.parts.frame import START, page_files, sentence
 
@@ -114,9 +114,9 @@ def form(root: Path) -> dict[str, Any]:
             placeholder="torchvision:resnet18:/path/to/weights.pt",
             drop=("dissect",),
         )
-        _forms(start.model_kinds(), "How to name it")
+        _forms(work.model_kinds(), "How to name it")
     request: dict[str, Any] = {"dataset": dataset, "model": model}
-    known = start.known_layers(request, root)
+    known = work.known_layers(request, root)
     layers = address.get("dissect")
     splits = address.get("only")
     if known:
@@ -225,8 +225,8 @@ def draw(root: Path) -> None:
     fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
     with st.container(border=True):
         request = form(root)
-        asked = start.arguments(request, root)
-        job = jobs.watch(start.check_name(asked), root)
+        asked = work.arguments(request, root)
+        job = jobs.watch(work.check_name(asked), root)
         filled = bool(request["dataset"] and request["model"])
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"

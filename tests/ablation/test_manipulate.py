@@ -1175,8 +1175,9 @@ def test_mistakes_are_told(tiny_run, capsys, arguments, message):
 
 
 def test_charts_are_drawn(study):
-    from core.figures import Caption, box, export
+    from core.figures.base import Caption, box
     from core.figures.disable import curves, scene_shift, searches
+    from core.figures.export import export
 
     caption = Caption("tiny", "net", "body.3", "threshold", "test")
     frame = protocols.curves(study, ["scc", "random"], at=[1, 2], seeds=3)

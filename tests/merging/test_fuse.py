@@ -827,7 +827,8 @@ def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
 
 
 def test_what_the_app_asks(tiny_run, facts, tmp_path):
-    from core.figures import Caption, export
+    from core.figures.base import Caption
+    from core.figures.export import export
     from core.figures.fusion import gain_curve as drawn
     from core.knowledge.graph import open_knowledge
     from core.views import fusion

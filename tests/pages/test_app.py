@@ -14,14 +14,45 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from core import figures, views
 from core.dissect.counts import upsample_torch
 from core.dissect.labels import null_distribution, unit_labels
 from core.dissect.pipeline import Settings, execute, plan
 from core.dissect.predictions import import_predictions
+from core.figures import units as unit_figures
+from core.figures.base import Caption
+from core.figures.export import FORMATS, export, latex
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import upsample
+from core.foundation.intervals import interval
 from core.runs.run_file import Run
+from core.views import pictures as picture_views
+from core.views import units as unit_views
+from core.views.findings import findings
+from core.views.images import (
+    Filter,
+    concept_id,
+    concepts,
+    confused_pairs,
+    confusion,
+    gallery,
+    image_facts,
+    image_number,
+    predictions,
+    search_images,
+)
+from core.views.pictures import label_planes, lit_photo, mask_photo, thumbnail
+from core.views.runs import resolve
+from core.views.units import (
+    active_units,
+    has_maps,
+    peak_histogram,
+    search_units,
+    unit_concepts,
+    unit_facts,
+    unit_images,
+    unit_scenes,
+    unit_table,
+)
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,13 +76,13 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(root) -> Run:
-    return Run(views.resolve(None, root))
+    return Run(resolve(None, root))
 
 
 @pytest.fixture(scope="module")
 def bare(root) -> Run:
     """The run without maps and without shuffles."""
-    return next(r for r in map(Run, root.glob("*.duckdb")) if not views.has_maps(r, LAYER))
+    return next(r for r in map(Run, root.glob("*.duckdb")) if not has_maps(r, LAYER))
 
 
 @pytest.fixture
@@ -106,7 +137,7 @@ def test_overview_tells_what_the_run_is(cache, run):
     told = text_of(at)
     for word in ("tiny", LAYER, "q = 0.05", "59 used", "1 left out", run.digest):
         assert word in told, word
-    above = int(views.unit_table(run, LAYER)["above"].sum())
+    above = int(unit_table(run, LAYER)["above"].sum())
     assert f"<b>{above}</b> of 12 units" in told
     titles = [spec["title"]["text"] for spec in specs(at)]
     assert "Do the units mean anything?" in titles and "How often the network is right" in titles
@@ -123,7 +154,7 @@ def test_figures_say_what_they_were_measured_on(cache):
 
 def test_deep_link_to_a_unit_and_layer(cache, run):
     at = show("pages/2_Units.py", unit="5", layer="body.1")
-    best = views.unit_concepts(run, "body.1", 5).iloc[0]
+    best = unit_concepts(run, "body.1", 5).iloc[0]
     assert at.title[0].value == f"Unit 5: {best['name']}"
     assert at.metric[0].value == f"{best['iou']:.3f}"
     assert len(specs(at)) == 3
@@ -131,7 +162,7 @@ def test_deep_link_to_a_unit_and_layer(cache, run):
 
 def test_deep_link_to_an_image(cache, run):
     at = show("pages/1_Scenes.py", image="010")
-    facts = views.image_facts(run, views.image_number(run, "010"))
+    facts = image_facts(run, image_number(run, "010"))
     assert facts["scene_name"] in at.title[0].value.lower()
     assert "Photo 010" in text_of(at)
 
@@ -169,7 +200,7 @@ def test_a_run_without_maps_says_so(cache, bare):
 
 def test_filters_come_from_the_address_and_go_there(cache, run):
     at = show("pages/1_Scenes.py", scene="barn", outcome="wrong")
-    total, _ = views.gallery(run, views.Filter(scene="barn", outcome="wrong"))
+    total, _ = gallery(run, Filter(scene="barn", outcome="wrong"))
     assert f"{total} photo" in text_of(at)
     at.selectbox(key="at-scene").set_value("attic").run()
     assert at.query_params["scene"] in ("attic", ["attic"])
@@ -219,7 +250,7 @@ def test_lit_region_is_what_was_counted(run):
 
     hits = run.sql("SELECT l.name, image, unit, hits FROM hits JOIN layers l USING (layer)")
     for row in hits.sample(80, random_state=0).itertuples():
-        assert views.lit(run, row.name, row.unit, row.image).sum() == row.hits
+        assert picture_views.lit(run, row.name, row.unit, row.image).sum() == row.hits
     cells = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     whole = upsample_torch(torch.from_numpy(cells)[None], 12, 31)[0].numpy()
     np.testing.assert_array_equal(upsample(cells, 12, 31), whole)
@@ -227,7 +258,7 @@ def test_lit_region_is_what_was_counted(run):
 
 def test_unit_table_has_every_unit_and_its_label(run):
     for denominator in ("all", "annotated"):
-        table = views.unit_table(run, LAYER, denominator)
+        table = unit_table(run, LAYER, denominator)
         assert table["unit"].tolist() == list(range(12))
         best = unit_labels(run, LAYER, denominator).set_index("unit")
         null = null_distribution(run, LAYER, denominator)
@@ -236,20 +267,20 @@ def test_unit_table_has_every_unit_and_its_label(run):
             own = null[row.unit]
             reached = (own >= np.float32(row.iou)).sum()
             assert row.chance == pytest.approx((1 + reached) / (1 + len(own)))
-        own = views.unit_concepts(run, LAYER, 4, denominator, 50)
+        own = unit_concepts(run, LAYER, 4, denominator, 50)
         assert own["iou"].is_monotonic_decreasing
         assert own["iou"].iloc[0] == table.loc[4, "iou"]
 
 
 def test_confusion_and_gallery_agree(run):
     images = run.sql("SELECT * FROM images")
-    table = views.confusion(run)
+    table = confusion(run)
     assert table["images"].sum() == len(images)
     for row in table.itertuples():
-        choice = views.Filter(scene=row.scene, predicted=row.predicted)
-        total, shown = views.gallery(run, choice, size=5)
+        choice = Filter(scene=row.scene, predicted=row.predicted)
+        total, shown = gallery(run, choice, size=5)
         assert total == row.images and len(shown) == min(5, total)
-    split = views.confusion(run, "train")
+    split = confusion(run, "train")
     assert split["images"].sum() == (images["split"] == "train").sum()
     assert table.groupby("scene")["share"].sum().to_numpy() == pytest.approx(1)
 
@@ -257,32 +288,32 @@ def test_confusion_and_gallery_agree(run):
 def test_gallery_pages_without_gaps(run):
     seen: list[int] = []
     for page in range(1, 8):
-        total, frame = views.gallery(run, views.Filter(), page, 10)
+        total, frame = gallery(run, Filter(), page, 10)
         seen += frame["image"].tolist() if page <= -(-total // 10) else []
     assert sorted(seen) == run.sql("SELECT image FROM images ORDER BY 1")["image"].tolist()
 
 
 def test_gallery_by_concept(run):
     areas = run.sql("SELECT image FROM areas JOIN concepts USING (concept) WHERE name = 'thing 2'")
-    total, frame = views.gallery(run, views.Filter(concept="thing 2"), size=1000)
+    total, frame = gallery(run, Filter(concept="thing 2"), size=1000)
     assert total == len(areas) and set(frame["image"]) == set(areas["image"])
 
 
 def test_predictions_are_the_softmax(run):
     logits = run.array("logits")[11].astype(np.float64)
-    frame = views.predictions(run, 11)
+    frame = predictions(run, 11)
     chances = np.exp(logits) / np.exp(logits).sum()
     np.testing.assert_allclose(frame["probability"].head(3), np.sort(chances)[::-1])
     assert frame["true"].sum() == 1
 
 
 def test_unit_images_and_overlaps(run):
-    concept = views.concept_id(run, "thing 3")
-    top = views.unit_images(run, LAYER, 2, concept, 8)
+    concept = concept_id(run, "thing 3")
+    top = unit_images(run, LAYER, 2, concept, 8)
     labels = run.array("labels")
     assert top["peak"].is_monotonic_decreasing
     for row in top.itertuples():
-        lit = views.lit(run, LAYER, 2, row.image)
+        lit = picture_views.lit(run, LAYER, 2, row.image)
         area = (labels[row.image] == concept).any(0)
         assert row.iou == pytest.approx((lit & area).sum() / (lit | area).sum())
 
@@ -291,9 +322,9 @@ def test_active_units_rank_and_overlap_here(run):
     image = int(run.sql("SELECT image FROM hits WHERE layer = 1 LIMIT 1")["image"].iloc[0])
     labels = run.array("labels")[image]
     for definition in ("image", "dataset_normalised"):
-        frame = views.active_units(run, LAYER, image, "all", definition)
+        frame = active_units(run, LAYER, image, "all", definition)
         for row in frame.itertuples():
-            peaks = views.peaks(run, LAYER, row.unit)
+            peaks = unit_views.peaks(run, LAYER, row.unit)
             place = run.sql("SELECT image FROM images ORDER BY image")["image"].tolist()
             mine = peaks[place.index(image)]
             active = set(
@@ -302,7 +333,7 @@ def test_active_units_rank_and_overlap_here(run):
             higher = [p for p, i in zip(peaks, place, strict=True) if p > mine and i in active]
             assert row.rank == 1 + len(higher) and row.images == len(active)
         if definition == "image":
-            lit = views.lit(run, LAYER, int(frame["unit"].iloc[0]), image)
+            lit = picture_views.lit(run, LAYER, int(frame["unit"].iloc[0]), image)
             best = max(
                 (lit & (labels == c).any(0)).sum() / (lit | (labels == c).any(0)).sum()
                 for c in np.unique(labels[labels > 0])
@@ -311,48 +342,48 @@ def test_active_units_rank_and_overlap_here(run):
 
 
 def test_peaks_scenes_and_search(run):
-    threshold = views.unit_facts(run, LAYER, 6)["threshold"]
-    values = views.peaks(run, LAYER, 6)
-    bins = views.peak_histogram(run, LAYER, 6)
+    threshold = unit_facts(run, LAYER, 6)["threshold"]
+    values = unit_views.peaks(run, LAYER, 6)
+    bins = peak_histogram(run, LAYER, 6)
     assert bins["images"].sum() == len(values) == 59
     assert bins.loc[bins["active"], "images"].sum() == (values > threshold).sum()
-    scenes = views.unit_scenes(run, LAYER, 6)
+    scenes = unit_scenes(run, LAYER, 6)
     pooled = run.array(f"pooled-{LAYER}")[:, 6]
     owners = run.sql("SELECT image, name FROM images JOIN scenes USING (scene)")
     for row in scenes.itertuples():
         own = owners.loc[owners["name"] == row.scene, "image"]
         assert row.mean == pytest.approx(pooled[own].mean(), rel=1e-5)
         assert row.images == len(own)
-    found = views.search_units(run, LAYER, 2)
+    found = search_units(run, LAYER, 2)
     assert found["iou"].is_monotonic_decreasing
-    images = views.search_images(run, 2, 5)
+    images = search_images(run, 2, 5)
     labels = run.array("labels")
     best = max((labels[i] == 2).any(0).mean() for i in range(len(labels)))
     assert images["share"].iloc[0] == pytest.approx(best)
 
 
 def test_detected_counts_only_what_beats_chance(run):
-    table = views.unit_table(run, LAYER)
-    assert views.detected(run, LAYER)["units"].sum() == table["above"].sum()
-    assert views.detected(run, LAYER, above=False)["units"].sum() == table["name"].count()
+    table = unit_table(run, LAYER)
+    assert unit_views.detected(run, LAYER)["units"].sum() == table["above"].sum()
+    assert unit_views.detected(run, LAYER, above=False)["units"].sum() == table["name"].count()
 
 
 def test_pictures_are_pictures(run):
     for made in (
-        views.thumbnail(run, 3, 100),
-        views.lit_photo(run, LAYER, 3, 3, 100),
-        views.mask_photo(run, 3, 1, side=100),
-        views.mask_photo(run, 3, only=2, side=100),
+        thumbnail(run, 3, 100),
+        lit_photo(run, LAYER, 3, 3, 100),
+        mask_photo(run, 3, 1, side=100),
+        mask_photo(run, 3, only=2, side=100),
     ):
         picture = Image.open(io.BytesIO(made))
         assert picture.format == "JPEG" and max(picture.size) == 100
 
 
 def test_findings_are_true(run):
-    for found in views.findings(run, LAYER):
+    for found in findings(run, LAYER):
         if found.page == "scenes":
-            choice = views.Filter(found.address["scene"], found.address["predicted"])
-            total, _ = views.gallery(run, choice)
+            choice = Filter(found.address["scene"], found.address["predicted"])
+            total, _ = gallery(run, choice)
             assert f": {total} of " in found.text
         else:
             assert int(found.address["unit"]) == found.unit
@@ -360,33 +391,35 @@ def test_findings_are_true(run):
 
 def test_questions_with_a_slip(run, bare):
     with pytest.raises(UnitscopeError, match="nearest: thing 4"):
-        views.concept_id(run, "thing 44")
+        concept_id(run, "thing 44")
     with pytest.raises(UnitscopeError, match=r"units are 0 to 11; the nearest is 11"):
-        views.unit_facts(run, LAYER, 12)
+        unit_facts(run, LAYER, 12)
     with pytest.raises(UnitscopeError, match="kept no activation maps"):
-        views.lit(bare, LAYER, 0, 0)
+        picture_views.lit(bare, LAYER, 0, 0)
     # Peaks are there even where maps are not: one an image, above T_t where it is active.
-    peaks = views.peaks(bare, LAYER, 3)
+    peaks = unit_views.peaks(bare, LAYER, 3)
     assert len(peaks) == 59
     stored = bare.sql("SELECT peak FROM hits WHERE layer = 0 AND unit = 3 ORDER BY image")["peak"]
     assert set(stored) <= set(peaks)
 
 
 def test_interval_is_wilson():
-    assert views.interval(0, 10)[0] == pytest.approx(0, abs=1e-12)
-    low, high = views.interval(8, 10)
+    assert interval(0, 10)[0] == pytest.approx(0, abs=1e-12)
+    low, high = interval(8, 10)
     assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
 
 
 # -- figures --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", sorted(figures.FORMATS))
+@pytest.mark.parametrize("kind", sorted(FORMATS))
 @pytest.mark.parametrize("dark", [False, True])
 def test_figures_are_exported_whole(run, kind, dark):
-    caption = figures.Caption("tiny", "net", LAYER, "all pixels", "test")
-    chart = figures.detected(views.detected(run, LAYER, above=False), caption, dark, above=False)
-    made = figures.export(chart, kind, dark)
+    caption = Caption("tiny", "net", LAYER, "all pixels", "test")
+    chart = unit_figures.detected(
+        unit_views.detected(run, LAYER, above=False), caption, dark, above=False
+    )
+    made = export(chart, kind, dark)
     start = {"svg": b"<svg", "pdf": b"%PDF", "png": b"\x89PNG"}[kind]
     assert made.startswith(start) and len(made) > 2000
     if kind == "pdf":
@@ -401,12 +434,12 @@ def test_figures_are_exported_whole(run, kind, dark):
 
 def test_an_unknown_format_is_refused(run):
     with pytest.raises(UnitscopeError, match="figure format"):
-        figures.export(None, "gif")
+        export(None, "gif")
 
 
 def test_latex_escapes_and_aligns():
     frame = pd.DataFrame({"a_b": ["50 % & more"], "n": [np.nan]})
-    text = figures.latex(frame)
+    text = latex(frame)
     assert r"a\_b & n" in text and r"50 \% \& more & --" in text
     assert r"\begin{tabular}{lr}" in text
 
@@ -456,7 +489,7 @@ def test_published_predictions_are_filtered_and_have_no_units(published):
     assert "no photo to show" in text_of(show("pages/1_Scenes.py", image="row 2"))
     for address in ({}, {"unit": "3"}):
         assert "has no units" in show("pages/2_Units.py", **address).warning[0].value
-    pairs = views.confused_pairs(published)
+    pairs = confused_pairs(published)
     assert pairs.iloc[0].tolist() == ["attic", "den", 2, 1.0]
     assert len(pairs) == 2 and pairs["share"].iloc[1] == pytest.approx(0.5)
 
@@ -473,12 +506,12 @@ def test_many_scenes_are_confused_in_a_list(monkeypatch, tmp_path):
 
 
 def test_label_planes_say_what_is_where(run):
-    planes = views.label_planes(run, 10)
+    planes = label_planes(run, 10)
     labels = np.asarray(run.array("labels")[10])
     assert (planes.height, planes.width) == labels.shape[1:]
     for text, plane in zip(planes.planes, labels, strict=True):
         back = np.frombuffer(base64.b64decode(text), "<u2").reshape(plane.shape)
         assert np.array_equal(back, plane)
     assert set(planes.names) == set(np.unique(labels).tolist()) - {0}
-    known = views.concepts(run).set_index("concept")
+    known = concepts(run).set_index("concept")
     assert all(planes.names[c] == (known["shown"][c], known["name"][c]) for c in planes.names)

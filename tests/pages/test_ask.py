@@ -14,17 +14,23 @@ import pytest
 import torch
 from PIL import Image
 
-from core import figures, views
 from core.cli import main
 from core.dissect.pipeline import Settings, execute, plan
 from core.dissect.predictions import import_predictions
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.figures import concepts as concept_figures
 from core.figures import explain as explain_figures
+from core.figures.base import Caption
+from core.figures.export import export
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import place
 from core.runs.run_file import Run
 from core.views import explain, knowledge
+from core.views import pictures as picture_views
+from core.views.images import Filter, concept_id, confused_pairs, gallery
+from core.views.pictures import OUTLINE, thumbnail
+from core.views.runs import resolve
+from core.views.units import has_maps
 from pages.parts.frame import page_files
 from tests import tiny
 from tests.pages.test_app import show, specs, text_of
@@ -60,12 +66,12 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(root) -> Run:
-    return Run(views.resolve(None, root))
+    return Run(resolve(None, root))
 
 
 @pytest.fixture(scope="module")
 def bare(root) -> Run:
-    return next(r for r in map(Run, root.glob("*.duckdb")) if not views.has_maps(r, LAYER))
+    return next(r for r in map(Run, root.glob("*.duckdb")) if not has_maps(r, LAYER))
 
 
 @pytest.fixture(scope="module")
@@ -187,7 +193,7 @@ def test_names_and_scenes_of_a_concept(run, known):
     assert frame.loc["attic", "facts"] == sum("attic" in fact for fact in FACTS)
     assert frame.loc["attic", "what"] == "scene" and frame.loc["thing 1", "what"] == "concept"
     assert (frame["guess"] == frame["kind"].isin(knowledge.GUESSES)).all()
-    concept = views.concept_id(run, "thing 1")
+    concept = concept_id(run, "thing 1")
     where = knowledge.scenes_with(run, known, concept).set_index("scene")
     for scene in tiny.SCENES:
         held, near = by_hand(run, scene)
@@ -225,7 +231,7 @@ def test_accounts_are_told_with_names_and_judged(run, known):
     for strategy, kind in itertools.product(STRATEGIES, knowledge.KINDS):
         told = explain.account(run, known, ids[4], LAYER, strategy, "image", kind)
         for one in told["seen"]:
-            assert views.concept_id(run, one["label"]) == one["id"]
+            assert concept_id(run, one["label"]) == one["id"]
         frame = explain.account_table(told)
         for side, facts in told["sides"].items():
             part = frame[frame["side"] == side]
@@ -248,15 +254,15 @@ def test_accounts_are_told_with_names_and_judged(run, known):
 @pytest.mark.parametrize(
     "choice",
     [
-        views.Filter(),
-        views.Filter(outcome="wrong"),
-        views.Filter("attic", "barn"),
-        views.Filter("barn", outcome="right"),
-        views.Filter("barn", "nowhere"),
+        Filter(),
+        Filter(outcome="wrong"),
+        Filter("attic", "barn"),
+        Filter("barn", outcome="right"),
+        Filter("barn", "nowhere"),
     ],
 )
 def test_photos_are_gone_through_in_order(run, choice):
-    total, frame = views.gallery(run, choice, size=1000)
+    total, frame = gallery(run, choice, size=1000)
     ids, images = frame["id"].tolist(), frame["image"].tolist()
     for image in range(45):
         place = explain.place(run, choice, image)
@@ -284,7 +290,7 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     image, side = 3, 120
     rows = unit_ious(run, LAYER, "image", image)
     concept, unit = int(rows["concept"].iloc[0]), int(rows["unit"].iloc[0])
-    plain = np.asarray(Image.open(io.BytesIO(views.thumbnail(run, image, side))), int)
+    plain = np.asarray(Image.open(io.BytesIO(thumbnail(run, image, side))), int)
     made = Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, None, side)))
     mask = (run.array("labels")[image] == concept).any(0)
     mask = np.asarray(Image.fromarray(mask).resize(made.size, Image.Resampling.NEAREST))
@@ -293,15 +299,13 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     both = np.asarray(
         Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, unit, side))), int
     )
-    lit = views.lit(run, LAYER, unit, image, made.size)
+    lit = picture_views.lit(run, LAYER, unit, image, made.size)
     edge = np.zeros_like(lit)
     edge[1:] |= lit[1:] != lit[:-1]
     edge[:, 1:] |= lit[:, 1:] != lit[:, :-1]
-    away = np.abs(both - np.array(views.OUTLINE)).mean(2)
+    away = np.abs(both - np.array(OUTLINE)).mean(2)
     assert np.median(away[edge]) < 40, "the edge of the lit region is yellow"
-    assert explain.evidence(run, LAYER, image, None, None, side) == views.thumbnail(
-        run, image, side
-    )
+    assert explain.evidence(run, LAYER, image, None, None, side) == thumbnail(run, image, side)
 
 
 def picture_bytes(width: int, height: int) -> bytes:
@@ -364,12 +368,12 @@ def test_a_network_that_changed_is_refused(tmp_path):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_figures_say_what_they_show(run, known, dark):
-    caption = figures.Caption("tiny", "net", LAYER, "threshold, IoU in photo, SCC", "photo 004")
+    caption = Caption("tiny", "net", LAYER, "threshold, IoU in photo, SCC", "photo 004")
     told = explain.account(run, known, "004", LAYER, "whole_layer", "image", "top10")
     both = {side: facts["scene"] for side, facts in told["sides"].items()}
     frame = pd.DataFrame(told["scenes"])
     for name in explain.MEASURES:
-        svg = figures.export(
+        svg = export(
             explain_figures.measure(frame, name, both, caption, dark), "svg", dark
         ).decode()
         for scene, row in frame.set_index("scene").iterrows():
@@ -379,10 +383,10 @@ def test_figures_say_what_they_show(run, known, dark):
         assert f"({name})" in svg and "photo 004" in svg
     nodes, edges = knowledge.picture(run, known, "attic")
     chart = concept_figures.scene_graph(nodes, edges, "What is in an attic", caption, dark)
-    svg = figures.export(chart, "svg", dark).decode()
+    svg = export(chart, "svg", dark).decode()
     assert all(str(name) in svg for name in nodes["shown"])
     steps = knowledge.search_steps(run, known)
-    svg = figures.export(concept_figures.search(steps, 3, caption, dark), "svg", dark).decode()
+    svg = export(concept_figures.search(steps, 3, caption, dark), "svg", dark).decode()
     assert "Telling 3 scenes apart" in svg and "P_sc" in svg
 
 
@@ -444,15 +448,15 @@ def test_settings_go_to_the_address_and_change_the_account_at_once(cache, run, k
 
 
 def test_a_photo_is_chosen_by_id_pair_and_chance(cache, run):
-    wrong = set(views.gallery(run, views.Filter(outcome="wrong"), size=99)[1]["id"])
+    wrong = set(gallery(run, Filter(outcome="wrong"), size=99)[1]["id"])
     at = show("pages/4_Explain.py", image="010", see="thing 1")
     at.text_input(key="explain-id").set_value("011").run()
     assert at.query_params["image"] in ("011", ["011"]) and "see" not in at.query_params
     at.button[0].click().run()
     assert at.text_input(key="explain-id").value in wrong
-    pair = views.confused_pairs(run).iloc[0]
+    pair = confused_pairs(run).iloc[0]
     at = show("pages/4_Explain.py", scene=pair["scene"], predicted=pair["predicted"])
-    fit = views.gallery(run, views.Filter(pair["scene"], pair["predicted"]), size=99)[1]
+    fit = gallery(run, Filter(pair["scene"], pair["predicted"]), size=99)[1]
     assert at.text_input(key="explain-id").value in set(fit["id"])
     assert f"of {len(fit)}" in text_of(at)
     at = show("pages/4_Explain.py", outcome="wrong")
@@ -628,6 +632,6 @@ def test_concepts_that_share_a_name_are_told_apart(tmp_path):
     told = explain.account(made, known, "003", LAYER, "whole_layer", "image", "top10")
     items = [i for side in told["sides"].values() for g in explain.GROUPS for i in side[g]]
     for item in [*told["seen"], *items]:
-        assert views.concept_id(made, item["label"]) == item["id"]
+        assert concept_id(made, item["label"]) == item["id"]
     both = {i["label"] for i in items if i["concept"] == "thing 1"}
     assert both == {"thing 1 (object)", "thing 1 (part)"}

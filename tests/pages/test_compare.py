@@ -10,14 +10,15 @@ import pandas as pd
 import pytest
 
 from benchmarks import drawn_run
-from core import views
 from core.dissect.predictions import import_predictions
-from core.figures import Caption
 from core.figures import compare as drawn
+from core.figures.base import Caption
 from core.foundation import jobs
 from core.foundation.names import plain_name
 from core.models.load import KINDS
-from core.views import compare, start
+from core.views import compare, work
+from core.views.pictures import thumbnail
+from core.views.units import detected, unit_table
 from tests.pages.test_app import bare, cache, root, run, show, specs, text_of  # noqa: F401
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
@@ -61,7 +62,7 @@ def test_agreement_image_by_image(answers):
 
 
 def test_concepts_and_their_overlap(run):  # noqa: F811
-    found = {layer: views.detected(run, layer, above=False) for layer in ("body.1", "body.3")}
+    found = {layer: detected(run, layer, above=False) for layer in ("body.1", "body.3")}
     table = compare.concepts(found)
     sets = {}
     for layer, frame in found.items():
@@ -85,7 +86,7 @@ def test_a_side_and_its_reach(run):  # noqa: F811
     images = run.sql("SELECT correct FROM images WHERE split = 'test' AND correct IS NOT NULL")
     assert side["scored"] == len(images) and side["right"] == images["correct"].sum()
     assert side["units"] == 12 and side["low"] <= side["accuracy"] <= side["high"]
-    table = views.unit_table(run, "body.3")
+    table = unit_table(run, "body.3")
     reach = compare.reach(run, "body.3")
     for row in reach.iloc[::17].itertuples():
         assert row.share == pytest.approx((table["iou"] >= row.iou).mean())
@@ -188,7 +189,7 @@ def test_a_report_is_offered(cache, run):  # noqa: F811
 
 
 def test_kinds_of_network_are_those_of_the_loader():
-    assert start.model_kinds() == list(KINDS.values())
+    assert work.model_kinds() == list(KINDS.values())
 
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):  # noqa: F811
@@ -203,8 +204,8 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
         "knowledge": "builtin",
         "scenes": "my.csv",
     }
-    asked = start.arguments(request, cache)
-    name = start.check_name(asked)
+    asked = work.arguments(request, cache)
+    name = work.check_name(asked)
     folder = cache / "jobs" / name
     folder.mkdir(parents=True)
     told = {
@@ -315,4 +316,4 @@ def test_a_drawn_run_fits_together(tmp_path):
     assert right.sum() == made.info["accuracy"]["right"]
     again = drawn_run.make(120, 16, 1, tmp_path / "again")
     assert again.info["tables_digest"] == made.info["tables_digest"]
-    assert views.thumbnail(made, 7, 64)[:2] == b"\xff\xd8"
+    assert thumbnail(made, 7, 64)[:2] == b"\xff\xd8"

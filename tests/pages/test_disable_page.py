@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from core import views
 from core.ablation.contribution import contribution_scores
 from core.cli import main
 from core.dissect.pipeline import Settings, execute, plan
@@ -24,6 +23,7 @@ from core.paper.tables import all_core_concepts
 from core.runs.run_file import Run, find_run, list_runs
 from core.runs.unit_sets import FILE, delete_set, list_sets, save_set
 from core.views import disable
+from core.views.runs import resolve
 from tests import tiny
 from tests.browsing import ROOT, Server, Visit
 from tests.pages.test_app import show, specs, text_of
@@ -58,7 +58,7 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(root, monkeypatch) -> Run:
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
-    return Run(views.resolve(None, root))
+    return Run(resolve(None, root))
 
 
 def said(capsys, *arguments: str) -> dict:
