@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from core.views.runs import resolve
+from core.views.units import has_maps
 from tests.browsing import FLAGS
 
 
@@ -31,7 +33,8 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
-    from core.dissect.pipeline import Settings, execute, plan
+    from core.dissect.pipeline import execute, plan
+    from core.foundation.settings import Settings
     from tests import tiny
 
     root = tmp_path_factory.mktemp("tiny")
@@ -120,20 +123,18 @@ def root(two_runs, tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def run(root):
     """The newest of `root`: two layers, with maps."""
-    from core import views
     from core.runs.run_file import Run
 
-    return Run(views.resolve(None, root))
+    return Run(resolve(None, root))
 
 
 @pytest.fixture(scope="module")
 def bare(root):
     """The other: one layer, without maps and without shuffles."""
-    from core import views
     from core.runs.run_file import Run
     from tests.two_runs import LAYER
 
-    return next(r for r in map(Run, root.glob("*.duckdb")) if not views.has_maps(r, LAYER))
+    return next(r for r in map(Run, root.glob("*.duckdb")) if not has_maps(r, LAYER))
 
 
 @pytest.fixture(scope="module")

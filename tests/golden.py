@@ -380,7 +380,8 @@ class Inputs:
 
     def dissected(self, model: str, **settings: Any) -> Any:
         """A finished run of a network on the photos, its arrays in float32."""
-        from core.dissect.pipeline import Settings, execute, plan
+        from core.dissect.pipeline import execute, plan
+        from core.foundation.settings import Settings
 
         asked = Settings(self.photos, model, q=0.05, map_type="float32", **settings)
         return execute(plan(asked), self.root / "runs", threads=1)
@@ -584,7 +585,7 @@ def formulas(given: Inputs) -> Any:
 
 
 def unit_map(_: Inputs) -> Any:
-    from core.views.units import correlations, layout
+    from core.views.unit_map import correlations, layout
 
     values = np.random.default_rng(3).integers(0, 100, (50, 9)).astype(float)
     values[:, 4] = values[:, 1] * 2 + values[:, 2]
@@ -816,9 +817,9 @@ def tables(given: Inputs) -> Any:
 
 
 def drawn(given: Inputs) -> Any:
-    from core.figures import Caption
+    from core.figures.base import Caption
+    from core.figures.contents import FIGURES, available, open_view
     from core.figures.disable import curves
-    from core.figures.report import FIGURES, available, open_view
     from core.figures.retrain import retraining as bars
 
     view = open_view(given.run)
@@ -942,7 +943,8 @@ def readers() -> dict[type, Callable[[Path], Iterable[str]]]:
     from tests.datasets.test_instances import INNER, LEFT, one, region
 
     def ade20k(root: Path) -> Iterable[str]:
-        from tests.datasets.readers.test_ade20k import Region, json_text, save, write
+        from tests.datasets.files import save, write
+        from tests.datasets.readers.test_ade20k import Region, json_text
 
         yield f"ade20k:{release_2016(root / '2016')}"
         stem = root / "2021/images/ADE/training/urban/inn__outdoor/ADE_train_00000009"
@@ -995,7 +997,8 @@ def all_readers() -> set[type]:
 
 def world(_: Inputs) -> Any:
     """SHA-256 of one photo a scene of `rooms`, and of its masks as names."""
-    from core.rooms import SCENES, draw_picture
+    from core.rooms import SCENES
+    from core.rooms.dataset import draw_picture
 
     out = {}
     for scene in SCENES:
@@ -1047,7 +1050,7 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "signatures": (signatures_, ("dissect.signatures",), CLOSE),
     "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
-    "unit map": (unit_map, ("views.units",), TRAINED),
+    "unit map": (unit_map, ("views.unit_map",), TRAINED),
     "embedding": (embedding, ("merging.embed",), TRAINED),
     "merging": (merging, ("merging.fuse", "merging.gain"), CLOSE),
     "explanation": (
@@ -1071,8 +1074,11 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "figures": (
         drawn,
         (
-            "figures.__init__",
-            "figures.report",
+            "figures.base",
+            "figures.export",
+            "figures.runs",
+            "figures.units",
+            "figures.contents",
             "figures.disable",
             "figures.retrain",
         ),

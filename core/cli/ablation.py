@@ -16,7 +16,6 @@ from core.cli.common import (
     add_run,
     numbers,
     open_given,
-    own_knowledge,
     real,
     say,
     show_progress,
@@ -27,6 +26,7 @@ from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
 from core.foundation.vocabulary import Core, Eq2, Strategy
+from core.knowledge.graph import own_knowledge
 from core.runs.run_file import Run
 
 
@@ -206,7 +206,7 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
 
 
 def _formats(text: str) -> list[str]:
-    from core.figures import FORMATS
+    from core.figures.export import FORMATS
 
     names = [name.strip() for name in text.split(",") if name.strip()]
     for name in names:
@@ -218,7 +218,7 @@ def _formats(text: str) -> list[str]:
 def _write(folder: Path | None, name: str, formats: list[str], chart: Any) -> list[str]:
     if folder is None:
         return []
-    from core.figures import export
+    from core.figures.export import export
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
@@ -238,8 +238,8 @@ def _write_csv(folder: Path | None, name: str, frame: Any) -> None:
 
 
 def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
-    from core.figures import Caption
-    from core.views import short_name
+    from core.figures.base import Caption
+    from core.views.names import short_name
 
     info = run.info
     model = short_name(info["settings"]["model"]["spec"])

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.escape import printable
+from core.foundation.names import printable
 from core.foundation.settings import CACHE
 from core.knowledge.graph import own_knowledge as own_knowledge
 from core.runs.run_file import Run

@@ -5,19 +5,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core.cli.common import (
-    SEED,
-    Answer,
-    Verb,
-    add_knowledge,
-    add_run,
-    open_given,
-    own_knowledge,
-    say,
-)
+from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_given, say
 from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
+from core.knowledge.graph import own_knowledge
 from core.runs.run_file import Run
 from core.runs.store import find_run
 

@@ -6,16 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import (
-    Answer,
-    Verb,
-    add_knowledge,
-    add_run,
-    open_given,
-    own_knowledge,
-    say,
-    say_kinds,
-)
+from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, say, say_kinds
+from core.knowledge.graph import own_knowledge
 
 if TYPE_CHECKING:
     from core.knowledge.core_concepts import CoreConcepts

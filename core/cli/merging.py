@@ -16,12 +16,12 @@ from core.cli.common import (
     add_run,
     numbers,
     open_given,
-    own_knowledge,
     say,
     show_progress,
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
+from core.knowledge.graph import own_knowledge
 from core.runs.run_file import Run
 
 if TYPE_CHECKING:

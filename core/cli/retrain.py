@@ -10,21 +10,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import (
-    COUNT,
-    SEED,
-    Answer,
-    Verb,
-    add_word,
-    own_knowledge,
-    say,
-    show_progress,
-    stoppable,
-)
+from core.cli.common import COUNT, SEED, Answer, Verb, add_word, say, show_progress, stoppable
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, GOLDEN, Retraining
+from core.knowledge.graph import own_knowledge
 from core.models.trust import check_named
 from core.runs.run_file import Run
 from core.runs.store import find_run
@@ -223,8 +214,8 @@ def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def _list(given: argparse.Namespace) -> Answer:
-    from core.views import unfinished
     from core.views.retrain import results
+    from core.views.work import unfinished
 
     rows = results(given.out).to_dict("records")
     going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
@@ -262,7 +253,7 @@ def _show(given: argparse.Namespace) -> Answer:
 
 
 def _figure(given: argparse.Namespace) -> Answer:
-    from core.figures import export
+    from core.figures.export import export
     from core.figures.retrain import caption, retraining
     from core.views.retrain import figure_5, result
 

@@ -320,7 +320,7 @@ def _layers(given: argparse.Namespace) -> Answer:
 
 
 def _runs(given: argparse.Namespace) -> Answer:
-    from core.views import unfinished
+    from core.views.work import unfinished
 
     rows: list[dict[str, Any]] = []
     for path in list_runs(given.out):
@@ -415,7 +415,7 @@ def _summary_text(facts: dict[str, Any]) -> str:
 
 def _show(given: argparse.Namespace) -> Answer:
     from core.dissect.labels import better_than_chance, unit_labels
-    from core.views import comparison
+    from core.views.units import comparison
 
     run = open_given(given)
     facts = _summary(run)

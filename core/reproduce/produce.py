@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from core.figures import Caption
+from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval
 from core.paper import printed as paper
@@ -367,7 +367,7 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
 
 
 def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
-    from core.views import short_name
+    from core.views.names import short_name
 
     return Caption(
         run.dataset,

@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from core.figures import FORMATS, export, latex
+from core.figures.export import FORMATS, export, latex
 from core.figures.report import inline_svg, page
 from core.foundation.digest import digest_of
 from core.foundation.escape import csv_frame, csv_text

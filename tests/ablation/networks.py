@@ -11,8 +11,9 @@ from torch import nn
 from core.ablation.edits import Edit
 from core.ablation.images import images_of
 from core.datasets import open_dataset
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.explain.photo import open_model
+from core.foundation.settings import Settings
 from core.knowledge.graph import Graph
 from core.models.forward import Forward
 from core.models.head import CLOSE

@@ -11,9 +11,10 @@ import torch
 from core.ablation.edits import Edit
 from core.ablation.export import load, write_edit
 from core.ablation.toggler import prepare
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.models.forward import Forward
 from core.models.head import CLOSE
 from core.models.load import load_model

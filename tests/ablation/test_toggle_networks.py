@@ -17,10 +17,11 @@ from core.ablation.toggler import prepare
 from core.cli import main
 from core.datasets import open_dataset
 from core.datasets.decode import read_photo
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.explain.photo import explain_photo, open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
+from core.foundation.settings import Settings
 from core.knowledge.graph import open_knowledge
 from core.models.forward import Forward
 from core.models.head import CLOSE

@@ -7,7 +7,8 @@ from core.ablation.edits import Edit
 
 
 def test_charts_are_drawn(study):
-    from core.figures import Caption, box, export
+    from core.figures import export
+    from core.figures.base import Caption, box
     from core.figures.disable import curves, scene_shift, searches
 
     caption = Caption("tiny", "net", "body.3", "threshold", "test")

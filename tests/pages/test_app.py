@@ -7,9 +7,19 @@ import time
 
 import pytest
 
-from core import views
 from core.dissect.predictions import import_predictions
 from core.runs.run_file import Run
+from core.views.images import (
+    Filter,
+    confused_pairs,
+    gallery,
+    image_facts,
+    image_number,
+)
+from core.views.units import (
+    unit_concepts,
+    unit_table,
+)
 from tests.pages.showing import show, specs, text_of
 from tests.two_runs import LAYER
 
@@ -34,7 +44,7 @@ def test_overview_tells_what_the_run_is(cache, run):
     told = text_of(at)
     for word in ("tiny", LAYER, "q = 0.05", "59 used", "1 left out", run.digest):
         assert word in told, word
-    above = int(views.unit_table(run, LAYER)["above"].sum())
+    above = int(unit_table(run, LAYER)["above"].sum())
     assert f"<b>{above}</b> of 12 units" in told
     titles = [spec["title"]["text"] for spec in specs(at)]
     assert "Do the units mean anything?" in titles and "How often the network is right" in titles
@@ -51,7 +61,7 @@ def test_figures_say_what_they_were_measured_on(cache):
 
 def test_deep_link_to_a_unit_and_layer(cache, run):
     at = show("pages/2_Units.py", unit="5", layer="body.1")
-    best = views.unit_concepts(run, "body.1", 5).iloc[0]
+    best = unit_concepts(run, "body.1", 5).iloc[0]
     assert at.title[0].value == f"Unit 5: {best['name']}"
     assert at.metric[0].value == f"{best['iou']:.3f}"
     assert len(specs(at)) == 3
@@ -59,7 +69,7 @@ def test_deep_link_to_a_unit_and_layer(cache, run):
 
 def test_deep_link_to_an_image(cache, run):
     at = show("pages/1_Scenes.py", image="010")
-    facts = views.image_facts(run, views.image_number(run, "010"))
+    facts = image_facts(run, image_number(run, "010"))
     assert facts["scene_name"] in at.title[0].value.lower()
     assert "Photo 010" in text_of(at)
 
@@ -97,7 +107,7 @@ def test_a_run_without_maps_says_so(cache, bare):
 
 def test_filters_come_from_the_address_and_go_there(cache, run):
     at = show("pages/1_Scenes.py", scene="barn", outcome="wrong")
-    total, _ = views.gallery(run, views.Filter(scene="barn", outcome="wrong"))
+    total, _ = gallery(run, Filter(scene="barn", outcome="wrong"))
     assert f"{total} photo" in text_of(at)
     at.selectbox(key="at-scene").set_value("attic").run()
     assert at.query_params["scene"] in ("attic", ["attic"])
@@ -180,7 +190,7 @@ def test_published_predictions_are_filtered_and_have_no_units(published):
     assert "no photo to show" in text_of(show("pages/1_Scenes.py", image="row 2"))
     for address in ({}, {"unit": "3"}):
         assert "has no units" in show("pages/2_Units.py", **address).warning[0].value
-    pairs = views.confused_pairs(published)
+    pairs = confused_pairs(published)
     assert pairs.iloc[0].tolist() == ["attic", "den", 2, 1.0]
     assert len(pairs) == 2 and pairs["share"].iloc[1] == pytest.approx(0.5)
 

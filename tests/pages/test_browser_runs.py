@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.foundation import jobs
+from core.foundation.settings import Settings
 from core.runs.store import list_runs
 from tests import tiny
 from tests.browsing import Server, Visit

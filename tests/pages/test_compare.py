@@ -7,11 +7,11 @@ import json
 import numpy as np
 
 from benchmarks import drawn_run
-from core import views
 from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.models.load import KINDS
-from core.views import start
+from core.views import work
+from core.views.pictures import thumbnail
 from tests.pages.showing import show, specs, text_of
 
 
@@ -60,7 +60,7 @@ def test_a_report_is_offered(cache, run):
 
 
 def test_kinds_of_network_are_those_of_the_loader():
-    assert start.model_kinds() == list(KINDS.values())
+    assert work.model_kinds() == list(KINDS.values())
 
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):
@@ -75,8 +75,8 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
         "knowledge": "builtin",
         "scenes": "my.csv",
     }
-    asked = start.arguments(request, cache)
-    name = start.check_name(asked)
+    asked = work.arguments(request, cache)
+    name = work.check_name(asked)
     folder = cache / "jobs" / name
     folder.mkdir(parents=True)
     told = {
@@ -184,4 +184,4 @@ def test_a_drawn_run_fits_together(tmp_path):
     assert right.sum() == made.info["accuracy"]["right"]
     again = drawn_run.make(120, 16, 1, tmp_path / "again")
     assert again.info["tables_digest"] == made.info["tables_digest"]
-    assert views.thumbnail(made, 7, 64)[:2] == b"\xff\xd8"
+    assert thumbnail(made, 7, 64)[:2] == b"\xff\xd8"

@@ -6,13 +6,14 @@ import json
 
 import pytest
 
-from core import views
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.dissect.predictions import import_predictions
 from core.figures import explain as explain_figures
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.views import explain, knowledge
+from core.views.images import Filter, confused_pairs, gallery
 from pages.parts.frame import page_files
 from tests import tiny
 from tests.pages.showing import show, specs, text_of
@@ -79,15 +80,15 @@ def test_settings_go_to_the_address_and_change_the_account_at_once(cache, run, k
 
 
 def test_a_photo_is_chosen_by_id_pair_and_chance(cache, run):
-    wrong = set(views.gallery(run, views.Filter(outcome="wrong"), size=99)[1]["id"])
+    wrong = set(gallery(run, Filter(outcome="wrong"), size=99)[1]["id"])
     at = show("pages/4_Explain.py", image="010", see="thing 1")
     at.text_input(key="explain-id").set_value("011").run()
     assert at.query_params["image"] in ("011", ["011"]) and "see" not in at.query_params
     at.button[0].click().run()
     assert at.text_input(key="explain-id").value in wrong
-    pair = views.confused_pairs(run).iloc[0]
+    pair = confused_pairs(run).iloc[0]
     at = show("pages/4_Explain.py", scene=pair["scene"], predicted=pair["predicted"])
-    fit = views.gallery(run, views.Filter(pair["scene"], pair["predicted"]), size=99)[1]
+    fit = gallery(run, Filter(pair["scene"], pair["predicted"]), size=99)[1]
     assert at.text_input(key="explain-id").value in set(fit["id"])
     assert f"of {len(fit)}" in text_of(at)
     at = show("pages/4_Explain.py", outcome="wrong")

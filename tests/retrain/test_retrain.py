@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.figures import export
+from core.figures.export import export
 from core.figures.retrain import caption, learning, retraining
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
@@ -36,7 +36,7 @@ from core.retrain.training import (
     watched_features,
 )
 from core.views import retrain as shown
-from core.views import unfinished
+from core.views.work import unfinished
 from tests import tiny
 
 

@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import views
-from core.figures import Caption
 from core.figures import compare as drawn
+from core.figures.base import Caption
 from core.foundation.names import plain_name
 from core.views import compare
+from core.views.units import detected, unit_table
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 
@@ -55,7 +55,7 @@ def test_agreement_image_by_image(answers):
 
 
 def test_concepts_and_their_overlap(run):
-    found = {layer: views.detected(run, layer, above=False) for layer in ("body.1", "body.3")}
+    found = {layer: detected(run, layer, above=False) for layer in ("body.1", "body.3")}
     table = compare.concepts(found)
     sets = {}
     for layer, frame in found.items():
@@ -79,7 +79,7 @@ def test_a_side_and_its_reach(run):
     images = run.sql("SELECT correct FROM images WHERE split = 'test' AND correct IS NOT NULL")
     assert side["scored"] == len(images) and side["right"] == images["correct"].sum()
     assert side["units"] == 12 and side["low"] <= side["accuracy"] <= side["high"]
-    table = views.unit_table(run, "body.3")
+    table = unit_table(run, "body.3")
     reach = compare.reach(run, "body.3")
     for row in reach.iloc[::17].itertuples():
         assert row.share == pytest.approx((table["iou"] >= row.iou).mean())

@@ -11,11 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from core import views
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.settings import Settings
 from core.views import explain, knowledge
+from core.views.images import Filter, concept_id, gallery
+from core.views.pictures import OUTLINE, thumbnail
+from core.views.pictures import lit as lit_view
 from tests import tiny
 from tests.two_runs import LAYER
 
@@ -35,7 +38,7 @@ def test_accounts_are_told_with_names_and_judged(run, known):
     for strategy, kind in itertools.product(STRATEGIES, knowledge.KINDS):
         told = explain.account(run, known, ids[4], LAYER, strategy, "image", kind)
         for one in told["seen"]:
-            assert views.concept_id(run, one["label"]) == one["id"]
+            assert concept_id(run, one["label"]) == one["id"]
         frame = explain.account_table(told)
         for side, facts in told["sides"].items():
             part = frame[frame["side"] == side]
@@ -58,15 +61,15 @@ def test_accounts_are_told_with_names_and_judged(run, known):
 @pytest.mark.parametrize(
     "choice",
     [
-        views.Filter(),
-        views.Filter(outcome="wrong"),
-        views.Filter("attic", "barn"),
-        views.Filter("barn", outcome="right"),
-        views.Filter("barn", "nowhere"),
+        Filter(),
+        Filter(outcome="wrong"),
+        Filter("attic", "barn"),
+        Filter("barn", outcome="right"),
+        Filter("barn", "nowhere"),
     ],
 )
 def test_photos_are_gone_through_in_order(run, choice):
-    total, frame = views.gallery(run, choice, size=1000)
+    total, frame = gallery(run, choice, size=1000)
     ids, images = frame["id"].tolist(), frame["image"].tolist()
     for image in range(45):
         place = explain.place(run, choice, image)
@@ -94,7 +97,7 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     image, side = 3, 120
     rows = unit_ious(run, LAYER, "image", image)
     concept, unit = int(rows["concept"].iloc[0]), int(rows["unit"].iloc[0])
-    plain = np.asarray(Image.open(io.BytesIO(views.thumbnail(run, image, side))), int)
+    plain = np.asarray(Image.open(io.BytesIO(thumbnail(run, image, side))), int)
     made = Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, None, side)))
     mask = (run.array("labels")[image] == concept).any(0)
     mask = np.asarray(Image.fromarray(mask).resize(made.size, Image.Resampling.NEAREST))
@@ -103,15 +106,13 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     both = np.asarray(
         Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, unit, side))), int
     )
-    lit = views.lit(run, LAYER, unit, image, made.size)
+    lit = lit_view(run, LAYER, unit, image, made.size)
     edge = np.zeros_like(lit)
     edge[1:] |= lit[1:] != lit[:-1]
     edge[:, 1:] |= lit[:, 1:] != lit[:, :-1]
-    away = np.abs(both - np.array(views.OUTLINE)).mean(2)
+    away = np.abs(both - np.array(OUTLINE)).mean(2)
     assert np.median(away[edge]) < 40, "the edge of the lit region is yellow"
-    assert explain.evidence(run, LAYER, image, None, None, side) == views.thumbnail(
-        run, image, side
-    )
+    assert explain.evidence(run, LAYER, image, None, None, side) == thumbnail(run, image, side)
 
 
 def picture_bytes(width: int, height: int) -> bytes:
@@ -179,6 +180,6 @@ def test_concepts_that_share_a_name_are_told_apart(tmp_path):
     told = explain.account(made, known, "003", LAYER, "whole_layer", "image", "top10")
     items = [i for side in told["sides"].values() for g in explain.GROUPS for i in side[g]]
     for item in [*told["seen"], *items]:
-        assert views.concept_id(made, item["label"]) == item["id"]
+        assert concept_id(made, item["label"]) == item["id"]
     both = {i["label"] for i in items if i["concept"] == "thing 1"}
     assert both == {"thing 1 (object)", "thing 1 (part)"}

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import views
 from core.figures import concepts as concept_figures
 from core.foundation.errors import UnitscopeError
 from core.runs.run_file import Run
 from core.views import knowledge
+from core.views.images import concept_id
 from tests import tiny
 from tests.two_runs import FACTS
 
@@ -118,7 +118,7 @@ def test_names_and_scenes_of_a_concept(run, known):
     assert frame.loc["attic", "facts"] == sum("attic" in fact for fact in FACTS)
     assert frame.loc["attic", "what"] == "scene" and frame.loc["thing 1", "what"] == "concept"
     assert (frame["guess"] == frame["kind"].isin(knowledge.GUESSES)).all()
-    concept = views.concept_id(run, "thing 1")
+    concept = concept_id(run, "thing 1")
     where = knowledge.scenes_with(run, known, concept).set_index("scene")
     for scene in tiny.SCENES:
         held, near = by_hand(run, scene)
