@@ -15,6 +15,13 @@ from core.views.units import has_maps
 from tests.browsing import FLAGS
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that read the real data sets are marked so."""
+    for item in items:
+        if "data_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real)
+
+
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The real data sets (NYUv2, ADE20K's index, …), which are not part of the repository.
