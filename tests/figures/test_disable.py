@@ -7,9 +7,9 @@ from core.ablation.edits import Edit
 
 
 def test_charts_are_drawn(study):
-    from core.figures import export
     from core.figures.base import Caption, box
     from core.figures.disable import curves, scene_shift, searches
+    from core.figures.export import export
 
     caption = Caption("tiny", "net", "body.3", "threshold", "test")
     frame = protocols.curves(study, ["scc", "random"], at=[1, 2], seeds=3)

@@ -12,8 +12,8 @@ from core.merging.gain import run_gain
 
 
 def test_what_the_app_asks(tiny_run, facts, tmp_path):
-    from core.figures import export
     from core.figures.base import Caption
+    from core.figures.export import export
     from core.figures.fusion import gain_curve as drawn
     from core.knowledge.graph import open_knowledge
     from core.views import fusion
