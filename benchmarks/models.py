@@ -41,7 +41,7 @@ from core.datasets import open_dataset
 from core.foundation.errors import UnitscopeError, unknown
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.retrain.training import find_classifier, watched_features
+from core.retrain.network import find_classifier, watched_features
 from core.runs.run_file import Run, digest_of, write_whole
 
 NETWORKS = {
