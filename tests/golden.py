@@ -765,7 +765,9 @@ def svm(given: Inputs) -> Any:
 
 def retraining(given: Inputs) -> Any:
     from core.foundation.settings import Retraining
-    from core.retrain.training import concept_loss, plan, retrain
+    from core.retrain.concepts import concept_loss
+    from core.retrain.plan import plan
+    from core.retrain.training import retrain
 
     rng = np.random.default_rng(6)
     scores = torch.tensor(rng.integers(-20, 20, (7, 5)) / 8, dtype=torch.float32)
@@ -1069,7 +1071,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),
-    "re-training": (retraining, ("retrain.training",), TRAINED),
+    "re-training": (
+        retraining,
+        tuple(
+            f"retrain.{module}"
+            for module in ("concepts", "data", "network", "plan", "trainer", "training")
+        ),
+        TRAINED,
+    ),
     "tables": (tables, ("paper.tables",), CLOSE),
     "figures": (
         drawn,

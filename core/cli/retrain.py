@@ -109,7 +109,8 @@ def _missing(_given: argparse.Namespace) -> Answer:
 
 
 def _cc(given: argparse.Namespace) -> Answer:
-    from core.retrain.training import plan, retrain
+    from core.retrain.plan import plan
+    from core.retrain.training import retrain
     from core.views.retrain import summary, summary_text
 
     asked = _asked(given)

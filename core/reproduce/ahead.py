@@ -179,7 +179,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
 
 def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
     from core.retrain.estimate import retraining
-    from core.retrain.training import plan as plan_retraining
+    from core.retrain.plan import plan as plan_retraining
 
     for name, (asked, needs) in part.models.items():
         if work.lacks((*needs, work.profile.knowledge[1])):

@@ -381,7 +381,7 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
 
 def _figure_5(work: Work, spec: Retrainings) -> Produced:
     from core.figures.retrain import caption
-    from core.retrain.training import plan as plan_retraining
+    from core.retrain.plan import plan as plan_retraining
     from core.retrain.training import retrain
     from core.views.retrain import figure_5, summary
 

@@ -21,8 +21,8 @@ from core.foundation.settings import Retraining, Settings
 from core.knowledge.graph import open_knowledge
 from core.paper.tables import all_core_concepts
 from core.retrain.estimate import retraining as cost_of
+from core.retrain.plan import plan as plan_cc
 from core.retrain.svm import retrain_pe
-from core.retrain.training import plan as plan_cc
 from core.retrain.training import retrain
 from core.runs.run_file import Run
 from core.views import retrain as shown
