@@ -711,7 +711,7 @@ def finished_formulas(
     """
     number = run.layer(layer)
     path = _where(run, run.layer_names[number], search or Search(), None, shuffle)
-    units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"][0])
+    units = run.unit_count(layer)
     concepts = int(run.sql("SELECT count(*) AS n FROM concepts")["n"][0])
     kept = {one.unit: one for one in _read(path, units, concepts + 1)}
     return [kept[t] for t in range(units)] if all(t in kept for t in range(units)) else None

@@ -39,14 +39,7 @@ from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.loader import Decoded, decode_ahead
 from core.datasets.scenes import Match, class_of, images_of, match_scenes, read_given, summary
-from core.dissect.counts import (
-    Counts,
-    best_ious,
-    check_ids,
-    count_images,
-    count_images_torch,
-    exchange,
-)
+from core.dissect.counts import Counts, best_ious, count_images, count_images_torch, exchange
 from core.dissect.labels import (
     FDR,
     chance_rows,
@@ -69,7 +62,7 @@ from core.models.hooks import Layer
 from core.models.load import LoadedModel, load_model
 from core.models.trust import source_digest
 from core.models.untrained import needs_photos, settle_batch_norm, untrained_twin
-from core.runs.arrays import ArrayFile, array_name
+from core.runs.arrays import ArrayFile, array_name, check_ids
 from core.runs.run_file import NEEDS_NONE, Run
 from core.runs.store import making, remove_run
 from core.runs.tables import DENOMINATORS, SCHEMA, append, create_tables, tables_digest

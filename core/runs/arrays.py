@@ -126,6 +126,16 @@ def array_name(name: str) -> str:
     return quote(name, safe="-_. ")
 
 
+def check_ids(labels: np.ndarray, concepts: int, source: str = "an array of label maps") -> None:
+    """Raise Damaged where label maps hold an id above `concepts`: a kernel would use it as a place
+    outside its arrays. `source` names them in the message."""
+    if labels.size and int(labels.max()) > concepts:
+        raise Damaged(
+            f"{source} holds concept {int(labels.max())}, and there are {concepts}: it is damaged "
+            "or of another run; make the run again"
+        )
+
+
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
     """The arrays of an .npz (or the one of an .npy, by the name ``array``) that was kept for speed.
 

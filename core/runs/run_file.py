@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import duckdb
@@ -28,8 +29,8 @@ from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import Damaged, UnitscopeError, first_line, unknown
 from core.foundation.names import with_source
 from core.foundation.versions import VERSIONS
-from core.runs.arrays import ArrayFile, array_header, array_name
-from core.runs.tables import TABLES
+from core.runs.arrays import ArrayFile, array_header, array_name, check_ids
+from core.runs.tables import PLACES, TABLES, column_names
 
 Kept = TypeVar("Kept")
 
@@ -38,6 +39,15 @@ NEEDS_NONE = (
     "confusions, contributions and switching units off do"
 )
 """What a run of a network without a classifier is good for."""
+
+
+class LayerRow(NamedTuple):
+    """A row of the table `layers`: units, and the cells of each unit's map."""
+
+    name: str
+    units: int
+    height: int
+    width: int
 
 
 class _Facts(dict[str, Any]):
@@ -82,74 +92,98 @@ class Run:
 
     def _check(self) -> None:
         """What everything else rests on: the tables, and numbers that are places in arrays."""
-        there = self.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
-        columns = there.groupby("table_name")["column_name"].agg(set).to_dict()
-        stored = self._con.cursor().execute("SELECT count(*) FROM meta WHERE key = 'schema'")
-        own = stored.fetchone() != (0,)
+        columns = self._columns()
+        first_schema = "meta" in columns and "schema" not in self.info
         for table, text in TABLES.items():
-            if not own and table in ("chance", "untrained"):
-                continue  # of schema 1: not read, see `measures_chance`
-            wanted = {
-                part.split()[0] for part in text.split(", ") if not part.startswith(("{", " {"))
-            }
-            missing = sorted(wanted - columns.get(table, set()))
+            if first_schema and table in ("chance", "untrained"):
+                continue  # not read in such a run, see `measures_chance`
+            missing = sorted(column_names(text) - columns.get(table, set()))
             if missing:
                 raise Damaged(
                     f"table {table!r} is missing"
                     if table not in columns
                     else f"table {table!r} has no column {missing[0]!r}"
                 )
-        size = {
-            table: int(self.sql(f"SELECT count(*) AS n FROM {table}")["n"][0])
-            for table in ("layers", "classes", "scenes", "concepts")
-        }
-        planned = int(self.info["images"]["planned"])
-        # Numbers that are places: each once where it names a row, and never past the end.
-        self._places("images", "image", planned, once=True)
-        self._places("layers", "layer", size["layers"], once=True)
-        self._places("classes", "class", size["classes"], once=True)
-        self._places("scenes", "scene", size["scenes"], once=True)
-        self._places("concepts", "concept - 1", size["concepts"], once=True)
-        self._places("images", "scene", size["scenes"])
-        self._places("images", "predicted", size["classes"])
-        self._places("scenes", "class", size["classes"])
-        self._places("units", "layer", size["layers"])
-        units = self.sql(
-            "SELECT l.units AS wanted, count(u.unit) AS n, count(DISTINCT u.unit) AS d, "
-            "min(u.unit) AS low, max(u.unit) AS high FROM layers l LEFT JOIN units u USING (layer) "
-            "GROUP BY layer, l.units"
-        )
-        for row in units.itertuples():
-            if not (row.n == row.d == row.wanted and row.low == 0 and row.high == row.n - 1):
-                raise Damaged(f"a layer of {row.wanted} units has {row.d} in table 'units'")
-        for layer in self._layers.values():
-            if min(layer["units"], layer["height"], layer["width"]) < 1:
-                raise Damaged(f"its layer {layer['name']!r} has no units")
+        self._check_places()
+        for layer in self._layers:
+            if min(layer.units, layer.height, layer.width) < 1:
+                raise Damaged(f"its layer {layer.name!r} has no units")
 
-    def _places(self, table: str, column: str, below: int, once: bool = False) -> None:
-        found = self.sql(
-            f"SELECT count(k) AS n, count(DISTINCT k) AS d, min(k) AS low, max(k) AS high "
-            f"FROM (SELECT {column} AS k FROM {table})"
-        ).iloc[0]
-        good = not found["n"] or (found["low"] >= 0 and found["high"] < below)
-        if not good or (once and found["d"] != found["n"]):
-            raise Damaged(
-                f"column {column.split()[0]!r} of table {table!r} holds {found['low']} to "
-                f"{found['high']}, and there are {below}"
-            )
+    def _columns(self) -> dict[str, set[str]]:
+        """Columns of each table of the file."""
+        every = " UNION ALL ".join(
+            f"SELECT '{table}', name FROM pragma_table_info('{table}')" for table in TABLES
+        )
+        try:
+            rows = self._con.cursor().execute(every).fetchall()
+        except duckdb.Error:
+            # Eight times slower, and needed only where a table is missing.
+            rows = self._fetch("SELECT table_name, column_name FROM duckdb_columns()")
+        columns: dict[str, set[str]] = {}
+        for table, column in rows:
+            columns.setdefault(table, set()).add(column)
+        return columns
+
+    def _check_places(self) -> None:
+        """Each number that is a place: once where it names a row, and never past the end.
+
+        One query for all of them: a run is opened at every visit of a page.
+        """
+        queries = [
+            f"SELECT '{table}' AS t, '{column}' AS k, count(*), count({column}), "
+            f"count(DISTINCT {column}), min({column})::BIGINT, max({column})::BIGINT FROM {table}"
+            for table, column, _, _ in PLACES
+        ]
+        units = (
+            "SELECT 'units of a layer', '', l.units::BIGINT, count(u.unit), "
+            "count(DISTINCT u.unit), min(u.unit)::BIGINT, max(u.unit)::BIGINT "
+            "FROM layers l LEFT JOIN units u USING (layer) GROUP BY layer, l.units"
+        )
+        found = self._fetch(" UNION ALL ".join([*queries, units]))
+        by_place = {(table, column): numbers for table, column, *numbers in found}
+        self._sizes = {
+            table: by_place[table, column][0] for table, column, _, names in PLACES if names
+        }
+        self._sizes["images"] = int(self.info["images"]["planned"])
+        for table, column, of, names in PLACES:
+            _, n, distinct, low, high = by_place[table, column]
+            below = self._sizes[of]
+            first = 1 if of == "concepts" else 0
+            inside = not n or (low >= first and high < below + first)
+            if not inside or (names and distinct != n):
+                raise Damaged(
+                    f"column {column!r} of table {table!r} holds {low} to {high}, and there are "
+                    f"{below}"
+                )
+        for table, _, wanted, n, distinct, low, high in found:
+            if table == "units of a layer" and not (
+                n == distinct == wanted and low == 0 and high == n - 1
+            ):
+                raise Damaged(f"a layer of {wanted} units has {distinct} in table 'units'")
 
     @cached_property
-    def _layers(self) -> dict[str, dict[str, Any]]:
-        rows = self.sql("SELECT * FROM layers ORDER BY layer").to_dict("records")
-        return {row["name"]: row for row in rows}
+    def _layers(self) -> list[LayerRow]:
+        """The table `layers`, by number."""
+        rows = self._fetch("SELECT name, units, height, width FROM layers ORDER BY layer")
+        return [LayerRow(*row) for row in rows]
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Rows of a query as a frame. Safe from several threads: each call has its own cursor.
 
         Raises Damaged where the file cannot answer: damaged, or of another version.
         """
-        try:
+        with self._readable():
             return self._con.cursor().execute(query, list(parameters)).df()
+
+    def _fetch(self, query: str) -> list[tuple[Any, ...]]:
+        """:meth:`sql` as plain rows, without the time that a frame takes."""
+        with self._readable():
+            return self._con.cursor().execute(query).fetchall()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except (duckdb.Error, UnicodeDecodeError) as err:
             raise Damaged(
                 f"run file {self.path} cannot be read ({first_line(err)}); make the run again"
@@ -158,12 +192,9 @@ class Run:
     @cached_property
     def info(self) -> dict[str, Any]:
         """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
-        rows = self.sql("SELECT key, value FROM meta")
+        rows = self._fetch("SELECT key, value FROM meta")
         try:
-            pairs = {
-                key: json.loads(value, object_hook=_Facts)
-                for key, value in zip(rows["key"], rows["value"], strict=True)
-            }
+            pairs = {key: json.loads(value, object_hook=_Facts) for key, value in rows}
         except (TypeError, ValueError, RecursionError) as err:
             raise Damaged(f"its table `meta` is no JSON ({err})") from err
         return _Facts(pairs)
@@ -179,7 +210,7 @@ class Run:
     @property
     def measures_chance(self) -> bool:
         """Whether labels can be judged by their units' own null distributions (:data:`SCHEMA`)."""
-        return self.info.get("schema", 1) >= 2
+        return int(self.info.get("schema", 1)) >= 2
 
     @property
     def categories(self) -> list[str]:
@@ -189,7 +220,7 @@ class Run:
     @cached_property
     def layer_names(self) -> list[str]:
         """Dotted names of the dissected layers, by number; none in a run of predictions."""
-        return self.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+        return [layer.name for layer in self._layers]
 
     def layer(self, name: str | None = None) -> int:
         """Number of a layer by its name (the only or last one where None)."""
@@ -201,6 +232,10 @@ class Run:
         if name not in names:
             raise unknown("layer of this run", name, names)
         return names.index(name)
+
+    def unit_count(self, layer: str | None = None) -> int:
+        """Number of units of a layer (the only or last one where None)."""
+        return self._layers[self.layer(layer)].units
 
     @property
     def older_versions(self) -> str:
@@ -236,26 +271,20 @@ class Run:
 
         Raises Damaged where there is none, or it is not of this run's shape and type.
         """
-        return np.load(self._array(name), mmap_mode="r")
+        array: np.ndarray = np.load(self._array(name), mmap_mode="r")
+        return array
 
     def rows(self, name: str) -> ArrayFile:
         """:meth:`array` to be read by plain reads: mapped pages count as this process's memory."""
         return ArrayFile(self._array(name))
 
     def label_maps(self, image: int) -> np.ndarray:
-        """Concept ids of an image on the working grid: uint16 (channels, height, width)."""
-        return self.checked(np.array(self.array("labels")[image]))
+        """Concept ids of an image on the working grid: uint16 (channels, height, width).
 
-    def checked(self, labels: np.ndarray) -> np.ndarray:
-        """Label maps as they are. Raises Damaged where an id stands for no concept."""
-        most = self.once(
-            "concepts", lambda: int(self.sql("SELECT count(*) AS n FROM concepts").n[0])
-        )
-        if labels.size and int(labels.max()) > most:
-            raise Damaged(
-                f"labels.npy of run {self.digest} holds concept {int(labels.max())}, and there are "
-                f"{most}: it is damaged or of another run; make the run again"
-            )
+        Raises Damaged where an id stands for no concept.
+        """
+        labels = np.array(self.array("labels")[image])
+        check_ids(labels, self._sizes["concepts"], f"labels.npy of run {self.digest}")
         return labels
 
     def _array(self, name: str) -> Path:
@@ -263,7 +292,7 @@ class Run:
         path = self.arrays / f"{array_name(name)}.npy"
         if not path.is_file():
             settings, (kind, _, layer) = self.info["settings"], name.partition("-")
-            always = kind in ("labels", "logits") or layer in self._layers
+            always = kind in ("labels", "logits") or layer in self.layer_names
             maps = kind not in ("maps", "beside") or (kind == "maps" and settings["keep_maps"])
             if settings.get("grid") and always and maps:
                 raise Damaged(f"{path} is missing; make the run again")
@@ -293,16 +322,15 @@ class Run:
             return n, len(self.info["channels"]), int(height), int(width)
         if name == "logits":
             # A network without classes has outputs that nothing else in the run counts.
-            return n, int(self.sql("SELECT count(*) AS n FROM classes")["n"][0]) or None
-        if layer not in self._layers:
+            return n, self._sizes["classes"] or None
+        if layer not in self.layer_names:
             return None
-        of = self._layers[layer]
-        units = int(of["units"])
+        of = self._layers[self.layer(layer)]
         shapes: dict[str, tuple[int | None, ...]] = {
-            "pooled": (n, units),
-            "peaks": (n, units),
-            "maps": (n, units, int(of["height"]), int(of["width"])),
-            "beside": (n, None, units),
+            "pooled": (n, of.units),
+            "peaks": (n, of.units),
+            "maps": (n, of.units, of.height, of.width),
+            "beside": (n, None, of.units),
         }
         return shapes.get(kind)
 

@@ -42,6 +42,30 @@ together, and there was no table `untrained`."""
 DENOMINATORS = ("all", "annotated")
 """|A_t| counted over all pixels (as published), or only where the category is annotated."""
 
+PLACES: tuple[tuple[str, str, str, bool], ...] = (
+    ("images", "image", "images", True),
+    ("layers", "layer", "layers", True),
+    ("classes", "class", "classes", True),
+    ("scenes", "scene", "scenes", True),
+    ("concepts", "concept", "concepts", True),
+    ("images", "scene", "scenes", False),
+    ("images", "predicted", "classes", False),
+    ("scenes", "class", "classes", False),
+    ("units", "layer", "layers", False),
+)
+"""Columns whose numbers are places in arrays: (table, column, what it counts, whether it names the
+row, and so stands once). Numbers begin with 0, those of concepts with 1; images count all that
+were planned, of which some may be left out."""
+
+
+def column_names(columns: str) -> set[str]:
+    """Names of the columns of one of :data:`TABLES`, those of categories apart.
+
+    >>> sorted(column_names("unit INTEGER, {hits_category BIGINT}"))
+    ['unit']
+    """
+    return {part.split()[0] for part in columns.split(", ") if not part.startswith(("{", " {"))}
+
 
 def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> None:
     """Make the empty tables and views of a run file.

@@ -24,7 +24,7 @@ from streamlit.testing.v1 import AppTest
 
 from core.ablation.toggler import prepare
 from core.cli import main
-from core.dissect.counts import check_ids, count_images
+from core.dissect.counts import count_images
 from core.dissect.pipeline import execute, plan
 from core.dissect.signatures import signatures
 from core.downloads.unpack import unpack
@@ -36,7 +36,7 @@ from core.foundation.escape import csv_frame, latex_text
 from core.foundation.files import strict_json, write_text
 from core.foundation.names import printable
 from core.foundation.settings import Settings
-from core.runs.arrays import read_arrays
+from core.runs.arrays import check_ids, read_arrays
 from core.runs.run_file import Run
 from core.runs.store import delete_run
 from core.views.runs import try_summary
