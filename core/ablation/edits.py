@@ -37,7 +37,8 @@ from core.ablation.toggle import (
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Hooks
-from core.models.checkpoint import fill, read_checkpoint
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import fill
 from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer

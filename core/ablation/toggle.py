@@ -50,6 +50,7 @@ from core.foundation.geometry import Preprocessing
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Hooks, Progress, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
+from core.models.base import LoadedModel
 from core.models.forward import Forward
 from core.models.head import (
     CLOSE,
@@ -61,7 +62,6 @@ from core.models.head import (
     linear_head,
 )
 from core.models.hooks import as_maps, find_layer, tokens_beside
-from core.models.load import LoadedModel
 from core.models.outputs import put_back, taken
 from core.runs.run_file import Run, derived, read_arrays, write_whole
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.escape import printable
-from core.knowledge.graph import own_knowledge as own_knowledge
+from core.knowledge.kinds import own_knowledge as own_knowledge
 from core.runs.run_file import CACHE, Run, find_run
 
 Answer = tuple[dict[str, Any], str]

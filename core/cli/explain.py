@@ -61,7 +61,7 @@ def add(verb: Verb) -> None:
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.foundation.names import place
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)
@@ -112,7 +112,7 @@ def _explain(given: argparse.Namespace) -> Answer:
 
 def _tables(given: argparse.Namespace) -> Answer:
     from core.cli.retrain import pe_defaults, pe_of
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_1, table_4, table_6
 
     runs = [Run(find_run(name, given.out)) for name in given.run]

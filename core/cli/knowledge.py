@@ -41,7 +41,7 @@ def add(verb: Verb) -> None:
 
 
 def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
-    from core.knowledge.graph import KINDS
+    from core.knowledge.kinds import KINDS
 
     return say_kinds([(kind, *told) for kind, told in KINDS.items()])
 
@@ -49,7 +49,7 @@ def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
 def _align(given: argparse.Namespace) -> Answer:
     from core.knowledge.align import align, write_alignment
     from core.knowledge.core_concepts import Annotated
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     run = open_given(given)
     annotated = Annotated.from_run(run)
@@ -70,7 +70,7 @@ def _align(given: argparse.Namespace) -> Answer:
 
 
 def _concepts(given: argparse.Namespace) -> Answer:
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)

@@ -161,7 +161,7 @@ def _open(given: argparse.Namespace) -> Run:
 def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.ablation.protocols import Study
     from core.ablation.toggle import prepare
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     return Study.of(prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides)
@@ -193,7 +193,7 @@ def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str
 
 def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[Any, Any]:
     from core.ablation.contribution import contribution_scores
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))

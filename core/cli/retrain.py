@@ -182,7 +182,7 @@ def _pe(given: argparse.Namespace) -> Answer:
 
 def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
     """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
     from core.retrain.svm import retrain_pe
 

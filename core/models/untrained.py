@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.foundation.errors import UnitscopeError
-from core.models.load import LoadedModel
+from core.models.base import LoadedModel
 
 LEARNED_BUFFERS = ("weight", "bias", "running_mean", "running_var")
 """Names of buffers that training sets (frozen batch norm keeps all four); others are constants."""
@@ -94,7 +94,7 @@ def _fresh_state(spec: str) -> dict[str, Tensor]:
     if kind not in ("torchvision", "timm", "places365"):
         return {}
     # Only now: it takes a while, and torchvision's networks need it.
-    from core.models.zoo import fresh
+    from core.models.packages import fresh
 
     kind = "torchvision" if kind == "places365" else kind
     return fresh(kind, rest.partition(":")[0]).state_dict()

@@ -25,7 +25,8 @@ from core.foundation.intervals import interval
 from core.foundation.progress import STOPPED, Report, Stop, Stopped, never
 from core.foundation.settings import Retraining, Settings
 from core.foundation.versions import versions_of
-from core.knowledge.graph import Graph, open_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
 from core.paper import printed as paper
 from core.paper.printed import BETTER, EVERY, NETWORK, PARTS, Claim, Key
 from core.reproduce import profiles

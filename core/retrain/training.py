@@ -53,9 +53,11 @@ from core.knowledge.core_concepts import (
     core_concepts,
     related_concepts,
 )
-from core.knowledge.graph import Graph, open_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
+from core.models.base import LoadedModel
 from core.models.hooks import find_layer
-from core.models.load import LoadedModel, load_model
+from core.models.load import load_model
 from core.models.outputs import vector
 from core.runs.run_file import CACHE, DIGITS, digest_of, write_text, write_whole
 

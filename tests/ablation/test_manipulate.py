@@ -42,7 +42,8 @@ from core.explain.photo import explain_photo, open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Stopped
-from core.knowledge.graph import Graph, open_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
 from core.models.forward import Forward
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts

@@ -26,7 +26,7 @@ from core.explain.photo import explain_photo, measure_stand_in, speaking_labels
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import place
 from core.knowledge.core_concepts import CoreConcepts
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts, scenes_of, table_1, table_4
 from tests import tiny
 

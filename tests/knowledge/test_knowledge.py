@@ -20,6 +20,7 @@ from core.foundation.errors import BadFile, NoEffect, UnitscopeError, allow_empt
 from core.knowledge import align as align_module
 from core.knowledge import core_concepts as core_concepts_module
 from core.knowledge.align import KINDS, align, read_overrides, write_alignment
+from core.knowledge.conceptnet import load_graph, read_conceptnet
 from core.knowledge.core_concepts import (
     Annotated,
     coverage,
@@ -30,15 +31,9 @@ from core.knowledge.core_concepts import (
     scoping_core_concepts,
     top_k_concepts,
 )
-from core.knowledge.graph import (
-    Edge,
-    Graph,
-    edit_distance,
-    load_graph,
-    open_knowledge,
-    read_conceptnet,
-    read_triples,
-)
+from core.knowledge.graph import Edge, Graph, edit_distance
+from core.knowledge.kinds import open_knowledge
+from core.knowledge.triples import read_triples
 
 # -- ConceptNet ------------------------------------------------------------------------------
 
@@ -117,7 +112,7 @@ def test_conceptnet_blocks_may_end_anywhere(chunk, ended):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "a.csv"
         path.write_text(text if ended else text.rstrip("\n"), encoding="utf-8")
-        with mock.patch("core.knowledge.graph.CHUNK", max(chunk, 200)):
+        with mock.patch("core.knowledge.conceptnet.CHUNK", max(chunk, 200)):
             graph = read_conceptnet(path)
     assert len(graph) == 3 and len(graph.nodes) == 6
 

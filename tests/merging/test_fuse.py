@@ -812,7 +812,7 @@ def test_embed_cluster_and_tables_on_the_command_line(tiny_run, facts, tmp_path,
 
 
 def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     space = Space(tiny_run, open_knowledge(facts))
     assert space.labels[space.members[0]] == "thing 1" and len(space.members) == 7
@@ -829,7 +829,7 @@ def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
 def test_what_the_app_asks(tiny_run, facts, tmp_path):
     from core.figures import Caption, export
     from core.figures.fusion import gain_curve as drawn
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.views import fusion
 
     given = {"embedding": "words", "knowledge": facts}

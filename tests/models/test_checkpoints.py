@@ -26,8 +26,9 @@ from torchvision import models as zoo
 
 from core import cli
 from core.foundation.errors import UnitscopeError
-from core.models import zoo as ours
-from core.models.checkpoint import closest, read_checkpoint, settle
+from core.models import packages, timm_zoo
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import closest, settle
 from core.models.load import load_model
 from core.models.said import Prepared, prepared
 from tests import tiny
@@ -221,7 +222,7 @@ def test_shared_weights_may_be_stored_once(tmp_path):
             self.second = nn.Linear(4, 4)
             self.second.weight = self.first.weight
 
-    from core.models.checkpoint import fill
+    from core.models.fit import fill
 
     library = pytest.importorskip("safetensors.torch")
     net, again = Tied(), Tied()
@@ -443,7 +444,7 @@ def test_weights_of_another_architecture_are_recognised(name, of):
     assert closest(state) == of
     with torch.device("meta"):
         network = zoo.get_model(name, weights=None, num_classes=7)
-    from core.models.checkpoint import fill
+    from core.models.fit import fill
 
     with pytest.raises(UnitscopeError) as told:
         fill(network, dict(state), f"checkpoint {of}.pth")
@@ -601,7 +602,7 @@ def test_an_untrained_transformer_gets_photos_of_its_size(monkeypatch):
         return zoo.VisionTransformer(224, 14, num_layers=2, num_heads=1, hidden_dim=8, mlp_dim=8)
 
     assert zoo.get_model_weights("vit_h_14")["DEFAULT"].transforms().crop_size == [518]
-    monkeypatch.setattr(ours, "_build", small)
+    monkeypatch.setattr("core.models.zoo.build", small)
     model = load_model("torchvision:vit_h_14:random")
     assert model.preprocessing.input_size() == (224, 224)
     assert model.layers()[0].height == 16
@@ -780,15 +781,15 @@ def test_timm_prepares_photos_as_its_own_transform(timm):
         ("resnet18", {"interpolation": "bilinear", "crop_pct": 0.95, "mean": (0.5, 0.4, 0.3)}),
     ]:
         module = timm.create_model(name)
-        way = ours._timm_preprocessing(module, said_in(config))
+        way = timm_zoo._timm_preprocessing(module, said_in(config))
         facts = data.resolve_data_config(pretrained_cfg={**module.pretrained_cfg, **config})
         theirs = data.create_transform(**facts)(photo)
         mine = torch.from_numpy(way.normalise(np.asarray(way.view(photo))))
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
     with pytest.raises(UnitscopeError, match="crop mode 'border'"):
-        ours._timm_preprocessing(module, said_in({"crop_mode": "border"}))
+        timm_zoo._timm_preprocessing(module, said_in({"crop_mode": "border"}))
     with pytest.raises(UnitscopeError, match="takes 1 colour channels"):
-        ours._timm_preprocessing(module, said_in({"input_size": (1, 64, 64)}))
+        timm_zoo._timm_preprocessing(module, said_in({"input_size": (1, 64, 64)}))
 
 
 def test_timm_checkpoints_and_folders(tmp_path, timm):
@@ -919,10 +920,10 @@ def test_what_conversion_stretches_under_other_names_is_told_too():
             self.pos_embed = nn.Parameter(values)
 
     values = torch.arange(12.0).reshape(1, 4, 3)
-    ours._not_stretched(Embedded(values), {"positional_embedding": values[0]}, "it")
+    timm_zoo._not_stretched(Embedded(values), {"positional_embedding": values[0]}, "it")
     for stretched in (torch.ones(1, 9, 3), values + 1):
         with pytest.raises(UnitscopeError, match=r"it does not fit.*stretch its pos_embed"):
-            ours._not_stretched(Embedded(stretched), {"positional_embedding": values[0]}, "it")
+            timm_zoo._not_stretched(Embedded(stretched), {"positional_embedding": values[0]}, "it")
 
 
 def test_a_crop_of_ones_own_takes_the_place_of_an_impossible_one(tmp_path, timm, monkeypatch):
@@ -1074,8 +1075,8 @@ def test_a_name_of_nobodys_is_told(tmp_path, small):
 
 
 def test_names_are_compared_without_taking_two_for_one(timm):
-    for names in (ours.torchvision_names(), ours.timm_names()):
-        assert len({ours._folded(name) for name in names}) == len(names)
+    for names in (packages.torchvision_names(), packages.timm_names()):
+        assert len({packages._folded(name) for name in names}) == len(names)
 
 
 def test_preprocessing_of_timms_training_is_used_as_timm_uses_it(tmp_path, timm):

@@ -99,7 +99,7 @@ def test_conditions_that_differ_are_named(run, bare):  # noqa: F811
 
 
 def test_table_4_of_a_side_is_that_of_the_tables(run):  # noqa: F811
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_4
 
     frame, notes = compare.false_explanation(run, "body.1")

@@ -19,7 +19,7 @@ from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Retraining
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts
 from core.retrain.estimate import retraining as cost_of
 from core.retrain.svm import retrain_pe
