@@ -18,7 +18,7 @@ from core.dissect import labels
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge, own_knowledge
+from core.knowledge.kinds import open_knowledge, own_knowledge
 from core.paper.tables import KINDS
 from core.runs import run_file, store
 from core.views import images as image_views

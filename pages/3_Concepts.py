@@ -15,7 +15,7 @@ from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
 from core.knowledge.align import GUESSES
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.views import explain, fusion, knowledge
 from core.views import images as image_views
 from core.views.images import concept_id, search_images

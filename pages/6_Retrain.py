@@ -18,7 +18,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.views import retrain
 from core.views import runs as run_views
 from core.views.knowledge import spoken_name

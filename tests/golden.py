@@ -398,7 +398,7 @@ class Inputs:
 
     @cached_property
     def graph(self) -> Any:
-        from core.knowledge.graph import open_knowledge
+        from core.knowledge.kinds import open_knowledge
 
         return open_knowledge(self.knowledge)
 
@@ -686,7 +686,7 @@ def core_concepts(given: Inputs) -> Any:
     from core.knowledge.align import align
     from core.knowledge.core_concepts import Annotated, related_concepts
     from core.knowledge.core_concepts import core_concepts as made_of
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     rng = np.random.default_rng(8)
     concepts = ["bed", "pillow", "oven", "sink", "grass, lawn", "tree", "car", "wheel"]
@@ -1062,7 +1062,7 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "core concepts": (
         core_concepts,
-        ("knowledge.graph", "knowledge.align", "knowledge.core_concepts"),
+        ("knowledge.graph", "knowledge.triples", "knowledge.align", "knowledge.core_concepts"),
         CLOSE,
     ),
     "ablation": (

@@ -35,7 +35,8 @@ from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_text, write_whole
 from core.foundation.progress import Hooks
-from core.models.checkpoint import fill, read_checkpoint
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import fill
 from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer

@@ -26,10 +26,10 @@ from core.foundation.files import write_whole
 from core.foundation.geometry import Preprocessing
 from core.foundation.progress import Hooks, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
+from core.models.base import LoadedModel
 from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, batch_words, by_batch, first_of, linear_head
 from core.models.hooks import as_maps, find_layer, tokens_beside
-from core.models.load import LoadedModel
 from core.runs.arrays import read_arrays
 from core.runs.run_file import Run, derived
 

@@ -26,7 +26,7 @@ from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
 from core.foundation.vocabulary import Core, Eq2, Strategy
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
 
 
@@ -160,7 +160,7 @@ def _open(given: argparse.Namespace) -> Run:
 def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.ablation.protocols import Study
     from core.ablation.toggler import prepare
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     return Study.of(prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides)
@@ -192,7 +192,7 @@ def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str
 
 def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[Any, Any]:
     from core.ablation.contribution import contribution_scores
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))

@@ -14,7 +14,7 @@ from typing import Any
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import printable
 from core.foundation.settings import CACHE
-from core.knowledge.graph import own_knowledge as own_knowledge
+from core.knowledge.kinds import own_knowledge as own_knowledge
 from core.runs.run_file import Run
 from core.runs.store import find_run
 

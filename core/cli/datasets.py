@@ -145,7 +145,7 @@ def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
     spelt nearly alike, or one that is only suggested: its head noun); missing (scenes without any).
     """
     from core.knowledge.align import align
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     if not scenes:
         return {"graph": spec, "nodes": {}, "guessed": {}, "missing": []}

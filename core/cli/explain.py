@@ -9,7 +9,7 @@ from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_giv
 from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
 from core.runs.store import find_run
 
@@ -54,7 +54,7 @@ def add(verb: Verb) -> None:
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.foundation.names import place
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)
@@ -105,7 +105,7 @@ def _explain(given: argparse.Namespace) -> Answer:
 
 def _tables(given: argparse.Namespace) -> Answer:
     from core.cli.retrain import pe_defaults, pe_of
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_1, table_4, table_6
 
     runs = [Run(find_run(name, given.out)) for name in given.run]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, say, say_kinds
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 
 if TYPE_CHECKING:
     from core.knowledge.core_concepts import CoreConcepts
@@ -33,7 +33,7 @@ def add(verb: Verb) -> None:
 
 
 def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
-    from core.knowledge.graph import KINDS
+    from core.knowledge.kinds import KINDS
 
     return say_kinds([(kind, *result) for kind, result in KINDS.items()])
 
@@ -41,7 +41,7 @@ def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
 def _align(given: argparse.Namespace) -> Answer:
     from core.knowledge.align import align, write_alignment
     from core.knowledge.core_concepts import Annotated
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     run = open_given(given)
     annotated = Annotated.from_run(run)
@@ -62,7 +62,7 @@ def _align(given: argparse.Namespace) -> Answer:
 
 
 def _concepts(given: argparse.Namespace) -> Answer:
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)

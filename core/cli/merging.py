@@ -21,7 +21,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def add_clustering(sub: argparse.ArgumentParser) -> None:
 
 
 def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.merging.fuse import Space
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))

@@ -15,7 +15,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, GOLDEN, Retraining
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.models.trust import check_named
 from core.runs.run_file import Run
 from core.runs.store import find_run
@@ -175,7 +175,7 @@ def _pe(given: argparse.Namespace) -> Answer:
 
 def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
     """The SVMs of a run as the command line asks for them: made, resumed, or read."""
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
     from core.retrain.svm import retrain_pe
 

@@ -226,11 +226,11 @@ def _models(given: argparse.Namespace) -> Answer:
     if given.kind == "families":
         return _families()
     if given.kind:
-        from core.models import zoo
+        from core.models import packages
 
-        names = zoo.similar(given.kind, given.text)
+        names = packages.similar(given.kind, given.text)
         if not names:
-            every = {"torchvision": zoo.torchvision_names, "timm": zoo.timm_names}
+            every = {"torchvision": packages.torchvision_names, "timm": packages.timm_names}
             raise unknown(f"{given.kind} model", given.text, every[given.kind]())
         head = f"{given.kind}: {len(names)} networks"
         if given.text:

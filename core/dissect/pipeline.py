@@ -55,11 +55,12 @@ from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.settings import CACHE, Settings
 from core.foundation.versions import versions_of
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
+from core.models.base import LoadedModel
 from core.models.forward import MAP_TYPES, Forward, Passed, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
-from core.models.load import LoadedModel, load_model
+from core.models.load import load_model
 from core.models.trust import source_digest
 from core.models.untrained import needs_photos, settle_batch_norm, untrained_twin
 from core.runs.arrays import ArrayFile, array_name, check_ids

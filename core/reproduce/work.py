@@ -14,7 +14,8 @@ from core.foundation.files import parse_json, write_text
 from core.foundation.progress import STOPPED, Report, Stop, Stopped, never, silent
 from core.foundation.settings import CACHE, Retraining, Settings
 from core.foundation.versions import versions_of
-from core.knowledge.graph import Graph, open_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
 from core.reproduce import profiles
 from core.reproduce.check import Checked, Facts, check
 from core.reproduce.profiles import (

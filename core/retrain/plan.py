@@ -20,8 +20,10 @@ from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.settings import GOLDEN, Retraining
 from core.foundation.versions import versions_of
-from core.knowledge.graph import Graph, open_knowledge
-from core.models.load import LoadedModel, load_model
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
+from core.models.base import LoadedModel
+from core.models.load import load_model
 from core.retrain.concepts import CONTROL, FORMS
 from core.retrain.network import find_classifier, kept_layers
 

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
-from core.knowledge.graph import Graph, open_knowledge, own_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge, own_knowledge
 from core.merging.embed import MODELS
 from core.merging.fuse import (
     WORDS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from core.foundation.errors import UnitscopeError
-from core.knowledge.graph import own_knowledge
+from core.knowledge.kinds import own_knowledge
 from core.views.knowledge import Known, spoken_name
 from pages.parts import address
 from pages.parts.cache import known

@@ -22,7 +22,7 @@ from core.explain.photo import explain_photo, open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.models.forward import Forward
 from core.models.head import CLOSE
 from core.models.load import load_model

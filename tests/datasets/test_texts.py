@@ -18,7 +18,7 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import match_names, readable
 from core.knowledge.align import read_overrides
-from core.knowledge.graph import read_triples
+from core.knowledge.triples import read_triples
 from core.models.said import classes_of
 from tests.datasets.files import picture, save, says, write
 

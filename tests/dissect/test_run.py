@@ -29,7 +29,7 @@ from core.explain.photo import explain_photo
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Stopped
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.models.forward import Forward
 from core.paper.tables import all_core_concepts
 from core.runs.run_file import Run

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.knowledge.graph import (
-    Graph,
-    open_knowledge,
-)
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
 from tests.knowledge.facts import FACTS
 
 

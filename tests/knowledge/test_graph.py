@@ -13,15 +13,10 @@ from hypothesis import strategies as st
 
 from core.foundation.errors import BadFile, UnitscopeError
 from core.knowledge.align import align
-from core.knowledge.graph import (
-    Edge,
-    Graph,
-    edit_distance,
-    load_graph,
-    open_knowledge,
-    read_conceptnet,
-    read_triples,
-)
+from core.knowledge.conceptnet import load_graph, read_conceptnet
+from core.knowledge.graph import Edge, Graph, edit_distance
+from core.knowledge.kinds import open_knowledge
+from core.knowledge.triples import read_triples
 from tests.knowledge.facts import FEW, facts_file
 
 

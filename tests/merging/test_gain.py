@@ -196,7 +196,7 @@ def test_the_published_clusterings_are_table_5s_and_hold_their_own_baseline(data
 
 
 def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     space = Space(tiny_run, open_knowledge(facts))
     assert space.labels[space.members[0]] == "thing 1" and len(space.members) == 7

@@ -18,7 +18,8 @@ from torch import nn
 from torchvision import models as zoo
 
 from core.foundation.errors import UnitscopeError
-from core.models.checkpoint import closest, read_checkpoint, settle
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import closest, settle
 from core.models.load import load_model
 from tests.models.files import opened, same
 
@@ -195,7 +196,7 @@ def test_shared_weights_may_be_stored_once(tmp_path):
             self.second = nn.Linear(4, 4)
             self.second.weight = self.first.weight
 
-    from core.models.checkpoint import fill
+    from core.models.fit import fill
 
     library = pytest.importorskip("safetensors.torch")
     net, again = Tied(), Tied()
@@ -414,7 +415,7 @@ def test_weights_of_another_architecture_are_recognised(name, of):
     assert closest(state) == of
     with torch.device("meta"):
         network = zoo.get_model(name, weights=None, num_classes=7)
-    from core.models.checkpoint import fill
+    from core.models.fit import fill
 
     with pytest.raises(UnitscopeError) as told:
         fill(network, dict(state), f"checkpoint {of}.pth")

@@ -18,7 +18,7 @@ from core.cli import main
 from core.dissect.pipeline import execute, plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
 from core.runs.run_file import Run

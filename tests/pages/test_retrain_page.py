@@ -18,7 +18,7 @@ from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Retraining, Settings
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts
 from core.retrain.estimate import retraining as cost_of
 from core.retrain.plan import plan as plan_cc

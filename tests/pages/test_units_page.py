@@ -20,7 +20,7 @@ from core.figures.base import Caption
 from core.figures.export import export
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.merging.fuse import Space
 from core.merging.gain import run_gain
 from core.runs.run_file import Run

@@ -93,7 +93,7 @@ def test_conditions_that_differ_are_named(run, bare):
 
 
 def test_table_4_of_a_side_is_that_of_the_tables(run):
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_4
 
     frame, notes = compare.false_explanation(run, "body.1")

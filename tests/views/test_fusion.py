@@ -15,7 +15,7 @@ def test_what_the_app_asks(tiny_run, facts, tmp_path):
     from core.figures.base import Caption
     from core.figures.export import export
     from core.figures.fusion import gain_curve as drawn
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.views import fusion
 
     given = {"embedding": "words", "knowledge": facts}
