@@ -30,7 +30,7 @@ from core.foundation.settings import CACHE, ROOT
 from core.runs.arrays import ArrayFile
 from core.runs.run_file import Run
 from core.runs.tables import SCHEMA, append, create_tables, tables_digest
-from core.views import concept_color
+from core.views.pictures import concept_color
 
 CATEGORIES = ("object", "part", "material")
 SIDE = 8

@@ -31,7 +31,8 @@ import numba
 import numpy as np
 
 from benchmarks.dissect import defaults
-from core.dissect.formulas import AND, NOT, OR, Formula, beam_search, search_units
+from core.dissect.formula import AND, NOT, OR, Formula
+from core.dissect.formulas import beam_search, search_units
 from core.dissect.pipeline import execute
 from core.dissect.plan import plan
 from core.dissect.signatures import Signatures, gather_signatures, signatures

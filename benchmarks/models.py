@@ -43,7 +43,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_whole
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.retrain.training import find_classifier, watched_features
+from core.retrain.network import find_classifier, watched_features
 from core.runs.run_file import Run
 
 NETWORKS = {

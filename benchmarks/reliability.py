@@ -296,9 +296,8 @@ class Works:
         from core.annotate.annotate import annotate
         from tests.annotate.test_annotate import colours
 
-        return lambda: (
-            annotate(self.photos / "images", colours(), root / "made", threads=1) and None
-        )
+        photos = self.photos / "images"
+        return lambda: annotate(photos, colours(), root / "made", threads=1) and None
 
     def get(self, root: Path) -> Callable[[], None]:
         from core.downloads.catalog import Download

@@ -42,7 +42,7 @@ import pandas as pd
 
 from core.ablation.contribution import SIGNS, Contribution, UnitConcepts
 from core.ablation.search import greedy_forward, halves
-from core.ablation.toggle import Toggler
+from core.ablation.toggler import Toggler
 from core.dissect.labels import known_values
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown

@@ -59,7 +59,7 @@ def add(verb: Verb) -> None:
 
 
 def _export(given: argparse.Namespace) -> Answer:
-    from core.figures.report import export_figures, open_view
+    from core.figures.contents import export_figures, open_view
 
     view = open_view(open_given(given), given.layer, given.denominator)
     kinds = [kind.strip() for kind in given.format.split(",") if kind.strip()]
@@ -69,7 +69,8 @@ def _export(given: argparse.Namespace) -> Answer:
 
 
 def _report(given: argparse.Namespace) -> Answer:
-    from core.figures.report import open_view, report
+    from core.figures.contents import open_view
+    from core.figures.report import report
 
     view = open_view(open_given(given), given.layer, given.denominator)
     text = report(view, given.figure, given.table, not given.no_photos, given.unit, given.image)

@@ -24,11 +24,12 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.settings import Settings
 from core.foundation.versions import versions_of
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
+from core.models.base import LoadedModel
 from core.models.forward import MAP_TYPES, Forward, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
-from core.models.load import LoadedModel, load_model
+from core.models.load import load_model
 from core.models.trust import source_digest
 from core.models.untrained import untrained_twin
 from core.runs.run_file import NEEDS_NONE

@@ -21,8 +21,9 @@ from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, similarity
 from core.foundation.errors import UnitscopeError
 from core.knowledge.core_concepts import CoreConcepts
+from core.models.base import LoadedModel
 from core.models.forward import Forward
-from core.models.load import LoadedModel, load_model
+from core.models.load import load_model
 from core.models.trust import check_named
 from core.runs.run_file import Run
 

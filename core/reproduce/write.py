@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from core.figures import FORMATS, export, latex
+from core.figures.export import FORMATS, export, latex
 from core.figures.report import inline_svg, page
 from core.foundation.digest import digest_of
 from core.foundation.escape import csv_frame, csv_text
@@ -45,8 +45,8 @@ class Folder:
         self.path, self.work = path, work
         path.mkdir(parents=True, exist_ok=True)
         try:
-            told = parse_json((path / "results.json").read_text(encoding="utf-8"))
-            self._drawn = dict(told.get("drawn", {}))
+            result = parse_json((path / "results.json").read_text(encoding="utf-8"))
+            self._drawn = dict(result.get("drawn", {}))
         except (OSError, ValueError):
             self._drawn = {}
         self._svg: dict[str, str] = {}

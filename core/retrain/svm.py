@@ -170,7 +170,7 @@ def hidden_states(run: Run, layer: str | None, kind: str) -> np.ndarray:
 
     from core.datasets import open_dataset
     from core.explain.photo import open_model
-    from core.retrain.training import find_classifier, predict
+    from core.retrain.network import find_classifier, predict
 
     model = open_model(run)
     dataset = open_dataset(run.info["settings"]["dataset"]["spec"])

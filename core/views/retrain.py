@@ -29,7 +29,8 @@ from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
 from core.foundation.settings import Retraining
 from core.runs.run_file import Run
-from core.views import short_name, unfinished
+from core.views.names import short_name
+from core.views.work import unfinished
 
 CONTROL = "control"
 NAMES = {

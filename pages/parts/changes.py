@@ -18,8 +18,8 @@ from core.models.trust import check_named
 from core.runs import store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
-from core.views import start as starting
-from pages.parts import data
+from core.views import work as starting
+from pages.parts import cache
 from pages.parts.access import require_owner, serving
 
 if TYPE_CHECKING:
@@ -68,14 +68,14 @@ def _below_roots(path: str) -> None:
 
 
 def start_run(asked: Sequence[str], digest: str, root: Path) -> jobs.Job:
-    """:func:`core.views.start.start_run`."""
+    """:func:`core.views.work.start_run`."""
     check_named_files(asked)
     require_owner("start run", run=digest, arguments=list(asked))
     return starting.start_run(list(asked), digest, root)
 
 
 def start_check(asked: Sequence[str], root: Path) -> jobs.Job:
-    """:func:`core.views.start.start_check`."""
+    """:func:`core.views.work.start_check`."""
     check_named_files(asked)
     require_owner("check a run", arguments=list(asked))
     return starting.start_check(list(asked), root)
@@ -103,7 +103,7 @@ def dismiss(name: str, root: Path) -> None:
 
 
 def discard(name: str, root: Path, job: str = "") -> None:
-    """:func:`core.views.start.discard`."""
+    """:func:`core.views.work.discard`."""
     require_owner("discard unfinished work", run=name, job=job)
     starting.discard(name, root, job)
 
@@ -111,7 +111,7 @@ def discard(name: str, root: Path, job: str = "") -> None:
 def delete(path: Path) -> None:
     """Close a finished run and remove it: :func:`core.runs.store.delete_run`."""
     require_owner("delete run", run=path.stem)
-    data.forget(path)
+    cache.forget(path)
     store.delete_run(path)
 
 

@@ -15,7 +15,7 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.settings import Settings
 from tests import tiny
 from tests.cli.test_cli import said
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 from tests.datasets.test_shapes import packed, slow_runs
 
 SIZE = (40, 30)

@@ -26,7 +26,7 @@ from core.foundation.names import plain_name
 from core.foundation.settings import Settings, command
 from tests import tiny
 from tests.cli.test_cli import said
-from tests.datasets.test_datasets import says, write
+from tests.datasets.files import says, write
 
 
 def test_examples_in_the_docstrings():

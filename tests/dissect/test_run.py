@@ -19,7 +19,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.ablation.toggle import prepare
+from core.ablation.toggler import prepare
 from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect import pipeline as run_module
@@ -30,7 +30,7 @@ from core.explain.photo import explain_photo
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Stopped
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.models.forward import Forward
 from core.paper.tables import all_core_concepts
 from core.runs.run_file import Run

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.ablation.toggle import tail_of
+from core.ablation.forward import tail_of
 from core.cli import main
 from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError

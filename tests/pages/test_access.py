@@ -23,7 +23,7 @@ from core.runs.store import list_runs
 from pages.parts import access, changes, serve
 from tests import tiny
 from tests.browsing import ROOT, SERVE, Server, Visit
-from tests.pages.test_app import show, text_of
+from tests.pages.showing import show, text_of
 
 WAIT = 60_000
 STOPPED = "0123456789abcdef"
