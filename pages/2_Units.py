@@ -612,7 +612,7 @@ def without(ctx: Context, unit: int, off: str) -> str:
     except UnitscopeError as err:
         return f"What the network loses without it cannot be told: {err}. {link}"
     if ready.weights is None:
-        return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
+        return f"{link} to see what the network loses: this layer is {ready.method}, which takes long."
     told = ctx.ask("disable.toggled_one", ready, unit)
     before, after = told.accuracy
     gain = told.gain

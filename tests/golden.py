@@ -536,7 +536,7 @@ def replay(given: Inputs) -> Any:
     ):
         edits = {"disabled": Edit((1, 4)), "clamped": Edit((0,), clamp=1.5)}
         out[name] = {
-            "way": toggler.way,
+            "way": toggler.method,
             "unedited": toggler.logits(),
             **{kind: toggler.logits_after(edit) for kind, edit in edits.items()},
         }
@@ -1035,11 +1035,19 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "replay": (
         replay,
         (
-            "ablation.edits",
-            "ablation.kernels",
-            "ablation.forward",
-            "ablation.strategies",
-            "ablation.toggler",
+            *(
+                f"ablation.{module}"
+                for module in (
+                    "edits",
+                    "kernels",
+                    "forward",
+                    "subject",
+                    "closed_form",
+                    "replay",
+                    "strategies",
+                    "toggler",
+                )
+            ),
             "models.head",
             "models.forward",
         ),

@@ -188,7 +188,7 @@ def write_edit(
     teller = toggler.answering(listed)
     head = linear_head(model.module, layer, inputs) if teller.weights is not None else None
     if "folded" in kinds and head is None:
-        left_out["folded"] = f"there is no linear head to fold it into: {teller.check['why']}"
+        left_out["folded"] = f"there is no linear head to fold it into: {teller.check.why}"
     elif "folded" in kinds and head is not None:
         path = folder / f"{name}-folded.pt"
         keep("folded", path, _write_folded(path, model, head, change, facts, inputs))
@@ -288,7 +288,7 @@ def _account(
         f"layer       {toggler.layer} ({toggler.units} units)",
         f"edit        {words}",
         f"chosen      {chosen}",
-        f"measured    {effects['all'].way}: {toggler.answering(edits).check['why']}",
+        f"measured    {effects['all'].method}: {toggler.answering(edits).check.why}",
         "",
         "Accuracy on the run's images, with 95 % intervals. Where units were chosen on the same",
         "images, this says nothing of others.",

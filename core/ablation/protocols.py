@@ -175,7 +175,7 @@ class Study:
         if ranking in BY_HEAD and self.toggler.weights is None:
             raise UnitscopeError(
                 f"ranking {ranking!r} needs a linear head; layer {self.toggler.layer!r} needs a "
-                f"{self.toggler.way}: {self.toggler.check['why']}"
+                f"{self.toggler.method}: {self.toggler.check.why}"
             )
         whole = protocol == "global"
         units = self.toggler.units

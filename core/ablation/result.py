@@ -48,13 +48,14 @@ class Gain(NamedTuple):
         return cls(value, *paired_interval(gained, lost, n), gained, lost)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Toggled:
     """What an edit does to some images of a run.
 
     Attributes
     ----------
-    edits, layer, way : what was changed, and which of :data:`WAYS` told.
+    edits, layer, method : what was changed, and by which of :data:`core.ablation.check.METHODS`
+        the answer is known.
     chosen : which images, in words.
     images : rows of :func:`images_of` these are.
     before, after : predictions of these.
@@ -64,7 +65,7 @@ class Toggled:
 
     edits: list[Edit]
     layer: str
-    way: str
+    method: str
     chosen: str
     images: pd.DataFrame
     before: Predictions
@@ -189,7 +190,7 @@ class Toggled:
         top = self.top5
         return {
             "layer": self.layer,
-            "way": self.way,
+            "way": self.method,
             "images": self.chosen,
             "edits": [
                 {"units": list(e.units), "factor": e.factor, "clamp": e.clamp} for e in self.edits

@@ -105,8 +105,8 @@ class Linear:
     def __init__(self, toggler: Toggler, rows: np.ndarray):
         if toggler.weights is None:
             raise UnitscopeError(
-                f"a search needs a linear head; layer {toggler.layer!r} needs a {toggler.way}: "
-                f"{toggler.check['why']}"
+                f"a search needs a linear head; layer {toggler.layer!r} needs a {toggler.method}: "
+                f"{toggler.check.why}"
             )
         self.rows = rows[toggler.target[rows] >= 0]
         if not len(self.rows):

@@ -317,7 +317,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
         **told.to_json(given.top),
         "units": list(units),
         "chosen": how,
-        "check": check,
+        "check": check.to_json(),
     }
     before, after = told.accuracy
     gain, top5 = told.gain, told.top5
@@ -335,7 +335,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
         ]
     lines = [
         f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
-        f"{told.chosen}; {told.way}: {check['why']}",
+        f"{told.chosen}; {told.method}: {check.why}",
         *scores,
         "",
         f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'gained':>7} {'lost':>6}",
@@ -395,7 +395,7 @@ def _figures(given: argparse.Namespace) -> Answer:
         "figure": given.figure,
         "protocol": given.protocol,
         "layer": study.toggler.layer,
-        "way": study.toggler.way,
+        "way": study.toggler.method,
         "definition": definition,
         "over": given.over,
         "files": files,

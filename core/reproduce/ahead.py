@@ -153,7 +153,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
 
     study = Study.of(prepare(run), work.graph)
     rows = study.rows(part.judge or None)
-    quick = study.toggler.way == "closed form"
+    quick = study.toggler.method == "closed form"
     few = rows if quick else rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
     ks = at if quick else at[:1]
     began = time.monotonic()
@@ -172,7 +172,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
         whole / 4,
         whole,
         0,
-        f"from {len(few)} images toggled just now ({study.toggler.way})",
+        f"from {len(few)} images toggled just now ({study.toggler.method})",
         [key],
     )
 

@@ -191,7 +191,7 @@ def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ..
     if toggler.weights is None:
         raise UnitscopeError(
             f"a search needs a network whose head is linear; of {toggler.layer}: "
-            f"{toggler.check['why']}"
+            f"{toggler.check.why}"
         )
     rows = choose(toggler.images, scene or None, [split] if split else None)
     rows = rows[toggler.target[rows] >= 0]
