@@ -437,13 +437,13 @@ class Inputs:
         return Vectors("drawn", rows, np.ones(len(rows), bool))
 
     @cached_property
-    def svm(self) -> dict[str, Any]:
-        from core.retrain.svm import retrain_pe
+    def svm(self) -> Any:
+        from core.retrain.svm import SvmSettings, retrain_pe
 
         picks = [("metrics",), ("hidden",), ("metrics", "mrr", "hidden")]
         cores = {kind: self.cores[kind] for kind in ("scc", "top10")}
-        given = {"per_unit": 2, "chance": 1.0, "groups": picks}
-        return retrain_pe(self.run, cores, root=self.folder("svm"), **given)
+        asked = SvmSettings(per_unit=2, chance=1.0, groups=picks)
+        return retrain_pe(self.run, cores, asked, self.folder("svm"))
 
 
 # -- the computations ---------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.cli.common import (
     COUNT,
@@ -27,6 +27,9 @@ from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining
 from core.models.trust import check_named
 from core.runs.run_file import CACHE, Run, find_run
+
+if TYPE_CHECKING:
+    from core.retrain.result import SvmResult
 
 
 def add(verb: Verb) -> None:
@@ -181,33 +184,36 @@ def _pe(given: argparse.Namespace) -> Answer:
     return {**facts, "methods": rows}, pe_text(told, rows)
 
 
-def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
+def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:
     """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
     from core.knowledge.graph import open_knowledge
     from core.paper.tables import all_core_concepts
-    from core.retrain.svm import retrain_pe
+    from core.retrain.svm import SvmSettings, retrain_pe
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     splits = list(given.train) if given.core_on == "train" else None
     cores = all_core_concepts(run, graph, given.overrides, splits, given.cc)
+    asked = SvmSettings(
+        given.train,
+        given.test,
+        given.layer,
+        given.strategy,
+        given.iou,
+        given.hidden,
+        per_unit=given.per_unit,
+        seed=given.seed,
+        core_on=given.core_on,
+    )
     with stoppable() as stop:
         return retrain_pe(
             run,
             {kind: cores[kind] for kind in given.cc},
-            train=given.train,
-            test=given.test,
-            layer=given.layer,
-            strategy=given.strategy,
-            iou=given.iou,
-            hidden=given.hidden,
-            per_unit=given.per_unit,
-            seed=given.seed,
-            core_on=given.core_on,
-            root=given.out,
+            asked,
+            given.out,
             command=shlex.join(["python", "-m", "core", *sys.argv[1:]]),
+            fresh=getattr(given, "fresh", False),
             progress=show_progress,
             stop=stop,
-            fresh=getattr(given, "fresh", False),
         )
 
 

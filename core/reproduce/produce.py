@@ -207,7 +207,7 @@ def _table_5(work: Work, spec: Merging) -> Produced:
 
 def _table_6(work: Work, spec: Metrics) -> Produced:
     from core.paper.tables import all_core_concepts, table_6
-    from core.retrain.svm import retrain_pe
+    from core.retrain.svm import SvmSettings, retrain_pe
 
     out = Produced({}, COMMONEST, [], {})
     names = {
@@ -225,9 +225,8 @@ def _table_6(work: Work, spec: Metrics) -> Produced:
         told = retrain_pe(
             run,
             {kind: cores[kind] for kind in ("scc", "icc")},
-            train=spec.train,
-            test=spec.test,
-            root=work.root,
+            SvmSettings(spec.train, spec.test),
+            work.root,
             progress=work.progress,
             stop=work.stop,
         )
