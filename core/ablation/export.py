@@ -31,16 +31,18 @@ from core.ablation.images import stored_photos
 from core.ablation.result import Toggled
 from core.ablation.toggler import Toggler
 from core.explain.photo import open_model
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import write_text, write_whole
 from core.foundation.progress import Hooks
-from core.models.checkpoint import fill, read_checkpoint
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import fill
 from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer
 from core.models.load import load_model
 from core.models.outputs import put_back, taken
 from core.models.trust import check_named
-from core.runs.run_file import digest_of, write_text, write_whole
 
 SCALE, SHIFT = "unitscope_scale", "unitscope_shift"
 """Names of the edit's buffers in the edited layer's part of the state dict."""

@@ -21,12 +21,14 @@ from core.ablation.kernels import Predictions, judge
 from core.ablation.result import Estimate
 from core.ablation.subject import Recorded
 from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_whole
 from core.foundation.progress import Hooks, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.models.forward import Forward
 from core.models.head import agree, first_of
 from core.models.hooks import as_maps, tokens_beside
-from core.runs.run_file import derived, read_arrays, write_whole
+from core.runs.arrays import read_arrays
+from core.runs.run_file import derived
 
 SHARD = 64
 """Images that are replayed between two reports."""

@@ -16,10 +16,10 @@ from core.ablation.forward import copied, forward_edited
 from core.ablation.images import class_names, images_of, stored_photos
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
+from core.models.base import LoadedModel
 from core.models.forward import Forward
 from core.models.head import PROBES, first_of
 from core.models.hooks import as_maps, find_layer
-from core.models.load import LoadedModel
 from core.runs.run_file import Run
 
 

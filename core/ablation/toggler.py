@@ -20,7 +20,7 @@ from core.ablation.strategies import agreed
 from core.ablation.subject import Recorded, Subject
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Hooks
-from core.models.load import LoadedModel
+from core.models.base import LoadedModel
 from core.runs.run_file import Run
 
 REBASE = 64

@@ -6,27 +6,19 @@ import argparse
 import shlex
 import sys
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import (
-    COUNT,
-    SEED,
-    Answer,
-    Verb,
-    add_word,
-    own_knowledge,
-    say,
-    show_progress,
-    stoppable,
-)
+from core.cli.common import COUNT, SEED, Answer, Verb, add_word, say, show_progress, stoppable
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
-from core.foundation.settings import GOLDEN, Retraining
+from core.foundation.settings import CACHE, GOLDEN, Retraining
+from core.knowledge.kinds import own_knowledge
 from core.models.trust import check_named
-from core.runs.run_file import CACHE, Run, find_run
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 if TYPE_CHECKING:
     from core.retrain.result import SvmResult
@@ -42,7 +34,7 @@ def add(verb: Verb) -> None:
         sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
         return sub
 
-    cc = add_kind("cc", _cc, "Re-training via core concepts; goes on with a stopped one.")
+    cc = add_kind("cc", _cc, "Re-training via core concepts; resumes a stopped one.")
     cc.add_argument("run", nargs="?", help="dataset, network and knowledge of this run")
     cc.add_argument("--dataset", metavar="SPEC", help="instead of a run; see `datasets`")
     cc.add_argument("--model", metavar="SPEC", help="instead of a run's; see `models`")
@@ -79,7 +71,7 @@ def add(verb: Verb) -> None:
     pe.add_argument("--overrides", type=Path, metavar="FILE", help="names and nodes")
     pe.add_argument("--fresh", action="store_true", help="throw an earlier result away")
 
-    add_kind("list", _list, "Finished re-trainings, and those that go on or were stopped.")
+    add_kind("list", _list, "Finished re-trainings, and those that are running or were stopped.")
     show = add_kind("show", _show, "A finished re-training: accuracies, learning curves.")
     show.add_argument("result", help="digest, the beginning of one, or `latest`")
     figure = add_kind("figure", _figure, "Figure 5: accuracy per model before and after.")
@@ -136,12 +128,17 @@ def _cc(given: argparse.Namespace) -> Answer:
 
         planned = time.monotonic() - began
         with stoppable() as stop:
-            told = retraining(work, given.out, stop)
-        told |= {key: told[key] + planned for key in ("seconds", "low", "high")}
-        return told, (
-            f"about {duration(told['seconds'])} at most ({duration(told['low'])} to "
-            f"{duration(told['high'])}): {told['passes']} images through the network and back, "
-            f"from {told['timed']} timed just now; nothing was trained"
+            cost = retraining(work, given.out, stop)
+        cost = replace(
+            cost,
+            seconds=cost.seconds + planned,
+            low=cost.low + planned,
+            high=cost.high + planned,
+        )
+        return asdict(cost), (
+            f"about {duration(cost.seconds)} at most ({duration(cost.low)} to "
+            f"{duration(cost.high)}): {cost.passes} images through the network and back, "
+            f"from {cost.timed} timed just now; nothing was trained"
         )
     with stoppable() as stop:
         result = retrain(work, given.out, progress=show_progress, stop=stop, fresh=given.fresh)
@@ -178,15 +175,15 @@ def _pe(given: argparse.Namespace) -> Answer:
     from core.retrain.svm import accuracies
     from core.views.retrain import pe_text
 
-    told = pe_of(Run(find_run(given.run, given.out)), given)
-    rows = accuracies(told)
-    facts = {k: v for k, v in told.items() if k not in ("rows", "target", "network")}
-    return {**facts, "methods": rows}, pe_text(told, rows)
+    reply = pe_of(Run(find_run(given.run, given.out)), given)
+    rows = accuracies(reply)
+    facts = {k: v for k, v in reply.items() if k not in ("rows", "target", "network")}
+    return {**facts, "methods": rows}, pe_text(reply, rows)
 
 
 def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:
-    """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
-    from core.knowledge.graph import open_knowledge
+    """The SVMs of a run as the command line asks for them: made, resumed, or read."""
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
     from core.retrain.svm import SvmSettings, retrain_pe
 
@@ -229,8 +226,8 @@ def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def _list(given: argparse.Namespace) -> Answer:
-    from core.views import unfinished
     from core.views.retrain import results
+    from core.views.work import unfinished
 
     rows = results(given.out).to_dict("records")
     going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
@@ -252,23 +249,23 @@ def _list(given: argparse.Namespace) -> Answer:
 def _show(given: argparse.Namespace) -> Answer:
     from core.views.retrain import curves, result, summary, summary_text
 
-    told = result(given.result, given.out)
-    table, points = summary(told), curves(told)
-    lines = [summary_text(told, table), "", points.to_string(index=False, float_format="%.3f")]
+    reply = result(given.result, given.out)
+    table, points = summary(reply), curves(reply)
+    lines = [summary_text(reply, table), "", points.to_string(index=False, float_format="%.3f")]
     facts = {
-        "digest": told["digest"],
-        "asked": told["asked"],
+        "digest": reply["digest"],
+        "asked": reply["asked"],
         "summary": table.to_dict("records"),
         "curves": points.to_dict("records"),
-        "counts": told["counts"],
-        "core": told["core"],
-        "weights": told["weights"],
+        "counts": reply["counts"],
+        "core": reply["core"],
+        "weights": reply["weights"],
     }
     return facts, "\n".join(lines)
 
 
 def _figure(given: argparse.Namespace) -> Answer:
-    from core.figures import export
+    from core.figures.export import export
     from core.figures.retrain import caption, retraining
     from core.views.retrain import figure_5, result
 

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures import BLUE, GREY, INK, ORANGE, SOFT, WIDTH, Caption, titled
+from core.figures.base import BLUE, GREY, INK, ORANGE, SOFT, WIDTH, Caption, titled
 from core.foundation.names import plain_name
 
 RANKINGS = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from core.figures import BLUE, GREY, HEIGHT, INK, ORANGE, SOFT, WIDTH, Caption, titled
+from core.figures.base import BLUE, GREY, HEIGHT, INK, ORANGE, SOFT, WIDTH, Caption, titled
 
 METHODS = ("original", "control", "SCC", "ICC", "Top 10", "all annotated")
 COLORS = {
@@ -22,7 +22,7 @@ COLORS = {
 }
 
 
-def caption(results: Sequence[dict[str, Any]]) -> Caption:
+def caption(results: Sequence[Mapping[str, Any]]) -> Caption:
     """What the figures of several re-trainings were measured on."""
 
     def words(values: Sequence[Any]) -> str:

@@ -109,3 +109,9 @@ def place(rank: int, ranks: Sequence[int]) -> str:
         return f"the same for all {count}"
     shared = f" with {others} other{'s' * (others > 1)}" if others else ""
     return f"{ordinal(rank)} of {count}{shared}"
+
+
+def few(names: Sequence[str], count: int = 4) -> str:
+    """The first few of some names, and how many more there are."""
+    rest = f" and {len(names) - count} more" if len(names) > count else ""
+    return ", ".join(names[:count]) + rest

@@ -17,7 +17,7 @@ import sysconfig
 from pathlib import Path
 
 from core.foundation.errors import UnitscopeError
-from core.runs.run_file import ROOT
+from core.foundation.settings import ROOT
 
 MODULE = ("nn.Module", "torch.nn.Module")
 """How a function of the checkout declares that it gives a network."""

@@ -15,15 +15,17 @@ from core.datasets import open_dataset
 from core.datasets.base import SceneDataset
 from core.datasets.scenes import class_of as classes_of
 from core.datasets.scenes import match_scenes
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.settings import GOLDEN, Retraining
 from core.foundation.versions import versions_of
-from core.knowledge.graph import Graph, open_knowledge
-from core.models.load import LoadedModel, load_model
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
+from core.models.base import LoadedModel
+from core.models.load import load_model
 from core.retrain.concepts import CONTROL, FORMS
 from core.retrain.network import find_classifier, kept_layers
-from core.runs.run_file import DIGITS, digest_of
 
 
 def scaled(preprocessing: Preprocessing, side: int) -> Preprocessing:

@@ -42,14 +42,16 @@ from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
 from core.explain.photo import CHANCE, speaking_labels
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import Sole, read_result
+from core.foundation.files import Sole, read_result, write_text
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
+from core.foundation.settings import CACHE
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import Annotated, CoreConcepts
 from core.retrain.result import SvmResult, SvmRow
-from core.runs.run_file import CACHE, DIGITS, Run, digest_of, write_text
+from core.runs.run_file import Run
 
 GROUPS = ("metrics", "mrr", "hidden")
 """The paper's three groups of features, in its order."""

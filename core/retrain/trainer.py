@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import read_result
+from core.foundation.files import read_result, write_text, write_whole
 from core.foundation.progress import STOPPED, Meter, Stop, Stopped
 from core.models.outputs import vector
 from core.retrain.concepts import concept_head, concept_loss
@@ -24,7 +24,6 @@ from core.retrain.data import Parts, augment, batches
 from core.retrain.network import Inputs, kept_layers, new_head, predict, watched_features
 from core.retrain.plan import Plan
 from core.retrain.result import Epoch, Training
-from core.runs.run_file import write_text, write_whole
 
 
 @dataclass

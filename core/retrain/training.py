@@ -28,8 +28,9 @@ import numpy as np
 import torch
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import Sole, read_result
+from core.foundation.files import Sole, read_result, write_text, write_whole
 from core.foundation.progress import Hooks, Meter, Stop, never
+from core.foundation.settings import CACHE
 from core.knowledge.core_concepts import CoreConcepts
 from core.models.load import load_model
 from core.retrain.concepts import CONTROL
@@ -38,7 +39,6 @@ from core.retrain.network import predict
 from core.retrain.plan import Plan
 from core.retrain.result import Original, RetrainResult, Training, Weights
 from core.retrain.trainer import Trainer
-from core.runs.run_file import CACHE, write_text, write_whole
 
 
 def retrain(

@@ -27,8 +27,8 @@ from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
-from core.views import unit_table
 from core.views.knowledge import Known
+from core.views.units import unit_table
 
 MOST_LISTED = 60
 """Units named in an address before it becomes too long to be passed on."""

@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
-from core.knowledge.graph import Graph, open_knowledge, own_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge, own_knowledge
 from core.merging.embed import MODELS
 from core.merging.fuse import (
     WORDS,
@@ -25,8 +26,8 @@ from core.merging.fuse import (
 )
 from core.merging.gain import run_gain
 from core.runs.run_file import Run
-from core.views import shown_name
 from core.views.knowledge import Known
+from core.views.names import shown_name
 
 Pairs = tuple[tuple[str, str], ...]
 """Pairs of concept labels, as a session keeps what a person merged or kept apart."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from core.figures import export
+from core.figures.export import export
 from core.figures.retrain import caption, learning, retraining
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
@@ -25,7 +25,7 @@ from core.retrain.network import find_classifier, kept_layers, new_head, predict
 from core.retrain.plan import plan, scaled
 from core.retrain.training import retrain, spec_of
 from core.views import retrain as shown
-from core.views import unfinished
+from core.views.work import unfinished
 from tests import tiny
 
 

@@ -11,7 +11,7 @@ from core.dissect.labels import unit_labels
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.knowledge.core_concepts import Annotated
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts, table_6
 from core.retrain.svm import (
     SvmSettings,
@@ -26,7 +26,7 @@ from core.retrain.svm import (
     subsets,
 )
 from core.views import retrain as shown
-from core.views import unfinished
+from core.views.work import unfinished
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 

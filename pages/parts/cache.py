@@ -15,20 +15,26 @@ from functools import wraps
 from importlib import import_module
 from inspect import isfunction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
+import pandas as pd
 import streamlit as st
 
-from core import views
 from core.foundation.errors import Damaged, UnitscopeError
 from core.foundation.settings import limits
-from core.runs.run_file import Run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import list_runs
+from core.views.labels import formula_labels, open_signatures, with_chance
+from core.views.runs import try_summary
 
 if TYPE_CHECKING:
-    from core.views.disable import Contribution, Toggler, UnitConcepts
+    from core.ablation.contribution import Contribution, UnitConcepts
+    from core.ablation.toggler import Toggler
+    from core.dissect.formulas import Sizes
+    from core.dissect.signatures import Signatures
+    from core.knowledge.graph import Graph
     from core.views.explain import Network
     from core.views.knowledge import Known
-    from core.views.units import Signatures, Sizes
 
 Given, Answer = ParamSpec("Given"), TypeVar("Answer")
 
@@ -56,7 +62,7 @@ def open_run(path: Path) -> Run:
 # Failures are kept as well: a folder of hundreds of broken files is looked through once.
 @st.cache_data(max_entries=5000, show_spinner=False)
 def _summary(path: str, stamp: tuple[int, int]) -> dict[str, Any] | str:
-    return views.try_summary(Path(path))
+    return try_summary(Path(path))
 
 
 def summaries(root: Path) -> dict[Path, dict[str, Any] | str]:
@@ -92,63 +98,78 @@ def _sound(asking: Callable[Given, Answer]) -> Callable[Given, Answer]:
     return asked
 
 
-def _module(name: str) -> Any:
-    """``core.views.<name>``, imported when it is first needed: some bring PyTorch or SciPy
-    along, which takes up to seconds, and the pages that do without shall not wait for it."""
-    return import_module(f"core.views.{name}")
+class Deferred:
+    """A module of core.views that is imported at its first use: so a page whose module brings
+    PyTorch along shows its title before.
 
-
-class Later:
-    """A module of core.views that a page names at once and that is imported at its first use:
-    so a page whose module brings PyTorch along shows its title before."""
+    A page declares it for the type checker too: ``if TYPE_CHECKING: from core.views import name``,
+    else ``name = Deferred("name")``.
+    """
 
     def __init__(self, name: str):
         self._name = name
 
-    def __getattr__(self, attribute: str) -> Any:
-        found = getattr(_module(self._name), attribute)
+    def __getattr__(self, attribute: str) -> object:
+        found = getattr(import_module(f"core.views.{self._name}"), attribute)
         return _sound(found) if isfunction(found) else found
 
 
-def _function(name: str) -> Callable[..., Any]:
-    """``accuracy`` is core.views's; ``explain.account`` that of core.views.explain."""
-    module, _, last = name.rpartition(".")
-    return getattr(_module(module) if module else views, last)
-
-
-BY_DIGEST: dict[str | type, Callable[[Any], Any]] = {
+BY_DIGEST: dict[str | type, Callable[[Any], object]] = {
     "core.views.knowledge.Known": lambda known: known.digest,
     "core.views.explain.Network": lambda network: network.digest,
     "core.ablation.toggler.Toggler": lambda toggler: (
         f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
     ),
-    "core.ablation.contribution.Contribution": lambda told: f"{told.words()}:{told.layer}",
+    "core.ablation.contribution.Contribution": lambda scores: f"{scores.words()}:{scores.layer}",
 }
-"""What answers are kept by, of things that are given along whole."""
+"""What answers are kept by, of things that are given along whole. Any: the classes are not
+imported, as most of their modules bring PyTorch along."""
 
 
+# What is kept can be anything; `ask` and `picture` give it the type of the function's answer.
 @st.cache_data(max_entries=600, show_spinner=False, hash_funcs=BY_DIGEST)
-def _frames(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> Any:
-    return _function(name)(_run, *given, **dict(more))
+def _frames(
+    _answer: Callable[[], object], stamp: str, name: str, given: tuple, more: tuple
+) -> object:
+    return _answer()
 
 
 @st.cache_data(max_entries=3000, show_spinner=False, hash_funcs=BY_DIGEST)
-def _pictures(_run: Run, stamp: str, name: str, given: tuple, more: tuple) -> bytes:
-    return _function(name)(_run, *given, **dict(more))
+def _pictures(
+    _answer: Callable[[], bytes], stamp: str, name: str, given: tuple, more: tuple
+) -> bytes:
+    return _answer()
 
 
-PICTURES = ("thumbnail", "lit_photo", "mask_photo", "photo_or_lit", "explain.evidence")
+def _key(
+    function: Callable[..., object], run: Run, given: tuple, more: dict[str, Any]
+) -> tuple[str, str, tuple, tuple]:
+    """What an answer is kept by: the run, the function's name, what it is given."""
+    name = f"{function.__module__}.{function.__qualname__}"
+    return f"{run.path}:{run.digest}", name, given, tuple(sorted(more.items()))
 
 
 @_sound
-def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
-    """``core.views.<name>(run, …)``, from the cache where it was asked before.
+def ask(
+    function: Callable[Concatenate[Run, Given], Answer],
+    run: Run,
+    *given: Given.args,
+    **more: Given.kwargs,
+) -> Answer:
+    """``function(run, …)`` of :mod:`core.views`, from the cache where it was asked before."""
+    found = _frames(lambda: function(run, *given, **more), *_key(function, run, given, more))
+    return cast(Answer, found)
 
-    The name may lead into a module of the package: ``explain.account``.
-    """
-    keep = _pictures if name in PICTURES else _frames
-    stamp = f"{run.path}:{run.digest}"
-    return keep(run, stamp, name, given, tuple(sorted(more.items())))
+
+@_sound
+def picture(
+    function: Callable[Concatenate[Run, Given], bytes],
+    run: Run,
+    *given: Given.args,
+    **more: Given.kwargs,
+) -> bytes:
+    """As :func:`ask`, of a function that draws: more of its answers are kept."""
+    return _pictures(lambda: function(run, *given, **more), *_key(function, run, given, more))
 
 
 # -- knowledge and networks -----------------------------------------------------------------
@@ -156,15 +177,18 @@ def ask(run: Run, name: str, *given: Any, **more: Any) -> Any:
 
 # Few: a graph of millions of facts is large, and one serves all runs of its SPEC.
 @st.cache_resource(max_entries=3, show_spinner="Opening the knowledge graph …")
-def _graph(spec: str, stamp: tuple) -> Any:
-    return _module("knowledge").open_knowledge(spec)
+def _graph(spec: str, stamp: tuple) -> Graph:
+    from core.views import knowledge
+
+    return knowledge.open_knowledge(spec)
 
 
 @st.cache_resource(max_entries=16, show_spinner="Finding what each scene is made of …")
-def _known(_run: Run, _graph: Any, stamp: str, spec: str, facts: str, names: str) -> Known:
-    overrides = _module("knowledge").kept_names(_run, names) if names else None
-    found: Known = _module("knowledge").know(_run, _graph, spec, overrides)
-    return found
+def _known(_run: Run, _graph: Graph, stamp: str, spec: str, facts: str, names: str) -> Known:
+    from core.views import knowledge
+
+    overrides = knowledge.kept_names(_run, names) if names else None
+    return knowledge.know(_run, _graph, spec, overrides)
 
 
 @_sound
@@ -175,14 +199,19 @@ def known(run: Run, spec: str, names: str = "") -> Known:
     and sessions, and again when its files change. Raises UnitscopeError where there is no such
     graph or file, or nothing to bring to it.
     """
-    graph = _graph(spec, _module("knowledge").knowledge_stamp(spec))
+
+    from core.views import knowledge
+
+    graph = _graph(spec, knowledge.knowledge_stamp(spec))
     return _known(run, graph, f"{run.path}:{run.digest}", spec, graph.digest(), names)
 
 
 # One: networks are large, and a photo of one's own is explained by the run that is looked at.
 @st.cache_resource(max_entries=1, show_spinner="Loading the network …")
 def _network(_run: Run, stamp: str) -> Network:
-    return _module("explain").open_network(_run)
+    from core.views import explain
+
+    return explain.open_network(_run)
 
 
 @_sound
@@ -219,25 +248,27 @@ def count_photo() -> None:
 # A layer's signatures and the sizes of formulas that its units share: some 100 MB at most.
 @st.cache_resource(max_entries=2, show_spinner="Counting where each unit is lit …")
 def _signatures(_run: Run, stamp: str, layer: str) -> tuple[Signatures, Sizes]:
-    found: tuple[Signatures, Sizes] = _module("units").open_signatures(_run, layer)
-    return found
+
+    return open_signatures(_run, layer)
 
 
 @st.cache_data(max_entries=600, show_spinner="Searching its formulas …")
-def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> Any:
-    return _module("units").formula_labels(*_signatures(_run, stamp, layer), unit)
+def _formulas(_run: Run, stamp: str, layer: str, unit: int) -> pd.DataFrame:
+
+    return formula_labels(*_signatures(_run, stamp, layer), unit)
 
 
 @_sound
-def formulas(run: Run, layer: str, unit: int) -> Any:
-    """The best formulas of a unit, as :func:`core.views.units.formula_labels` gives them.
+def formulas(run: Run, layer: str, unit: int) -> pd.DataFrame:
+    """The best formulas of a unit, as :func:`core.views.labels.formula_labels` gives them.
 
     Nothing is left beside the run but the layer's signatures, so a search of all units by the
     command line may go on meanwhile. Raises UnitscopeError where the run kept no maps.
     """
+
     found = _formulas(run, f"{run.path}:{run.digest}", layer, unit)
     # Not from the cache: chance may have been worked out meanwhile.
-    return _module("units").with_chance(run, layer, found)
+    return with_chance(run, layer, found)
 
 
 # -- switching units off --------------------------------------------------------------------
@@ -246,7 +277,9 @@ def formulas(run: Run, layer: str, unit: int) -> Any:
 # Pooled features and logits of all images: 75 MB for 20,000 images, 512 units and 365 classes.
 @st.cache_resource(max_entries=4, show_spinner="Making the layer ready …")
 def _toggler(_run: Run, stamp: str, layer: str) -> Toggler:
-    return _module("disable").prepare(_run, layer)
+    from core.views import disable
+
+    return disable.prepare(_run, layer)
 
 
 @_sound
@@ -260,7 +293,9 @@ def toggler(run: Run, layer: str) -> Toggler:
 
 @st.cache_resource(max_entries=3, show_spinner="Reading what each unit learned …")
 def _unit_concepts(_run: Run, stamp: str, layer: str, strategy: str, iou: str) -> UnitConcepts:
-    return _module("disable").unit_concepts(_run, layer, strategy, iou)
+    from core.views import disable
+
+    return disable.unit_concepts(_run, layer, strategy, iou)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -275,8 +310,10 @@ def _contribution(
     kind: str,
     over: str,
 ) -> Contribution:
+    from core.views import disable
+
     learned = _unit_concepts(_run, stamp, layer, strategy, iou)
-    return _module("disable").contribution(learned, _known, kind, over)
+    return disable.contribution(learned, _known, kind, over)
 
 
 @_sound

@@ -12,9 +12,9 @@ from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
 from core.foundation.settings import Settings, command
-from core.knowledge.graph import KINDS as KNOWLEDGE
-from core.views import start
-from pages.parts import access, address, changes, words
+from core.knowledge.kinds import KINDS as KNOWLEDGE
+from core.views import work
+from pages.parts import access, address, changes, explanations
 from pages.parts.frame import START, page_files, sentence
 
 FIELDS = {
@@ -114,9 +114,9 @@ def form(root: Path) -> dict[str, Any]:
             placeholder="torchvision:resnet18:/path/to/weights.pt",
             drop=("dissect",),
         )
-        _forms(start.model_kinds(), "How to name it")
+        _forms(work.model_kinds(), "How to name it")
     request: dict[str, Any] = {"dataset": dataset, "model": model}
-    known = start.known_layers(request, root)
+    known = work.known_layers(request, root)
     layers = address.get("dissect")
     splits = address.get("only")
     if known:
@@ -158,7 +158,7 @@ def form(root: Path) -> dict[str, Any]:
                 max_value=0.2,
                 step=0.001,
                 format="%.4f",
-                help=words.THRESHOLD,
+                help=explanations.THRESHOLD,
             )
             request["keep_maps"] = address.toggle(
                 "maps",
@@ -183,7 +183,7 @@ def form(root: Path) -> dict[str, Any]:
                     min_value=0,
                     max_value=10_000,
                     step=100,
-                    help=words.CHANCE,
+                    help=explanations.CHANCE,
                 )
             )
             request["untrained"] = TWIN[
@@ -193,7 +193,7 @@ def form(root: Path) -> dict[str, Any]:
                     list(TWIN),
                     "auto",
                     format_func=TWIN_WORDS.get,
-                    help=words.UNTRAINED,
+                    help=explanations.UNTRAINED,
                 )
             ]
             request["knowledge"] = (
@@ -225,8 +225,8 @@ def draw(root: Path) -> None:
     fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
     with st.container(border=True):
         request = form(root)
-        asked = start.arguments(request, root)
-        job = jobs.watch(start.check_name(asked), root)
+        asked = work.arguments(request, root)
+        job = jobs.watch(work.check_name(asked), root)
         filled = bool(request["dataset"] and request["model"])
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"

@@ -1,4 +1,4 @@
-"""What the app needs to start runs and to watch them: command lines, checks, what is at work.
+"""What is in the making: runs to start, to check, to watch and to throw away.
 
 Runs are started as jobs (:mod:`core.foundation.jobs`), never within the app: the engine is not
 imported here, and what it has to say of a plan it says on the command line, with ``--plan --json``.
@@ -14,12 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from core import views
 from core.foundation import jobs
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import Sole
-from core.foundation.settings import command
-from core.runs.run_file import ROOT, digest_of
+from core.foundation.jobs import read_progress
+from core.foundation.settings import ROOT, command
 
 CHECK = "check-"
 """How the names of jobs begin that look at a plan."""
@@ -93,6 +93,32 @@ def start_run(asked: list[str], digest: str, root: Path) -> jobs.Job:
     return jobs.start(digest, asked, root, f"{digest}.partial/progress.json")
 
 
+STALE = 30.0
+"""Seconds without a heartbeat after which a run in the making counts as stopped."""
+
+
+def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dict[str, Any]]:
+    """Runs in the making, or stopped, under `root`: their progress files and a `state`.
+
+    kind : what is in the making, by the word before its digest: ``retrain`` or ``svm``; runs have
+    none.
+
+    state: ``"running"``; ``"stopped"`` where the last heartbeat is older than :data:`STALE`
+    seconds; ``"starting"`` where none was written yet.
+    """
+    rows = []
+    for folder in sorted(root.glob("*.partial")):
+        if folder.stem.rpartition("-")[0] != kind:
+            continue
+        if folder.with_suffix(".json" if kind else ".duckdb").exists():
+            continue  # finished, and killed while it cleaned up
+        told = read_progress(folder / "progress.json") or {}
+        age = (time.time() if now is None else now) - told.get("time", 0)
+        state = "starting" if not told else "stopped" if age > STALE else "running"
+        rows.append({**told, "run": folder.stem, "state": state, "age": age if told else None})
+    return rows
+
+
 # -- at work ----------------------------------------------------------------------------------
 
 
@@ -103,7 +129,7 @@ def at_work(root: Path) -> list[dict[str, Any]]:
     command line), state (as of jobs; of the heartbeat where there is none), dataset, model, layers,
     stage, done, total, rate, left, age (seconds since the last heartbeat), request or arguments.
     """
-    beats = {told["run"]: told for told in views.unfinished(root)}
+    beats = {told["run"]: told for told in unfinished(root)}
     rows = []
     for job in jobs.every(root):
         if job.name.startswith(CHECK) or not (job.arguments and job.arguments[0] == "run"):
