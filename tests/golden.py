@@ -712,7 +712,8 @@ def core_concepts(given: Inputs) -> Any:
 
 
 def ablation(given: Inputs) -> Any:
-    from core.ablation.protocols import RANKINGS, cross_fitted, curve
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import RANKINGS
     from core.ablation.search import METHODS, compare, search
 
     study, toggler = given.study, given.toggler
@@ -1075,7 +1076,13 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "ablation": (
         ablation,
-        ("ablation.contribution", "ablation.protocols", "ablation.search", "ablation.kernels"),
+        (
+            "ablation.contribution",
+            "ablation.protocols",
+            "ablation.curves",
+            "ablation.search",
+            "ablation.kernels",
+        ),
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),

@@ -52,7 +52,7 @@ class Source(Protocol):
 
 
 class Tail:
-    """The replayed tail of a network, from recorded maps and the tokens beside them."""
+    """The replayed tail of a network, from recorded maps and the class and register tokens."""
 
     name = REPLAYED_TAIL
     batch = 0
@@ -60,24 +60,24 @@ class Tail:
     def __init__(
         self,
         maps: np.ndarray,
-        beside: np.ndarray | None,
+        tokens: np.ndarray | None,
         tail: nn.Module,
         layer: str,
         shape: torch.Size,
         seen: tuple[int, int],
         channels_last: bool,
     ):
-        self.maps, self.beside, self.tail, self.layer = maps, beside, tail, layer
+        self.maps, self.tokens, self.tail, self.layer = maps, tokens, tail, layer
         self.shape, self.seen, self.channels_last = shape, seen, channels_last
 
     def load(self, images: np.ndarray) -> tuple[Tensor, Tensor | None]:
         def read(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.array(array[images])).float()
 
-        return read(self.maps), None if self.beside is None else read(self.beside)
+        return read(self.maps), None if self.tokens is None else read(self.tokens)
 
-    def output(self, maps: Tensor, beside: Tensor | None, change: Change) -> Tensor:
-        """Changed maps laid out as the layer gives them; tokens beside them unchanged."""
+    def output(self, maps: Tensor, tokens: Tensor | None, change: Change) -> Tensor:
+        """Changed maps laid out as the layer gives them; tokens unchanged."""
         empty = torch.zeros(len(maps), *self.shape[1:])
         if self.channels_last and empty.ndim == 4:
             empty = empty.contiguous(memory_format=torch.channels_last)
@@ -85,8 +85,8 @@ class Tail:
         view.copy_(maps)
         apply_change(view, change)
         apart = tokens_beside(empty, self.seen)
-        if apart is not None and beside is not None:
-            apart.copy_(beside)
+        if apart is not None and tokens is not None:
+            apart.copy_(tokens)
         return empty
 
     def logits(self, loaded: tuple[Tensor, Tensor | None], change: Change) -> np.ndarray:
@@ -158,7 +158,7 @@ class Whole:
 class Replay:
     """Answers by running the network, shard by shard.
 
-    Unedited logits are replayed once, and kept beside the run.
+    Unedited logits are replayed once, and kept next to the run.
 
     Attributes
     ----------
@@ -181,7 +181,7 @@ class Replay:
 
     @property
     def kept(self) -> Path:
-        """Where the replayed unedited logits lie, beside the run."""
+        """Where the replayed unedited logits lie, next to the run."""
         facts = [self.recorded.layer, self.name, self.check.photos or "", versions_of("replay")]
         return derived(self.recorded.run, "replayed", facts, "npy")
 

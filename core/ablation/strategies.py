@@ -191,10 +191,10 @@ def _cut_off(subject: Subject) -> Tail | Refused:
     if not isinstance(raw, Tensor):
         return Refused(f"the layer gives {type(raw).__name__}, of which one tensor was recorded")
     apart = tokens_beside(raw, size)
-    beside = None
+    tokens = None
     if apart is not None:
         try:
-            beside = run.array(f"beside-{name}")
+            tokens = run.array(f"beside-{name}")
         except UnitscopeError:
             return Refused(
                 f"the run did not record the layer's {apart.shape[1]} tokens beside its maps"
@@ -208,7 +208,7 @@ def _cut_off(subject: Subject) -> Tail | Refused:
             "output also depends on what runs past the layer"
         )
     last = raw.ndim == 4 and raw.is_contiguous(memory_format=torch.channels_last)
-    return Tail(stored, beside, graph, name, raw.shape, size, last)
+    return Tail(stored, tokens, graph, name, raw.shape, size, last)
 
 
 # -- whole forward --------------------------------------------------------------------------

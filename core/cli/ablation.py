@@ -361,7 +361,7 @@ def _figures(given: argparse.Namespace) -> Answer:
     if given.most < 1 or given.every < 1:
         raise UnitscopeError("--most and --every take 1 or more")
     from core.ablation.contribution import SIGNS
-    from core.ablation.protocols import curves
+    from core.ablation.curves import curves
     from core.figures.disable import curves as chart
 
     study = _study(run, given)

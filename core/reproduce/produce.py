@@ -333,7 +333,8 @@ def curves_of(spec: Disabling) -> list[Facts]:
 
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
-    from core.ablation.protocols import Study, cross_fitted, curve
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import Study
     from core.ablation.toggler import prepare
 
     if not study:

@@ -30,7 +30,7 @@ MARGIN = 1 / 16
 """How far a training photo is shifted at most, in sides; mirrored pixels fill the edge."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Photos:
     """Decoded photos of a dataset, as the network sees them.
 
@@ -131,7 +131,7 @@ def held_out(scene: np.ndarray, share: float, seed: int) -> np.ndarray:
     return out
 
 
-@dataclass
+@dataclass(frozen=True)
 class Parts:
     """What all trainings share: photos, classes and golden concepts of the three parts."""
 

@@ -147,12 +147,12 @@ def predict(
                 raise Stopped(STOPPED)
             logits.append(vector(module(inputs(seen[at : at + batch]))).float().numpy())
             features.append(found[0].float().numpy())
-    told = np.concatenate(logits)
-    bad = np.flatnonzero(~np.isfinite(told).all(1))
+    whole = np.concatenate(logits)
+    bad = np.flatnonzero(~np.isfinite(whole).all(1))
     if len(bad):
-        first = told[bad[0]]
+        first = whole[bad[0]]
         raise UnitscopeError(
             f"the network gives {first[~np.isfinite(first)][0]}, not a finite number, for "
-            f"{len(bad)} of {len(told)} photos"
+            f"{len(bad)} of {len(whole)} photos"
         )
-    return told, np.concatenate(features) if classifier else None
+    return whole, np.concatenate(features) if classifier else None

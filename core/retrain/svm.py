@@ -296,7 +296,7 @@ def retrain_pe(
     """
     asked = asked or SvmSettings()
     asked.check(run)
-    run.need_answers("the SVM of Table 6, judged beside the network,")
+    run.need_answers("the SVM of Table 6, compared with the network,")
     facts = _facts(run, asked)
     inputs = {
         kind: [core.scenes, core.concepts, np.argwhere(core.members).tolist()]

@@ -12,12 +12,12 @@ from typing import Unpack
 import pandas as pd
 
 from core.ablation.contribution import Contribution, UnitConcepts
+from core.ablation.curves import curves as all_curves
 from core.ablation.edits import Edit
 from core.ablation.export import write_edit
 from core.ablation.images import choose
 from core.ablation.protocols import PROTOCOLS as PROTOCOLS
 from core.ablation.protocols import RANKINGS, Study
-from core.ablation.protocols import curves as all_curves
 from core.ablation.result import Toggled
 from core.ablation.search import greedy_forward
 from core.ablation.toggler import Toggler
