@@ -97,24 +97,7 @@ def plan(asked: Retraining) -> Plan:
 
     Raises UnitscopeError for anything that could not run, before a byte is written.
     """
-    for kind in asked.cc:
-        if kind not in GOLDEN:
-            raise unknown("kind of golden concepts", kind, GOLDEN)
-    if asked.form not in FORMS:
-        raise unknown("form of the concept loss", asked.form, FORMS)
-    if asked.core_on not in ("train", "all"):
-        raise UnitscopeError(f"core concepts come from train or all images, not {asked.core_on!r}")
-    if asked.head not in ("auto", "own", "new"):
-        raise UnitscopeError(f"the head is auto, own or new, not {asked.head!r}")
-    if asked.cc and (not asked.weights or min(asked.weights) <= 0):
-        raise UnitscopeError(f"λ must be above 0 (0 is the control); given: {asked.weights}")
-    for name in ("seeds", "epochs", "batch", "patience", "threads"):
-        if getattr(asked, name) < 1:
-            raise UnitscopeError(f"{name} must be at least 1, not {getattr(asked, name)}")
-    if not 0 < asked.rate < 1 or asked.decay < 0:
-        raise UnitscopeError(f"learning rate {asked.rate} or weight decay {asked.decay} is absurd")
-    if asked.overrides and not Path(asked.overrides).is_file():
-        raise UnitscopeError(f"there is no file of overrides {asked.overrides}")
+    _check(asked)
     dataset = open_dataset(asked.dataset)
     model = load_model(asked.model)
     if model.backbone:
@@ -170,6 +153,28 @@ def plan(asked: Retraining) -> Plan:
         digest_of(facts)[:DIGITS],
         facts,
     )
+
+
+def _check(asked: Retraining) -> None:
+    """Raises UnitscopeError for settings that could not run, whatever is opened."""
+    for kind in asked.cc:
+        if kind not in GOLDEN:
+            raise unknown("kind of golden concepts", kind, GOLDEN)
+    if asked.form not in FORMS:
+        raise unknown("form of the concept loss", asked.form, FORMS)
+    if asked.core_on not in ("train", "all"):
+        raise UnitscopeError(f"core concepts come from train or all images, not {asked.core_on!r}")
+    if asked.head not in ("auto", "own", "new"):
+        raise UnitscopeError(f"the head is auto, own or new, not {asked.head!r}")
+    if asked.cc and (not asked.weights or min(asked.weights) <= 0):
+        raise UnitscopeError(f"λ must be above 0 (0 is the control); given: {asked.weights}")
+    for name in ("seeds", "epochs", "batch", "patience", "threads"):
+        if getattr(asked, name) < 1:
+            raise UnitscopeError(f"{name} must be at least 1, not {getattr(asked, name)}")
+    if not 0 < asked.rate < 1 or asked.decay < 0:
+        raise UnitscopeError(f"learning rate {asked.rate} or weight decay {asked.decay} is absurd")
+    if asked.overrides and not Path(asked.overrides).is_file():
+        raise UnitscopeError(f"there is no file of overrides {asked.overrides}")
 
 
 def _photo_size(dataset: SceneDataset, places: np.ndarray) -> tuple[int, int]:

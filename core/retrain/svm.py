@@ -305,7 +305,7 @@ def retrain_pe(
     digest = digest_of({**facts, "cores": inputs})[:DIGITS]
     final, folder = root / f"svm-{digest}.json", root / f"svm-{digest}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f"svm-{digest}.lock", f"svm-{digest} is being made by another process")
+    lock = Sole(root / f"svm-{digest}.lock", f"svm-{digest} is already running in another process")
     try:
         if fresh:
             final.unlink(missing_ok=True)

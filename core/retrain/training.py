@@ -54,7 +54,7 @@ def retrain(
     name = f"retrain-{work.digest}"
     final, folder = root / f"{name}.json", root / f"{name}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f"{name}.lock", f"{name} is being made by another process")
+    lock = Sole(root / f"{name}.lock", f"{name} is already running in another process")
     before = torch.get_num_threads()
     try:
         if fresh:

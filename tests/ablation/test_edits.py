@@ -42,6 +42,10 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
     spec = f"python:core.ablation.export:load:{told.files['state']}"
     edited = load_model(spec)
     assert edited.digest() != open_model(tiny_run).digest()
+    # Under the names that its module had before, too: SPECs in run files have them.
+    for module in ("core.manipulate.edit", "core.ablation.edits"):
+        old = load_model(spec.replace("core.ablation.export", module))
+        assert old.digest() == edited.digest()
     maps = Forward(edited, ["body.3"])(photos).layers["body.3"].maps
     assert (maps[:, [0, 2, 5]] == 0).all() and (maps[:, 3] == 0.25).all()
     # The folded file is the plain architecture's.
