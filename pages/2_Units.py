@@ -629,7 +629,9 @@ def without(ctx: Context, unit: int, off: str) -> str:
     except UnitscopeError as err:
         return f"What the network loses without it cannot be told: {err}. {link}"
     if ready.weights is None:
-        return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
+        return (
+            f"{link} to see what the network loses: this layer is {ready.method}, which takes long."
+        )
     # It brings PyTorch along, as does what it needs: here that is loaded anyway.
     from core.views.disable import toggled_one
 

@@ -439,13 +439,13 @@ class Inputs:
         return Vectors("drawn", rows, np.ones(len(rows), bool))
 
     @cached_property
-    def svm(self) -> dict[str, Any]:
-        from core.retrain.svm import retrain_pe
+    def svm(self) -> Any:
+        from core.retrain.svm import SvmSettings, retrain_pe
 
         picks = [("metrics",), ("hidden",), ("metrics", "mrr", "hidden")]
         cores = {kind: self.cores[kind] for kind in ("scc", "top10")}
-        given = {"per_unit": 2, "chance": 1.0, "groups": picks}
-        return retrain_pe(self.run, cores, root=self.folder("svm"), **given)
+        asked = SvmSettings(per_unit=2, chance=1.0, groups=picks)
+        return retrain_pe(self.run, cores, asked, self.folder("svm"))
 
 
 # -- the computations ---------------------------------------------------------------------------
@@ -538,7 +538,7 @@ def replay(given: Inputs) -> Any:
     ):
         edits = {"disabled": Edit((1, 4)), "clamped": Edit((0,), clamp=1.5)}
         out[name] = {
-            "way": toggler.way,
+            "way": toggler.method,
             "unedited": toggler.logits(),
             **{kind: toggler.logits_after(edit) for kind, edit in edits.items()},
         }
@@ -713,7 +713,8 @@ def core_concepts(given: Inputs) -> Any:
 
 
 def ablation(given: Inputs) -> Any:
-    from core.ablation.protocols import RANKINGS, cross_fitted, curve
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import RANKINGS
     from core.ablation.search import METHODS, compare, search
 
     study, toggler = given.study, given.toggler
@@ -1045,11 +1046,19 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "replay": (
         replay,
         (
-            "ablation.edits",
-            "ablation.kernels",
-            "ablation.forward",
-            "ablation.strategies",
-            "ablation.toggler",
+            *(
+                f"ablation.{module}"
+                for module in (
+                    "edits",
+                    "kernels",
+                    "forward",
+                    "subject",
+                    "closed_form",
+                    "replay",
+                    "strategies",
+                    "toggler",
+                )
+            ),
             "models.head",
             "models.forward",
         ),
@@ -1072,7 +1081,13 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "ablation": (
         ablation,
-        ("ablation.contribution", "ablation.protocols", "ablation.search", "ablation.kernels"),
+        (
+            "ablation.contribution",
+            "ablation.protocols",
+            "ablation.curves",
+            "ablation.search",
+            "ablation.kernels",
+        ),
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),

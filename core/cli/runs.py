@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ def _run(given: argparse.Namespace) -> Answer:
         from core.retrain.estimate import describe, estimate
 
         planned = time.monotonic() - began
-        facts = describe(work, given.out)
+        facts = asdict(describe(work, given.out))
         with stoppable() as stop:
             took = estimate(work, stop, given.threads)
         facts["seconds"] = {

@@ -12,12 +12,12 @@ from typing import Unpack
 import pandas as pd
 
 from core.ablation.contribution import Contribution, UnitConcepts
+from core.ablation.curves import curves as all_curves
 from core.ablation.edits import Edit
 from core.ablation.export import write_edit
 from core.ablation.images import choose
 from core.ablation.protocols import PROTOCOLS as PROTOCOLS
 from core.ablation.protocols import RANKINGS, Study
-from core.ablation.protocols import curves as all_curves
 from core.ablation.result import Toggled
 from core.ablation.search import greedy_forward
 from core.ablation.toggler import Toggler
@@ -191,7 +191,7 @@ def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ..
     if toggler.weights is None:
         raise UnitscopeError(
             f"a search needs a network whose head is linear; of {toggler.layer}: "
-            f"{toggler.check['why']}"
+            f"{toggler.check.why}"
         )
     rows = choose(toggler.images, scene or None, [split] if split else None)
     rows = rows[toggler.target[rows] >= 0]

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
 from core.foundation.settings import Retraining
+from core.retrain.result import RetrainResult, SvmResult
 from core.runs.run_file import Run
 from core.views.names import short_name
 from core.views.work import unfinished
@@ -87,7 +88,7 @@ def results(root: Path) -> pd.DataFrame:
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
 
-def result(name: str, root: Path) -> dict[str, Any]:
+def result(name: str, root: Path) -> RetrainResult:
     """A result by its digest, the beginning of one, or ``latest``.
 
     Raises UnitscopeError, naming what there is, where none or several fit.
@@ -101,14 +102,14 @@ def result(name: str, root: Path) -> dict[str, Any]:
         if fits:
             raise UnitscopeError(f"{name!r} fits several re-trainings: {', '.join(fits)}")
         raise unknown("re-training", name, known)
-    return _read(root / f"retrain-{fits[0]}.json")
+    return cast(RetrainResult, _read(root / f"retrain-{fits[0]}.json"))
 
 
 def _read(path: Path) -> dict[str, Any]:
     return read_result(path)
 
 
-def curves(told: dict[str, Any]) -> pd.DataFrame:
+def curves(told: RetrainResult) -> pd.DataFrame:
     """Learning curves: cc, weight, seed, epoch (from 1), scene_loss, concept_loss, train,
     validation (accuracies), validation_loss, best (is it the epoch that counts)."""
     rows = [
@@ -126,7 +127,7 @@ def curves(told: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary(told: dict[str, Any]) -> pd.DataFrame:
+def summary(told: RetrainResult) -> pd.DataFrame:
     """Accuracy on the test split, one row for the original, the control and every (kind, λ).
 
     Columns
@@ -202,7 +203,7 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
+def summary_text(told: RetrainResult, table: pd.DataFrame) -> str:
     """The summary for a terminal, in percent, with what it was measured on."""
     asked, counts = told["asked"], told["counts"]
     side = f", input {asked['side']} px" if asked["side"] else ""
@@ -243,7 +244,7 @@ def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def table_6(told: dict[str, Any]) -> pd.DataFrame:
+def table_6(told: SvmResult) -> pd.DataFrame:
     """Every SVM of one result of :func:`core.retrain.svm.retrain_pe`, with the network and the
     most frequent scene: the columns of :func:`core.retrain.svm.accuracies`, groups in words."""
     from core.retrain.svm import accuracies
@@ -267,9 +268,9 @@ def pe_results(root: Path) -> pd.DataFrame:
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
 
-def pe_result(path: Path) -> dict[str, Any]:
+def pe_result(path: Path) -> SvmResult:
     """One of :func:`pe_results`, by its path."""
-    return _read(path)
+    return cast(SvmResult, _read(path))
 
 
 def table_of_run(_run: Run, path: Path) -> pd.DataFrame:
@@ -286,7 +287,7 @@ def find_result(asked: Retraining, root: Path) -> str:
     return ""
 
 
-def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+def pe_text(told: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
     """Accuracies of every SVM for a terminal, in percent."""
     from core.retrain.svm import SOURCES
 
@@ -325,7 +326,7 @@ def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def figure_5(tolds: Sequence[RetrainResult]) -> pd.DataFrame:
     """Figure 5's figures, from the summaries of several re-trainings: model, method (original,
     control, SCC, ICC, …), accuracy, low, high, seeds, dataset.
 
@@ -357,7 +358,7 @@ def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
 # -- in words -------------------------------------------------------------------------------
 
 
-def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
+def verdicts(told: RetrainResult, table: pd.DataFrame) -> list[dict[str, Any]]:
     """What the chosen row of each kind in :func:`summary` says of its gain over the control.
 
     cc, weight, gain, gain_low, gain_high, image_low, image_high of the row, and
@@ -391,7 +392,7 @@ def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
     return out
 
 
-def same_answer(told: dict[str, Any]) -> list[str]:
+def same_answer(told: RetrainResult) -> list[str]:
     """The control and the kinds (at their chosen λ) that give every test image one and the same
     answer, with every seed: they have learned nothing that tells scenes apart."""
     wanted = {CONTROL: 0.0, **told["chosen"]}

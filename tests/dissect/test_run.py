@@ -655,9 +655,9 @@ def test_maps_are_single_where_half_would_move_a_replay(folder, tmp_path):
         assert maps.dtype.itemsize == item and work.sizes["maps"] == maps.nbytes
         assert run.info["settings"]["map_type"] == work.map_type
     toggler = prepare(run)
-    assert toggler.way == "replayed tail"
+    assert toggler.method == "replayed tail"
     toggler.logits()
-    assert toggler.check["recorded"] <= 1e-5
+    assert toggler.check.recorded <= 1e-5
     asked = replace(replayed.settings, map_type="float32")
     assert plan(asked).digest == replayed.digest
     assert plan(replace(asked, map_type="float16")).map_type == "float16"

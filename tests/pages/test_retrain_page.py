@@ -279,12 +279,12 @@ def parsed(add, arguments, then):
 def test_the_cost_is_counted_and_timed(asked, tmp_path, full):
     told = cost_of(plan_cc(asked), tmp_path)
     _, made, _ = full
-    assert {k: told[k] for k in ("train", "validation", "test")} == {
+    assert {k: getattr(told, k) for k in ("train", "validation", "test")} == {
         k: made["counts"][k] for k in ("train", "validation", "test")
     }
-    assert told["digest"] == made["digest"] and not told["finished"]
-    assert told["passes"] == told["trainings"] * asked.epochs * told["train"] == 10 * 2 * 24
-    assert 0 < told["low"] <= told["seconds"] <= told["high"] and told["timed"] == 3 * 8
+    assert told.digest == made["digest"] and not told.finished
+    assert told.passes == told.trainings * asked.epochs * told.train == 10 * 2 * 24
+    assert 0 < told.low <= told.seconds <= told.high and told.timed == 3 * 8
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
