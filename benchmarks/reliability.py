@@ -824,19 +824,26 @@ async def _visitor(
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
     from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed
 
     rng = random.Random(number)
     address = host.replace("http", "ws") + "/_stcore/stream"
-    async with connect(address, subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
+    # Browsers send no pings of their own; a connection that ends is an error, and made again.
+    async for socket in connect(
+        address,
+        subprotocols=["streamlit"],  # type: ignore[list-item]
+        max_size=None,
+        ping_interval=None,
+    ):
         while time.monotonic() < end:
             page, _, query = rng.choice(PAGES).format(n=rng.randrange(512)).partition("?")
             ask = BackMsg()
             ask.rerun_script.query_string = f"{query}&run={run}".lstrip("&")
             ask.rerun_script.page_name = page
             began = time.monotonic()
-            await socket.send(ask.SerializeToString())
             error, started = "", False
             try:
+                await socket.send(ask.SerializeToString())
                 while True:
                     message = ForwardMsg()
                     data = await asyncio.wait_for(socket.recv(), 120)
@@ -849,8 +856,14 @@ async def _visitor(
                         break
             except TimeoutError:
                 error = f"{page}: no end in two minutes"
+            except ConnectionClosed as err:
+                error = f"{page}: the connection ended ({err})"
             told.append((time.monotonic() - began, error))
+            if "connection ended" in error:
+                break
             await asyncio.sleep(rng.uniform(0.5, 8.0))
+        if time.monotonic() >= end:
+            break
 
 
 # -- the command line -----------------------------------------------------------------------------

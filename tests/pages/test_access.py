@@ -379,6 +379,17 @@ def test_an_address_that_is_too_long_is_cut(cache):
     assert "x" * 100 not in text_of(page)
 
 
+@pytest.mark.parametrize("number", ["²", "--5", "٣", "9" * 3900, "1e9", "-", "3,3"])
+def test_what_looks_like_a_number_is_a_sentence(cache, number):
+    """`?unit=²` and `?page=--5` were tracebacks: their letters are digits, `int` refuses them."""
+    unit = show("pages/2_Units.py", unit=number)
+    assert "Unit" in unit.title[0].value
+    assert show("pages/1_Scenes.py", scene="attic", image=number).title
+    off = show("pages/5_Disable.py", off=number, k=number)
+    assert off.title
+    assert show("pages/3_Concepts.py", view="groups", k=number).title
+
+
 # -- real servers -------------------------------------------------------------------------------
 
 
