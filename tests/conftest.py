@@ -67,6 +67,15 @@ def owner(monkeypatch) -> None:
     monkeypatch.setattr(access, "who", lambda: "owner")
 
 
+@pytest.fixture(autouse=True)
+def kept_beside() -> Iterator[None]:
+    """Pages of a read-only server say of the whole process that nothing is kept beside runs."""
+    from core.runs.kept import keep_apart
+
+    yield
+    keep_apart(False)
+
+
 @pytest.fixture(scope="module")
 def facts_without_effect() -> Iterator[None]:
     """The drawn things of tests/tiny.py are in no graph, which is an error unless it is allowed."""

@@ -11,6 +11,7 @@ from core.datasets import open_dataset
 from core.datasets.decode import photo_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
+from core.foundation.roots import check_run_files
 from core.runs.run_file import Run
 
 
@@ -109,7 +110,9 @@ def stored_photos(run: Run, preprocessing: Preprocessing, images: np.ndarray) ->
 
 def dataset_photos(run: Run, preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
     """Reads what the network saw from the run's dataset; raises where that cannot be opened."""
-    dataset = open_dataset(run.info["settings"]["dataset"]["spec"])
+    spec = run.info["settings"]["dataset"]["spec"]
+    check_run_files(spec, f"run {run.digest}")
+    dataset = open_dataset(spec)
     place = {name: k for k, name in enumerate(dataset.ids)}
     ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]
 

@@ -30,6 +30,7 @@ from core.foundation.errors import Damaged, UnitscopeError, first_line, unknown
 from core.foundation.names import with_source
 from core.foundation.versions import VERSIONS
 from core.runs.arrays import ArrayFile, array_header, array_name, check_ids
+from core.runs.kept import place
 from core.runs.tables import PLACES, TABLES, column_names
 
 Kept = TypeVar("Kept")
@@ -384,5 +385,4 @@ def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:
     facts : plain data, all that decides the result beside the run itself (code included).
     """
     folder = run.path.with_suffix(".derived")
-    folder.mkdir(exist_ok=True)
-    return folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}"
+    return place(folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}")

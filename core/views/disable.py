@@ -24,6 +24,7 @@ from core.ablation.toggler import Toggler
 from core.ablation.toggler import prepare as prepare
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.names import whole
 from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
@@ -46,9 +47,10 @@ def parse_units(text: str, units: int) -> tuple[int, ...]:
         text = text.replace(between, " ")
     found = set()
     for part in text.split():
-        if not part.isdigit():
+        unit = whole(part)
+        if unit is None:
             raise UnitscopeError(f"{part!r} is no unit: write numbers, as in 3, 17, 201")
-        found.add(int(part))
+        found.add(unit)
     wrong = sorted(unit for unit in found if unit >= units)
     if wrong:
         raise UnitscopeError(

@@ -27,6 +27,7 @@ from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
+from core.foundation.roots import check_run_files
 from core.foundation.settings import Retraining
 from core.retrain.result import RetrainResult, SvmResult
 from core.runs.run_file import Run
@@ -416,6 +417,7 @@ def material(run: Run) -> dict[str, Any]:
     Raises UnitscopeError where the dataset can no longer be opened.
     """
     settings = run.info["settings"]
+    check_run_files(settings["dataset"]["spec"], f"run {run.digest}")
     data = open_dataset(settings["dataset"]["spec"])
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
     return {

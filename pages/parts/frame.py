@@ -12,6 +12,7 @@ import streamlit as st
 from core.figures.base import COUNTING as DEFINITIONS
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError, nearest, unknown
+from core.runs.kept import keep_apart
 from core.runs.run_file import Run
 from core.views.runs import cache_root, resolve, summary
 from pages.parts import access, address
@@ -157,6 +158,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         initial_sidebar_state="auto",
     )
     st.html(CSS)
+    keep_apart(access.serving().mode == "read-only")
     if too_long := address.cut():
         st.warning(
             f"The address holds more than a link of this app does, and is read without "
