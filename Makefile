@@ -78,7 +78,7 @@ test: setup-dev
 check: setup-dev
 	@$(BIN)/ruff check app.py unitscope.py pages core tests benchmarks docs
 	@$(BIN)/ruff format --check app.py unitscope.py pages core tests benchmarks docs
-	@$(BIN)/mypy core
+	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --doctest-modules core
 	@$(BIN)/python -m pytest tests/test_structure.py
 

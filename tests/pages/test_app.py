@@ -25,7 +25,6 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import upsample
 from core.foundation.intervals import interval
 from core.runs.run_file import Run
-from core.views import pictures as picture_views
 from core.views import units as unit_views
 from core.views.findings import findings
 from core.views.images import (
@@ -40,7 +39,7 @@ from core.views.images import (
     predictions,
     search_images,
 )
-from core.views.pictures import label_planes, lit_photo, mask_photo, thumbnail
+from core.views.pictures import active_region, label_planes, mask_photo, region_photo, thumbnail
 from core.views.runs import resolve
 from core.views.units import (
     active_units,
@@ -163,7 +162,7 @@ def test_deep_link_to_a_unit_and_layer(cache, run):
 def test_deep_link_to_an_image(cache, run):
     at = show("pages/1_Scenes.py", image="010")
     facts = image_facts(run, image_number(run, "010"))
-    assert facts["scene_name"] in at.title[0].value.lower()
+    assert facts.scene_name in at.title[0].value.lower()
     assert "Photo 010" in text_of(at)
 
 
@@ -250,7 +249,7 @@ def test_lit_region_is_what_was_counted(run):
 
     hits = run.sql("SELECT l.name, image, unit, hits FROM hits JOIN layers l USING (layer)")
     for row in hits.sample(80, random_state=0).itertuples():
-        assert picture_views.lit(run, row.name, row.unit, row.image).sum() == row.hits
+        assert active_region(run, row.name, row.unit, row.image).sum() == row.hits
     cells = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     whole = upsample_torch(torch.from_numpy(cells)[None], 12, 31)[0].numpy()
     np.testing.assert_array_equal(upsample(cells, 12, 31), whole)
@@ -313,7 +312,7 @@ def test_unit_images_and_overlaps(run):
     labels = run.array("labels")
     assert top["peak"].is_monotonic_decreasing
     for row in top.itertuples():
-        lit = picture_views.lit(run, LAYER, 2, row.image)
+        lit = active_region(run, LAYER, 2, row.image)
         area = (labels[row.image] == concept).any(0)
         assert row.iou == pytest.approx((lit & area).sum() / (lit | area).sum())
 
@@ -333,7 +332,7 @@ def test_active_units_rank_and_overlap_here(run):
             higher = [p for p, i in zip(peaks, place, strict=True) if p > mine and i in active]
             assert row.rank == 1 + len(higher) and row.images == len(active)
         if definition == "image":
-            lit = picture_views.lit(run, LAYER, int(frame["unit"].iloc[0]), image)
+            lit = active_region(run, LAYER, int(frame["unit"].iloc[0]), image)
             best = max(
                 (lit & (labels == c).any(0)).sum() / (lit | (labels == c).any(0)).sum()
                 for c in np.unique(labels[labels > 0])
@@ -342,7 +341,7 @@ def test_active_units_rank_and_overlap_here(run):
 
 
 def test_peaks_scenes_and_search(run):
-    threshold = unit_facts(run, LAYER, 6)["threshold"]
+    threshold = unit_facts(run, LAYER, 6).threshold
     values = unit_views.peaks(run, LAYER, 6)
     bins = peak_histogram(run, LAYER, 6)
     assert bins["images"].sum() == len(values) == 59
@@ -371,7 +370,7 @@ def test_detected_counts_only_what_beats_chance(run):
 def test_pictures_are_pictures(run):
     for made in (
         thumbnail(run, 3, 100),
-        lit_photo(run, LAYER, 3, 3, 100),
+        region_photo(run, LAYER, 3, 3, 100),
         mask_photo(run, 3, 1, side=100),
         mask_photo(run, 3, only=2, side=100),
     ):
@@ -395,7 +394,7 @@ def test_questions_with_a_slip(run, bare):
     with pytest.raises(UnitscopeError, match=r"units are 0 to 11; the nearest is 11"):
         unit_facts(run, LAYER, 12)
     with pytest.raises(UnitscopeError, match="kept no activation maps"):
-        picture_views.lit(bare, LAYER, 0, 0)
+        active_region(bare, LAYER, 0, 0)
     # Peaks are there even where maps are not: one an image, above T_t where it is active.
     peaks = unit_views.peaks(bare, LAYER, 3)
     assert len(peaks) == 59

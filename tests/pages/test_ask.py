@@ -26,9 +26,8 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import place
 from core.runs.run_file import Run
 from core.views import explain, knowledge
-from core.views import pictures as picture_views
 from core.views.images import Filter, concept_id, confused_pairs, gallery
-from core.views.pictures import OUTLINE, thumbnail
+from core.views.pictures import OUTLINE, active_region, thumbnail
 from core.views.runs import resolve
 from core.views.units import has_maps
 from pages.parts.frame import page_files
@@ -130,12 +129,12 @@ def test_concepts_of_scenes_by_hand(run, known):
                 fact for fact in facts if " IsA " not in fact
             }
         facts = knowledge.scene_facts(run, known, scene)
-        assert facts["annotated"] == table.loc[scene, "annotated"] == len(held)
-        assert facts["related"] == table.loc[scene, "related"] == len(near)
-        assert facts["scc"] == frame["scc"].sum() and facts["icc"] == frame["icc"].sum()
+        assert facts.annotated == table.loc[scene, "annotated"] == len(held)
+        assert facts.related == table.loc[scene, "related"] == len(near)
+        assert facts.scc == frame["scc"].sum() and facts.icc == frame["icc"].sum()
     # Straw and thing 9 are in the graph and not in the dataset.
-    assert knowledge.scene_facts(run, known, "barn")["neighbours"] == 4
-    assert knowledge.scene_facts(run, known, "cellar")["node"] is None
+    assert knowledge.scene_facts(run, known, "barn").neighbours == 4
+    assert knowledge.scene_facts(run, known, "cellar").node is None
 
 
 def test_search_steps_count_sets(run, known):
@@ -146,7 +145,7 @@ def test_search_steps_count_sets(run, known):
         assert len(sets) == row.sets
     shares = knowledge.percentages(run, known)
     chosen = steps[steps["chosen"]].set_index("search")["p"]
-    assert chosen["Count"] == shares["p_c"] and chosen["SCount"] == shares["p_sc"]
+    assert chosen["Count"] == shares.p_c and chosen["SCount"] == shares.p_sc
     best = steps.groupby("search")["sets"].transform("max")
     for name, part in steps[steps["sets"] == best].groupby("search"):
         assert part["p"].max() == chosen[name], "the highest p with the most sets"
@@ -266,12 +265,12 @@ def test_photos_are_gone_through_in_order(run, choice):
     ids, images = frame["id"].tolist(), frame["image"].tolist()
     for image in range(45):
         place = explain.place(run, choice, image)
-        assert place["total"] == total
-        assert place["number"] == (images.index(image) + 1 if image in images else 0)
+        assert place.total == total
+        assert place.number == (images.index(image) + 1 if image in images else 0)
         before = [i for i, k in zip(ids, images, strict=True) if k < image]
         after = [i for i, k in zip(ids, images, strict=True) if k > image]
-        assert place["before"] == (before[-1] if before else None)
-        assert place["after"] == (after[0] if after else None)
+        assert place.before == (before[-1] if before else None)
+        assert place.after == (after[0] if after else None)
     drawn = {explain.drawn(run, choice, seed) for seed in range(60)}
     assert drawn <= set(ids) if total else drawn == {None}
     assert explain.drawn(run, choice, 5) == explain.drawn(run, choice, 5)
@@ -299,7 +298,7 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     both = np.asarray(
         Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, unit, side))), int
     )
-    lit = picture_views.lit(run, LAYER, unit, image, made.size)
+    lit = active_region(run, LAYER, unit, image, made.size)
     edge = np.zeros_like(lit)
     edge[1:] |= lit[1:] != lit[:-1]
     edge[:, 1:] |= lit[:, 1:] != lit[:, :-1]
