@@ -204,7 +204,7 @@ LEFT_OUT = ("bench",)
 
 def _verbs() -> dict[str, argparse.ArgumentParser]:
     """Every verb, with sub-verbs, and its parser."""
-    from core.cli import _parser
+    from core.cli import parser as whole_parser
 
     found: dict[str, argparse.ArgumentParser] = {}
 
@@ -216,7 +216,7 @@ def _verbs() -> dict[str, argparse.ArgumentParser]:
         if words and (not below or not below[0].required):
             found[" ".join(words)] = parser
 
-    walk(_parser(), ())
+    walk(whole_parser(), ())
     return {name: parser for name, parser in found.items() if name.split()[0] not in LEFT_OUT}
 
 

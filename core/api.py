@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,9 @@ def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFra
         run.close()
         rows.append(
             {
-                **{key: facts[key] for key in ("run", "dataset", "model")},
-                "layers": ", ".join(layer["name"] for layer in facts["layers"]),
-                **{key: facts[key] for key in ("images", "accuracy", "finished")},
+                **{key: getattr(facts, key) for key in ("run", "dataset", "model")},
+                "layers": ", ".join(layer.name for layer in facts.layers),
+                **{key: getattr(facts, key) for key in ("images", "accuracy", "finished")},
             }
         )
     columns = ["run", "dataset", "model", "layers", "images", "accuracy", "finished"]
@@ -138,7 +139,7 @@ class Run(run_file.Run):
 
     def summary(self) -> dict[str, Any]:
         """What the run is: names, definitions, layers, images, accuracy, date."""
-        return run_views.summary(self)
+        return asdict(run_views.summary(self))
 
     def units(
         self,

@@ -28,10 +28,10 @@ def caption(results: Sequence[Mapping[str, Any]]) -> Caption:
     def words(values: Sequence[Any]) -> str:
         return ", ".join(dict.fromkeys(map(str, values)))
 
-    asked = [told["asked"] for told in results]
+    asked = [record["asked"] for record in results]
     return Caption(
-        words([told["dataset"]["name"] for told in results]),
-        f"knowledge {words([told['knowledge'] for told in results])}",
+        words([record["dataset"]["name"] for record in results]),
+        f"knowledge {words([record['knowledge'] for record in results])}",
         f"L_c {words([one['form'] for one in asked])}",
         f"core concepts from {words([one['core_on'] for one in asked])} images, "
         f"{words([one['seeds'] for one in asked])} seeds, λ chosen on validation",

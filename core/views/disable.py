@@ -70,7 +70,7 @@ def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
 
 
 def unit_concepts(run: Run, layer: str, strategy: str, iou: str) -> UnitConcepts:
-    """What each unit learned in each image: made once, asked for many scenes."""
+    """What each unit learned in each image: computed once, asked for many scenes."""
     return UnitConcepts.of(run, layer, strategy, iou)
 
 
@@ -79,10 +79,10 @@ def contribution(learned: UnitConcepts, known: Known, kind: str, over: str) -> C
     return learned.contribution(known.core[kind], over)
 
 
-def ranking(run: Run, told: Contribution, scene: str, sign: str, denominator: str) -> pd.DataFrame:
+def ranking(run: Run, found: Contribution, scene: str, sign: str, denominator: str) -> pd.DataFrame:
     """Units of a scene by their contribution: unit, label, score, inside, outside, active."""
-    frame = told.ranked(scene, sign)
-    labels = labelled_units(run, told.layer, denominator).set_index("unit")["label"]
+    frame = found.ranked(scene, sign)
+    labels = labelled_units(run, found.layer, denominator).set_index("unit")["label"]
     frame.insert(1, "label", labels.reindex(frame["unit"]).to_numpy())
     return frame
 
@@ -115,12 +115,12 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame
     if not one.images["image"].equals(two.images["image"]):
         raise UnitscopeError("two edits are compared on the same images only")
     rows = []
-    for name, told in zip(names, (one, two), strict=True):
-        after, gain = told.accuracy[1], told.gain
+    for name, result in zip(names, (one, two), strict=True):
+        after, gain = result.accuracy[1], result.gain
         rows.append(
             {
                 "set": name,
-                "units": sum(len(e.units) for e in told.edits),
+                "units": sum(len(e.units) for e in result.edits),
                 "accuracy": after.value,
                 "low": after.low,
                 "high": after.high,

@@ -47,7 +47,7 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
         found.append(
             Finding(
                 f"Unit {top['unit']} sees {shown_name(top['name'])}",
-                f"The clearest unit of {layer}: its lit regions and the {top['category']} "
+                f"The clearest unit of {layer}: its active regions and the {top['category']} "
                 f"“{shown_name(top['name'])}” overlap with IoU {top['iou']:.3f}. {luck}",
                 _picture(run, layer, int(top["unit"]), int(top["concept"]), 1),
                 int(top["unit"]),

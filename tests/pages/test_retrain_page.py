@@ -117,7 +117,7 @@ def test_a_finished_training_is_shown(filled, asked):
     control = table[table["cc"] == "control"].iloc[0]
     assert f"from {told['original']['test']:.1%} to {control.test:.1%}" in said
     for one in shown.verdicts(told, table):
-        assert f"{round(100 * one['gain'], 1) + 0.0:+.1f}".replace("-", "−") in said
+        assert f"{round(100 * one.gain, 1) + 0.0:+.1f}".replace("-", "−") in said
     for file in told["weights"].values():
         assert f"--model {file['spec']}" in said
     frame = next(d.value for d in at.dataframe if "best epoch" in d.value.columns)
@@ -230,7 +230,7 @@ def row(gain, seeds, photos):
 def test_a_gain_counts_where_both_intervals_leave_0_out(seeds, photos, verdict):
     told = {"chosen": {"scc": 1.0}, "trainings": []}
     (got,) = shown.verdicts(told, pd.DataFrame([row(0.02, seeds, photos)]))
-    assert got["verdict"] == verdict
+    assert got.verdict == verdict
 
 
 def test_one_and_the_same_answer_is_seen():
