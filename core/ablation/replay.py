@@ -204,8 +204,8 @@ class Replay:
     def logits_after(self, change: Change, rows: np.ndarray, **hooks: Unpack[Hooks]) -> np.ndarray:
         """Logits float32 (rows, classes) under a change."""
         out = np.empty((len(rows), self._base.shape[1]), np.float32)
-        for places, (gave,) in self._replay(rows, [lambda _places: change], **hooks):
-            out[places] = gave
+        for places, gave in self._replay(rows, [lambda _places: change], **hooks):
+            out[places] = gave[0]
         return out
 
     def predict(
