@@ -90,9 +90,9 @@ def _categories(view: View) -> Any:
 
 
 def labels_found(view: View) -> tuple[pd.DataFrame, bool]:
-    told = better_than_chance(view.run, view.layer, view.denominator)
+    chance = better_than_chance(view.run, view.layer, view.denominator)
     found = unit_views.detected(view.run, view.layer or "", view.denominator)
-    return found, told["above"] is not None
+    return found, chance.above is not None
 
 
 def _confusion(view: View) -> Any:

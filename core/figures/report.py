@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from core.dissect.labels import FDR, better_than_chance
+from core.dissect.labels import better_than_chance
+from core.dissect.significance import FDR
 from core.figures import explain as of_photo
 from core.figures import units as unit_figures
 from core.figures.base import COUNTING, Caption
@@ -189,15 +190,15 @@ def _head(facts: dict[str, Any], view: View) -> str:
             f"{row.right:,} of {row.images:,} {row.split} ones are right ({row.accuracy:.1%})"
         )
     if view.layer is not None:
-        told = better_than_chance(view.run, view.layer, view.denominator)
-        if told["above"] is not None:
+        found = better_than_chance(view.run, view.layer, view.denominator)
+        if found.above is not None:
             said.append(
-                f"{told['above']:,} of {told['units']:,} units of {escape(view.layer)} "
+                f"{found.above:,} of {found.units:,} units of {escape(view.layer)} "
                 "detect something with a name, better than chance"
             )
         else:
-            said.append(f"{told['units']:,} units of {escape(view.layer)}")
-        compared = " " + escape(comparison(told))
+            said.append(f"{found.units:,} units of {escape(view.layer)}")
+        compared = " " + escape(comparison(found))
     rows = {
         "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['skipped']:,} left out",
         "Network": f"{facts['model']} ({facts['model_spec']})",

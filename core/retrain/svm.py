@@ -37,7 +37,6 @@ from typing import Any
 import numpy as np
 from scipy import sparse, stats
 
-from core.dissect.labels import known_values
 from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
@@ -50,7 +49,7 @@ from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, neve
 from core.foundation.settings import CACHE
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import Annotated, CoreConcepts
-from core.runs.run_file import Run
+from core.runs.run_file import Run, known_values
 
 GROUPS = ("metrics", "mrr", "hidden")
 """The paper's three groups of features, in its order."""

@@ -74,9 +74,9 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
         "median_iou": float(table["iou"].median()),
     }
     found = better_than_chance(run, layer, denominator)
-    told |= {key: found[key] for key in ("above", "by_chance", "untrained")}
-    if found["above"] is not None:
-        above = found["above"]
+    told |= {key: getattr(found, key) for key in ("above", "by_chance", "untrained")}
+    above = found.above
+    if above is not None:
         low, high = interval(above, len(table))
         told |= {"above_share": above / len(table), "above_low": low, "above_high": high}
     return told
