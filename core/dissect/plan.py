@@ -17,7 +17,7 @@ import torch
 from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.scenes import Match, match_scenes, read_given
-from core.dissect.labels import FDR, split_sets
+from core.dissect.significance import FDR, split_sets
 from core.dissect.thresholds import tail_size
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError

@@ -30,7 +30,7 @@ from core.views.runs import Summary, try_summary
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution, UnitConcepts
     from core.ablation.toggler import Toggler
-    from core.dissect.formulas import Sizes
+    from core.dissect.formula_search import Sizes
     from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph
     from core.views.explain import Network
