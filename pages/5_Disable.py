@@ -22,8 +22,8 @@ from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
 if TYPE_CHECKING:
+    from core.ablation.toggle import Toggled, Toggler
     from core.views import disable
-    from core.views.disable import Toggled, Toggler
     from core.views.knowledge import Known
 else:
     disable = Deferred("disable")

@@ -27,10 +27,11 @@ from core.views.labels import formula_labels, open_signatures, with_chance
 from core.views.runs import Summary, try_summary
 
 if TYPE_CHECKING:
+    from core.ablation.contribution import Contribution, UnitConcepts
+    from core.ablation.toggle import Toggler
     from core.dissect.formulas import Sizes
     from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph
-    from core.views.disable import Contribution, Toggler, UnitConcepts
     from core.views.explain import Network
     from core.views.knowledge import Known
 
