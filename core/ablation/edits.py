@@ -37,6 +37,7 @@ from core.ablation.toggle import (
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Hooks
+from core.foundation.trust import check_named
 from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill
 from core.models.forward import Forward
@@ -44,7 +45,6 @@ from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer
 from core.models.load import load_model
 from core.models.outputs import put_back, taken
-from core.models.trust import check_named
 from core.runs.run_file import digest_of, write_text, write_whole
 
 SCALE, SHIFT = "unitscope_scale", "unitscope_shift"

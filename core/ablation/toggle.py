@@ -42,7 +42,7 @@ import pandas as pd
 import torch
 from torch import Tensor, fx, nn
 
-from core.datasets import open_dataset
+from core.datasets import dataset_of
 from core.datasets.decode import photo_of
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError, unknown
@@ -851,7 +851,7 @@ def stored_photos(run: Run, way: Preprocessing, images: np.ndarray) -> np.ndarra
 
 def dataset_photos(run: Run, way: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
     """Reads what the network saw from the run's dataset; raises where that cannot be opened."""
-    dataset = open_dataset(run.info["settings"]["dataset"]["spec"])
+    dataset = dataset_of(run)
     place = {name: k for k, name in enumerate(dataset.ids)}
     ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]
 

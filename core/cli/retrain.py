@@ -25,7 +25,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining
-from core.models.trust import check_named
+from core.foundation.trust import check_named
 from core.runs.run_file import CACHE, Run, find_run
 
 
@@ -158,7 +158,10 @@ def _asked(given: argparse.Namespace) -> Retraining:
     if given.run:
         run = Run(find_run(given.run, given.out))
         settings = run.info["settings"]
-        options.setdefault("dataset", settings["dataset"]["spec"])
+        if "dataset" not in options:
+            photos = settings["dataset"]
+            check_named(photos["spec"], f"run {run.digest}", photos.get("code"))
+            options["dataset"] = photos["spec"]
         if "model" not in options:
             network = settings["model"]
             check_named(network["spec"], f"run {run.digest}", network.get("code"))

@@ -59,6 +59,7 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.settings import Settings
+from core.foundation.trust import source_digest
 from core.foundation.versions import versions_of
 from core.knowledge.kinds import open_knowledge
 from core.models.base import LoadedModel
@@ -66,7 +67,6 @@ from core.models.forward import MAP_TYPES, Forward, Passed, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import load_model
-from core.models.trust import source_digest
 from core.models.untrained import needs_photos, settle_batch_norm, untrained_twin
 from core.runs.run_file import (
     CACHE,
@@ -224,7 +224,7 @@ def plan(settings: Settings) -> Plan:
     facts = {
         **asdict(settings),
         "map_type": map_type,
-        "dataset": {"spec": settings.dataset, "digest": dataset.content_digest()},
+        "dataset": {"spec": settings.dataset, "digest": dataset.digest()},
         "model": {"spec": settings.model, "digest": model_digest},
         "layers": list(wanted),
         "preprocessing": model.preprocessing.to_json(),
@@ -234,9 +234,10 @@ def plan(settings: Settings) -> Plan:
         "versions": engine_versions(dataset),
         "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
-    code = source_digest(settings.model)
-    if code is not None:
-        facts["model"]["code"] = code
+    for what, spec in (("model", settings.model), ("dataset", settings.dataset)):
+        code = source_digest(spec)
+        if code is not None:
+            facts[what]["code"] = code
     if dataset.labels_by:
         facts["dataset"]["labels_by"] = dataset.labels_by
     facts["untrained"] = twin is not None

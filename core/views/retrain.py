@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.datasets import open_dataset
+from core.datasets import dataset_of
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
@@ -413,7 +413,7 @@ def material(run: Run) -> dict[str, Any]:
     Raises UnitscopeError where the dataset can no longer be opened.
     """
     settings = run.info["settings"]
-    data = open_dataset(settings["dataset"]["spec"])
+    data = dataset_of(run)
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
     return {
         "dataset": settings["dataset"]["spec"],

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import limits
-from core.models.trust import check_named
+from core.foundation.trust import check_named
 from core.runs import run_file as store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run

@@ -8,9 +8,7 @@ import io
 import pickle
 import shutil
 import struct
-import sys
 import tempfile
-import types
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,11 +21,13 @@ from PIL import Image, ImageFile
 
 import core.datasets
 import core.datasets.readers.broden
-from core.datasets import KINDS, open_dataset
+from core.datasets import open_dataset
 from core.datasets.base import Channel, Concept
 from core.datasets.decode import MAX_PIXELS, read_labels, read_photo, read_rg, upright_size
 from core.datasets.readers.broden import Cell, read_index, read_label_table
+from core.datasets.registry import DATASETS
 from core.foundation.errors import BadFile, UnitscopeError
+from core.rooms import Rooms
 from tests import tiny
 
 
@@ -294,7 +294,7 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
     for spec in ("", "moon", "C:\\photos"):
         with pytest.raises(UnitscopeError) as wrong:
             open_dataset(spec)
-        assert all(kind.form in str(wrong.value) for kind in KINDS)
+        assert all(kind.form in str(wrong.value) for kind in DATASETS)
         assert "to read that folder" not in str(wrong.value)
     with pytest.raises(UnitscopeError, match=f"write folder:{tmp_path}"):
         open_dataset(str(tmp_path))
@@ -304,7 +304,7 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
         open_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", [kind.name for kind in KINDS if kind.name != "rooms"])
+@pytest.mark.parametrize("kind", [k.name for k in DATASETS if k.name not in ("rooms", "python")])
 def test_missing_folders_tell_the_nearest(tmp_path, kind):
     (tmp_path / "photos").mkdir()
     with pytest.raises(UnitscopeError, match=r"no such folder; nearest: photos"):
@@ -315,14 +315,10 @@ def test_missing_folders_tell_the_nearest(tmp_path, kind):
         open_dataset(f"{kind}:{write(tmp_path / 'file', '')}")
 
 
-def test_rooms_is_opened_by_its_class(monkeypatch, tmp_path):
-    opened = folder_dataset(tmp_path)
-    module = types.ModuleType("core.rooms")
-    module.Rooms = types.SimpleNamespace(from_spec=lambda rest: (opened, asked.append(rest))[0])
-    asked: list[str] = []
-    monkeypatch.setitem(sys.modules, "core.rooms", module)
-    assert open_dataset("rooms") is opened and open_dataset("rooms:small") is opened
-    assert asked == ["", "small"]
+def test_rooms_is_opened_by_its_class():
+    plain, other = open_dataset("rooms"), open_dataset("rooms:per_scene=3,seed=8")
+    assert isinstance(plain, Rooms) and plain.spec == "rooms"
+    assert isinstance(other, Rooms) and (other.seed, other.per_scene) == (8, 3)
 
 
 def test_examples_in_the_docstrings():

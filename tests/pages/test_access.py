@@ -17,7 +17,7 @@ from PIL import Image
 from core.dissect.pipeline import Settings, plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.models.trust import ALLOW
+from core.foundation.trust import ALLOW
 from core.runs.run_file import list_runs
 from pages.parts import access, changes, serve
 from tests import tiny

@@ -16,7 +16,6 @@ from core.figures import Caption
 from core.figures import compare as drawn
 from core.foundation import jobs
 from core.foundation.names import plain_name
-from core.models.load import KINDS
 from core.views import compare, start
 from tests.pages.test_app import bare, cache, root, run, show, specs, text_of  # noqa: F401
 
@@ -185,10 +184,6 @@ def test_a_report_is_offered(cache, run):  # noqa: F811
 
 
 # -- the form that starts a run -------------------------------------------------------------
-
-
-def test_kinds_of_network_are_those_of_the_loader():
-    assert start.model_kinds() == list(KINDS.values())
 
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):  # noqa: F811

@@ -17,8 +17,8 @@ from core.cli import main
 from core.dissect.pipeline import Settings, execute, plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
+from core.foundation.trust import ALLOW, check_named, source_digest
 from core.models.load import load_model
-from core.models.trust import ALLOW, check_named, source_digest
 from core.runs.run_file import Run
 from tests import tiny
 
