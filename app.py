@@ -7,18 +7,30 @@ from html import escape
 import pandas as pd
 import streamlit as st
 
-from core import figures
-from core.figures import report
+from core.dissect.labels import better_than_chance
+from core.dissect.predictions import per_scene
+from core.figures import runs as run_figures
+from core.figures import units as unit_figures
+from core.figures.contents import FIGURES, TABLES, View, available
+from core.figures.report import report
+from core.figures.units import categories, iou_chance
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.views import comparison, shown_name
-from pages.parts import address, draw, words
+from core.views import findings as finding_views
+from core.views import runs as run_views
+from core.views import units as unit_views
+from core.views.findings import hero
+from core.views.images import image_number
+from core.views.names import shown_name
+from core.views.pictures import photo_or_lit, thumbnail
+from core.views.units import comparison, iou_histogram, unit_table
+from pages.parts import address, draw, explanations
 from pages.parts.frame import Context, page, page_files, sentence
 
 
 def first_sight(ctx: Context, table: pd.DataFrame) -> None:
     """A sentence, a number and a picture."""
-    seen = ctx.ask("hero", ctx.layer, ctx.denominator)
+    seen = ctx.ask(hero, ctx.layer, ctx.denominator)
     left, right = st.columns([5, 7], gap="large", vertical_alignment="center")
     with left:
         st.title("What has this network learned to see?")
@@ -27,7 +39,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
             "its units responds to in annotated photos, and checks every answer against "
             "chance.</p>"
         )
-        told = ctx.ask("better_than_chance", ctx.layer, ctx.denominator)
+        told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
         if told["above"] is not None:
             number, what = told["above"], "detect something with a name, better than chance"
         else:
@@ -35,10 +47,10 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         st.html(
             f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
         )
-        st.caption(comparison(told), help=words.UNTRAINED)
+        st.caption(comparison(told), help=explanations.UNTRAINED)
     tiles: list[draw.Tile] = [
         {
-            "src": ctx.ask("photo_or_lit", ctx.layer, one.unit, one.image, 360),
+            "src": ctx.picture(photo_or_lit, ctx.layer, one.unit, one.image, 360),
             "title": f"unit {one.unit}: {shown_name(one.name)}",
             "alt": f"Photo, bright only where unit {one.unit} is active: {shown_name(one.name)}",
             "href": "Units" + address.query(address.kept(unit=str(one.unit))),
@@ -56,15 +68,15 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
 
 def numbers(ctx: Context) -> None:
     """How good the network is, where it has answers, and on what."""
-    splits = ctx.ask("accuracy")
-    found = ctx.ask("detected", ctx.layer, ctx.denominator)
+    splits = ctx.ask(run_views.accuracy)
+    found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     cells = st.columns(4)
     cells[0].metric("images", f"{ctx.facts['images']:,}")
     for cell, row in zip(cells[1:3], splits.head(2).itertuples(), strict=False):
         cell.metric(
             f"right, {row.split} (n = {row.images:,})",
             f"{row.accuracy:.1%}",
-            help=words.ACCURACY,
+            help=explanations.ACCURACY,
         )
     if ctx.facts["no_answers"]:
         cells[1].metric(
@@ -73,22 +85,22 @@ def numbers(ctx: Context) -> None:
             help=f"{sentence(ctx.facts['no_answers'])}. What needs its answers, such as accuracy, "
             "confusions and switching units off, cannot be told of it.",
         )
-    cells[-1].metric("concepts detected", len(found), help=words.DETECTED)
+    cells[-1].metric("concepts detected", len(found), help=explanations.DETECTED)
 
 
 def findings(ctx: Context) -> None:
     """Three things worth a look, each a link."""
-    found = ctx.ask("findings", ctx.layer, ctx.denominator)
+    found = ctx.ask(finding_views.findings, ctx.layer, ctx.denominator)
     if not found:
         return
     st.subheader("Worth a look")
     for column, item in zip(st.columns(len(found), gap="medium"), found, strict=True):
         with column:
             if item.unit is None:
-                photo = ctx.ask("thumbnail", item.image, 360)
+                photo = ctx.picture(thumbnail, item.image, 360)
                 alt = f"Photo of the finding: {item.title}"
             else:
-                photo = ctx.ask("photo_or_lit", ctx.layer, item.unit, item.image, 360)
+                photo = ctx.picture(photo_or_lit, ctx.layer, item.unit, item.image, 360)
                 alt = f"Photo, bright only where unit {item.unit} is active"
             st.image(photo, width="stretch", alt=alt)
             st.page_link(
@@ -103,25 +115,25 @@ def findings(ctx: Context) -> None:
 
 def charts(ctx: Context) -> None:
     """Accuracy, chance, and what is detected."""
-    histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator)
-    told = ctx.ask("better_than_chance", ctx.layer, ctx.denominator)
-    splits = ctx.ask("accuracy")
-    found = ctx.ask("detected", ctx.layer, ctx.denominator)
+    histogram = ctx.ask(iou_histogram, ctx.layer, ctx.denominator)
+    told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
+    splits = ctx.ask(run_views.accuracy)
+    found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     has_chance = told["above"] is not None
     left, right = st.columns(2, gap="large")
     with left:
         draw.chart(
-            lambda dark: figures.iou_chance(histogram, ctx.caption(), dark),
+            lambda dark: iou_chance(histogram, ctx.caption(), dark),
             f"overlap-{ctx.layer}",
             "Histogram of the best overlap of every unit, over that of shuffled labels",
-            words.CHANCE,
+            explanations.CHANCE,
         )
         if len(splits):
             draw.chart(
-                lambda dark: figures.accuracy(splits, ctx.caption(layered=False), dark),
+                lambda dark: run_figures.accuracy(splits, ctx.caption(layered=False), dark),
                 "accuracy",
                 "Bars: share of images the network gets right, by split, with 95 % intervals",
-                words.ACCURACY,
+                explanations.ACCURACY,
             )
     if not len(found):
         with right:
@@ -132,17 +144,17 @@ def charts(ctx: Context) -> None:
     with right:
         if len(found):
             draw.chart(
-                lambda dark: figures.detected(found, ctx.caption(), dark, above=has_chance),
+                lambda dark: unit_figures.detected(found, ctx.caption(), dark, above=has_chance),
                 f"concepts-{ctx.layer}",
                 "Bars: number of units for each concept that is some unit's best label",
-                words.DETECTED,
+                explanations.DETECTED,
             )
         if len(found):
             draw.chart(
-                lambda dark: figures.categories(found, ctx.caption(), dark, above=has_chance),
+                lambda dark: categories(found, ctx.caption(), dark, above=has_chance),
                 f"categories-{ctx.layer}",
                 "Bars: number of units by the category of their label",
-                words.DETECTED,
+                explanations.DETECTED,
             )
 
 
@@ -174,9 +186,9 @@ def about(ctx: Context) -> None:
     )
     row = st.container(horizontal=True)
     with row:
-        draw.explain(words.THRESHOLD, "Threshold")
-        draw.explain(words.IOU, "Overlap (IoU)")
-        draw.explain(words.CHANCE, "Chance")
+        draw.explain(explanations.THRESHOLD, "Threshold")
+        draw.explain(explanations.IOU, "Overlap (IoU)")
+        draw.explain(explanations.CHANCE, "Chance")
 
 
 def fact_list(rows: dict[str, object]) -> None:
@@ -193,8 +205,8 @@ def take_away(ctx: Context) -> None:
         "One HTML file with figures, tables, definitions and the command that makes the run "
         "again. It needs no network, so it can be mailed, printed and archived."
     )
-    view = report.View(ctx.run, ctx.layer, ctx.denominator)
-    known = report.available(view)
+    view = View(ctx.run, ctx.layer, ctx.denominator)
+    known = available(view)
     left, right = st.columns(2, gap="large")
     with left:
         chosen = st.multiselect(
@@ -202,7 +214,7 @@ def take_away(ctx: Context) -> None:
             known[0],
             known[0],
             key=f"report-figures-{ctx.run.digest}",
-            format_func=lambda name: report.FIGURES[name].title,
+            format_func=lambda name: FIGURES[name].title,
         )
     with right:
         tables = st.multiselect(
@@ -210,12 +222,12 @@ def take_away(ctx: Context) -> None:
             known[1],
             known[1],
             key=f"report-tables-{ctx.run.digest}",
-            format_func=lambda name: report.TABLES[name].title,
+            format_func=lambda name: TABLES[name].title,
         )
     units: list[int] = []
     photo_ids: list[str] = []
     if ctx.layer is not None:
-        count = len(ctx.ask("unit_table", ctx.layer, ctx.denominator))
+        count = len(ctx.ask(unit_table, ctx.layer, ctx.denominator))
         with left:
             units = st.multiselect(
                 "Units, each with a section of its own",
@@ -233,7 +245,7 @@ def take_away(ctx: Context) -> None:
             )
             for word in filter(None, map(str.strip, typed.split(","))):
                 try:
-                    ctx.ask("image_number", word)
+                    ctx.ask(image_number, word)
                     photo_ids.append(word)
                 except UnitscopeError as err:
                     st.caption(f":orange[{sentence(err)}.]")
@@ -247,7 +259,7 @@ def take_away(ctx: Context) -> None:
         )
         st.download_button(
             "Save the report",
-            data=lambda: report.report(view, chosen, tables, photos, units, photo_ids),
+            data=lambda: report(view, chosen, tables, photos, units, photo_ids),
             file_name=f"{ctx.facts['dataset']}-{ctx.facts['model']}-{ctx.run.digest[:6]}.html",
             mime="text/html",
             icon=":material/description:",
@@ -262,7 +274,7 @@ def take_away(ctx: Context) -> None:
 def published(ctx: Context) -> None:
     """How often published predictions are right, by split and by scene."""
     facts = ctx.facts
-    splits, scenes = ctx.ask("accuracy"), ctx.ask("per_scene")
+    splits, scenes = ctx.ask(run_views.accuracy), ctx.ask(per_scene)
     st.title("How often is this network right?")
     st.html(
         '<p class="lede">This run holds published predictions without photos: what the network '
@@ -279,10 +291,10 @@ def published(ctx: Context) -> None:
         left, right = st.columns([6, 5], gap="large", vertical_alignment="center")
         with left:
             draw.chart(
-                lambda dark: figures.accuracy(splits, ctx.caption(layered=False), dark),
+                lambda dark: run_figures.accuracy(splits, ctx.caption(layered=False), dark),
                 "accuracy",
                 "Bars: share of images the network gets right, by split, with 95 % intervals",
-                words.ACCURACY,
+                explanations.ACCURACY,
             )
         cells = [*right.columns(2), *right.columns(2)]
         cells[0].metric("images", f"{facts['images']:,}")
@@ -291,7 +303,7 @@ def published(ctx: Context) -> None:
             cell.metric(
                 f"right, {row.split} (n = {row.images:,})",
                 f"{row.accuracy:.1%}",
-                help=words.ACCURACY,
+                help=explanations.ACCURACY,
             )
         scene_rows(ctx, scenes)
     unscored = facts["images"] - facts["scored"]
@@ -353,7 +365,7 @@ if ctx.layer is None:
     published(ctx)
     take_away(ctx)
     st.stop()
-units = ctx.ask("unit_table", ctx.layer, ctx.denominator)
+units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
 first_sight(ctx, units)
 st.space("small")
 numbers(ctx)

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from tests import tiny
-from tests.datasets import test_datasets
 from tests.datasets.readers import (
     test_ade20k,
+    test_broden,
     test_coco,
     test_labelme,
     test_nyuv2_mat,
@@ -51,7 +51,7 @@ def add(inputs: Inputs) -> None:
         )
 
     check("folder", "folder", tiny.write_folder(base / "folder", 6))
-    check("broden", "broden", test_datasets.broden_tree(base / "broden"))
+    check("broden", "broden", test_broden.broden_tree(base / "broden"))
     check("coco", "coco", test_coco.panoptic_tree(base / "coco"))
     check("opensurfaces", "opensurfaces", test_opensurfaces.release(base / "opensurfaces"))
     test_nyuv2_mat.published(base / "nyuv2")

@@ -33,7 +33,8 @@ from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
 from core.dissect import pipeline
 from core.dissect.counts import count_images
-from core.dissect.pipeline import BATCH, Settings, execute, plan
+from core.dissect.pipeline import BATCH, execute, plan
+from core.foundation.settings import Settings
 from core.models.forward import Forward
 
 DATA = Path(os.environ.get("UNITSCOPE_DATA", Path(__file__).resolve().parents[2] / "shared/data"))

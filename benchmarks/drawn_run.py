@@ -25,19 +25,12 @@ import pandas as pd
 from PIL import Image
 
 from core.dissect.labels import chance_rows, split_sets
-from core.runs.run_file import (
-    CACHE,
-    DIGITS,
-    ROOT,
-    SCHEMA,
-    ArrayFile,
-    Run,
-    append,
-    create_tables,
-    digest_of,
-    tables_digest,
-)
-from core.views import concept_color
+from core.foundation.digest import DIGITS, digest_of
+from core.foundation.settings import CACHE, ROOT
+from core.runs.arrays import ArrayFile
+from core.runs.run_file import Run
+from core.runs.tables import SCHEMA, append, create_tables, tables_digest
+from core.views.pictures import concept_color
 
 CATEGORIES = ("object", "part", "material")
 SIDE = 8

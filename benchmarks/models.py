@@ -38,11 +38,13 @@ from torch import nn
 from benchmarks.dissect import DATA
 from core.cli.common import Answer
 from core.datasets import open_dataset
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import write_whole
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.retrain.training import find_classifier, watched_features
-from core.runs.run_file import Run, digest_of, write_whole
+from core.retrain.network import find_classifier, watched_features
+from core.runs.run_file import Run
 
 NETWORKS = {
     "resnet18": "torchvision:resnet18",
@@ -252,7 +254,7 @@ def markdown(rows: list[dict[str, Any]]) -> str:
     """The rows as docs/models.md has them."""
     lines = [
         "| network | weights | layer: units, grid | photos | seconds | photos/s | peak MB | run MB "
-        "| top-1 on test | units > 0.04, > chance | three units off |",
+        "| top-1 on test | units > 0.04, > chance | three units disabled |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [

@@ -296,9 +296,8 @@ class Works:
         from core.annotate.annotate import annotate
         from tests.annotate.test_annotate import colours
 
-        return lambda: (
-            annotate(self.photos / "images", colours(), root / "made", threads=1) and None
-        )
+        photos = self.photos / "images"
+        return lambda: annotate(photos, colours(), root / "made", threads=1) and None
 
     def get(self, root: Path) -> Callable[[], None]:
         from core.downloads.catalog import Download
@@ -392,7 +391,7 @@ def kills(
     import core.cli
     import core.dissect.pipeline
     import core.merging.embed
-    import core.reproduce
+    import core.reproduce.produce
     import core.retrain.training
     import tests.annotate.test_annotate  # noqa: F401  (imported once, before the forks)
 
@@ -531,7 +530,8 @@ def killed(
 
 def _listed(root: Path) -> bool:
     """Whether every run that is listed as finished opens and is whole."""
-    from core.runs.run_file import Run, list_runs
+    from core.runs.run_file import Run
+    from core.runs.store import list_runs
 
     for path in list_runs(root):
         with Run(path) as run:

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.ablation.toggle import Edit, Live, Toggler
+from core.ablation.edits import Edit
+from core.ablation.toggler import Live, Toggler
 from core.cli.common import Answer
 
 UNITS, CLASSES = 512, 365

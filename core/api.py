@@ -14,21 +14,25 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from core import views
+from core.dissect import labels
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
 from core.foundation.settings import Settings
 from core.knowledge.kinds import open_knowledge, own_knowledge
 from core.paper.tables import KINDS
-from core.runs import run_file as store
-from core.views import cache_root
+from core.runs import run_file, store
+from core.views import images as image_views
+from core.views import runs as run_views
+from core.views.images import Filter, fitting
+from core.views.runs import cache_root
 
 if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the network needs it
     import pyarrow as pa
     from PIL import Image
 
     from core.ablation.contribution import Contribution
-    from core.ablation.toggle import Toggled, Toggler
+    from core.ablation.result import Toggled
+    from core.ablation.toggler import Toggler
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
 
@@ -52,10 +56,10 @@ def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFra
     rows = []
     for path in store.list_runs(_root(root)):
         try:
-            run = store.Run(path)
+            run = run_file.Run(path)
         except UnitscopeError:
             continue
-        facts = views.summary(run)
+        facts = run_views.summary(run)
         run.close()
         rows.append(
             {
@@ -91,7 +95,7 @@ def make_run(
     fresh, strict, threads : of :func:`core.run.execute`.
     settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
-    A run that was interrupted goes on when the same call is made again. Raises UnitscopeError
+    A run that was interrupted is resumed by the same call. Raises UnitscopeError
     before anything is written where something is wrong with what was asked for.
     """
     from core.dissect.pipeline import execute, plan
@@ -116,7 +120,7 @@ def make_run(
     return Run(made.path)
 
 
-class Run(store.Run):
+class Run(run_file.Run):
     """A finished run, read-only. Any number of programs may hold one at once.
 
     Beside the methods here, it has those of :class:`core.runs.run_file.Run`: ``info`` (settings,
@@ -133,7 +137,7 @@ class Run(store.Run):
 
     def summary(self) -> dict[str, Any]:
         """What the run is: names, definitions, layers, images, accuracy, date."""
-        return views.summary(self)
+        return run_views.summary(self)
 
     def units(
         self,
@@ -158,15 +162,15 @@ class Run(store.Run):
     ) -> dict[str, Any]:
         """How many units are better than chance, how many were with exchanged masks, and in the
         untrained twin: :func:`core.dissect.labels.better_than_chance`."""
-        return views.better_than_chance(self, layer, denominator)
+        return labels.better_than_chance(self, layer, denominator)
 
     def scenes(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Scenes that occur: scene, images, scored, right, accuracy."""
-        return _given(views.scenes(self), arrow)
+        return _given(image_views.scenes(self), arrow)
 
     def concepts(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Concepts that occur: concept, label, shown, name, category, whole, images, area."""
-        return _given(views.concepts(self), arrow)
+        return _given(image_views.concepts(self), arrow)
 
     def images(
         self,
@@ -181,8 +185,8 @@ class Run(store.Run):
 
         outcome : ``right``, ``wrong`` or ``unscored``. An empty word leaves a question open.
         """
-        choice = views.Filter(scene, predicted, outcome, split, concept)
-        where, values = views.fitting(self, choice)
+        choice = Filter(scene, predicted, outcome, split, concept)
+        where, values = fitting(self, choice)
         query = (
             "SELECT image, id, split, scene_name, predicted_name, confidence, correct "
             f"FROM ({where}) ORDER BY image"
@@ -191,15 +195,15 @@ class Run(store.Run):
 
     def accuracy(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """By split: split, images (scored), right, accuracy, low, high (95 % interval)."""
-        return _given(views.accuracy(self), arrow)
+        return _given(run_views.accuracy(self), arrow)
 
     def confusion(self, split: str = "", arrow: bool = False) -> pd.DataFrame | pa.Table:
         """How often each scene is predicted as which: scene, predicted, images, share."""
-        return _given(views.confusion(self, split), arrow)
+        return _given(image_views.confusion(self, split), arrow)
 
     def skipped(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Files left out: id, file, reason."""
-        return _given(views.skipped(self), arrow)
+        return _given(run_views.skipped(self), arrow)
 
     def arrow(self, query: str, parameters: Sequence[Any] = ()) -> pa.Table:
         """Rows of an SQL query (docs/run-file.md) as an Arrow table, without a detour."""
@@ -313,13 +317,14 @@ class Run(store.Run):
         layer: str | None = None,
         progress: Report | None = None,
     ) -> Toggled:
-        """What disabling units does to the predictions: :class:`core.ablation.toggle.Toggled`.
+        """What disabling units does to the predictions: :class:`core.ablation.result.Toggled`.
 
         units : multiplied by `factor` (0 disables), or held at `clamp`. scene, splits, images : of
         these images alone. The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
         `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
         """
-        from core.ablation.toggle import Edit, prepare
+        from core.ablation.edits import Edit
+        from core.ablation.toggler import prepare
 
         number = self.layer(layer)
         held = self.__dict__.setdefault("_togglers", {})

@@ -7,10 +7,23 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import figures, views
-from core.foundation.errors import UnitscopeError
+from core.figures import runs as run_figures
+from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
-from pages.parts import address, draw, words
+from core.views import images as image_views
+from core.views import runs as run_views
+from core.views.images import (
+    Filter,
+    confused_pairs,
+    gallery,
+    image_facts,
+    image_labels,
+    image_number,
+)
+from core.views.names import shown_name
+from core.views.pictures import label_planes, lit_photo, mask_photo, swatch, thumbnail
+from core.views.units import active_units, has_maps
+from pages.parts import address, draw, explanations
 from pages.parts.frame import Context, page, page_files, stop, unanswered
 
 SIZE = 24
@@ -49,7 +62,7 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
             below = f"{below or said}, {row.confidence:.0%} sure"
         found.append(
             {
-                "src": ctx.ask("thumbnail", int(row.image), 224),
+                "src": ctx.picture(thumbnail, int(row.image), 224),
                 "title": scene,
                 "sub": below,
                 "mark": mark,
@@ -64,17 +77,17 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
 # -- all photos -----------------------------------------------------------------------------
 
 
-def choose(ctx: Context) -> tuple[views.Filter, str]:
+def choose(ctx: Context) -> tuple[Filter, str]:
     """The filters and the view, kept in the address."""
-    scenes = [ANY, *ctx.ask("scenes")["scene"]]
+    scenes = [ANY, *ctx.ask(image_views.scenes)["scene"]]
     answers = not ctx.facts["no_answers"]
-    said = [ANY, *sorted(set(ctx.ask("confusion")["predicted"]))] if answers else [ANY]
+    said = [ANY, *sorted(set(ctx.ask(image_views.confusion)["predicted"]))] if answers else [ANY]
     if address.get("predicted") and address.get("predicted") not in said:
         said.append(address.get("predicted"))
-    known = ctx.ask("concepts")
+    known = ctx.ask(image_views.concepts)
     concepts = [ANY, *known["label"]]
     shown_as = {ANY: "any", **dict(zip(known["label"], known["shown"], strict=True))}
-    splits = [ANY, *ctx.ask("splits")]
+    splits = [ANY, *ctx.ask(run_views.splits)]
 
     def named(text: str) -> str:
         return plain_name(text) if text else "any"
@@ -128,7 +141,7 @@ def choose(ctx: Context) -> tuple[views.Filter, str]:
                 format_func=outcomes.get,
                 label_visibility="collapsed",
             )
-    return views.Filter(scene, predicted, outcome, split, concept, sort), view
+    return Filter(scene, predicted, outcome, split, concept, sort), view
 
 
 def _noun(ctx: Context) -> str:
@@ -138,21 +151,21 @@ def _noun(ctx: Context) -> str:
 def missing(ctx: Context) -> None:
     """Stop kindly where the address names a scene or concept that this run has not."""
     known = {
-        "scene": list(ctx.ask("scenes")["scene"]),
-        "concept": list(ctx.ask("concepts")["label"]),
+        "scene": list(ctx.ask(image_views.scenes)["scene"]),
+        "concept": list(ctx.ask(image_views.concepts)["label"]),
     }
     for what, names in known.items():
         asked = address.get(what)
         if asked and asked not in names:
-            near = views.close_names(asked, names)
-            links = {f"Show {views.shown_name(n)}": address.kept(**{what: n}) for n in near[:3]}
+            near = nearest(asked, names)
+            links = {f"Show {shown_name(n)}": address.kept(**{what: n}) for n in near[:3]}
             links[f"Show all {_noun(ctx)}s"] = address.kept()
             stop(f"This run has no {what} “{asked}”.", links, "Scenes")
 
 
 def confusion(ctx: Context, split: str) -> None:
     """The matrix; a click on a cell filters the gallery."""
-    frame = ctx.ask("confusion", split)
+    frame = ctx.ask(image_views.confusion, split)
     if not len(frame):
         return
     if frame["scene"].nunique() > MATRIX:
@@ -168,17 +181,17 @@ def confusion(ctx: Context, split: str) -> None:
         )
 
     draw.chart(
-        lambda dark: figures.confusion(frame, caption, dark),
+        lambda dark: run_figures.confusion(frame, caption, dark),
         "confusion",
         "Heat map of true scenes against predicted scenes; click a cell to see its images",
-        words.CONFUSION,
+        explanations.CONFUSION,
         clicked,
     )
 
 
 def pairs(ctx: Context, split: str) -> None:
     """The commonest mistakes, where a matrix would be too large; a row filters the images."""
-    frame = ctx.ask("confused_pairs", split)
+    frame = ctx.ask(confused_pairs, split)
     if not len(frame):
         st.info("The network made no mistake here.", icon=":material/check:")
         return
@@ -254,7 +267,7 @@ def all_photos(ctx: Context) -> None:
     choice, view = choose(ctx)
     where = address.number("page", 1)
     size = SIZE if ctx.facts["photos"] else ROWS
-    total, frame = ctx.ask("gallery", choice, max(1, where), size)
+    total, frame = ctx.ask(gallery, choice, max(1, where), size)
     counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
     if view == "matrix" and not unanswered(ctx.run, "what is taken for what"):
         confusion(ctx, choice.split)
@@ -278,7 +291,7 @@ def all_photos(ctx: Context) -> None:
     if choice.concept and view == "photos":
         st.page_link(
             page_files()["Units"],
-            label=f"Units that detect {views.shown_name(choice.concept)}",
+            label=f"Units that detect {shown_name(choice.concept)}",
             icon=":material/grid_view:",
             query_params=address.kept(concept=choice.concept),
         )
@@ -290,7 +303,7 @@ def all_photos(ctx: Context) -> None:
 def one_photo(ctx: Context, image_id: str) -> None:
     """Mask, labels, prediction and the units most active."""
     try:
-        image = ctx.ask("image_number", image_id)
+        image = ctx.ask(image_number, image_id)
     except UnitscopeError as err:
         known = str(err).split("nearest: ")[-1].split(" (of")[0].split(", ")
         links = {f"Open {n}": address.kept(image=n) for n in known[:3] if "nearest" in str(err)}
@@ -300,7 +313,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
             {**links, f"Show all {_noun(ctx)}s": address.kept()},
             "Scenes",
         )
-    facts = ctx.ask("image_facts", image)
+    facts = ctx.ask(image_facts, image)
     top_row(ctx, facts)
     if not ctx.facts["photos"]:
         no_photo(facts)
@@ -319,18 +332,18 @@ def one_photo(ctx: Context, image_id: str) -> None:
     st.title(title)
     st.caption(about)
     left, right = st.columns(2, gap="large")
-    labels = ctx.ask("image_labels", image)
+    labels = ctx.ask(image_labels, image)
     with left:
         picture(ctx, image, facts, labels)
     with right:
         if not unanswered(ctx.run, "what the network says of this photo"):
-            probable = ctx.ask("predictions", image)
+            probable = ctx.ask(image_views.predictions, image)
             caption = ctx.caption(f"photo {facts['id']}", layered=False)
             draw.chart(
-                lambda dark: figures.predictions(probable, caption, dark),
+                lambda dark: run_figures.predictions(probable, caption, dark),
                 f"prediction-{facts['id']}",
                 f"Bars: the most probable classes; first {said}",
-                words.PREDICTION,
+                explanations.PREDICTION,
             )
         label_list(image, facts, labels)
     units(ctx, image, facts)
@@ -417,24 +430,24 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
         )
     only = regions.loc[regions["name"] == highlight, "concept"]
     if len(only):
-        shown = ctx.ask("mask_photo", image, 0, int(only.iloc[0]))
+        shown = ctx.picture(mask_photo, image, 0, int(only.iloc[0]))
     elif view != "photo":
-        shown = ctx.ask("mask_photo", image, channels.index(view))
+        shown = ctx.picture(mask_photo, image, channels.index(view))
     else:
-        shown = ctx.ask("thumbnail", image, 480)
+        shown = ctx.picture(thumbnail, image, 480)
     listed = ", ".join(regions["name"].head(6))
     here = {k: v for k, v in address.everything().items() if k != "label"}
     draw.labelled(
         shown,
         f"Photo {facts['id']}; annotated: {listed}",
-        ctx.ask("label_planes", image),
+        ctx.ask(label_planes, image),
         "photo",
         address.query(here) + "&label=",
     )
     if channels:
         st.caption("Rest the pointer on the photo to read what is there; a click shows it alone.")
     if len(only):
-        st.caption(f"Only **{views.shown_name(highlight)}**, as annotated.")
+        st.caption(f"Only **{shown_name(highlight)}**, as annotated.")
 
 
 def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
@@ -449,10 +462,10 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
     table = pd.DataFrame(
         {
             "color": [
-                "" if whole else views.swatch(int(c))
+                "" if whole else swatch(int(c))
                 for c, whole in zip(labels["concept"], labels["whole"], strict=True)
             ],
-            "concept": [views.shown_name(n) for n in labels["name"]],
+            "concept": [shown_name(n) for n in labels["name"]],
             "category": labels["category"],
             "area": labels["share"] * 100,
         }
@@ -487,18 +500,18 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
             format_func=kinds.get,
             label_visibility="collapsed",
         )
-        draw.explain(words.ACTIVE_UNITS)
-    frame = ctx.ask("active_units", ctx.layer, image, ctx.denominator, kind)
+        draw.explain(explanations.ACTIVE_UNITS)
+    frame = ctx.ask(active_units, ctx.layer, image, ctx.denominator, kind)
     if not len(frame):
         st.caption(f"No unit of {ctx.layer} is above its threshold here.")
         return
-    if ctx.ask("has_maps", ctx.layer):
+    if ctx.ask(has_maps, ctx.layer):
         tiles: list[draw.Tile] = [
             {
-                "src": ctx.ask("lit_photo", ctx.layer, int(row.unit), image, 260),
+                "src": ctx.picture(lit_photo, ctx.layer, int(row.unit), image, 260),
                 "title": f"unit {row.unit}: {_word(row.name)}",
                 "sub": f"rank {row.rank} of {row.images}"
-                + (f", meets {views.shown_name(row.here)}" if isinstance(row.here, str) else ""),
+                + (f", meets {shown_name(row.here)}" if isinstance(row.here, str) else ""),
                 "alt": f"The photo, bright only where unit {row.unit} ({_word(row.name)}) is lit",
                 "href": "Units" + address.query(address.kept(unit=str(row.unit))),
             }
@@ -528,14 +541,14 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
         column_config={
             "IoU": st.column_config.NumberColumn(format="%.3f"),
             "IoU here": st.column_config.NumberColumn(format="%.4f"),
-            "p-value": st.column_config.NumberColumn(format="%.3f", help=words.CHANCE),
+            "p-value": st.column_config.NumberColumn(format="%.3f", help=explanations.CHANCE),
             "lit": st.column_config.NumberColumn("lit (% of photo)", format="%.1f"),
         },
     )
 
 
 def _word(name: object) -> str:
-    return views.shown_name(name) if isinstance(name, str) else "no label"
+    return shown_name(name) if isinstance(name, str) else "no label"
 
 
 ctx = page("Scenes")

@@ -5,13 +5,34 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core import figures, views
-from core.figures import units as maps
-from core.foundation.errors import UnitscopeError
+from core.dissect.labels import FDR, better_than_chance
+from core.figures import unit_map as maps
+from core.figures import units as unit_figures
+from core.figures.units import peaks, unit_chance
+from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
-from core.views.units import MAP_METHOD, METHODS, formula_table, formula_words
-from pages.parts import address, draw, knowledge, words
-from pages.parts.data import contribution, formulas, toggler
+from core.views import images as image_views
+from core.views import unit_map as unit_map_views
+from core.views import units as unit_views
+from core.views.images import concept_id, search_images
+from core.views.labels import METHODS, formula_table, formula_words, names_by_id, single_labels
+from core.views.names import shown_name
+from core.views.pictures import lit_photo, photo_or_lit, thumbnail
+from core.views.unit_map import MAP_METHOD
+from core.views.units import (
+    comparison,
+    has_maps,
+    iou_histogram,
+    peak_histogram,
+    search_units,
+    unit_concepts,
+    unit_contribution,
+    unit_facts,
+    unit_images,
+    unit_table,
+)
+from pages.parts import address, draw, explanations, graph
+from pages.parts.cache import contribution, formulas, toggler
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
@@ -30,7 +51,7 @@ def open_row(units: pd.Series, place: int | None) -> None:
 
 
 def _word(name: object) -> str:
-    return views.shown_name(name) if isinstance(name, str) else "no label"
+    return shown_name(name) if isinstance(name, str) else "no label"
 
 
 # -- all units ------------------------------------------------------------------------------
@@ -41,14 +62,14 @@ def lit_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
     tiles: list[draw.Tile] = []
     for row in frame.itertuples():
         concept = int(row.concept) if not pd.isna(row.concept) else None
-        top = ctx.ask("unit_images", ctx.layer, int(row.unit), concept, 1)
+        top = ctx.ask(unit_images, ctx.layer, int(row.unit), concept, 1)
         if not len(top):
             continue
         name = _word(row.name)
         tiles.append(
             {
-                "src": ctx.ask(
-                    "photo_or_lit", ctx.layer, int(row.unit), int(top["image"].iloc[0]), 224
+                "src": ctx.picture(
+                    photo_or_lit, ctx.layer, int(row.unit), int(top["image"].iloc[0]), 224
                 ),
                 "title": f"unit {row.unit}: {name}",
                 "sub": f"IoU {row.iou:.3f}" + ("" if row.above else ", no better than chance"),
@@ -66,14 +87,14 @@ def all_units(ctx: Context) -> None:
         f'<p class="lede">What each unit of {ctx.layer} responds to: the concept whose '
         "annotated regions its active regions cover best.</p>"
     )
-    table = ctx.ask("unit_table", ctx.layer, ctx.denominator)
-    concepts = ctx.ask("concepts")
+    table = ctx.ask(unit_table, ctx.layer, ctx.denominator)
+    concepts = ctx.ask(image_views.concepts)
     labels = list(concepts["label"])
     shown_as = dict(zip(labels, concepts["shown"], strict=True))
     concept = address.get("concept")
     if concept and concept not in labels:
-        near = views.close_names(concept, labels)
-        links = {f"Search {views.shown_name(n)}": address.kept(concept=n) for n in near[:3]}
+        near = nearest(concept, labels)
+        links = {f"Search {shown_name(n)}": address.kept(concept=n) for n in near[:3]}
         stop(
             f"This run has no concept “{concept}”.",
             {**links, "Show all units": address.kept()},
@@ -131,7 +152,7 @@ def all_units(ctx: Context) -> None:
 def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
     """The units that fit the filters on the map of their layer; a click opens one."""
     with st.spinner("Laying the units out …"):
-        at = ctx.ask("units.unit_map", ctx.layer)
+        at = ctx.ask(unit_map_views.unit_map, ctx.layer)
     frame = maps.placed(shown, at)
 
     def picked(thing: dict | None) -> None:
@@ -145,7 +166,7 @@ def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
         f"unit-map-{ctx.layer}",
         f"Map of {len(frame):,} units; the table view says the same in words",
         maps.HEIGHT,
-        words.UNIT_MAP,
+        explanations.UNIT_MAP,
         picked,
     )
     st.html(maps.legend(sorted(set(frame["kind"])), ctx.dark))
@@ -169,7 +190,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
     )
     found = formula_table(ctx.run, ctx.layer)
     if len(found):
-        names = ctx.ask("units.names_by_id")["shown"].to_dict()
+        names = ctx.ask(names_by_id)["shown"].to_dict()
         found = found.set_index("unit")
         said = {
             row.Index: formula_words(row.concepts, row.ops, names) for row in found.itertuples()
@@ -181,7 +202,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
         view,
         f"units-{ctx.layer}-{ctx.denominator}",
         "Units with label, category, IoU, chance, images active and threshold",
-        words.IOU,
+        explanations.IOU,
         caption=" / ".join(ctx.caption().lines()),
         picked=lambda place: open_row(shown["unit"], place),
         height=min(38 + 35 * len(view), 480),
@@ -203,7 +224,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
         },
     )
     st.caption("Choose a row to open the unit.")
-    if not len(found) and ctx.ask("has_maps", ctx.layer):
+    if not len(found) and ctx.ask(has_maps, ctx.layer):
         st.caption(
             "Formulas of several concepts for all units, as a column of this table: "
             f"`python -m core formulas {ctx.facts['run']} --layer {ctx.layer}`"
@@ -212,8 +233,8 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
 
 def search(ctx: Context, concept: str, category: str, above: bool, table: pd.DataFrame) -> None:
     """Which images and which units have one concept."""
-    number = ctx.ask("concept_id", concept)
-    found = ctx.ask("search_units", ctx.layer, number, ctx.denominator, len(table))
+    number = ctx.ask(concept_id, concept)
+    found = ctx.ask(search_units, ctx.layer, number, ctx.denominator, len(table))
     found = found.merge(
         table[["unit", "name", "category", "iou"]], on="unit", suffixes=("", "_own")
     )
@@ -221,15 +242,15 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         found = found[found["category"] == category]
     if above:
         found = found[found["above"]]
-    images = ctx.ask("search_images", number, 12)
-    facts = ctx.ask("concepts").set_index("concept").loc[number]
-    name = views.shown_name(concept)
+    images = ctx.ask(search_images, number, 12)
+    facts = ctx.ask(image_views.concepts).set_index("concept").loc[number]
+    name = shown_name(concept)
     own = int(found["best"].sum())
     st.markdown(
         f"**{name}** ({facts['category']}) is in {facts['images']:,} images; "
         f"it is the best label of {own:,} unit{'s' * (own != 1)}."
     )
-    draw.explain(words.SEARCH)
+    draw.explain(explanations.SEARCH)
     st.subheader(f"Units that detect {name}")
     if not len(found):
         st.info("No unit that fits the filters overlaps it.", icon=":material/filter_alt_off:")
@@ -248,7 +269,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             view,
             f"units-for-{name}",
             f"Units by their overlap with {name}",
-            words.IOU,
+            explanations.IOU,
             caption=" / ".join(ctx.caption().lines()),
             height=min(38 + 35 * len(view), 300),
             picked=lambda place: open_row(found["unit"], place),
@@ -257,7 +278,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     st.subheader(f"Photos with most {name}")
     tiles = [
         {
-            "src": ctx.ask("thumbnail", int(row.image), 224),
+            "src": ctx.picture(thumbnail, int(row.image), 224),
             "title": _word(row.scene_name),
             "sub": f"{row.share:.0%} of the photo",
             "alt": f"Photo {row.id}: {_word(row.scene_name)}",
@@ -285,7 +306,7 @@ def one_unit(ctx: Context, text: str) -> None:
     try:
         if not text.strip().isdigit():
             raise UnitscopeError(f"“{text}” is no unit: units are numbers, 0 to {last}")
-        facts = ctx.ask("unit_facts", ctx.layer, int(text))
+        facts = ctx.ask(unit_facts, ctx.layer, int(text))
     except UnitscopeError as err:
         near = min(max(address.number("unit"), 0), last)
         st.title("Units")
@@ -312,7 +333,7 @@ def one_unit(ctx: Context, text: str) -> None:
                         **back, unit=str(min(max(other, 0), last)), serves=address.get("serves")
                     ),
                 )
-    concepts = ctx.ask("unit_concepts", ctx.layer, unit, ctx.denominator)
+    concepts = ctx.ask(unit_concepts, ctx.layer, unit, ctx.denominator)
     if not len(concepts):
         st.title(f"Unit {unit}: no label")
         st.caption(
@@ -323,15 +344,15 @@ def one_unit(ctx: Context, text: str) -> None:
         responses(ctx, unit, facts)
         return
     best = concepts.iloc[0]
-    st.title(f"Unit {unit}: {views.shown_name(best['name'])}")
+    st.title(f"Unit {unit}: {shown_name(best['name'])}")
     verdict(ctx, best, facts)
-    pictures(ctx, unit, int(best["concept"]), views.shown_name(best["name"]))
+    pictures(ctx, unit, int(best["concept"]), shown_name(best["name"]))
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader("Its labels")
         view = pd.DataFrame(
             {
-                "concept": [views.shown_name(n) for n in concepts["name"]],
+                "concept": [shown_name(n) for n in concepts["name"]],
                 "category": concepts["category"],
                 "IoU": concepts["iou"],
                 "p-value": concepts["chance"],
@@ -342,7 +363,7 @@ def one_unit(ctx: Context, text: str) -> None:
             view,
             f"unit-{unit}-labels",
             f"The five best labels of unit {unit}",
-            words.IOU,
+            explanations.IOU,
             caption=" / ".join(ctx.caption().lines()),
             column_config={
                 "IoU": st.column_config.ProgressColumn(
@@ -353,18 +374,16 @@ def one_unit(ctx: Context, text: str) -> None:
             },
         )
     with right:
-        histogram = ctx.ask("iou_histogram", ctx.layer, ctx.denominator, unit=unit)
+        histogram = ctx.ask(iou_histogram, ctx.layer, ctx.denominator, unit=unit)
         if (histogram["kind"] == "shuffled labels").any():
             draw.chart(
-                lambda dark: figures.unit_chance(
-                    histogram, float(best["iou"]), unit, ctx.caption(), dark
-                ),
+                lambda dark: unit_chance(histogram, float(best["iou"]), unit, ctx.caption(), dark),
                 f"unit-{unit}-chance",
                 f"Histogram of overlaps under shuffled labels, with unit {unit} marked",
-                words.CHANCE,
+                explanations.CHANCE,
             )
         else:
-            st.caption(views.comparison(ctx.ask("better_than_chance", ctx.layer, ctx.denominator)))
+            st.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
     responses(ctx, unit, facts)
     methods(ctx, unit)
     serves(ctx, unit)
@@ -373,10 +392,10 @@ def one_unit(ctx: Context, text: str) -> None:
 def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
     """The unit in four numbers."""
     cells = st.columns(4)
-    cells[0].metric("overlap with its label (IoU)", f"{best['iou']:.3f}", help=words.IOU)
+    cells[0].metric("overlap with its label (IoU)", f"{best['iou']:.3f}", help=explanations.IOU)
     chance = best["chance"]
     if pd.isna(chance):
-        cells[1].metric("chance", "not measured", help=words.CHANCE)
+        cells[1].metric("chance", "not measured", help=explanations.CHANCE)
     else:
         cells[1].metric(
             "p-value (permutation)",
@@ -384,11 +403,11 @@ def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
             f"adjusted {best['adjusted']:.3g}",
             delta_color="off",
             delta_arrow="off",
-            help=words.CHANCE,
+            help=explanations.CHANCE,
         )
     cells[2].metric("images in which it is active", f"{int(facts['images']):,}")
-    cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=words.THRESHOLD)
-    if not pd.isna(chance) and best["adjusted"] > views.FDR:
+    cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=explanations.THRESHOLD)
+    if not pd.isna(chance) and best["adjusted"] > FDR:
         st.markdown(
             ":orange[**No better than chance.**] Its label is the best there is, "
             "but among so many units shuffled labels fit one as well: do not read much into it."
@@ -398,9 +417,9 @@ def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
 def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     """The photos in which it peaks highest, dimmed where it is not active."""
     st.subheader("Where it is most active")
-    scenes = ctx.ask("unit_scenes", ctx.layer, unit)
+    scenes = ctx.ask(unit_views.unit_scenes, ctx.layer, unit)
     within = [ANY, *scenes.loc[scenes["active"] > 0, "scene"]]
-    maps = ctx.ask("has_maps", ctx.layer)
+    maps = ctx.ask(has_maps, ctx.layer)
     with st.container(horizontal=True, vertical_alignment="bottom"):
         scene = address.select(
             "scene",
@@ -416,12 +435,12 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
         st.caption(
             "This run kept no activation maps (`--no-maps`), so only the plain photos are shown."
         )
-    top = ctx.ask("unit_images", ctx.layer, unit, concept, 12, scene)
+    top = ctx.ask(unit_images, ctx.layer, unit, concept, 12, scene)
     tiles: list[draw.Tile] = [
         {
-            "src": ctx.ask("lit_photo", ctx.layer, unit, int(row.image), 288)
+            "src": ctx.picture(lit_photo, ctx.layer, unit, int(row.image), 288)
             if dimmed
-            else ctx.ask("thumbnail", int(row.image), 288),
+            else ctx.picture(thumbnail, int(row.image), 288),
             "title": _word(row.scene_name),
             "sub": f"peak {row.peak:.3g}; overlap with {name} {row.iou:.2f}",
             "mark": "" if pd.isna(row.correct) else "right" if row.correct else "wrong",
@@ -437,25 +456,23 @@ def responses(ctx: Context, unit: int, facts: dict) -> None:
     """How strongly, and in which scenes."""
     left, right = st.columns(2, gap="large")
     with left:
-        bins = ctx.ask("peak_histogram", ctx.layer, unit)
-        note = "" if ctx.ask("has_maps", ctx.layer) else "images in which it is active"
+        bins = ctx.ask(peak_histogram, ctx.layer, unit)
+        note = "" if ctx.ask(has_maps, ctx.layer) else "images in which it is active"
         draw.chart(
-            lambda dark: figures.peaks(
-                bins, float(facts["threshold"]), unit, ctx.caption(note), dark
-            ),
+            lambda dark: peaks(bins, float(facts["threshold"]), unit, ctx.caption(note), dark),
             f"unit-{unit}-peaks",
             f"Histogram of the largest activation of unit {unit} per image, with its threshold",
-            words.PEAKS,
+            explanations.PEAKS,
         )
-    scenes = ctx.ask("unit_scenes", ctx.layer, unit)
+    scenes = ctx.ask(unit_views.unit_scenes, ctx.layer, unit)
     if not len(scenes):
         return
     with right:
         draw.chart(
-            lambda dark: figures.unit_scenes(scenes, unit, ctx.caption(), dark),
+            lambda dark: unit_figures.unit_scenes(scenes, unit, ctx.caption(), dark),
             f"unit-{unit}-scenes",
             f"Bars: share of each scene's images in which unit {unit} is active",
-            words.UNIT_SCENES,
+            explanations.UNIT_SCENES,
         )
     with st.expander("Scene by scene, as a table"):
         view = pd.DataFrame(
@@ -482,9 +499,9 @@ def responses(ctx: Context, unit: int, facts: dict) -> None:
 def methods(ctx: Context, unit: int) -> None:
     """What every method calls the unit, with one and the same overlap beside it."""
     st.subheader("What each method calls it")
-    rows = ctx.ask("units.single_labels", ctx.layer, unit)
+    rows = ctx.ask(single_labels, ctx.layer, unit)
     missing = ""
-    if ctx.ask("has_maps", ctx.layer):
+    if ctx.ask(has_maps, ctx.layer):
         try:
             rows = pd.concat([rows, formulas(ctx.run, ctx.layer, unit)], ignore_index=True)
         except UnitscopeError as err:
@@ -494,7 +511,7 @@ def methods(ctx: Context, unit: int) -> None:
             "Formulas of several concepts are counted from activation maps, and this run kept "
             "none (`--no-maps`)."
         )
-    names = ctx.ask("units.names_by_id")
+    names = ctx.ask(names_by_id)
     shown = names["shown"].to_dict()
     draw.table(
         pd.DataFrame(
@@ -512,7 +529,7 @@ def methods(ctx: Context, unit: int) -> None:
         ),
         f"unit-{unit}-methods",
         f"Labels of unit {unit} by {len(rows)} methods with their overlap",
-        words.METHODS,
+        explanations.METHODS,
         caption=" / ".join(ctx.caption().lines()),
         column_config={
             "method": st.column_config.TextColumn(width=150),
@@ -552,7 +569,7 @@ def methods(ctx: Context, unit: int) -> None:
 def serves(ctx: Context, unit: int) -> None:
     """The scenes the unit helps and hinders, and what the network loses without it."""
     st.subheader("Scenes it serves and harms")
-    if not ctx.facts["photos"] or not len(ctx.ask("scenes")):
+    if not ctx.facts["photos"] or not len(ctx.ask(image_views.scenes)):
         st.caption("The images of this run have no scenes.")
         return
     if unanswered(ctx.run, "which scenes a unit serves or harms"):
@@ -561,9 +578,9 @@ def serves(ctx: Context, unit: int) -> None:
         return
     off = address.query(address.kept(off=str(unit)))
     st.markdown(without(ctx, unit, off))
-    known = knowledge.chosen(ctx, "Units")
+    known = graph.chosen(ctx, "Units")
     told = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
-    frame = ctx.ask("units.unit_contribution", told, unit)
+    frame = ctx.ask(unit_contribution, told, unit)
     if not len(frame):
         st.caption("In no rightly predicted photo of a scene with core concepts did it learn any.")
         return
@@ -590,7 +607,7 @@ def serves(ctx: Context, unit: int) -> None:
             frame.assign(scene=[plain_name(s) for s in frame["scene"]]),
             f"unit-{unit}-contribution",
             f"Contribution of unit {unit} to every scene",
-            words.CONTRIBUTION,
+            explanations.CONTRIBUTION,
             caption=" / ".join(caption.lines()),
             column_config={
                 "score": NUMBER(help="Con_Score (Eq. 9): inside less outside."),
@@ -613,7 +630,10 @@ def without(ctx: Context, unit: int, off: str) -> str:
         return f"What the network loses without it cannot be told: {err}. {link}"
     if ready.weights is None:
         return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
-    told = ctx.ask("disable.toggled_one", ready, unit)
+    # It brings PyTorch along, as does what it needs: here that is loaded anyway.
+    from core.views.disable import toggled_one
+
+    told = ctx.ask(toggled_one, ready, unit)
     before, after = told.accuracy
     gain = told.gain
     if not before.n:

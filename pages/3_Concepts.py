@@ -8,16 +8,21 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import concepts as figures
+from core.figures.base import Caption
 from core.figures.fusion import gain_curve
-from core.foundation.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
-from core.views import fusion
-from core.views.knowledge import GUESSES, KINDS, Known, own_knowledge, with_suggestions
-from pages.parts import access, address, changes, draw, knowledge, words
+from core.knowledge.align import GUESSES
+from core.knowledge.kinds import own_knowledge
+from core.views import explain, fusion, knowledge
+from core.views import images as image_views
+from core.views.images import concept_id, search_images
+from core.views.knowledge import KINDS, Known, with_suggestions
+from core.views.names import shown_name
+from core.views.units import search_units
+from pages.parts import access, address, changes, draw, explanations, graph
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop
 
@@ -49,8 +54,8 @@ def scenes(ctx: Context, known: Known) -> None:
     if asked:
         one_scene(ctx, known, asked)
         return
-    table = ctx.ask("knowledge.scene_table", known)
-    shares = ctx.ask("knowledge.percentages", known)
+    table = ctx.ask(knowledge.scene_table, known)
+    shares = ctx.ask(knowledge.percentages, known)
     bare = int((table["scc"] == 0).sum())
     st.markdown(
         f"**{_count(len(table), 'scene')}.** The graph ({knowledge_line(ctx, known)}) relates "
@@ -78,7 +83,7 @@ def scenes(ctx: Context, known: Known) -> None:
         view,
         "scenes-concepts",
         "Scenes with their photos, concepts and core concepts",
-        words.SCENE_CONCEPTS,
+        explanations.SCENE_CONCEPTS,
         caption=" / ".join(caption_of(ctx, known).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 480),
@@ -98,7 +103,7 @@ def apart(ctx: Context, known: Known, shares: dict) -> None:
     """P_c and P_sc, how they were found, and the scenes that collide."""
     st.subheader("Telling scenes apart")
     left, right = st.columns([7, 5], gap="large")
-    steps = ctx.ask("knowledge.search_steps", known)
+    steps = ctx.ask(knowledge.search_steps, known)
     with left:
         if len(steps):
             draw.chart(
@@ -106,12 +111,12 @@ def apart(ctx: Context, known: Known, shares: dict) -> None:
                 "telling-apart",
                 "Lines: how many different sets of concepts the scenes have, by the least "
                 "frequency p",
-                words.PERCENTAGE,
+                explanations.PERCENTAGE,
             )
     with right:
         cells = st.columns(2)
-        cells[0].metric("P_c", f"{shares['p_c']:.0%}", help=words.PERCENTAGE)
-        cells[1].metric("P_sc", f"{shares['p_sc']:.0%}", help=words.PERCENTAGE)
+        cells[0].metric("P_c", f"{shares['p_c']:.0%}", help=explanations.PERCENTAGE)
+        cells[1].metric("P_sc", f"{shares['p_sc']:.0%}", help=explanations.PERCENTAGE)
         if shares["distinct"]:
             st.markdown("At this share every scene has identifying concepts of its own.")
         else:
@@ -128,16 +133,16 @@ def apart(ctx: Context, known: Known, shares: dict) -> None:
 
 def one_scene(ctx: Context, known: Known, scene: str) -> None:
     """One scene: its graph and its concepts with their facts."""
-    names = list(ctx.ask("knowledge.scene_table", known)["scene"])
+    names = list(ctx.ask(knowledge.scene_table, known)["scene"])
     if scene not in names:
-        near = views.close_names(scene, names)
+        near = nearest(scene, names)
         links = {f"Show {plain_name(n)}": address.kept(scene=n) for n in near[:3]}
         stop(
             f"This run has no scene “{scene}”.",
             {**links, "Show all scenes": address.kept()},
             "Concepts",
         )
-    facts = ctx.ask("knowledge.scene_facts", known, scene)
+    facts = ctx.ask(knowledge.scene_facts, known, scene)
     at = names.index(scene)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
@@ -172,7 +177,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
         }
         cells = "".join(f"<dt>{word}</dt><dd>{count:,}</dd>" for word, count in numbers.items())
         st.html(f'<dl class="facts">{cells}</dl>')
-        draw.explain(words.CORE, "What these are")
+        draw.explain(explanations.CORE, "What these are")
     with left:
         kind = address.select(
             "cc",
@@ -183,7 +188,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
             format_func=lambda k: f"ring: {KIND_NAMES[k]}",
             label_visibility="collapsed",
         )
-        graph(ctx, known, scene, kind)
+        neighbourhood(ctx, known, scene, kind)
     concept_rows(ctx, known, scene)
 
 
@@ -218,9 +223,9 @@ def told(known: Known, name: str, facts: dict) -> str:
     return text
 
 
-def graph(ctx: Context, known: Known, scene: str, kind: str) -> None:
+def neighbourhood(ctx: Context, known: Known, scene: str, kind: str) -> None:
     """The scene's neighbourhood drawn; a click on a dot searches its concept."""
-    nodes, edges = ctx.ask("knowledge.picture", known, scene, kind)
+    nodes, edges = ctx.ask(knowledge.picture, known, scene, kind)
     name = plain_name(scene)
     if len(nodes) == 1:
         st.caption(f"Nothing to draw: no fact and no {KIND_NAMES[kind]} of {name}.")
@@ -239,7 +244,7 @@ def graph(ctx: Context, known: Known, scene: str, kind: str) -> None:
         f"Graph: {name} in the middle, around it {len(nodes) - 1} concepts; the table below says "
         "the same",
         figures.graph_height(nodes) + 40,
-        words.GRAPH,
+        explanations.GRAPH,
         picked,
     )
     marks = {"ring": "core concept", "faint": "related, but in none of its photos"}
@@ -248,7 +253,7 @@ def graph(ctx: Context, known: Known, scene: str, kind: str) -> None:
 
 def concept_rows(ctx: Context, known: Known, scene: str) -> None:
     """The table of a scene's concepts with filters; a row searches its concept."""
-    table = ctx.ask("knowledge.scene_concepts", known, scene)
+    table = ctx.ask(knowledge.scene_concepts, known, scene)
     st.subheader("Every concept, and why it belongs")
     left, middle, right = st.columns([4, 3, 3], vertical_alignment="bottom")
     with left:
@@ -302,7 +307,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
         view,
         f"concepts-{scene}",
         f"Concepts of {plain_name(scene)} with frequency and facts",
-        words.SCENE_CONCEPTS,
+        explanations.SCENE_CONCEPTS,
         caption=" / ".join(caption_of(ctx, known, plain_name(scene)).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 560),
@@ -341,15 +346,13 @@ def find_box(name: str, label: str) -> str:
 
 def find(ctx: Context, known: Known) -> None:
     """Which images, units and scenes have one concept."""
-    table = ctx.ask("concepts")
+    table = ctx.ask(image_views.concepts)
     labels = list(table["label"])
     shown_as = dict(zip(labels, table["shown"], strict=True))
     concept = address.get("concept")
     if concept and concept not in labels:
-        near = views.close_names(concept, labels)
-        links = {
-            f"Search {views.shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]
-        }
+        near = nearest(concept, labels)
+        links = {f"Search {shown_name(n)}": address.kept(view="find", concept=n) for n in near[:3]}
         stop(
             f"This run has no concept “{concept}”.",
             {**links, "Show all scenes": address.kept()},
@@ -365,10 +368,10 @@ def find(ctx: Context, known: Known) -> None:
     if not concept:
         commonest(ctx, table)
         return
-    number = ctx.ask("concept_id", concept)
+    number = ctx.ask(concept_id, concept)
     facts = table.set_index("concept").loc[number]
     name = facts["shown"]
-    where = ctx.ask("knowledge.scenes_with", known, number)
+    where = ctx.ask(knowledge.scenes_with, known, number)
     st.subheader(f"{name} ({facts['category']})")
     node = known.alignment["node"].get(facts["name"])
     st.markdown(
@@ -382,11 +385,11 @@ def find(ctx: Context, known: Known) -> None:
     )
     if ctx.layer is not None:
         units_with(ctx, number, name)
-    images = ctx.ask("search_images", number, 12)
+    images = ctx.ask(search_images, number, 12)
     st.markdown(f"**Photos with most {name}**")
     tiles: list[draw.Tile] = [
         {
-            "src": ctx.ask("explain.evidence", ctx.layer, int(row.image), number, None, 224),
+            "src": ctx.picture(explain.evidence, ctx.layer, int(row.image), number, None, 224),
             "title": plain_name(row.scene_name) if isinstance(row.scene_name, str) else "no scene",
             "sub": f"{row.share:.0%} of the photo",
             "alt": f"Photo {row.id}, bright where {name} is annotated",
@@ -428,7 +431,7 @@ def commonest(ctx: Context, table: pd.DataFrame) -> None:
 
 def units_with(ctx: Context, number: int, name: str) -> None:
     """The units that overlap a concept best, in pictures."""
-    units = ctx.ask("search_units", ctx.layer, number, ctx.denominator, 6)
+    units = ctx.ask(search_units, ctx.layer, number, ctx.denominator, 6)
     st.markdown(f"**Units of {ctx.layer} that overlap {name} best**")
     if not len(units):
         st.caption("No unit is lit anywhere on it.")
@@ -462,7 +465,7 @@ def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> No
         view,
         f"scenes-with-{name}",
         f"Scenes by the share of their photos with {name}",
-        words.SCENE_CONCEPTS,
+        explanations.SCENE_CONCEPTS,
         caption=" / ".join(caption_of(ctx, known, name).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 420),
@@ -478,7 +481,7 @@ def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> No
 
 def names(ctx: Context, known: Known) -> None:
     """Which word of the graph each name was brought to, and how to correct it."""
-    frame = ctx.ask("knowledge.alignment", known)
+    frame = ctx.ask(knowledge.alignment, known)
     guesses, none = int(frame["guess"].sum()), int(frame["node"].isna().sum())
     st.markdown(
         f"**{len(frame):,} names** of scenes and concepts: {len(frame) - guesses - none:,} found "
@@ -518,7 +521,7 @@ def names(ctx: Context, known: Known) -> None:
             view,
             "names-and-words",
             "Names with their word in the graph, how it was found, score",
-            words.NAMES,
+            explanations.NAMES,
             caption=" / ".join(caption_of(ctx, known).lines()),
             height=min(38 + 35 * len(view), 480),
             column_config={
@@ -608,10 +611,10 @@ def put_pairs(name: str, pairs: Pairs) -> None:
 
 def groups(ctx: Context, known: Known) -> None:
     """Concepts that mean nearly the same, in k groups, and what merging does to IoU."""
-    concepts = ctx.ask("fusion.members", knowledge=known)
+    concepts = ctx.ask(fusion.members, knowledge=known)
     # Not from the cache: an embedding may have been trained meanwhile.
     made = fusion.embeddings_made(ctx.run, known)
-    names = ctx.ask("knowledge.scene_table", known)["scene"].tolist()
+    names = ctx.ask(knowledge.scene_table, known)["scene"].tolist()
     st.markdown(
         "Some names mean nearly the same, and a unit may see both. Here they are put into *k* "
         "groups by how alike they are in the knowledge graph."
@@ -648,12 +651,12 @@ def groups(ctx: Context, known: Known) -> None:
         "knowledge": known,
     }
     try:
-        least, most = ctx.ask("fusion.groups_range", **given)
+        least, most = ctx.ask(fusion.groups_range, **given)
     except UnitscopeError as err:
         again = {"view": "groups", "embedding": address.get("embedding")}
         stop(f"{sentence(err)}.", {"Forget the pairs": address.kept(**again)}, "Concepts")
     k = group_count(least, most)
-    frame = ctx.ask("fusion.concept_groups", k, **given)
+    frame = ctx.ask(fusion.concept_groups, k, **given)
     several = frame[frame["size"] > 1]
     st.markdown(
         f"**{_count(int(frame['size'].sum()), 'concept')} in {_count(len(frame), 'group')}**; "
@@ -674,7 +677,7 @@ def groups(ctx: Context, known: Known) -> None:
             view,
             f"groups-{embedding}-{k}",
             f"The {len(view)} groups of several concepts",
-            words.GROUPS,
+            explanations.GROUPS,
             caption=" / ".join(caption.lines()),
             height=min(38 + 35 * len(view), 480),
             column_config={
@@ -785,7 +788,7 @@ def gained(ctx: Context, known: Known, embedding: str) -> None:
         st.caption("This run has no units.")
         return
     try:
-        frame = ctx.ask("fusion.gain", ctx.layer, embedding, knowledge=known)
+        frame = ctx.ask(fusion.gain, ctx.layer, embedding, knowledge=known)
     except UnitscopeError:
         st.caption(
             "How much better units overlap groups than single concepts was not worked out for "
@@ -798,7 +801,7 @@ def gained(ctx: Context, known: Known, embedding: str) -> None:
         lambda dark: gain_curve(frame, caption, dark),
         f"iou-gain-{ctx.layer}-{embedding}",
         f"Lines: IoU gain by number of groups, for {embedding}, random groups and similar names",
-        words.GAIN,
+        explanations.GAIN,
     )
     st.caption("Over the concepts of all scenes, without pairs of your own.")
 
@@ -807,7 +810,7 @@ def gained(ctx: Context, known: Known, embedding: str) -> None:
 
 
 def knowledge_line(ctx: Context, known: Known) -> str:
-    return str(ctx.ask("knowledge.knowledge_name", known))
+    return str(ctx.ask(knowledge.knowledge_name, known))
 
 
 def caption_of(ctx: Context, known: Known, more: str = "") -> Caption:
@@ -826,7 +829,7 @@ VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
 
 ctx = page("Concepts")
 assert ctx is not None
-if not ctx.facts["photos"] or not len(ctx.ask("concepts")):
+if not ctx.facts["photos"] or not len(ctx.ask(image_views.concepts)):
     st.title("Concepts")
     stop(
         "This run has no photos with annotated things, so nothing tells what its scenes are "
@@ -836,7 +839,7 @@ if not ctx.facts["photos"] or not len(ctx.ask("concepts")):
         "scenes are made of.",
         {"See how often they are right": address.kept()},
     )
-known = knowledge.chosen(ctx, "Concepts")
+known = graph.chosen(ctx, "Concepts")
 st.title("What are scenes made of?")
 st.html(
     '<p class="lede">A kitchen has a stove; what else? The knowledge graph knows facts, the '

@@ -9,19 +9,23 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
+from core.explain.account import spoken as a
 from core.figures import explain as figures
+from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
+from core.views import explain
 from core.views.explain import MEASURES, SIDES, account_table
 from core.views.explain import own_photo as own_photo_account
-from core.views.explain import spoken as a
 from core.views.explain import verdict as speaks
+from core.views.images import Filter, concepts, confused_pairs, image_labels, image_number
 from core.views.knowledge import Known
-from pages.parts import address, draw, knowledge, words
-from pages.parts.data import count_photo, network
+from core.views.names import shown_name
+from core.views.pictures import thumbnail
+from core.views.units import has_maps
+from pages.parts import address, draw, explanations, graph
+from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ("", "", "")
@@ -59,9 +63,9 @@ p.account {font-size: 1.06rem; line-height: 1.55; max-width: 56rem; margin: 0 0 
 # -- which photo ----------------------------------------------------------------------------
 
 
-def pool(ctx: Context) -> views.Filter:
+def pool(ctx: Context) -> Filter:
     """The photos to go through: all, the mistakes, or one confusion; kept in the address."""
-    pairs = ctx.ask("confused_pairs", "", PAIRS)
+    pairs = ctx.ask(confused_pairs, "", PAIRS)
     counts = {
         (r.scene, r.predicted, ""): f"{plain_name(r.scene)} → {plain_name(r.predicted)} "
         f"({r.images})"
@@ -88,16 +92,16 @@ def pool(ctx: Context) -> views.Filter:
         format_func=names.get,
         on_change=changed,
     )
-    return views.Filter(now[0], now[1], now[2])
+    return Filter(now[0], now[1], now[2])
 
 
-def choose(ctx: Context) -> tuple[views.Filter, str]:
+def choose(ctx: Context) -> tuple[Filter, str]:
     """The row in which a photo is chosen: (which photos, the photo's id)."""
     left, middle, right = st.columns([5, 3, 2], vertical_alignment="bottom")
     with left:
         try:
             choice = pool(ctx)
-            image = address.get("image") or ctx.ask("explain.clearest", choice)
+            image = address.get("image") or ctx.ask(explain.clearest, choice)
         except UnitscopeError as err:
             stop(f"{sentence(err)}.", {"Show any photo": address.kept()}, "Explain")
     if image is None:
@@ -111,8 +115,8 @@ def choose(ctx: Context) -> tuple[views.Filter, str]:
     def random_one() -> None:
         among = choice
         if not (choice.scene or choice.predicted or choice.outcome or ctx.facts["no_answers"]):
-            among = views.Filter(outcome="wrong")
-        found = ctx.ask("explain.drawn", among, random.randrange(2**31))
+            among = Filter(outcome="wrong")
+        found = ctx.ask(explain.drawn, among, random.randrange(2**31))
         if found is not None:
             address.put({"image": found}, drop=SHOWN)
 
@@ -251,8 +255,8 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
 
 def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
     """The photo, with one concept and one unit's lit region where they were chosen."""
-    labels = ctx.ask("image_labels", image)
-    named = ctx.ask("concepts").set_index("label")
+    labels = ctx.ask(image_labels, image)
+    named = ctx.ask(concepts).set_index("label")
     wanted = address.get("see")
     here = set(labels["concept"])
     concept = int(named.loc[wanted, "concept"]) if wanted in named.index else None
@@ -260,14 +264,14 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
         st.caption(f"There is no “{wanted}” annotated in this photo.")
         concept = None
     alt = f"Photo {told['image']} as the network saw it"
-    maps = ctx.ask("has_maps", ctx.layer)
+    maps = ctx.ask(has_maps, ctx.layer)
     if concept is None:
         with st.container(key="evidence"):
-            st.image(ctx.ask("thumbnail", image, 560), width="stretch", alt=alt)
+            st.image(ctx.picture(thumbnail, image, 560), width="stretch", alt=alt)
         st.caption("What the network saw. Click a concept to see where it is.")
         return
     one = next((s for s in told["seen"] if s["id"] == concept), None)
-    word = views.shown_name(wanted)
+    word = shown_name(wanted)
     unit = None
     box = st.container(key="evidence")
     if one is not None and maps:
@@ -283,7 +287,7 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
         )
         unit = None if chosen == "none" else int(chosen)
     with box:
-        picture = ctx.ask("explain.evidence", ctx.layer, image, concept, unit, 560)
+        picture = ctx.picture(explain.evidence, ctx.layer, image, concept, unit, 560)
         st.image(
             picture,
             width="stretch",
@@ -319,15 +323,15 @@ def seen_tiles(ctx: Context, told: dict[str, Any], image: int) -> None:
     st.caption(
         f"{count} of {ctx.layer} saw {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
     )
-    maps = ctx.ask("has_maps", ctx.layer)
+    maps = ctx.ask(has_maps, ctx.layer)
     tiles: list[draw.Tile] = []
     for one in seen[:TILES]:
         unit = one["units"][0]["unit"]
         where = (one.get("where") or {}).get("words", "")
         tiles.append(
             {
-                "src": ctx.ask(
-                    "explain.evidence", ctx.layer, image, one["id"], unit if maps else None, 224
+                "src": ctx.picture(
+                    explain.evidence, ctx.layer, image, one["id"], unit if maps else None, 224
                 ),
                 "title": one["shown"],
                 "sub": f"unit {unit}, IoU {one['iou']:.3f}" + (f", {where}" if where else ""),
@@ -348,7 +352,7 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
         return
     both = {name: facts["scene"] for name, facts in told["sides"].items()}
     verdict(told)
-    explanations = {"CM": words.CM, "SM": words.SM, "DM": words.DM}
+    texts = {"CM": explanations.CM, "SM": explanations.SM, "DM": explanations.DM}
     with st.container(key="measures"):
         for column, name in zip(st.columns(3, gap="medium"), MEASURES, strict=True):
             with column:
@@ -356,7 +360,7 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
                     lambda dark, name=name: figures.measure(frame, name, both, caption, dark),
                     f"{stem}-{name}",
                     f"Bars: {name} of the photo for its scenes, with ticks for all scenes",
-                    explanations[name],
+                    texts[name],
                 )
     ranks = {name: frame[f"{name}_rank"].tolist() for name in MEASURES}
     with st.expander("All scenes, as a table"):
@@ -407,7 +411,7 @@ def verdict(told: dict[str, Any]) -> None:
     text += " A larger DM means that more is foreign to the scene."
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(text)
-        draw.explain(words.VERDICT, "What that proves")
+        draw.explain(explanations.VERDICT, "What that proves")
 
 
 def as_table(told: dict[str, Any], caption: Any, stem: str) -> None:
@@ -439,7 +443,7 @@ def one_account(ctx: Context, known: Known) -> None:
     """An annotated photo of the run."""
     choice, image_id = choose(ctx)
     try:
-        image = ctx.ask("image_number", image_id)
+        image = ctx.ask(image_number, image_id)
     except UnitscopeError as err:
         near = []
         if "nearest: " in str(err):
@@ -451,7 +455,7 @@ def one_account(ctx: Context, known: Known) -> None:
             "Explain",
         )
     strategy, eq2, kind = settings()
-    told = ctx.ask("explain.account", known, image_id, ctx.layer, strategy, eq2, kind)
+    told = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
     neighbours(ctx, choice, image, image_id)
     st.subheader(question(told))
     st.html(f'<p class="account">{_escaped(told["sentence"])}</p>')
@@ -462,9 +466,9 @@ def one_account(ctx: Context, known: Known) -> None:
         draw.ledger(sides(told, True), "account", keep=".st-key-evidence")
         row = st.container(horizontal=True)
         with row:
-            draw.explain(words.SIDES, "How to read this")
-            draw.explain(words.LEARNED, "What counts as seen")
-            draw.explain(words.CORE, "What a scene is made of")
+            draw.explain(explanations.SIDES, "How to read this")
+            draw.explain(explanations.LEARNED, "What counts as seen")
+            draw.explain(explanations.CORE, "What a scene is made of")
     way = figures.definition(strategy, eq2, kind, known.name)
     caption = Caption(
         ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, f"photo {image_id}"
@@ -475,9 +479,9 @@ def one_account(ctx: Context, known: Known) -> None:
     as_table(told, caption, stem)
 
 
-def neighbours(ctx: Context, choice: views.Filter, image: int, image_id: str) -> None:
+def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
     """Where the photo stands among those chosen; the one before and after; its own page."""
-    place = ctx.ask("explain.place", choice, image)
+    place = ctx.ask(explain.place, choice, image)
     now = {k: v for k, v in address.everything().items() if k not in ("image", *SHOWN)}
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
@@ -506,7 +510,7 @@ def own_photo(ctx: Context, known: Known) -> None:
         "concepts named this way was right.",
         icon=":material/warning:",
     )
-    draw.explain(words.OWN_PHOTO, "How badly, and why")
+    draw.explain(explanations.OWN_PHOTO, "How badly, and why")
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
         given = st.file_uploader(
@@ -536,7 +540,7 @@ def own_photo(ctx: Context, known: Known) -> None:
         )
     with right:
         draw.ledger(sides(told, False), "own-account")
-        draw.explain(words.CORE, "What a scene is made of")
+        draw.explain(explanations.CORE, "What a scene is made of")
     way = f"labels of lit units, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, given.name)
     measures(ctx, told, caption, "explain-own")
@@ -573,7 +577,7 @@ if ctx.layer is None or not ctx.facts["photos"]:
         "nothing tells what the network saw.",
         {"See how often they are right": address.kept()},
     )
-known = knowledge.chosen(ctx, "Explain")
+known = graph.chosen(ctx, "Explain")
 st.html(CSS)
 silent = ctx.facts["no_answers"]
 st.title("What did its units see?" if silent else "Why did the network say that?")

@@ -11,16 +11,22 @@ import streamlit as st
 from core.figures import disable as figures
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.views import shown_name, usual_splits
-from pages.parts import access, address, changes, draw, knowledge, words
-from pages.parts.data import Later, contribution, toggler
+from core.views import images as image_views
+from core.views import runs as run_views
+from core.views.names import shown_name
+from core.views.pictures import thumbnail
+from core.views.runs import usual_splits
+from pages.parts import access, address, changes, draw, explanations, graph
+from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
 if TYPE_CHECKING:
-    from core.views.disable import Toggled, Toggler
+    from core.ablation.result import Toggled
+    from core.ablation.toggler import Toggler
+    from core.views import disable
     from core.views.knowledge import Known
-
-disable = Later("disable")
+else:
+    disable = Deferred("disable")
 
 ANY = ""
 MOST = 50
@@ -86,7 +92,7 @@ def undo() -> None:
 
 def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
     """The set itself: edit it, undo, clear, scale."""
-    labels = ctx.ask("disable.labelled_units", ctx.layer, ctx.denominator).set_index("unit")
+    labels = ctx.ask(disable.labelled_units, ctx.layer, ctx.denominator).set_index("unit")
     with st.container(horizontal=True, vertical_alignment="bottom"):
 
         def typed() -> None:
@@ -129,7 +135,7 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
 
 def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
     """The units that help or hinder a scene most, by their contribution (Eq. 9)."""
-    scenes = ctx.ask("scenes")
+    scenes = ctx.ask(image_views.scenes)
     names = scenes["scene"].tolist()
     first = str(scenes.sort_values(["images", "scene"], ascending=[False, True])["scene"].iloc[0])
     row = st.columns([4, 3, 4, 4], vertical_alignment="bottom")
@@ -142,7 +148,7 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
     with row[3]:
         over = address.select("over", "Summed over", list(OVER), "true", format_func=OVER.get)
     told = contribution(ctx.run, known, ctx.layer, STRATEGY, EQ2, kind, over)
-    frame = ctx.ask("disable.ranking", told, scene, sign, ctx.denominator)
+    frame = ctx.ask(disable.ranking, told, scene, sign, ctx.denominator)
     if frame.empty:
         if not told.has_core[told.scene(scene)]:
             st.info(
@@ -202,7 +208,7 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
             view,
             f"contribution-{scene}",
             f"Units by their contribution to {named(scene)}",
-            words.CONTRIBUTION,
+            explanations.CONTRIBUTION,
             height=min(38 + 35 * len(view), 320),
             caption=" / ".join([*ctx.caption().lines(), told.words()]),
         )
@@ -210,7 +216,7 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
 
 def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
     """Any units, by number or by what they respond to."""
-    labels = ctx.ask("disable.labelled_units", ctx.layer, ctx.denominator)
+    labels = ctx.ask(disable.labelled_units, ctx.layer, ctx.denominator)
     names = {
         row.unit: f"{row.unit} · {shown_name(row.label) if isinstance(row.label, str) else '–'}"
         for row in labels.itertuples()
@@ -287,7 +293,7 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
         f"right, {judged} (n = {before.n:,})",
         f"{after.value:.2%}",
         f"{100 * gain.value:+.2f} points" if gain.gained or gain.lost else None,
-        help=words.TOGGLE,
+        help=explanations.TOGGLE,
         delta_color="normal" if gain.value else "off",
     )
     cells[1].metric("right before", f"{before.value:.2%}")
@@ -320,7 +326,7 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
                 ),
                 "shift-by-scene",
                 "Bars: change of accuracy of every scene, with 95 % intervals",
-                words.TOGGLE,
+                explanations.TOGGLE,
             )
     with right:
         st.subheader("What is now taken for what")
@@ -355,7 +361,7 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
         tiles: list[draw.Tile] = (
             [
                 {
-                    "src": ctx.ask("thumbnail", int(row.image), 200),
+                    "src": ctx.picture(thumbnail, int(row.image), 200),
                     "title": named(row.scene),
                     "sub": f"{named(row.before)} → {named(row.after)}",
                     "mark": mark,
@@ -435,7 +441,7 @@ def sets(
             frame,
             "sets-compared",
             f"The set {chosen} and this one on the same photos",
-            words.TOGGLE,
+            explanations.TOGGLE,
             caption=" / ".join(ctx.caption(split or "").lines()),
             column_config={
                 name: st.column_config.NumberColumn(format="percent")
@@ -489,7 +495,7 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
         return
     with st.spinner("Switching units off, one after the other …"):
         frame = ctx.ask(
-            "disable.curves",
+            disable.curves,
             ready,
             known,
             protocol,
@@ -509,7 +515,7 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
                 lambda dark, part=part: figures.curves(part, ctx.caption(split), dark),
                 f"curves-{protocol}-{sign}",
                 f"Lines: accuracy against the number of {figures.SIGNS[sign]}, by ranking",
-                words.PROTOCOLS,
+                explanations.PROTOCOLS,
             )
     with st.expander("As a table"):
         draw.table(
@@ -593,9 +599,9 @@ try:
     ready = toggler(ctx.run, ctx.layer)
 except UnitscopeError as err:
     stop(f"{sentence(err)}.", {"Back to the overview": address.kept()})
-known = knowledge.chosen(ctx, "Disable")
+known = graph.chosen(ctx, "Disable")
 off = now(ready)
-splits = ctx.ask("splits")
+splits = ctx.ask(run_views.splits)
 with st.container(border=True):
     way = address.select(
         "way",
@@ -618,7 +624,7 @@ with row[0]:
     split = address.split("split", "Judged on", splits, usual_splits(splits)[1])
 with row[1]:
     scene = address.select(
-        "scene", "Photos of", [ANY, *ctx.ask("scenes")["scene"]], format_func=named
+        "scene", "Photos of", [ANY, *ctx.ask(image_views.scenes)["scene"]], format_func=named
     )
 with row[2]:
     factors = {"0": "switched off", "0.5": "halved", "2": "doubled"}

@@ -11,18 +11,21 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import retrain as figures
+from core.figures.base import Caption
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
-from core.views import retrain, short_name
-from core.views.knowledge import own_knowledge, spoken_name
+from core.knowledge.kinds import own_knowledge
+from core.views import retrain
+from core.views import runs as run_views
+from core.views.knowledge import spoken_name
+from core.views.names import short_name
 from core.views.retrain import NAMES
-from pages.parts import access, address, changes, draw, start, words, work
+from core.views.runs import cache_root
+from pages.parts import access, address, changes, draw, explanations, run_form, watch
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
@@ -112,7 +115,7 @@ def one_at_work(told: dict[str, Any], root: Path, kind: str) -> None:
     job: jobs.Job | None = told["job"]
     name = job.name if job else told["run"]
     st.markdown(f"**{told.get('what') or name}**")
-    work.state(told, STEPS)
+    watch.state(told, STEPS)
 
     def shown() -> None:
         assert job is not None
@@ -129,7 +132,7 @@ def one_at_work(told: dict[str, Any], root: Path, kind: str) -> None:
         assert job is not None
         changes.start_training(job.arguments, root)
 
-    work.controls(
+    watch.controls(
         told,
         name,
         root,
@@ -238,7 +241,7 @@ def cc_results(ctx: Context, root: Path) -> None:
             + "; ".join(
                 f"{row.model}, {row.method} {row.accuracy:.1%}" for row in bars.itertuples()
             ),
-            words.FIGURE_5,
+            explanations.FIGURE_5,
         )
     with right:
         said(told, table)
@@ -297,7 +300,7 @@ def said(told: dict[str, Any], table: pd.DataFrame) -> None:
         f"test photos; {asked['seeds']} seed{'s' * (asked['seeds'] != 1)}, at most "
         f"{asked['epochs']} epochs{side}{part}; {told['head']} classifier."
     )
-    draw.explain(words.GAIN, "When is a gain more than luck?")
+    draw.explain(explanations.GAIN, "When is a gain more than luck?")
 
 
 def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
@@ -325,7 +328,7 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
             view,
             f"retraining-{told['digest'][:6]}",
             "Accuracy of the original, the control and every kind and λ, with gains",
-            words.GAIN,
+            explanations.GAIN,
             caption=" / ".join(about.lines()),
             column_config={
                 "held out (%)": percent,
@@ -365,7 +368,7 @@ def learning(told: dict[str, Any], about: Caption) -> None:
         lambda dark: figures.learning(kept, about, dark),
         f"learning-{told['digest'][:6]}",
         "Lines: accuracy on the held-out photos by epoch, one line a training",
-        words.LEARNING,
+        explanations.LEARNING,
     )
 
 
@@ -398,7 +401,7 @@ def weights(told: dict[str, Any], root: Path) -> None:
             st.page_link(
                 page_files()["Runs"],
                 label="Fill it into the form that starts a run",
-                query_params=start.parameters(request),
+                query_params=run_form.parameters(request),
                 icon=":material/arrow_forward:",
             )
 
@@ -423,7 +426,7 @@ def cc_form(ctx: Context, root: Path) -> None:
     if unanswered(ctx.run, "training the network again beside its own classifier"):
         return
     try:
-        have = ctx.ask("retrain.material")
+        have = ctx.ask(retrain.material)
     except UnitscopeError as err:
         st.info(
             f"The photos of this run cannot be opened, so nothing can be trained on them. "
@@ -460,7 +463,7 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
             list(GOLDEN),
             default=PLAIN.cc,
             format_func=KINDS.get,
-            help=words.CORE,
+            help=explanations.CORE,
         )
     with right:
         text = address.text(
@@ -472,7 +475,7 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
         )
     row = st.columns(3)
     with row[0]:
-        epochs = start.number(
+        epochs = run_form.number(
             "epochs",
             "Epochs at most",
             PLAIN.epochs,
@@ -482,7 +485,7 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
             help="An epoch shows the network every training photo once.",
         )
     with row[1]:
-        seeds = start.number(
+        seeds = run_form.number(
             "seeds",
             "Seeds",
             PLAIN.seeds,
@@ -493,7 +496,7 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
             "telling a gain from luck.",
         )
     with row[2]:
-        side = start.number(
+        side = run_form.number(
             "side",
             "Input size (pixels, 0 = its own)",
             0,
@@ -520,10 +523,10 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
                 "`python -m core layers`.",
             )
         with right:
-            batch = start.number(
+            batch = run_form.number(
                 "batch", "Photos a step", PLAIN.batch, min_value=2, max_value=1024, step=2
             )
-            rate = start.number(
+            rate = run_form.number(
                 "rate",
                 "Learning rate",
                 PLAIN.rate,
@@ -654,7 +657,7 @@ def pe_results(ctx: Context, root: Path) -> None:
     name = choose_result(list(shown), shown, "second opinion on this run")
     told = retrain.pe_result(frame.set_index("digest")["path"][name])
     with st.spinner("Comparing the SVMs with the network …"):
-        table = ctx.ask("retrain.table_of_run", frame.set_index("digest")["path"][name])
+        table = ctx.ask(retrain.table_of_run, frame.set_index("digest")["path"][name])
     about = Caption(
         told["dataset"],
         short_name(told["model"]),
@@ -676,7 +679,7 @@ def pe_results(ctx: Context, root: Path) -> None:
             pe_view(rows),
             f"table-6-{need or 'without-masks'}-{name[:6]}",
             f"Table 6: accuracy of each choice of features. {title}",
-            words.TABLE_6,
+            explanations.TABLE_6,
             caption=" / ".join(about.lines()),
             height=38 + 35 * len(rows),
             column_config={
@@ -765,7 +768,7 @@ def pe_form(ctx: Context, root: Path) -> None:
     st.subheader("Ask for a second opinion")
     if unanswered(ctx.run, "an SVM that is judged beside the network"):
         return
-    splits = ctx.ask("splits")
+    splits = ctx.ask(run_views.splits)
     if len(splits) < 2:
         st.info(
             "The photos of this run are of one split. An SVM needs two: photos to learn from, and "
@@ -782,7 +785,7 @@ def pe_form(ctx: Context, root: Path) -> None:
             kinds,
             default=("scc", "icc"),
             format_func=KINDS.get,
-            help=words.CORE,
+            help=explanations.CORE,
         )
         row = st.columns(3)
         with row[0]:
@@ -849,18 +852,18 @@ parts: dict[str, tuple[str, str, str, Sequence[Callable[[Context, Path], None]]]
         "cc",
         "The network learns, beside the scene, which things are in the photo; then it is judged "
         "on photos it has not seen. The result is a new network.",
-        words.RETRAIN,
+        explanations.RETRAIN,
         (cc_results, cc_form),
     ),
     "svm": (
         "pe",
         "The network stays as it is. A linear classifier (SVM) reads how well the concepts that "
         "the units saw fit each scene, and says the scene itself.",
-        words.TABLE_6,
+        explanations.TABLE_6,
         (pe_results, pe_form),
     ),
 }
-root = views.cache_root()
+root = cache_root()
 view = address.select(
     "view",
     "What to do",

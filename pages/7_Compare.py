@@ -9,15 +9,19 @@ from typing import Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from core import views
-from core.figures import Caption
 from core.figures import compare as drawn
+from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.runs.run_file import Run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 from core.views import compare
-from pages.parts import address, draw, words
-from pages.parts.data import ask, open_run
+from core.views import runs as run_views
+from core.views.pictures import thumbnail
+from core.views.runs import cache_root, summary, usual_splits
+from core.views.units import detected
+from pages.parts import address, draw, explanations
+from pages.parts.cache import ask, open_run, picture
 from pages.parts.frame import DEFINITIONS, Context, page, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
@@ -42,7 +46,7 @@ def everything(root: Path) -> dict[str, tuple[Run, str | None, str]]:
     for path in list_runs(root):
         try:
             run = open_run(path)
-            facts = ask(run, "summary")
+            facts = ask(summary, run)
         except Exception:  # a damaged file; the page Runs tells of it
             continue
         for layer in [row["name"] for row in facts["layers"]] or [None]:
@@ -145,13 +149,13 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
         "Sides with images, accuracy, units, and concepts detected",
         caption=" / ".join(caption(ctx, sides).lines()),
         column_config={
-            "right": st.column_config.NumberColumn(format="percent", help=words.ACCURACY),
-            "median IoU": st.column_config.NumberColumn(format="%.4f", help=words.IOU),
+            "right": st.column_config.NumberColumn(format="percent", help=explanations.ACCURACY),
+            "median IoU": st.column_config.NumberColumn(format="%.4f", help=explanations.IOU),
             "images": st.column_config.NumberColumn(format="localized"),
-            "above chance": st.column_config.NumberColumn(help=words.CHANCE),
-            "by chance": st.column_config.NumberColumn(format="%.1f", help=words.UNTRAINED),
-            "untrained": st.column_config.NumberColumn(help=words.UNTRAINED),
-            "concepts": st.column_config.NumberColumn(help=words.DETECTED),
+            "above chance": st.column_config.NumberColumn(help=explanations.CHANCE),
+            "by chance": st.column_config.NumberColumn(format="%.1f", help=explanations.UNTRAINED),
+            "untrained": st.column_config.NumberColumn(help=explanations.UNTRAINED),
+            "concepts": st.column_config.NumberColumn(help=explanations.DETECTED),
         },
     )
     unlike = compare.differing([side.facts for side in sides])
@@ -196,7 +200,7 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
                 ),
                 "compare-accuracy",
                 "Bars: accuracy of each run with 95 % interval",
-                words.ACCURACY,
+                explanations.ACCURACY,
             )
     tested = [s for s in sides if s.facts["above"] is not None]
     if tested:
@@ -220,7 +224,7 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
                 ),
                 "compare-units",
                 "Bars: share of units better than chance, by side",
-                words.CHANCE,
+                explanations.CHANCE,
             )
 
 
@@ -230,7 +234,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
     if not sides:
         return
     st.subheader("What their units detect")
-    found = {s.name: ask(s.run, "detected", s.layer, ctx.denominator) for s in sides}
+    found = {s.name: ask(detected, s.run, s.layer, ctx.denominator) for s in sides}
     kinds = pd.concat(
         [
             frame.groupby("category", as_index=False)
@@ -241,7 +245,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
         ignore_index=True,
     )
     reach = pd.concat(
-        [ask(s.run, "compare.reach", s.layer, ctx.denominator).assign(side=s.name) for s in sides],
+        [ask(compare.reach, s.run, s.layer, ctx.denominator).assign(side=s.name) for s in sides],
         ignore_index=True,
     )
     left, right = st.columns(2, gap="large")
@@ -251,7 +255,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
                 lambda dark: drawn.categories(kinds, caption(ctx, sides), dark),
                 "compare-categories",
                 "Bars: number of concepts detected, by category and side",
-                words.DETECTED,
+                explanations.DETECTED,
             )
         else:
             st.caption("No unit of any of them is better than chance.")
@@ -260,7 +264,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
             lambda dark: drawn.reach(reach, caption(ctx, sides), dark),
             "compare-reach",
             "Lines: share of units whose best label reaches an IoU, by side",
-            words.REACH,
+            explanations.REACH,
         )
     if len(kinds):
         concepts(ctx, sides, compare.concepts(found))
@@ -290,7 +294,7 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
                 ),
                 "compare-overlap",
                 "Concepts that two sides share",
-                words.JACCARD,
+                explanations.JACCARD,
                 column_config={"Jaccard index": st.column_config.NumberColumn(format="%.2f")},
             )
         which = address.select(
@@ -306,7 +310,7 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
         table.drop(columns="sides"),
         "compare-concepts",
         "Concepts, and how many units of each side detect them",
-        words.DETECTED if len(sides) < 2 else words.JACCARD,
+        explanations.DETECTED if len(sides) < 2 else explanations.JACCARD,
         caption=" / ".join(caption(ctx, sides).lines()),
         height=min(38 + 35 * max(1, len(table)), 420),
     )
@@ -327,8 +331,8 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
         for b in list(runs)[k + 1 :]
         if len(
             compare.met(
-                ask(runs[a].run, "compare.outcomes", split),
-                ask(runs[b].run, "compare.outcomes", split),
+                ask(compare.outcomes, runs[a].run, split),
+                ask(compare.outcomes, runs[b].run, split),
             )
         )
     ]
@@ -356,7 +360,7 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     one, other = runs[pair[0]], runs[pair[1]]
     first, second = labels[pair[0]], labels[pair[1]]
     met = compare.met(
-        ask(one.run, "compare.outcomes", split), ask(other.run, "compare.outcomes", split)
+        ask(compare.outcomes, one.run, split), ask(compare.outcomes, other.run, split)
     )
     told = compare.agreement(met)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
@@ -373,7 +377,7 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             ),
             "compare-images",
             "Bars: images that both, one, or neither gets right",
-            words.AGREEMENT,
+            explanations.AGREEMENT,
         )
     with right:
         luck = told["p"]
@@ -418,7 +422,7 @@ def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
     if side.run.info["settings"].get("grid"):
         tiles: list[draw.Tile] = [
             {
-                "src": ask(side.run, "thumbnail", int(row[column]), 220),
+                "src": picture(thumbnail, side.run, int(row[column]), 220),
                 "title": plain_name(row["scene"]),
                 "sub": f"the other says {plain_name(row[mistaken] or 'nothing')}",
                 "alt": f"Photo {row['id']}: {plain_name(row['scene'])}",
@@ -466,14 +470,14 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
         knowledge = address.text("knowledge", "Knowledge graph", own) or own
     with right:
         wanted = address.toggle("table4", "Reckon it", help="Some seconds for each side.")
-    draw.explain(words.TABLE_4)
+    draw.explain(explanations.TABLE_4)
     if not wanted:
         return
     rows, notes = [], []
     try:
         with st.spinner("Reckoning …"):
             for side in sides:
-                frame, said = ask(side.run, "compare.false_explanation", side.layer, knowledge)
+                frame, said = ask(compare.false_explanation, side.run, side.layer, knowledge)
                 frame.insert(0, "side", side.name)
                 rows.append(frame)
                 notes += said
@@ -508,12 +512,12 @@ st.html(
     '<p class="lede">Two or more networks, layers or runs beside each other: how often they are '
     "right, what their units detect, and on which images they part.</p>"
 )
-options = everything(views.cache_root())
+options = everything(cache_root())
 chosen = choose(ctx, options)
 if not chosen:
     st.caption("Nothing is chosen.")
     st.stop()
-splits = [ask(options[key][0], "splits") for key in chosen]
+splits = [ask(run_views.splits, options[key][0]) for key in chosen]
 every_split = sorted(set().union(*splits))
 shared = sorted(set(splits[0]).intersection(*splits[1:]))
 split = ""
@@ -522,13 +526,13 @@ if len(every_split) > 1:
         "split",
         "Answers on",
         every_split,
-        views.usual_splits(shared)[1],
+        usual_splits(shared)[1],
         widget=st.segmented_control,
         help="Which images count where answers are compared. On images that a network was trained "
         "on it is right more often than it will be elsewhere. Units are compared over all images.",
     )
 sides = [
-    Side(run, layer, name, ask(run, "compare.side", layer, ctx.denominator, split))
+    Side(run, layer, name, ask(compare.side, run, layer, ctx.denominator, split))
     for (run, layer, _), name in zip(
         [options[key] for key in chosen],
         short_names(apart_names(options, chosen)),

@@ -9,16 +9,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from core import views
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import command, quantile_words
-from core.runs.run_file import list_runs
-from core.views import start as starting
-from pages.parts import access, address, changes, draw, start, work
-from pages.parts.data import ask, open_run, summaries
+from core.runs.store import list_runs
+from core.views import work as starting
+from core.views.names import short_name
+from core.views.runs import cache_root, disk_size, skipped
+from pages.parts import access, address, changes, draw, run_form, watch
+from pages.parts.cache import ask, open_run, summaries
 from pages.parts.frame import page, page_files
-from pages.parts.start import size_words
+from pages.parts.run_form import size_words
 
 STEPS = {
     "collect": "Step 1 of 3, running the network",
@@ -52,10 +53,10 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
     job: jobs.Job | None = told["job"]
     name = told["run"]
-    what = " · ".join(views.short_name(told[key]) for key in ("dataset", "model") if told.get(key))
+    what = " · ".join(short_name(told[key]) for key in ("dataset", "model") if told.get(key))
     layers = ", ".join(told.get("layers", []))
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
-    work.state(told, STEPS)
+    watch.state(told, STEPS)
 
     def shown() -> None:
         st.page_link(
@@ -69,7 +70,7 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
         asked = list(job.arguments) if job else starting.arguments(told["request"], root)
         changes.start_run(asked, name, root)
 
-    work.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
+    watch.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
     if job is None and told["state"] == "stopped" and "request" in told:
         st.code(command(told["request"]), language="bash", wrap_lines=True)
 
@@ -122,7 +123,7 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
         if isinstance(facts, str):
             broken.append((path, facts))
             continue
-        size = views.disk_size(path)
+        size = disk_size(path)
         found[path.stem] = (path, facts, size)
         rows.append(
             {
@@ -188,7 +189,7 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
         st.caption("Such a run is made with `python -m core predictions`.")
     else:
         how_made(facts, size)
-    left_out = ask(open_run(path), "skipped")
+    left_out = ask(skipped, open_run(path))
     if len(left_out):
         st.markdown(f"**{len(left_out):,} files left out**")
         draw.table(
@@ -217,7 +218,7 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
         if not access.may_change():
             return
         if facts["request"]:
-            start.fill_in("Change it and run again", facts["request"])
+            run_form.fill_in("Change it and run again", facts["request"])
         if st.button("Delete this run…", icon=":material/delete:", type="tertiary"):
             confirm(path, name, size)
 
@@ -235,7 +236,7 @@ def how_made(facts: dict[str, Any], size: int) -> None:
 
 
 ctx = page("Runs", needs_run=False)
-root = views.cache_root()
+root = cache_root()
 st.title("Runs")
 st.html(
     '<p class="lede">A run is one network dissected on one set of photos. A finished run never '
@@ -248,5 +249,5 @@ if runs and ctx is not None:
     with st.container(border=True):
         one_run(*runs[ctx.run.digest])
 st.subheader("Start a run")
-start.draw(root)
+run_form.draw(root)
 st.caption(f"Runs seen here lie in `{root.name}/`; looked at {time.strftime('%H:%M:%S')}.")

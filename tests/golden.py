@@ -380,7 +380,8 @@ class Inputs:
 
     def dissected(self, model: str, **settings: Any) -> Any:
         """A finished run of a network on the photos, its arrays in float32."""
-        from core.dissect.pipeline import Settings, execute, plan
+        from core.dissect.pipeline import execute, plan
+        from core.foundation.settings import Settings
 
         asked = Settings(self.photos, model, q=0.05, map_type="float32", **settings)
         return execute(plan(asked), self.root / "runs", threads=1)
@@ -410,7 +411,7 @@ class Inputs:
 
     @cached_property
     def toggler(self) -> Any:
-        from core.ablation.toggle import prepare
+        from core.ablation.toggler import prepare
 
         return prepare(self.run, "body.3")
 
@@ -489,7 +490,7 @@ def decoding(given: Inputs) -> Any:
 
 def dissection(given: Inputs) -> Any:
     from core.dissect.labels import better_than_chance, unit_labels
-    from core.runs.run_file import TABLES
+    from core.runs.tables import TABLES
 
     run = given.run
     out: dict[str, Any] = {}
@@ -522,7 +523,8 @@ def dissection(given: Inputs) -> Any:
 
 
 def replay(given: Inputs) -> Any:
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.toggler import prepare
 
     out: dict[str, Any] = {}
     whole = given.dissected(
@@ -583,7 +585,7 @@ def formulas(given: Inputs) -> Any:
 
 
 def unit_map(_: Inputs) -> Any:
-    from core.views.units import correlations, layout
+    from core.views.unit_map import correlations, layout
 
     values = np.random.default_rng(3).integers(0, 100, (50, 9)).astype(float)
     values[:, 4] = values[:, 1] * 2 + values[:, 2]
@@ -763,7 +765,9 @@ def svm(given: Inputs) -> Any:
 
 def retraining(given: Inputs) -> Any:
     from core.foundation.settings import Retraining
-    from core.retrain.training import concept_loss, plan, retrain
+    from core.retrain.concepts import concept_loss
+    from core.retrain.plan import plan
+    from core.retrain.training import retrain
 
     rng = np.random.default_rng(6)
     scores = torch.tensor(rng.integers(-20, 20, (7, 5)) / 8, dtype=torch.float32)
@@ -815,9 +819,9 @@ def tables(given: Inputs) -> Any:
 
 
 def drawn(given: Inputs) -> Any:
-    from core.figures import Caption
+    from core.figures.base import Caption
+    from core.figures.contents import FIGURES, available, open_view
     from core.figures.disable import curves
-    from core.figures.report import FIGURES, available, open_view
     from core.figures.retrain import retraining as bars
 
     view = open_view(given.run)
@@ -931,15 +935,18 @@ def readers() -> dict[type, Callable[[Path], Iterable[str]]]:
     from core.datasets.readers.folder import Folder
     from core.datasets.readers.nyuv2 import NYUv2, NYUv2Mat
     from core.datasets.readers.opensurfaces import OpenSurfaces
+    from tests.datasets.files import folder_tree
     from tests.datasets.readers.test_ade20k import benchmark, packed, release_2016
+    from tests.datasets.readers.test_broden import broden_tree
     from tests.datasets.readers.test_coco import panoptic_tree, stuff_tree
+    from tests.datasets.readers.test_nyuv2 import nyu_tree
     from tests.datasets.readers.test_nyuv2_mat import published
     from tests.datasets.readers.test_opensurfaces import release
-    from tests.datasets.test_datasets import broden_tree, folder_tree, nyu_tree
     from tests.datasets.test_instances import INNER, LEFT, one, region
 
     def ade20k(root: Path) -> Iterable[str]:
-        from tests.datasets.readers.test_ade20k import Region, json_text, save, write
+        from tests.datasets.files import save, write
+        from tests.datasets.readers.test_ade20k import Region, json_text
 
         yield f"ade20k:{release_2016(root / '2016')}"
         stem = root / "2021/images/ADE/training/urban/inn__outdoor/ADE_train_00000009"
@@ -992,7 +999,8 @@ def all_readers() -> set[type]:
 
 def world(_: Inputs) -> Any:
     """SHA-256 of one photo a scene of `rooms`, and of its masks as names."""
-    from core.rooms import SCENES, draw_picture
+    from core.rooms import SCENES
+    from core.rooms.dataset import draw_picture
 
     out = {}
     for scene in SCENES:
@@ -1029,10 +1037,22 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
-    "replay": (replay, ("ablation.toggle", "models.head", "models.forward"), TRAINED),
+    "replay": (
+        replay,
+        (
+            "ablation.edits",
+            "ablation.kernels",
+            "ablation.forward",
+            "ablation.strategies",
+            "ablation.toggler",
+            "models.head",
+            "models.forward",
+        ),
+        TRAINED,
+    ),
     "signatures": (signatures_, ("dissect.signatures",), CLOSE),
     "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
-    "unit map": (unit_map, ("views.units",), TRAINED),
+    "unit map": (unit_map, ("views.unit_map",), TRAINED),
     "embedding": (embedding, ("merging.embed",), TRAINED),
     "merging": (merging, ("merging.fuse", "merging.gain"), CLOSE),
     "explanation": (
@@ -1047,17 +1067,27 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "ablation": (
         ablation,
-        ("ablation.contribution", "ablation.protocols", "ablation.search"),
+        ("ablation.contribution", "ablation.protocols", "ablation.search", "ablation.kernels"),
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),
-    "re-training": (retraining, ("retrain.training",), TRAINED),
+    "re-training": (
+        retraining,
+        tuple(
+            f"retrain.{module}"
+            for module in ("concepts", "data", "network", "plan", "trainer", "training")
+        ),
+        TRAINED,
+    ),
     "tables": (tables, ("paper.tables",), CLOSE),
     "figures": (
         drawn,
         (
-            "figures.__init__",
-            "figures.report",
+            "figures.base",
+            "figures.export",
+            "figures.runs",
+            "figures.units",
+            "figures.contents",
             "figures.disable",
             "figures.retrain",
         ),

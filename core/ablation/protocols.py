@@ -42,7 +42,7 @@ import pandas as pd
 
 from core.ablation.contribution import SIGNS, Contribution, UnitConcepts
 from core.ablation.search import greedy_forward, halves
-from core.ablation.toggle import Toggler
+from core.ablation.toggler import Toggler
 from core.dissect.labels import known_values
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown
@@ -350,7 +350,8 @@ def curve(
     seed: int = 0,
     **hooks: Unpack[Hooks],
 ) -> pd.DataFrame:
-    """Accuracy with the k most positive or negative units disabled, k in `at` (1 … 20).
+    """Accuracy with the k most positive or negative units disabled, k in `at` (1 … 20): one line of
+    Figs. 3 and 4.
 
     select, judge : splits on which units are chosen and accuracy is measured; all images where
     None (as published: the same images serve both). Columns: :data:`COLUMNS`.

@@ -5,7 +5,7 @@ learned by gradient; among all units (blind), or among candidates only, such as 
 contribution to the scenes' core concepts is negative. :func:`compare` asks whether that
 knowledge helps: the same search among as many candidates drawn at random is its control.
 
-The searches need a linear head (closed form, :mod:`core.ablation.toggle`).
+The searches need a linear head (closed form, :mod:`core.ablation.strategies`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from core.ablation.toggle import Edit, Gain, Share, Toggler, in_parts
+from core.ablation.edits import Edit
+from core.ablation.kernels import in_parts
+from core.ablation.result import Gain, Share
+from core.ablation.toggler import Toggler
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import change_interval
 from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never

@@ -14,24 +14,24 @@ from contextlib import nullcontext, suppress
 
 from core import __version__
 from core.cli import (
+    ablation,
     annotate,
     bench,
     datasets,
     explain,
     export,
     formulas,
-    fusion,
     get,
     knowledge,
-    manipulate,
+    merging,
     reproduce,
     retrain,
     runs,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
-from core.foundation.escape import printable
 from core.foundation.files import strict_json
+from core.foundation.names import printable
 from core.foundation.progress import Stopped
 from core.foundation.trust import allow_python
 
@@ -44,9 +44,9 @@ VERBS = (
     annotate,
     formulas,
     knowledge,
-    fusion,
+    merging,
     explain,
-    manipulate,
+    ablation,
     retrain,
     export,
     reproduce,

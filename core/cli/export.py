@@ -14,7 +14,8 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
-from core.runs.run_file import CACHE, DENOMINATORS
+from core.foundation.settings import CACHE
+from core.runs.tables import DENOMINATORS
 
 
 def add(verb: Verb) -> None:
@@ -58,7 +59,7 @@ def add(verb: Verb) -> None:
 
 
 def _export(given: argparse.Namespace) -> Answer:
-    from core.figures.report import export_figures, open_view
+    from core.figures.contents import export_figures, open_view
 
     view = open_view(open_given(given), given.layer, given.denominator)
     kinds = [kind.strip() for kind in given.format.split(",") if kind.strip()]
@@ -68,7 +69,8 @@ def _export(given: argparse.Namespace) -> Answer:
 
 
 def _report(given: argparse.Namespace) -> Answer:
-    from core.figures.report import open_view, report
+    from core.figures.contents import open_view
+    from core.figures.report import report
 
     view = open_view(open_given(given), given.layer, given.denominator)
     text = report(view, given.figure, given.table, not given.no_photos, given.unit, given.image)

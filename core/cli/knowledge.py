@@ -6,16 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import (
-    Answer,
-    Verb,
-    add_knowledge,
-    add_run,
-    open_given,
-    own_knowledge,
-    say,
-    say_kinds,
-)
+from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, say, say_kinds
+from core.knowledge.kinds import own_knowledge
 
 if TYPE_CHECKING:
     from core.knowledge.core_concepts import CoreConcepts
@@ -109,8 +101,8 @@ def _concepts(given: argparse.Namespace) -> Answer:
         }
         for scene, names in facts["scenes"].items():
             doubtful = facts["guesses"].get(scene, {})
-            told = [f"~{name}" if name in doubtful else name for name in names]
-            lines.append(f"{scene:20} {', '.join(told) or '–'}")
+            result = [f"~{name}" if name in doubtful else name for name in names]
+            lines.append(f"{scene:20} {', '.join(result) or '–'}")
         some = bool(facts["guesses"])
     if some:
         lines += ["", GUESSED]

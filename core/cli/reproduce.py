@@ -16,7 +16,7 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
-from core.runs.run_file import CACHE
+from core.foundation.settings import CACHE
 
 
 def add(verb: Verb) -> None:
@@ -58,8 +58,10 @@ def _reproduce(given: argparse.Namespace) -> Answer:
     from core.reproduce.profiles import open_profile
 
     profile = open_profile(given.profile)
-    from core.reproduce import PARTS, Work, reproduce
+    from core.paper.printed import PARTS
     from core.reproduce.ahead import plan, plan_text
+    from core.reproduce.produce import reproduce
+    from core.reproduce.work import Work
     from core.reproduce.write import Folder, again, results
 
     began = time.monotonic()

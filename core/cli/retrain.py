@@ -10,23 +10,15 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from core.cli.common import (
-    COUNT,
-    SEED,
-    Answer,
-    Verb,
-    add_word,
-    own_knowledge,
-    say,
-    show_progress,
-    stoppable,
-)
+from core.cli.common import COUNT, SEED, Answer, Verb, add_word, say, show_progress, stoppable
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
-from core.foundation.settings import GOLDEN, Retraining
+from core.foundation.settings import CACHE, GOLDEN, Retraining
 from core.foundation.trust import check_named
-from core.runs.run_file import CACHE, Run, find_run
+from core.knowledge.kinds import own_knowledge
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 
 def add(verb: Verb) -> None:
@@ -39,7 +31,7 @@ def add(verb: Verb) -> None:
         sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
         return sub
 
-    cc = add_kind("cc", _cc, "Re-training via core concepts; goes on with a stopped one.")
+    cc = add_kind("cc", _cc, "Re-training via core concepts; resumes a stopped one.")
     cc.add_argument("run", nargs="?", help="dataset, network and knowledge of this run")
     cc.add_argument("--dataset", metavar="SPEC", help="instead of a run; see `datasets`")
     cc.add_argument("--model", metavar="SPEC", help="instead of a run's; see `models`")
@@ -76,7 +68,7 @@ def add(verb: Verb) -> None:
     pe.add_argument("--overrides", type=Path, metavar="FILE", help="names and nodes")
     pe.add_argument("--fresh", action="store_true", help="throw an earlier result away")
 
-    add_kind("list", _list, "Finished re-trainings, and those that go on or were stopped.")
+    add_kind("list", _list, "Finished re-trainings, and those that are running or were stopped.")
     show = add_kind("show", _show, "A finished re-training: accuracies, learning curves.")
     show.add_argument("result", help="digest, the beginning of one, or `latest`")
     figure = add_kind("figure", _figure, "Figure 5: accuracy per model before and after.")
@@ -117,7 +109,8 @@ def _missing(_given: argparse.Namespace) -> Answer:
 
 
 def _cc(given: argparse.Namespace) -> Answer:
-    from core.retrain.training import plan, retrain
+    from core.retrain.plan import plan
+    from core.retrain.training import retrain
     from core.views.retrain import summary, summary_text
 
     asked = _asked(given)
@@ -132,12 +125,12 @@ def _cc(given: argparse.Namespace) -> Answer:
 
         planned = time.monotonic() - began
         with stoppable() as stop:
-            told = retraining(work, given.out, stop)
-        told |= {key: told[key] + planned for key in ("seconds", "low", "high")}
-        return told, (
-            f"about {duration(told['seconds'])} at most ({duration(told['low'])} to "
-            f"{duration(told['high'])}): {told['passes']} images through the network and back, "
-            f"from {told['timed']} timed just now; nothing was trained"
+            reply = retraining(work, given.out, stop)
+        reply |= {key: reply[key] + planned for key in ("seconds", "low", "high")}
+        return reply, (
+            f"about {duration(reply['seconds'])} at most ({duration(reply['low'])} to "
+            f"{duration(reply['high'])}): {reply['passes']} images through the network and back, "
+            f"from {reply['timed']} timed just now; nothing was trained"
         )
     with stoppable() as stop:
         result = retrain(work, given.out, progress=show_progress, stop=stop, fresh=given.fresh)
@@ -177,14 +170,14 @@ def _pe(given: argparse.Namespace) -> Answer:
     from core.retrain.svm import accuracies
     from core.views.retrain import pe_text
 
-    told = pe_of(Run(find_run(given.run, given.out)), given)
-    rows = accuracies(told)
-    facts = {k: v for k, v in told.items() if k not in ("rows", "target", "network")}
-    return {**facts, "methods": rows}, pe_text(told, rows)
+    reply = pe_of(Run(find_run(given.run, given.out)), given)
+    rows = accuracies(reply)
+    facts = {k: v for k, v in reply.items() if k not in ("rows", "target", "network")}
+    return {**facts, "methods": rows}, pe_text(reply, rows)
 
 
 def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
-    """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
+    """The SVMs of a run as the command line asks for them: made, resumed, or read."""
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
     from core.retrain.svm import retrain_pe
@@ -225,8 +218,8 @@ def pe_defaults(given: argparse.Namespace) -> argparse.Namespace:
 
 
 def _list(given: argparse.Namespace) -> Answer:
-    from core.views import unfinished
     from core.views.retrain import results
+    from core.views.work import unfinished
 
     rows = results(given.out).to_dict("records")
     going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
@@ -248,23 +241,23 @@ def _list(given: argparse.Namespace) -> Answer:
 def _show(given: argparse.Namespace) -> Answer:
     from core.views.retrain import curves, result, summary, summary_text
 
-    told = result(given.result, given.out)
-    table, points = summary(told), curves(told)
-    lines = [summary_text(told, table), "", points.to_string(index=False, float_format="%.3f")]
+    reply = result(given.result, given.out)
+    table, points = summary(reply), curves(reply)
+    lines = [summary_text(reply, table), "", points.to_string(index=False, float_format="%.3f")]
     facts = {
-        "digest": told["digest"],
-        "asked": told["asked"],
+        "digest": reply["digest"],
+        "asked": reply["asked"],
         "summary": table.to_dict("records"),
         "curves": points.to_dict("records"),
-        "counts": told["counts"],
-        "core": told["core"],
-        "weights": told["weights"],
+        "counts": reply["counts"],
+        "core": reply["core"],
+        "weights": reply["weights"],
     }
     return facts, "\n".join(lines)
 
 
 def _figure(given: argparse.Namespace) -> Answer:
-    from core.figures import export
+    from core.figures.export import export
     from core.figures.retrain import caption, retraining
     from core.views.retrain import figure_5, result
 

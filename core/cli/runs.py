@@ -24,8 +24,9 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import duration
-from core.foundation.settings import Settings, quantile_words
-from core.runs.run_file import CACHE, Run, list_runs
+from core.foundation.settings import CACHE, Settings, quantile_words
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 
 
 def add(verb: Verb) -> None:
@@ -45,7 +46,7 @@ def add(verb: Verb) -> None:
         "--knowledge",
         default="builtin",
         metavar="SPEC",
-        help="graph that `explain` and `tables` use for this run unless told otherwise",
+        help="graph that `explain` and `tables` use for this run by default",
     )
     run.add_argument(
         "--scenes",
@@ -87,7 +88,7 @@ def add(verb: Verb) -> None:
     run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
-    run.add_argument("--resume", action="store_true", help="go on with a stopped run (default)")
+    run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
     run.add_argument(
         "--fresh", action="store_true", help="throw away an earlier run and start anew"
     )
@@ -123,11 +124,11 @@ def add(verb: Verb) -> None:
     show.add_argument("--category", action="append", help="labels of these categories only")
     show.add_argument("--top", type=whole(), default=20, help="units listed")
     show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-    told = verb("predictions", _predictions, "Published predictions as a run without photos.")
-    told.add_argument("table", type=Path, help="CSV with columns pred and target")
-    told.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
-    told.add_argument("--name", default="predictions", help="shown as the dataset's name")
-    told.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    result = verb("predictions", _predictions, "Published predictions as a run without photos.")
+    result.add_argument("table", type=Path, help="CSV with columns pred and target")
+    result.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
+    result.add_argument("--name", default="predictions", help="shown as the dataset's name")
+    result.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
 
 def _run(given: argparse.Namespace) -> Answer:
@@ -319,7 +320,7 @@ def _layers(given: argparse.Namespace) -> Answer:
 
 
 def _runs(given: argparse.Namespace) -> Answer:
-    from core.views import unfinished
+    from core.views.work import unfinished
 
     rows: list[dict[str, Any]] = []
     for path in list_runs(given.out):
@@ -329,7 +330,7 @@ def _runs(given: argparse.Namespace) -> Answer:
         except Exception as err:  # whatever is wrong with one file, the others are listed
             why = str(err) or type(err).__name__
             rows.append({"state": "unreadable", "run": path.stem, "why": why})
-    rows += [{**told, "state": "unfinished"} for told in unfinished(given.out)]
+    rows += [{**result, "state": "unfinished"} for result in unfinished(given.out)]
     lines = []
     for row in rows:
         if row["state"] == "finished":
@@ -414,7 +415,7 @@ def _summary_text(facts: dict[str, Any]) -> str:
 
 def _show(given: argparse.Namespace) -> Answer:
     from core.dissect.labels import better_than_chance, unit_labels
-    from core.views import comparison
+    from core.views.units import comparison
 
     run = open_given(given)
     facts = _summary(run)
@@ -433,11 +434,11 @@ def _show(given: argparse.Namespace) -> Answer:
         "concepts": int(labels.loc[labels["iou"] > 0.04, "name"].nunique()),
         "top": best.head(given.top).to_dict("records"),
     }
-    told = facts["labels"]
+    result = facts["labels"]
     lines = [_summary_text(facts), ""]
     lines.append(
-        f"{layer}: {told['above_0.04']} of {told['units']} units above IoU 0.04 "
-        f"({told['concepts']} concepts), denominator {given.denominator}"
+        f"{layer}: {result['above_0.04']} of {result['units']} units above IoU 0.04 "
+        f"({result['concepts']} concepts), denominator {given.denominator}"
     )
     if chance["above"] is not None:
         lines.append(
@@ -450,7 +451,7 @@ def _show(given: argparse.Namespace) -> Answer:
         f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['adjusted']:8.4f}  "
         f"{row['category']:9}  "
         f"{row['name']}"
-        for row in told["top"]
+        for row in result["top"]
     ]
     return facts, "\n".join(lines)
 

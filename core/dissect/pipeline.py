@@ -39,14 +39,7 @@ from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.loader import Decoded, decode_ahead
 from core.datasets.scenes import Match, class_of, images_of, match_scenes, read_given, summary
-from core.dissect.counts import (
-    Counts,
-    best_ious,
-    check_ids,
-    count_images,
-    count_images_torch,
-    exchange,
-)
+from core.dissect.counts import Counts, best_ious, count_images, count_images_torch, exchange
 from core.dissect.labels import (
     FDR,
     chance_rows,
@@ -55,10 +48,12 @@ from core.dissect.labels import (
     split_sets,
 )
 from core.dissect.thresholds import TopK, tail_size
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import write_text, write_whole
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
-from core.foundation.settings import Settings
+from core.foundation.settings import CACHE, Settings
 from core.foundation.trust import source_digest
 from core.foundation.versions import versions_of
 from core.knowledge.kinds import open_knowledge
@@ -68,24 +63,10 @@ from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import load_model
 from core.models.untrained import needs_photos, settle_batch_norm, untrained_twin
-from core.runs.run_file import (
-    CACHE,
-    DENOMINATORS,
-    DIGITS,
-    NEEDS_NONE,
-    SCHEMA,
-    ArrayFile,
-    Run,
-    append,
-    array_name,
-    create_tables,
-    digest_of,
-    making,
-    remove_run,
-    tables_digest,
-    write_text,
-    write_whole,
-)
+from core.runs.arrays import ArrayFile, array_name, check_ids
+from core.runs.run_file import NEEDS_NONE, Run
+from core.runs.store import making, remove_run
+from core.runs.tables import DENOMINATORS, SCHEMA, append, create_tables, tables_digest
 
 MOST_SHUFFLES = 10_000
 """Rounds of the null distribution that a run may be asked for: each is held in memory."""

@@ -204,7 +204,7 @@ def measure_stand_in(
         raise UnitscopeError(
             f"splits {learn_on} and {test_on} hold no images; there are {set(split)}"
         )
-    units = int(run.sql("SELECT units FROM layers ORDER BY layer")["units"].iloc[run.layer(layer)])
+    units = run.unit_count(layer)
     hits = run.sql("SELECT image, unit FROM hits WHERE layer = ?", [run.layer(layer)])
     active = np.zeros((len(truth.images), units), bool)
     active[np.searchsorted(truth.images, hits["image"]), hits["unit"]] = True

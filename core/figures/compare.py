@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures import GREY, HEIGHT, INK, WIDTH, Caption, titled
+from core.figures.base import GREY, HEIGHT, INK, WIDTH, Caption, titled
 
 SIDES = (
     ("#0072b2", "#56b4e9"),

@@ -10,17 +10,7 @@ import numpy as np
 import pandas as pd
 import pydeck
 
-from core.figures import (
-    BLUE,
-    CATEGORY_COLORS,
-    GREY,
-    INK,
-    ORANGE,
-    PAPER,
-    SOFT,
-    Caption,
-    titled,
-)
+from core.figures.base import BLUE, CATEGORY_COLORS, GREY, INK, ORANGE, PAPER, SOFT, Caption, titled
 
 ROW, LEAST, REACH = 20, 320, 130
 """Pixels: height of a name in the drawn graph, the graph's least height, from the middle to the

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures import BLUE, GREY, INK, ORANGE, SOFT, WIDTH, Caption, titled
+from core.figures.base import BLUE, GREY, INK, ORANGE, SOFT, WIDTH, Caption, titled
 from core.foundation.names import plain_name
 
 RANKINGS = {
@@ -117,7 +117,7 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
 
 def scene_shift(frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 24) -> Any:
     """Change of accuracy by true scene with 95 % intervals, from
-    :attr:`core.ablation.toggle.Toggled.scenes`; the largest changes where there are many."""
+    :attr:`core.ablation.result.Toggled.scenes`; the largest changes where there are many."""
     top = frame.reindex(frame["shift"].abs().sort_values(ascending=False, kind="stable").index)
     data = (
         top.head(count)

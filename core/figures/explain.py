@@ -8,7 +8,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures import BLUE, GREY, INK, ORANGE, Caption, titled
+from core.figures.base import BLUE, GREY, INK, ORANGE, Caption, titled
 from core.foundation.names import place, plain_name
 
 TITLES = {

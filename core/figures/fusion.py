@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures import BLUE, GREY, ORANGE, Caption, titled
+from core.figures.base import BLUE, GREY, ORANGE, Caption, titled
 
 
 def gain_curve(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""What is taken away from a run: its figures as files, and a report in one HTML file.
+"""A report of a run in one HTML file.
 
 A report holds figures as inline SVG, tables, definitions, versions, and the command that makes
 the run again. It asks for nothing from anywhere: no script, no font, no picture from outside
@@ -9,185 +9,56 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import count
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
-from core import figures, views
-from core.figures import COUNTING, FORMATS, Caption, export
+from core.dissect.labels import FDR, better_than_chance
 from core.figures import explain as of_photo
+from core.figures import units as unit_figures
+from core.figures.base import COUNTING, Caption
+from core.figures.contents import (
+    FIGURES,
+    TABLES,
+    View,
+    available,
+    chance_columns,
+    check_needs,
+    drawn_chart,
+)
+
+# `core.report` offers these two as well.
+from core.figures.contents import export_figures as export_figures
+from core.figures.contents import open_view as open_view
+from core.figures.export import export, named_parts
+from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import write_bytes
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import quantile_words
-from core.runs.run_file import Run
-from core.views import shown_name
-
-MOST_SCENES = 40
-"""A confusion matrix of more scenes cannot be read; the commonest mistakes are listed."""
+from core.views import units as unit_views
+from core.views.findings import hero
+from core.views.images import image_number
+from core.views.names import shown_name
+from core.views.pictures import photo_or_lit, thumbnail
+from core.views.runs import accuracy
+from core.views.units import (
+    comparison,
+    iou_histogram,
+    peak_histogram,
+    unit_concepts,
+    unit_facts,
+    unit_images,
+)
 
 ACCOUNT = ("minmax_threshold", "image", "scc")
 """Strategy, IoU and core concepts of the accounts in a report."""
 
 ROWS = 40
 """Rows of a table in a report; how many there are is said."""
-
-
-class View(NamedTuple):
-    """What a figure is drawn of."""
-
-    run: Run
-    layer: str | None
-    denominator: str
-
-    @property
-    def facts(self) -> dict[str, Any]:
-        """:func:`core.views.summary` of the run."""
-        return views.summary(self.run)
-
-    def caption(self, layered: bool = True) -> Caption:
-        """As the app's pages caption the same figure."""
-        facts = self.facts
-        layered = layered and self.layer is not None
-        return Caption(
-            facts["dataset"],
-            facts["model"],
-            (self.layer or "") if layered else "",
-            COUNTING[self.denominator] if layered else "",
-            f"{facts['images']:,} images",
-        )
-
-
-class Figure(NamedTuple):
-    """A figure of a report: what it shows, what of a run it needs, and how it is drawn.
-
-    needs : ``units``, ``answers`` of the network, or nothing. draw : view → chart, or None where
-    the run has nothing to draw.
-    """
-
-    title: str
-    needs: str
-    draw: Callable[[View], Any]
-
-
-def _accuracy(view: View) -> Any:
-    frame = views.accuracy(view.run)
-    return figures.accuracy(frame, view.caption(False)) if len(frame) else None
-
-
-def _chance(view: View) -> Any:
-    layer = view.layer or ""
-    histogram = views.iou_histogram(view.run, layer, view.denominator)
-    return figures.iou_chance(histogram, view.caption())
-
-
-def _detected(view: View) -> Any:
-    frame, above = _found(view)
-    return figures.detected(frame, view.caption(), above=above) if len(frame) else None
-
-
-def _categories(view: View) -> Any:
-    frame, above = _found(view)
-    return figures.categories(frame, view.caption(), above=above) if len(frame) else None
-
-
-def _found(view: View) -> tuple[pd.DataFrame, bool]:
-    told = views.better_than_chance(view.run, view.layer, view.denominator)
-    found = views.detected(view.run, view.layer or "", view.denominator)
-    return found, told["above"] is not None
-
-
-def _confusion(view: View) -> Any:
-    frame = views.confusion(view.run)
-    if not len(frame) or frame["scene"].nunique() > MOST_SCENES:
-        return None
-    return figures.confusion(frame, view.caption(False))
-
-
-FIGURES = {
-    "accuracy": Figure("How often the network is right", "answers", _accuracy),
-    "confusion": Figure("True scenes and what the network said", "answers", _confusion),
-    "overlap": Figure("Do the units mean anything?", "units", _chance),
-    "concepts": Figure("Concepts that units detect", "units", _detected),
-    "categories": Figure("What kinds of things the units detect", "units", _categories),
-}
-"""Name → figure, in the order of a report."""
-
-
-class Listing(NamedTuple):
-    """A table of a report: its heading, what of a run it needs (as a figure), view → rows."""
-
-    title: str
-    needs: str
-    rows: Callable[[View], pd.DataFrame]
-
-
-def _chances(labels: pd.DataFrame) -> dict[str, pd.Series]:
-    """The columns that say how often chance does as well."""
-    return {
-        "p (permutation)": labels["chance"].round(4),
-        "p adjusted": labels["adjusted"].round(4),
-    }
-
-
-def _units(view: View) -> pd.DataFrame:
-    table = views.unit_table(view.run, view.layer or "", view.denominator).dropna(subset="name")
-    table = table.sort_values(["iou", "unit"], ascending=[False, True])
-    return pd.DataFrame(
-        {
-            "unit": table["unit"],
-            "label": [shown_name(n) for n in table["name"]],
-            "category": table["category"].astype(str),
-            "IoU": table["iou"].round(4),
-            **_chances(table),
-            "images": table["images"],
-        }
-    )
-
-
-def _scene_rows(view: View) -> pd.DataFrame:
-    table = views.per_scene(view.run)
-    return pd.DataFrame(
-        {
-            "scene": [plain_name(n) for n in table["scene"]],
-            "images": table["images"],
-            "right": table["right"],
-            "accuracy": [f"{a:.1%}" for a in table["accuracy"]],
-            "mostly taken for": [
-                plain_name(n) if isinstance(n, str) else "" for n in table["confused_with"]
-            ],
-            "so taken": table["confused"],
-        }
-    )
-
-
-def _mistakes(view: View) -> pd.DataFrame:
-    table = views.confused_pairs(view.run)
-    table["share"] = [f"{s:.1%}" for s in table["share"]]
-    for name in ("scene", "predicted"):
-        table[name] = table[name].map(plain_name)
-    return table
-
-
-def _concepts(view: View) -> pd.DataFrame:
-    table, _ = _found(view)
-    table = table.assign(name=[shown_name(n) for n in table["name"]], iou=table["iou"].round(4))
-    return table.rename(columns={"name": "concept", "iou": "best IoU", "best": "best unit"})
-
-
-TABLES = {
-    "scenes": Listing("Scene by scene", "answers", _scene_rows),
-    "mistakes": Listing("The commonest mistakes", "answers", _mistakes),
-    "units": Listing("Units with the clearest labels", "units", _units),
-    "detected": Listing("Concepts detected", "units", _concepts),
-    "left-out": Listing("Files left out", "", lambda view: views.skipped(view.run)),
-}
-"""Name → table, in the order of a report."""
 
 DEFINITIONS = {
     "Accuracy": "The share of images whose most probable class is their scene. Intervals are "
@@ -202,8 +73,8 @@ DEFINITIONS = {
     "Chance": "The same search with every image’s masks exchanged for another’s of its split, "
     "many times: a unit’s own null distribution. p = (1 + rounds in which the unit does at least "
     "as well) ∕ (1 + rounds). Adjusted for the false discovery rate over the units that are active "
-    f"(Benjamini–Hochberg), p ≤ {views.FDR:g} is called better than chance: of the units so "
-    f"called, {views.FDR:.0%} at most are expected to be so by luck.",
+    f"(Benjamini–Hochberg), p ≤ {FDR:g} is called better than chance: of the units so "
+    f"called, {FDR:.0%} at most are expected to be so by luck.",
     "Untrained twin": "The same architecture with random weights, its batch norm estimated on the "
     "same photos, and its units counted and tested in the same manner. Place in the photo, "
     "brightness and colour alone make some of its units better than chance: training is owed what "
@@ -211,77 +82,6 @@ DEFINITIONS = {
     "Concept detected": "The best label of at least one unit that is better than chance.",
 }
 """Term → what it means, in HTML."""
-
-
-def available(view: View) -> tuple[list[str], list[str]]:
-    """Names of the figures and of the tables that this run can give."""
-    has = {
-        "units": view.layer is not None,
-        "answers": not view.run.no_answers,
-        "": True,
-    }
-    shown = [name for name, one in FIGURES.items() if has[one.needs]]
-    scenes = view.run.sql("SELECT count(DISTINCT scene) AS n FROM images")["n"].iloc[0]
-    if "confusion" in shown and not 0 < scenes <= MOST_SCENES:
-        shown.remove("confusion")
-    return shown, [name for name, one in TABLES.items() if has[one.needs]]
-
-
-def _check(view: View, what: str, needs: str) -> None:
-    """Raise UnitscopeError where a run has not what a figure or table (`what`) needs of it."""
-    if needs == "units" and view.layer is None:
-        raise UnitscopeError(f"{what} is of units, and this run has none")
-    if needs == "answers":
-        view.run.need_answers(what)
-
-
-def open_view(run: Run, layer: str | None = None, denominator: str = "all") -> View:
-    """A view of a run, its last layer where none is named; none of a run without layers.
-
-    Raises UnitscopeError for an unknown layer or denominator.
-    """
-    if denominator not in COUNTING:
-        raise unknown("denominator", denominator, COUNTING)
-    if layer is not None or run.layer_names:
-        layer = run.layer_names[run.layer(layer)]
-    return View(run, layer, denominator)
-
-
-def export_figures(
-    view: View, folder: Path, kinds: Sequence[str] = ("svg",), names: Sequence[str] = ()
-) -> list[Path]:
-    """Write figures as files, named after the figure and, where it is of units, the layer.
-
-    names : of :data:`FIGURES`; all that the run can give where empty.
-
-    Returns the files written. Raises UnitscopeError for an unknown figure or format, before
-    anything is written.
-    """
-    for kind in kinds:
-        if kind not in FORMATS:
-            raise unknown("figure format", kind, FORMATS)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name in names or available(view)[0]:
-        chart = _chart(view, name)
-        if chart is None:
-            continue
-        tail = f"-{view.layer}" if FIGURES[name].needs == "units" else ""
-        for kind in kinds:
-            path = folder / f"{name}{tail}.{kind}"
-            write_bytes(path, export(chart, kind))
-            written.append(path)
-    return written
-
-
-def _chart(view: View, name: str) -> Any:
-    if name not in FIGURES:
-        raise unknown("figure", name, FIGURES)
-    _check(view, f"figure {name!r}", FIGURES[name].needs)
-    return FIGURES[name].draw(view)
-
-
-# -- the report -------------------------------------------------------------------------------
 
 STYLE = """
 body { font: 16px/1.5 'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif;
@@ -339,7 +139,7 @@ def report(
         raise UnitscopeError("this run has no units: it holds predictions alone")
     numbers = count()
     photos = photos and view.layer is not None and bool(facts["photos"])
-    charts = {name: _chart(view, name) for name in (shown if chosen is None else chosen)}
+    charts = {name: drawn_chart(view, name) for name in (shown if chosen is None else chosen)}
     drawn = {FIGURES[name].title: chart for name, chart in charts.items() if chart is not None}
     parts = [_head(facts, view)]
     if photos:
@@ -354,7 +154,7 @@ def report(
     for name in listed if tables is None else tables:
         if name not in TABLES:
             raise unknown("table", name, TABLES)
-        _check(view, f"table {name!r}", TABLES[name].needs)
+        check_needs(view, f"table {name!r}", TABLES[name].needs)
         frame = TABLES[name].rows(view)
         if len(frame):
             own = view.caption(TABLES[name].needs == "units")
@@ -384,12 +184,12 @@ def _head(facts: dict[str, Any], view: View) -> str:
     said, compared = [f"{facts['images']:,} images"], ""
     # The first split is what the network was judged on, where there is such a one: the photos
     # it was trained on would flatter it.
-    for row in views.accuracy(view.run).head(1).itertuples():
+    for row in accuracy(view.run).head(1).itertuples():
         said.append(
             f"{row.right:,} of {row.images:,} {row.split} ones are right ({row.accuracy:.1%})"
         )
     if view.layer is not None:
-        told = views.better_than_chance(view.run, view.layer, view.denominator)
+        told = better_than_chance(view.run, view.layer, view.denominator)
         if told["above"] is not None:
             said.append(
                 f"{told['above']:,} of {told['units']:,} units of {escape(view.layer)} "
@@ -397,7 +197,7 @@ def _head(facts: dict[str, Any], view: View) -> str:
             )
         else:
             said.append(f"{told['units']:,} units of {escape(view.layer)}")
-        compared = " " + escape(views.comparison(told))
+        compared = " " + escape(comparison(told))
     rows = {
         "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['skipped']:,} left out",
         "Network": f"{facts['model']} ({facts['model_spec']})",
@@ -430,11 +230,11 @@ def _photos(view: View) -> str:
     layer = view.layer or ""
     return _strip(
         _picture(
-            views.photo_or_lit(view.run, layer, seen.unit, seen.image, 360),
+            photo_or_lit(view.run, layer, seen.unit, seen.image, 360),
             f"Photo, bright where unit {seen.unit} is lit",
             f"unit {seen.unit}: {shown_name(seen.name)} (IoU {seen.iou:.3f})",
         )
-        for seen in views.hero(view.run, layer, view.denominator)
+        for seen in hero(view.run, layer, view.denominator)
     )
 
 
@@ -460,17 +260,17 @@ def _figures(charts: Mapping[str, Any], numbers: Iterator[int]) -> list[str]:
 def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[str]:
     """The section of one unit: as the Units page has it."""
     run, layer, caption = view.run, view.layer or "", view.caption()
-    facts = views.unit_facts(run, layer, unit)
-    labels = views.unit_concepts(run, layer, unit, view.denominator)
+    facts = unit_facts(run, layer, unit)
+    labels = unit_concepts(run, layer, unit, view.denominator)
     best = labels.iloc[0] if len(labels) else None
     name = "no label" if best is None else shown_name(best["name"])
     parts = [f"<h2>Unit {unit} of {escape(layer)}: {escape(name)}</h2>"]
     if photos:
-        top = views.unit_images(run, layer, unit, None, 4)
+        top = unit_images(run, layer, unit, None, 4)
         parts.append(
             _strip(
                 _picture(
-                    views.photo_or_lit(run, layer, unit, int(row.image), 360),
+                    photo_or_lit(run, layer, unit, int(row.image), 360),
                     f"Photo {row.id}, bright where unit {unit} is lit",
                     f"photo {row.id}, peak {row.peak:.3g}",
                 )
@@ -478,15 +278,15 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
             )
         )
     charts = {}
-    histogram = views.iou_histogram(run, layer, view.denominator, unit=unit)
+    histogram = iou_histogram(run, layer, view.denominator, unit=unit)
     if best is not None and (histogram["kind"] == "shuffled labels").any():
         own = float(best["iou"])
-        charts["Against chance"] = figures.unit_chance(histogram, own, unit, caption)
-    bins = views.peak_histogram(run, layer, unit)
-    charts["Responses"] = figures.peaks(bins, float(facts["threshold"]), unit, caption)
-    scenes = views.unit_scenes(run, layer, unit)
+        charts["Against chance"] = unit_chance(histogram, own, unit, caption)
+    bins = peak_histogram(run, layer, unit)
+    charts["Responses"] = peaks(bins, float(facts["threshold"]), unit, caption)
+    scenes = unit_views.unit_scenes(run, layer, unit)
     if len(scenes):
-        charts["Scenes"] = figures.unit_scenes(scenes, unit, caption)
+        charts["Scenes"] = unit_figures.unit_scenes(scenes, unit, caption)
     parts += _figures(charts, numbers)
     if len(labels):
         rows = pd.DataFrame(
@@ -494,7 +294,7 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
                 "concept": [shown_name(n) for n in labels["name"]],
                 "category": labels["category"].astype(str),
                 "IoU": labels["iou"].round(4),
-                **_chances(labels),
+                **chance_columns(labels),
             }
         )
         parts.append(_table(f"Labels of unit {unit}", rows, caption, 3))
@@ -506,7 +306,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     from core.views import explain, knowledge
 
     run, layer = view.run, view.layer or ""
-    number = views.image_number(run, image)
+    number = image_number(run, image)
     spec = knowledge.own_knowledge(run)
     known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
     told = explain.account(run, known, image, layer, *ACCOUNT)
@@ -520,7 +320,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     )
     parts = [f"<h2>Photo {escape(image)}</h2>"]
     if photos:
-        seen = _picture(views.thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")
+        seen = _picture(thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")
         parts.append(_strip([seen]))
     parts.append(f"<p>{escape(told['sentence'])}</p>")
     frame = pd.DataFrame(told["scenes"])
@@ -552,7 +352,7 @@ def _svg(chart: Any, number: int) -> str:
 def inline_svg(text: str, number: int) -> str:
     """An SVG file's text as a part of a page. Names of its parts are made its own: two figures of
     one page must not share any, or the first one's clips would cut the second."""
-    return figures.named_parts(text[text.index("<svg") :], f"figure{number}")
+    return named_parts(text[text.index("<svg") :], f"figure{number}")
 
 
 def _table(title: str, frame: pd.DataFrame, caption: Caption, level: int = 2) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures import BLUE, GREY, HEIGHT, INK, ORANGE, SOFT, WIDTH, Caption, titled
+from core.figures.base import BLUE, GREY, HEIGHT, INK, ORANGE, SOFT, WIDTH, Caption, titled
 
 METHODS = ("original", "control", "SCC", "ICC", "Top 10", "all annotated")
 COLORS = {

@@ -1,143 +1,208 @@
-"""The map of a layer's units, to be moved and pointed at, and as a chart for print."""
+"""Charts of the units of a layer and of one unit, from :mod:`core.views.units`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
-import pydeck
 
-from core.figures import INK, PAPER, Caption, titled
-from core.figures.concepts import color, color_legend, deck_letters, deck_rows, rgb
-from core.views import shown_name
+from core.figures.base import (
+    BLUE,
+    GREY,
+    HEIGHT,
+    INK,
+    ORANGE,
+    SOFT,
+    WIDTH,
+    Caption,
+    category_scale,
+    titled,
+)
+from core.foundation.names import plain_name
+from core.views.names import shown_name
 
-REACH, HEIGHT = 205, 500
-"""Pixels: from the middle of the map to its edge, and its height."""
 
-NAMED = 24
-"""Units whose label is written beside them, at most."""
-
-
-def placed(units: pd.DataFrame, at: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`core.views.unit_table` with their place of
-    :func:`core.views.units.unit_map`, and what the map draws of them: label, told, kind (category
-    or ``no label``), sure (better than chance, or not measured), radius, named.
-
-    The strongest units are named, each where no stronger one's name is in the way.
-    """
-    frame = units.merge(at, on="unit", how="inner").reset_index(drop=True)
-    frame["label"] = [shown_name(n) if isinstance(n, str) else "no label" for n in frame["name"]]
-    frame["kind"] = frame["category"].fillna("no label")
-    frame["sure"] = frame["above"] | frame["chance"].isna()
-    top = max(float(frame["iou"].max()), 1e-6) if len(frame) else 1.0
-    frame["radius"] = 3 + 9 * np.sqrt(frame["iou"] / top)
-    frame["told"] = [
-        f"unit {r.unit}: {r.label}\nIoU {r.iou:.3f}" + ("" if r.sure else ", no better than chance")
-        for r in frame.itertuples()
+def iou_chance(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """Best IoUs of units over those of shuffled labels, from
+    :func:`core.views.units.iou_histogram`."""
+    colors = alt.Scale(domain=["units", "shuffled labels"], range=[BLUE[dark], GREY[dark]])
+    base = alt.Chart(frame)
+    x = alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned")
+    tooltip = [
+        alt.Tooltip("kind", title="of"),
+        alt.Tooltip("low", format=".3f", title="IoU from"),
+        alt.Tooltip("high", format=".3f", title="to"),
+        alt.Tooltip("share", format=".1%"),
     ]
-    named = np.zeros(len(frame), bool)
-    taken: list[tuple[float, float]] = []
-    for k in np.lexsort((frame["unit"], -frame["iou"])):
-        x, y = float(frame["x"][k]), float(frame["y"][k])
-        free = all(abs(x - a) > 0.36 or abs(y - b) > 0.075 for a, b in taken)
-        if frame["sure"][k] and frame["kind"][k] != "no label" and free:
-            named[k] = True
-            taken.append((x, y))
-            if len(taken) == NAMED:
-                break
-    frame["named"] = named
-    return frame
+    y = alt.Y("share:Q", title="share of units", axis=alt.Axis(format="%", tickCount=4), stack=None)
+    color = alt.Color("kind:N", title=None, scale=colors)
+    layers = [
+        base.transform_filter("datum.kind == 'shuffled labels'")
+        .mark_bar(opacity=0.9)
+        .encode(x, alt.X2("high:Q"), y, color, tooltip=tooltip),
+        base.transform_filter("datum.kind == 'units'")
+        .mark_bar(opacity=0.72)
+        .encode(x, alt.X2("high:Q"), y, color, tooltip=tooltip),
+    ]
+    chart = alt.layer(*layers).properties(width=WIDTH, height=HEIGHT)
+    return titled(chart, "Do the units mean anything?", caption, dark, 30)
 
 
-def units_deck(frame: pd.DataFrame, dark: bool = False) -> pydeck.Deck:
-    """The map of :func:`placed` rows. Layers ``units`` (dots; a click picks one) and ``names``.
-    It needs no map tiles and no network."""
-    pixels = pydeck.types.String("pixels")
-    dots = frame.assign(
-        px=frame["x"] * REACH,
-        py=frame["y"] * REACH,
-        fill=[[*rgb(color(r.kind, dark)), 220 if r.sure else 70] for r in frame.itertuples()],
-        shown=frame["label"],
+def detected(
+    frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 18, above: bool = True
+) -> Any:
+    """The concepts most units detect, from :func:`core.views.units.detected`."""
+    data = frame.head(count).assign(concept=[shown_name(n) for n in frame["name"].head(count)])
+    chart = (
+        alt.Chart(data)
+        .mark_bar(cornerRadiusEnd=2)
+        .encode(
+            alt.X("units:Q", title="units", axis=alt.Axis(tickMinStep=1, tickCount=6)),
+            alt.Y("concept:N", title=None, sort=None),
+            alt.Color(
+                "category:N", title=None, scale=category_scale(dark, sorted(set(data["category"])))
+            ),
+            tooltip=[
+                "concept",
+                "category",
+                "units",
+                alt.Tooltip("iou", title="best IoU", format=".3f"),
+                alt.Tooltip("best", title="best unit"),
+            ],
+        )
+        .properties(width=WIDTH, height=max(60, 20 * len(data)))
     )
-    named = dots[dots["named"]].assign(dy=-dots["radius"] - 8)
-    units = pydeck.Layer(
-        "ScatterplotLayer",
-        id="units",
-        data=deck_rows(dots, ["unit", "px", "py", "radius", "fill", "told"]),
-        get_position="[px, py]",
-        get_radius="radius",
-        radius_units=pixels,
-        get_fill_color="fill",
-        stroked=True,
-        get_line_color=[*rgb(PAPER[dark]), 255],
-        get_line_width=1,
-        line_width_units=pixels,
-        pickable=True,
-        auto_highlight=True,
-    )
-    names = pydeck.Layer(
-        "TextLayer",
-        id="names",
-        data=deck_rows(named, ["shown", "px", "py", "dy"]),
-        get_position="[px, py]",
-        get_text="shown",
-        get_size=13,
-        size_units=pixels,
-        get_color=[*rgb(INK[dark]), 255],
-        background=True,
-        get_background_color=[*rgb(PAPER[dark]), 190],
-        get_pixel_offset="[0, dy]",
-        character_set=deck_letters(named),
-        font_family=pydeck.types.String("Source Sans, Liberation Sans, Arial, sans-serif"),
-    )
-    return pydeck.Deck(
-        layers=[units, names],
-        views=[pydeck.View(type="OrthographicView", controller=True)],
-        initial_view_state=pydeck.ViewState(target=[0, 0, 0], zoom=0, min_zoom=-1, max_zoom=5),
-        map_provider=None,
-        map_style=None,
-        tooltip={"text": "{told}"},
-        parameters={"clearColor": [*(v / 255 for v in rgb(PAPER[dark])), 1]},
-    )
+    more = f"the first {count} of {len(frame)}" if len(frame) > count else f"{len(frame)}"
+    kind = "detected better than chance" if above else "that are some unit's best label"
+    return titled(chart, f"Concepts {kind} ({more})", caption, dark, 30)
 
 
-def units_map(frame: pd.DataFrame, method: str, caption: Caption, dark: bool = False) -> Any:
-    """The same picture as :func:`units_deck`, as a chart for print. method : how units were laid
-    out, which the subtitle says."""
-    x = alt.X("x:Q", axis=None, scale=alt.Scale(domain=[-1.08, 1.08]))
-    # As on the screen, y grows downwards.
-    y = alt.Y("y:Q", axis=None, scale=alt.Scale(domain=[1.08, -1.08]))
-    kinds = sorted(set(frame["kind"]))
-    base = alt.Chart(
-        frame.assign(
-            size=np.pi * frame["radius"] ** 2, seen=np.where(frame["sure"], 0.86, 0.28)
-        ).drop(columns=["told"])
+def categories(
+    frame: pd.DataFrame, caption: Caption, dark: bool = False, above: bool = True
+) -> Any:
+    """Units and concepts by category, from :func:`core.views.units.detected`."""
+    data = frame.groupby("category", as_index=False).agg(
+        units=("units", "sum"), concepts=("name", "size")
     )
-    dots = base.mark_circle(stroke=PAPER[dark], strokeWidth=0.6).encode(
+    data = data.sort_values(["units", "category"], ascending=[False, True], ignore_index=True)
+    data["shown"] = [
+        f"{u} unit{'s' * (u != 1)}, {c} concept{'s' * (c != 1)}"
+        for u, c in zip(data["units"], data["concepts"], strict=True)
+    ]
+    base = alt.Chart(data).encode(alt.Y("category:N", title=None, sort=list(data["category"])))
+    x = alt.X(
+        "units:Q",
+        title="units with a label better than chance" if above else "units",
+        scale=alt.Scale(domainMax=float(data["units"].max() if len(data) else 1) * 1.45),
+        axis=alt.Axis(tickMinStep=1, tickCount=5),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=2, size=18).encode(
+        x,
+        alt.Color("category:N", legend=None, scale=category_scale(dark, list(data["category"]))),
+        tooltip=["category", "units", "concepts"],
+    )
+    text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(x, alt.Text("shown:N"))
+    chart = (bars + text).properties(width=WIDTH, height=34 * max(1, len(data)))
+    return titled(chart, "What kinds of things the units detect", caption, dark)
+
+
+def unit_chance(
+    frame: pd.DataFrame, iou: float, unit: int, caption: Caption, dark: bool = False
+) -> Any:
+    """One unit's IoU against those it gets with shuffled labels, from
+    :func:`core.views.units.iou_histogram` of that unit."""
+    null = frame[frame["kind"] == "shuffled labels"]
+    bars = (
+        alt.Chart(null)
+        .mark_bar(color=GREY[dark])
+        .encode(
+            alt.X("low:Q", title="overlap (IoU) of the best label", bin="binned"),
+            alt.X2("high:Q"),
+            alt.Y("share:Q", title="share of rounds", axis=alt.Axis(format="%", tickCount=4)),
+            tooltip=[
+                alt.Tooltip("low", format=".3f"),
+                alt.Tooltip("high", format=".3f"),
+                alt.Tooltip("share", format=".1%"),
+            ],
+        )
+    )
+    high = float(frame["high"].max()) if len(frame) else 1.0
+    right = iou > 0.6 * high
+    line = alt.Chart(pd.DataFrame({"x": [iou], "t": [f"unit {unit}: {iou:.3f}"]}))
+    rule = line.mark_rule(color=BLUE[dark], strokeWidth=2).encode(x="x:Q")
+    text = line.mark_text(
+        align="right" if right else "left",
+        dx=-6 if right else 6,
+        baseline="top",
+        color=BLUE[dark],
+        fontWeight=600,
+    ).encode(x="x:Q", y=alt.value(0), text="t:N")
+    chart = (bars + rule + text).properties(width=WIDTH, height=170)
+    return titled(chart, "Its best label against shuffled labels", caption, dark)
+
+
+def peaks(
+    frame: pd.DataFrame, threshold: float, unit: int, caption: Caption, dark: bool = False
+) -> Any:
+    """How high a unit peaks in each image, from :func:`core.views.units.peak_histogram`."""
+    data = frame.assign(kind=["lit" if a else "dark" for a in frame["active"]])
+    bars = (
+        alt.Chart(data)
+        .mark_bar()
+        .encode(
+            alt.X("low:Q", title="largest activation in the image", bin="binned"),
+            alt.X2("high:Q"),
+            alt.Y("images:Q", title="images", axis=alt.Axis(tickMinStep=1, tickCount=4)),
+            alt.Color(
+                "kind:N",
+                title=None,
+                legend=None,
+                scale=alt.Scale(domain=["lit", "dark"], range=[BLUE[dark], GREY[dark]]),
+            ),
+            tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"), "images"],
+        )
+    )
+    line = alt.Chart(pd.DataFrame({"x": [threshold], "t": [f"threshold {threshold:.3g}"]}))
+    rule = line.mark_rule(color=ORANGE[dark], strokeWidth=1.5, strokeDash=[4, 3]).encode(x="x:Q")
+    text = line.mark_text(align="left", dx=6, baseline="top", color=ORANGE[dark]).encode(
+        x="x:Q", y=alt.value(0), text="t:N"
+    )
+    chart = (bars + rule + text).properties(width=WIDTH, height=170)
+    return titled(chart, f"How strongly unit {unit} responds", caption, dark)
+
+
+def unit_scenes(
+    frame: pd.DataFrame, unit: int, caption: Caption, dark: bool = False, count: int = 14
+) -> Any:
+    """In which scenes a unit is active, from :func:`core.views.units.unit_scenes`."""
+    top = frame.sort_values(["share", "mean"], ascending=False).head(count)
+    data = top.assign(
+        name=[plain_name(n) for n in top["scene"]],
+        shown=[f"{a} of {n}" for a, n in zip(top["active"], top["images"], strict=True)],
+    )
+    y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=130))
+    x = alt.X(
+        "share:Q",
+        title="share of the scene's images in which it is lit",
+        scale=alt.Scale(domain=[0, 1.25]),
+        axis=alt.Axis(format="%", values=[0, 0.5, 1]),
+    )
+    base = alt.Chart(data)
+    bars = base.mark_bar(color=BLUE[dark], cornerRadiusEnd=2).encode(
         x,
         y,
-        alt.Color(
-            "kind:N",
-            title=None,
-            scale=alt.Scale(domain=kinds, range=[color(k, dark) for k in kinds]),
-        ),
-        alt.Size("size:Q", scale=None),
-        alt.Opacity("seen:Q", scale=None),
+        tooltip=[
+            "name",
+            "active",
+            "images",
+            alt.Tooltip("share", format=".0%"),
+            alt.Tooltip("mean", format=".3f", title="mean activation"),
+        ],
     )
-    text = (
-        alt.Chart(frame[frame["named"]])
-        .mark_text(dy=-13, fontSize=11, color=INK[dark])
-        .encode(x, y, text="label:N")
-    )
-    chart = (dots + text).properties(width=560, height=520)
-    told = caption._replace(split=f"{caption.split} · {method}")
-    return titled(chart, "Units that respond to the same images", told, dark, 30)
-
-
-def legend(kinds: list[str], dark: bool) -> str:
-    """The colours of the map in words, as HTML. kinds : categories."""
-    return color_legend(kinds, {"faint": "no better than chance"}, dark) + (
-        "<small>The larger a dot, the higher its IoU.</small>"
-    )
+    text = base.mark_text(align="left", dx=5, color=SOFT[dark]).encode(x, y, text="shown:N")
+    chart = (bars + text).properties(width=WIDTH, height=22 * max(1, len(data)))
+    title = f"Where unit {unit} is active"
+    if len(frame) > count:
+        title += f" (the first {count} of {len(frame)} scenes)"
+    return titled(chart, title, caption, dark)

@@ -88,7 +88,7 @@ Stop = Callable[[], bool]
 """What long work asks whether to stop."""
 
 
-def silent(_: Progress) -> None:
+def silent(_: object) -> None:
     """A :data:`Report` that drops it."""
 
 

@@ -45,7 +45,7 @@ class Settings:
         answer of it is recorded. Networks without a classifier are known as such by themselves.
     scenes : a table that says which class a scene is, where names alone do not tell; see
         :mod:`core.datasets.scenes`. What it says is part of the digest, not where it lies.
-    knowledge : the graph that explanations of this run use unless told otherwise. It changes
+    knowledge : the graph that explanations of this run use by default. It changes
         no number of the run, and is not part of its digest.
     """
 
@@ -164,8 +164,8 @@ class Retraining:
             if value == option.default:
                 continue
             flag = {"weights": "lambda"}.get(option.name, option.name.replace("_", "-"))
-            told = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            parts += [f"--{flag}", told]
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            parts += [f"--{flag}", text]
         return shlex.join(parts)
 
 

@@ -28,7 +28,8 @@ ALLOW = "UNITSCOPE_ALLOW_PYTHON"
 
 MOVED = {
     "core.models.rooms_net": "core.rooms.network",
-    "core.manipulate.edit": "core.ablation.edits",
+    "core.manipulate.edit": "core.ablation.export",
+    "core.ablation.edits": "core.ablation.export",
 }
 """Modules of ours that run files and edits name by a place where they no longer lie."""
 

@@ -28,7 +28,7 @@ VERSIONS: dict[str, int] = {
     "unit map": 1,
     # Knowledge graph embeddings, and how they are judged.
     "embedding": 1,
-    # Merging concepts, and the IoU that it gains (Eq. 13, Table 5).
+    # Merging concepts, and the IoU that it gains (B − A) / A (Table 5).
     "merging": 1,
     # Learned concepts and the metrics of Eq. 4–8.
     "explanation": 1,

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from core.foundation.digest import DIGITS
 from core.foundation.errors import BadFile
 from core.foundation.files import parse_json, write_whole
 from core.foundation.progress import Report, of_bytes
 from core.knowledge.graph import MAX_RELATIONS, Gather, Graph, Names, fold, quoted
-from core.runs.run_file import DIGITS
 
 FORMAT = 1
 """Number of the compact file's layout and of the reader's rules; a change makes old files stale."""

@@ -13,11 +13,11 @@ from pathlib import Path
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Report
 from core.foundation.registry import Registry, Row
-from core.foundation.settings import ROOT
+from core.foundation.settings import CACHE, ROOT
 from core.knowledge.conceptnet import open_conceptnet
 from core.knowledge.graph import Graph
 from core.knowledge.triples import read_triples
-from core.runs.run_file import CACHE, Run
+from core.runs.run_file import Run
 
 BUILTIN = ROOT / "data" / "everyday.tsv"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -241,6 +242,17 @@ def fill(module: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
     module.load_state_dict(ordered, strict=False)
 
 
+@functools.cache
+def _shapes(name: str) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network of torchvision, built without memory for its weights."""
+    from torchvision import models as zoo
+
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    with torch.device("meta"):
+        made = zoo.get_model(name, weights=None, **options).state_dict()
+    return {k: tuple(v.shape) for k, v in made.items() if not k.endswith("tracked")}
+
+
 def closest(state: Mapping[str, Tensor]) -> str | None:
     """The torchvision classifier with the names and shapes of `state` but for its last layer, and
     for an attribute that holds it all; None where there is none (RegNets are not tried: they
@@ -250,12 +262,6 @@ def closest(state: Mapping[str, Tensor]) -> str | None:
     family with most names in common. Some seconds, once something is wrong already.
     """
     from torchvision import models as zoo
-
-    def shapes(name: str) -> dict[str, tuple[int, ...]]:
-        options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        with torch.device("meta"):
-            made = zoo.get_model(name, weights=None, **options).state_dict()
-        return {k: tuple(v.shape) for k, v in made.items() if not k.endswith("tracked")}
 
     families: dict[str, list[str]] = {}
     for name in zoo.list_models(module=zoo):
@@ -268,11 +274,11 @@ def closest(state: Mapping[str, Tensor]) -> str | None:
         theirs = {k.partition(".")[2]: shape for k, shape in theirs.items()}
 
     def common(name: str) -> float:
-        names = set(shapes(name))
+        names = set(_shapes(name))
         return len(names & set(theirs)) / len(names | set(theirs))
 
     for name in max(families.values(), key=lambda members: common(members[0])):
-        own = shapes(name)
+        own = _shapes(name)
         odd = {k for k in set(own) | set(theirs) if own.get(k) != theirs.get(k)}
         # The last layer's weight and bias differ with the number of classes.
         if len(odd) <= 4 and odd <= set(list(own)[-2:]) | {k for k in own if "aux" in k.lower()}:

@@ -28,6 +28,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from core.foundation.errors import UnitscopeError
 from core.models.base import LoadedModel
 
+EPS = 1e-5
+"""PyTorch's default of what batch norm adds to a variance, for networks that were stored without
+any (0): none can be trained so, and PyTorch refuses to."""
+
 LEARNED_BUFFERS = ("weight", "bias", "running_mean", "running_var")
 """Names of buffers that training sets (frozen batch norm keeps all four); others are constants."""
 
@@ -118,13 +122,15 @@ def needs_photos(module: nn.Module) -> bool:
 def settle_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
     """Set batch norm's running statistics to the mean over batches of each one's statistics.
 
-    All else stays in evaluation mode: no dropout, no random depth.
+    All else stays in evaluation mode: no dropout, no random depth. An `eps` of 0 becomes
+    :data:`EPS`.
     """
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     momenta = [m.momentum for m in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the plain mean over batches
+        norm.eps = norm.eps or EPS
         norm.train()
     with torch.inference_mode():
         for batch in batches:

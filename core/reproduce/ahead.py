@@ -1,7 +1,7 @@
-"""What `reproduce` still has to do, how much disk it takes and how long: told before the start.
+"""What `reproduce` still has to do, how much disk space and time it takes.
 
 Dissections and re-trainings are timed on a few photos (:mod:`core.retrain.estimate`), replayed
-curves on a few images; embeddings are reckoned from their size and measured rates. What cannot be
+curves on a few images; embeddings are estimated from their size and measured rates. What cannot be
 timed before something else is there says so.
 """
 
@@ -15,8 +15,10 @@ from typing import Any
 
 from core.foundation.progress import duration
 from core.paper.printed import PARTS
-from core.reproduce import Work, curves_of, failure, runs_of
+from core.reproduce.check import runs_of
+from core.reproduce.produce import curves_of
 from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings
+from core.reproduce.work import Work, failure
 
 PER_FACT = {"TransE": 41e-6, "DistMult": 47e-6, "TransD": 102e-6, "ProjE": 51e-6}
 """Seconds of one core a fact and epoch, as measured for docs/filtering.md."""
@@ -29,7 +31,7 @@ SAMPLE = 32
 class Step:
     """One piece of work.
 
-    state : ``finished``, ``stopped`` (goes on) or ``to do``. seconds, low, high : None where not
+    state : ``finished``, ``stopped`` (resumed) or ``to do``. seconds, low, high : None where not
     known. size : bytes on disk. how : how the time was found, or why it is not known. parts : keys
     of the tables and figures that need it.
     """
@@ -47,7 +49,7 @@ class Step:
 def steps(work: Work) -> list[Step]:
     """Runs, embeddings, curves and trainings of the parts that can be made, in their order.
 
-    What cannot be opened is told in its step. Raises a ``Stopped`` where `work.stop` says so.
+    What cannot be opened is reported in its step. Raises a ``Stopped`` where `work.stop` says so.
     """
     parts = {key: work.part(key) for key in work.makeable}
     graph = work.profile.knowledge[1]
@@ -132,7 +134,7 @@ def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
         seconds / 2,
         2 * seconds,
         4 * how.dim * sub.sizes["entities"],
-        f"reckoned from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs",
+        f"estimated from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs",
         of,
     )
 
@@ -147,7 +149,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     if not left:
         return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
     from core.ablation.protocols import Study
-    from core.ablation.toggle import prepare
+    from core.ablation.toggler import prepare
 
     study = Study.of(prepare(run), work.graph)
     rows = study.rows(part.judge or None)
@@ -177,7 +179,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
 
 def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
     from core.retrain.estimate import retraining
-    from core.retrain.training import plan as plan_retraining
+    from core.retrain.plan import plan as plan_retraining
 
     for name, (asked, needs) in part.models.items():
         if work.lacks((*needs, work.profile.knowledge[1])):
@@ -189,7 +191,7 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
                 yield Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
                 continue
             work.say(f"timing {what}")
-            told = retraining(planned, work.root, work.stop)
+            result = retraining(planned, work.root, work.stop)
         except Exception as err:
             yield Step(what, "to do", None, None, None, 0, f"fails: {failure(err)}", [key])
             continue
@@ -197,12 +199,12 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
         yield Step(
             what,
             "stopped" if gone_on else "to do",
-            told["seconds"],
-            told["low"],
-            told["high"],
+            result["seconds"],
+            result["low"],
+            result["high"],
             0,
-            f"{told['trainings']} trainings of up to {told['epochs']} epochs, from "
-            f"{told['timed']} images timed just now" + ("; less what is done" if gone_on else ""),
+            f"{result['trainings']} trainings of up to {result['epochs']} epochs, from "
+            f"{result['timed']} images timed just now" + ("; less what is done" if gone_on else ""),
             [key],
         )
 
@@ -210,8 +212,8 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
 def plan(work: Work) -> dict[str, Any]:
     """What is there, what is missing, what would be done: plain data, nothing kept.
 
-    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.Checked`), steps (of
-    :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
+    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.check.Checked`), steps
+    (of :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
     not), size, free (bytes).
     """
     checked = work.checked
@@ -237,10 +239,10 @@ def plan(work: Work) -> dict[str, Any]:
     }
 
 
-def plan_text(told: dict[str, Any]) -> str:
+def plan_text(result: dict[str, Any]) -> str:
     """The plan for a terminal."""
-    lines = [f"Profile {told['profile']}: {told['about']}", "", "Inputs:"]
-    for one in told["inputs"]:
+    lines = [f"Profile {result['profile']}: {result['about']}", "", "Inputs:"]
+    for one in result["inputs"]:
         parts = ", ".join(one["parts"]) or "nothing that was asked for"
         sign = "missing" if one["needed"] else "not used" if one["missing"] else "found"
         others = f", or {', '.join(one['instead'])}" if one["instead"] else ""
@@ -248,12 +250,12 @@ def plan_text(told: dict[str, Any]) -> str:
         if one["needed"]:
             lines += [f"{'':11}{file}" for file in one["missing"]]
             lines.append(f"{'':11}to get it: {one['bring']}")
-    if told["left_out"]:
+    if result["left_out"]:
         lines += ["", "Left out for want of inputs:"]
-        lines += [f"  {PARTS[key].title}" for key in told["left_out"]]
-    if told["steps"]:
+        lines += [f"  {PARTS[key].title}" for key in result["left_out"]]
+    if result["steps"]:
         lines += ["", "To do:"]
-    for one in told["steps"]:
+    for one in result["steps"]:
         if one["state"] == "finished":
             about = "finished"
         elif one["seconds"] is None:
@@ -265,14 +267,14 @@ def plan_text(told: dict[str, Any]) -> str:
             )
         size = f", {one['size'] / 1e6:.0f} MB" if one["size"] else ""
         lines.append(f"  {one['what']}\n      {about}{size}")
-    if told["steps"]:
-        more = f", and {told['unknown']} steps not timed" if told["unknown"] else ""
+    if result["steps"]:
+        more = f", and {result['unknown']} steps not timed" if result["unknown"] else ""
         lines += [
             "",
-            f"In all about {duration(told['seconds'])} ({duration(told['low'])} to "
-            f"{duration(told['high'])}){more}, and the tables themselves (seconds to minutes); "
-            f"{told['size'] / 1e9:.2f} GB, {told['free'] / 1e9:.1f} GB are free",
+            f"In all about {duration(result['seconds'])} ({duration(result['low'])} to "
+            f"{duration(result['high'])}){more}, and the tables themselves (seconds to minutes); "
+            f"{result['size'] / 1e9:.2f} GB, {result['free'] / 1e9:.1f} GB are free",
         ]
-    if told["quick"]:
+    if result["quick"]:
         lines += ["", "QUICK: made small to see whether everything works. Quote nothing of it."]
     return "\n".join(lines)

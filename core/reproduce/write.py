@@ -17,14 +17,16 @@ from typing import Any
 
 import pandas as pd
 
-from core.figures import FORMATS, export, latex
+from core.figures.export import FORMATS, export, latex
 from core.figures.report import inline_svg, page
+from core.foundation.digest import digest_of
 from core.foundation.escape import csv_frame, csv_text
 from core.foundation.files import parse_json, strict_json, write_bytes, write_text
 from core.foundation.versions import versions_of
 from core.paper.printed import PARTS
-from core.reproduce import Beside, Cell, Work, draw
-from core.runs.run_file import digest_of
+from core.reproduce.compare import Cell, Comparison
+from core.reproduce.produce import draw
+from core.reproduce.work import Work
 
 QUICK = (
     "QUICK: made small (few draws, one seed, one epoch, few groups) to see whether everything "
@@ -43,13 +45,13 @@ class Folder:
         self.path, self.work = path, work
         path.mkdir(parents=True, exist_ok=True)
         try:
-            told = parse_json((path / "results.json").read_text(encoding="utf-8"))
-            self._drawn = dict(told.get("drawn", {}))
+            result = parse_json((path / "results.json").read_text(encoding="utf-8"))
+            self._drawn = dict(result.get("drawn", {}))
         except (OSError, ValueError):
             self._drawn = {}
         self._svg: dict[str, str] = {}
 
-    def write(self, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> None:
+    def write(self, parts: Mapping[str, Comparison], left_out: Mapping[str, str]) -> None:
         """Everything that is known now. `left_out` : part → why."""
         for key, part in parts.items():
             self._figures(part)
@@ -61,7 +63,7 @@ class Folder:
         write_text(self.path / "report.md", self._markdown(parts, left_out))
         write_text(self.path / "report.html", self._html(parts, left_out))
 
-    def _figures(self, part: Beside) -> None:
+    def _figures(self, part: Comparison) -> None:
         for name, given in part.charts.items():
             if name in self._svg:
                 continue
@@ -90,14 +92,19 @@ class Folder:
             "on the figures as they are, intervals aside.",
         ]
 
-    def _left(self, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> list[str]:
+    def _left(self, parts: Mapping[str, Comparison], left_out: Mapping[str, str]) -> list[str]:
         """What is not there, in words."""
         out = [f"{PARTS[key].title}: left out. {why}" for key, why in left_out.items()]
         waiting = [k for k in self.work.makeable if k not in parts and k not in left_out]
         return out + [f"{PARTS[key].title}: not made yet." for key in waiting]
 
-    def _markdown(self, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> str:
-        lines = [f"# Beside the paper: profile {self.work.profile.name}", "", *self._about(), ""]
+    def _markdown(self, parts: Mapping[str, Comparison], left_out: Mapping[str, str]) -> str:
+        lines = [
+            f"# Compared with the paper: profile {self.work.profile.name}",
+            "",
+            *self._about(),
+            "",
+        ]
         for part in parts.values():
             lines += [f"## {part.title}", ""]
             lines += [f"* {text}" for text in part.above]
@@ -109,9 +116,9 @@ class Folder:
             lines += ["## Left out", "", *(f"* {t}" for t in self._left(parts, left_out)), ""]
         return "\n".join(lines)
 
-    def _html(self, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> str:
+    def _html(self, parts: Mapping[str, Comparison], left_out: Mapping[str, str]) -> str:
         name = self.work.profile.name
-        body = [f"<h1>Beside the paper: profile {escape(name)}</h1>"]
+        body = [f"<h1>Compared with the paper: profile {escape(name)}</h1>"]
         body += [f'<p class="lede">{escape(text)}</p>' for text in self._about()]
         number = 0
         for part in parts.values():
@@ -131,7 +138,7 @@ class Folder:
         runs = dict.fromkeys(run for part in parts.values() for run in part.runs)
         said = "; ".join(f"{package} {number}" for package, number in versions().items())
         body.append(f"<p>Runs: {escape(', '.join(runs))}. {escape(said)}.</p>")
-        return page(f"Beside the paper: {name}", body, STYLE)
+        return page(f"Compared with the paper: {name}", body, STYLE)
 
 
 STYLE = """
@@ -157,7 +164,9 @@ def again(work: Work) -> str:
     return line + (" --quick" if work.small else "")
 
 
-def results(work: Work, parts: Mapping[str, Beside], left_out: Mapping[str, str]) -> dict[str, Any]:
+def results(
+    work: Work, parts: Mapping[str, Comparison], left_out: Mapping[str, str]
+) -> dict[str, Any]:
     """Everything as plain data: what `results.json` holds.
 
     parts : by key: title, differs (above the table), labels, columns, rows (labels, shown, cells by
@@ -235,7 +244,7 @@ def _label(labels: Sequence[str], shown: str) -> list[str]:
     return [*labels[:-1], f"{labels[-1]} ({shown})" if shown else labels[-1]]
 
 
-def _why(part: Beside) -> list[str]:
+def _why(part: Comparison) -> list[str]:
     """Why figures of ours are missing, once each."""
     return list(
         dict.fromkeys(
@@ -247,7 +256,7 @@ def _why(part: Beside) -> list[str]:
     )
 
 
-def _markdown_table(part: Beside) -> list[str]:
+def _markdown_table(part: Comparison) -> list[str]:
     heads = [*part.labels, *part.columns]
     lines = [f"| {' | '.join(heads)} |", "|" + " --- |" * len(heads)]
     for labels, shown, cells in part.rows:
@@ -256,7 +265,7 @@ def _markdown_table(part: Beside) -> list[str]:
     return [*lines, "", *(f"* {why}" for why in _why(part))]
 
 
-def _html_table(part: Beside) -> str:
+def _html_table(part: Comparison) -> str:
     heads = "".join(f"<th>{escape(name)}</th>" for name in part.labels)
     heads += "".join(f'<th class="n">{_sub(name)}</th>' for name in part.columns)
     rows = []
@@ -292,7 +301,7 @@ def _counted(pair: tuple[int, int]) -> str:
     return f"{pair[0]} of {pair[1]}" if pair[1] else "cannot be compared"
 
 
-def _claims_markdown(part: Beside) -> list[str]:
+def _claims_markdown(part: Comparison) -> list[str]:
     if not part.claims:
         return []
     lines = ["| what the paper's text says | of its own figures | of ours |", "| --- | --- | --- |"]
@@ -302,7 +311,7 @@ def _claims_markdown(part: Beside) -> list[str]:
     return lines
 
 
-def _claims_html(part: Beside) -> str:
+def _claims_html(part: Comparison) -> str:
     if not part.claims:
         return ""
     rows = "".join(
@@ -316,7 +325,7 @@ def _claims_html(part: Beside) -> str:
     )
 
 
-def to_csv(part: Beside) -> str:
+def to_csv(part: Comparison) -> str:
     """One line a row; of every column ours, low, high, chance, n, paper, difference, in percent."""
     names = ("ours", "low", "high", "chance", "n", "paper", "difference")
     lines = [[*part.labels, "more", *(f"{c}_{name}" for c in part.columns for name in names)]]
@@ -326,7 +335,7 @@ def to_csv(part: Beside) -> str:
     return csv_text(lines)
 
 
-def to_latex(part: Beside, head: Sequence[str] = ()) -> str:
+def to_latex(part: Comparison, head: Sequence[str] = ()) -> str:
     """A booktabs table, two lines a row: ours with its interval; the paper's, the difference."""
     frame = pd.DataFrame(
         [

@@ -20,7 +20,10 @@ import torch.nn.functional as F
 from core.dissect.pipeline import BATCH, Plan, execute
 from core.foundation.progress import STOPPED, Stop, Stopped, never
 from core.models.outputs import vector
-from core.retrain import training as retrain
+from core.retrain.data import augment, held_out, read_photos
+from core.retrain.network import Inputs, kept_layers, predict
+from core.retrain.plan import Plan as Retraining
+from core.retrain.trainer import start_module
 
 SAMPLES = (BATCH, 3 * BATCH)
 """Images of the two timed pieces: whole batches, as the network always sees them."""
@@ -144,9 +147,7 @@ def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -
     }
 
 
-def retraining(
-    work: retrain.Plan, root: Path, stop: Stop = never, steps: int = 3
-) -> dict[str, Any]:
+def retraining(work: Retraining, root: Path, stop: Stop = never, steps: int = 3) -> dict[str, Any]:
     """What a re-training would be, as plain data: its size, and its time from a few real steps.
 
     Photos of one batch are decoded, and the network is trained on them for `steps` batches after
@@ -164,7 +165,7 @@ def retraining(
     scene, split = np.asarray(data.scene), np.asarray(data.split)
     usable = (scene >= 0) & (work.class_of[scene] >= 0)
     places = np.flatnonzero(usable & (split == asked.train))
-    aside = int(retrain.held_out(scene[places], asked.hold_out, asked.seed).sum())
+    aside = int(held_out(scene[places], asked.hold_out, asked.seed).sum())
     counts = {
         "train": len(places) - aside,
         "validation": aside,
@@ -175,7 +176,7 @@ def retraining(
         decoded = len(data)
     chosen = places[np.unique(np.linspace(0, len(places) - 1, asked.batch).astype(int))]
     began = time.monotonic()
-    photos = retrain.read_photos(data, chosen, work.way, work.grid, asked.threads)
+    photos = read_photos(data, chosen, work.way, work.grid, asked.threads)
     per_photo = (time.monotonic() - began) / len(chosen)
     took, judged = _timed_steps(work, photos.seen, work.class_of[scene[photos.place]], steps, stop)
     passes = len(work.jobs) * asked.epochs * counts["train"]
@@ -201,20 +202,20 @@ def retraining(
 
 
 def _timed_steps(
-    work: retrain.Plan, seen: np.ndarray, target: np.ndarray, steps: int, stop: Stop
+    work: Retraining, seen: np.ndarray, target: np.ndarray, steps: int, stop: Stop
 ) -> tuple[list[float], float]:
     """(seconds of each training step on the photos `seen`, seconds to judge them)."""
     threads = torch.get_num_threads()
     torch.set_num_threads(work.asked.threads)
     try:
-        module = retrain.start_module(work, work.asked.seed)
+        module = start_module(work, work.asked.seed)
         module.requires_grad_(True)
-        kept = retrain.kept_layers(module, work.asked.since)
+        kept = kept_layers(module, work.asked.since)
         for part in kept:
             part.requires_grad_(False)
         trained = [p for p in module.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=work.asked.rate)
-        rng, inputs = np.random.default_rng(0), retrain._Inputs(work.way)
+        rng, inputs = np.random.default_rng(0), Inputs(work.way)
         scenes = torch.from_numpy(target.astype(np.int64))
         took = []
         for _ in range(steps + 1):
@@ -224,14 +225,14 @@ def _timed_steps(
             module.train()
             for part in kept:
                 part.eval()
-            photos = inputs(retrain.augment(seen, rng))
+            photos = inputs(augment(seen, rng))
             loss = F.cross_entropy(vector(module(photos)), scenes)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
             took.append(time.monotonic() - began)
         began = time.monotonic()
-        retrain.predict(module, work.way, seen, stop, work.classifier)
+        predict(module, work.way, seen, stop, work.classifier)
         return took[1:], time.monotonic() - began
     finally:
         torch.set_num_threads(threads)

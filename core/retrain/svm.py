@@ -42,13 +42,15 @@ from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
 from core.explain.photo import CHANCE, speaking_labels
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import Sole, read_result
+from core.foundation.files import Sole, read_result, write_text
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
+from core.foundation.settings import CACHE
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import Annotated, CoreConcepts
-from core.runs.run_file import CACHE, DIGITS, Run, digest_of, write_text
+from core.runs.run_file import Run
 
 GROUPS = ("metrics", "mrr", "hidden")
 """The paper's three groups of features, in its order."""
@@ -168,7 +170,7 @@ def hidden_states(run: Run, layer: str | None, kind: str) -> np.ndarray:
 
     from core.datasets import dataset_of
     from core.explain.photo import open_model
-    from core.retrain.training import find_classifier, predict
+    from core.retrain.network import find_classifier, predict
 
     model = open_model(run)
     dataset = dataset_of(run)

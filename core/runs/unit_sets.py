@@ -65,7 +65,7 @@ def save_set(run: Run, layer: str, name: str, units: Sequence[int], why: str = "
     chosen = sorted({int(unit) for unit in units})
     if not chosen:
         raise UnitscopeError("there is no unit in the set")
-    size = int(run.sql("SELECT units FROM layers WHERE layer = ?", [run.layer(layer)])["units"][0])
+    size = run.unit_count(layer)
     if chosen[0] < 0 or chosen[-1] >= size:
         raise UnitscopeError(f"{layer} has units 0 to {size - 1}, not {chosen[0]} to {chosen[-1]}")
     now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -14,11 +14,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from core import views
+from core.dissect.labels import better_than_chance
 from core.foundation.errors import allow_empty
+from core.foundation.intervals import interval
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
-from core.views import interval, shown_name
+from core.views.images import NAMED
+from core.views.names import shown_name
+from core.views.runs import accuracy, summary
+from core.views.units import detected, unit_table
 
 CONDITIONS = ("dataset_digest", "splits", "q", "grid", "shuffles")
 """What must be alike for figures of two runs to be told apart by the network alone."""
@@ -34,7 +38,7 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
     untrained (:func:`core.dissect.labels.better_than_chance`); concepts (that some unit detects),
     median_iou (of the units' best labels). A run of predictions alone has no units: those are None.
     """
-    facts = views.summary(run)
+    facts = summary(run)
     settings = run.info["settings"]
     told: dict[str, Any] = {
         "run": run.digest,
@@ -44,7 +48,7 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
         "layer": layer,
         **{k: facts[k] for k in ("images", "splits", "q", "grid", "shuffles", "no_answers")},
     }
-    part = views.accuracy(run)
+    part = accuracy(run)
     part = part[part["split"] == split] if split else part
     scored, right = int(part["images"].sum()), int(part["right"].sum())
     told |= {"scored": scored, "right": right, "accuracy": right / scored if scored else None}
@@ -63,13 +67,13 @@ def side(run: Run, layer: str | None, denominator: str = "all", split: str = "")
     told |= dict.fromkeys(keys)
     if layer is None:
         return told
-    table = views.unit_table(run, layer, denominator)
+    table = unit_table(run, layer, denominator)
     told |= {
         "units": len(table),
-        "concepts": len(views.detected(run, layer, denominator)),
+        "concepts": len(detected(run, layer, denominator)),
         "median_iou": float(table["iou"].median()),
     }
-    found = views.better_than_chance(run, layer, denominator)
+    found = better_than_chance(run, layer, denominator)
     told |= {key: found[key] for key in ("above", "by_chance", "untrained")}
     if found["above"] is not None:
         above = found["above"]
@@ -83,7 +87,7 @@ def reach(run: Run, layer: str, denominator: str = "all", points: int = 120) -> 
 
     `points` IoUs, evenly from 0 to the layer's best.
     """
-    values = np.sort(views.unit_table(run, layer, denominator)["iou"].to_numpy())
+    values = np.sort(unit_table(run, layer, denominator)["iou"].to_numpy())
     at = np.linspace(0, values[-1] if len(values) else 1.0, points)
     beyond = len(values) - np.searchsorted(values, at, "left")
     return pd.DataFrame({"iou": at, "share": beyond / max(1, len(values))})
@@ -94,7 +98,7 @@ def outcomes(run: Run, split: str = "") -> pd.DataFrame:
     predicted, correct."""
     frame = run.sql(
         f"SELECT image, id, split, scene_name AS scene, predicted_name AS predicted, correct "
-        f"FROM ({views._NAMED}) WHERE correct IS NOT NULL AND (? = '' OR split = ?) "
+        f"FROM ({NAMED}) WHERE correct IS NOT NULL AND (? = '' OR split = ?) "
         "ORDER BY image",
         [split, split],
     )
@@ -145,7 +149,7 @@ def agreement(frame: pd.DataFrame) -> dict[str, Any]:
 
 
 def concepts(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Which side detects what, from a :func:`core.views.detected` for each side's name.
+    """Which side detects what, from a :func:`core.views.units.detected` for each side's name.
 
     Columns concept (as shown), category, one column a side (its units; 0 = not detected),
     sides (how many detect it). Concepts are the same where their plain names and categories

@@ -12,20 +12,23 @@ from typing import Unpack
 import pandas as pd
 
 from core.ablation.contribution import Contribution, UnitConcepts
-from core.ablation.edits import write_edit
+from core.ablation.edits import Edit
+from core.ablation.export import write_edit
+from core.ablation.images import choose
 from core.ablation.protocols import PROTOCOLS as PROTOCOLS
 from core.ablation.protocols import RANKINGS, Study
 from core.ablation.protocols import curves as all_curves
+from core.ablation.result import Toggled
 from core.ablation.search import greedy_forward
-from core.ablation.toggle import Edit, Toggled, Toggler, choose
-from core.ablation.toggle import prepare as prepare
+from core.ablation.toggler import Toggler
+from core.ablation.toggler import prepare as prepare
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
-from core.views import unit_table
 from core.views.knowledge import Known
+from core.views.units import unit_table
 
 MOST_LISTED = 60
 """Units named in an address before it becomes too long to be passed on."""
@@ -202,7 +205,7 @@ def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ..
 
 def edited_network(toggler: Toggler, units: Sequence[int], factor: float, why: str) -> bytes:
     """The network with its units edited, as a zip of the files of
-    :func:`core.ablation.edits.write_edit`."""
+    :func:`core.ablation.export.write_edit`."""
     out = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         written = write_edit(

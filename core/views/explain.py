@@ -16,9 +16,10 @@ from core.explain.account import spoken as spoken
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.paper.tables import KINDS
 from core.runs.run_file import Run
-from core.views import Filter, _bytes, _photo, fitting, lit, outline
-from core.views import concepts as concepts_of
+from core.views.images import Filter, fitting
+from core.views.images import concepts as concepts_of
 from core.views.knowledge import Known
+from core.views.pictures import encoded, lit, outline, sized_photo
 
 SIDES = ("predicted", "target")
 GROUPS = ("met", "missed", "foreign")
@@ -32,7 +33,7 @@ def account(
     """:func:`core.explain.account.account` by core concepts of a `kind`, for people to read.
 
     Beyond what that gives: in every `seen`, and every concept of a side, `id`, `label` and
-    `shown` (:func:`core.views.concepts`). Raises UnitscopeError as that does, and for an
+    `shown` (:func:`core.views.images.concepts`). Raises UnitscopeError as that does, and for an
     unknown kind.
     """
     if kind not in KINDS:
@@ -146,7 +147,7 @@ def evidence(
 
     Raises UnitscopeError for a unit where the run kept no maps.
     """
-    photo = _photo(run, image, side)
+    photo = sized_photo(run, image, side)
     if concept is not None:
         labels = run.label_maps(image)
         mask = Image.fromarray(np.any(labels == concept, axis=0).astype(np.uint8) * 255)
@@ -156,7 +157,7 @@ def evidence(
     if unit is not None:
         region = lit(run, layer, unit, image, photo.size)
         outline(photo, Image.fromarray(region.astype(np.uint8) * 255))
-    return _bytes(photo)
+    return encoded(photo)
 
 
 # -- photos without masks -------------------------------------------------------------------
@@ -200,5 +201,5 @@ def own_photo(
             told = explain_photo(run, known.core[kind], photo, name, layer, network.model)
     except UnitscopeError as err:
         raise BadFile(name, str(err)) from err
-    told["photo"] = _bytes(network.model.preprocessing.view(photo).convert("RGB"))
+    told["photo"] = encoded(network.model.preprocessing.view(photo).convert("RGB"))
     return _labelled(run, known, told)

@@ -26,8 +26,8 @@ from core.merging.fuse import (
 )
 from core.merging.gain import run_gain
 from core.runs.run_file import Run
-from core.views import shown_name
 from core.views.knowledge import Known
+from core.views.names import shown_name
 
 Pairs = tuple[tuple[str, str], ...]
 """Pairs of concept labels, as a session keeps what a person merged or kept apart."""

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, allow_empty, unknown
+from core.foundation.files import write_whole
 from core.foundation.names import plain_name
 from core.knowledge.align import GUESSES as GUESSES
 from core.knowledge.align import align
@@ -36,9 +38,9 @@ from core.knowledge.kinds import open_knowledge as open_knowledge
 from core.knowledge.kinds import own_knowledge as own_knowledge
 from core.paper.tables import KINDS as KINDS
 from core.paper.tables import core_kinds
-from core.runs.run_file import DIGITS, Run, derived, digest_of, write_whole
-from core.views import concepts as concepts_of
-from core.views import shown_name
+from core.runs.run_file import Run, derived
+from core.views.images import concepts as concepts_of
+from core.views.names import shown_name
 
 FACTS = 6
 """Facts named for one concept where a whole list would be too long to read."""

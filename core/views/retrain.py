@@ -23,12 +23,14 @@ import pandas as pd
 
 from core.datasets import dataset_of
 from core.foundation import jobs
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
 from core.foundation.settings import Retraining
-from core.runs.run_file import Run, digest_of
-from core.views import short_name, unfinished
+from core.runs.run_file import Run
+from core.views.names import short_name
+from core.views.work import unfinished
 
 CONTROL = "control"
 NAMES = {

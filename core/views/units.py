@@ -1,245 +1,309 @@
-"""Units in depth: labels by every method, scenes they serve and harm, the map of a layer."""
+"""The units of a layer: labels, where and how high each is active, search by concept."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from importlib.metadata import version
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from core.explain.learned import LEFT_OUT, select
-from core.foundation.errors import UnitscopeError
-from core.foundation.versions import versions_of
-from core.runs.run_file import Run, derived, write_whole
-from core.views import concepts as concepts_of
-from core.views import unit_concepts, unit_facts
+from core.dissect.labels import FDR, active, judge, null_distribution, unit_labels
+from core.foundation.errors import UnitscopeError, unknown
+from core.runs.arrays import array_name
+from core.runs.run_file import Run
+from core.views.images import NAMED
 
-# The search of formulas brings PyTorch along, which takes seconds to import: functions that need
-# it ask for it themselves, so that the table of units opens at once.
+# It brings PyTorch along, which takes seconds to import.
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution
-    from core.dissect.formulas import Search, Sizes
-    from core.dissect.signatures import Signatures
-
-MOST = 2000
-"""Formulas opened for one unit in search of a proof: a second, as a rule."""
-
-METHODS = {
-    "all": "NetDissect, all pixels",
-    "annotated": "NetDissect, annotated",
-    "highest_iou": "best in most photos",
-    "beam": "formula, beam search",
-    "optimal": "formula, best of all",
-}
 
 
-# -- labels by every method -----------------------------------------------------------------
+def unit_table(run: Run, layer: str, denominator: str = "all") -> pd.DataFrame:
+    """Every unit of a layer with its best label.
 
-
-def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
-    """The one concept that each method without formulas gives a unit.
-
-    Columns: method (of :data:`METHODS`), concepts (ids, here of one), ops, iou (the dataset's,
-    every pixel counts, whatever the method), own (what the method itself maximises), chance (NaN
-    where it was not measured), told. A method that finds no concept has no row.
-
-    ``highest_iou``: in each photo the concept with the highest Eq. 2 IoU (colours and scenes
-    left out, as in LC(x)); of all photos the commonest, of equals the first in the concept table.
-
-    Raises UnitscopeError for an unknown layer or unit.
+    Columns: unit, concept, name, category (None where it never overlaps a label), iou,
+    chance (p-value), adjusted (for the false discovery rate over units), above (better than
+    chance: adjusted ≤ :data:`FDR`), images, share (of images active), threshold.
     """
-    unit_facts(run, layer, unit)
-    rows: list[dict[str, Any]] = []
-    for method in ("all", "annotated"):
-        best = unit_concepts(run, layer, unit, method, 1)
-        if len(best):
-            told = best.iloc[0]
-            rows.append(
-                {
-                    "method": method,
-                    "concept": int(told["concept"]),
-                    "own": float(told["iou"]),
-                    "chance": float(told["chance"]),
-                    "told": "",
-                }
-            )
-    often = most_often(run, layer, unit)
-    if len(often):
-        told = often.iloc[0]
-        photos = int(often["images"].sum())
-        rows.append(
-            {
-                "method": "highest_iou",
-                "concept": int(told["concept"]),
-                "own": float(told["images"] / photos),
-                "chance": np.nan,
-                "told": f"in {told['images']:,} of {photos:,} photos",
-            }
-        )
-    counts = run.sql(
-        "SELECT concept, overlap, hits, area FROM dataset_iou WHERE layer = ? AND unit = ?",
-        [run.layer(layer), unit],
-    ).set_index("concept")
-    for row in rows:
-        told = counts.loc[row["concept"]]
-        row["iou"] = _iou(int(told["overlap"]), int(told["area"]), int(told["hits"]))
-        row["concepts"], row["ops"] = (row.pop("concept"),), (0,)
-    return pd.DataFrame(rows, columns=COLUMNS)
+    key = ("unit_table", layer, denominator)
+    return run.once(key, lambda: _unit_table(run, layer, denominator)).copy()
 
 
-COLUMNS = ["method", "concepts", "ops", "iou", "own", "chance", "told"]
-
-
-def _iou(both: int, area: int, hits: int) -> float:
-    """|A ∩ F| / |A ∪ F| of counted pixels: one rule for every row of the comparison."""
-    union = hits + area - both
-    return both / union if union else 0.0
-
-
-def most_often(run: Run, layer: str, unit: int) -> pd.DataFrame:
-    """Concepts by how often each is the unit's best of a photo (Eq. 2, highest IoU): concept,
-    images; most first. Colours and scenes are left out."""
-    holes = ", ".join("?" * len(LEFT_OUT))
-    rows = run.sql(
-        f"""
-        SELECT i.image, i.unit, i.concept, i.iou_image AS iou
-        FROM image_iou i JOIN concepts c USING (concept)
-        WHERE i.layer = ? AND i.unit = ? AND c.category NOT IN ({holes}) ORDER BY 1, 2, 3
-        """,
-        [run.layer(layer), unit, *LEFT_OUT],
+def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
+    number = run.layer(layer)
+    units = run.sql(
+        "SELECT unit, threshold, images, hits FROM units WHERE layer = ? ORDER BY unit", [number]
     )
-    best, _ = select(rows, "highest_iou")
-    table = best.groupby("concept").size().rename("images").reset_index()
-    return table.sort_values(["images", "concept"], ascending=[False, True], ignore_index=True)
+    best = unit_labels(run, layer, denominator)
+    frame = units.merge(
+        best[["unit", "concept", "name", "category", "iou", "chance", "adjusted"]],
+        on="unit",
+        how="left",
+    )
+    frame["iou"] = frame["iou"].fillna(0.0)
+    frame["above"] = frame["adjusted"] <= FDR
+    frame["share"] = frame["images"] / max(1, run.info["images"]["used"])
+    return frame
 
 
-def _searches() -> dict[str, Search]:
-    """What `python -m core formulas RUN` does, with `--optimal` and without."""
-    from core.dissect.formulas import Search
+def comparison(told: dict[str, Any]) -> str:
+    """The two numbers that the number of units better than chance is to be compared with, in a
+    sentence, from :func:`core.dissect.labels.better_than_chance`.
 
-    return {"optimal": Search(optimal=True), "beam": Search()}
-
-
-def open_signatures(run: Run, layer: str) -> tuple[Signatures, Sizes]:
-    """A layer's signatures, and the sizes of formulas that its units share."""
-    from core.dissect.formulas import Sizes
-    from core.dissect.signatures import signatures
-
-    found = signatures(run, layer)
-    return found, Sizes(found)
-
-
-def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
-    """The best formula of up to three concepts by beam search, and the best of all:
-    rows as of :func:`single_labels`; none for a unit that overlaps no concept.
-
-    told : of the best of all, whether that is proven; where :data:`MOST` formulas did not
-    suffice, what IoU remains possible.
+    >>> comparison({"above": 166, "by_chance": 0.04, "untrained": 63, "untrained_why": ""})
+    'By chance (masks exchanged between photos): 0.0 on average. In the untrained twin: 63.'
     """
-    from core.dissect.formulas import beam_search, optimal_search
+    if told["above"] is None:
+        return f"Chance was not measured: {told['chance_why']}."
+    twin = (
+        f"The untrained twin was not measured: {told['untrained_why']}"
+        if told["untrained"] is None
+        else f"In the untrained twin: {told['untrained']:,}"
+    )
+    chance = f"By chance (masks exchanged between photos): {told['by_chance']:.1f} on average"
+    return f"{chance}. {twin}."
 
-    found = {
-        "beam": beam_search(s, unit, sizes=sizes),
-        "optimal": optimal_search(s, unit, most=MOST, sizes=sizes),
-    }
-    rows = []
-    for method, one in found.items():
-        if one.formula is None:
-            continue
-        told = ""
-        if method == "optimal":
-            told = "proven" if one.proven else f"not proven: up to {one.bound:.3f} is possible"
-        if one.ties:
-            told += f"{', ' if told else ''}{len(one.ties)} more do as well"
-        rows.append(
-            {
-                "method": method,
-                "concepts": one.formula.concepts,
-                "ops": one.formula.ops,
-                "iou": _iou(one.both, one.area, one.hits),
-                "own": one.score,
-                "chance": np.nan,
-                "told": told,
-            }
+
+def iou_histogram(
+    run: Run, layer: str, denominator: str = "all", bins: int = 40, unit: int | None = None
+) -> pd.DataFrame:
+    """Best IoUs of the units, and of shuffled labels: kind, low, high, share (of its kind).
+
+    The shuffled labels are those of all active units together, or of one unit: its own null
+    distribution. Both kinds share the bins, so that the bars can be laid over each other.
+    """
+    real = unit_table(run, layer, denominator)["iou"].to_numpy()
+    null = null_distribution(run, layer, denominator)
+    null = null[active(run, layer)].ravel() if unit is None else null[unit]
+    top = max(float(real.max(initial=0)), float(null.max(initial=0)), 1e-6)
+    edges = np.linspace(0, top * 1.0001, bins + 1)
+    frames = []
+    for kind, values in (("shuffled labels", null), ("units", real)):
+        if len(values):
+            share = np.histogram(values, edges)[0] / len(values)
+            frames.append(
+                pd.DataFrame({"kind": kind, "low": edges[:-1], "high": edges[1:], "share": share})
+            )
+    return pd.concat(frames, ignore_index=True)
+
+
+def detected(run: Run, layer: str, denominator: str = "all", above: bool = True) -> pd.DataFrame:
+    """Concepts that are some unit's best label: name, category, units, iou (best), best (unit).
+
+    Only labels better than chance where `above`; most units first.
+    """
+    frame = unit_table(run, layer, denominator).dropna(subset="name")
+    if above and frame["chance"].notna().any():
+        frame = frame[frame["above"]]
+    frame = frame.sort_values(["iou", "unit"], ascending=[False, True])
+    found = frame.groupby(["name", "category"], as_index=False, sort=False).agg(
+        units=("unit", "size"), iou=("iou", "max"), best=("unit", "first")
+    )
+    return found.sort_values(["units", "iou"], ascending=False, ignore_index=True)
+
+
+def unit_facts(run: Run, layer: str, unit: int) -> dict[str, Any]:
+    """threshold, images, hits of one unit. Raises UnitscopeError naming the range of units."""
+    row = run.sql("SELECT * FROM units WHERE layer = ? AND unit = ?", [run.layer(layer), unit])
+    if not len(row):
+        count = run.sql("SELECT units FROM layers WHERE name = ?", [layer])["units"].iloc[0]
+        raise UnitscopeError(
+            f"layer {layer} has no unit {unit}: its units are 0 to {count - 1}; "
+            f"the nearest is {min(max(unit, 0), count - 1)}"
         )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return row.iloc[0].to_dict()
 
 
-def with_chance(run: Run, layer: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of formulas (method, own) with their chance: the share (1 + reached) / (1 + drawn) of
-    what the same search found in exchanged labels, where `formulas --shuffles` was run on all
-    units; NaN elsewhere. A search that ended at :data:`MOST` formulas is set against those of the
-    command line, which open more."""
-    from core.dissect.formulas import finished_formulas
+def unit_concepts(
+    run: Run, layer: str, unit: int, denominator: str = "all", count: int = 5
+) -> pd.DataFrame:
+    """The best labels of one unit: unit, concept, name, category, iou, overlap, area, hits, chance,
+    adjusted.
 
-    rows = rows.copy()
-    for method, search in _searches().items():
-        here = rows["method"] == method
-        if not here.any():
-            continue
-        scores: list[float] = []
-        for shuffle in count():
-            found = finished_formulas(run, layer, search, shuffle)
-            if found is None:
-                break
-            scores += [one.score for one in found]
-        if scores:
-            null = np.sort(scores)
-            reached = len(null) - np.searchsorted(null, rows.loc[here, "own"].to_numpy(), "left")
-            rows.loc[here, "chance"] = (1 + reached) / (1 + len(null))
-    return rows
-
-
-def formula_table(run: Run, layer: str) -> pd.DataFrame:
-    """The formula of every unit of a layer, where a search of all of them has been run: unit,
-    concepts, ops, iou; the best of all rather than the beam's. Without rows where none was.
-
-    Units without a formula have no row. It only reads.
+    The last two as in :func:`core.dissect.labels.unit_labels`; they speak of a unit's best label,
+    and are given for the others as a yardstick.
     """
-    columns = ["unit", "concepts", "ops", "iou"]
-    if not any(run.path.with_suffix(".derived").glob("formulas-*.jsonl")):
-        return pd.DataFrame(columns=columns)
-    from core.dissect.formulas import finished_formulas
-
-    rows: list[dict[str, Any]] = []
-    for search in _searches().values():
-        found = finished_formulas(run, layer, search)
-        if found is not None:
-            rows = [
-                {
-                    "unit": one.unit,
-                    "concepts": one.formula.concepts,
-                    "ops": one.formula.ops,
-                    "iou": one.iou,
-                }
-                for one in found
-                if one.formula is not None
-            ]
-            break
-    return pd.DataFrame(rows, columns=columns)
+    frame = run.sql(
+        f"""
+        SELECT unit, concept, name, category, iou_{_checked(denominator)} AS iou, overlap, area,
+               hits
+        FROM dataset_iou WHERE layer = ? AND unit = ? AND overlap > 0
+        ORDER BY iou DESC, concept LIMIT {int(count)}
+        """,
+        [run.layer(layer), unit],
+    )
+    return _judged(run, layer, denominator, frame)
 
 
-def formula_words(concepts: Sequence[int], ops: Sequence[int], names: Mapping[int, str]) -> str:
-    """A formula in words, each concept by its name (or link) in `names`.
+def _judged(run: Run, layer: str, denominator: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of unit and iou with chance and adjusted, by the null distributions of the units."""
+    best = unit_table(run, layer, denominator).dropna(subset="name")
+    null = null_distribution(run, layer, denominator)
+    return judge(frame, best, null, int(active(run, layer).sum()))
 
-    >>> formula_words((3, 1, 2), (0, 1, 3), {1: "bed", 2: "wall", 3: "lamp"})
-    '(lamp OR bed) AND NOT wall'
+
+def _checked(denominator: str) -> str:
+    if denominator not in ("all", "annotated"):
+        raise unknown("denominator", denominator, ["all", "annotated"])
+    return denominator
+
+
+def unit_images(
+    run: Run, layer: str, unit: int, concept: int | None = None, count: int = 12, scene: str = ""
+) -> pd.DataFrame:
+    """The images in which a unit peaks highest.
+
+    Columns: image, id, split, scene_name, predicted_name, correct, peak, hits, share (of the
+    grid that is lit), iou (Eq. 2 within the image, with `concept`; 0 where they do not meet).
     """
-    from core.dissect.formula import Formula
+    width, height = run.info["settings"]["grid"]
+    frame = run.sql(
+        f"""
+        WITH top AS (
+            SELECT h.image, h.peak, h.hits, n.id, n.split, n.scene_name, n.predicted_name,
+                   n.correct
+            FROM hits h JOIN ({NAMED}) n USING (image)
+            WHERE h.layer = ? AND h.unit = ? AND (? = '' OR n.scene_name = ?)
+            ORDER BY h.peak DESC, h.image LIMIT {int(count)}
+        )
+        SELECT top.*, CASE WHEN c.whole THEN top.hits ELSE coalesce(k.overlap, 0) END AS overlap,
+               a.area
+        FROM top LEFT JOIN areas a ON a.image = top.image AND a.concept = ?
+             LEFT JOIN concepts c ON c.concept = a.concept
+             LEFT JOIN (SELECT image, overlap FROM counts WHERE layer = ? AND unit = ?
+                        AND concept = ?) k ON k.image = top.image
+        ORDER BY top.peak DESC, top.image
+        """,
+        [run.layer(layer), unit, scene, scene, concept, run.layer(layer), unit, concept],
+    )
+    frame["share"] = frame["hits"] / (width * height)
+    overlap = frame["overlap"].where(frame["area"].notna(), 0)
+    frame["iou"] = overlap / (frame["hits"] + frame["area"].fillna(0) - overlap)
+    return frame.drop(columns=["overlap", "area"])
 
-    known = [names.get(k, "") for k in range(max(concepts) + 1)]
-    return Formula(tuple(concepts), tuple(ops)).words(known)
+
+def has_maps(run: Run, layer: str) -> bool:
+    """Whether the run kept the layer's activation maps."""
+    return (run.arrays / f"{array_name(f'maps-{layer}')}.npy").is_file()
 
 
-def names_by_id(run: Run) -> pd.DataFrame:
-    """label and shown name of every concept that occurs, by its id."""
-    return concepts_of(run).set_index("concept")[["label", "shown"]]
+def peaks(run: Run, layer: str, unit: int) -> np.ndarray:
+    """Largest activation of a unit in every image, float32 (images,)."""
+    used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
+    return np.asarray(run.array(f"peaks-{layer}")[:, unit])[used]
 
 
-# -- scenes it serves and harms -------------------------------------------------------------
+def peak_histogram(run: Run, layer: str, unit: int, bins: int = 32) -> pd.DataFrame:
+    """How high a unit peaks: low, high, images, active (bins above T_t; T_t is a bin edge)."""
+    values = peaks(run, layer, unit).astype(np.float64)
+    threshold = float(unit_facts(run, layer, unit)["threshold"])
+    low, high = min(values.min(initial=threshold), threshold), values.max(initial=threshold)
+    step = max((high - low) / bins, 1e-9)
+    below, over = int(np.ceil((threshold - low) / step)), int(np.ceil((high - threshold) / step))
+    edges = threshold + step * np.arange(-below, over + 1)
+    # Bins hold (low, high], as active means strictly above T_t.
+    place = np.clip(np.searchsorted(edges, values, "left") - 1, 0, max(len(edges) - 2, 0))
+    images = np.bincount(place, minlength=len(edges) - 1) if len(edges) > 1 else np.array([])
+    return pd.DataFrame(
+        {
+            "low": edges[:-1],
+            "high": edges[1:],
+            "images": images.astype(int),
+            "active": np.arange(len(edges) - 1) >= below,
+        }
+    )
+
+
+def unit_scenes(run: Run, layer: str, unit: int) -> pd.DataFrame:
+    """Where a unit is active: scene, images, active (images), share, mean (of its pooled
+    activation over the scene's images); largest mean first."""
+    frame = run.sql(
+        f"""
+        SELECT n.image, n.scene_name AS scene, h.hits IS NOT NULL AS active
+        FROM ({NAMED}) n LEFT JOIN
+             (SELECT image, hits FROM hits WHERE layer = ? AND unit = ?) h USING (image)
+        WHERE n.scene_name IS NOT NULL ORDER BY n.image
+        """,
+        [run.layer(layer), unit],
+    )
+    pooled = run.array(f"pooled-{layer}")
+    frame["mean"] = np.asarray(pooled[:, unit], np.float64)[frame["image"].to_numpy()]
+    table = frame.groupby("scene", as_index=False).agg(
+        images=("image", "size"), active=("active", "sum"), mean=("mean", "mean")
+    )
+    table["share"] = table["active"] / table["images"]
+    return table.sort_values(["mean", "scene"], ascending=[False, True], ignore_index=True)
+
+
+def active_units(
+    run: Run,
+    layer: str,
+    image: int,
+    denominator: str = "all",
+    definition: str = "image",
+    count: int = 12,
+) -> pd.DataFrame:
+    """The units for which an image is most unusual.
+
+    Columns: unit, rank (1 = no image makes the unit peak higher), images (in which it is
+    active), peak, share (of the grid that is lit), name, category, iou, chance (its label over
+    the dataset), here, iou_here (the concept it meets best in this very image, by Eq. 2 read
+    as `definition`: ``"image"`` or ``"dataset_normalised"``; scene labels left out).
+    Ordered by rank over images, then by lit area.
+    """
+    if definition not in ("image", "dataset_normalised"):
+        raise unknown("definition", definition, ["image", "dataset_normalised"])
+    width, height = run.info["settings"]["grid"]
+    number = run.layer(layer)
+    frame = run.sql(
+        f"""
+        WITH mine AS (SELECT unit, hits, peak FROM hits WHERE layer = ? AND image = ?),
+        better AS (
+            SELECT m.unit, count(*) FILTER (h.peak > m.peak) AS above
+            FROM mine m JOIN hits h ON h.unit = m.unit WHERE h.layer = ? GROUP BY m.unit
+        ),
+        best AS (
+            SELECT k.unit, c.name AS here, CASE WHEN ? = 'image'
+                       THEN k.overlap / (m.hits + a.area - k.overlap)
+                       ELSE k.overlap / (m.hits + c.area - k.overlap) END AS iou_here
+            FROM counts k JOIN mine m USING (unit) JOIN areas a USING (image, concept)
+                 JOIN concepts c USING (concept)
+            WHERE k.layer = ? AND k.image = ?
+            QUALIFY row_number() OVER (PARTITION BY k.unit ORDER BY iou_here DESC, concept) = 1
+        )
+        SELECT m.unit, b.above + 1 AS rank, u.images, m.peak, m.hits,
+               best.here, best.iou_here
+        FROM mine m JOIN better b USING (unit) JOIN units u ON u.layer = ? AND u.unit = m.unit
+             LEFT JOIN best USING (unit)
+        ORDER BY rank / u.images, m.hits DESC, m.unit LIMIT {int(count)}
+        """,
+        [number, image, number, definition, number, image, number],
+    )
+    frame["share"] = frame["hits"] / (width * height)
+    labels = unit_labels(run, layer, denominator)[["unit", "name", "category", "iou", "chance"]]
+    frame = frame.merge(labels, on="unit", how="left")
+    return frame.drop(columns="hits")
+
+
+def search_units(
+    run: Run, layer: str, concept: int, denominator: str = "all", count: int = 50
+) -> pd.DataFrame:
+    """Units by how well they detect one concept: unit, iou, best (is it their best label), chance,
+    adjusted, above (this overlap is better than chance, or chance was not measured)."""
+    frame = run.sql(
+        f"""
+        WITH ranked AS (
+            SELECT unit, concept, iou_{_checked(denominator)} AS iou, row_number() OVER (
+                PARTITION BY unit ORDER BY iou_{denominator} DESC, concept) = 1 AS best
+            FROM dataset_iou WHERE layer = ? AND overlap > 0
+        )
+        SELECT unit, iou, best FROM ranked WHERE concept = ? ORDER BY iou DESC, unit
+        LIMIT {int(count)}
+        """,
+        [run.layer(layer), concept],
+    )
+    frame = _judged(run, layer, denominator, frame)
+    return frame.assign(above=frame["chance"].isna() | (frame["adjusted"] <= FDR))
 
 
 def unit_contribution(_run: Run, told: Contribution, unit: int) -> pd.DataFrame:
@@ -266,92 +330,3 @@ def unit_contribution(_run: Run, told: Contribution, unit: int) -> pd.DataFrame:
         }
     )
     return frame.sort_values(["score", "scene"], ascending=[False, True], ignore_index=True)
-
-
-# -- the map --------------------------------------------------------------------------------
-
-DIMENSIONS, PERPLEXITY, STEPS = 50, 30, 500
-"""Of the classical scaling that goes before t-SNE, and of t-SNE itself."""
-
-MAP_METHOD = (
-    f"t-SNE (perplexity {PERPLEXITY}, seed 0) of the correlations of the units’ mean activations "
-    "over images"
-)
-"""How :func:`unit_map` lays units out, in words."""
-
-
-def correlations(values: np.ndarray, chunk: int = 2048) -> np.ndarray:
-    """Pearson's correlation of every two columns, float64 (columns, columns).
-
-    values : (rows, columns), read `chunk` rows at a time. A column that never changes correlates
-    with nothing: 0, and 1 with itself.
-    """
-    rows, columns = values.shape
-    mean = np.zeros(columns)
-    for at in range(0, rows, chunk):
-        mean += np.asarray(values[at : at + chunk], np.float64).sum(0) / rows
-    products = np.zeros((columns, columns))
-    for at in range(0, rows, chunk):
-        part = np.asarray(values[at : at + chunk], np.float64) - mean
-        products += part.T @ part
-    spread = np.sqrt(np.maximum(products.diagonal(), 0))
-    moving = spread > 1e-12
-    spread[~moving] = 1
-    products /= spread[:, None] * spread[None, :]
-    products[~moving] = products[:, ~moving] = 0
-    np.fill_diagonal(products, 1)
-    return np.clip(products, -1, 1)
-
-
-def layout(similar: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Points in the plane, float64 (units, 2) within −1 … 1: alike units are near each other.
-
-    similar : correlations r. Classical scaling of the distances √(2 − 2r) to
-    :data:`DIMENSIONS`, then scikit-learn's t-SNE from its first two on; fewer than five units
-    stay where the scaling put them. What is far apart on the map may be more or less alike.
-    One thread and a fixed seed: the same input gives the same points.
-    """
-    from sklearn.manifold import TSNE
-    from threadpoolctl import threadpool_limits
-
-    n = len(similar)
-    with threadpool_limits(1):
-        centre = np.eye(n) - 1 / n
-        # B = −½ J D² J with D² = 2 − 2r; the constant goes under J.
-        values, vectors = np.linalg.eigh(centre @ similar @ centre)
-        order = np.argsort(-values, kind="stable")[:DIMENSIONS]
-        points = vectors[:, order] * np.sqrt(np.maximum(values[order], 0))
-        # An eigenvector has no sign of its own.
-        points *= np.where(points[np.abs(points).argmax(0), np.arange(len(order))] < 0, -1, 1)
-        if points.shape[1] < 2:
-            points = np.pad(points, ((0, 0), (0, 2 - points.shape[1])))
-        if n >= 5 and points.any():
-            start = 1e-4 * points[:, :2] / max(float(points[:, 0].std()), 1e-12)
-            points = TSNE(
-                perplexity=min(PERPLEXITY, (n - 1) / 3),
-                init=start,
-                random_state=seed,
-                n_jobs=1,
-                max_iter=STEPS,
-            ).fit_transform(points)
-    points = np.asarray(points[:, :2], np.float64)
-    points -= (points.max(0) + points.min(0)) / 2
-    return points / max(float(np.abs(points).max()), 1e-12)
-
-
-def unit_map(run: Run, layer: str) -> pd.DataFrame:
-    """Where each unit stands on the map of its layer: unit, x, y (within −1 … 1).
-
-    :func:`layout` of the :func:`correlations` of the units' pooled activations over the images of
-    the run. Made once, then kept beside the run. Raises UnitscopeError for an unknown layer.
-    """
-    name = run.layer_names[run.layer(layer)]
-    facts = {"layer": name, **versions_of("unit map"), "scikit-learn": version("scikit-learn")}
-    path = derived(run, "map", facts, "csv")
-    if not path.is_file():
-        used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
-        pooled = run.array(f"pooled-{name}")
-        at = layout(correlations(pooled if len(used) == len(pooled) else pooled[used]))
-        frame = pd.DataFrame({"unit": np.arange(len(at)), "x": at[:, 0], "y": at[:, 1]})
-        write_whole(path, lambda fresh: frame.to_csv(fresh, index=False))
-    return pd.read_csv(path)

@@ -28,7 +28,7 @@ import streamlit as st
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import strict_json
-from core.views import cache_root
+from core.views.runs import cache_root
 
 MODES = ("owner", "read-only", "team")
 LOG = "changes.log"

@@ -9,7 +9,7 @@ make Back lose the run.)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypedDict
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -71,13 +71,46 @@ def query(values: dict[str, str]) -> str:
     return "?" + urlencode(values)
 
 
-def _bind(name: str, value: Any, default: Any, drop: Sequence[str]) -> dict[str, Any]:
-    key = f"at-{name}"
-    st.session_state[key] = value
+class Binding(TypedDict):
+    """What every bound widget is given."""
+
+    key: str
+    on_change: Callable[[], None]
+
+
+def bind(
+    name: str,
+    value: object,
+    written: Callable[[Any], str] = str,
+    drop: Sequence[str] = (),
+    key: str = "",
+    typed: bool = False,
+) -> Binding:
+    """Bind a widget to a parameter of the address: all that are bound are bound by this.
+
+    value : what the widget shows, from the address. written : what the widget then holds → the
+    parameter, "" for none (Any: each widget holds its own type). drop : parameters that a change
+    clears. key : of the widget, where it is not the parameter's own. typed : the value is set only
+    where it differs, as setting it takes away what is being typed meanwhile, and a change writes
+    every typed field of the page: the next one may be filled in before the browser has learned of
+    the address that the last one made, and that one would be lost.
+    """
+    key = key or f"at-{name}"
+    if not typed or st.session_state.get(key) != value:
+        st.session_state[key] = value
+    fields = st.session_state.setdefault("typed", {}) if typed else {}
+    fields[name] = written
 
     def changed() -> None:
-        chosen = st.session_state[key]
-        put({name: "" if chosen in (default, None) else str(chosen)}, drop)
+        keys = {name: key} if not typed else {one: f"at-{one}" for one in fields}
+        put(
+            {
+                one: fields[one](st.session_state[at])
+                for one, at in keys.items()
+                if at in st.session_state
+            },
+            drop,
+        )
 
     return {"key": key, "on_change": changed}
 
@@ -99,10 +132,11 @@ def select(
     value = get(name, default)
     if value not in options:
         value = default if default in options else options[0]
-    bound = _bind(name, value, default, drop)
+    bound = bind(name, value, lambda one: "" if one in (default, None) else str(one), drop)
     if widget is st.segmented_control:
         how["required"] = True
-    return (widget or st.selectbox)(label, options, **bound, **how)
+    chosen: str = (widget or st.selectbox)(label, options, **bound, **how)
+    return chosen
 
 
 def split(name: str, label: str, splits: Sequence[str], usual: str, **how: Any) -> str:
@@ -111,27 +145,15 @@ def split(name: str, label: str, splits: Sequence[str], usual: str, **how: Any) 
     return "" if chosen == "all" else chosen
 
 
-def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **how) -> str:
+def text(name: str, label: str, default: str = "", drop: Sequence[str] = (), **how: Any) -> str:
     """A line of text that is a parameter; returned without blanks around it."""
-    key, value = f"at-{name}", get(name, default)
-    # Set only where it differs: a value that is set takes away what is being typed meanwhile.
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
 
-    fields = st.session_state.setdefault("typed", {})
-    fields[name] = default
+    def written(typed: str | None) -> str:
+        chosen = (typed or "").strip()
+        return "" if chosen == default else chosen
 
-    def changed() -> None:
-        # All fields of the page: the next one may be filled in before the browser has learned
-        # of the address that the last one made, and that one would be lost.
-        typed = {}
-        for other, usual in fields.items():
-            if f"at-{other}" in st.session_state:
-                chosen = (st.session_state[f"at-{other}"] or "").strip()
-                typed[other] = "" if chosen == usual else chosen
-        put(typed, drop)
-
-    return (st.text_input(label, key=key, on_change=changed, **how) or "").strip()
+    bound = bind(name, get(name, default), written, drop, typed=True)
+    return (st.text_input(label, **bound, **how) or "").strip()
 
 
 def several(
@@ -140,42 +162,53 @@ def several(
     options: Sequence[str],
     drop: Sequence[str] = (),
     default: Sequence[str] = (),
+    between: str = ",",
     **how: Any,
-) -> list:
-    """A choice of several that is a parameter, parted by commas; names that are no option fall
+) -> list[str]:
+    """A choice of several that is a parameter, parted by `between`; names that are no option fall
     out. None chosen is `default`."""
-    key, usual = f"at-{name}", ",".join(default)
-    st.session_state[key] = [one for one in get(name, usual).split(",") if one in options]
+    usual = between.join(default)
+    asked = [one for one in get(name, usual).split(between) if one in options]
+    value = (asked or list(default))[: how.get("max_selections")]
 
-    def changed() -> None:
-        chosen = ",".join(st.session_state[key])
-        put({name: "" if chosen == usual else chosen}, drop)
+    def written(chosen: Sequence[str]) -> str:
+        said = between.join(chosen)
+        return "" if said == usual else said
 
-    return st.multiselect(label, options, key=key, on_change=changed, **how)
+    return list(st.multiselect(label, options, **bind(name, value, written, drop), **how))
 
 
-def toggle(name: str, label: str, default: bool = False, drop: Sequence[str] = (), **how) -> bool:
+def toggle(
+    name: str, label: str, default: bool = False, drop: Sequence[str] = (), **how: Any
+) -> bool:
     """A switch whose state is a parameter (1 or 0)."""
-    key = f"at-{name}"
-    st.session_state[key] = get(name, "1" if default else "0") == "1"
+    value = get(name, "1" if default else "0") == "1"
+    bound = bind(name, value, lambda on: "" if on == default else str(int(on)), drop)
+    return st.toggle(label, **bound, **how)
 
-    def changed() -> None:
-        chosen = st.session_state[key]
-        put({name: "" if chosen == default else str(int(chosen))}, drop)
 
-    return st.toggle(label, key=key, on_change=changed, **how)
+def slider(name: str, label: str, least: int, most: int, usual: int, **how: Any) -> int:
+    """A slider for a whole number that is a parameter; at first `usual`."""
+    value = min(max(number(name, usual), least), most)
+    return int(st.slider(label, least, most, **bind(name, value), **how))
+
+
+def amount(name: str, label: str, default: float, least: float, most: float, **how: Any) -> float:
+    """A box for a number that is a parameter, whole where `default` is an int."""
+    kind = type(default)
+    try:
+        value = kind(get(name) or default)
+    except ValueError:
+        value = default
+    value = min(max(value, least), most)
+    bound = bind(name, value, lambda chosen: "" if chosen == default else f"{chosen:g}")
+    return st.number_input(label, min_value=least, max_value=most, **bound, **how)
 
 
 def pages(name: str, count: int) -> int:
     """A pager whose page is a parameter; returns the page, from 1."""
     page = min(max(1, number(name, 1)), max(1, count))
     if count > 1:
-        # The pager has a default of its own, so the page is in the key instead of the state.
-        key = f"at-{name}-{page}"
-
-        def changed() -> None:
-            chosen = st.session_state[key]
-            put({name: "" if chosen == 1 else str(chosen)})
-
-        st.pagination(count, default=page, key=key, on_change=changed)
+        bound = bind(name, page, lambda chosen: "" if chosen == 1 else str(chosen))
+        st.pagination(count, **bound)
     return page

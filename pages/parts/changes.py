@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import limits
+from core.foundation.settings import ROOT, limits
 from core.foundation.trust import check_named
-from core.runs import run_file as store
+from core.runs import store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
-from core.views import start as starting
-from pages.parts import data
+from core.views import work as starting
+from pages.parts import cache
 from pages.parts.access import require_owner, serving
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def check_named_files(arguments: Sequence[str]) -> None:
         check_named(value, "this form")
         for part in filter(None, value.split(":")):
             # What holds no separator is a word of the SPEC, unless it names something there.
-            if "/" in part or part.startswith(("~", ".")) or (store.ROOT / part).exists():
+            if "/" in part or part.startswith(("~", ".")) or (ROOT / part).exists():
                 _below_roots(part)
 
 
@@ -59,7 +59,7 @@ def _below_roots(path: str) -> None:
     if roots is None:
         return
     # Jobs run in the checkout, so a relative path is one of it.
-    at = (store.ROOT / Path(path).expanduser()).resolve()
+    at = (ROOT / Path(path).expanduser()).resolve()
     if ".." in Path(path).parts or not any(at.is_relative_to(root) for root in roots):
         named = ", ".join(map(str, roots)) or "none"
         raise UnitscopeError(
@@ -68,14 +68,14 @@ def _below_roots(path: str) -> None:
 
 
 def start_run(asked: Sequence[str], digest: str, root: Path) -> jobs.Job:
-    """:func:`core.views.start.start_run`."""
+    """:func:`core.views.work.start_run`."""
     check_named_files(asked)
     require_owner("start run", run=digest, arguments=list(asked))
     return starting.start_run(list(asked), digest, root)
 
 
 def start_check(asked: Sequence[str], root: Path) -> jobs.Job:
-    """:func:`core.views.start.start_check`."""
+    """:func:`core.views.work.start_check`."""
     check_named_files(asked)
     require_owner("check a run", arguments=list(asked))
     return starting.start_check(list(asked), root)
@@ -103,15 +103,15 @@ def dismiss(name: str, root: Path) -> None:
 
 
 def discard(name: str, root: Path, job: str = "") -> None:
-    """:func:`core.views.start.discard`."""
+    """:func:`core.views.work.discard`."""
     require_owner("discard unfinished work", run=name, job=job)
     starting.discard(name, root, job)
 
 
 def delete(path: Path) -> None:
-    """Close a finished run and remove it: :func:`core.runs.run_file.delete_run`."""
+    """Close a finished run and remove it: :func:`core.runs.store.delete_run`."""
     require_owner("delete run", run=path.stem)
-    data.forget(path)
+    cache.forget(path)
     store.delete_run(path)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core.views import shown_name
+from core.views.names import shown_name
+from core.views.pictures import photo_or_lit
+from core.views.units import unit_images
 from pages.parts import address, draw
 from pages.parts.frame import Context
 
@@ -13,7 +15,7 @@ from pages.parts.frame import Context
 def detectors(
     ctx: Context, units: pd.DataFrame, number: int, key: str, back: dict[str, str] | None = None
 ) -> None:
-    """Tiles of the units of :func:`core.views.search_units`, each lit where it overlaps
+    """Tiles of the units of :func:`core.views.units.search_units`, each lit where it overlaps
     concept `number` best and linked to the unit's page.
 
     units : with the column name, a unit's own label, where that shall be told. back : parameters
@@ -23,7 +25,7 @@ def detectors(
         st.caption("None overlaps it better than chance: do not take these for its detectors.")
     tiles: list[draw.Tile] = []
     for row in units.itertuples():
-        best = ctx.ask("unit_images", ctx.layer, int(row.unit), number, 24)
+        best = ctx.ask(unit_images, ctx.layer, int(row.unit), number, 24)
         best = best.sort_values("iou", ascending=False, kind="stable")
         sub = f"IoU {row.iou:.3f}"
         if not row.above:
@@ -34,8 +36,8 @@ def detectors(
             sub += f"; its label is {shown_name(row.name)}"
         tiles.append(
             {
-                "src": ctx.ask(
-                    "photo_or_lit", ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
+                "src": ctx.picture(
+                    photo_or_lit, ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
                 ),
                 "title": f"unit {row.unit}",
                 "sub": sub,

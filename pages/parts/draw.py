@@ -10,7 +10,8 @@ from typing import Any, TypedDict
 import pandas as pd
 import streamlit as st
 
-from core import figures
+from core.figures.base import Unchecked, box
+from core.figures.export import FORMATS, export, latex
 from core.foundation.escape import csv_frame
 from pages.parts.frame import is_dark
 
@@ -92,7 +93,7 @@ def ledger(sides: Sequence[Side], key: str, keep: str = "") -> None:
 def labelled(photo: bytes, alt: str, planes: Any, key: str, href: str) -> None:
     """A photo that names what is under the pointer; a click goes to `href` and that name.
 
-    planes : :class:`core.views.Planes`.
+    planes : :class:`core.views.pictures.Planes`.
     """
     draw = _renderer("hover", '<figure class="photo"></figure>')
     src = "data:image/jpeg;base64," + base64.b64encode(photo).decode()
@@ -127,9 +128,9 @@ def chart(
     """
     more: dict[str, Any] = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
     drawn = make(is_dark())
-    height, widest = figures.box(drawn)
+    height, widest = box(drawn)
     st.altair_chart(
-        figures.Unchecked(drawn),
+        Unchecked(drawn),
         width=widest or "stretch",
         height=height,
         theme=None,
@@ -171,10 +172,10 @@ def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> N
     dark = is_dark()
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
         white = not dark or st.toggle("On white, for print", True, key=f"white-{name}")
-        for kind, mime in figures.FORMATS.items():
+        for kind, mime in FORMATS.items():
             st.download_button(
                 kind.upper(),
-                data=lambda kind=kind, night=not white: figures.export(make(night), kind, night),
+                data=lambda kind=kind, night=not white: export(make(night), kind, night),
                 file_name=f"{name}.{kind}",
                 mime=mime,
                 on_click="ignore",
@@ -216,7 +217,7 @@ def table(
         )
         st.download_button(
             "LaTeX",
-            data=lambda: figures.latex(plain, caption),
+            data=lambda: latex(plain, caption),
             file_name=f"{name}.tex",
             mime="text/x-tex",
             on_click="ignore",

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Concatenate, NoReturn
 
 import streamlit as st
 
-from core import views
-from core.figures import COUNTING as DEFINITIONS
-from core.figures import Caption
-from core.foundation.errors import UnitscopeError, unknown
+from core.figures.base import COUNTING as DEFINITIONS
+from core.figures.base import Caption
+from core.foundation.errors import UnitscopeError, nearest, unknown
 from core.runs.run_file import Run
+from core.views.runs import cache_root, resolve, summary
 from pages.parts import access, address
-from pages.parts.data import ask, open_run, summaries
+from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,9 +73,23 @@ class Context:
     denominator: str
     dark: bool
 
-    def ask(self, name: str, *given: Any, **more: Any) -> Any:
-        """``core.views.<name>`` of this run, cached."""
-        return ask(self.run, name, *given, **more)
+    def ask(
+        self,
+        function: Callable[Concatenate[Run, Given], Answer],
+        *given: Given.args,
+        **more: Given.kwargs,
+    ) -> Answer:
+        """What a function of :mod:`core.views` answers of this run, cached."""
+        return ask(function, self.run, *given, **more)
+
+    def picture(
+        self,
+        function: Callable[Concatenate[Run, Given], bytes],
+        *given: Given.args,
+        **more: Given.kwargs,
+    ) -> bytes:
+        """What it draws of this run, cached."""
+        return picture(function, self.run, *given, **more)
 
     def caption(self, split: str = "", layered: bool = True) -> Caption:
         """The subtitle of a figure made here; `layered` where it is about units."""
@@ -160,7 +175,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             )
         _same_page()(key="same-page")
         access.badge()
-    root = views.cache_root()
+    root = cache_root()
     paths = _readable(root)
     if not paths:
         if needs_run:
@@ -168,10 +183,10 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         return None
     wanted = address.get("run")
     try:
-        path = views.resolve(wanted, root)
-        facts = ask(open_run(path), "summary")
+        path = resolve(wanted, root)
+        facts = ask(summary, open_run(path))
     except UnitscopeError as err:
-        near = views.close_names(wanted, list(paths)) or list(paths)
+        near = nearest(wanted, list(paths)) or list(paths)
         if not needs_run:
             st.warning(sentence(err), icon=":material/explore_off:")
             return None

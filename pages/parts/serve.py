@@ -37,23 +37,26 @@ ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ("localhost", "127.0.0.1", "::1")
 
 LIGHT = (
-    "core.views",
+    "core.views.findings",
+    "core.views.pictures",
+    "core.views.labels",
+    "core.views.unit_map",
     "core.views.knowledge",
     "core.views.fusion",
     "core.views.explain",
     "core.views.compare",
     "core.views.retrain",
-    "core.views.start",
-    "core.figures",
+    "core.views.work",
+    "core.figures.runs",
+    "core.figures.unit_map",
     "core.figures.concepts",
     "core.figures.report",
     "pages.parts.draw",
 )
 HEAVY = (
-    "core.views.units",
     "core.views.disable",
     "core.dissect.formulas",
-    "core.ablation.toggle",
+    "core.ablation.toggler",
 )
 
 

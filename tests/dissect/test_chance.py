@@ -26,9 +26,10 @@ from core.dissect.labels import (
     unit_labels,
     untrained_labels,
 )
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
+from core.foundation.settings import Settings
 from core.models.base import LoadedModel
 from core.models.load import load_model
 from core.models.untrained import settle_batch_norm, untrained_twin
@@ -340,6 +341,13 @@ def test_batch_norm_of_a_twin_has_the_statistics_of_its_photos():
     torch.testing.assert_close(norm.running_mean, mean)
     torch.testing.assert_close(norm.running_var, var)
     assert not norm.training and norm.momentum == 0.1 and norm.num_batches_tracked == 3
+
+
+def test_batch_norm_stored_without_eps_can_be_settled():
+    """Published weights may hold the inverse deviation with an eps of 0, as darknet's do."""
+    norm = nn.BatchNorm2d(3, eps=0.0).eval()
+    settle_batch_norm(norm, [torch.randn(4, 3, 5, 5)])
+    assert norm.eps > 0 and bool(torch.isfinite(norm(torch.randn(1, 3, 5, 5))).all())
 
 
 def test_a_network_that_cannot_be_drawn_anew_has_no_twin(folder, tmp_path, capsys):

@@ -9,12 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from core import figures, views
 from core.cli import main
 from core.dissect.predictions import import_predictions
-from core.figures import report
+from core.figures.contents import FIGURES, TABLES, available, open_view
+from core.figures.export import export
+from core.figures.report import ACCOUNT, report
+from core.figures.units import iou_chance
 from core.foundation.errors import UnitscopeError
 from core.views import explain, knowledge
+from core.views.names import shown_name
+from core.views.runs import summary
+from core.views.units import iou_histogram, unit_concepts, unit_table
 
 VOID = {"meta", "link", "br", "img", "hr", "input", "path", "line", "rect", "circle", "use"}
 
@@ -54,17 +59,17 @@ class Checked(HTMLParser):
 
 
 def test_a_report_is_valid_and_holds_what_was_asked(tiny_run):
-    view = report.open_view(tiny_run, "body.3", "annotated")
-    text = report.report(view)
+    view = open_view(tiny_run, "body.3", "annotated")
+    text = report(view)
     page = Checked(text)
     said = page.text()
-    shown, listed = report.available(view)
-    assert shown == list(report.FIGURES) and listed == list(report.TABLES)
+    shown, listed = available(view)
+    assert shown == list(FIGURES) and listed == list(TABLES)
     # No unit of this network beats chance, so that nothing is drawn of what they detect.
-    drawn = [name for name in shown if report.FIGURES[name].draw(view) is not None]
+    drawn = [name for name in shown if FIGURES[name].draw(view) is not None]
     assert {"accuracy", "confusion", "overlap"} <= set(drawn)
     assert sum(tag == "svg" for tag, _ in page.tags) == len(drawn)
-    command = views.summary(tiny_run)["command"]
+    command = summary(tiny_run)["command"]
     for word in (
         "Scene by scene",
         "Units with the clearest labels",
@@ -74,13 +79,13 @@ def test_a_report_is_valid_and_holds_what_was_asked(tiny_run):
         command,
     ):
         assert word in said, word
-    table = views.unit_table(tiny_run, "body.3", "annotated")
+    table = unit_table(tiny_run, "body.3", "annotated")
     assert f"{int(table['above'].sum())} of 12 units of body.3" in said
-    assert text == report.report(view), "the same run gives the same bytes"
+    assert text == report(view), "the same run gives the same bytes"
 
 
 def test_a_report_asks_for_nothing_and_its_parts_have_names_of_their_own(tiny_run):
-    text = report.report(report.open_view(tiny_run))
+    text = report(open_view(tiny_run))
     for tag, attributes in Checked(text).tags:
         assert tag not in ("script", "link", "iframe", "object", "base"), tag
         for name, value in attributes.items():
@@ -95,36 +100,36 @@ def test_a_report_asks_for_nothing_and_its_parts_have_names_of_their_own(tiny_ru
 
 
 def test_only_what_is_chosen(tiny_run):
-    view = report.open_view(tiny_run)
-    text = report.report(view, ["overlap"], ["units"], photos=False)
+    view = open_view(tiny_run)
+    text = report(view, ["overlap"], ["units"], photos=False)
     page = Checked(text)
     assert sum(tag == "svg" for tag, _ in page.tags) == 1 and "<img" not in text
     assert "Scene by scene" not in page.text()
     for wrong, said in ((["overlaps"], "unknown figure"), (None, "unknown table")):
         with pytest.raises(UnitscopeError, match=said):
-            report.report(view, wrong, ["unit"])
+            report(view, wrong, ["unit"])
 
 
 def test_units_and_photos_get_sections_of_their_own(tiny_run):
-    view = report.open_view(tiny_run)
-    text = report.report(view, [], [], True, [3, 0], ["010"])
+    view = open_view(tiny_run)
+    text = report(view, [], [], True, [3, 0], ["010"])
     page = Checked(text)
     said = page.text()
     assert "Unit 3 of body.3" in said and "Unit 0 of body.3" in said and "Photo 010" in said
-    best = views.unit_concepts(tiny_run, "body.3", 3).iloc[0]
-    assert views.shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
+    best = unit_concepts(tiny_run, "body.3", 3).iloc[0]
+    assert shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
     spec = knowledge.own_knowledge(tiny_run)
     known = knowledge.know(tiny_run, knowledge.open_knowledge(spec), spec)
-    told = explain.account(tiny_run, known, "010", "body.3", *report.ACCOUNT)
+    told = explain.account(tiny_run, known, "010", "body.3", *ACCOUNT)
     assert told["sentence"] in said
     svgs = sum(tag == "svg" for tag, _ in page.tags)
     assert svgs == 6 + (3 if told["scenes"] else 0)
     names = re.findall(r'\bid="([^"]+)"', text)
     assert len(names) == len(set(names))
-    assert "<img" not in report.report(view, [], [], False, [3], ["010"])
+    assert "<img" not in report(view, [], [], False, [3], ["010"])
     for units, images, why in (([12], [], "no unit 12"), ([], ["10"], "unknown image")):
         with pytest.raises(UnitscopeError, match=why):
-            report.report(view, [], [], False, units, images)
+            report(view, [], [], False, units, images)
 
 
 def test_names_are_escaped(tmp_path):
@@ -132,13 +137,13 @@ def test_names_are_escaped(tmp_path):
     evil = "<script>alert(1)</script>"
     table.write_text(f'pred,target\n"{evil}","a & ""b"""\n"{evil}","{evil}"\n')
     run = import_predictions(table, name='<b>&"x', root=tmp_path / "runs")
-    text = report.report(report.open_view(run))
+    text = report(open_view(run))
     page = Checked(text)
     assert not any(tag in ("script", "b") for tag, _ in page.tags)
     said = page.text()
     assert '<b>&"x' in said and "alert(1)" in said and 'a & "b"' in said
     with pytest.raises(UnitscopeError, match="has none"):
-        report.report(report.open_view(run), ["overlap"])
+        report(open_view(run), ["overlap"])
 
 
 def test_export_and_report_on_the_command_line(capsys, tiny_run, tmp_path):
@@ -166,11 +171,11 @@ def test_export_and_report_on_the_command_line(capsys, tiny_run, tmp_path):
     assert names == ["accuracy.svg", "accuracy.png", "overlap-body.1.svg", "overlap-body.1.png"]
     assert all(Path(file).stat().st_size > 1000 for file in told["files"])
     # What the app's Save gives, but for the numbers of its parts.
-    view = report.open_view(tiny_run, "body.1")
-    shown = figures.iou_chance(views.iou_histogram(tiny_run, "body.1"), view.caption())
+    view = open_view(tiny_run, "body.1")
+    shown = iou_chance(iou_histogram(tiny_run, "body.1"), view.caption())
     plain = [
         re.sub(r"clip\d+", "clip", text)
-        for text in ((tmp_path / "f" / names[2]).read_text(), figures.export(shown, "svg").decode())
+        for text in ((tmp_path / "f" / names[2]).read_text(), export(shown, "svg").decode())
     ]
     assert plain[0] == plain[1]
     for more, said in ((["--format", "gif"], "figure format"), (["--only", "x"], "figure 'x'")):

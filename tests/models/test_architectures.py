@@ -14,7 +14,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from core.ablation.toggle import CLOSE, Edit, prepare
+from core.ablation.edits import Edit
+from core.ablation.toggler import prepare
 from core.datasets.decode import read_photo
 from core.dissect.pipeline import execute, plan
 from core.explain.photo import explain_photo
@@ -22,11 +23,12 @@ from core.foundation.settings import Settings
 from core.knowledge.kinds import open_knowledge
 from core.models.families import FAMILIES, default_layer, family_of
 from core.models.forward import Forward
+from core.models.head import CLOSE
 from core.models.hooks import token_grid
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
 from tests import tiny
-from tests.ablation.test_manipulate import seen_photos
+from tests.ablation.networks import seen_photos
 
 IMAGES = 6
 OFF = (0, 2, 5, 11)

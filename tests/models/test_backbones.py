@@ -13,7 +13,8 @@ from streamlit.testing.v1 import AppTest
 from torchvision import models as zoo
 
 from core.cli import main
-from core.figures.report import FIGURES, open_view, report
+from core.figures.contents import FIGURES, open_view
+from core.figures.report import report
 from core.foundation.errors import UnitscopeError
 from core.models.load import load_model
 from core.models.outputs import put_back, taken

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.dissect.pipeline import Settings, plan
+from core.dissect.pipeline import plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.foundation.trust import ALLOW
-from core.runs.run_file import list_runs
+from core.runs.store import list_runs
 from pages.parts import access, changes, serve
 from tests import tiny
 from tests.browsing import ROOT, SERVE, Server, Visit
-from tests.pages.test_app import show, text_of
+from tests.pages.showing import show, text_of
 
 WAIT = 60_000
 STOPPED = "0123456789abcdef"

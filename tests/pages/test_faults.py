@@ -22,19 +22,26 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from core import views
-from core.ablation.toggle import prepare
+from core.ablation.toggler import prepare
 from core.cli import main
-from core.dissect.counts import check_ids, count_images
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.counts import count_images
+from core.dissect.pipeline import execute, plan
 from core.dissect.signatures import signatures
 from core.downloads.unpack import unpack
-from core.figures import converter, export, latex
+from core.figures import converter
+from core.figures.export import export, latex
 from core.foundation import jobs
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
-from core.foundation.escape import csv_frame, latex_text, printable
+from core.foundation.escape import csv_frame, latex_text
 from core.foundation.files import strict_json, write_text
-from core.runs.run_file import Run, delete_run, read_arrays
+from core.foundation.names import printable
+from core.foundation.settings import Settings
+from core.runs.arrays import check_ids, read_arrays
+from core.runs.run_file import Run
+from core.runs.store import delete_run
+from core.views.runs import try_summary
+from core.views.work import unfinished
+from pages.parts import cache
 from tests import tiny
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,8 +253,8 @@ def test_a_hundred_broken_files_are_looked_at_once(copy, monkeypatch):
     for k in range(100):
         copy.with_name(f"{k:016x}.duckdb").write_bytes(b"no database" * k)
     looked: list[Path] = []
-    real = views.try_summary
-    monkeypatch.setattr(views, "try_summary", lambda p: looked.append(p) or real(p))
+    real = try_summary
+    monkeypatch.setattr(cache, "try_summary", lambda p: looked.append(p) or real(p))
     at = show("pages/9_Runs.py", copy.parent, monkeypatch)
     assert not at.exception
     assert any("100 files cannot be read" in m.value for m in at.markdown)
@@ -321,7 +328,7 @@ def test_a_run_deleted_after_a_kill_in_its_clean_up_is_made_again(finished, caps
     assert main(["runs", "--json", "--out", str(root)]) == 0
     rows = json.loads(capsys.readouterr().out)["runs"]
     assert [row["state"] for row in rows] == ["finished"]
-    assert views.unfinished(root) == []
+    assert unfinished(root) == []
     run.close()
     delete_run(run.path)
     assert not left.exists()
@@ -342,7 +349,7 @@ def test_what_is_left_of_a_whole_run_is_removed_by_the_next_command(finished):
 
 
 def test_a_run_that_is_being_made_is_not_deleted(finished):
-    from core.runs.run_file import making
+    from core.runs.store import making
 
     _, _, run = finished
     lock = making(run.path)

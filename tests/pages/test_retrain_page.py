@@ -12,24 +12,24 @@ import pyarrow as pa
 import pytest
 import streamlit as st
 
-from core import views
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import Retraining
+from core.foundation.settings import Retraining, Settings
 from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts
 from core.retrain.estimate import retraining as cost_of
+from core.retrain.plan import plan as plan_cc
 from core.retrain.svm import retrain_pe
-from core.retrain.training import plan as plan_cc
 from core.retrain.training import retrain
 from core.runs.run_file import Run
 from core.views import retrain as shown
+from core.views.runs import resolve
 from tests import tiny
 from tests.browsing import Server, Visit
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 
@@ -73,7 +73,7 @@ def full(root, asked, tmp_path_factory):
     for file in root.iterdir():
         (out / file.name).symlink_to(file)
     told = retrain(plan_cc(asked), out)
-    run = Run(views.resolve(None, out))
+    run = Run(resolve(None, out))
     cores = all_core_concepts(run, open_knowledge("builtin"), splits=["train"], kinds=["top10"])
     svm = retrain_pe(run, {"top10": cores["top10"]}, root=out)
     run.close()

@@ -10,21 +10,29 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core import figures, views
 from core.ablation.contribution import UnitConcepts
 from core.cli import main
 from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute, plan
 from core.dissect.signatures import signatures
-from core.figures import units as maps
+from core.figures import unit_map as maps
+from core.figures.base import Caption
+from core.figures.export import export
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
+from core.knowledge.kinds import open_knowledge
 from core.merging.fuse import Space
 from core.merging.gain import run_gain
 from core.runs.run_file import Run
-from core.views import disable, fusion, units
-from core.views.knowledge import know, open_knowledge
+from core.views import disable, fusion
+from core.views import pictures as picture_views
+from core.views.knowledge import know
+from core.views.labels import METHODS, formula_labels, most_often, single_labels, with_chance
+from core.views.runs import resolve
+from core.views.unit_map import MAP_METHOD, correlations, layout, unit_map
+from core.views.units import unit_contribution, unit_table
 from tests import tiny
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 LAYER = "body.3"
 PAGE = "pages/2_Units.py"
@@ -57,14 +65,14 @@ def root(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(root, monkeypatch) -> Run:
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
-    return Run(views.resolve(None, root))
+    return Run(resolve(None, root))
 
 
 def lit_and_labels(run: Run, unit: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of every image: where the unit is lit, and its label maps with those of the whole image."""
     found = []
     for image in run.sql("SELECT image FROM images ORDER BY image")["image"]:
-        lit = views.lit(run, LAYER, unit, int(image))
+        lit = picture_views.lit(run, LAYER, unit, int(image))
         maps = np.asarray(run.array("labels")[image])
         whole = run.sql(
             "SELECT concept FROM areas JOIN concepts c USING (concept) WHERE image = ? AND whole",
@@ -90,10 +98,8 @@ def holds(labels: np.ndarray, concepts, ops) -> np.ndarray:
 @pytest.mark.parametrize("unit", [2, 7])
 def test_every_method_has_the_overlap_of_its_pixels(run, unit):
     s = signatures(run, LAYER)
-    rows = pd.concat(
-        [units.single_labels(run, LAYER, unit), units.formula_labels(s, Sizes(s), unit)]
-    )
-    assert rows["method"].tolist() == list(units.METHODS)
+    rows = pd.concat([single_labels(run, LAYER, unit), formula_labels(s, Sizes(s), unit)])
+    assert rows["method"].tolist() == list(METHODS)
     images = lit_and_labels(run, unit)
     for row in rows.itertuples():
         both = either = 0
@@ -106,7 +112,7 @@ def test_every_method_has_the_overlap_of_its_pixels(run, unit):
     assert by["all"] == max(by["all"], by["annotated"], by["highest_iou"])
     assert by["all"] <= by["beam"] <= by["optimal"]
     assert rows.set_index("method").loc["optimal", "told"].startswith("proven")
-    table = views.unit_table(run, LAYER).set_index("unit").loc[unit]
+    table = unit_table(run, LAYER).set_index("unit").loc[unit]
     first = rows.iloc[0]
     assert (first["concepts"][0], first["chance"]) == (table["concept"], table["chance"])
 
@@ -124,7 +130,7 @@ def test_most_often_the_best_is_counted_photo_by_photo(run):
                     best, winner = iou, int(concept)
             if winner:
                 wins[winner] += 1
-        told = units.most_often(run, LAYER, unit)
+        told = most_often(run, LAYER, unit)
         assert dict(zip(told["concept"], told["images"], strict=True)) == wins
         assert told["images"].is_monotonic_decreasing
 
@@ -132,7 +138,7 @@ def test_most_often_the_best_is_counted_photo_by_photo(run):
 def test_a_unit_is_named_by_every_method(run):
     at = show(PAGE, unit="3")
     (frame,) = [t.value for t in at.dataframe if "its own measure" in t.value.columns]
-    assert len(frame) == 5 and frame["method"].tolist() == list(units.METHODS.values())
+    assert len(frame) == 5 and frame["method"].tolist() == list(METHODS.values())
     assert frame["IoU"].iloc[4] >= frame["IoU"].iloc[3] >= frame["IoU"].iloc[0]
     assert "](Units?" in text_of(at)
 
@@ -151,7 +157,7 @@ def test_without_maps_the_methods_without_formulas_remain(tmp_path, monkeypatch)
 
 def test_no_unit_no_label(run):
     with pytest.raises(UnitscopeError, match="units are 0 to 11"):
-        units.single_labels(run, LAYER, 12)
+        single_labels(run, LAYER, 12)
 
 
 # -- scenes it serves and harms -------------------------------------------------------------
@@ -164,7 +170,7 @@ def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
         core = known.core[kind]
         told = learned.contribution(core)
         for unit in range(12):
-            frame = units.unit_contribution(run, told, unit)
+            frame = unit_contribution(run, told, unit)
             assert frame["score"].is_monotonic_decreasing
             for row in frame.itertuples():
                 behind = learned.behind(core, row.scene, unit)
@@ -181,7 +187,7 @@ def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
                 if told.has_core[told.scene(s)]
             )
     with pytest.raises(UnitscopeError, match="units 0 to 11"):
-        units.unit_contribution(run, told, 12)
+        unit_contribution(run, told, 12)
 
 
 def test_a_unit_says_what_is_lost_without_it(run):
@@ -204,7 +210,7 @@ def test_correlations_are_those_of_the_definition():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(50, 7)).astype(np.float32)
     values[:, 3] = 2.5
-    found = units.correlations(values, chunk=16)
+    found = correlations(values, chunk=16)
     for a in range(7):
         for b in range(7):
             x, y = values[:, a].astype(float), values[:, b].astype(float)
@@ -218,36 +224,36 @@ def test_the_layout_is_steady_and_keeps_groups_together():
     rng = np.random.default_rng(1)
     group = np.repeat(np.arange(3), 8)
     values = rng.normal(size=(200, 3))[:, group] + 0.3 * rng.normal(size=(200, 24))
-    similar = units.correlations(values)
-    points = units.layout(similar)
-    assert points.tobytes() == units.layout(similar).tobytes()
+    similar = correlations(values)
+    points = layout(similar)
+    assert points.tobytes() == layout(similar).tobytes()
     assert points.shape == (24, 2) and np.abs(points).max() == pytest.approx(1)
     apart = np.linalg.norm(points[:, None] - points[None], axis=2)
     np.fill_diagonal(apart, np.inf)
     assert (group[apart.argmin(1)] == group).all()
     for few in (1, 2, 4):
-        assert units.layout(similar[:few, :few]).shape == (few, 2)
+        assert layout(similar[:few, :few]).shape == (few, 2)
     # Two units: classical scaling puts them √(2 − 2r) apart, here before the map is scaled.
-    two = units.layout(similar[:2, :2])
+    two = layout(similar[:2, :2])
     assert two[0, 0] == pytest.approx(-two[1, 0]) and np.allclose(two[:, 1], 0, atol=1e-6)
 
 
 def test_the_map_is_made_once_and_drawn(run):
-    first = units.unit_map(run, LAYER)
+    first = unit_map(run, LAYER)
     (kept,) = run.path.with_suffix(".derived").glob("map-*.csv")
     text = kept.read_bytes()
-    pd.testing.assert_frame_equal(first, units.unit_map(run, LAYER))
+    pd.testing.assert_frame_equal(first, unit_map(run, LAYER))
     kept.unlink()
-    units.unit_map(run, LAYER)
+    unit_map(run, LAYER)
     assert kept.read_bytes() == text
-    frame = maps.placed(views.unit_table(run, LAYER), first)
+    frame = maps.placed(unit_table(run, LAYER), first)
     assert frame["unit"].tolist() == list(range(12))
     deck = json.loads(maps.units_deck(frame).to_json())
     assert [layer["id"] for layer in deck["layers"]] == ["units", "names"]
     assert not deck.get("mapProvider")
     assert "IoU" in deck["layers"][0]["data"][0]["told"]
-    chart = maps.units_map(frame, units.MAP_METHOD, figures.Caption("tiny", "net", LAYER))
-    assert b"t-SNE" in figures.export(chart, "svg")
+    chart = maps.units_map(frame, MAP_METHOD, Caption("tiny", "net", LAYER))
+    assert b"t-SNE" in export(chart, "svg")
 
 
 def test_the_map_is_a_view_of_the_units(run):
@@ -259,7 +265,7 @@ def test_the_map_is_a_view_of_the_units(run):
     assert "t-SNE" in text_of(at)
     at = show(PAGE, view="map", category="part")
     (deck,) = at.get("deck_gl_json_chart")
-    table = views.unit_table(run, LAYER)
+    table = unit_table(run, LAYER)
     told = json.loads(deck.proto.json)["layers"][0]["data"]
     assert {row["unit"] for row in told} == set(table.loc[table["category"] == "part", "unit"])
 
@@ -371,6 +377,6 @@ def test_formulas_of_all_units_are_shown_where_they_are_there(run):
     made = made.set_index("unit")
     assert frame["formula"].to_dict() == made["formula"].fillna("").to_dict()
     assert np.allclose(frame["IoU of the formula"], made["iou"].reindex(frame.index))
-    rows = units.with_chance(run, LAYER, units.formula_labels(s, Sizes(s), 3))
+    rows = with_chance(run, LAYER, formula_labels(s, Sizes(s), 3))
     chance = rows.set_index("method")["chance"]
     assert chance["beam"] == made.loc[3, "chance"] and np.isnan(chance["optimal"])

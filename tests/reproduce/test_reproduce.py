@@ -21,9 +21,14 @@ from core.cli import main
 from core.downloads.catalog import find_download
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
+from core.foundation.versions import VERSIONS
 from core.paper import printed as paper
-from core.reproduce import Cell, Made, Work, beside, check, needs_of, profiles, reproduce, weigh
+from core.reproduce import profiles
 from core.reproduce.ahead import plan
+from core.reproduce.check import check, needs_of
+from core.reproduce.compare import Cell, Produced, compare, weigh
+from core.reproduce.produce import reproduce
+from core.reproduce.work import Work
 from core.reproduce.write import Folder
 from core.runs.run_file import Run
 from tests import tiny, tiny_reproduce
@@ -108,7 +113,7 @@ def test_the_published_table_of_clusterings_has_the_groups_that_shares_are_taken
 
 
 def test_claims_are_counted_on_the_papers_own_figures():
-    parts = {key: beside(TINY, key, Made({}, ("", ""), [], {})) for key in KEYS}
+    parts = {key: compare(TINY, key, Produced({}, ("", ""), [], {})) for key in KEYS}
     weigh(parts)
     of = {text: theirs for part in parts.values() for text, theirs, _ in part.claims}
     ours = [own for part in parts.values() for _, _, own in part.claims]
@@ -126,13 +131,13 @@ def test_claims_are_counted_on_the_papers_own_figures():
 
 
 def test_cells_lie_beside_the_papers():
-    made = Made(
+    made = Produced(
         {(("Threshold", "SCC"), "CM_FP"): Cell(28.1, 23.6, 33.0, 20.0, 331)},
         ("chance", "c"),
         [],
         {},
     )
-    part = beside(TINY, "table1", made)
+    part = compare(TINY, "table1", made)
     rows = {labels: cells for labels, _, cells in part.rows}
     assert list(rows) == [labels for labels, _, _ in paper.PARTS["table1"].rows]
     cell = rows["Threshold", "SCC"]["CM_FP"]
@@ -440,7 +445,7 @@ def test_figures_are_drawn_anew_when_they_are_drawn_otherwise(data, whole, monke
     work, folder = whole
     again = work_of(data, work.root, keys=["figure3"])
     before = (folder / "figure_3-paper.svg").stat().st_mtime_ns
-    monkeypatch.setattr("core.reproduce.write._drawing", lambda: "another theme")
+    monkeypatch.setitem(VERSIONS, "figures", VERSIONS["figures"] + 1)
     drawn = Folder(folder, again)
     reproduce(again, lambda parts, _: drawn._figures(parts["figure3"]))
     assert (folder / "figure_3-paper.svg").stat().st_mtime_ns > before

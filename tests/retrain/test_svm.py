@@ -25,7 +25,7 @@ from core.retrain.svm import (
     subsets,
 )
 from core.views import retrain as shown
-from core.views import unfinished
+from core.views.work import unfinished
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 

@@ -1,0 +1,137 @@
+"""What is worth a look in a run: the first picture, and three findings."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from core.dissect.labels import FDR, null_distribution
+from core.foundation.names import plain_name
+from core.runs.run_file import Run
+from core.views.images import OTHER, Filter, confusion, gallery
+from core.views.names import shown_name
+from core.views.units import unit_images, unit_table
+
+
+class Finding(NamedTuple):
+    """Something worth a look: a title, one sentence, a picture's image and unit, an address.
+
+    unit : None where the picture is the plain photo. page : ``"units"`` or ``"scenes"``;
+    address : the parameters that open it there.
+    """
+
+    title: str
+    text: str
+    image: int
+    unit: int | None
+    page: str
+    address: dict[str, str]
+
+
+def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
+    """The strongest unit, the commonest confusion, and a busy unit that means nothing.
+
+    Each is left out where the run has none.
+    """
+    found = []
+    table = unit_table(run, layer, denominator)
+    named = table.dropna(subset="name").sort_values(["iou", "unit"], ascending=[False, True])
+    rounds = null_distribution(run, layer, denominator).shape[1]
+    if len(named):
+        top = named.iloc[0]
+        luck = ""
+        if rounds:
+            reached = round(top["chance"] * (1 + rounds)) - 1
+            luck = (
+                f"It does as well in {reached or 'none'} of {rounds:,} rounds of shuffled labels."
+            )
+        found.append(
+            Finding(
+                f"Unit {top['unit']} sees {shown_name(top['name'])}",
+                f"The clearest unit of {layer}: its lit regions and the {top['category']} "
+                f"“{shown_name(top['name'])}” overlap with IoU {top['iou']:.3f}. {luck}",
+                _picture(run, layer, int(top["unit"]), int(top["concept"]), 1),
+                int(top["unit"]),
+                "units",
+                {"unit": str(top["unit"])},
+            )
+        )
+    if not run.no_answers:
+        found += _commonest_confusion(run)
+    idle = table[(table["images"] > 0) & (table["adjusted"] > FDR)]
+    if len(idle):
+        unit = idle.sort_values(["hits", "unit"], ascending=[False, True]).iloc[0]
+        found.append(
+            Finding(
+                f"Unit {unit['unit']} means nothing we can name",
+                f"It lights up in {unit['images']:,} images, yet its best label, "
+                f"“{shown_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched in "
+                f"{unit['chance']:.0%} of rounds with shuffled labels.",
+                _picture(run, layer, int(unit["unit"]), None),
+                int(unit["unit"]),
+                "units",
+                {"unit": str(unit["unit"])},
+            )
+        )
+    return found
+
+
+def _commonest_confusion(run: Run) -> list[Finding]:
+    """The finding on it, [] where there is none."""
+    pairs = confusion(run)
+    class_of = dict(run.sql("SELECT name, class FROM scenes WHERE class IS NOT NULL").to_numpy())
+    wrong = pairs[(pairs["scene"] != pairs["predicted"]) & pairs["scene"].isin(list(class_of))]
+    wrong = wrong[wrong["predicted"] != OTHER].sort_values("images", ascending=False)
+    if not len(wrong):
+        return []
+    pair = wrong.iloc[0]
+    choice = Filter(scene=pair["scene"], predicted=pair["predicted"], sort="confident")
+    image = int(gallery(run, choice, size=1)[1]["image"].iloc[0])
+    total = int(pairs.loc[pairs["scene"] == pair["scene"], "images"].sum())
+    scene = plain_name(pair["scene"])
+    return [
+        Finding(
+            f"{scene.capitalize()} taken for {plain_name(pair['predicted'])}",
+            f"The network's commonest confusion: {pair['images']} of {total} images of {scene} "
+            f"({pair['share']:.0%}).",
+            image,
+            None,
+            "scenes",
+            {"scene": pair["scene"], "predicted": pair["predicted"], "sort": "confident"},
+        )
+    ]
+
+
+def _picture(run: Run, layer: str, unit: int, concept: int | None, place: int = 0) -> int:
+    """Of the images in which a unit peaks highest, the one that shows its concept best.
+
+    place : 1 for the next best one, where there is one.
+    """
+    top = unit_images(run, layer, unit, concept, count=24)
+    best = top.sort_values("iou", ascending=False, kind="stable")["image"]
+    return int(best.iloc[min(place, len(best) - 1)])
+
+
+class Sight(NamedTuple):
+    """A unit, its label and IoU, and an image that shows both."""
+
+    unit: int
+    name: str
+    iou: float
+    image: int
+
+
+def hero(run: Run, layer: str, denominator: str = "all", count: int = 3) -> list[Sight]:
+    """The units that show best what a unit is, each with another label: the first picture.
+
+    A thing with an outline is easier to see than a whole scene, so labels of regions go
+    first. Empty where no unit meets any label.
+    """
+    table = unit_table(run, layer, denominator).dropna(subset="name")
+    whole = run.sql("SELECT concept FROM concepts WHERE whole")["concept"]
+    table["region"] = ~table["concept"].isin(whole) & (table["above"] | table["chance"].isna())
+    table = table.sort_values(["region", "iou", "unit"], ascending=[False, False, True])
+    best = table.drop_duplicates("concept").head(count)
+    return [
+        Sight(int(r.unit), r.name, float(r.iou), _picture(run, layer, int(r.unit), int(r.concept)))
+        for r in best.itertuples(index=False)
+    ]

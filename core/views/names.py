@@ -1,0 +1,39 @@
+"""Names as people read them: of concepts, and of SPECs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from core.foundation.names import plain_name
+
+_COLOR = re.compile(
+    r"^(black|blue|brown|gr[ae]y|green|orange|pink|purple|red|white|yellow)-c\b", re.IGNORECASE
+)
+"""Broden's colour names, which end in ``-c``."""
+
+
+def shown_name(name: str) -> str:
+    """A stored name as people read it: plain, a colour of Broden's without its ``-c``.
+
+    >>> shown_name("brown-c"), shown_name("/l/living_room"), shown_name("vitamin-c")
+    ('brown', 'living room', 'vitamin c')
+    """
+    return plain_name(_COLOR.sub(r"\1", name.strip()))
+
+
+def short_name(spec: str) -> str:
+    """A SPEC without kinds, checkpoints and folders, as figures call it.
+
+    >>> short_name("torchvision:resnet18:weights/a.pt"), short_name("folder:../data/tiny")
+    ('resnet18', 'tiny')
+    >>> short_name("python:tests.squeezenet_places:load:x.npz"), short_name("rooms")
+    ('squeezenet_places', 'rooms')
+    """
+    kind, *rest = spec.split(":")
+    if not rest:
+        return kind
+    name = Path(rest[0]).name
+    if kind == "predictions":
+        return Path(name).stem
+    return name.rsplit(".", 1)[-1] if kind == "python" else name or spec

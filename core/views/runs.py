@@ -1,0 +1,157 @@
+"""Runs on disk: where they are, what each is, and how often its network is right, by split."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.intervals import interval
+from core.foundation.settings import CACHE, command
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
+from core.views.names import short_name
+
+
+def cache_root() -> Path:
+    """Folder of the run files: the environment's UNITSCOPE_CACHE, else the checkout's cache/."""
+    return Path(os.environ.get("UNITSCOPE_CACHE") or CACHE)
+
+
+def resolve(name: str | None, root: Path) -> Path:
+    """The run file of a digest or its beginning; the newest run where `name` is empty.
+
+    The name comes from an address, so it is never a path. Raises UnitscopeError, naming the
+    nearest, where there is none of that name.
+    """
+    runs = list_runs(root)
+    if not name:
+        if not runs:
+            raise UnitscopeError(f"no finished run under {root}")
+        return runs[0]
+    if name != "latest" and not any(path.stem.startswith(name) for path in runs):
+        raise unknown("run", name, [path.stem for path in runs])
+    return find_run(name, root)
+
+
+def disk_size(path: Path) -> int:
+    """Bytes of a run file and of the arrays beside it, as far as they are still there."""
+    size = 0
+    for file in (path, *path.with_suffix(".arrays").glob("*")):
+        with suppress(OSError):
+            size += file.stat().st_size
+    return size
+
+
+def try_summary(path: Path) -> dict[str, Any] | str:
+    """:func:`summary` of a run file, or why it cannot be read, in one sentence.
+
+    Whatever is wrong with one file, the others are listed: so everything is caught here.
+    """
+    try:
+        with Run(path) as run:
+            return summary(run)
+    except Exception as err:
+        return str(err) or type(err).__name__
+
+
+def summary(run: Run) -> dict[str, Any]:
+    """What a run is, in one flat dict: names, definitions, sizes, accuracy, date.
+
+    A run of published predictions has no layers, no `photos`, nobody says how `sure` its
+    network was, and q, grid, shuffles and command are None. `older_versions` says by which other
+    versions of our computations it was made, `no_answers` why a network predicts nothing; both
+    are "" where there is nothing to say.
+    """
+    info = run.info
+    settings = info["settings"]
+    layers = run.sql("SELECT * FROM layers ORDER BY layer")
+    skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
+    scored, right = info["accuracy"]["scored"], info["accuracy"]["right"]
+    has = run.sql(
+        "SELECT count_if(photo_bytes > 0) > 0 AS photos, count(confidence) > 0 AS sure FROM images"
+    ).iloc[0]
+    grid, request = settings.get("grid"), info.get("request")
+    return {
+        "run": run.digest,
+        "dataset": run.dataset,
+        "dataset_spec": settings["dataset"]["spec"],
+        "model": short_name(settings["model"]["spec"]),
+        "model_spec": settings["model"]["spec"],
+        "layers": layers.to_dict("records"),
+        "images": info["images"]["used"],
+        "skipped": int(skipped),
+        "scored": scored,
+        "right": right,
+        "accuracy": right / scored if scored else None,
+        "photos": bool(has["photos"]),
+        "sure": bool(has["sure"]),
+        "no_answers": run.no_answers,
+        "older_versions": run.older_versions,
+        "q": settings.get("q"),
+        "grid": tuple(grid) if grid else None,
+        "shuffles": settings.get("shuffles"),
+        "splits": list(settings.get("splits") or []),
+        "command": command(request) if request else None,
+        "request": request,
+        "categories": run.categories,
+        "channels": info["channels"],
+        "has_maps": bool(settings.get("keep_maps")),
+        "unmatched_scenes": info["accuracy"]["unmatched_scenes"],
+        "finished": info["finished"],
+        "seconds": info["seconds"],
+        "versions": info["versions"],
+    }
+
+
+def skipped(run: Run) -> pd.DataFrame:
+    """Files left out of a run: id, file, reason."""
+    return run.sql("SELECT id, file, reason FROM skipped")
+
+
+CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
+"""Splits to choose units on, and to judge them on, the best first."""
+
+
+def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
+    """(where to choose units, where to judge them) among the splits of a run: never the same
+    photos where there are two; "" is all photos.
+
+    >>> usual_splits(["test", "train", "val"]), usual_splits(["train", "val"])
+    (('val', 'test'), ('train', 'val'))
+    >>> usual_splits(["val"]), usual_splits(["train", "unseen"])
+    (('', 'val'), ('train', ''))
+    """
+    judge = next((one for one in JUDGING if one in splits), "")
+    choose = next((one for one in CHOOSING if one in splits and one != judge), "")
+    return choose, judge
+
+
+def accuracy(run: Run) -> pd.DataFrame:
+    """Accuracy by split: split, images (scored), right, accuracy, low, high (95 % interval);
+    splits that networks are judged on (:data:`JUDGING`) first."""
+    frame = run.sql("""
+        SELECT split, count(*)::INTEGER AS images, sum(correct::INTEGER)::INTEGER AS "right"
+        FROM images WHERE correct IS NOT NULL GROUP BY split ORDER BY split
+        """)
+    order = {name: k for k, name in enumerate(JUDGING)}
+    frame = frame.sort_values(
+        "split",
+        key=lambda column: column.map(lambda s: order.get(s, len(order))),
+        kind="stable",
+        ignore_index=True,
+    )
+    frame["accuracy"] = frame["right"] / frame["images"].clip(lower=1)
+    bounds = [interval(r, n) for r, n in zip(frame["right"], frame["images"], strict=True)]
+    frame["low"], frame["high"] = [b[0] for b in bounds], [b[1] for b in bounds]
+    return frame
+
+
+def splits(run: Run) -> list[str]:
+    """Names of the splits in the run."""
+    return run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()

@@ -1,0 +1,70 @@
+"""The knowledge graph that a page reads a run by, chosen in the sidebar, kept in the address."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.foundation.errors import UnitscopeError
+from core.knowledge.kinds import own_knowledge
+from core.views.knowledge import Known, spoken_name
+from pages.parts import address
+from pages.parts.cache import known
+from pages.parts.frame import Context, sentence, stop
+
+BUILTIN = "builtin"
+
+
+def chosen(ctx: Context, title: str) -> Known:
+    """The run's names in its graph, or in the embedded one where the address says so.
+
+    Where the graph cannot be opened, or the run has nothing to bring to it, the page says so
+    and ends.
+    """
+    own = own_knowledge(ctx.run)
+    options = list(dict.fromkeys([own, BUILTIN]))
+    asked = address.get("knowledge", own)
+    if asked not in options:
+        # Only graphs that a run was made with are opened: an address is no way to read files.
+        st.title(title)
+        stop(
+            f"This run has no knowledge graph “{asked}”; it was made with “{own}”.",
+            {"Use the run’s own": address.kept(knowledge=own)},
+            title,
+        )
+    names = {name: spoken_name(name) for name in options}
+    if len(options) > 1:
+        with st.sidebar:
+            asked = address.select(
+                "knowledge",
+                "Knowledge",
+                options,
+                own,
+                format_func=names.get,
+                help="Which graph says what belongs to a scene. The run’s own is the one it was "
+                "made with.",
+            )
+    words = address.get("names")
+    if words:
+        with st.sidebar:
+            st.caption("Names are read with a file of corrections.")
+            st.button(
+                "Without the corrections",
+                type="tertiary",
+                icon=":material/undo:",
+                on_click=address.put,
+                args=({"names": ""},),
+            )
+    try:
+        found = known(ctx.run, asked, words)
+    except UnitscopeError as err:
+        st.title(title)
+        links = {"Back to the overview": address.kept()}
+        if words:
+            links = {"Without the corrections": address.kept(names="")}
+        elif asked != BUILTIN:
+            links = {"Use the embedded facts instead": address.kept(knowledge=BUILTIN)}
+        stop(f"{sentence(err)}.", links, title if words or asked != BUILTIN else "")
+    if found.empty:
+        with st.sidebar:
+            st.warning(f"{sentence(found.empty)}.", icon=":material/link_off:")
+    return found

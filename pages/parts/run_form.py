@@ -1,0 +1,357 @@
+"""The form that starts a run: fields kept in the address, a check by the engine, a start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from core.datasets.registry import DATASETS
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
+from core.foundation.progress import duration
+from core.foundation.settings import Settings, command
+from core.knowledge.kinds import KNOWLEDGE
+from core.models.registry import MODELS
+from core.views import work
+from pages.parts import access, address, changes, explanations
+from pages.parts.frame import START, page_files, sentence
+
+FIELDS = {
+    "dataset": "data",
+    "model": "net",
+    "layers": "dissect",
+    "splits": "only",
+    "knowledge": "facts",
+    "scenes": "places",
+    "q": "q",
+    "shuffles": "shuffles",
+    "keep_maps": "maps",
+    "untrained": "twin",
+    "classes": "classes",
+}
+"""Setting → parameter of the address."""
+
+TWIN: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
+TWIN_WORDS = {"auto": "where it is cheap", "yes": "dissect it too", "no": "leave it out"}
+"""What the parameter of the untrained twin may be: the setting, and in words."""
+
+
+def size_words(size: float) -> str:
+    """Bytes for people.
+
+    >>> size_words(2_500_000)
+    '2.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
+def parameters(request: dict[str, Any]) -> dict[str, str]:
+    """A run's settings as parameters of this page: the form opens filled in."""
+    plain = Settings("", "")
+    found = {}
+    for name, parameter in FIELDS.items():
+        value = request.get(name, getattr(plain, name))
+        if isinstance(value, (list, tuple)):
+            found[parameter] = ",".join(value)
+        elif name == "untrained":
+            found[parameter] = {None: "", True: "yes", False: "no"}[value]
+        elif isinstance(value, bool):
+            found[parameter] = "" if value else "0"
+        else:
+            found[parameter] = "" if value == getattr(plain, name) else str(value)
+    return {k: v for k, v in found.items() if v}
+
+
+def fill_in(label: str, request: dict[str, Any]) -> None:
+    """A button that puts a run's settings into the form."""
+
+    def put() -> None:
+        address.put(parameters(request), drop=tuple(FIELDS.values()))
+
+    st.button(label, icon=":material/edit_note:", type="tertiary", on_click=put)
+
+
+def _forms(rows: list[tuple[str, str]], label: str) -> None:
+    with st.popover(label, type="tertiary", icon=":material/help:"):
+        st.markdown("\n".join(f"- `{form}` – {about}" for form, about in rows))
+        st.caption("Paths are those of the machine that serves this page.")
+
+
+def number(name: str, label: str, default: float, **how: Any) -> float:
+    """A number whose value is a parameter of the address."""
+    kind = type(default)
+    key = f"at-{name}"
+    try:
+        value = kind(address.get(name) or default)
+    except ValueError:
+        value = default
+    st.session_state[key] = min(max(value, how["min_value"]), how["max_value"])
+
+    def changed() -> None:
+        chosen = st.session_state[key]
+        address.put({name: "" if chosen == default else f"{chosen:g}"})
+
+    return st.number_input(label, key=key, on_change=changed, **how)
+
+
+def form(root: Path) -> dict[str, Any]:
+    """Draw the fields; returns the request they make."""
+    left, right = st.columns(2, gap="large")
+    with left:
+        dataset = address.text(
+            "data", "Photos and masks", placeholder="folder:/path/to/photos", drop=("only",)
+        )
+        _forms([(kind.form, kind.about) for kind in DATASETS], "How to name them")
+    with right:
+        model = address.text(
+            "net",
+            "Network",
+            placeholder="torchvision:resnet18:/path/to/weights.pt",
+            drop=("dissect",),
+        )
+        _forms([(kind.form, kind.about) for kind in MODELS], "How to name it")
+    request: dict[str, Any] = {"dataset": dataset, "model": model}
+    known = work.known_layers(request, root)
+    layers = address.get("dissect")
+    splits = address.get("only")
+    if known:
+        shapes = {
+            row["name"]: f"{row['name']}  ({row['units']} units, {row['height']} × {row['width']})"
+            for row in known["layers"]
+        }
+        left, right = st.columns(2, gap="large")
+        with left:
+            chosen = address.several(
+                "dissect",
+                "Layers",
+                list(shapes),
+                format_func=shapes.get,
+                placeholder=f"{known['default_layer']} (the usual one)",
+                help="Each layer chosen is dissected in the same run.",
+            )
+        with right:
+            counts = known["splits"]
+            only = address.several(
+                "only",
+                "Splits",
+                list(counts),
+                placeholder="all images",
+                format_func=lambda name: f"{name}  ({counts[name]:,} images)",
+            )
+    else:
+        # Named in the address, and not yet known to exist: the check will tell.
+        chosen = [one for one in layers.split(",") if one]
+        only = [one for one in splits.split(",") if one]
+    with st.expander("More choices", icon=":material/tune:"):
+        left, right = st.columns(2, gap="large")
+        with left:
+            request["q"] = number(
+                "q",
+                "Lit share of all places (q)",
+                0.005,
+                min_value=0.0005,
+                max_value=0.2,
+                step=0.001,
+                format="%.4f",
+                help=explanations.THRESHOLD,
+            )
+            request["keep_maps"] = address.toggle(
+                "maps",
+                "Keep activation maps",
+                True,
+                help="Needed to show where a unit is lit. Without them the run takes less room "
+                "and the network runs twice.",
+            )
+            request["classes"] = address.toggle(
+                "classes",
+                "The network’s outputs are classes",
+                True,
+                help="Off for a backbone whose outputs are features: it is dissected without "
+                "answers. Networks built without a classifier are known as such by themselves.",
+            )
+        with right:
+            request["shuffles"] = int(
+                number(
+                    "shuffles",
+                    "Rounds of exchanged masks",
+                    Settings.shuffles,
+                    min_value=0,
+                    max_value=10_000,
+                    step=100,
+                    help=explanations.CHANCE,
+                )
+            )
+            request["untrained"] = TWIN[
+                address.select(
+                    "twin",
+                    "Untrained twin",
+                    list(TWIN),
+                    "auto",
+                    format_func=TWIN_WORDS.get,
+                    help=explanations.UNTRAINED,
+                )
+            ]
+            request["knowledge"] = (
+                address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
+            )
+            _forms([(kind.form, kind.about) for kind in KNOWLEDGE], "How to name it ")
+        request["scenes"] = (
+            address.text(
+                "places",
+                "Which class a scene is",
+                placeholder="by the names alone",
+                help="A table of yours, for scenes that the network calls otherwise: "
+                "`python -m core datasets scenes --dataset … --model … --write scenes.csv`, "
+                "filled in.",
+            )
+            or None
+        )
+    return {**request, "layers": chosen, "splits": only}
+
+
+def draw(root: Path) -> None:
+    """The whole form."""
+    if not access.may_change():
+        st.markdown(
+            f"Runs are started here by owners alone: {access.why_not()}. On the command line:"
+        )
+        st.code(START, language="bash")
+        return
+    fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
+    with st.container(border=True):
+        request = form(root)
+        asked = work.arguments(request, root)
+        job = jobs.watch(work.check_name(asked), root)
+        filled = bool(request["dataset"] and request["model"])
+        checking = job is not None and job.alive
+        done = job is not None and job.state == "finished"
+        refused = ""
+        row = st.container(horizontal=True, vertical_alignment="center")
+        with row:
+            if st.button(
+                "Check again" if done else "Check",
+                disabled=not filled or checking,
+                type="secondary" if done else "primary",
+                icon=":material/fact_check:",
+            ):
+                try:
+                    changes.start_check(asked, root)
+                except UnitscopeError as err:
+                    refused = sentence(err)
+                else:
+                    st.rerun()
+            if done:
+                told = job.answer()
+                begin(told, asked, root)
+            elif not checking:
+                st.caption(
+                    "Opens everything, measures a few photos, starts nothing."
+                    if filled
+                    else "Name photos and a network first."
+                )
+        if refused:
+            st.error(f"{refused}.", icon=":material/error:")
+        elif checking:
+            watch_check(job.name, str(root))
+        elif done:
+            checked(told, request)
+        elif job is not None and job.state == "failed":
+            st.error(job.error[:1].upper() + job.error[1:], icon=":material/error:")
+        elif job is not None:
+            st.caption("The check was stopped.")
+    with st.expander("On the command line", icon=":material/terminal:"):
+        st.code(START, language="bash")
+        st.caption(
+            "`python -m core datasets`, `models` and `layers --model …` list the choices; "
+            "`--plan` checks and times, as the button does."
+        )
+
+
+def begin(told: dict[str, Any], asked: list[str], root: Path) -> None:
+    """The button that starts, or what stands in its way."""
+    digest = told["run"]
+    at_work = jobs.watch(digest, root)
+    if (root / f"{digest}.duckdb").is_file():
+        st.page_link(
+            page_files()["Overview"],
+            label="This run is there already: open it",
+            icon=":material/arrow_forward:",
+            query_params={"run": digest},
+        )
+        return
+    if at_work is not None and at_work.alive:
+        st.caption("This run is being made; see above.")
+        return
+    need = sum(told["sizes"].values())
+    if st.button(
+        "Start", type="primary", icon=":material/play_arrow:", disabled=need > told["free"]
+    ):
+        try:
+            changes.start_run(asked, digest, root)
+        except UnitscopeError as err:
+            st.error(str(err))
+            return
+        st.rerun()
+
+
+@st.fragment(run_every=1.0)
+def watch_check(name: str, root: str) -> None:
+    """A check at work; the page is drawn anew when it is over."""
+    job = jobs.watch(name, Path(root))
+    if job is None or not job.alive:
+        st.rerun()
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(
+            ":material/hourglass_top: Reading the photos, loading the network, timing a "
+            "few images …"
+        )
+        if job.state != "stopping" and st.button("Stop the check", type="tertiary"):
+            changes.stop(name, Path(root))
+
+
+def checked(told: dict[str, Any], request: dict[str, Any]) -> None:
+    """What a check found: how much, how big, how long, and what to know beforehand."""
+    seconds = told["seconds"]
+    need = sum(told["sizes"].values())
+    cells = st.columns(4)
+    cells[0].metric("images", f"{told['images']:,}")
+    units = {row["name"]: row["units"] for row in told["layers"]}
+    cells[1].metric("units", f"{sum(units[name] for name in told['layer']):,}")
+    cells[2].metric(
+        "on disk",
+        size_words(need),
+        help="\n".join(f"- {name}: {size_words(size)}" for name, size in told["sizes"].items()),
+    )
+    cells[3].metric(
+        "time",
+        f"≈ {duration(seconds['seconds'])}",
+        help=f"From {seconds['images']} images that went through the whole pipeline just now, "
+        f"here: {duration(seconds['low'])} to {duration(seconds['high'])} for all. Whatever "
+        "else this machine does at the same time comes on top.",
+    )
+    width, height = told["grid"]
+    notes = [
+        f"{told['dataset']}: {told['scenes']:,} scenes, {told['concepts']:,} concepts "
+        f"({', '.join(told['categories']) or 'none annotated in regions'})",
+        f"layers {', '.join(told['layer'])}; input {' × '.join(map(str, told['input_size']))}, "
+        f"counted on a grid of {width} × {height}",
+    ]
+    if told["outputs"] and told["known_scenes"] < told["scenes"]:
+        notes.append(
+            f"**{told['scenes'] - told['known_scenes']:,} of {told['scenes']:,} scenes are no "
+            "class of this network**: their images are neither right nor wrong"
+        )
+    notes += told.get("notes", [])
+    if told["left_out"]:
+        notes.append(f"**{told['left_out']:,} files cannot be used** and will be left out")
+    if need > told["free"]:
+        notes.append(f"**only {size_words(told['free'])} are free**: keep no maps, or make room")
+    st.markdown("\n".join(f"- {note}" for note in notes))
+    st.code(command(request), language="bash", wrap_lines=True)
