@@ -14,17 +14,18 @@ JOBS   ?= 2
 ADDRESS ?= localhost
 SERVE   ?=
 
-.PHONY: run test check golden docs setup setup-dev optional lock audit rooms clean help
+.PHONY: run test test-fast check golden docs setup setup-dev optional lock audit rooms clean help
 
 help:
-	@echo "make run     set up, dissect the embedded photos, open the app"
-	@echo "make test    set up, run every test"
-	@echo "make check   lint, types, doctests, import rule"
-	@echo "make docs    write docs/commands.md from the command line's parser"
-	@echo "make golden  record results of computations whose version was raised"
-	@echo "make lock    choose releases again for the requirements files, with digests"
-	@echo "make audit   known vulnerabilities of the locked releases"
-	@echo "make clean   remove the environment and everything under cache/"
+	@echo "make run        set up, dissect the embedded photos, open the app"
+	@echo "make test       set up, run every test"
+	@echo "make test-fast  under two minutes: no browser, no page, no real data, nothing slow"
+	@echo "make check      lint, types, doctests, import rule"
+	@echo "make docs       write docs/commands.md from the command line's parser"
+	@echo "make golden     record results of computations whose version was raised"
+	@echo "make lock       choose releases again for the requirements files, with digests"
+	@echo "make audit      known vulnerabilities of the locked releases"
+	@echo "make clean      remove the environment and everything under cache/"
 
 # The stamp names the files it was made from, so an edit of them installs again. What is installed
 # is what the lock names, byte for byte: a file of another digest is refused. The checkout itself
@@ -74,6 +75,11 @@ test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	  echo "No Chromium here: the browser tests are left out. On Debian: apt-get install chromium"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+
+# After a change, with the tests of what was changed; `make test` comes before a commit is handed on.
+test-fast: setup-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	  -m "not slow and not browser and not real" --ignore tests/pages $(ARGS)
 
 check: setup-dev
 	@$(BIN)/ruff check app.py unitscope.py pages core tests benchmarks docs

@@ -359,18 +359,30 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         st.switch_page(page_files()["Scenes"], query_params=address.kept(scene=chosen))
 
 
-ctx = page("Overview")
-if not ctx.layer:
-    published(ctx)
+def overview() -> None:
+    """The page."""
+    ctx = page("Overview")
+    if not ctx.layer:
+        published(ctx)
+        take_away(ctx)
+        st.stop()
+    units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
+    first_sight(ctx, units)
+    st.space("small")
+    numbers(ctx)
+    st.divider()
+    findings(ctx)
+    st.divider()
+    charts(ctx)
+    about(ctx)
     take_away(ctx)
-    st.stop()
-units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
-first_sight(ctx, units)
-st.space("small")
-numbers(ctx)
-st.divider()
-findings(ctx)
-st.divider()
-charts(ctx)
-about(ctx)
-take_away(ctx)
+
+
+if __name__ == "__main__":
+    overview()
+else:
+    # `streamlit run app.py` looks for this in the text of the file and serves it: plain Streamlit
+    # would show its metrics to everybody, and take uploads without bounds.
+    from pages.parts.serve import doors
+
+    app = st.App(__file__, middleware=doors())

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from tests import tiny
-from tests.datasets import test_datasets
 from tests.datasets.readers import (
     test_ade20k,
+    test_broden,
     test_coco,
     test_labelme,
     test_nyuv2_mat,
@@ -51,7 +51,7 @@ def add(inputs: Inputs) -> None:
         )
 
     check("folder", "folder", tiny.write_folder(base / "folder", 6))
-    check("broden", "broden", test_datasets.broden_tree(base / "broden"))
+    check("broden", "broden", test_broden.broden_tree(base / "broden"))
     check("coco", "coco", test_coco.panoptic_tree(base / "coco"))
     check("opensurfaces", "opensurfaces", test_opensurfaces.release(base / "opensurfaces"))
     test_nyuv2_mat.published(base / "nyuv2")
@@ -208,14 +208,16 @@ def _runs(inputs: Inputs, root: Path) -> None:
         (root / folder).mkdir(parents=True)
         name = "job.json" if "jobs" in folder else "progress.json"
         (root / folder / name).write_text(json.dumps(text))
+    (inputs.base / "facts.tsv").write_text(FACTS, encoding="utf-8")
+    known = ["--knowledge", f"triples:{inputs.base / 'facts.tsv'}"]
     commands = (
         ["runs"],
         ["show", "latest"],
         ["formulas", "latest", "--units", "0-3", "--length", "2"],
-        ["contribution", "latest", "--scene", "attic"],
+        ["contribution", "latest", "--scene", "attic", *known],
         ["toggle", "latest", "--units", "1,2"],
-        ["explain", "latest", "--image", "000"],
-        ["tables", "latest"],
+        ["explain", "latest", "--image", "007", *known],
+        ["tables", "latest", *known],
     )
     for command in commands:
         inputs.add(

@@ -37,7 +37,8 @@ from core.knowledge.core_concepts import (
     scoping_core_concepts,
     top_k_concepts,
 )
-from core.knowledge.graph import Edge, Graph, open_knowledge
+from core.knowledge.graph import Edge, Graph
+from core.knowledge.kinds import open_knowledge
 
 DATA = Path(os.environ.get("UNITSCOPE_DATA", Path(__file__).resolve().parents[2] / "shared/data"))
 CONCEPTS = 1105

@@ -25,18 +25,11 @@ import pandas as pd
 from PIL import Image
 
 from core.dissect.labels import chance_rows, split_sets
-from core.runs.run_file import (
-    CACHE,
-    DIGITS,
-    ROOT,
-    SCHEMA,
-    ArrayFile,
-    Run,
-    append,
-    create_tables,
-    digest_of,
-    tables_digest,
-)
+from core.foundation.digest import DIGITS, digest_of
+from core.foundation.settings import CACHE, ROOT
+from core.runs.arrays import ArrayFile
+from core.runs.run_file import Run
+from core.runs.tables import SCHEMA, append, create_tables, tables_digest
 from core.views.pictures import concept_color
 
 CATEGORIES = ("object", "part", "material")
@@ -322,7 +315,7 @@ def _add(
 
 
 def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
-    """The tables that sum others up, as core.dissect.pipeline makes them; chance is drawn."""
+    """The tables that sum others up, as core.dissect.publish makes them; chance is drawn."""
     names = {"class": range(CLASSES), "name": world.classes}
     append(con, "classes", pd.DataFrame(names))
     scene = range(SCENES)

@@ -31,11 +31,14 @@ import numba
 import numpy as np
 
 from benchmarks.dissect import defaults
-from core.dissect.formulas import AND, NOT, OR, Formula, beam_search, search_units
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.formula import AND, NOT, OR, Formula
+from core.dissect.formulas import beam_search, search_units
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import Signatures, gather_signatures, signatures
 from core.foundation.geometry import upsample
-from core.runs.run_file import ArrayFile
+from core.foundation.settings import Settings
+from core.runs.arrays import ArrayFile
 
 UNITS, SIDE, CELLS = 512, 112, 7
 OBJECTS, PARTS, DETAILS, COLORS, SCENES = 480, 204, 50, 11, 360

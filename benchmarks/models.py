@@ -38,11 +38,13 @@ from torch import nn
 from benchmarks.dissect import DATA
 from core.cli.common import Answer
 from core.datasets import open_dataset
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import write_whole
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.retrain.training import find_classifier, watched_features
-from core.runs.run_file import Run, digest_of, write_whole
+from core.retrain.network import find_classifier, watched_features
+from core.runs.run_file import Run
 
 NETWORKS = {
     "resnet18": "torchvision:resnet18",

@@ -80,6 +80,7 @@ class Checkout:
         """
         own = self.root / ".venv" / "bin" / "python"
         python = str(own if own.exists() else sys.executable)
+        print(f"{self.root}: {' '.join(arguments)}", file=sys.stderr, flush=True)
         done = subprocess.run(
             [python, "-m", "core", *arguments, "--json"],
             cwd=self.root,

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 
 from core.explain.photo import measure_stand_in
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts
-from core.runs.run_file import Run, find_run
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.ablation.toggle import Edit, Live, Toggler
+from core.ablation.edits import Edit
+from core.ablation.toggler import Live, Toggler
 from core.cli.common import Answer
 
 UNITS, CLASSES = 512, 365
@@ -48,7 +49,7 @@ def drawn_toggler(images: int, units: int, classes: int, seed: int = 0) -> Toggl
         }
     )
     names = [str(c) for c in range(classes)]
-    return Toggler(pooled, base, images_frame, names, weights=weights)
+    return Toggler.linear(pooled, base, weights, images_frame, names)
 
 
 def compare(

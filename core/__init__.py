@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from core.api import open_run as open_run
     from core.datasets import open_dataset as open_dataset
     from core.foundation.errors import UnitscopeError as UnitscopeError
-    from core.knowledge.graph import open_knowledge as open_knowledge
+    from core.knowledge.kinds import open_knowledge as open_knowledge
     from core.models.load import load_model as load_model
 
 _WHERE = {

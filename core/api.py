@@ -19,9 +19,9 @@ from core.dissect import labels
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
 from core.foundation.settings import Settings
-from core.knowledge.graph import open_knowledge, own_knowledge
+from core.knowledge.kinds import open_knowledge, own_knowledge
 from core.paper.tables import KINDS
-from core.runs import run_file as store
+from core.runs import run_file, store
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.images import Filter, fitting
@@ -32,7 +32,8 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from PIL import Image
 
     from core.ablation.contribution import Contribution
-    from core.ablation.toggle import Toggled, Toggler
+    from core.ablation.result import Toggled
+    from core.ablation.toggler import Toggler
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
 
@@ -56,7 +57,7 @@ def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFra
     rows = []
     for path in store.list_runs(_root(root)):
         try:
-            run = store.Run(path)
+            run = run_file.Run(path)
         except UnitscopeError:
             continue
         facts = run_views.summary(run)
@@ -95,10 +96,11 @@ def make_run(
     fresh, strict, threads : of :func:`core.run.execute`.
     settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
-    A run that was interrupted goes on when the same call is made again. Raises UnitscopeError
+    A run that was interrupted is resumed by the same call. Raises UnitscopeError
     before anything is written where something is wrong with what was asked for.
     """
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     names = [layers] if isinstance(layers, str) else layers
     known = set(Settings.__dataclass_fields__) - {"dataset", "model", "layers"}
@@ -120,7 +122,7 @@ def make_run(
     return Run(made.path)
 
 
-class Run(store.Run):
+class Run(run_file.Run):
     """A finished run, read-only. Any number of programs may hold one at once.
 
     Beside the methods here, it has those of :class:`core.runs.run_file.Run`: ``info`` (settings,
@@ -317,13 +319,14 @@ class Run(store.Run):
         layer: str | None = None,
         progress: Report | None = None,
     ) -> Toggled:
-        """What disabling units does to the predictions: :class:`core.ablation.toggle.Toggled`.
+        """What disabling units does to the predictions: :class:`core.ablation.result.Toggled`.
 
         units : multiplied by `factor` (0 disables), or held at `clamp`. scene, splits, images : of
         these images alone. The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
         `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
         """
-        from core.ablation.toggle import Edit, prepare
+        from core.ablation.edits import Edit
+        from core.ablation.toggler import prepare
 
         number = self.layer(layer)
         held = self.__dict__.setdefault("_togglers", {})

@@ -10,7 +10,7 @@ from core.figures import unit_map as maps
 from core.figures import units as unit_figures
 from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, nearest
-from core.foundation.names import plain_name
+from core.foundation.names import plain_name, whole
 from core.views import images as image_views
 from core.views import unit_map as unit_map_views
 from core.views import units as unit_views
@@ -305,9 +305,10 @@ def one_unit(ctx: Context, text: str) -> None:
     layer = ctx.facts.layer(ctx.layer)
     last = layer.units - 1
     try:
-        if not text.strip().isdigit():
+        unit = whole(text)
+        if unit is None:
             raise UnitscopeError(f"“{text}” is no unit: units are numbers, 0 to {last}")
-        facts = ctx.ask(unit_facts, ctx.layer, int(text))
+        facts = ctx.ask(unit_facts, ctx.layer, unit)
     except UnitscopeError as err:
         near = min(max(address.number("unit"), 0), last)
         st.title("Units")
@@ -316,7 +317,6 @@ def one_unit(ctx: Context, text: str) -> None:
             {f"Open unit {near}": address.kept(unit=str(near)), "Show all units": address.kept()},
             "Units",
         )
-    unit = int(text)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
             page_files()["Units"],
@@ -630,7 +630,9 @@ def without(ctx: Context, unit: int, off: str) -> str:
     except UnitscopeError as err:
         return f"What the network loses without it cannot be told: {err}. {link}"
     if ready.weights is None:
-        return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
+        return (
+            f"{link} to see what the network loses: this layer is {ready.method}, which takes long."
+        )
     # It brings PyTorch along, as does what it needs: here that is loaded anyway.
     from core.views.disable import toggled_one
 

@@ -14,10 +14,12 @@ from core.figures.fusion import gain_curve
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
+from core.knowledge.align import GUESSES
+from core.knowledge.kinds import own_knowledge
 from core.views import explain, fusion, knowledge
 from core.views import images as image_views
 from core.views.images import concept_id, search_images
-from core.views.knowledge import GUESSES, KINDS, Known, own_knowledge, with_suggestions
+from core.views.knowledge import KINDS, Known, with_suggestions
 from core.views.names import shown_name
 from core.views.units import search_units
 from pages.parts import access, address, changes, draw, explanations, graph

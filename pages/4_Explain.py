@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.explain.account import spoken as a
 from core.figures import explain as figures
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
@@ -18,7 +19,6 @@ from core.foundation.settings import limits
 from core.views import explain
 from core.views.explain import MEASURES, SIDES, account_table
 from core.views.explain import own_photo as own_photo_account
-from core.views.explain import spoken as a
 from core.views.explain import verdict as speaks
 from core.views.images import Filter, concepts, confused_pairs, image_labels, image_number
 from core.views.knowledge import Known

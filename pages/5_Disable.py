@@ -22,7 +22,8 @@ from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
 if TYPE_CHECKING:
-    from core.ablation.toggle import Toggled, Toggler
+    from core.ablation.result import Toggled
+    from core.ablation.toggler import Toggler
     from core.views import disable
     from core.views.knowledge import Known
 else:
@@ -229,7 +230,7 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
     """The units whose loss wins most photos of a split, one after another."""
     if ready.weights is None:
         st.info(
-            f"A search needs a network that ends in one linear layer. Here: {ready.check['why']}.",
+            f"A search needs a network that ends in one linear layer. Here: {ready.check.why}.",
             icon=":material/search_off:",
         )
         return
@@ -303,7 +304,7 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
     st.caption(
         f"The change is {100 * gain.value:+.2f} points, 95 % interval {100 * gain.low:+.2f} to "
         f"{100 * gain.high:+.2f}: it {sure} for a set chosen beforehand. {told.changed:,} answers "
-        f"are other ones now. Told by {told.way}, in {1000 * told.seconds:,.0f} ms."
+        f"are other ones now. Told by {told.method}, in {1000 * told.seconds:,.0f} ms."
     )
 
 

@@ -18,9 +18,10 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
+from core.knowledge.kinds import own_knowledge
 from core.views import retrain
 from core.views import runs as run_views
-from core.views.knowledge import own_knowledge, spoken_name
+from core.views.knowledge import spoken_name
 from core.views.names import short_name
 from core.views.retrain import NAMES
 from core.views.runs import cache_root

@@ -13,7 +13,8 @@ from core.figures import compare as drawn
 from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.runs.run_file import Run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 from core.views import compare
 from core.views import runs as run_views
 from core.views.pictures import thumbnail

@@ -12,7 +12,7 @@ import streamlit as st
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import command, quantile_words
-from core.runs.run_file import list_runs
+from core.runs.store import list_runs
 from core.views import work as starting
 from core.views.names import short_name
 from core.views.runs import Summary, cache_root, disk_size, skipped

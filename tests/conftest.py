@@ -10,7 +10,16 @@ from typing import Any
 
 import pytest
 
+from core.views.runs import resolve
+from core.views.units import has_maps
 from tests.browsing import FLAGS
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that read the real data sets are marked so."""
+    for item in items:
+        if "data_dir" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real)
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +40,9 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
-    from core.dissect.pipeline import Settings, execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
+    from core.foundation.settings import Settings
     from tests import tiny
 
     root = tmp_path_factory.mktemp("tiny")
@@ -54,6 +65,15 @@ def owner(monkeypatch) -> None:
     from pages.parts import access
 
     monkeypatch.setattr(access, "who", lambda: "owner")
+
+
+@pytest.fixture(autouse=True)
+def kept_beside() -> Iterator[None]:
+    """Pages of a read-only server say of the whole process that nothing is kept beside runs."""
+    from core.runs.kept import keep_apart
+
+    yield
+    keep_apart(False)
 
 
 @pytest.fixture(scope="module")
@@ -80,3 +100,71 @@ def browser() -> Iterator[Any]:
         chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="module")
+def study(tiny_run):
+    """The last layer of `tiny_run`, with facts of its drawn things."""
+    from core.ablation.protocols import Study
+    from core.ablation.toggler import prepare
+    from tests.ablation.networks import tiny_graph
+
+    return Study.of(prepare(tiny_run), tiny_graph())
+
+
+@pytest.fixture
+def facts(tmp_path) -> str:
+    """The SPEC of a graph that knows the drawn things of tests/tiny.py."""
+    path = tmp_path / "facts.tsv"
+    things = [f"thing {k}" for k in range(1, 5)] + ["piece 6", "piece 7"]
+    lines = [f"AtLocation\t{thing}\t{place}" for thing in things for place in ("attic", "barn")]
+    lines += ["IsA\tthing 1\tthing 2", "IsA\tthing 3\tthing 4", "PartOf\tpiece 6\tthing 1"]
+    path.write_text("\n".join(lines) + "\n")
+    return f"triples:{path}"
+
+
+@pytest.fixture(scope="session")
+def two_runs(tmp_path_factory) -> Path:
+    """The folder of tests/two_runs.py; to be copied, not written to."""
+    from tests.two_runs import make
+
+    return make(tmp_path_factory.mktemp("two"))
+
+
+@pytest.fixture(scope="module")
+def root(two_runs, tmp_path_factory) -> Path:
+    """The module's own copy of the two runs."""
+    return shutil.copytree(two_runs, tmp_path_factory.mktemp("copy") / "cache")
+
+
+@pytest.fixture(scope="module")
+def run(root):
+    """The newest of `root`: two layers, with maps."""
+    from core.runs.run_file import Run
+
+    return Run(resolve(None, root))
+
+
+@pytest.fixture(scope="module")
+def bare(root):
+    """The other: one layer, without maps and without shuffles."""
+    from core.runs.run_file import Run
+    from tests.two_runs import LAYER
+
+    return next(r for r in map(Run, root.glob("*.duckdb")) if not has_maps(r, LAYER))
+
+
+@pytest.fixture(scope="module")
+def known(run):
+    """The graph of `run`, joined to its names."""
+    from core.views import knowledge
+
+    spec = knowledge.own_knowledge(run)
+    return knowledge.know(run, knowledge.open_knowledge(spec), spec)
+
+
+@pytest.fixture
+def cache(monkeypatch, root) -> Path:
+    """`root`, where the app looks for runs."""
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
+    return root

@@ -380,7 +380,9 @@ class Inputs:
 
     def dissected(self, model: str, **settings: Any) -> Any:
         """A finished run of a network on the photos, its arrays in float32."""
-        from core.dissect.pipeline import Settings, execute, plan
+        from core.dissect.pipeline import execute
+        from core.dissect.plan import plan
+        from core.foundation.settings import Settings
 
         asked = Settings(self.photos, model, q=0.05, map_type="float32", **settings)
         return execute(plan(asked), self.root / "runs", threads=1)
@@ -397,7 +399,7 @@ class Inputs:
 
     @cached_property
     def graph(self) -> Any:
-        from core.knowledge.graph import open_knowledge
+        from core.knowledge.kinds import open_knowledge
 
         return open_knowledge(self.knowledge)
 
@@ -410,7 +412,7 @@ class Inputs:
 
     @cached_property
     def toggler(self) -> Any:
-        from core.ablation.toggle import prepare
+        from core.ablation.toggler import prepare
 
         return prepare(self.run, "body.3")
 
@@ -437,13 +439,13 @@ class Inputs:
         return Vectors("drawn", rows, np.ones(len(rows), bool))
 
     @cached_property
-    def svm(self) -> dict[str, Any]:
-        from core.retrain.svm import retrain_pe
+    def svm(self) -> Any:
+        from core.retrain.svm import SvmSettings, retrain_pe
 
         picks = [("metrics",), ("hidden",), ("metrics", "mrr", "hidden")]
         cores = {kind: self.cores[kind] for kind in ("scc", "top10")}
-        given = {"per_unit": 2, "chance": 1.0, "groups": picks}
-        return retrain_pe(self.run, cores, root=self.folder("svm"), **given)
+        asked = SvmSettings(per_unit=2, chance=1.0, groups=picks)
+        return retrain_pe(self.run, cores, asked, self.folder("svm"))
 
 
 # -- the computations ---------------------------------------------------------------------------
@@ -489,7 +491,7 @@ def decoding(given: Inputs) -> Any:
 
 def dissection(given: Inputs) -> Any:
     from core.dissect.labels import better_than_chance, unit_labels
-    from core.runs.run_file import TABLES
+    from core.runs.tables import TABLES
 
     run = given.run
     out: dict[str, Any] = {}
@@ -522,7 +524,8 @@ def dissection(given: Inputs) -> Any:
 
 
 def replay(given: Inputs) -> Any:
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.toggler import prepare
 
     out: dict[str, Any] = {}
     whole = given.dissected(
@@ -535,7 +538,7 @@ def replay(given: Inputs) -> Any:
     ):
         edits = {"disabled": Edit((1, 4)), "clamped": Edit((0,), clamp=1.5)}
         out[name] = {
-            "way": toggler.way,
+            "way": toggler.method,
             "unedited": toggler.logits(),
             **{kind: toggler.logits_after(edit) for kind, edit in edits.items()},
         }
@@ -684,7 +687,7 @@ def core_concepts(given: Inputs) -> Any:
     from core.knowledge.align import align
     from core.knowledge.core_concepts import Annotated, related_concepts
     from core.knowledge.core_concepts import core_concepts as made_of
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     rng = np.random.default_rng(8)
     concepts = ["bed", "pillow", "oven", "sink", "grass, lawn", "tree", "car", "wheel"]
@@ -710,7 +713,8 @@ def core_concepts(given: Inputs) -> Any:
 
 
 def ablation(given: Inputs) -> Any:
-    from core.ablation.protocols import RANKINGS, cross_fitted, curve
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import RANKINGS
     from core.ablation.search import METHODS, compare, search
 
     study, toggler = given.study, given.toggler
@@ -763,7 +767,9 @@ def svm(given: Inputs) -> Any:
 
 def retraining(given: Inputs) -> Any:
     from core.foundation.settings import Retraining
-    from core.retrain.training import concept_loss, plan, retrain
+    from core.retrain.concepts import concept_loss
+    from core.retrain.plan import plan
+    from core.retrain.training import retrain
 
     rng = np.random.default_rng(6)
     scores = torch.tensor(rng.integers(-20, 20, (7, 5)) / 8, dtype=torch.float32)
@@ -931,15 +937,18 @@ def readers() -> dict[type, Callable[[Path], Iterable[str]]]:
     from core.datasets.readers.folder import Folder
     from core.datasets.readers.nyuv2 import NYUv2, NYUv2Mat
     from core.datasets.readers.opensurfaces import OpenSurfaces
+    from tests.datasets.files import folder_tree
     from tests.datasets.readers.test_ade20k import benchmark, packed, release_2016
+    from tests.datasets.readers.test_broden import broden_tree
     from tests.datasets.readers.test_coco import panoptic_tree, stuff_tree
+    from tests.datasets.readers.test_nyuv2 import nyu_tree
     from tests.datasets.readers.test_nyuv2_mat import published
     from tests.datasets.readers.test_opensurfaces import release
-    from tests.datasets.test_datasets import broden_tree, folder_tree, nyu_tree
     from tests.datasets.test_instances import INNER, LEFT, one, region
 
     def ade20k(root: Path) -> Iterable[str]:
-        from tests.datasets.readers.test_ade20k import Region, json_text, save, write
+        from tests.datasets.files import save, write
+        from tests.datasets.readers.test_ade20k import Region, json_text
 
         yield f"ade20k:{release_2016(root / '2016')}"
         stem = root / "2021/images/ADE/training/urban/inn__outdoor/ADE_train_00000009"
@@ -992,7 +1001,8 @@ def all_readers() -> set[type]:
 
 def world(_: Inputs) -> Any:
     """SHA-256 of one photo a scene of `rooms`, and of its masks as names."""
-    from core.rooms import SCENES, draw_picture
+    from core.rooms import SCENES
+    from core.rooms.dataset import draw_picture
 
     out = {}
     for scene in SCENES:
@@ -1016,6 +1026,10 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "dissection": (
         dissection,
         (
+            "dissect.plan",
+            "dissect.passes",
+            "dissect.chance",
+            "dissect.publish",
             "dissect.pipeline",
             "dissect.counts",
             "dissect.thresholds",
@@ -1029,7 +1043,27 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
-    "replay": (replay, ("ablation.toggle", "models.head", "models.forward"), TRAINED),
+    "replay": (
+        replay,
+        (
+            *(
+                f"ablation.{module}"
+                for module in (
+                    "edits",
+                    "kernels",
+                    "forward",
+                    "subject",
+                    "closed_form",
+                    "replay",
+                    "strategies",
+                    "toggler",
+                )
+            ),
+            "models.head",
+            "models.forward",
+        ),
+        TRAINED,
+    ),
     "signatures": (signatures_, ("dissect.signatures",), CLOSE),
     "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
     "unit map": (unit_map, ("views.unit_map",), TRAINED),
@@ -1042,16 +1076,29 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "core concepts": (
         core_concepts,
-        ("knowledge.graph", "knowledge.align", "knowledge.core_concepts"),
+        ("knowledge.graph", "knowledge.triples", "knowledge.align", "knowledge.core_concepts"),
         CLOSE,
     ),
     "ablation": (
         ablation,
-        ("ablation.contribution", "ablation.protocols", "ablation.search"),
+        (
+            "ablation.contribution",
+            "ablation.protocols",
+            "ablation.curves",
+            "ablation.search",
+            "ablation.kernels",
+        ),
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),
-    "re-training": (retraining, ("retrain.training",), TRAINED),
+    "re-training": (
+        retraining,
+        tuple(
+            f"retrain.{module}"
+            for module in ("concepts", "data", "network", "plan", "trainer", "training")
+        ),
+        TRAINED,
+    ),
     "tables": (tables, ("paper.tables",), CLOSE),
     "figures": (
         drawn,

@@ -23,8 +23,9 @@ from core.datasets.base import CATEGORIES
 from core.datasets.files import csv_rows, json_of, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.foundation.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from core.models.checkpoint import fill, read_checkpoint, settle
-from core.models.load import LoadedModel
+from core.models.base import LoadedModel
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import fill, settle
 
 NOTHING = frozenset(
     {"", "__background__", "background", "void", "ignore", "unlabeled", "unlabelled"}

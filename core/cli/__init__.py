@@ -30,8 +30,8 @@ from core.cli import (
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
-from core.foundation.escape import printable
 from core.foundation.files import strict_json
+from core.foundation.names import printable
 from core.foundation.progress import Stopped
 from core.models.trust import allow_python
 

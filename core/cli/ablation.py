@@ -16,7 +16,6 @@ from core.cli.common import (
     add_run,
     numbers,
     open_given,
-    own_knowledge,
     real,
     say,
     show_progress,
@@ -26,24 +25,24 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
+from core.foundation.vocabulary import Core, Eq2, Strategy
+from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
-
-KINDS = ("scc", "icc", "top10")
 
 
 def add(verb: Verb) -> None:
     """contribution, toggle, figures, search, edit."""
-    told = verb("contribution", _contribution, "Which units help a scene and which hinder it.")
-    add_run(told)
-    told.add_argument("--scene", required=True)
-    _add_concepts(told)
-    told.add_argument("--over", default="true", help="true, false or all predictions")
-    told.add_argument(
+    result = verb("contribution", _contribution, "Which units help a scene and which hinder it.")
+    add_run(result)
+    result.add_argument("--scene", required=True)
+    _add_concepts(result)
+    result.add_argument("--over", default="true", help="true, false or all predictions")
+    result.add_argument(
         "--unit", type=whole(), help="the images and concepts behind one unit's score"
     )
-    told.add_argument("--top", type=whole(), default=20, help="units listed on each side")
-    told.add_argument("--layer", metavar="NAME")
-    add_knowledge(told)
+    result.add_argument("--top", type=whole(), default=20, help="units listed on each side")
+    result.add_argument("--layer", metavar="NAME")
+    add_knowledge(result)
 
     toggle = verb("toggle", _toggle, "What disabling units does to the network's predictions.")
     add_run(toggle)
@@ -115,9 +114,9 @@ def add(verb: Verb) -> None:
 
 
 def _add_concepts(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--cc", default="scc", choices=KINDS, help="core concepts")
-    sub.add_argument("--strategy", default="minmax_threshold")
-    sub.add_argument("--iou", default="image")
+    sub.add_argument("--cc", default="scc", choices=tuple(Core), help="core concepts")
+    sub.add_argument("--strategy", default=Strategy.MINMAX_THRESHOLD.value, choices=list(Strategy))
+    sub.add_argument("--iou", default=Eq2.IMAGE.value, choices=list(Eq2))
 
 
 def _add_units(sub: argparse.ArgumentParser) -> None:
@@ -136,7 +135,7 @@ def _add_units(sub: argparse.ArgumentParser) -> None:
 
 def _open(given: argparse.Namespace) -> Run:
     """The run that is named, once the run alone has shown that the other words fit it: a slip is
-    told before PyTorch and the network are loaded."""
+    reported before PyTorch and the network are loaded."""
     run = open_given(given)
     number = run.layer(given.layer)
     last = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"].iloc[0]) - 1
@@ -160,8 +159,8 @@ def _open(given: argparse.Namespace) -> Run:
 
 def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.ablation.protocols import Study
-    from core.ablation.toggle import prepare
-    from core.knowledge.graph import open_knowledge
+    from core.ablation.toggler import prepare
+    from core.knowledge.kinds import open_knowledge
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     return Study.of(prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides)
@@ -193,7 +192,7 @@ def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str
 
 def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[Any, Any]:
     from core.ablation.contribution import contribution_scores
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
@@ -254,22 +253,22 @@ def _contribution(given: argparse.Namespace) -> Answer:
     run = _open(given)
     if given.top < 1:
         raise UnitscopeError(f"--top takes 1 or more, not {given.top}")
-    told, core = _contribution_of(run, given, given.over)
-    row = told.scene(given.scene)
+    result, core = _contribution_of(run, given, given.over)
+    row = result.scene(given.scene)
     facts: dict[str, Any] = {
         "run": run.digest,
-        "layer": told.layer,
+        "layer": result.layer,
         "scene": given.scene,
-        "how": told.words(),
-        "images": int(told.images[row]),
+        "how": result.words(),
+        "images": int(result.images[row]),
         "core": [c["concept"] for c in core.table(given.scene).to_dict("records")],
     }
     lines = [
-        f"{given.scene}, {told.layer}: {told.words()} ({facts['images']} images)",
+        f"{given.scene}, {result.layer}: {result.words()} ({facts['images']} images)",
         f"core concepts: {', '.join(facts['core']) or 'none'}",
     ]
     for sign in ("positive", "negative"):
-        ranked = told.ranked(given.scene, sign)
+        ranked = result.ranked(given.scene, sign)
         facts[sign] = ranked.head(given.top).to_dict("records")
         lines += [
             "",
@@ -301,51 +300,52 @@ def _contribution(given: argparse.Namespace) -> Answer:
 
 def _toggle(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.toggler import prepare
 
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
     edit = Edit(units, given.factor, given.clamp)
     with stoppable() as stop:
-        told = toggler.toggle(
+        result = toggler.toggle(
             edit, given.scene, given.split, given.image, progress=show_progress, stop=stop
         )
     check = toggler.answering(edit).check
     facts = {
         "run": run.digest,
-        **told.to_json(given.top),
+        **result.to_json(given.top),
         "units": list(units),
         "chosen": how,
-        "check": check,
+        "check": check.to_json(),
     }
-    before, after = told.accuracy
-    gain, top5 = told.gain, told.top5
+    before, after = result.accuracy
+    gain, top5 = result.gain, result.top5
     scores = [
         f"accuracy  {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, {after.high:.2%}] "
         f"of {after.n}",
         f"change    {gain.value:+7.2%} [{gain.low:+.2%}, {gain.high:+.2%}]: {gain.gained} gained, "
-        f"{gain.lost} lost, {told.changed} predictions are others now",
+        f"{gain.lost} lost, {result.changed} predictions changed",
         f"top 5     {top5[0].value:7.2%} → {top5[1].value:7.2%}",
     ]
     if not after.n:
         scores = [
             "accuracy  –: no image here has a scene that is a class of the network; "
-            f"{told.changed} predictions changed"
+            f"{result.changed} predictions changed"
         ]
     lines = [
-        f"{edit.words()} in {told.layer} ({how}): {', '.join(map(str, units))}",
-        f"{told.chosen}; {told.way}: {check['why']}",
+        f"{edit.words()} in {result.layer} ({how}): {', '.join(map(str, units))}",
+        f"{result.chosen}; {result.method}: {check.why}",
         *scores,
         "",
         f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'gained':>7} {'lost':>6}",
     ]
-    moved = told.scenes[(told.scenes["gained"] > 0) | (told.scenes["lost"] > 0)]
+    moved = result.scenes[(result.scenes["gained"] > 0) | (result.scenes["lost"] > 0)]
     lines += [
         f"{r.scene:24} {r.images:7} {r.accuracy_before:8.1%} {r.accuracy_after:8.1%} "
         f"{r.gained:7} {r.lost:6}"
         for r in moved.itertuples()
     ]
-    for name, frame in (("gained", told.gained), ("lost", told.lost)):
+    for name, frame in (("gained", result.gained), ("lost", result.lost)):
         if len(frame):
             lines += ["", f"{name} ({len(frame)}):"]
             lines += [
@@ -361,7 +361,7 @@ def _figures(given: argparse.Namespace) -> Answer:
     if given.most < 1 or given.every < 1:
         raise UnitscopeError("--most and --every take 1 or more")
     from core.ablation.contribution import SIGNS
-    from core.ablation.protocols import curves
+    from core.ablation.curves import curves
     from core.figures.disable import curves as chart
 
     study = _study(run, given)
@@ -394,7 +394,7 @@ def _figures(given: argparse.Namespace) -> Answer:
         "figure": given.figure,
         "protocol": given.protocol,
         "layer": study.toggler.layer,
-        "way": study.toggler.way,
+        "way": study.toggler.method,
         "definition": definition,
         "over": given.over,
         "files": files,
@@ -495,13 +495,14 @@ def _search(given: argparse.Namespace) -> Answer:
 
 def _edit(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    from core.ablation.edits import write_edit
-    from core.ablation.toggle import Edit, prepare
+    from core.ablation.edits import Edit
+    from core.ablation.export import write_edit
+    from core.ablation.toggler import prepare
 
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
     with stoppable() as stop:
-        told = write_edit(
+        result = write_edit(
             toggler,
             Edit(units, given.factor, given.clamp),
             given.out_dir,
@@ -514,16 +515,16 @@ def _edit(given: argparse.Namespace) -> Answer:
         "run": run.digest,
         "units": list(units),
         "chosen": given.why or how,
-        "files": {kind: str(path) for kind, path in told.files.items()},
-        "differences": told.differences,
-        "left_out": told.left_out,
+        "files": {kind: str(path) for kind, path in result.files.items()},
+        "differences": result.differences,
+        "left_out": result.left_out,
         "effects": {
             name: {
                 "before": t.accuracy[0]._asdict(),
                 "after": t.accuracy[1]._asdict(),
                 "gain": t.gain._asdict(),
             }
-            for name, t in told.effects.items()
+            for name, t in result.effects.items()
         },
     }
-    return facts, told.files["text"].read_text(encoding="utf-8")
+    return facts, result.files["text"].read_text(encoding="utf-8")

@@ -29,5 +29,5 @@ def add(verb: Verb) -> None:
 def _bench(given: argparse.Namespace) -> Answer:
     asked = {name: getattr(given, name) for name in ("dataset", "model", "images")}
     module = import_module(f"benchmarks.{given.name}")
-    told: Answer = module.measure(**{k: v for k, v in asked.items() if v is not None})
-    return told
+    result: Answer = module.measure(**{k: v for k, v in asked.items() if v is not None})
+    return result

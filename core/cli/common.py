@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.escape import printable
-from core.knowledge.graph import own_knowledge as own_knowledge
-from core.runs.run_file import CACHE, Run, find_run
+from core.foundation.names import printable
+from core.foundation.settings import CACHE
+from core.knowledge.kinds import own_knowledge as own_knowledge
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 Answer = tuple[dict[str, Any], str]
 """What a verb says: the object for --json, and the same for people."""
@@ -23,7 +25,7 @@ Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.Arg
 """(name, what does it, help) → the parser of a new verb, for its options."""
 
 
-ALLOW_EMPTY = "go on with a note where an input cannot change anything"
+ALLOW_EMPTY = "continue with a note where an input cannot change anything"
 
 
 def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:

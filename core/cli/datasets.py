@@ -88,7 +88,7 @@ def _scenes(given: argparse.Namespace) -> Answer:
     own = scenes.read_given(given.scenes, data.scenes, problems) if given.scenes else None
     matches = scenes.match_scenes(data.scenes, classes, own)
     images = scenes.images_of(data.scene, data.scenes)
-    told = scenes.summary(matches, images)
+    result = scenes.summary(matches, images)
     rows: list[dict[str, Any]] = [
         {
             "scene": m.scene,
@@ -104,7 +104,7 @@ def _scenes(given: argparse.Namespace) -> Answer:
     facts = {
         "dataset": given.dataset,
         "model": given.model,
-        **told,
+        **result,
         "no_scene": len(data) - sum(images.values()),
         "scenes": rows,
         "notes": [f"{p.path}: {p.reason}" for p in problems],
@@ -145,7 +145,7 @@ def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
     spelt nearly alike, or one that is only suggested: its head noun); missing (scenes without any).
     """
     from core.knowledge.align import align
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     if not scenes:
         return {"graph": spec, "nodes": {}, "guessed": {}, "missing": []}
@@ -182,29 +182,29 @@ def _known_lines(known: dict[str, Any], few: int = 5) -> list[str]:
     return lines
 
 
-def _check_text(told: dict[str, Any]) -> str:
-    read, usable = told["read"], told["usable"]
-    lines = [f"dataset     {told['spec']}: {_count(told['images'], 'image')}"]
-    if told["labels_by"]:
-        lines.append(f"labels      predicted by {told['labels_by']}, not made by people")
-    state = ", stopped" if told["stopped"] else ""
+def _check_text(result: dict[str, Any]) -> str:
+    read, usable = result["read"], result["usable"]
+    lines = [f"dataset     {result['spec']}: {_count(result['images'], 'image')}"]
+    if result["labels_by"]:
+        lines.append(f"labels      predicted by {result['labels_by']}, not made by people")
+    state = ", stopped" if result["stopped"] else ""
     lines.append(f"read        {read:,}{state}; {usable:,} can be used")
-    splits = ", ".join(f"{name} {count:,}" for name, count in told["splits"].items())
+    splits = ", ".join(f"{name} {count:,}" for name, count in result["splits"].items())
     lines.append(f"splits      {splits}")
     most = sorted(
-        ((sum(count.values()), name) for name, count in told["scenes"].items()),
+        ((sum(count.values()), name) for name, count in result["scenes"].items()),
         key=lambda row: (-row[0], row[1]),
     )
     if most:
         first = ", ".join(f"{name} {count:,}" for count, name in most[:5])
         more = ", …" if len(most) > 5 else ""
         lines.append(f"scenes      {len(most):,}: {first}{more}")
-        if told["rare_scenes"]:
-            lines.append(f"            {told['rare_scenes']:,} of them with fewer than 5 images")
-        lines += _known_lines(told["knowledge"])
-    if told["unnamed"]:
-        lines.append(f"            {_count(told['unnamed'], 'image')} without a scene")
-    for name, row in told["categories"].items():
+        if result["rare_scenes"]:
+            lines.append(f"            {result['rare_scenes']:,} of them with fewer than 5 images")
+        lines += _known_lines(result["knowledge"])
+    if result["unnamed"]:
+        lines.append(f"            {_count(result['unnamed'], 'image')} without a scene")
+    for name, row in result["categories"].items():
         channels = row["channels"]
         where = _count(channels, "channel") if channels else "of whole photos"
         share = ""
@@ -214,14 +214,14 @@ def _check_text(told: dict[str, Any]) -> str:
             f"{name:11} {_count(row['concepts'], 'concept')}, {row['found']:,} in the photos read, "
             f"{where}{share}"
         )
-    for what, sizes in (("photos", told["photo_sizes"]), ("masks", told["mask_sizes"])):
+    for what, sizes in (("photos", result["photo_sizes"]), ("masks", result["mask_sizes"])):
         if sizes:
             shown = ", ".join(f"{w}×{h} ({n:,})" for w, h, n in sizes[:3])
             more = f" and {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else ""
             lines.append(f"{what:11} {shown}{more}")
-    if told["bare"]:
-        lines.append(f"            {_count(told['bare'], 'photo')} read without any annotation")
-    return "\n".join([*lines, *_note_lines(told["notes"]), *_problem_lines(told["problems"])])
+    if result["bare"]:
+        lines.append(f"            {_count(result['bare'], 'photo')} read without any annotation")
+    return "\n".join([*lines, *_note_lines(result["notes"]), *_problem_lines(result["problems"])])
 
 
 def _count(number: int, what: str) -> str:

@@ -5,20 +5,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from core.cli.common import (
-    SEED,
-    Answer,
-    Verb,
-    add_knowledge,
-    add_run,
-    open_given,
-    own_knowledge,
-    say,
-)
+from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_given, say
 from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
-from core.runs.run_file import Run, find_run
+from core.knowledge.kinds import own_knowledge
+from core.runs.run_file import Run
+from core.runs.store import find_run
 
 
 def add(verb: Verb) -> None:
@@ -61,7 +54,7 @@ def add(verb: Verb) -> None:
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
     from core.foundation.names import place
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)
@@ -75,16 +68,16 @@ def _explain(given: argparse.Namespace) -> Answer:
         from core.datasets.decode import read_photo
         from core.explain.photo import explain_photo
 
-        told = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
+        result = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
     else:
-        told = account(run, core, given.image, given.layer, given.strategy, given.iou)
-    lines = [told["sentence"], ""]
+        result = account(run, core, given.image, given.layer, given.strategy, given.iou)
+    lines = [result["sentence"], ""]
     lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
-    for seen in told["seen"]:
+    for seen in result["seen"]:
         units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
         at = (seen.get("where") or {}).get("words", "")
         lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {at:12}  {units}")
-    for side, facts in told["sides"].items():
+    for side, facts in result["sides"].items():
         lines.append("")
         lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
         for kind in ("met", "missed", "foreign"):
@@ -94,25 +87,25 @@ def _explain(given: argparse.Namespace) -> Answer:
             ]
             lines.append(f"  {kind:8} {', '.join(names) or '–'}")
     lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
-    sides = {facts["scene"] for facts in told["sides"].values()}
-    ranks = {m: [row[f"{m}_rank"] for row in told["scenes"]] for m in ("CM", "SM", "DM")}
-    best = [row for row in told["scenes"] if row["SM_rank"] <= 5]
+    sides = {facts["scene"] for facts in result["sides"].values()}
+    ranks = {m: [row[f"{m}_rank"] for row in result["scenes"]] for m in ("CM", "SM", "DM")}
+    best = [row for row in result["scenes"] if row["SM_rank"] <= 5]
     if len(best) > 10:
         # Ties: what is listed would be by name alone.
         lines.append(f"SM tells none of {len(best)} scenes from the others: the photo's own alone")
         best = []
-    for row in told["scenes"]:
+    for row in result["scenes"]:
         if row in best or row["scene"] in sides:
             lines.append(
                 f"{row['scene']:24} {row['CM']:6.3f} {row['SM']:6.3f} {row['DM']:6.2f}   "
                 + "; ".join(f"{m} {place(row[f'{m}_rank'], ranks[m])}" for m in ranks)
             )
-    return told, "\n".join(lines)
+    return result, "\n".join(lines)
 
 
 def _tables(given: argparse.Namespace) -> Answer:
     from core.cli.retrain import pe_defaults, pe_of
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_1, table_4, table_6
 
     runs = [Run(find_run(name, given.out)) for name in given.run]

@@ -14,7 +14,8 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
-from core.runs.run_file import CACHE, DENOMINATORS
+from core.foundation.settings import CACHE
+from core.runs.tables import DENOMINATORS
 
 
 def add(verb: Verb) -> None:

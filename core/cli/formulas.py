@@ -37,7 +37,7 @@ def add(verb: Verb) -> None:
         "--penalty", type=real(0, 1), default=1.0, help="score = penalty^(cost − 1) · IoU"
     )
     formulas.add_argument(
-        "--optimal", action="store_true", help="go on until no formula can be better"
+        "--optimal", action="store_true", help="continue until no formula can be better"
     )
     formulas.add_argument(
         "--most", type=COUNT, default=5000, help="formulas opened for one unit with --optimal"

@@ -44,7 +44,7 @@ def _get(given: argparse.Namespace) -> Answer:
     if given.checksum not in (None, "none"):
         read_checksum(given.checksum)
     if state(entry, given.to) != "there":
-        source_of(entry, given.source)  # mistakes are told before the terms
+        source_of(entry, given.source)  # mistakes are reported before the terms
         _accept(entry, given)
     got = get(
         entry,

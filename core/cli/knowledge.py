@@ -6,16 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import (
-    Answer,
-    Verb,
-    add_knowledge,
-    add_run,
-    open_given,
-    own_knowledge,
-    say,
-    say_kinds,
-)
+from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, say, say_kinds
+from core.knowledge.kinds import own_knowledge
 
 if TYPE_CHECKING:
     from core.knowledge.core_concepts import CoreConcepts
@@ -41,15 +33,15 @@ def add(verb: Verb) -> None:
 
 
 def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
-    from core.knowledge.graph import KINDS
+    from core.knowledge.kinds import KINDS
 
-    return say_kinds([(kind, *told) for kind, told in KINDS.items()])
+    return say_kinds([(kind, *result) for kind, result in KINDS.items()])
 
 
 def _align(given: argparse.Namespace) -> Answer:
     from core.knowledge.align import align, write_alignment
     from core.knowledge.core_concepts import Annotated
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
 
     run = open_given(given)
     annotated = Annotated.from_run(run)
@@ -70,7 +62,7 @@ def _align(given: argparse.Namespace) -> Answer:
 
 
 def _concepts(given: argparse.Namespace) -> Answer:
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)
@@ -109,8 +101,8 @@ def _concepts(given: argparse.Namespace) -> Answer:
         }
         for scene, names in facts["scenes"].items():
             doubtful = facts["guesses"].get(scene, {})
-            told = [f"~{name}" if name in doubtful else name for name in names]
-            lines.append(f"{scene:20} {', '.join(told) or '–'}")
+            result = [f"~{name}" if name in doubtful else name for name in names]
+            lines.append(f"{scene:20} {', '.join(result) or '–'}")
         some = bool(facts["guesses"])
     if some:
         lines += ["", GUESSED]

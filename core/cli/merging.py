@@ -16,12 +16,12 @@ from core.cli.common import (
     add_run,
     numbers,
     open_given,
-    own_knowledge,
     say,
     show_progress,
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
+from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def add_clustering(sub: argparse.ArgumentParser) -> None:
 
 
 def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.merging.fuse import Space
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
@@ -201,7 +201,7 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     from core.paper.tables import table_5, tables_2_and_3
 
     if given.table != 5:
-        run.need_answers(f"table {given.table}")  # told before embeddings are trained
+        run.need_answers(f"table {given.table}")  # fails before embeddings are trained
     space = Space(run, graph, given.overrides)
     links = read_links(given.links, space.annotated) if given.links else None
     ks = numbers(given.k)

@@ -16,7 +16,7 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
-from core.runs.run_file import CACHE
+from core.foundation.settings import CACHE
 
 
 def add(verb: Verb) -> None:

@@ -6,27 +6,22 @@ import argparse
 import shlex
 import sys
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from core.cli.common import (
-    COUNT,
-    SEED,
-    Answer,
-    Verb,
-    add_word,
-    own_knowledge,
-    say,
-    show_progress,
-    stoppable,
-)
+from core.cli.common import COUNT, SEED, Answer, Verb, add_word, say, show_progress, stoppable
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
-from core.foundation.settings import GOLDEN, Retraining
+from core.foundation.settings import CACHE, GOLDEN, Retraining
+from core.knowledge.kinds import own_knowledge
 from core.models.trust import check_named
-from core.runs.run_file import CACHE, Run, find_run
+from core.runs.run_file import Run
+from core.runs.store import find_run
+
+if TYPE_CHECKING:
+    from core.retrain.result import SvmResult
 
 
 def add(verb: Verb) -> None:
@@ -39,7 +34,7 @@ def add(verb: Verb) -> None:
         sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
         return sub
 
-    cc = add_kind("cc", _cc, "Re-training via core concepts; goes on with a stopped one.")
+    cc = add_kind("cc", _cc, "Re-training via core concepts; resumes a stopped one.")
     cc.add_argument("run", nargs="?", help="dataset, network and knowledge of this run")
     cc.add_argument("--dataset", metavar="SPEC", help="instead of a run; see `datasets`")
     cc.add_argument("--model", metavar="SPEC", help="instead of a run's; see `models`")
@@ -76,7 +71,7 @@ def add(verb: Verb) -> None:
     pe.add_argument("--overrides", type=Path, metavar="FILE", help="names and nodes")
     pe.add_argument("--fresh", action="store_true", help="throw an earlier result away")
 
-    add_kind("list", _list, "Finished re-trainings, and those that go on or were stopped.")
+    add_kind("list", _list, "Finished re-trainings, and those that are running or were stopped.")
     show = add_kind("show", _show, "A finished re-training: accuracies, learning curves.")
     show.add_argument("result", help="digest, the beginning of one, or `latest`")
     figure = add_kind("figure", _figure, "Figure 5: accuracy per model before and after.")
@@ -117,7 +112,8 @@ def _missing(_given: argparse.Namespace) -> Answer:
 
 
 def _cc(given: argparse.Namespace) -> Answer:
-    from core.retrain.training import plan, retrain
+    from core.retrain.plan import plan
+    from core.retrain.training import retrain
     from core.views.retrain import summary, summary_text
 
     asked = _asked(given)
@@ -132,12 +128,17 @@ def _cc(given: argparse.Namespace) -> Answer:
 
         planned = time.monotonic() - began
         with stoppable() as stop:
-            told = retraining(work, given.out, stop)
-        told |= {key: told[key] + planned for key in ("seconds", "low", "high")}
-        return told, (
-            f"about {duration(told['seconds'])} at most ({duration(told['low'])} to "
-            f"{duration(told['high'])}): {told['passes']} images through the network and back, "
-            f"from {told['timed']} timed just now; nothing was trained"
+            cost = retraining(work, given.out, stop)
+        cost = replace(
+            cost,
+            seconds=cost.seconds + planned,
+            low=cost.low + planned,
+            high=cost.high + planned,
+        )
+        return asdict(cost), (
+            f"about {duration(cost.seconds)} at most ({duration(cost.low)} to "
+            f"{duration(cost.high)}): {cost.passes} images through the network and back, "
+            f"from {cost.timed} timed just now; nothing was trained"
         )
     with stoppable() as stop:
         result = retrain(work, given.out, progress=show_progress, stop=stop, fresh=given.fresh)
@@ -174,39 +175,42 @@ def _pe(given: argparse.Namespace) -> Answer:
     from core.retrain.svm import accuracies
     from core.views.retrain import pe_text
 
-    told = pe_of(Run(find_run(given.run, given.out)), given)
-    rows = accuracies(told)
-    facts = {k: v for k, v in told.items() if k not in ("rows", "target", "network")}
-    return {**facts, "methods": rows}, pe_text(told, rows)
+    reply = pe_of(Run(find_run(given.run, given.out)), given)
+    rows = accuracies(reply)
+    facts = {k: v for k, v in reply.items() if k not in ("rows", "target", "network")}
+    return {**facts, "methods": rows}, pe_text(reply, rows)
 
 
-def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
-    """The SVMs of a run as the command line asks for them: made, gone on with, or read."""
-    from core.knowledge.graph import open_knowledge
+def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:
+    """The SVMs of a run as the command line asks for them: made, resumed, or read."""
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
-    from core.retrain.svm import retrain_pe
+    from core.retrain.svm import SvmSettings, retrain_pe
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     splits = list(given.train) if given.core_on == "train" else None
     cores = all_core_concepts(run, graph, given.overrides, splits, given.cc)
+    asked = SvmSettings(
+        given.train,
+        given.test,
+        given.layer,
+        given.strategy,
+        given.iou,
+        given.hidden,
+        per_unit=given.per_unit,
+        seed=given.seed,
+        core_on=given.core_on,
+    )
     with stoppable() as stop:
         return retrain_pe(
             run,
             {kind: cores[kind] for kind in given.cc},
-            train=given.train,
-            test=given.test,
-            layer=given.layer,
-            strategy=given.strategy,
-            iou=given.iou,
-            hidden=given.hidden,
-            per_unit=given.per_unit,
-            seed=given.seed,
-            core_on=given.core_on,
-            root=given.out,
+            asked,
+            given.out,
             command=shlex.join(["python", "-m", "core", *sys.argv[1:]]),
+            fresh=getattr(given, "fresh", False),
             progress=show_progress,
             stop=stop,
-            fresh=getattr(given, "fresh", False),
         )
 
 
@@ -245,17 +249,17 @@ def _list(given: argparse.Namespace) -> Answer:
 def _show(given: argparse.Namespace) -> Answer:
     from core.views.retrain import curves, result, summary, summary_text
 
-    told = result(given.result, given.out)
-    table, points = summary(told), curves(told)
-    lines = [summary_text(told, table), "", points.to_string(index=False, float_format="%.3f")]
+    reply = result(given.result, given.out)
+    table, points = summary(reply), curves(reply)
+    lines = [summary_text(reply, table), "", points.to_string(index=False, float_format="%.3f")]
     facts = {
-        "digest": told["digest"],
-        "asked": told["asked"],
+        "digest": reply["digest"],
+        "asked": reply["asked"],
         "summary": table.to_dict("records"),
         "curves": points.to_dict("records"),
-        "counts": told["counts"],
-        "core": told["core"],
-        "weights": told["weights"],
+        "counts": reply["counts"],
+        "core": reply["core"],
+        "weights": reply["weights"],
     }
     return facts, "\n".join(lines)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,9 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import duration
-from core.foundation.settings import Settings, quantile_words
-from core.runs.run_file import CACHE, Run, list_runs
+from core.foundation.settings import CACHE, Settings, quantile_words
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 
 
 def add(verb: Verb) -> None:
@@ -45,7 +47,7 @@ def add(verb: Verb) -> None:
         "--knowledge",
         default="builtin",
         metavar="SPEC",
-        help="graph that `explain` and `tables` use for this run unless told otherwise",
+        help="graph that `explain` and `tables` use for this run by default",
     )
     run.add_argument(
         "--scenes",
@@ -87,7 +89,7 @@ def add(verb: Verb) -> None:
     run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
-    run.add_argument("--resume", action="store_true", help="go on with a stopped run (default)")
+    run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
     run.add_argument(
         "--fresh", action="store_true", help="throw away an earlier run and start anew"
     )
@@ -123,17 +125,18 @@ def add(verb: Verb) -> None:
     show.add_argument("--category", action="append", help="labels of these categories only")
     show.add_argument("--top", type=whole(), default=20, help="units listed")
     show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-    told = verb("predictions", _predictions, "Published predictions as a run without photos.")
-    told.add_argument("table", type=Path, help="CSV with columns pred and target")
-    told.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
-    told.add_argument("--name", default="predictions", help="shown as the dataset's name")
-    told.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    result = verb("predictions", _predictions, "Published predictions as a run without photos.")
+    result.add_argument("table", type=Path, help="CSV with columns pred and target")
+    result.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
+    result.add_argument("--name", default="predictions", help="shown as the dataset's name")
+    result.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
 
 def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     began = time.monotonic()
     work = plan(
@@ -169,7 +172,7 @@ def _run(given: argparse.Namespace) -> Answer:
         from core.retrain.estimate import describe, estimate
 
         planned = time.monotonic() - began
-        facts = describe(work, given.out)
+        facts = asdict(describe(work, given.out))
         with stoppable() as stop:
             took = estimate(work, stop, given.threads)
         facts["seconds"] = {
@@ -225,11 +228,11 @@ def _models(given: argparse.Namespace) -> Answer:
     if given.kind == "families":
         return _families()
     if given.kind:
-        from core.models import zoo
+        from core.models import packages
 
-        names = zoo.similar(given.kind, given.text)
+        names = packages.similar(given.kind, given.text)
         if not names:
-            every = {"torchvision": zoo.torchvision_names, "timm": zoo.timm_names}
+            every = {"torchvision": packages.torchvision_names, "timm": packages.timm_names}
             raise unknown(f"{given.kind} model", given.text, every[given.kind]())
         head = f"{given.kind}: {len(names)} networks"
         if given.text:
@@ -241,7 +244,7 @@ def _models(given: argparse.Namespace) -> Answer:
         return {"kind": given.kind, "names": names}, "\n".join([head, *lines])
     from core.models.load import KINDS
 
-    facts, text = say_kinds([(kind, *told) for kind, told in KINDS.items()])
+    facts, text = say_kinds([(kind, *result) for kind, result in KINDS.items()])
     more = (
         "\nnames: `models torchvision [TEXT]`, `models timm [TEXT]`; default layers: "
         "`models families`; all about it: docs/models.md"
@@ -329,7 +332,7 @@ def _runs(given: argparse.Namespace) -> Answer:
         except Exception as err:  # whatever is wrong with one file, the others are listed
             why = str(err) or type(err).__name__
             rows.append({"state": "unreadable", "run": path.stem, "why": why})
-    rows += [{**told, "state": "unfinished"} for told in unfinished(given.out)]
+    rows += [{**result, "state": "unfinished"} for result in unfinished(given.out)]
     lines = []
     for row in rows:
         if row["state"] == "finished":
@@ -433,11 +436,11 @@ def _show(given: argparse.Namespace) -> Answer:
         "concepts": int(labels.loc[labels["iou"] > 0.04, "name"].nunique()),
         "top": best.head(given.top).to_dict("records"),
     }
-    told = facts["labels"]
+    result = facts["labels"]
     lines = [_summary_text(facts), ""]
     lines.append(
-        f"{layer}: {told['above_0.04']} of {told['units']} units above IoU 0.04 "
-        f"({told['concepts']} concepts), denominator {given.denominator}"
+        f"{layer}: {result['above_0.04']} of {result['units']} units above IoU 0.04 "
+        f"({result['concepts']} concepts), denominator {given.denominator}"
     )
     if chance["above"] is not None:
         lines.append(
@@ -450,7 +453,7 @@ def _show(given: argparse.Namespace) -> Answer:
         f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['adjusted']:8.4f}  "
         f"{row['category']:9}  "
         f"{row['name']}"
-        for row in told["top"]
+        for row in result["top"]
     ]
     return facts, "\n".join(lines)
 

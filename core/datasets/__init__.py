@@ -62,7 +62,7 @@ coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR
     # Imported here, so that a run on one kind does not pay for the others' imports.
     match kind:
         case "rooms":
-            from core.rooms import Rooms
+            from core.rooms.dataset import Rooms
 
             dataset = Rooms.from_spec(rest)
         case "ade20k":

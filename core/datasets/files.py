@@ -429,20 +429,6 @@ def whole_number(text: str) -> int | None:
     return int(text.partition(".")[0]) if re.fullmatch(r"[0-9]{1,18}(\.0*)?", text) else None
 
 
-def mat_of(path: str | Path) -> dict[str, Any]:
-    """The variables of a MATLAB file up to version 7, unit dimensions dropped. Raises BadFile."""
-    from scipy.io import loadmat
-
-    try:
-        return loadmat(path, squeeze_me=True)
-    except FileNotFoundError:
-        raise BadFile(path, "does not exist") from None
-    except NotImplementedError as wrong:
-        raise BadFile(path, "is a v7.3 MATLAB file; the published one is older") from wrong
-    except Exception as wrong:  # SciPy raises nearly anything on damaged files
-        raise BadFile(path, f"is not a whole MATLAB file: {wrong}") from wrong
-
-
 def in_threads(read: Callable[[str], Any], paths: Sequence[str], batch: int = 64) -> Iterable[Any]:
     """``read(path)`` of each path, in order; a BadFile is given back, not raised."""
 

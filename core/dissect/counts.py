@@ -27,6 +27,7 @@ from torch import Tensor
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import interpolation
+from core.runs.arrays import check_ids
 
 
 class Counts(NamedTuple):
@@ -197,16 +198,6 @@ def _count(
                 histogram[order[s]] = 0
                 n_both += 1
     return n_hits, n_both, n_found
-
-
-def check_ids(labels: np.ndarray, concepts: int) -> None:
-    """Raise UnitscopeError where label maps hold an id above `concepts`: a kernel would use it as a
-    place outside its arrays."""
-    if labels.size and int(labels.max()) > concepts:
-        raise UnitscopeError(
-            f"the label maps hold concept {int(labels.max())}, and there are {concepts}: they are "
-            "damaged or of another run"
-        )
 
 
 def _prepare(

@@ -38,10 +38,10 @@ from core.dissect.formula import AND, OR, WORDS, Formula
 from core.dissect.labels import known_values
 from core.dissect.signatures import Signatures, _pairs, signatures, sums_by_label
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import parse_json
+from core.foundation.files import parse_json, write_text
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.runs.run_file import Run, derived, write_text
+from core.runs.run_file import Run, derived
 
 LONGEST = 5
 """Concepts in the longest formula that is searched for."""
@@ -711,7 +711,7 @@ def finished_formulas(
     """
     number = run.layer(layer)
     path = _where(run, run.layer_names[number], search or Search(), None, shuffle)
-    units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"][0])
+    units = run.unit_count(layer)
     concepts = int(run.sql("SELECT count(*) AS n FROM concepts")["n"][0])
     kept = {one.unit: one for one in _read(path, units, concepts + 1)}
     return [kept[t] for t in range(units)] if all(t in kept for t in range(units)) else None

@@ -24,7 +24,8 @@ import pandas as pd
 import pyarrow as pa
 
 from core.foundation.errors import UnitscopeError, unknown
-from core.runs.run_file import DENOMINATORS, Run
+from core.runs.run_file import Run
+from core.runs.tables import DENOMINATORS
 
 FDR = 0.05
 """False discovery rate at which units count as better than chance."""

@@ -15,17 +15,12 @@ import numpy as np
 import pandas as pd
 
 from core.datasets.files import text_of
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import plain_name, readable
-from core.runs.run_file import (
-    CACHE,
-    DIGITS,
-    Run,
-    append,
-    create_tables,
-    digest_of,
-    tables_digest,
-)
+from core.foundation.settings import CACHE
+from core.runs.run_file import Run
+from core.runs.tables import append, create_tables, tables_digest
 
 UNKNOWN = ("", "unk", "-", "unknown")
 

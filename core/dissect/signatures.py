@@ -29,13 +29,15 @@ import numba
 import numpy as np
 import torch
 
-from core.dissect.counts import _active_pixels, _runs, check_ids
+from core.dissect.counts import _active_pixels, _runs
 from core.dissect.labels import known_values
 from core.foundation.errors import UnitscopeError
+from core.foundation.files import write_whole
 from core.foundation.geometry import interpolation
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.runs.run_file import Run, derived, read_arrays, write_whole
+from core.runs.arrays import check_ids, read_arrays
+from core.runs.run_file import Run, derived
 
 BATCH = 32
 """Images a thread takes at once."""

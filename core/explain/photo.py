@@ -21,8 +21,9 @@ from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, similarity
 from core.foundation.errors import UnitscopeError
 from core.knowledge.core_concepts import CoreConcepts
+from core.models.base import LoadedModel
 from core.models.forward import Forward
-from core.models.load import LoadedModel, load_model
+from core.models.load import load_model
 from core.models.trust import check_named
 from core.runs.run_file import Run
 
@@ -203,7 +204,7 @@ def measure_stand_in(
         raise UnitscopeError(
             f"splits {learn_on} and {test_on} hold no images; there are {set(split)}"
         )
-    units = int(run.sql("SELECT units FROM layers ORDER BY layer")["units"].iloc[run.layer(layer)])
+    units = run.unit_count(layer)
     hits = run.sql("SELECT image, unit FROM hits WHERE layer = ?", [run.layer(layer)])
     active = np.zeros((len(truth.images), units), bool)
     active[np.searchsorted(truth.images, hits["image"]), hits["unit"]] = True

@@ -12,7 +12,8 @@ import pandas as pd
 from core.figures.base import PAPER
 from core.figures.converter import ConversionError, convert
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.escape import latex_text, one_line, printable
+from core.foundation.escape import latex_text, one_line
+from core.foundation.names import printable
 
 FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
 """What :func:`export` writes, with media types."""

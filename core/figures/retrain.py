@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -22,7 +22,7 @@ COLORS = {
 }
 
 
-def caption(results: Sequence[dict[str, Any]]) -> Caption:
+def caption(results: Sequence[Mapping[str, Any]]) -> Caption:
     """What the figures of several re-trainings were measured on."""
 
     def words(values: Sequence[Any]) -> str:

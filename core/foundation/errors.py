@@ -13,7 +13,7 @@ from contextvars import ContextVar
 
 
 class UnitscopeError(Exception):
-    """A mistake in the input, told in one message that a user can act on."""
+    """A mistake in the input, reported in one message that a user can act on."""
 
 
 class BadFile(UnitscopeError):
@@ -42,7 +42,8 @@ _ALLOWED: ContextVar[Callable[[str], object] | None] = ContextVar("allowed", def
 
 @contextmanager
 def allow_empty(tell: Callable[[str], object]) -> Iterator[None]:
-    """Within it, inputs without effect are told to `tell` and are no errors (``--allow-empty``).
+    """Within it, inputs without effect are reported to `tell` and raise nothing
+    (``--allow-empty``).
 
     >>> with allow_empty(print):
     ...     without_effect("no name is a node")
@@ -60,7 +61,7 @@ def without_effect(why: str) -> None:
     :func:`allow_empty`."""
     tell = _ALLOWED.get()
     if tell is None:
-        raise NoEffect(f"{why}. --allow-empty goes on with a note")
+        raise NoEffect(f"{why}. --allow-empty continues with a note")
     tell(why)
 
 
@@ -101,10 +102,10 @@ def unknown(kind: str, name: str, options: Iterable[str], show: int = 8) -> Unit
     options = list(options)
     near = nearest(name, options)
     if near:
-        told = f"nearest: {', '.join(near)} (of {len(options)})"
+        hint = f"nearest: {', '.join(near)} (of {len(options)})"
     elif options:
         rest = f", … ({len(options)} in all)" if len(options) > show else ""
-        told = f"known: {', '.join(options[:show])}{rest}"
+        hint = f"known: {', '.join(options[:show])}{rest}"
     else:
-        told = "none exist here"
-    return UnitscopeError(f"unknown {kind} {name!r}; {told}")
+        hint = "none exist here"
+    return UnitscopeError(f"unknown {kind} {name!r}; {hint}")

@@ -80,12 +80,12 @@ def parse_json(text: str | bytes) -> Any:
 def read_result(path: Path) -> dict[str, Any]:
     """The JSON object in which earlier work left its result. Raises UnitscopeError for another."""
     try:
-        told = parse_json(path.read_text(encoding="utf-8"))
-        if not isinstance(told, dict):
-            raise ValueError(f"it holds {type(told).__name__}")
+        result = parse_json(path.read_text(encoding="utf-8"))
+        if not isinstance(result, dict):
+            raise ValueError(f"it holds {type(result).__name__}")
     except (OSError, ValueError) as err:
         raise UnitscopeError(f"{path} is damaged ({err}); remove it to make it again") from err
-    return told
+    return result
 
 
 def strict_json(facts: Any, indent: int | None = None) -> str:

@@ -31,8 +31,8 @@ MOST_CELLS = 4
 
 def _number(value: Any, least: float = -math.inf) -> bool:
     """Whether a value is a finite number above `least`."""
-    told = isinstance(value, Real) and not isinstance(value, bool)
-    return told and math.isfinite(value) and value > least
+    number = isinstance(value, Real) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > least
 
 
 def _several(value: Any, count: int, kind: type, least: float = -math.inf) -> bool:
@@ -70,7 +70,7 @@ _STEPS: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """The way from a photo to the network's input, stored with every run.
+    """The steps from a photo to the network's input, stored with every run.
 
     Steps, in order, each left out where it is ``None`` or ``False``:
 

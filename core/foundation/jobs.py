@@ -88,12 +88,12 @@ class Job:
         try:
             if self.state != "finished":
                 raise ValueError
-            told = json.loads(lines[-1])
-            if not isinstance(told, dict):
+            record = json.loads(lines[-1])
+            if not isinstance(record, dict):
                 raise ValueError
         except (ValueError, IndexError, RecursionError):
             raise UnitscopeError(f"job {self.name} is {self.state} and has no answer") from None
-        return told
+        return record
 
 
 def _tail(path: Path, size: int = 2**18) -> str:
@@ -119,15 +119,15 @@ def _born(pid: int) -> str:
             return ""
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return "" if fields[0] in ("Z", "X") else f"{boot}:{fields[19]}"
-    told = subprocess.run(
+    record = subprocess.run(
         ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
     ).stdout.split(None, 1)
-    return "" if not told or told[0].startswith("Z") else told[-1].strip()
+    return "" if not record or record[0].startswith("Z") else record[-1].strip()
 
 
-def _lives(told: dict[str, Any], who: str) -> bool:
+def _lives(record: dict[str, Any], who: str) -> bool:
     """Whether the ``keeper`` or the ``child`` that a job file names is still there."""
-    return bool(told.get(f"{who}_born")) and _born(told[who]) == told[f"{who}_born"]
+    return bool(record.get(f"{who}_born")) and _born(record[who]) == record[f"{who}_born"]
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -175,8 +175,8 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
             "progress": progress,
             "started": time.time(),
         }
-        for told in ("log", "out"):
-            (folder / told).unlink(missing_ok=True)
+        for record in ("log", "out"):
+            (folder / record).unlink(missing_ok=True)
         write_text(folder / "job.json", json.dumps(facts))
         with (folder / "keeper").open("wb") as said:
             keeper = subprocess.Popen(
@@ -201,25 +201,25 @@ def watch(name: str, root: Path) -> Job | None:
     """
     folder = _folder(root, name)
     try:
-        told = _read(folder)
+        record = _read(folder)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as err:
         error = f"its file {folder / 'job.json'} is damaged ({err}); it can be dismissed"
         return Job(name, (), "failed", 0.0, None, None, error, None, folder)
-    status, error = told.get("status"), ""
+    status, error = record.get("status"), ""
     asked = (folder / "stop").exists()
     if status is not None:
         state = "finished" if status == 0 else "stopped" if status in _STOPPED else "failed"
-    elif told.get("keeper") is None:
+    elif record.get("keeper") is None:
         # A start that lies in the future was written before the clock was set back.
-        late = abs(time.time() - told["started"]) > PATIENCE
+        late = abs(time.time() - record["started"]) > PATIENCE
         state = "failed" if late else "stopping" if asked else "starting"
         if late:
             error = _last_words(_tail(folder / "keeper")) or "it never began"
-    elif _lives(told, "keeper") or _lives(told, "child"):
+    elif _lives(record, "keeper") or _lives(record, "child"):
         state = "stopping" if asked else "running"
-    elif _answered(folder, told):
+    elif _answered(folder, record):
         # The keeper was killed; the work went on without it and gave its answer.
         state = "finished"
     else:
@@ -232,13 +232,13 @@ def watch(name: str, root: Path) -> Job | None:
             error += ", often a sign that the memory did not suffice"
     return Job(
         name,
-        tuple(told["arguments"]),
+        tuple(record["arguments"]),
         state,
-        told["started"],
-        told.get("ended"),
+        record["started"],
+        record.get("ended"),
         status,
         error,
-        _progress(root, told),
+        _progress(root, record),
         folder,
     )
 
@@ -246,7 +246,7 @@ def watch(name: str, root: Path) -> Job | None:
 def _read(folder: Path) -> dict[str, Any]:
     """The facts of job.json. Raises OSError, or ValueError where they are of another shape."""
     try:
-        told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     number = (int, float)
@@ -261,24 +261,24 @@ def _read(folder: Path) -> dict[str, Any]:
         "child": int,
         "child_born": str,
     }
-    if not isinstance(told, dict) or not {"arguments", "started"} <= told.keys():
+    if not isinstance(record, dict) or not {"arguments", "started"} <= record.keys():
         raise ValueError("it is no job's")
     for key, kind in kinds.items():
-        if told.get(key) is not None and not isinstance(told[key], kind):
-            raise ValueError(f"its {key!r} is {type(told[key]).__name__}")
-    if not all(isinstance(one, str) for one in told["arguments"]):
+        if record.get(key) is not None and not isinstance(record[key], kind):
+            raise ValueError(f"its {key!r} is {type(record[key]).__name__}")
+    if not all(isinstance(one, str) for one in record["arguments"]):
         raise ValueError("its arguments are no texts")
-    if not all(math.isfinite(told.get(key) or 0) for key in ("started", "ended")):
+    if not all(math.isfinite(record.get(key) or 0) for key in ("started", "ended")):
         raise ValueError("its times are no times")
-    progress = Path(told.get("progress") or "")
+    progress = Path(record.get("progress") or "")
     if progress.is_absolute() or ".." in progress.parts:
         raise ValueError("its progress file lies elsewhere")
-    return told
+    return record
 
 
-def _answered(folder: Path, told: dict[str, Any]) -> bool:
+def _answered(folder: Path, record: dict[str, Any]) -> bool:
     """Whether a command that was asked for JSON printed its answer, which it does last."""
-    if "--json" not in told["arguments"]:
+    if "--json" not in record["arguments"]:
         return False
     try:
         answer = json.loads((_tail(folder / "out", 2**22).splitlines() or [""])[-1])
@@ -288,7 +288,7 @@ def _answered(folder: Path, told: dict[str, Any]) -> bool:
 
 
 _STOPPED = (130, -signal.SIGTERM, -signal.SIGINT, -signal.SIGKILL, -signal.SIGHUP)
-"""Exit statuses of work that can go on: stopped cleanly (130), or ended from outside."""
+"""Exit statuses of work that can be resumed: stopped cleanly (130), or ended from outside."""
 
 
 def _signal_name(number: int) -> str:
@@ -313,13 +313,13 @@ def _last_words(log: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _progress(root: Path, told: dict[str, Any]) -> dict[str, Any] | None:
-    if not told.get("progress"):
+def _progress(root: Path, record: dict[str, Any]) -> dict[str, Any] | None:
+    if not record.get("progress"):
         return None
-    path = root / told["progress"]
+    path = root / record["progress"]
     try:
         # What an earlier start left says nothing of this one.
-        if path.stat().st_mtime < told["started"]:
+        if path.stat().st_mtime < record["started"]:
             return None
     except OSError:
         return None
@@ -329,7 +329,7 @@ def _progress(root: Path, told: dict[str, Any]) -> dict[str, Any] | None:
 def read_progress(path: Path) -> dict[str, Any] | None:
     """A heartbeat as the work wrote it; None where there is none, or it is damaged."""
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     number = (int, float)
@@ -345,10 +345,10 @@ def read_progress(path: Path) -> dict[str, Any] | None:
         "layers": list,
         "request": dict,
     }
-    good = isinstance(told, dict) and all(
-        told.get(key) is None or isinstance(told[key], kind) for key, kind in kinds.items()
+    good = isinstance(record, dict) and all(
+        record.get(key) is None or isinstance(record[key], kind) for key, kind in kinds.items()
     )
-    return told if good else None
+    return record if good else None
 
 
 def every(root: Path) -> list[Job]:
@@ -360,7 +360,7 @@ def every(root: Path) -> list[Job]:
 
 
 def cancel(name: str, root: Path, at_once: bool = False) -> None:
-    """Ask a job to stop. It ends at its next safe place and can go on from there.
+    """Ask a job to stop. It ends at its next safe point and can be resumed.
 
     at_once : kill it instead; what it had saved by then is kept.
 
@@ -370,12 +370,12 @@ def cancel(name: str, root: Path, at_once: bool = False) -> None:
     if job is None or not job.alive:
         raise UnitscopeError(f"job {name} is not at work" if job else f"there is no job {name}")
     (job.folder / "stop").touch()
-    told = _read(job.folder)
-    # The keeper hands SIGTERM on; where it is gone, or it hurries, the work is told itself.
+    record = _read(job.folder)
+    # The keeper passes SIGTERM on; where it is gone, or there is no time, the work gets it.
     for who in ("child",) if at_once else ("keeper", "child"):
-        if _lives(told, who):
+        if _lives(record, who):
             try:
-                os.kill(told[who], signal.SIGKILL if at_once else signal.SIGTERM)
+                os.kill(record[who], signal.SIGKILL if at_once else signal.SIGTERM)
             except ProcessLookupError:
                 continue
             return
@@ -397,7 +397,7 @@ def forget(name: str, root: Path) -> None:
 def _keep(root: Path, name: str) -> None:
     """Run the command of a job to its end, and write down how it ended."""
     folder = _folder(root, name)
-    told = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     child: subprocess.Popen[bytes] | None = None
 
     def hand_on(*_: object) -> None:
@@ -407,27 +407,27 @@ def _keep(root: Path, name: str) -> None:
 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, hand_on)
-    told |= {"keeper": os.getpid(), "keeper_born": _born(os.getpid())}
-    write_text(folder / "job.json", json.dumps(told))
+    record |= {"keeper": os.getpid(), "keeper_born": _born(os.getpid())}
+    write_text(folder / "job.json", json.dumps(record))
     # The app and whatever else runs here go first.
     os.nice(5)
     if not (folder / "stop").exists():
         with (folder / "log").open("wb") as log, (folder / "out").open("wb") as out:
             child = subprocess.Popen(
-                [sys.executable, "-m", "core", *told["arguments"]],
+                [sys.executable, "-m", "core", *record["arguments"]],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
             )
-        told |= {"child": child.pid, "child_born": _born(child.pid)}
-        write_text(folder / "job.json", json.dumps(told))
+        record |= {"child": child.pid, "child_born": _born(child.pid)}
+        write_text(folder / "job.json", json.dumps(record))
         if (folder / "stop").exists():
             hand_on()
         status = child.wait()
     else:
         status = 130
-    write_text(folder / "job.json", json.dumps({**told, "status": status, "ended": time.time()}))
+    write_text(folder / "job.json", json.dumps({**record, "status": status, "ended": time.time()}))
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Settings:
     shuffles : rounds of exchanged masks for the null distributions of the units.
     seed : of the exchanges, and of the untrained twin's weights.
     untrained : dissect the untrained twin of the network too; None = where it is cheap
-        (:data:`core.dissect.pipeline.TWIN_PAIRS`).
+        (:data:`core.dissect.plan.TWIN_PAIRS`).
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
     map_type : float16 or float32, the type in which activations are recorded; "auto" takes
         float16 unless that would move the logits of a replay by more than is promised.
@@ -45,7 +45,7 @@ class Settings:
         answer of it is recorded. Networks without a classifier are known as such by themselves.
     scenes : a table that says which class a scene is, where names alone do not tell; see
         :mod:`core.datasets.scenes`. What it says is part of the digest, not where it lies.
-    knowledge : the graph that explanations of this run use unless told otherwise. It changes
+    knowledge : the graph that explanations of this run use by default. It changes
         no number of the run, and is not part of its digest.
     """
 
@@ -164,8 +164,8 @@ class Retraining:
             if value == option.default:
                 continue
             flag = {"weights": "lambda"}.get(option.name, option.name.replace("_", "-"))
-            told = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-            parts += [f"--{flag}", told]
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            parts += [f"--{flag}", text]
         return shlex.join(parts)
 
 

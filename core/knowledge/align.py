@@ -34,9 +34,9 @@ import pandas as pd
 
 from core.datasets.files import csv_rows, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.files import write_whole
 from core.foundation.names import plain_name
 from core.knowledge.graph import Graph, fold
-from core.runs.run_file import write_whole
 
 KINDS = (
     "override",

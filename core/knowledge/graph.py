@@ -1,9 +1,4 @@
-"""Knowledge graphs: triples of everyday facts, read once into compact arrays.
-
-``builtin``            data/everyday.tsv, written by hand for this project
-``triples:FILE``       relation<TAB>head<TAB>tail[<TAB>weight], or the relation in another column; a
-                       folder is read as the CN-100K release: train.txt, valid.txt, test.txt
-``conceptnet:FILE``    the assertions of ConceptNet 5.7 (.csv or .csv.gz), English to English
+"""Knowledge graphs: everyday facts in compact arrays, their neighbourhoods, names like a name.
 
 Names of nodes are lower case with single spaces, whatever the file writes, and of ConceptNet's
 URIs (/c/en/bed/n) the word; ConceptNet's relations have its spelling (AtLocation for atlocation,
@@ -13,29 +8,18 @@ one edge with the larger weight; a fact that joins a node to itself is dropped.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import json
 import re
-import time
-import zlib
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property, lru_cache
-from pathlib import Path
-from typing import IO, Any, NamedTuple, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from core.foundation.errors import BadFile, UnitscopeError, nearest, unknown
-from core.foundation.files import parse_json
+from core.foundation.errors import UnitscopeError, nearest, unknown
 from core.foundation.names import readable
-from core.foundation.progress import Report, of_bytes
-from core.foundation.settings import ROOT
-from core.runs.run_file import CACHE, DIGITS, Run, write_whole
-
-BUILTIN = ROOT / "data" / "everyday.tsv"
 
 RELATIONS = ("AtLocation", "LocatedNear", "HasA", "PartOf", "RelatedTo", "UsedFor", "MadeOf")
 """Relations of RC(y, G), the concepts related to a scene, where none are chosen."""
@@ -81,21 +65,6 @@ CONCEPTNET_RELATIONS = (
     "UsedFor",
 )
 """Known names: asking a graph for one of them that it happens to lack is no mistake."""
-
-KINDS = {
-    "builtin": ("builtin", "everyday facts about rooms, streets and landscapes, embedded"),
-    "triples": (
-        "triples:FILE",
-        "relation<TAB>head<TAB>tail a line, or in another order that a first line tells; a folder "
-        "is read as CN-100K (train/valid/test.txt)",
-    ),
-    "conceptnet": ("conceptnet:FILE", "ConceptNet 5.7 assertions, .csv or .csv.gz"),
-}
-
-FORMAT = 1
-"""Number of the compact file's layout and of the reader's rules; a change makes old files stale."""
-
-CHUNK = 1 << 23
 MAX_RELATIONS = 2000
 
 
@@ -236,7 +205,7 @@ class Graph:
         >>> Graph.from_edges([("AtLocation", "Bed", "bedroom"), ("HasA", "bed", "pillow")])
         Graph facts: 3 nodes, 2 edges, 2 relations
         """
-        gather = _Gather()
+        gather = Gather()
         for edge in edges:
             weight = float(edge[3]) if len(edge) > 3 else 1.0
             relation, head, tail = fold_relation(str(edge[0])), fold(edge[1]), fold(edge[2])
@@ -498,7 +467,7 @@ def fold_relation(name: str) -> str:
     return _SPELT.get(re.sub(r"[\s_-]+", "", text.lower()), text)
 
 
-class _Gather:
+class Gather:
     """Edges as they are read: numbers in arrays, names in one table."""
 
     def __init__(self) -> None:
@@ -547,436 +516,6 @@ def _sorted(table: dict[bytes, int]) -> tuple[np.ndarray, list[bytes]]:
     return new, names
 
 
-def own_knowledge(run: Run) -> str:
-    """The knowledge SPEC a run was made with."""
-    return str((run.info.get("request") or {}).get("knowledge", "builtin"))
-
-
-def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:
-    """Name, time of the last change (ns) and size of every file a SPEC reads.
-
-    While it stays the same, a graph that is open need not be opened again. Empty where there is
-    nothing to read; :func:`open_knowledge` says why.
-    """
-    path = BUILTIN if spec == "builtin" else Path(spec.partition(":")[2]).expanduser()
-    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
-    facts = [(str(file), file.stat()) for file in files if file.is_file()]
-    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in facts)
-
-
-def open_knowledge(
-    spec: str,
-    cache: Path = CACHE,
-    progress: Report | None = None,
-) -> Graph:
-    """Open a knowledge graph by its SPEC (see the module's text).
-
-    Parameters
-    ----------
-    cache : where the compact form of a ``conceptnet:`` file is kept, as
-        ``knowledge-<digest>.npz``, and looked for the next time.
-    progress : called about twice a second with a :class:`Progress` while such a file is read.
-
-    Raises UnitscopeError for an unknown kind, BadFile for a file that is missing or is not one,
-    with the line and the reason.
-    """
-    kind, _, rest = spec.partition(":")
-    if kind not in KINDS:
-        forms = "; ".join(form for form, _ in KINDS.values())
-        raise UnitscopeError(f"{unknown('kind of knowledge', kind, KINDS)}. Forms: {forms}")
-    if kind == "builtin":
-        if rest:
-            raise UnitscopeError("`builtin` takes no file; for your own facts use triples:FILE")
-        return read_triples(BUILTIN, "builtin")
-    path = Path(rest).expanduser()
-    if not rest or not path.exists():
-        raise BadFile(rest or spec, f"does not exist; the form is {KINDS[kind][0]}")
-    if kind == "triples":
-        return read_triples(path)
-    return _open_conceptnet(path, cache, progress)
-
-
-def _opened(path: Path) -> IO[bytes]:
-    return gzip.GzipFile(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number, text) of a UTF-8 file, plain or gz."""
-    with _opened(path) as f:
-        number = 0
-        try:
-            for number, raw in enumerate(f, 1):
-                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as err:
-            raise BadFile(path, f"line {number} is not UTF-8 text ({err.reason})") from err
-        except (OSError, EOFError, zlib.error) as err:
-            raise BadFile(path, f"breaks off after line {number}: {err}") from err
-
-
-def read_triples(path: Path, name: str | None = None) -> Graph:
-    """Facts from ``relation<TAB>head<TAB>tail[<TAB>weight]`` lines, plain or gz.
-
-    The relation may stand in another column: a first line of the words relation, head, tail (and
-    weight) says where; else see :func:`_order`. Lines that are empty or begin with ``#`` are
-    passed over, and so are facts with a node in another language (/c/fr/lit). A folder gives its
-    train.txt, valid.txt and test.txt together. Raises BadFile with the line and the reason.
-    """
-    files = [path]
-    if path.is_dir():
-        files = [path / f"{part}.txt" for part in ("train", "valid", "test")]
-        files = [file for file in files if file.is_file()]
-        if not files:
-            held = ", ".join(sorted(p.name for p in path.iterdir())[:8]) or "nothing"
-            raise BadFile(path, f"is a folder without train.txt, valid.txt, test.txt; has {held}")
-    order = _order(path, (cells for file in files for _, cells in _triples(file)))
-    gather = _Gather()
-    foreign = 0
-    for file in files:
-        for number, cells in _triples(file):
-            if _header(cells):
-                continue
-            text = "\t".join(cells)
-            if reason := _bad_triple(cells):
-                raise BadFile(file, f"line {number} {reason}: {_shown(text)}")
-            relation, head, tail = (cells[k] for k in order[:3])
-            weight = float(cells[3]) if len(cells) == 4 else 1.0
-            if any(_FOREIGN.match(node) for node in (head, tail)):
-                foreign += 1
-                continue
-            gather.add(
-                fold_relation(readable(relation)).encode(),
-                fold(head).encode(),
-                fold(tail).encode(),
-                weight,
-            )
-            if len(gather.relations) > MAX_RELATIONS:
-                raise BadFile(
-                    file,
-                    f"line {number} brings relation number {MAX_RELATIONS + 1}: is column "
-                    f"{order[0] + 1} really the relation? {HEADER}",
-                )
-    if foreign and not len(gather.heads):
-        raise BadFile(path, f"holds no fact between two English nodes (/c/en/…), of {foreign}")
-    if not len(gather.heads):
-        raise BadFile(path, "holds no facts; one a line is needed: relation<TAB>head<TAB>tail")
-    return gather.graph(name or f"triples:{path.resolve().name}")
-
-
-_FOREIGN = re.compile(r"\s*/c/(?!en/)")
-
-HEADER = (
-    "A first line that names the columns says it: the words relation, head, tail in the file's "
-    "order, with tabs between"
-)
-
-ORDER_LINES = 20_000
-"""Lines of a file that its order of columns is told from."""
-
-FEWER = 5
-"""So many times fewer different values than each other column has the one of the relations."""
-
-
-def _triples(file: Path) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of the lines that are neither empty nor a comment."""
-    for number, line in _lines(file):
-        text = line.rstrip("\r\n")
-        if text.strip() and not text.startswith("#"):
-            yield number, text.split("\t")
-
-
-def _header(cells: Sequence[str]) -> bool:
-    """Is it a line that names the columns?"""
-    names = [cell.strip().lower() for cell in cells]
-    return sorted(names[:3]) == ["head", "relation", "tail"] and names[3:] in ([], ["weight"])
-
-
-def _order(path: Path, rows: Iterable[list[str]]) -> tuple[int, int, int]:
-    """Which columns are relation, head and tail.
-
-    As a header says. Else the one column of whose different values half are relations of
-    ConceptNet, or the one that has any; or the first where it has no more different values than
-    the others; or the one that has :data:`FEWER` times fewer than either other. Raises BadFile
-    where none of these tells.
-
-    >>> _order(Path("f"), [["bed", "AtLocation", "bedroom"], ["bed", "HasA", "pillow"]])
-    (1, 0, 2)
-    """
-    values: list[set[str]] = [set(), set(), set()]
-    for number, cells in enumerate(rows):
-        if number == 0 and _header(cells):
-            names = [cell.strip().lower() for cell in cells]
-            return names.index("relation"), names.index("head"), names.index("tail")
-        if number == ORDER_LINES:
-            break
-        # What is no fact is told when the facts are read.
-        if not _bad_triple(cells):
-            for column, cell in zip(values, cells, strict=False):
-                column.add(fold_relation(cell))
-    orders = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
-    count = [len(column) for column in values]
-    known = [len(column & set(CONCEPTNET_RELATIONS)) for column in values]
-    for least in (0.5, 0):
-        some = [k for k in range(3) if known[k] > 0 and known[k] >= least * count[k]]
-        if len(some) == 1:
-            return orders[some[0]]
-    if count[0] <= min(count):
-        return orders[0]
-    for k in (1, 2):
-        others = [count[j] for j in range(3) if j != k]
-        if FEWER * count[k] <= min(others):
-            return orders[k]
-    told = ", ".join(f"{n} in column {k + 1}" for k, n in enumerate(count))
-    raise BadFile(
-        path,
-        f"does not tell which of its columns is the relation (different values: {told}). {HEADER}",
-    )
-
-
-def _bad_triple(cells: list[str]) -> str | None:
-    """Why the cells of a line are no fact; None where they are one."""
-    if cells[0].startswith("/a/["):
-        return "is a ConceptNet assertion; say conceptnet:FILE"
-    if len(cells) not in (3, 4):
-        return f"has {len(cells)} columns parted by tabs, not relation, head, tail"
-    for what, cell in zip(("relation", "head", "tail"), cells, strict=False):
-        if not cell.strip():
-            return f"has an empty {what}"
-    if len(cells) == 4:
-        try:
-            float(cells[3])
-        except ValueError:
-            return f"has the weight {cells[3]!r}, which is no number"
-    return None
-
-
-def _shown(text: str) -> str:
+def quoted(text: str) -> str:
     text = text if len(text) <= 80 else text[:77] + "…"
     return repr(text)
-
-
-# -- ConceptNet ------------------------------------------------------------------------------
-
-
-def _source_key(path: Path) -> str:
-    """Name of a source file's compact form: over its size, time of change and bytes.
-
-    Of a file above 64 MiB, 256 blocks spread evenly stand for all bytes: hashing 10 GB would
-    cost as much as reading it, and an edit also changes size or time.
-    """
-    facts = path.stat()
-    h = hashlib.sha256(f"{FORMAT} {facts.st_size} {facts.st_mtime_ns} ".encode())
-    block = 1 << 16
-    with path.open("rb") as f:
-        if facts.st_size <= 64 << 20:
-            for piece in iter(lambda: f.read(1 << 20), b""):
-                h.update(piece)
-        else:
-            for at in np.linspace(0, facts.st_size - block, 256).astype(np.int64).tolist():
-                f.seek(at)
-                h.update(f.read(block))
-    return h.hexdigest()[:DIGITS]
-
-
-def _open_conceptnet(path: Path, cache: Path, progress: Report | None) -> Graph:
-    if path.is_dir():
-        raise BadFile(path, "is a folder; name the assertions file in it (…/assertions.csv.gz)")
-    kept = cache / f"knowledge-{_source_key(path)}.npz"
-    if kept.is_file():
-        try:
-            graph = load_graph(kept)
-            graph.name = f"conceptnet:{path.name}"
-            return graph
-        except BadFile:
-            kept.unlink()
-    graph = read_conceptnet(path, progress)
-    cache.mkdir(parents=True, exist_ok=True)
-    save_graph(graph, kept)
-    return graph
-
-
-def save_graph(graph: Graph, path: Path) -> None:
-    """Write a graph's arrays as one .npz, whole or not at all."""
-
-    def write(fresh: Path) -> None:
-        with fresh.open("wb") as f:
-            np.savez(
-                f,
-                about=np.frombuffer(
-                    json.dumps([FORMAT, graph.name, graph.relations]).encode(), np.uint8
-                ),
-                blob=graph.nodes.blob,
-                offsets=graph.nodes.offsets,
-                heads=graph.heads,
-                kinds=graph.kinds,
-                tails=graph.tails,
-                weights=graph.weights,
-            )
-
-    write_whole(path, write)
-
-
-def load_graph(path: Path) -> Graph:
-    """Read what :func:`save_graph` wrote. Raises BadFile where it is damaged."""
-    try:
-        with np.load(path) as held:
-            version, name, relations = parse_json(held["about"].tobytes())
-            if version != FORMAT:
-                raise ValueError(f"layout {version}, not {FORMAT}")
-            nodes = Names(held["blob"], held["offsets"])
-            return Graph(
-                name, nodes, relations, *(held[k] for k in ("heads", "kinds", "tails", "weights"))
-            )
-    except Exception as err:
-        raise BadFile(path, f"is no compact graph ({err}); delete it") from err
-
-
-class _Counted(io.RawIOBase):
-    """A file that says how many of its bytes were taken: what time left is told from, gz or not."""
-
-    def __init__(self, path: Path):
-        self._file = path.open("rb", buffering=0)
-        self.taken = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._file.readinto(buffer) or 0
-        self.taken += count
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-
-def read_conceptnet(path: Path, progress: Report | None = None) -> Graph:
-    """English-to-English facts of a ConceptNet 5.7 assertions file, in one pass.
-
-    A line has five columns parted by tabs: ``/a/[…]``, ``/r/Relation``, ``/c/lang/start…``,
-    ``/c/lang/end…``, JSON with ``weight``. Of ``/c/en/bed/n/wn/artifact`` the part of speech and
-    the sense are folded: the node is ``bed``. Every line's form is checked; the JSON only of
-    lines that are kept. Memory holds one block of the file and the facts kept.
-
-    Raises BadFile with the line's number and the reason.
-    """
-    total = max(path.stat().st_size, 1)
-    gather = _Gather()
-    lines, began, told = 0, time.monotonic(), 0.0
-    counted = _Counted(path)
-    with counted:
-        zipped = path.suffix == ".gz"
-        source: Any = (
-            gzip.GzipFile(fileobj=io.BufferedReader(counted, 1 << 20)) if zipped else counted
-        )
-        rest = b""
-        while True:
-            try:
-                block = source.read(CHUNK)
-            except (OSError, EOFError, zlib.error) as err:
-                raise BadFile(path, f"breaks off after line {lines}: {err}") from err
-            if block:
-                cut = block.rfind(b"\n") + 1
-                whole, rest = (rest + block[:cut], block[cut:]) if cut else (b"", rest + block)
-                if len(rest) > 4 * CHUNK:
-                    raise BadFile(path, f"line {lines + 1} does not end: this is no text file")
-            else:
-                whole, rest = (rest + b"\n" if rest else b""), b""
-            if whole:
-                lines += _take(whole, path, lines, gather)
-            now = time.monotonic()
-            if progress and (now - told > 0.5 or not block):
-                told = now
-                done = counted.taken if block else total
-                progress(of_bytes(f"{lines:,} lines,", done, total, done, began))
-            if not block:
-                break
-    if not lines:
-        raise BadFile(path, "is empty; ConceptNet 5.7 assertions are needed")
-    if not len(gather.heads):
-        raise BadFile(path, f"holds no fact between two English nodes (in {lines:,} lines)")
-    return gather.graph(f"conceptnet:{path.name}")
-
-
-ENGLISH = np.frombuffer(b"/c/en/", np.uint8)
-_BEGINNINGS = (b"/a/", b"/r/", b"/c/", b"", b"{")
-_COLUMNS = ("the URI, /a/[…]", "the relation, /r/…", "the start, /c/…", "the end", "JSON, {…}")
-
-
-def _take(block: bytes, path: Path, before: int, gather: _Gather) -> int:
-    """Check whole lines, gather those between two English nodes; how many lines there were."""
-    data = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(data == 10)
-    tabs = np.flatnonzero(data == 9)
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    # Tabs that lie in each line: four everywhere, or the first line that differs is told.
-    held = np.diff(np.searchsorted(tabs, ends, "left"), prepend=0)
-    if (held != 4).any():
-        bad = int(np.flatnonzero(held != 4)[0])
-        text = block[starts[bad] : ends[bad]].decode("utf-8", "replace")
-        why = f"has {held[bad] + 1} columns parted by tabs, not the 5 of ConceptNet assertions"
-        if held[bad] == 2:
-            why += " (for relation, head, tail say triples:FILE)"
-        raise BadFile(path, f"line {before + bad + 1} {why}: {_shown(text)}")
-    column = np.column_stack([starts, tabs.reshape(-1, 4) + 1])
-    data = np.concatenate([data, np.zeros(8, np.uint8)])
-    for k, want in enumerate(_BEGINNINGS):
-        right = np.ones(len(ends), bool)
-        for j, letter in enumerate(want):
-            right &= data[column[:, k] + j] == letter
-        if not right.all():
-            bad = int(np.flatnonzero(~right)[0])
-            text = block[starts[bad] : ends[bad]].decode("utf-8", "replace")
-            raise BadFile(
-                path,
-                f"line {before + bad + 1}: column {k + 1} should be {_COLUMNS[k]}: {_shown(text)}",
-            )
-    english = np.ones(len(ends), bool)
-    for k in (2, 3):
-        for j, letter in enumerate(ENGLISH):
-            english &= data[column[:, k] + j] == letter
-    kept = np.flatnonzero(english)
-    cuts = column[kept].tolist()
-    for line, (_, relation, start, end, fact), stop in zip(
-        kept.tolist(), cuts, ends[kept].tolist(), strict=True
-    ):
-        weight = _weight(block, fact, stop)
-        head = _node(block[start + 6 : end - 1])
-        tail = _node(block[end + 6 : fact - 1])
-        if weight is None or not head or not tail:
-            text = block[starts[line] : stop].decode("utf-8", "replace")
-            why = "the JSON has no number `weight`" if head and tail else "a node has no name"
-            raise BadFile(path, f"line {before + line + 1}: {why}: {_shown(text)}")
-        gather.add(block[relation + 3 : start - 1], head, tail, weight)
-        if len(gather.relations) > MAX_RELATIONS:
-            raise BadFile(
-                path, f"line {before + line + 1} brings relation number {MAX_RELATIONS + 1}"
-            )
-    return len(ends)
-
-
-def _node(name: bytes) -> bytes:
-    """``bed/n/wn/artifact`` → ``bed``; underscores are spaces."""
-    name = name.split(b"/", 1)[0].replace(b"_", b" ")
-    if name.isascii() and name.islower() and b"  " not in name and name.decode().isprintable():
-        return name.strip()
-    return fold(name.decode("utf-8", "replace")).encode()
-
-
-_WEIGHT = b'"weight": '
-
-
-def _weight(block: bytes, start: int, stop: int) -> float | None:
-    """The `weight` of a JSON object; its keys are sorted, so it is the last."""
-    at = block.rfind(_WEIGHT, start, stop)
-    text = block[at + len(_WEIGHT) : stop].strip()
-    if at >= 0 and text.endswith(b"}"):
-        try:
-            return float(text[:-1])
-        except ValueError:
-            pass
-    try:
-        fact = parse_json(block[start:stop])
-        return float(fact["weight"]) if isinstance(fact, dict) else None
-    except (ValueError, KeyError, TypeError):
-        return None

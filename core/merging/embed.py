@@ -28,13 +28,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import parse_json
+from core.foundation.files import parse_json, write_whole
 from core.foundation.progress import Progress, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.knowledge.align import align
 from core.knowledge.graph import Graph
-from core.runs.run_file import DIGITS, digest_of, write_whole
 
 MODELS = ("TransE", "DistMult", "TransD", "ProjE")
 

@@ -26,13 +26,14 @@ from scipy import sparse
 
 from core.datasets.files import csv_rows, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown, without_effect
+from core.foundation.files import write_whole
 from core.foundation.names import plain_name
 from core.foundation.progress import Report, Stop, never
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.graph import Graph
 from core.merging.embed import Embedding, Subgraph, Training, open_embedding, subgraph
 from core.merging.embed import training as chosen_training
-from core.runs.run_file import Run, write_whole
+from core.runs.run_file import Run
 
 METHODS = ("agglomerative", "kmeans")
 

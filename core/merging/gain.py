@@ -20,6 +20,7 @@ import pandas as pd
 from scipy import sparse
 
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import write_whole
 from core.foundation.intervals import gain_interval
 from core.foundation.progress import Meter, Report, Stop, never
 from core.foundation.versions import versions_of
@@ -36,7 +37,7 @@ from core.merging.fuse import (
     dendrogram,
     kmeans,
 )
-from core.runs.run_file import Run, derived, write_whole
+from core.runs.run_file import Run, derived
 
 DRAWS = 20
 

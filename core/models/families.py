@@ -21,7 +21,7 @@ class Family(NamedTuple):
     layer : rule for the default layer: a dotted name; ``name:-1`` its last child, ``name:-2`` the
         last but one, ``name:ReLU`` the last child of that kind.
     toggled : how its units are disabled: ``closed form``, ``replayed tail`` or ``whole forward``
-        (:mod:`core.ablation.toggle` decides that by numbers for each run; this is what it
+        (:mod:`core.ablation.strategies` decides that by numbers for each run; this is what it
         decides for the architecture as published, and the tests hold it to that).
     networks : what to call them.
     """

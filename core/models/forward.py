@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from core.foundation.errors import UnitscopeError
+from core.models.base import LoadedModel
 from core.models.hooks import capture
-from core.models.load import LoadedModel
 from core.models.outputs import vector
 
 MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}

@@ -5,33 +5,19 @@
                                                 checkpoint leaves it untrained (seed 0)
 ``timm:NAME[:CHECKPOINT]``                      the same for timm, an optional package
 ``places365:NAME:CHECKPOINT[:CATEGORIES]``      the CSAIL release of networks for Places365
-``python:package.module:function[:CHECKPOINT]`` your own; see :func:`_load_python`
+``python:package.module:function[:CHECKPOINT]`` your own; see :func:`load_python`
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import sys
-import sysconfig
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import ModuleType
-from typing import Any
-
 import torch
-from torch import Tensor, nn
 
-from core.foundation.errors import UnitscopeError, first_line, unknown
-from core.foundation.geometry import Preprocessing
-from core.models.checkpoint import fill, read_checkpoint
-from core.models.families import default_layer
+from core.foundation.errors import UnitscopeError, unknown
+from core.models.base import LoadedModel
 from core.models.head import batch_words, by_batch
-from core.models.hooks import Layer, check_layer, list_layers
-from core.models.outputs import features_alone, taken, vector, without_classifier
-from core.models.trust import MOVED
-from core.rooms.network import WEIGHTS, RoomsNet
+from core.models.outputs import without_classifier
+from core.models.python import load_python
+from core.rooms.network import load_rooms
 
 KINDS = {
     "rooms": ("rooms", "the embedded network, trained on the embedded photos"),
@@ -51,110 +37,6 @@ KINDS = {
 }
 
 
-@dataclass
-class LoadedModel:
-    """A network ready to run, with all that decides its output.
-
-    Attributes
-    ----------
-    module : in evaluation mode, float32, on the CPU, channels last.
-    preprocessing : the way from photo to input, stored with each run.
-    classes : class names in the order of the logits; may be empty.
-    default_layer : the layer dissected where none is named.
-    notes : what the checkpoint says of itself (accuracies and the like), shown, not used.
-    backbone : why its outputs are no classes (:mod:`core.models.outputs`), "" where they are; such
-        a network is dissected without classes.
-    source : what decides the output and neither the module's text nor its weights show, part of
-        the digest: for a ``python:`` network the function's name and the text of its files, for
-        timm's the package's version.
-    """
-
-    module: nn.Module
-    preprocessing: Preprocessing
-    classes: list[str]
-    spec: str
-    default_layer: str
-    notes: dict[str, Any] = field(default_factory=dict)
-    source: str = ""
-    backbone: str = ""
-
-    def digest(self) -> str:
-        """Hex digest over architecture, every weight and buffer, classes and source file."""
-        h = hashlib.sha256()
-        h.update(repr(self.module).encode())
-        h.update("\0".join(self.classes).encode() + b"\1" + self.source.encode())
-        for name, value in sorted(self.module.state_dict().items()):
-            array = value.detach().cpu().contiguous()
-            h.update(f"{name}:{array.dtype}:{tuple(array.shape)}".encode())
-            h.update(array.reshape(-1).view(torch.uint8).numpy().tobytes())
-        return h.hexdigest()
-
-    def example(self, photo_size: tuple[int, int] = (640, 480)) -> Tensor:
-        """One black input (1, 3, height, width), as a photo of (width, height) would give."""
-        width, height = self.preprocessing.input_size(*photo_size)
-        return torch.zeros(1, 3, height, width)
-
-    def outputs(self, photo_size: tuple[int, int] = (640, 480)) -> tuple[int, str]:
-        """(number of classes the network answers with, what was chosen or not known about them in
-        words), by one forward pass. (0, why) for a network without a classifier; where only what
-        it returns shows that it has none, `backbone` is set.
-
-        Raises UnitscopeError where the network names its classes and returns something else.
-        """
-        if self.backbone:
-            return 0, self.backbone
-        with torch.inference_mode():
-            output = self.module(self.example(photo_size))
-        try:
-            if not self.classes:
-                self.backbone = features_alone(output)
-                if self.backbone:
-                    return 0, self.backbone
-            chosen, count = taken(output).said, vector(output).shape[1]
-        except UnitscopeError as err:
-            raise UnitscopeError(
-                f"the network of {self.spec!r} {err}. Return one value a class for each image, as "
-                "a tensor or under the name logits; or say that its outputs are no classes: "
-                "--no-classes"
-            ) from None
-        said = [f"the network's answer is {chosen}"] if chosen else []
-        if self.classes and len(self.classes) != count:
-            of = f" ({chosen})" if chosen else ""
-            raise UnitscopeError(
-                f"model {self.spec!r} names {len(self.classes)} classes but gives {count} "
-                f"outputs{of}"
-            )
-        if not self.classes:
-            said.append(
-                f"the network names no classes: its {count:,} outputs are taken for classes "
-                "without names; if they are features, say --no-classes"
-            )
-        return count, "; ".join(said)
-
-    def layers(self, photo_size: tuple[int, int] = (640, 480)) -> list[Layer]:
-        """The layers that can be dissected, in the order of the forward pass, with the shapes
-        of their maps for photos of (width, height).
-
-        Raises UnitscopeError where the network does not take its preprocessing's input.
-        """
-        example = self.example(photo_size)
-        try:
-            return list_layers(self.module, example)
-        # A user's own network may raise anything.
-        except Exception as err:
-            height, width = example.shape[2:]
-            raise UnitscopeError(
-                f"the network of {self.spec!r} does not take what its preprocessing gives, RGB of "
-                f"{width}×{height} pixels: {(str(err) or repr(err)).splitlines()[0]}"
-            ) from err
-
-    def check_layer(
-        self, name: str, known: Iterable[str], photo_size: tuple[int, int] = (640, 480)
-    ) -> None:
-        """Raise, and say why, where a layer is none of :meth:`layers`, whose names are `known`."""
-        check_layer(self.module, self.example(photo_size), name, known)
-
-
 def load_model(spec: str) -> LoadedModel:
     """Open a network by its SPEC (see the module's text).
 
@@ -163,15 +45,14 @@ def load_model(spec: str) -> LoadedModel:
     """
     kind, _, rest = spec.partition(":")
     if kind in ("torchvision", "timm", "places365"):
-        # It knows this module's LoadedModel.
-        from core.models import zoo
+        from core.models import timm_zoo, zoo
 
-        by_kind = {"timm": zoo.load_timm, "places365": zoo.load_places}
+        by_kind = {"timm": timm_zoo.load_timm, "places365": zoo.load_places}
         loaded = by_kind.get(kind, zoo.load_torchvision)(spec, rest)
     elif kind == "python":
-        loaded = _load_python(spec, rest)
+        loaded = load_python(spec, rest)
     elif kind == "rooms":
-        loaded = _load_rooms(spec)
+        loaded = load_rooms(spec)
     else:
         forms = "; ".join(form for form, _ in KINDS.values())
         raise UnitscopeError(f"{unknown('kind of model', kind, KINDS)}. Forms: {forms}")
@@ -214,113 +95,3 @@ def _number_twins(loaded: LoadedModel) -> None:
             )
         shown = [name for name, old in zip(loaded.classes, names, strict=True) if old in twins]
         loaded.notes["numbered"] = f"classes of one name are numbered: {', '.join(shown)}"
-
-
-def _load_python(spec: str, rest: str) -> LoadedModel:
-    """``python:package.module:function[:CHECKPOINT]``.
-
-    The function is called with the checkpoint's path where one is given and without
-    arguments otherwise. It returns a module, or ``(module, info)`` with any of
-    ``preprocessing`` (a :class:`Preprocessing` or its dict), ``classes`` (None where the outputs
-    are no classes), ``default_layer``.
-    """
-    name, _, rest = rest.partition(":")
-    function, _, checkpoint = rest.partition(":")
-    if not name or not function:
-        raise UnitscopeError(f"{spec!r}: the form is {KINDS['python'][0]}")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        code = importlib.import_module(MOVED.get(name, name))
-    # A person's own code may raise anything, or end the process.
-    except (Exception, SystemExit) as err:
-        why = first_line(err, "no reason given")
-        raise UnitscopeError(
-            f"{spec!r}: cannot import {name} ({type(err).__name__}: {why}); it is "
-            "looked for in the current folder and on PYTHONPATH"
-        ) from err
-    if not callable(getattr(code, function, None)):
-        public = [n for n in dir(code) if callable(getattr(code, n)) and not n.startswith("_")]
-        raise unknown(f"function of {name}", function, public)
-    given = (Path(checkpoint).expanduser(),) if checkpoint else ()
-    try:
-        made = getattr(code, function)(*given)
-    except (Exception, SystemExit) as err:
-        why = first_line(err, "no reason given")
-        raise UnitscopeError(
-            f"{spec!r}: {name}.{function} raised {type(err).__name__}: {why}"
-        ) from err
-    module, info = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
-    if not isinstance(module, nn.Module):
-        raise UnitscopeError(f"{spec!r} returned {type(module).__name__}, not a torch.nn.Module")
-    if not isinstance(info, dict):
-        raise UnitscopeError(f"{spec!r} returned a module and {type(info).__name__}, not a dict")
-    if isinstance(module, torch.jit.ScriptModule):
-        raise UnitscopeError(
-            f"{spec!r} returned a TorchScript module, whose layers cannot be watched: build the "
-            "network by its Python class and load the weights of the scripted one, "
-            "network.load_state_dict(scripted.state_dict())"
-        )
-    notes = {
-        k: v for k, v in info.items() if k not in ("preprocessing", "classes", "default_layer")
-    }
-    if module.training:
-        notes["mode"] = "returned in training mode; used in evaluation mode, as `.eval()` sets it"
-    drops = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
-    for part_name, part in module.eval().named_modules():
-        if isinstance(part, drops) and part.training and part.p:
-            raise UnitscopeError(
-                f"{spec!r} returned a network whose {part_name} stays in training mode after "
-                ".eval(), so that its answers depend on chance; let train() pass the mode on"
-            )
-    preprocessing = info.get("preprocessing", Preprocessing())
-    if isinstance(preprocessing, dict):
-        preprocessing = Preprocessing.from_json(preprocessing)
-    return LoadedModel(
-        module,
-        preprocessing,
-        [str(one) for one in info.get("classes") or []],
-        spec,
-        info.get("default_layer") or default_layer(module),
-        notes,
-        f"{name}:{function}\n" + _sources(code, module),
-        "its function says that its outputs are no classes"
-        if info.get("classes", 0) is None
-        else "",
-    )
-
-
-def _sources(code: ModuleType, module: nn.Module) -> str:
-    """Text of the user's own files that a network is made by: the imported one, what it imports
-    of the same package or folder, and those of the modules' classes. Installed packages are
-    not read: their versions are part of a run's facts."""
-    own = {code.__name__: code}
-    for value in vars(code).values():
-        name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
-        if isinstance(name, str) and name in sys.modules:
-            own[name] = sys.modules[name]
-    for part in module.modules():
-        own[type(part).__module__] = sys.modules[type(part).__module__]
-    texts = []
-    for name in sorted(own):
-        file = getattr(own[name], "__file__", None) or ""
-        installed = "site-packages" in file or "dist-packages" in file
-        outside = Path(file).is_relative_to(sysconfig.get_paths()["stdlib"]) if file else True
-        if file.endswith(".py") and not installed and not outside:
-            texts.append(f"# {name}\n" + Path(file).read_text(encoding="utf-8"))
-    return "\n".join(texts)
-
-
-def _load_rooms(spec: str) -> LoadedModel:
-    if spec != "rooms":
-        raise UnitscopeError(f"{spec!r}: the embedded network's SPEC is plain `rooms`")
-    if not WEIGHTS.is_file():
-        raise UnitscopeError(
-            f"{WEIGHTS.name} is not there; train it with `python -m core.rooms.train`"
-        )
-    state, notes = read_checkpoint(WEIGHTS)
-    classes = [str(name) for name in notes.pop("classes")]
-    module = RoomsNet(len(classes))
-    fill(module, state, WEIGHTS.name)
-    way = Preprocessing.from_json(notes.pop("preprocessing"))
-    return LoadedModel(module, way, classes, spec, "layer4", notes)

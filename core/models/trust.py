@@ -17,7 +17,7 @@ import sysconfig
 from pathlib import Path
 
 from core.foundation.errors import UnitscopeError
-from core.runs.run_file import ROOT
+from core.foundation.settings import ROOT
 
 MODULE = ("nn.Module", "torch.nn.Module")
 """How a function of the checkout declares that it gives a network."""
@@ -28,7 +28,8 @@ ALLOW = "UNITSCOPE_ALLOW_PYTHON"
 
 MOVED = {
     "core.models.rooms_net": "core.rooms.network",
-    "core.manipulate.edit": "core.ablation.edits",
+    "core.manipulate.edit": "core.ablation.export",
+    "core.ablation.edits": "core.ablation.export",
 }
 """Modules of ours that run files and edits name by a place where they no longer lie."""
 

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.foundation.errors import UnitscopeError
-from core.models.load import LoadedModel
+from core.models.base import LoadedModel
 
 EPS = 1e-5
 """PyTorch's default of what batch norm adds to a variance, for networks that were stored without
@@ -98,7 +98,7 @@ def _fresh_state(spec: str) -> dict[str, Tensor]:
     if kind not in ("torchvision", "timm", "places365"):
         return {}
     # Only now: it takes a while, and torchvision's networks need it.
-    from core.models.zoo import fresh
+    from core.models.packages import fresh
 
     kind = "torchvision" if kind == "places365" else kind
     return fresh(kind, rest.partition(":")[0]).state_dict()

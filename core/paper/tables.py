@@ -23,6 +23,7 @@ from core.explain.metrics import METRICS, Estimate, Explained, explain_predictio
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
+from core.foundation.vocabulary import Core, Strategy
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
@@ -33,17 +34,10 @@ from core.knowledge.core_concepts import (
 from core.knowledge.graph import Graph
 from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
 from core.merging.gain import DRAWS
+from core.retrain.result import SvmResult
 from core.runs.run_file import Run
 
-KINDS = ("top10", "scc", "icc")
-NAMES = {
-    "top10": "Top 10",
-    "scc": "SCC",
-    "icc": "ICC",
-    "whole_layer": "Whole layer",
-    "highest_iou": "Highest IoU",
-    "minmax_threshold": "Threshold",
-}
+KINDS: tuple[str, ...] = tuple(Core)
 
 
 @dataclass
@@ -69,10 +63,10 @@ class Table:
             "rows": [
                 {
                     **dict(zip(self.labels, names, strict=True)),
-                    **{name: asdict(figure) for name, figure in told.figures.items()},
-                    "left_out": told.left_out,
+                    **{name: asdict(figure) for name, figure in result.figures.items()},
+                    "left_out": result.left_out,
                 }
-                for names, told in self.rows
+                for names, result in self.rows
             ],
         }
 
@@ -83,8 +77,8 @@ class Table:
         wide = [max(22, len(name) + 2) for name in self.columns]
         heads = zip(self.columns, wide, strict=True)
         lines.append(" " * width + "".join(f"{name:>{w}}" for name, w in heads))
-        for names, told in self.rows:
-            cells = [told.figures[name] for name in self.columns]
+        for names, result in self.rows:
+            cells = [result.figures[name] for name in self.columns]
             spans = [
                 f"{100 * c.value:9.2f} [{100 * c.low:5.1f}–{100 * c.high:5.1f}]"
                 if c.n
@@ -101,8 +95,8 @@ class Table:
         """What a dash means, where there is one, and what to do about it."""
         bare = [
             " ".join(names)
-            for names, told in self.rows
-            if any(told.figures[name].n == 0 for name in self.columns)
+            for names, result in self.rows
+            if any(result.figures[name].n == 0 for name in self.columns)
         ]
         if not bare:
             return []
@@ -118,8 +112,8 @@ class Table:
         lines: list[list[Any]] = [
             [*self.labels, *(f"{name}_{part}" for name in self.columns for part in parts)]
         ]
-        for names, told in self.rows:
-            cells = [told.figures[name] for name in self.columns]
+        for names, result in self.rows:
+            cells = [result.figures[name] for name in self.columns]
             lines.append([*names, *(getattr(c, part) for c in cells for part in parts)])
         return csv_text(lines)
 
@@ -139,8 +133,8 @@ class Table:
             " & ".join(heads) + " \\\\",
             "\\midrule",
         ]
-        for names, told in self.rows:
-            cells = [told.figures[name] for name in self.columns]
+        for names, result in self.rows:
+            cells = [result.figures[name] for name in self.columns]
             values = [
                 f"{100 * c.value:.2f} {{\\scriptsize [{100 * c.low:.1f}, {100 * c.high:.1f}]}}"
                 if c.n
@@ -158,7 +152,7 @@ def all_core_concepts(
     graph: Graph,
     overrides: Path | None = None,
     splits: Sequence[str] | None = None,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = tuple(Core),
 ) -> dict[str, CoreConcepts]:
     """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
 
@@ -179,9 +173,9 @@ def all_core_concepts(
 
 
 def core_kinds(
-    annotated: Annotated, related: Edges, kinds: Sequence[str] = KINDS
+    annotated: Annotated, related: Edges, kinds: Sequence[str] = tuple(Core)
 ) -> dict[str, CoreConcepts]:
-    """Core concepts of annotated scenes by kind, of :data:`KINDS`."""
+    """Core concepts of annotated scenes by kind, of :class:`~core.foundation.vocabulary.Core`."""
     return {kind: core_concepts(annotated, related, kind) for kind in kinds}
 
 
@@ -200,7 +194,7 @@ def table_1(
     iou: str = "image",
     layer: str | None = None,
     strategies: Sequence[str] = STRATEGIES,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = tuple(Core),
     seed: int = 0,
     overrides: Path | None = None,
 ) -> Table:
@@ -213,10 +207,10 @@ def table_1(
         learned = learned_concepts(run, layer, strategy, iou)
         name = learned.layer
         for kind in kinds:
-            told = explain_predictions(
+            result = explain_predictions(
                 learned.has[row], cores[kind].members, predicted, target, seed=seed
             )
-            rows.append(((NAMES[strategy], NAMES[kind]), told))
+            rows.append(((Strategy.of(strategy).short, Core.of(kind).short), result))
     icc = cores.get("icc")
     notes = [
         "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
@@ -253,7 +247,7 @@ def table_4(
         )
         name = _short(run.info["settings"]["model"]["spec"])
         shown = run.layer_names[run.layer(layer)]
-        rows += [((f"{name} {shown}", labels[1]), told) for labels, told in part.rows]
+        rows += [((f"{name} {shown}", labels[1]), result) for labels, result in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
     notes += _left_out(rows, None)
     return Table(
@@ -304,16 +298,16 @@ def tables_2_and_3(
     rng = np.random.default_rng(seed)
     drawn = [exchanged(made[vectors.name], space.annotated, rng).to for _ in range(draws)]
 
-    def told(kind: str, to: np.ndarray | None) -> Explained:
+    def result(kind: str, to: np.ndarray | None) -> Explained:
         return explain_predictions(
             learned.has[row], cores[kind].members, predicted, target, to=to, seed=seed
         )
 
     rows: list[tuple[tuple[str, ...], Explained]] = []
-    for kind in KINDS:
-        rows.append(((NAMES[kind], "unfiltered"), told(kind, None)))
+    for kind in Core:
+        rows.append(((Core.of(kind).short, "unfiltered"), result(kind, None)))
         for name, filtered in made.items():
-            rows.append(((NAMES[kind], f"filtered by {name}"), told(kind, filtered.to)))
+            rows.append(((Core.of(kind).short, f"filtered by {name}"), result(kind, filtered.to)))
         if drawn:
             at_random = [
                 explain_predictions(
@@ -327,7 +321,7 @@ def tables_2_and_3(
                 )
                 for to in drawn
             ]
-            rows.append(((NAMES[kind], "random groups"), _mean_of(at_random)))
+            rows.append(((Core.of(kind).short, "random groups"), _mean_of(at_random)))
     size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
     notes = [
         f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
@@ -337,7 +331,8 @@ def tables_2_and_3(
         *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
     ]
     title = (
-        f"explanation with filtered concepts, {NAMES[strategy].lower()} of {learned.layer}. "
+        f"explanation with filtered concepts, {Strategy.of(strategy).short.lower()} of "
+        f"{learned.layer}. "
         f"{_source(run, graph, iou, splits)}"
     )
     heads = ("core concepts", "concepts")
@@ -351,10 +346,10 @@ def _mean_of(many: Sequence[Explained]) -> Explained:
     """The mean of several draws as one; the interval is the middle 95 % of them."""
     figures = {}
     for name, first in many[0].figures.items():
-        values = np.array([told.figures[name].value for told in many])
+        values = np.array([result.figures[name].value for result in many])
         low, high = np.quantile(values, [0.025, 0.975])
         chance, chance_low, chance_high = (
-            float(np.mean([getattr(told.figures[name], part) for told in many]))
+            float(np.mean([getattr(result.figures[name], part) for result in many]))
             for part in ("chance", "chance_low", "chance_high")
         )
         figures[name] = Estimate(
@@ -448,7 +443,7 @@ def table_5(
     )
 
 
-def table_6(results: Sequence[dict[str, Any]]) -> Table:
+def table_6(results: Sequence[SvmResult]) -> Table:
     """Re-training via PE (the paper's Table 6): the network and SVMs on all groups of features.
 
     results : of :func:`core.retrain.svm.retrain_pe`, a column each. Rows: the network, an SVM on
@@ -469,12 +464,12 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
         "Masks: the SVM needs the masks of the test photo, which the network does not; labels of "
         "units need none. Masks alone: which concepts are annotated, no network, no knowledge.",
     ]
-    for told in results:
-        name = f"{told['dataset']} {_short(told['model'])}".replace("_", " ")
+    for result in results:
+        name = f"{result['dataset']} {_short(result['model'])}".replace("_", " ")
         while name in columns:
             name += "′"
         columns.append(name)
-        rows = accuracies(told)
+        rows = accuracies(result)
         base = rows[0]
         for row in rows[1:]:
             groups = row["groups"]
@@ -485,7 +480,8 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
             elif groups == [MASKS_ALONE]:
                 labels = ("SVM (masks alone)", "masks")
             elif groups == list(GROUPS):
-                labels = (f"SVM ({NAMES.get(row['cc'], row['cc'])})", row["source"])
+                kind = Core.of(row["cc"]).short if row["cc"] in tuple(Core) else row["cc"]
+                labels = (f"SVM ({kind})", row["source"])
             else:
                 continue
             figures.setdefault(labels, {})[name] = Estimate(
@@ -497,18 +493,19 @@ def table_6(results: Sequence[dict[str, Any]]) -> Table:
                 row["n"],
             )
         notes.append(
-            f"{name}: {told['layer']}, {told['n_train']} training images "
-            f"({', '.join(told['train'])}), {told['n']} test images ({', '.join(told['test'])}); "
-            f"LC(x) by {told['strategy']}, IoU {told['iou']}, or by {told['labels']} labels; "
-            f"core concepts from {told['core_on']} images; thresholds of units over all images; "
-            f"hidden state: {told['hidden']}."
+            f"{name}: {result['layer']}, {result['n_train']} training images "
+            f"({', '.join(result['train'])}), {result['n']} test images "
+            f"({', '.join(result['test'])}); "
+            f"LC(x) by {result['strategy']}, IoU {result['iou']}, or by {result['labels']} labels; "
+            f"core concepts from {result['core_on']} images; thresholds of units over all images; "
+            f"hidden state: {result['hidden']}."
         )
     order = {source: k for k, source in enumerate(("–", *SOURCES))}
     kept = sorted(
         ((labels, row) for labels, row in figures.items() if len(row) == len(columns)),
         key=lambda item: order[item[0][1]],
     )
-    whole = [r for told in results for r in told["rows"] if r["groups"] == list(GROUPS)]
+    whole = [r for result in results for r in result["rows"] if r["groups"] == list(GROUPS)]
     if not whole:
         raise UnitscopeError("no SVM on all three groups of features is among the results")
     return Table(
@@ -528,9 +525,9 @@ def _short(spec: str) -> str:
 
 def _left_out(rows: list[tuple[tuple[str, ...], Explained]], images: int | None) -> list[str]:
     notes = []
-    for names, told in rows:
-        reasons = [f"{count} {reason}" for reason, count in told.left_out.items() if count]
-        false, true = told.figures["CM_FP"].n, told.figures["CM_TP"].n
+    for names, result in rows:
+        reasons = [f"{count} {reason}" for reason, count in result.left_out.items() if count]
+        false, true = result.figures["CM_FP"].n, result.figures["CM_TP"].n
         of = f" of {images}" if images else ""
         notes.append(
             f"{' '.join(names)}: {false} false and {true} true predictions{of}"

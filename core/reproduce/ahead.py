@@ -1,7 +1,7 @@
-"""What `reproduce` still has to do, how much disk it takes and how long: told before the start.
+"""What `reproduce` still has to do, how much disk space and time it takes.
 
 Dissections and re-trainings are timed on a few photos (:mod:`core.retrain.estimate`), replayed
-curves on a few images; embeddings are reckoned from their size and measured rates. What cannot be
+curves on a few images; embeddings are estimated from their size and measured rates. What cannot be
 timed before something else is there says so.
 """
 
@@ -31,7 +31,7 @@ SAMPLE = 32
 class Step:
     """One piece of work.
 
-    state : ``finished``, ``stopped`` (goes on) or ``to do``. seconds, low, high : None where not
+    state : ``finished``, ``stopped`` (resumed) or ``to do``. seconds, low, high : None where not
     known. size : bytes on disk. how : how the time was found, or why it is not known. parts : keys
     of the tables and figures that need it.
     """
@@ -49,7 +49,7 @@ class Step:
 def steps(work: Work) -> list[Step]:
     """Runs, embeddings, curves and trainings of the parts that can be made, in their order.
 
-    What cannot be opened is told in its step. Raises a ``Stopped`` where `work.stop` says so.
+    What cannot be opened is reported in its step. Raises a ``Stopped`` where `work.stop` says so.
     """
     parts = {key: work.part(key) for key in work.makeable}
     graph = work.profile.knowledge[1]
@@ -134,7 +134,7 @@ def _embedding(work: Work, run: str, name: str, of: list[str]) -> Step:
         seconds / 2,
         2 * seconds,
         4 * how.dim * sub.sizes["entities"],
-        f"reckoned from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs",
+        f"estimated from {sub.sizes['facts']:,} facts and at most {how.epochs} epochs",
         of,
     )
 
@@ -149,11 +149,11 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     if not left:
         return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
     from core.ablation.protocols import Study
-    from core.ablation.toggle import prepare
+    from core.ablation.toggler import prepare
 
     study = Study.of(prepare(run), work.graph)
     rows = study.rows(part.judge or None)
-    quick = study.toggler.way == "closed form"
+    quick = study.toggler.method == "closed form"
     few = rows if quick else rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
     ks = at if quick else at[:1]
     began = time.monotonic()
@@ -172,14 +172,14 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
         whole / 4,
         whole,
         0,
-        f"from {len(few)} images toggled just now ({study.toggler.way})",
+        f"from {len(few)} images toggled just now ({study.toggler.method})",
         [key],
     )
 
 
 def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
     from core.retrain.estimate import retraining
-    from core.retrain.training import plan as plan_retraining
+    from core.retrain.plan import plan as plan_retraining
 
     for name, (asked, needs) in part.models.items():
         if work.lacks((*needs, work.profile.knowledge[1])):
@@ -191,7 +191,7 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
                 yield Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
                 continue
             work.say(f"timing {what}")
-            told = retraining(planned, work.root, work.stop)
+            cost = retraining(planned, work.root, work.stop)
         except Exception as err:
             yield Step(what, "to do", None, None, None, 0, f"fails: {failure(err)}", [key])
             continue
@@ -199,12 +199,12 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
         yield Step(
             what,
             "stopped" if gone_on else "to do",
-            told["seconds"],
-            told["low"],
-            told["high"],
+            cost.seconds,
+            cost.low,
+            cost.high,
             0,
-            f"{told['trainings']} trainings of up to {told['epochs']} epochs, from "
-            f"{told['timed']} images timed just now" + ("; less what is done" if gone_on else ""),
+            f"{cost.trainings} trainings of up to {cost.epochs} epochs, from "
+            f"{cost.timed} images timed just now" + ("; less what is done" if gone_on else ""),
             [key],
         )
 
@@ -239,10 +239,10 @@ def plan(work: Work) -> dict[str, Any]:
     }
 
 
-def plan_text(told: dict[str, Any]) -> str:
+def plan_text(result: dict[str, Any]) -> str:
     """The plan for a terminal."""
-    lines = [f"Profile {told['profile']}: {told['about']}", "", "Inputs:"]
-    for one in told["inputs"]:
+    lines = [f"Profile {result['profile']}: {result['about']}", "", "Inputs:"]
+    for one in result["inputs"]:
         parts = ", ".join(one["parts"]) or "nothing that was asked for"
         sign = "missing" if one["needed"] else "not used" if one["missing"] else "found"
         others = f", or {', '.join(one['instead'])}" if one["instead"] else ""
@@ -250,12 +250,12 @@ def plan_text(told: dict[str, Any]) -> str:
         if one["needed"]:
             lines += [f"{'':11}{file}" for file in one["missing"]]
             lines.append(f"{'':11}to get it: {one['bring']}")
-    if told["left_out"]:
+    if result["left_out"]:
         lines += ["", "Left out for want of inputs:"]
-        lines += [f"  {PARTS[key].title}" for key in told["left_out"]]
-    if told["steps"]:
+        lines += [f"  {PARTS[key].title}" for key in result["left_out"]]
+    if result["steps"]:
         lines += ["", "To do:"]
-    for one in told["steps"]:
+    for one in result["steps"]:
         if one["state"] == "finished":
             about = "finished"
         elif one["seconds"] is None:
@@ -267,14 +267,14 @@ def plan_text(told: dict[str, Any]) -> str:
             )
         size = f", {one['size'] / 1e6:.0f} MB" if one["size"] else ""
         lines.append(f"  {one['what']}\n      {about}{size}")
-    if told["steps"]:
-        more = f", and {told['unknown']} steps not timed" if told["unknown"] else ""
+    if result["steps"]:
+        more = f", and {result['unknown']} steps not timed" if result["unknown"] else ""
         lines += [
             "",
-            f"In all about {duration(told['seconds'])} ({duration(told['low'])} to "
-            f"{duration(told['high'])}){more}, and the tables themselves (seconds to minutes); "
-            f"{told['size'] / 1e9:.2f} GB, {told['free'] / 1e9:.1f} GB are free",
+            f"In all about {duration(result['seconds'])} ({duration(result['low'])} to "
+            f"{duration(result['high'])}){more}, and the tables themselves (seconds to minutes); "
+            f"{result['size'] / 1e9:.2f} GB, {result['free'] / 1e9:.1f} GB are free",
         ]
-    if told["quick"]:
+    if result["quick"]:
         lines += ["", "QUICK: made small to see whether everything works. Quote nothing of it."]
     return "\n".join(lines)

@@ -57,8 +57,8 @@ def check(profile: Profile, data: Path, keys: Sequence[str]) -> Checked:
     }
     for key, options in profile.either.items():
         if all(any(missing[need] for need in needs) for _, needs in options):
-            ways = [absent[need] for _, needs in options for need in needs if need in absent]
-            absent[key] = "none of these: " + "; or ".join(ways)
+            choices = [absent[need] for _, needs in options for need in needs if need in absent]
+            absent[key] = "none of these: " + "; or ".join(choices)
         else:
             absent.pop(key, None)
     wanted: dict[str, list[str]] = {key: [] for key in profile.needs}

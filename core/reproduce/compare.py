@@ -49,9 +49,9 @@ class Produced:
 
     Attributes
     ----------
-    cells : in the order in which rows that the paper does not have are told.
+    cells : in the order in which rows that the paper does not have are listed.
     control : what the figures `chance` are, in short and in words; empty where there are none.
-    notes : told below it. details : name → what the separate verb gives, plain data.
+    notes : printed below it. details : name → what the separate verb gives, plain data.
     shown : row labels → more about the row. charts : name → chart. runs : digests of what it came
         from. missing, missing_columns : row labels or column → why there is none of ours.
     """

@@ -54,18 +54,18 @@ def _table_1(work: Work, spec: Explaining) -> Produced:
     from core.paper.tables import table_1
 
     run = work.run(spec.run)
-    told = work.kept(
+    result = work.kept(
         run,
         "table1",
         {"splits": spec.splits, "iou": spec.iou},
         lambda: table_1(run, work.graph, spec.splits or None, spec.iou).to_json(),
     )
-    rows = [((r["concepts of units"], r["core concepts"]), r) for r in told["rows"]]
+    rows = [((r["concepts of units"], r["core concepts"]), r) for r in result["rows"]]
     return Produced(
         _cells(rows, PARTS["table1"].columns),
         CHANCE,
-        [told["title"] + ".", *told["notes"]],
-        {"table_1": told},
+        [result["title"] + ".", *result["notes"]],
+        {"table_1": result},
         runs=[run.digest],
     )
 
@@ -85,30 +85,30 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:
         return [table.to_json() for table in pair]
 
     facts = {"splits": spec.splits, "iou": spec.iou, "embedding": _how(spec.embedding), "k": k}
-    told = work.kept(run, "tables2-3", facts, make)[key == "table3"]
+    result = work.kept(run, "tables2-3", facts, make)[key == "table3"]
     columns = PARTS[key].columns
-    ways = {
+    filters = {
         f"filtered by {spec.embedding}": "",
         "unfiltered": "without filtering",
         "filtered by words": "filtered by similar names",
     }
-    by = {(r["core concepts"], r["concepts"]): r for r in told["rows"]}
+    by = {(r["core concepts"], r["concepts"]): r for r in result["rows"]}
     cells: Cells = {}
-    for way, shown in ways.items():
+    for name, shown in filters.items():
         for kind in paper.KINDS:
             labels = (f"{kind}, {shown}" if shown else kind,)
             for column in columns:
-                cell = _cell(by[kind, way][column])
+                cell = _cell(by[kind, name][column])
                 drawn = by[kind, "random groups"][column]["value"]
                 cell.chance = None if shown else 100 * drawn
                 cells[(labels, column)] = cell
     # What the table itself calls chance is another control than the one shown here.
-    notes = [note.replace(f"; chance: {CHANCE[1]}", "") for note in told["notes"]]
+    notes = [note.replace(f"; chance: {CHANCE[1]}", "") for note in result["notes"]]
     return Produced(
         cells,
         GROUPED,
-        [told["title"] + ".", *notes],
-        {f"table_{key[-1]}": told},
+        [result["title"] + ".", *notes],
+        {f"table_{key[-1]}": result},
         runs=[run.digest],
     )
 
@@ -143,16 +143,16 @@ def _table_4(work: Work, spec: Networks) -> Produced:
             continue
         try:
             run = work.run(key)
-            told = work.kept(
+            result = work.kept(
                 run, "table4", {"splits": spec.splits, "iou": spec.iou}, partial(of_run, run)
             )
         except Exception as err:
             out.missing |= {(name, kind): failure(err) for kind in ("SCC", "ICC")}
             continue
-        rows = [((name, r["core concepts"]), r) for r in told["rows"]]
+        rows = [((name, r["core concepts"]), r) for r in result["rows"]]
         out.cells |= _cells(rows, PARTS["table4"].columns)
-        out.notes += [f"{name}: {note}" for note in told["notes"][1:]]
-        out.details[f"table_4-{key}"] = told
+        out.notes += [f"{name}: {note}" for note in result["notes"][1:]]
+        out.details[f"table_4-{key}"] = result
         out.runs.append(run.digest)
     return out
 
@@ -181,8 +181,8 @@ def _table_5(work: Work, spec: Merging) -> Produced:
         return table_5(run, work.graph, curves, splits=spec.splits or None).to_json()
 
     facts = {"splits": spec.splits, "ks": ks, "embeddings": [_how(e) for e in spec.embeddings]}
-    told = work.kept(run, "table5", facts, make)
-    by = {(row["Embeddings"], row["nb_groups"]): row for row in told["rows"]}
+    result = work.kept(run, "table5", facts, make)
+    by = {(row["Embeddings"], row["nb_groups"]): row for row in result["rows"]}
     cells: Cells = {}
     for k, own in here.items():
         for name in spec.embeddings:
@@ -192,7 +192,11 @@ def _table_5(work: Work, spec: Merging) -> Produced:
             )
     n = len(space.members)
     out = Produced(
-        cells, GROUPED, [told["title"] + ".", *told["notes"]], {"table_5": told}, runs=[run.digest]
+        cells,
+        GROUPED,
+        [result["title"] + ".", *result["notes"]],
+        {"table_5": result},
+        runs=[run.digest],
     )
     for k in paper.GROUPS:
         if k not in here:
@@ -207,7 +211,7 @@ def _table_5(work: Work, spec: Merging) -> Produced:
 
 def _table_6(work: Work, spec: Metrics) -> Produced:
     from core.paper.tables import all_core_concepts, table_6
-    from core.retrain.svm import retrain_pe
+    from core.retrain.svm import SvmSettings, retrain_pe
 
     out = Produced({}, COMMONEST, [], {})
     names = {
@@ -222,16 +226,15 @@ def _table_6(work: Work, spec: Metrics) -> Produced:
 
     def of_run(run: Run) -> Facts:
         cores = all_core_concepts(run, work.graph, None, list(spec.train))
-        told = retrain_pe(
+        result = retrain_pe(
             run,
             {kind: cores[kind] for kind in ("scc", "icc")},
-            train=spec.train,
-            test=spec.test,
-            root=work.root,
+            SvmSettings(spec.train, spec.test),
+            work.root,
             progress=work.progress,
             stop=work.stop,
         )
-        return table_6([told]).to_json()
+        return table_6([result]).to_json()
 
     for column, key in spec.runs.items():
         why = work.lacks((*work.profile.runs[key][1], work.profile.knowledge[1]))
@@ -241,17 +244,17 @@ def _table_6(work: Work, spec: Metrics) -> Produced:
         try:
             run = work.run(key)
             facts = {"train": spec.train, "test": spec.test}
-            told = work.kept(run, "table6", facts, partial(of_run, run))
+            result = work.kept(run, "table6", facts, partial(of_run, run))
         except Exception as err:
             out.missing_columns[column] = failure(err)
             continue
-        for row in told["rows"]:
+        for row in result["rows"]:
             figure = next(v for v in row.values() if isinstance(v, dict) and "value" in v)
             name = names.get((row["method"], row["LC(x) from"]))
             if name:
                 out.cells[(name,), column] = _cell(figure)
-        out.notes += [f"{column}: {told['notes'][-1]}"]
-        out.details[f"table_6-{key}"] = told
+        out.notes += [f"{column}: {result['notes'][-1]}"]
+        out.details[f"table_6-{key}"] = result
         out.runs.append(run.digest)
     return out
 
@@ -330,8 +333,9 @@ def curves_of(spec: Disabling) -> list[Facts]:
 
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
-    from core.ablation.protocols import Study, cross_fitted, curve
-    from core.ablation.toggle import prepare
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import Study
+    from core.ablation.toggler import prepare
 
     if not study:
         study.append(Study.of(prepare(run), work.graph))
@@ -377,7 +381,7 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
 
 def _figure_5(work: Work, spec: Retrainings) -> Produced:
     from core.figures.retrain import caption
-    from core.retrain.training import plan as plan_retraining
+    from core.retrain.plan import plan as plan_retraining
     from core.retrain.training import retrain
     from core.views.retrain import figure_5, summary
 
@@ -390,18 +394,18 @@ def _figure_5(work: Work, spec: Retrainings) -> Produced:
             continue
         try:
             planned = plan_retraining(work.retraining(asked))
-            told = retrain(planned, work.root, progress=work.progress, stop=work.stop)
+            result = retrain(planned, work.root, progress=work.progress, stop=work.stop)
         except Exception as err:
             out.missing |= {(name, one): failure(err) for one in trained}
             continue
-        tolds.append(told)
-        table = summary(told)
+        tolds.append(result)
+        table = summary(result)
         start = table.loc[table["cc"] == "original", "test"]
         original = float(start.iloc[0]) if len(start) else None
         better: list[Cell] = []
         for row in table[table["chosen"] | (table["cc"] == "original")].itertuples(index=False):
             shown = {"scc": "SCC", "icc": "ICC"}.get(row.cc, row.cc)
-            n = told["counts"]["test"]
+            n = result["counts"]["test"]
             labels = (name, shown)
             out.cells[labels, "accuracy"] = Cell(
                 100 * row.test, _percent(row.low), _percent(row.high), None, n
@@ -425,8 +429,8 @@ def _figure_5(work: Work, spec: Retrainings) -> Produced:
             )
         asked = planned.asked
         out.notes.append(
-            f"{name}: {planned.asked.command()}; {told['counts']['train']} training, "
-            f"{told['counts']['validation']} validation, {told['counts']['test']} test images, "
+            f"{name}: {planned.asked.command()}; {result['counts']['train']} training, "
+            f"{result['counts']['validation']} validation, {result['counts']['test']} test images, "
             f"{asked.seeds} seed{'s' * (asked.seeds != 1)}; intervals over seeds (Student's t; "
             "none with one seed), of the original over test images."
         )
@@ -480,8 +484,8 @@ def reproduce(
 ) -> tuple[dict[str, Comparison], dict[str, str]]:
     """Every part that can be made, and those left out with why.
 
-    whenever : told both after each part, so that what is there can be written down. One part that
-    cannot be made (a bad checkpoint, say) does not keep the others back.
+    whenever : called with both after each part, so that what is there can be written down. One part
+    that cannot be made (a bad checkpoint, say) does not keep the others back.
 
     Raises UnitscopeError where no part can be made for want of inputs, before anything is run.
     """

@@ -118,7 +118,7 @@ class Profile:
 
     Attributes
     ----------
-    about : one sentence. differs : in what it is not what the paper did, told above every table;
+    about : one sentence. differs : in what it is not what the paper did, printed above every table;
         by part where there is more to say.
     needs : inputs by key. either : sets of inputs of which one is enough, the first that is there
         being taken: key → (SPEC, keys of needs); ``{key}`` may stand in SPECs of runs.

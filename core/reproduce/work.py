@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import parse_json
+from core.foundation.files import parse_json, write_text
 from core.foundation.progress import STOPPED, Report, Stop, Stopped, never, silent
-from core.foundation.settings import Retraining, Settings
+from core.foundation.settings import CACHE, Retraining, Settings
 from core.foundation.versions import versions_of
-from core.knowledge.graph import Graph, open_knowledge
+from core.knowledge.graph import Graph
+from core.knowledge.kinds import open_knowledge
 from core.reproduce import profiles
 from core.reproduce.check import Checked, Facts, check
 from core.reproduce.profiles import (
@@ -22,7 +23,7 @@ from core.reproduce.profiles import (
     Profile,
     Retrainings,
 )
-from core.runs.run_file import CACHE, Run, derived, write_text
+from core.runs.run_file import Run, derived
 
 DECIDING = (
     "signatures",
@@ -42,7 +43,8 @@ class Work:
 
     Attributes
     ----------
-    root : folder of the runs. say : told a line at a time. progress : called with it.
+    root : folder of the runs. say : called with a line at a time. progress : called as
+    :mod:`core.foundation.progress` says.
     stop : asked again and again; where it says True, the work raises a ``Stopped``.
     small : made for a try only (:func:`core.reproduce.profiles.quick`).
     seeds : of re-trainings, instead of the profile's. called : how the profile was named.
@@ -116,8 +118,8 @@ class Work:
         )
 
     def planned(self, key: str) -> Any:
-        """:func:`core.dissect.pipeline.plan` of a run."""
-        from core.dissect.pipeline import plan as plan_run
+        """:func:`core.dissect.plan.plan` of a run."""
+        from core.dissect.plan import plan as plan_run
 
         if key not in self._plans:
             self._plans[key] = plan_run(self.settings(key))
@@ -133,7 +135,7 @@ class Work:
         return self._runs[key]
 
     def run(self, key: str) -> Run:
-        """A run: made, gone on with, or read."""
+        """A run: made, resumed, or read."""
         from core.dissect.pipeline import execute
 
         run = self.finished(key)
@@ -183,8 +185,8 @@ def failure(err: Exception) -> str:
     """What went wrong, in one line. A ``Stopped`` is no failure: it is raised on."""
     if isinstance(err, Stopped):
         raise err
-    told = " ".join(str(err).split())
-    return told if isinstance(err, UnitscopeError) else f"{type(err).__name__}: {told[:300]}"
+    result = " ".join(str(err).split())
+    return result if isinstance(err, UnitscopeError) else f"{type(err).__name__}: {result[:300]}"
 
 
 def _plain(value: Any) -> Any:

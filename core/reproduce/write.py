@@ -19,6 +19,7 @@ import pandas as pd
 
 from core.figures.export import FORMATS, export, latex
 from core.figures.report import inline_svg, page
+from core.foundation.digest import digest_of
 from core.foundation.escape import csv_frame, csv_text
 from core.foundation.files import parse_json, strict_json, write_bytes, write_text
 from core.foundation.versions import versions_of
@@ -26,7 +27,6 @@ from core.paper.printed import PARTS
 from core.reproduce.compare import Cell, Comparison
 from core.reproduce.produce import draw
 from core.reproduce.work import Work
-from core.runs.run_file import digest_of
 
 QUICK = (
     "QUICK: made small (few draws, one seed, one epoch, few groups) to see whether everything "
@@ -45,8 +45,8 @@ class Folder:
         self.path, self.work = path, work
         path.mkdir(parents=True, exist_ok=True)
         try:
-            told = parse_json((path / "results.json").read_text(encoding="utf-8"))
-            self._drawn = dict(told.get("drawn", {}))
+            result = parse_json((path / "results.json").read_text(encoding="utf-8"))
+            self._drawn = dict(result.get("drawn", {}))
         except (OSError, ValueError):
             self._drawn = {}
         self._svg: dict[str, str] = {}

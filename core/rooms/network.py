@@ -13,9 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.settings import ROOT
-from core.models.checkpoint import fill, read_checkpoint
+from core.models.base import LoadedModel
+from core.models.checkpoint import read_checkpoint
+from core.models.fit import fill
 
 WEIGHTS = ROOT / "data" / "rooms_resnet.pt"
 INPUT = 128
@@ -101,3 +104,18 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     module = RoomsNet(len(notes["classes"]))
     fill(module, state, path.name)
     return module, {**notes, "default_layer": "layer4"}
+
+
+def load_rooms(spec: str) -> LoadedModel:
+    if spec != "rooms":
+        raise UnitscopeError(f"{spec!r}: the embedded network's SPEC is plain `rooms`")
+    if not WEIGHTS.is_file():
+        raise UnitscopeError(
+            f"{WEIGHTS.name} is not there; train it with `python -m core.rooms.train`"
+        )
+    state, notes = read_checkpoint(WEIGHTS)
+    classes = [str(name) for name in notes.pop("classes")]
+    module = RoomsNet(len(classes))
+    fill(module, state, WEIGHTS.name)
+    way = Preprocessing.from_json(notes.pop("preprocessing"))
+    return LoadedModel(module, way, classes, spec, "layer4", notes)

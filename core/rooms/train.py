@@ -23,8 +23,10 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from core.rooms import SCENES, Rooms, draw_picture
-from core.rooms.network import INPUT, MEAN, PREPROCESSING, ROOT, STD, WEIGHTS, RoomsNet, save
+from core.foundation.settings import ROOT
+from core.rooms import SCENES
+from core.rooms.dataset import Rooms, draw_picture
+from core.rooms.network import INPUT, MEAN, PREPROCESSING, STD, WEIGHTS, RoomsNet, save
 
 STORED = 144
 """Side of the training photos in the memory map; crops of INPUT pixels are taken from them."""

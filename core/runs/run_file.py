@@ -12,268 +12,28 @@ locks. The digest covers all that decides the numbers in it.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import os
-import shutil
-import zipfile
-import zlib
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote, unquote
+from typing import Any, NamedTuple, TypeVar
+from urllib.parse import unquote
 
 import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import Damaged, UnitscopeError, first_line, unknown
-from core.foundation.files import Sole
-from core.foundation.files import write_text as write_text
-from core.foundation.files import write_whole as write_whole
 from core.foundation.names import with_source
-from core.foundation.settings import CACHE as CACHE
-from core.foundation.settings import ROOT as ROOT
 from core.foundation.versions import VERSIONS
+from core.runs.arrays import ArrayFile, array_header, array_name, check_ids
+from core.runs.kept import place
+from core.runs.tables import PLACES, TABLES, column_names
 
 Kept = TypeVar("Kept")
-
-DIGITS = 16
-"""Hex digits of a digest used as a name: enough for 10^9 runs on one disk."""
-
-
-# -- digests --------------------------------------------------------------------------------
-
-
-def digest_of(facts: Any) -> str:
-    """Hex digest of plain data, independent of the order of its keys.
-
-    >>> digest_of({"a": 1, "b": [2]}) == digest_of({"b": [2], "a": 1})
-    True
-    """
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-# -- arrays beside a run --------------------------------------------------------------------
-
-
-class ArrayFile:
-    """A .npy file of rows, written and read by position with plain reads and writes.
-
-    No memory map: mapped pages count as this process's memory, and a dissection's must not
-    grow with the number of images. The file is a normal .npy that ``np.load`` opens.
-    """
-
-    def __init__(self, path: Path, shape: Sequence[int] = (), dtype: Any = None):
-        """Open `path`, to be read alone; where a shape is given, create it where it is missing,
-        filled with zeros, and open it to be written too.
-
-        Raises UnitscopeError where the file is no array of numbers, or, with a shape given, an
-        array of another shape or type.
-        """
-        self.path = path
-        if shape and not path.exists():
-            fresh = path.with_suffix(".new")
-            with fresh.open("wb") as f:
-                header = {
-                    "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
-                    "fortran_order": False,
-                    "shape": tuple(int(n) for n in shape),
-                }
-                np.lib.format.write_array_header_1_0(f, header)
-                f.truncate(
-                    f.tell() + int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-                )
-            fresh.rename(path)
-        self.shape, self.dtype, self._start = array_header(path)
-        if shape and (self.shape != tuple(shape) or self.dtype != np.dtype(dtype)):
-            raise UnitscopeError(
-                f"{path} holds {self.dtype} {self.shape}, not {np.dtype(dtype)} {tuple(shape)}"
-            )
-        self._row = int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
-        self._file = os.open(path, os.O_RDWR if shape else os.O_RDONLY)
-
-    def write(self, first: int, rows: np.ndarray) -> None:
-        """Put `rows` at positions first … first + len(rows) − 1."""
-        if rows.shape[1:] != self.shape[1:] or first + len(rows) > self.shape[0]:
-            raise UnitscopeError(f"{self.path.name}: rows {rows.shape} into {self.shape}")
-        data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
-        at = self._start + first * self._row
-        while data:
-            written = os.pwrite(self._file, data, at)
-            data, at = data[written:], at + written
-
-    def read(self, first: int, count: int) -> np.ndarray:
-        """Rows first … first + count − 1, as a fresh array.
-
-        Raises UnitscopeError where there are no such rows.
-        """
-        if not 0 <= first <= first + count <= self.shape[0]:
-            raise UnitscopeError(
-                f"{self.path.name} has rows 0 to {self.shape[0] - 1}, not {first} to "
-                f"{first + count - 1}"
-            )
-        want = count * self._row
-        at = self._start + first * self._row
-        parts = []
-        while want:
-            part = os.pread(self._file, want, at)
-            if not part:
-                raise UnitscopeError(f"{self.path} is shorter than its header says")
-            parts.append(part)
-            want, at = want - len(part), at + len(part)
-        return np.frombuffer(b"".join(parts), self.dtype).reshape(count, *self.shape[1:])
-
-    def close(self) -> None:
-        """Let the file go."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-
-def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
-    """(shape, type, place of the first value) of a .npy file.
-
-    Raises Damaged where the file is none, is shorter than its header says, or holds
-    anything but numbers in C order.
-    """
-    try:
-        with path.open("rb") as f:
-            np.lib.format.read_magic(f)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
-            start = f.tell()
-            size = os.fstat(f.fileno()).st_size
-    except (OSError, ValueError, EOFError) as err:
-        raise Damaged(f"{path} is no array file ({err}); make the run again") from err
-    if dtype.hasobject or dtype.kind not in "uif" or fortran or any(n < 0 for n in shape):
-        raise Damaged(f"{path} holds {dtype} {shape}, which no run writes")
-    # Python's integers: a header may claim more than 64 bits count.
-    need = start + dtype.itemsize * math.prod(int(n) for n in shape)
-    if size < need:
-        raise Damaged(f"{path} is cut short: {size:,} bytes of {need:,}; make the run again")
-    return tuple(shape), dtype, start
-
-
-def array_name(name: str) -> str:
-    """An array's name as a file name: a layer may be called anything.
-
-    >>> array_name("maps-conv/1")
-    'maps-conv%2F1'
-    """
-    return quote(name, safe="-_. ")
-
-
-# -- tables ---------------------------------------------------------------------------------
-
-TABLES: dict[str, str] = {
-    "meta": "key TEXT, value JSON",
-    "classes": "class INTEGER, name TEXT",
-    "scenes": "scene INTEGER, name TEXT, class INTEGER",
-    "concepts": "concept INTEGER, name TEXT, category TEXT, whole BOOLEAN,"
-    " images INTEGER, area BIGINT",
-    "images": "image INTEGER, id TEXT, split TEXT, scene INTEGER, predicted INTEGER,"
-    " confidence FLOAT, correct BOOLEAN, photo_at BIGINT, photo_bytes INTEGER",
-    "skipped": "id TEXT, file TEXT, reason TEXT",
-    "layers": "layer INTEGER, name TEXT, units INTEGER, height INTEGER, width INTEGER",
-    "units": "layer INTEGER, unit INTEGER, threshold FLOAT, images INTEGER, hits BIGINT,"
-    " {hits_category BIGINT}",
-    "hits": "layer INTEGER, image INTEGER, unit INTEGER, hits INTEGER, peak FLOAT,"
-    " {hits_category INTEGER}",
-    "counts": "layer INTEGER, image INTEGER, unit INTEGER, concept INTEGER, overlap INTEGER",
-    "areas": "image INTEGER, concept INTEGER, area INTEGER",
-    "annotated": "image INTEGER, category TEXT, area INTEGER",
-    "unit_concept": "layer INTEGER, unit INTEGER, concept INTEGER, overlap BIGINT",
-    "chance": "layer INTEGER, splits TEXT, denominator TEXT, category TEXT, unit INTEGER,"
-    " ious FLOAT[]",
-    "untrained": "layer INTEGER, denominator TEXT, unit INTEGER, concept INTEGER, iou DOUBLE,"
-    " hits BIGINT, threshold FLOAT, chance DOUBLE",
-}
-"""Columns of every table; ``{hits_category TYPE}`` stands for one column a category."""
-
-SCHEMA = 2
-"""Version of the tables, stored in `meta`. 1 (not stored): `chance` held ten rounds of all units
-together, and there was no table `untrained`."""
-
-DENOMINATORS = ("all", "annotated")
-"""|A_t| counted over all pixels (as published), or only where the category is annotated."""
-
-
-def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> None:
-    """Make the empty tables and views of a run file.
-
-    Views: ``dataset_iou`` (classic NetDissect, both denominators) and ``image_iou`` (Eq. 2:
-    `image` and `dataset_normalised`, for every (image, unit, concept) that overlap, whole-image
-    labels included).
-    """
-    for name, columns in TABLES.items():
-        for kind in ("BIGINT", "INTEGER"):
-            own = ", ".join(f"hits_{category} {kind}" for category in categories)
-            columns = columns.replace("{hits_category " + kind + "}", own)
-        con.execute(f"CREATE TABLE {name} ({columns.rstrip(', ')})")
-    by_category = " ".join(f"WHEN '{c}' THEN hits_{c}" for c in categories)
-    annotated = f"CASE c.category {by_category} ELSE u.hits END" if categories else "u.hits"
-    con.execute(f"""
-        CREATE VIEW dataset_iou AS
-        SELECT uc.layer, uc.unit, uc.concept, c.name, c.category, uc.overlap, u.hits, c.area,
-               {annotated} AS hits_annotated,
-               uc.overlap / (u.hits + c.area - uc.overlap) AS iou_all,
-               uc.overlap / ({annotated} + c.area - uc.overlap) AS iou_annotated
-        FROM unit_concept uc JOIN units u USING (layer, unit) JOIN concepts c USING (concept)
-        """)
-    # Units overlap a whole-image label exactly where they are active at all, so those rows
-    # are not stored but read off `hits`.
-    con.execute("""
-        CREATE VIEW image_iou AS
-        WITH pairs AS (
-            SELECT layer, image, unit, concept, overlap FROM counts
-            UNION ALL
-            SELECT h.layer, h.image, h.unit, a.concept, h.hits
-            FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
-        )
-        SELECT p.*, h.hits, a.area,
-               p.overlap / (h.hits + a.area - p.overlap) AS iou_image,
-               p.overlap / (c.area + h.hits - p.overlap) AS iou_dataset_normalised
-        FROM pairs p JOIN hits h USING (layer, image, unit)
-             JOIN areas a USING (image, concept) JOIN concepts c USING (concept)
-        """)
-
-
-def append(con: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame | pa.Table) -> None:
-    """Add the rows of a frame whose columns are the table's, in its order."""
-    if len(frame):
-        con.register("incoming", frame)
-        con.execute(f"INSERT INTO {table} SELECT * FROM incoming")
-        con.unregister("incoming")
-
-
-def tables_digest(con: duckdb.DuckDBPyConnection) -> str:
-    """Hex digest of every table's rows in stored order, `meta` left out (it holds times).
-
-    Two runs with one tables digest hold the same numbers, byte for byte.
-    """
-    h = hashlib.sha256()
-    for table in TABLES:
-        if table == "meta":
-            continue
-        h.update(table.encode())
-        reader = con.sql(f"SELECT * FROM {table}").to_arrow_reader(200_000)
-        for batch in reader:
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                h.update(name.encode())
-                if pa.types.is_list(column.type):
-                    column = column.flatten()
-                values = column.to_numpy(zero_copy_only=False)
-                if values.dtype == object:
-                    h.update("\0".join(map(str, values)).encode())
-                else:
-                    h.update(np.ascontiguousarray(values).tobytes())
-    return h.hexdigest()
-
 
 NEEDS_NONE = (
     "Units, labels, formulas, concepts and clusters need no answer of the network; accuracy, "
@@ -282,7 +42,13 @@ NEEDS_NONE = (
 """What a run of a network without a classifier is good for."""
 
 
-# -- finished runs --------------------------------------------------------------------------
+class LayerRow(NamedTuple):
+    """A row of the table `layers`: units, and the cells of each unit's map."""
+
+    name: str
+    units: int
+    height: int
+    width: int
 
 
 class _Facts(dict[str, Any]):
@@ -327,74 +93,98 @@ class Run:
 
     def _check(self) -> None:
         """What everything else rests on: the tables, and numbers that are places in arrays."""
-        there = self.sql("SELECT table_name, column_name FROM duckdb_columns() WHERE NOT internal")
-        columns = there.groupby("table_name")["column_name"].agg(set).to_dict()
-        stored = self._con.cursor().execute("SELECT count(*) FROM meta WHERE key = 'schema'")
-        own = stored.fetchone() != (0,)
+        columns = self._columns()
+        first_schema = "meta" in columns and "schema" not in self.info
         for table, text in TABLES.items():
-            if not own and table in ("chance", "untrained"):
-                continue  # of schema 1: not read, see `measures_chance`
-            wanted = {
-                part.split()[0] for part in text.split(", ") if not part.startswith(("{", " {"))
-            }
-            missing = sorted(wanted - columns.get(table, set()))
+            if first_schema and table in ("chance", "untrained"):
+                continue  # not read in such a run, see `measures_chance`
+            missing = sorted(column_names(text) - columns.get(table, set()))
             if missing:
                 raise Damaged(
                     f"table {table!r} is missing"
                     if table not in columns
                     else f"table {table!r} has no column {missing[0]!r}"
                 )
-        size = {
-            table: int(self.sql(f"SELECT count(*) AS n FROM {table}")["n"][0])
-            for table in ("layers", "classes", "scenes", "concepts")
-        }
-        planned = int(self.info["images"]["planned"])
-        # Numbers that are places: each once where it names a row, and never past the end.
-        self._places("images", "image", planned, once=True)
-        self._places("layers", "layer", size["layers"], once=True)
-        self._places("classes", "class", size["classes"], once=True)
-        self._places("scenes", "scene", size["scenes"], once=True)
-        self._places("concepts", "concept - 1", size["concepts"], once=True)
-        self._places("images", "scene", size["scenes"])
-        self._places("images", "predicted", size["classes"])
-        self._places("scenes", "class", size["classes"])
-        self._places("units", "layer", size["layers"])
-        units = self.sql(
-            "SELECT l.units AS wanted, count(u.unit) AS n, count(DISTINCT u.unit) AS d, "
-            "min(u.unit) AS low, max(u.unit) AS high FROM layers l LEFT JOIN units u USING (layer) "
-            "GROUP BY layer, l.units"
-        )
-        for row in units.itertuples():
-            if not (row.n == row.d == row.wanted and row.low == 0 and row.high == row.n - 1):
-                raise Damaged(f"a layer of {row.wanted} units has {row.d} in table 'units'")
-        for layer in self._layers.values():
-            if min(layer["units"], layer["height"], layer["width"]) < 1:
-                raise Damaged(f"its layer {layer['name']!r} has no units")
+        self._check_places()
+        for layer in self._layers:
+            if min(layer.units, layer.height, layer.width) < 1:
+                raise Damaged(f"its layer {layer.name!r} has no units")
 
-    def _places(self, table: str, column: str, below: int, once: bool = False) -> None:
-        found = self.sql(
-            f"SELECT count(k) AS n, count(DISTINCT k) AS d, min(k) AS low, max(k) AS high "
-            f"FROM (SELECT {column} AS k FROM {table})"
-        ).iloc[0]
-        good = not found["n"] or (found["low"] >= 0 and found["high"] < below)
-        if not good or (once and found["d"] != found["n"]):
-            raise Damaged(
-                f"column {column.split()[0]!r} of table {table!r} holds {found['low']} to "
-                f"{found['high']}, and there are {below}"
-            )
+    def _columns(self) -> dict[str, set[str]]:
+        """Columns of each table of the file."""
+        every = " UNION ALL ".join(
+            f"SELECT '{table}', name FROM pragma_table_info('{table}')" for table in TABLES
+        )
+        try:
+            rows = self._con.cursor().execute(every).fetchall()
+        except duckdb.Error:
+            # Eight times slower, and needed only where a table is missing.
+            rows = self._fetch("SELECT table_name, column_name FROM duckdb_columns()")
+        columns: dict[str, set[str]] = {}
+        for table, column in rows:
+            columns.setdefault(table, set()).add(column)
+        return columns
+
+    def _check_places(self) -> None:
+        """Each number that is a place: once where it names a row, and never past the end.
+
+        One query for all of them: a run is opened at every visit of a page.
+        """
+        queries = [
+            f"SELECT '{table}' AS t, '{column}' AS k, count(*), count({column}), "
+            f"count(DISTINCT {column}), min({column})::BIGINT, max({column})::BIGINT FROM {table}"
+            for table, column, _, _ in PLACES
+        ]
+        units = (
+            "SELECT 'units of a layer', '', l.units::BIGINT, count(u.unit), "
+            "count(DISTINCT u.unit), min(u.unit)::BIGINT, max(u.unit)::BIGINT "
+            "FROM layers l LEFT JOIN units u USING (layer) GROUP BY layer, l.units"
+        )
+        found = self._fetch(" UNION ALL ".join([*queries, units]))
+        by_place = {(table, column): numbers for table, column, *numbers in found}
+        self._sizes = {
+            table: by_place[table, column][0] for table, column, _, names in PLACES if names
+        }
+        self._sizes["images"] = int(self.info["images"]["planned"])
+        for table, column, of, names in PLACES:
+            _, n, distinct, low, high = by_place[table, column]
+            below = self._sizes[of]
+            first = 1 if of == "concepts" else 0
+            inside = not n or (low >= first and high < below + first)
+            if not inside or (names and distinct != n):
+                raise Damaged(
+                    f"column {column!r} of table {table!r} holds {low} to {high}, and there are "
+                    f"{below}"
+                )
+        for table, _, wanted, n, distinct, low, high in found:
+            if table == "units of a layer" and not (
+                n == distinct == wanted and low == 0 and high == n - 1
+            ):
+                raise Damaged(f"a layer of {wanted} units has {distinct} in table 'units'")
 
     @cached_property
-    def _layers(self) -> dict[str, dict[str, Any]]:
-        rows = self.sql("SELECT * FROM layers ORDER BY layer").to_dict("records")
-        return {row["name"]: row for row in rows}
+    def _layers(self) -> list[LayerRow]:
+        """The table `layers`, by number."""
+        rows = self._fetch("SELECT name, units, height, width FROM layers ORDER BY layer")
+        return [LayerRow(*row) for row in rows]
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> pd.DataFrame:
         """Rows of a query as a frame. Safe from several threads: each call has its own cursor.
 
         Raises Damaged where the file cannot answer: damaged, or of another version.
         """
-        try:
+        with self._readable():
             return self._con.cursor().execute(query, list(parameters)).df()
+
+    def _fetch(self, query: str) -> list[tuple[Any, ...]]:
+        """:meth:`sql` as plain rows, without the time that a frame takes."""
+        with self._readable():
+            return self._con.cursor().execute(query).fetchall()
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
         except (duckdb.Error, UnicodeDecodeError) as err:
             raise Damaged(
                 f"run file {self.path} cannot be read ({first_line(err)}); make the run again"
@@ -403,12 +193,9 @@ class Run:
     @cached_property
     def info(self) -> dict[str, Any]:
         """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
-        rows = self.sql("SELECT key, value FROM meta")
+        rows = self._fetch("SELECT key, value FROM meta")
         try:
-            pairs = {
-                key: json.loads(value, object_hook=_Facts)
-                for key, value in zip(rows["key"], rows["value"], strict=True)
-            }
+            pairs = {key: json.loads(value, object_hook=_Facts) for key, value in rows}
         except (TypeError, ValueError, RecursionError) as err:
             raise Damaged(f"its table `meta` is no JSON ({err})") from err
         return _Facts(pairs)
@@ -424,7 +211,7 @@ class Run:
     @property
     def measures_chance(self) -> bool:
         """Whether labels can be judged by their units' own null distributions (:data:`SCHEMA`)."""
-        return self.info.get("schema", 1) >= 2
+        return int(self.info.get("schema", 1)) >= 2
 
     @property
     def categories(self) -> list[str]:
@@ -434,7 +221,7 @@ class Run:
     @cached_property
     def layer_names(self) -> list[str]:
         """Dotted names of the dissected layers, by number; none in a run of predictions."""
-        return self.sql("SELECT name FROM layers ORDER BY layer")["name"].tolist()
+        return [layer.name for layer in self._layers]
 
     def layer(self, name: str | None = None) -> int:
         """Number of a layer by its name (the only or last one where None)."""
@@ -446,6 +233,10 @@ class Run:
         if name not in names:
             raise unknown("layer of this run", name, names)
         return names.index(name)
+
+    def unit_count(self, layer: str | None = None) -> int:
+        """Number of units of a layer (the only or last one where None)."""
+        return self._layers[self.layer(layer)].units
 
     @property
     def older_versions(self) -> str:
@@ -481,26 +272,20 @@ class Run:
 
         Raises Damaged where there is none, or it is not of this run's shape and type.
         """
-        return np.load(self._array(name), mmap_mode="r")
+        array: np.ndarray = np.load(self._array(name), mmap_mode="r")
+        return array
 
     def rows(self, name: str) -> ArrayFile:
         """:meth:`array` to be read by plain reads: mapped pages count as this process's memory."""
         return ArrayFile(self._array(name))
 
     def label_maps(self, image: int) -> np.ndarray:
-        """Concept ids of an image on the working grid: uint16 (channels, height, width)."""
-        return self.checked(np.array(self.array("labels")[image]))
+        """Concept ids of an image on the working grid: uint16 (channels, height, width).
 
-    def checked(self, labels: np.ndarray) -> np.ndarray:
-        """Label maps as they are. Raises Damaged where an id stands for no concept."""
-        most = self.once(
-            "concepts", lambda: int(self.sql("SELECT count(*) AS n FROM concepts").n[0])
-        )
-        if labels.size and int(labels.max()) > most:
-            raise Damaged(
-                f"labels.npy of run {self.digest} holds concept {int(labels.max())}, and there are "
-                f"{most}: it is damaged or of another run; make the run again"
-            )
+        Raises Damaged where an id stands for no concept.
+        """
+        labels = np.array(self.array("labels")[image])
+        check_ids(labels, self._sizes["concepts"], f"labels.npy of run {self.digest}")
         return labels
 
     def _array(self, name: str) -> Path:
@@ -508,7 +293,7 @@ class Run:
         path = self.arrays / f"{array_name(name)}.npy"
         if not path.is_file():
             settings, (kind, _, layer) = self.info["settings"], name.partition("-")
-            always = kind in ("labels", "logits") or layer in self._layers
+            always = kind in ("labels", "logits") or layer in self.layer_names
             maps = kind not in ("maps", "beside") or (kind == "maps" and settings["keep_maps"])
             if settings.get("grid") and always and maps:
                 raise Damaged(f"{path} is missing; make the run again")
@@ -538,16 +323,15 @@ class Run:
             return n, len(self.info["channels"]), int(height), int(width)
         if name == "logits":
             # A network without classes has outputs that nothing else in the run counts.
-            return n, int(self.sql("SELECT count(*) AS n FROM classes")["n"][0]) or None
-        if layer not in self._layers:
+            return n, self._sizes["classes"] or None
+        if layer not in self.layer_names:
             return None
-        of = self._layers[layer]
-        units = int(of["units"])
+        of = self._layers[self.layer(layer)]
         shapes: dict[str, tuple[int | None, ...]] = {
-            "pooled": (n, units),
-            "peaks": (n, units),
-            "maps": (n, units, int(of["height"]), int(of["width"])),
-            "beside": (n, None, units),
+            "pooled": (n, of.units),
+            "peaks": (n, of.units),
+            "maps": (n, of.units, of.height, of.width),
+            "beside": (n, None, of.units),
         }
         return shapes.get(kind)
 
@@ -595,77 +379,10 @@ class Run:
         self.close()
 
 
-def list_runs(root: Path = CACHE) -> list[Path]:
-    """Finished runs under `root`, newest first."""
-    return sorted(root.glob("*.duckdb"), key=lambda p: p.stat().st_mtime, reverse=True)
-
-
-def find_run(name: str, root: Path = CACHE) -> Path:
-    """The run file of a digest, the beginning of one, a path, or ``latest``.
-
-    Raises where none or several match, naming those that exist.
-    """
-    if name.endswith(".duckdb") and Path(name).is_file():
-        return Path(name)
-    runs = list_runs(root)
-    if name == "latest" and runs:
-        return runs[0]
-    hits = [path for path in runs if path.stem.startswith(name)]
-    if len(hits) == 1:
-        return hits[0]
-    known = (
-        ", ".join(path.stem for path in runs[:8]) or "none yet: make one with `python -m core run`"
-    )
-    problem = "matches several runs" if hits else "is no run"
-    raise UnitscopeError(f"{name!r} {problem} under {root}; there are: {known}")
-
-
-def delete_run(path: Path) -> None:
-    """Remove a finished run, and what a stopped making of it left.
-
-    Raises UnitscopeError where a process is making it again.
-    """
-    lock = making(path)
-    try:
-        remove_run(path)
-        shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)
-    finally:
-        lock.release()
-
-
-def remove_run(path: Path) -> None:
-    """Remove a finished run: the file first, so that nobody opens it without its arrays."""
-    with suppress(FileNotFoundError):
-        path.unlink()
-    for beside in (".arrays", ".derived"):
-        shutil.rmtree(path.with_suffix(beside), ignore_errors=True)
-
-
-def making(path: Path) -> Sole:
-    """The right to make, or remove, a run: one process at a time has it."""
-    return Sole(path.with_suffix(".lock"), f"run {path.stem} is being made by another process")
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
-    """The arrays of an .npz (or the one of an .npy, by the name ``array``) that was kept for speed.
-
-    None where there is none, or it is damaged: it is then worked out again.
-    """
-    try:
-        held = np.load(path, allow_pickle=False)
-        if isinstance(held, np.ndarray):
-            return {"array": held}
-        with held:
-            return {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error):
-        return None
-
-
 def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:
     """Where a result worked out from a finished run is kept: a path in a folder that exists.
 
     facts : plain data, all that decides the result beside the run itself (code included).
     """
     folder = run.path.with_suffix(".derived")
-    folder.mkdir(exist_ok=True)
-    return folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}"
+    return place(folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}")

@@ -262,7 +262,7 @@ def false_explanation(
     Raises UnitscopeError for a knowledge SPEC that cannot be opened.
     """
     # Imported here: only this question needs graphs and learned concepts.
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_4
 
     empty: list[str] = []

@@ -12,15 +12,19 @@ from typing import Unpack
 import pandas as pd
 
 from core.ablation.contribution import Contribution, UnitConcepts
-from core.ablation.edits import write_edit
+from core.ablation.curves import curves as all_curves
+from core.ablation.edits import Edit
+from core.ablation.export import write_edit
+from core.ablation.images import choose
 from core.ablation.protocols import PROTOCOLS as PROTOCOLS
 from core.ablation.protocols import RANKINGS, Study
-from core.ablation.protocols import curves as all_curves
+from core.ablation.result import Toggled
 from core.ablation.search import greedy_forward
-from core.ablation.toggle import Edit, Toggled, Toggler, choose
-from core.ablation.toggle import prepare as prepare
+from core.ablation.toggler import Toggler
+from core.ablation.toggler import prepare as prepare
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.names import whole
 from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
@@ -43,9 +47,10 @@ def parse_units(text: str, units: int) -> tuple[int, ...]:
         text = text.replace(between, " ")
     found = set()
     for part in text.split():
-        if not part.isdigit():
+        unit = whole(part)
+        if unit is None:
             raise UnitscopeError(f"{part!r} is no unit: write numbers, as in 3, 17, 201")
-        found.add(int(part))
+        found.add(unit)
     wrong = sorted(unit for unit in found if unit >= units)
     if wrong:
         raise UnitscopeError(
@@ -188,7 +193,7 @@ def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ..
     if toggler.weights is None:
         raise UnitscopeError(
             f"a search needs a network whose head is linear; of {toggler.layer}: "
-            f"{toggler.check['why']}"
+            f"{toggler.check.why}"
         )
     rows = choose(toggler.images, scene or None, [split] if split else None)
     rows = rows[toggler.target[rows] >= 0]
@@ -202,7 +207,7 @@ def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ..
 
 def edited_network(toggler: Toggler, units: Sequence[int], factor: float, why: str) -> bytes:
     """The network with its units edited, as a zip of the files of
-    :func:`core.ablation.edits.write_edit`."""
+    :func:`core.ablation.export.write_edit`."""
     out = io.BytesIO()
     with tempfile.TemporaryDirectory() as folder:
         written = write_edit(

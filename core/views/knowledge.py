@@ -17,7 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, allow_empty, unknown
+from core.foundation.files import write_whole
 from core.foundation.names import plain_name
 from core.knowledge.align import GUESSES as GUESSES
 from core.knowledge.align import align
@@ -30,12 +32,12 @@ from core.knowledge.core_concepts import (
     related_concepts,
 )
 from core.knowledge.graph import RELATIONS, Edge, Graph
-from core.knowledge.graph import knowledge_stamp as knowledge_stamp
-from core.knowledge.graph import open_knowledge as open_knowledge
-from core.knowledge.graph import own_knowledge as own_knowledge
+from core.knowledge.kinds import knowledge_stamp as knowledge_stamp
+from core.knowledge.kinds import open_knowledge as open_knowledge
+from core.knowledge.kinds import own_knowledge as own_knowledge
 from core.paper.tables import KINDS as KINDS
 from core.paper.tables import core_kinds
-from core.runs.run_file import DIGITS, Run, derived, digest_of, write_whole
+from core.runs.run_file import Run, derived
 from core.views.images import concepts as concepts_of
 from core.views.names import shown_name
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.explain.learned import LEFT_OUT, select
+from core.runs.kept import kept
 from core.runs.run_file import Run
 from core.views.images import concepts as concepts_of
 from core.views.units import unit_concepts, unit_facts
@@ -193,7 +194,7 @@ def formula_table(run: Run, layer: str) -> pd.DataFrame:
     Units without a formula have no row. It only reads.
     """
     columns = ["unit", "concepts", "ops", "iou"]
-    if not any(run.path.with_suffix(".derived").glob("formulas-*.jsonl")):
+    if not any(kept(run.path.with_suffix(".derived"), "formulas-*.jsonl")):
         return pd.DataFrame(columns=columns)
     from core.dissect.formulas import finished_formulas
 

@@ -16,18 +16,21 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from core.datasets import open_dataset
 from core.foundation import jobs
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
+from core.foundation.roots import check_run_files
 from core.foundation.settings import Retraining
-from core.runs.run_file import Run, digest_of
+from core.retrain.result import RetrainResult, SvmResult, Training
+from core.runs.run_file import Run
 from core.views.names import short_name
 from core.views.work import unfinished
 
@@ -86,7 +89,7 @@ def results(root: Path) -> pd.DataFrame:
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
 
-def result(name: str, root: Path) -> dict[str, Any]:
+def result(name: str, root: Path) -> RetrainResult:
     """A result by its digest, the beginning of one, or ``latest``.
 
     Raises UnitscopeError, naming what there is, where none or several fit.
@@ -100,14 +103,14 @@ def result(name: str, root: Path) -> dict[str, Any]:
         if fits:
             raise UnitscopeError(f"{name!r} fits several re-trainings: {', '.join(fits)}")
         raise unknown("re-training", name, known)
-    return _read(root / f"retrain-{fits[0]}.json")
+    return cast(RetrainResult, _read(root / f"retrain-{fits[0]}.json"))
 
 
 def _read(path: Path) -> dict[str, Any]:
     return read_result(path)
 
 
-def curves(record: dict[str, Any]) -> pd.DataFrame:
+def curves(record: RetrainResult) -> pd.DataFrame:
     """Learning curves: cc, weight, seed, epoch (from 1), scene_loss, concept_loss, train,
     validation (accuracies), validation_loss, best (is it the epoch that counts)."""
     rows = [
@@ -125,7 +128,7 @@ def curves(record: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary(record: dict[str, Any]) -> pd.DataFrame:
+def summary(record: RetrainResult) -> pd.DataFrame:
     """Accuracy on the test split, one row for the original, the control and every (kind, λ).
 
     Columns
@@ -141,7 +144,7 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
     epochs : mean number of epochs until the best.
     """
     target = np.asarray(record["target"])
-    by: dict[tuple[str, float], dict[int, dict[str, Any]]] = {}
+    by: dict[tuple[str, float], dict[int, Training]] = {}
     for one in record["trainings"]:
         by.setdefault((one["cc"], one["weight"]), {})[one["seed"]] = one
     control = by[(CONTROL, 0.0)]
@@ -201,7 +204,7 @@ def summary(record: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary_text(record: dict[str, Any], table: pd.DataFrame) -> str:
+def summary_text(record: RetrainResult, table: pd.DataFrame) -> str:
     """The summary for a terminal, in percent, with what it was measured on."""
     asked, counts = record["asked"], record["counts"]
     side = f", input {asked['side']} px" if asked["side"] else ""
@@ -242,7 +245,7 @@ def summary_text(record: dict[str, Any], table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def table_6(record: dict[str, Any]) -> pd.DataFrame:
+def table_6(record: SvmResult) -> pd.DataFrame:
     """Every SVM of one result of :func:`core.retrain.svm.retrain_pe`, with the network and the
     most frequent scene: the columns of :func:`core.retrain.svm.accuracies`, groups in words."""
     from core.retrain.svm import accuracies
@@ -266,9 +269,9 @@ def pe_results(root: Path) -> pd.DataFrame:
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
 
-def pe_result(path: Path) -> dict[str, Any]:
+def pe_result(path: Path) -> SvmResult:
     """One of :func:`pe_results`, by its path."""
-    return _read(path)
+    return cast(SvmResult, _read(path))
 
 
 def table_of_run(_run: Run, path: Path) -> pd.DataFrame:
@@ -285,7 +288,7 @@ def find_result(asked: Retraining, root: Path) -> str:
     return ""
 
 
-def pe_text(record: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+def pe_text(record: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
     """Accuracies of every SVM for a terminal, in percent."""
     from core.retrain.svm import SOURCES
 
@@ -324,7 +327,7 @@ def pe_text(record: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def figure_5(records: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def figure_5(records: Sequence[RetrainResult]) -> pd.DataFrame:
     """Figure 5's figures, from the summaries of several re-trainings: model, method (original,
     control, SCC, ICC, …), accuracy, low, high, seeds, dataset.
 
@@ -375,7 +378,7 @@ class Verdict:
     verdict: str
 
 
-def verdicts(record: dict[str, Any], table: pd.DataFrame) -> list[Verdict]:
+def verdicts(record: RetrainResult, table: pd.DataFrame) -> list[Verdict]:
     """What the chosen row of each kind in :func:`summary` says of its gain over the control."""
     out = []
     for row in table[table["chosen"] & table["cc"].isin(list(record["chosen"]))].itertuples():
@@ -403,7 +406,7 @@ def verdicts(record: dict[str, Any], table: pd.DataFrame) -> list[Verdict]:
     return out
 
 
-def same_answer(record: dict[str, Any]) -> list[str]:
+def same_answer(record: RetrainResult) -> list[str]:
     """The control and the kinds (at their chosen λ) that give every test image one and the same
     answer, with every seed: they have learned nothing that tells scenes apart."""
     wanted = {CONTROL: 0.0, **record["chosen"]}
@@ -437,6 +440,7 @@ def material(run: Run) -> Material:
     Raises UnitscopeError where the dataset can no longer be opened.
     """
     settings = run.info["settings"]
+    check_run_files(settings["dataset"]["spec"], f"run {run.digest}")
     data = open_dataset(settings["dataset"]["spec"])
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
     return Material(

@@ -13,8 +13,9 @@ import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
-from core.foundation.settings import command
-from core.runs.run_file import CACHE, Run, find_run, list_runs
+from core.foundation.settings import CACHE, command
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
 from core.views.names import short_name
 
 

@@ -7,8 +7,9 @@ from importlib.metadata import version
 import numpy as np
 import pandas as pd
 
+from core.foundation.files import write_whole
 from core.foundation.versions import versions_of
-from core.runs.run_file import Run, derived, write_whole
+from core.runs.run_file import Run, derived
 
 DIMENSIONS, PERPLEXITY, STEPS = 50, 30, 500
 """Of the classical scaling that goes before t-SNE, and of t-SNE itself."""

@@ -11,7 +11,8 @@ import pandas as pd
 
 from core.dissect.labels import FDR, active, judge, null_distribution, unit_labels
 from core.foundation.errors import UnitscopeError, unknown
-from core.runs.run_file import Run, array_name
+from core.runs.arrays import array_name
+from core.runs.run_file import Run
 from core.views.images import NAMED
 
 # It brings PyTorch along, which takes seconds to import.

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation import jobs
+from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import Sole
 from core.foundation.jobs import read_progress
-from core.foundation.settings import command
-from core.runs.run_file import ROOT, digest_of
+from core.foundation.settings import ROOT, command
 
 CHECK = "check-"
 """How the names of jobs begin that look at a plan."""

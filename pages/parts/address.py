@@ -8,6 +8,7 @@ make Back lose the run.)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlencode
@@ -47,7 +48,8 @@ def get(name: str, default: str = "") -> str:
 def number(name: str, default: int = 0) -> int:
     """A parameter that is a whole number; `default` where it is not."""
     text = get(name).strip()
-    return int(text) if text.lstrip("-").isdigit() else default
+    # Neither "--5" nor "²" is one, though their letters are digits; no page has 10¹⁰ of anything.
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else default
 
 
 def put(values: dict[str, str], drop: Sequence[str] = ()) -> None:

@@ -22,13 +22,14 @@ import streamlit as st
 
 from core.foundation.errors import Damaged, UnitscopeError
 from core.foundation.settings import limits
-from core.runs.run_file import Run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import list_runs
 from core.views.labels import formula_labels, open_signatures, with_chance
 from core.views.runs import Summary, try_summary
 
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution, UnitConcepts
-    from core.ablation.toggle import Toggler
+    from core.ablation.toggler import Toggler
     from core.dissect.formulas import Sizes
     from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph

@@ -11,6 +11,7 @@ import streamlit as st
 
 from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError, nearest, unknown
+from core.runs.kept import keep_apart
 from core.runs.run_file import Run
 from core.views.runs import Summary, cache_root, resolve, summary
 from pages.parts import access, address
@@ -160,6 +161,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         initial_sidebar_state="auto",
     )
     st.html(CSS)
+    keep_apart(access.serving().mode == "read-only")
     if too_long := address.cut():
         st.warning(
             f"The address holds more than a link of this app does, and is read without "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from core.foundation.errors import UnitscopeError
-from core.views.knowledge import Known, own_knowledge, spoken_name
+from core.knowledge.kinds import own_knowledge
+from core.views.knowledge import Known, spoken_name
 from pages.parts import address
 from pages.parts.cache import known
 from pages.parts.frame import Context, sentence, stop

@@ -12,7 +12,7 @@ from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
 from core.foundation.settings import Settings, command
-from core.knowledge.graph import KINDS as KNOWLEDGE
+from core.knowledge.kinds import KINDS as KNOWLEDGE
 from core.views import work
 from pages.parts import access, address, changes, explanations
 from pages.parts.frame import START, page_files, sentence

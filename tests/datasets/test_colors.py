@@ -11,7 +11,7 @@ from PIL import Image
 from core.datasets import open_dataset
 from core.foundation.errors import BadFile
 from tests import tiny
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 
 RED, GREEN, BLUE, BLACK = (255, 0, 0), (0, 128, 0), (10, 20, 250), (0, 0, 0)
 COLORS = 'color,name,category\n#FF0000,bed,\n"0, 128, 0",lamp,object\n10 20 250,wood,material\n'

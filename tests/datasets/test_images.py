@@ -20,7 +20,7 @@ from core.datasets.decode import photo_of, read_labels, read_photo, read_rgb
 from core.datasets.readers.labelme import folder_from_labelme
 from core.foundation.errors import BadFile
 from core.views import explain
-from tests.datasets.test_datasets import picture, save, says, why, write
+from tests.datasets.files import picture, save, says, why, write
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 40 30

@@ -10,11 +10,12 @@ import pytest
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.dissect.pipeline import Settings, plan
+from core.dissect.plan import plan
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.settings import Settings
 from tests import tiny
 from tests.cli.test_cli import said
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 from tests.datasets.test_shapes import packed, slow_runs
 
 SIZE = (40, 30)

@@ -20,13 +20,13 @@ from core.datasets.scenes import (
     read_given,
     summary,
 )
-from core.dissect.pipeline import Settings, plan
+from core.dissect.plan import plan
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import plain_name
-from core.foundation.settings import command
+from core.foundation.settings import Settings, command
 from tests import tiny
 from tests.cli.test_cli import said
-from tests.datasets.test_datasets import says, write
+from tests.datasets.files import says, write
 
 
 def test_examples_in_the_docstrings():

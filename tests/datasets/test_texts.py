@@ -18,9 +18,9 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import match_names, readable
 from core.knowledge.align import read_overrides
-from core.knowledge.graph import read_triples
+from core.knowledge.triples import read_triples
 from core.models.said import classes_of
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 
 NFC = "Küche"
 NFD = unicodedata.normalize("NFD", NFC)

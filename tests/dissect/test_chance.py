@@ -26,10 +26,13 @@ from core.dissect.labels import (
     unit_labels,
     untrained_labels,
 )
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
-from core.models.load import LoadedModel, load_model
+from core.foundation.settings import Settings
+from core.models.base import LoadedModel
+from core.models.load import load_model
 from core.models.untrained import settle_batch_norm, untrained_twin
 from core.runs.run_file import Run
 from tests import tiny

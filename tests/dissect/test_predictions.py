@@ -6,7 +6,7 @@ import pytest
 
 from core.dissect.predictions import import_predictions, per_scene
 from core.foundation.errors import UnitscopeError
-from core.runs.run_file import find_run
+from core.runs.store import find_run
 
 
 def test_published_predictions_give_the_published_accuracy(data_dir, tmp_path):

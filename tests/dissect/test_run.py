@@ -19,19 +19,22 @@ import pytest
 import torch
 from PIL import Image
 
-from core.ablation.toggle import prepare
+from core.ablation.toggler import prepare
 from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect import pipeline as run_module
 from core.dissect.labels import null_distribution, unit_labels
-from core.dissect.pipeline import BATCH, Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import BATCH, plan
 from core.explain.photo import explain_photo
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Stopped
-from core.knowledge.graph import open_knowledge
+from core.foundation.settings import Settings
+from core.knowledge.kinds import open_knowledge
 from core.models.forward import Forward
 from core.paper.tables import all_core_concepts
-from core.runs.run_file import Run, find_run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
 from tests import tiny
 from tests.dissect.test_dissect import count_slow
 
@@ -652,9 +655,9 @@ def test_maps_are_single_where_half_would_move_a_replay(folder, tmp_path):
         assert maps.dtype.itemsize == item and work.sizes["maps"] == maps.nbytes
         assert run.info["settings"]["map_type"] == work.map_type
     toggler = prepare(run)
-    assert toggler.way == "replayed tail"
+    assert toggler.method == "replayed tail"
     toggler.logits()
-    assert toggler.check["recorded"] <= 1e-5
+    assert toggler.check.recorded <= 1e-5
     asked = replace(replayed.settings, map_type="float32")
     assert plan(asked).digest == replayed.digest
     assert plan(replace(asked, map_type="float16")).map_type == "float16"

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.dissect.pipeline import Settings, execute, plan
-from core.explain.account import account, scene_table
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
+from core.explain.account import account, scene_table, scenes_of
 from core.explain.learned import learned_concepts, select, stand_in_concepts, unit_ious
 from core.explain.metrics import (
     METRICS,
@@ -25,9 +26,10 @@ from core.explain.metrics import (
 from core.explain.photo import explain_photo, measure_stand_in, speaking_labels
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import place
+from core.foundation.settings import Settings
 from core.knowledge.core_concepts import CoreConcepts
-from core.knowledge.graph import open_knowledge
-from core.paper.tables import all_core_concepts, scenes_of, table_1, table_4
+from core.knowledge.kinds import open_knowledge
+from core.paper.tables import all_core_concepts, table_1, table_4
 from tests import tiny
 
 # -- references -----------------------------------------------------------------------------

@@ -125,3 +125,17 @@ def test_a_few_numbers_have_students_interval():
     wanted = stats.ttest_1samp(values, 0).confidence_interval()
     assert spread(values) == pytest.approx((np.mean(values), wanted.low, wanted.high))
     assert np.isnan(spread([0.5])[1])
+
+
+def test_intervals_hold_their_shares():
+    rng = np.random.default_rng(0)
+    hit = paired = 0
+    for _ in range(400):
+        right = rng.binomial(60, 0.3)
+        low, high = interval(right, 60)
+        hit += low <= 0.3 <= high
+        gained, lost, _ = rng.multinomial(120, [0.15, 0.05, 0.8])
+        low, high = paired_interval(gained, lost, 120)
+        paired += low <= 0.10 <= high
+    assert hit >= 370 and paired >= 370
+    assert interval(0, 0) == (0.0, 1.0) and paired_interval(0, 0, 0) == (-1.0, 1.0)

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from core.dissect.pipeline import Settings, plan
+from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.retrain.estimate import extrapolate
 from core.runs.run_file import Run
 from tests import tiny

@@ -85,7 +85,7 @@ def test_disk_is_kept_free(say, tmp_path):
 def test_files_of_corrected_names_are_bounded_in_size_and_number(say, tiny_run, tmp_path):
     import shutil
 
-    from core.knowledge.graph import open_knowledge
+    from core.knowledge.kinds import open_knowledge
     from core.runs.run_file import Run
     from core.views import knowledge
 

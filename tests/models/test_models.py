@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from core.ablation.toggle import tail_of
+from core.ablation.forward import tail_of
 from core.cli import main
-from core.dissect.pipeline import Settings, plan
+from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
+from core.foundation.settings import Settings
 from core.models.forward import Forward
 from core.models.hooks import as_maps, capture, list_layers, token_grid
 from core.models.load import load_model

@@ -13,9 +13,11 @@ import duckdb
 import pytest
 
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
 from core.models.load import load_model
 from core.models.trust import ALLOW, check_named, source_digest
 from core.runs.run_file import Run
@@ -78,7 +80,7 @@ def test_a_strangers_run_file_runs_nothing(tiny_run, tmp_path, verb, more):
     "spec",
     [
         "python:os:system:touch x",
-        "python:core.runs.run_file:delete_run:x.duckdb",  # of the checkout, but no network
+        "python:core.runs.store:delete_run:x.duckdb",  # of the checkout, but no network
         "python:core.models.zoo:nn",
         "python:tests.tiny:shutil",
         "python:torch.hub:load:x",
@@ -100,7 +102,7 @@ def test_only_networks_of_the_checkout_are_named_by_files(spec, monkeypatch):
         "rooms",
         "torchvision:resnet18",
         "python:core.rooms.network:load:w.pt",
-        "python:core.ablation.edits:load:w.pt",
+        "python:core.ablation.export:load:w.pt",
         # As files of before name them.
         "python:core.models.rooms_net:load:w.pt",
         "python:core.manipulate.edit:load:w.pt",
@@ -156,7 +158,7 @@ def test_changed_code_is_found_before_it_is_imported(tmp_path, monkeypatch):
 def test_an_edited_network_names_no_code_either(tiny_run, tmp_path):
     import torch
 
-    from core.ablation.edits import FORMAT, SCALE, SHIFT
+    from core.ablation.export import FORMAT, SCALE, SHIFT
 
     ran = tmp_path / "ran"
     file = tmp_path / "edited.pt"
@@ -172,7 +174,7 @@ def test_an_edited_network_names_no_code_either(tiny_run, tmp_path):
     state = {f"body.3.{SCALE}": ones, f"body.3.{SHIFT}": ones}
     torch.save({"state_dict": state, "unitscope_edit": facts}, file)
     with pytest.raises(UnitscopeError, match="'os'"):
-        load_model(f"python:core.ablation.edits:load:{file}")
+        load_model(f"python:core.ablation.export:load:{file}")
     assert not ran.exists()
 
 

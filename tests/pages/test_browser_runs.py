@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation import jobs
-from core.runs.run_file import list_runs
+from core.foundation.settings import Settings
+from core.runs.store import list_runs
 from tests import tiny
 from tests.browsing import Server, Visit
 

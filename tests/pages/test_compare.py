@@ -1,147 +1,21 @@
-"""Sides beside each other, against slow recomputation; the page; the form that starts a run."""
+"""The page Compare, and the form that starts a run."""
 
 from __future__ import annotations
 
 import json
-from math import comb
 
 import numpy as np
-import pandas as pd
-import pytest
 
 from benchmarks import drawn_run
 from core.dissect.predictions import import_predictions
-from core.figures import compare as drawn
-from core.figures.base import Caption
 from core.foundation import jobs
-from core.foundation.names import plain_name
 from core.models.load import KINDS
-from core.views import compare, work
+from core.views import work
 from core.views.pictures import thumbnail
-from core.views.units import detected, unit_table
-from tests.pages.test_app import bare, cache, root, run, show, specs, text_of  # noqa: F401
-
-pytestmark = pytest.mark.usefixtures("facts_without_effect")
+from tests.pages.showing import show, specs, text_of
 
 
-@pytest.fixture
-def answers() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Two networks' answers on images that partly coincide."""
-    rng = np.random.default_rng(3)
-
-    def one(first: int, count: int) -> pd.DataFrame:
-        ids = [f"i{k}" for k in range(first, first + count)]
-        scene = [f"s{k % 3}" for k in range(first, first + count)]
-        said = [f"s{k}" for k in rng.integers(0, 3, count)]
-        frame = pd.DataFrame(
-            {"image": range(count), "id": ids, "split": "all", "scene": scene, "predicted": said}
-        )
-        return frame.assign(correct=frame["scene"] == frame["predicted"])
-
-    return one(0, 50), one(20, 60)
-
-
-def test_agreement_image_by_image(answers):
-    one, other = answers
-    met = compare.met(one, other)
-    told = compare.agreement(met)
-    counts = dict.fromkeys(("both", "first", "second", "neither"), 0)
-    same = 0
-    for a in one.itertuples():
-        for b in other.itertuples():
-            if a.id == b.id:
-                kind = {(1, 1): "both", (1, 0): "first", (0, 1): "second", (0, 0): "neither"}
-                counts[kind[int(a.correct), int(b.correct)]] += 1
-                same += a.predicted == b.predicted
-    assert {k: getattr(told, k) for k in counts} == counts
-    assert told.images == 30 and told.same == pytest.approx(same / 30)
-    n, k = counts["first"] + counts["second"], min(counts["first"], counts["second"])
-    exact = min(1.0, 2 * sum(comb(n, j) for j in range(k + 1)) / 2**n)
-    assert told.p == pytest.approx(exact)
-    assert np.isnan(compare.agreement(met.iloc[:0]).p)
-
-
-def test_concepts_and_their_overlap(run):  # noqa: F811
-    found = {layer: detected(run, layer, above=False) for layer in ("body.1", "body.3")}
-    table = compare.concepts(found)
-    sets = {}
-    for layer, frame in found.items():
-        sets[layer] = {
-            (plain_name(r.name), r.category): r.units for r in frame.itertuples(index=False)
-        }
-        told = table[table[layer] > 0]
-        mine = {(r.concept, r.category): getattr(r, "units", None) for r in told.itertuples()}
-        assert set(mine) == set(sets[layer])
-        assert told[layer].sum() == sum(sets[layer].values())
-    a, b = (set(s) for s in sets.values())
-    pair = compare.overlaps(table, list(found)).iloc[0]
-    assert (pair["shared"], pair["only_first"]) == (len(a & b), len(a - b))
-    assert pair["jaccard"] == pytest.approx(len(a & b) / len(a | b))
-    nothing = compare.concepts({"x": found["body.1"].iloc[:0], "y": found["body.1"].iloc[:0]})
-    assert not len(nothing)
-
-
-def test_a_side_and_its_reach(run):  # noqa: F811
-    side = compare.side(run, "body.3", "all", "test")
-    images = run.sql("SELECT correct FROM images WHERE split = 'test' AND correct IS NOT NULL")
-    assert side.scored == len(images) and side.right == images["correct"].sum()
-    assert side.units == 12 and side.low <= side.accuracy <= side.high
-    table = unit_table(run, "body.3")
-    reach = compare.reach(run, "body.3")
-    for row in reach.iloc[::17].itertuples():
-        assert row.share == pytest.approx((table["iou"] >= row.iou).mean())
-    assert reach["share"].iloc[0] == 1 and reach["share"].iloc[-1] == pytest.approx(1 / 12)
-
-
-def test_conditions_that_differ_are_named(run, bare):  # noqa: F811
-    sides = [compare.side(run, "body.3"), compare.side(bare, "body.3")]
-    assert compare.differing(sides) == ["shuffles"]
-    assert sides[1].above is None
-
-
-def test_table_4_of_a_side_is_that_of_the_tables(run):  # noqa: F811
-    from core.knowledge.graph import open_knowledge
-    from core.paper.tables import table_4
-
-    frame, notes = compare.false_explanation(run, "body.1")
-    whole = table_4([run], open_knowledge("builtin"), layer="body.1")
-    expected = [*whole.notes, *whole.dashes()]
-    assert len(frame) == 2 and notes[: len(expected)] == expected
-    assert all("is a node of builtin" in note for note in notes[len(expected) :])
-    for row, (names, told) in zip(frame.to_dict("records"), whole.rows, strict=True):
-        assert row["core concepts"] == names[1]
-        for name in whole.columns:
-            np.testing.assert_equal(row[name], told.figures[name].value)
-
-
-@pytest.mark.parametrize("dark", [False, True])
-def test_charts_say_what_they_were_measured_on(answers, dark):
-    caption = Caption("tiny", "a and b", "", "", "30 images")
-    told = compare.agreement(compare.met(*answers))
-    frame = pd.DataFrame(
-        {
-            "side": ["a", "b"],
-            "share": [0.2, 0.4],
-            "low": [0.1, 0.3],
-            "high": [0.3, 0.5],
-            "count": ["1", "2"],
-        }
-    )
-    kinds = pd.DataFrame({"side": ["a", "b"], "category": "part", "concepts": 1, "units": 2})
-    reach = pd.DataFrame({"side": ["a", "b"], "iou": 0.1, "share": 0.5})
-    for chart in (
-        drawn.agreement(told, "a", "b", caption, dark),
-        drawn.shares(frame, "What", "share", caption, dark),
-        drawn.categories(kinds, caption, dark),
-        drawn.reach(reach, caption, dark),
-    ):
-        assert "tiny · a and b" in chart.to_dict()["title"]["subtitle"]
-
-
-# -- pages ----------------------------------------------------------------------------------
-
-
-def test_compare_opens_with_what_is_most_alike(cache, run, bare):  # noqa: F811
+def test_compare_opens_with_what_is_most_alike(cache, run, bare):
     at = show("pages/7_Compare.py")
     # This run's other layer comes before another run.
     assert at.multiselect[0].value == [f"{run.digest}:body.3", f"{run.digest}:body.1"]
@@ -160,7 +34,7 @@ def test_compare_opens_with_what_is_most_alike(cache, run, bare):  # noqa: F811
     assert "Choose another layer" in text_of(at)
 
 
-def test_compare_reckons_table_4_when_asked(cache, run):  # noqa: F811
+def test_compare_reckons_table_4_when_asked(cache, run):
     at = show("pages/7_Compare.py", sides=f"{run.digest}:body.3", table4="1")
     assert at.dataframe[-1].value["core concepts"].tolist() == ["SCC", "ICC"]
     at = show(
@@ -179,20 +53,17 @@ def test_compare_takes_published_predictions(monkeypatch, tmp_path):
     assert "Of **3** images" in text_of(at) and not at.error
 
 
-def test_a_report_is_offered(cache, run):  # noqa: F811
+def test_a_report_is_offered(cache, run):
     at = show("app.py", run=run.digest)
     assert at.multiselect(key=f"report-figures-{run.digest}").value[0] == "accuracy"
     assert [b.label for b in at.get("download_button")].count("Save the report") == 1
-
-
-# -- the form that starts a run -------------------------------------------------------------
 
 
 def test_kinds_of_network_are_those_of_the_loader():
     assert work.model_kinds() == list(KINDS.values())
 
 
-def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):  # noqa: F811
+def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):
     request = {
         "dataset": "folder:x",
         "model": "python:m:f",
@@ -269,7 +140,7 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
         jobs.forget(name, cache)
 
 
-def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):  # noqa: F811
+def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):
     folder = cache / "jobs" / "f00d"
     folder.mkdir(parents=True)
     (folder / "log").write_text("reading\nerror: there is no folder x\n")
@@ -291,13 +162,10 @@ def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):  # noqa: F81
         jobs.forget("f00d", cache)
 
 
-def test_others_may_look_but_not_start(cache):  # noqa: F811
+def test_others_may_look_but_not_start(cache):
     at = show("pages/9_Runs.py")
     assert not [b for b in at.button if b.label == "Check"]
     assert "started here by owners alone" in text_of(at)
-
-
-# -- the drawn run ---------------------------------------------------------------------------
 
 
 def test_a_drawn_run_fits_together(tmp_path):

@@ -15,18 +15,21 @@ import torch
 
 from core.ablation.contribution import contribution_scores
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
-from core.knowledge.graph import open_knowledge
+from core.foundation.settings import Settings
+from core.knowledge.kinds import open_knowledge
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
-from core.runs.run_file import Run, find_run, list_runs
+from core.runs.run_file import Run
+from core.runs.store import find_run, list_runs
 from core.runs.unit_sets import FILE, delete_set, list_sets, save_set
 from core.views import disable
 from core.views.runs import resolve
 from tests import tiny
 from tests.browsing import ROOT, Server, Visit
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 LAYER = "body.3"
 PAGE = "pages/5_Disable.py"
@@ -158,7 +161,7 @@ def test_the_edited_network_is_taken_away(run, tmp_path):
     texts = list(tmp_path.glob("*.txt"))
     assert len(texts) == 1 and "by hand" in texts[0].read_text()
     (state,) = [p for p in tmp_path.glob("*.pt") if "folded" not in p.name]
-    edited = load_model(f"python:core.ablation.edits:load:{state}")
+    edited = load_model(f"python:core.ablation.export:load:{state}")
     inputs = torch.rand(2, 3, 20, 24)
     own = load_model(tiny.SPEC).module
     body = own.body(inputs)

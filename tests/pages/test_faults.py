@@ -22,19 +22,24 @@ import pytest
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from core.ablation.toggle import prepare
+from core.ablation.toggler import prepare
 from core.cli import main
-from core.dissect.counts import check_ids, count_images
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.counts import count_images
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import signatures
 from core.downloads.unpack import unpack
 from core.figures import converter
 from core.figures.export import export, latex
 from core.foundation import jobs
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
-from core.foundation.escape import csv_frame, latex_text, printable
+from core.foundation.escape import csv_frame, latex_text
 from core.foundation.files import strict_json, write_text
-from core.runs.run_file import Run, delete_run, read_arrays
+from core.foundation.names import printable
+from core.foundation.settings import Settings
+from core.runs.arrays import check_ids, read_arrays
+from core.runs.run_file import Run
+from core.runs.store import delete_run
 from core.views.runs import try_summary
 from core.views.work import unfinished
 from pages.parts import cache
@@ -345,7 +350,7 @@ def test_what_is_left_of_a_whole_run_is_removed_by_the_next_command(finished):
 
 
 def test_a_run_that_is_being_made_is_not_deleted(finished):
-    from core.runs.run_file import making
+    from core.runs.store import making
 
     _, _, run = finished
     lock = making(run.path)

@@ -13,23 +13,24 @@ import pytest
 import streamlit as st
 
 from core.cli import main
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import Retraining
-from core.knowledge.graph import open_knowledge
+from core.foundation.settings import Retraining, Settings
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts
 from core.retrain.estimate import retraining as cost_of
+from core.retrain.plan import plan as plan_cc
 from core.retrain.svm import retrain_pe
-from core.retrain.training import plan as plan_cc
 from core.retrain.training import retrain
 from core.runs.run_file import Run
 from core.views import retrain as shown
 from core.views.runs import resolve
 from tests import tiny
 from tests.browsing import Server, Visit
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
 
@@ -278,12 +279,12 @@ def parsed(add, arguments, then):
 def test_the_cost_is_counted_and_timed(asked, tmp_path, full):
     told = cost_of(plan_cc(asked), tmp_path)
     _, made, _ = full
-    assert {k: told[k] for k in ("train", "validation", "test")} == {
+    assert {k: getattr(told, k) for k in ("train", "validation", "test")} == {
         k: made["counts"][k] for k in ("train", "validation", "test")
     }
-    assert told["digest"] == made["digest"] and not told["finished"]
-    assert told["passes"] == told["trainings"] * asked.epochs * told["train"] == 10 * 2 * 24
-    assert 0 < told["low"] <= told["seconds"] <= told["high"] and told["timed"] == 3 * 8
+    assert told.digest == made["digest"] and not told.finished
+    assert told.passes == told.trainings * asked.epochs * told.train == 10 * 2 * 24
+    assert 0 < told.low <= told.seconds <= told.high and told.timed == 3 * 8
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 

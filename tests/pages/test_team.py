@@ -11,7 +11,7 @@ import socket
 
 import pytest
 
-from core.runs.run_file import list_runs
+from core.runs.store import list_runs
 from pages.parts import access
 from tests.browsing import SERVE, Server, Visit
 from tests.pages.test_access import WAIT, cache  # noqa: F401

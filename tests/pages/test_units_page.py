@@ -13,24 +13,27 @@ import pytest
 from core.ablation.contribution import UnitConcepts
 from core.cli import main
 from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
-from core.dissect.pipeline import Settings, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import signatures
 from core.figures import unit_map as maps
 from core.figures.base import Caption
 from core.figures.export import export
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import Settings
+from core.knowledge.kinds import open_knowledge
 from core.merging.fuse import Space
 from core.merging.gain import run_gain
 from core.runs.run_file import Run
 from core.views import disable, fusion
-from core.views.knowledge import know, open_knowledge
+from core.views.knowledge import know
 from core.views.labels import METHODS, formula_labels, most_often, single_labels, with_chance
 from core.views.pictures import active_region
 from core.views.runs import resolve
 from core.views.unit_map import MAP_METHOD, correlations, layout, unit_map
 from core.views.units import unit_contribution, unit_table
 from tests import tiny
-from tests.pages.test_app import show, specs, text_of
+from tests.pages.showing import show, specs, text_of
 
 LAYER = "body.3"
 PAGE = "pages/2_Units.py"

@@ -18,23 +18,12 @@ from core.foundation.geometry import Preprocessing
 from core.foundation.progress import Stopped
 from core.foundation.settings import Retraining
 from core.models.load import load_model
-from core.retrain import training as code
-from core.retrain.training import (
-    augment,
-    batches,
-    concept_loss,
-    find_classifier,
-    golden_concepts,
-    held_out,
-    kept_layers,
-    new_head,
-    plan,
-    predict,
-    retrain,
-    scaled,
-    spec_of,
-    watched_features,
-)
+from core.retrain import trainer
+from core.retrain.concepts import concept_loss, golden_concepts
+from core.retrain.data import MARGIN, augment, batches, held_out
+from core.retrain.network import find_classifier, kept_layers, new_head, predict, watched_features
+from core.retrain.plan import plan, scaled
+from core.retrain.training import retrain, spec_of
 from core.views import retrain as shown
 from core.views.work import unfinished
 from tests import tiny
@@ -360,12 +349,12 @@ def test_the_control_sees_the_same_batches(asked, tmp_path, monkeypatch):
     fed = []
     real = augment
 
-    def spy(photos, rng, margin=code.MARGIN):
+    def spy(photos, rng, margin=MARGIN):
         out = real(photos, rng, margin)
         fed.append(out.tobytes())
         return out
 
-    monkeypatch.setattr(code, "augment", spy)
+    monkeypatch.setattr(trainer, "augment", spy)
     faint = replace(asked, cc=("annotated",), weights=(1e-30,), seeds=1, patience=9)
     told = retrain(plan(faint), tmp_path)
     half = len(fed) // 2
@@ -405,7 +394,7 @@ def test_a_torchvision_network_with_a_new_head_and_a_grid_before_it(asked, tmp_p
     assert file["spec"] == f"torchvision:squeezenet1_1:{tmp_path / file['file']}", file.get("why")
     again = load_model(file["spec"])
     assert again.classes == list(tiny.SCENES)
-    assert again.preprocessing == work.way
+    assert again.preprocessing == work.preprocessing
     assert shown.summary(told)["cc"].tolist() == ["control", "annotated"]
 
 

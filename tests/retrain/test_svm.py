@@ -11,9 +11,10 @@ from core.dissect.labels import unit_labels
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.knowledge.core_concepts import Annotated
-from core.knowledge.graph import open_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts, table_6
 from core.retrain.svm import (
+    SvmSettings,
     accuracies,
     annotated_concepts,
     fit_svm,
@@ -144,7 +145,9 @@ PICKS = [("metrics",), ("hidden",), ("metrics", "mrr", "hidden")]
 
 @pytest.fixture(scope="module")
 def told(tiny_run, cores, tmp_path_factory):
-    return retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path_factory.mktemp("svm"))
+    return retrain_pe(
+        tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path_factory.mktemp("svm")
+    )
 
 
 def test_what_comes_out(told, tiny_run):
@@ -181,10 +184,10 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
         return len(asked) > 2
 
     with pytest.raises(Stopped):
-        retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, stop=stop)
+        retrain_pe(tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path, stop=stop)
     folder = tmp_path / f"svm-{told['digest']}.partial"
     assert len([p for p in folder.glob("*.json") if p.name != "progress.json"]) == 2
-    again = retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path)
+    again = retrain_pe(tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path)
     assert json.dumps(again) == json.dumps(told)
     assert not folder.exists()
     assert shown.pe_results(tmp_path)["digest"].tolist() == [told["digest"]]
@@ -196,7 +199,10 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
     folder.mkdir()
     (folder / "progress.json").write_text("{}")
     assert unfinished(tmp_path, kind="svm") == []
-    assert retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, progress=never)["n"] == 75
+    assert (
+        retrain_pe(tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path, progress=never)["n"]
+        == 75
+    )
     assert not folder.exists()
 
 
@@ -234,7 +240,7 @@ def test_table_6(told):
 )
 def test_mistakes_are_told(tiny_run, cores, tmp_path, change, message):
     with pytest.raises(UnitscopeError, match=message):
-        retrain_pe(tiny_run, cores, root=tmp_path, **change)
+        retrain_pe(tiny_run, cores, SvmSettings(**change), root=tmp_path)
 
 
 def test_the_command_line(tiny_run, capsys):

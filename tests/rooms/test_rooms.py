@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from core.foundation.errors import UnitscopeError
-from core.rooms import SCENES, SIZE, Rooms, draw_picture
+from core.rooms import SCENES
+from core.rooms.dataset import SIZE, Rooms, draw_picture
 from core.rooms.drawing.colors import NAMES, color_names
 from core.rooms.drawing.tracer import TEXTURES, Camera, Material, Sky, World, _build_tree
 

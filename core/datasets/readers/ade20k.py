@@ -34,7 +34,6 @@ from core.datasets.files import (
     in_threads,
     json_of,
     label_table,
-    mat_of,
     natural,
     need_folder,
     need_images,
@@ -42,7 +41,9 @@ from core.datasets.files import (
     text_of,
     to_concepts,
 )
+from core.datasets.matlab import mat_of
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.names import whole
 
 INDEX = "index_ade20k.mat"
 SPLITS = {"training": "train", "validation": "val"}
@@ -232,9 +233,10 @@ def regions(path: str | Path) -> list[Region]:
         if not text.strip():
             continue
         cells = [cell.strip() for cell in text.split("#", 5)]
-        if len(cells) < 4 or not cells[1].isdecimal() or not cells[3]:
+        level = whole(cells[1]) if len(cells) >= 4 else None
+        if level is None or not cells[3]:
             raise BadFile(path, f"line {line} is not: instance # level # occluded # label # …")
-        rows.append(Region(int(cells[1]), _one_line(cells[3]), 0))
+        rows.append(Region(level, _one_line(cells[3]), 0))
     return rows
 
 
@@ -314,11 +316,11 @@ def _index(path: Path, problems: list[Problem]) -> tuple[dict[int, str], dict[st
     Scenes that begin with ``~`` ("~not labeled") are none.
     """
     try:
-        index = mat_of(path)["index"]
-        names = [_one_line(str(name)) for name in np.atleast_1d(index["objectnames"][()])]
-        files = [str(name) for name in np.atleast_1d(index["filename"][()])]
-        scenes = [str(name).strip("/ ") for name in np.atleast_1d(index["scene"][()])]
-    except (KeyError, IndexError, ValueError, TypeError) as wrong:
+        index = mat_of(path, "index.objectnames", "index.filename", "index.scene")
+        names = [_one_line(str(name)) for name in index["index.objectnames"]]
+        files = [str(name) for name in index["index.filename"]]
+        scenes = [str(name).strip("/ ") for name in index["index.scene"]]
+    except KeyError as wrong:
         raise BadFile(path, "has no index with objectnames, filename and scene") from wrong
     if len(files) != len(scenes):
         told = f"has {len(files)} files but {len(scenes)} scenes: folders tell the scenes instead"

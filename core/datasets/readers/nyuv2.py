@@ -19,6 +19,7 @@ Sources: the dataset's page (Silberman et al., ECCV 2012); the 40 classes of Gup
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +37,6 @@ from core.datasets.files import (
     file_digest,
     folder,
     label_table,
-    mat_of,
     need_folder,
     need_images,
     read_table,
@@ -44,7 +44,11 @@ from core.datasets.files import (
     to_concepts,
     whole_number,
 )
-from core.foundation.errors import BadFile, UnitscopeError
+from core.datasets.matlab import hdf5, mat_of
+from core.foundation.errors import BadFile
+from core.foundation.escape import one_line
+from core.foundation.names import whole
+from core.foundation.worker import WorkerError
 
 NOT_ANNOTATED = 39
 MAT = "nyu_depth_v2_labeled.mat"
@@ -148,10 +152,11 @@ def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
     for k, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        number, _, name = line.strip().partition("\t")
-        if not (number.isascii() and number.isdigit()) or not name.strip():
+        told, _, name = line.strip().partition("\t")
+        number = whole(told)
+        if number is None or not name.strip():
             raise BadFile(path, f"line {k}: {line!r} is not a number, a tab and a name")
-        value = int(number) - 1
+        value = number - 1
         if value < 0 or value == NOT_ANNOTATED:
             continue
         if value in concept_of:
@@ -165,7 +170,7 @@ def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
 
 @dataclass(kw_only=True)
 class NYUv2Mat(SceneDataset):
-    """The same photos straight from the published file (2.8 GB), read one at a time.
+    """The same photos straight from the published file (2.8 GB), read one at a time by a worker.
 
     ``table`` turns the file's label numbers into concept ids.
     """
@@ -187,23 +192,16 @@ class NYUv2Mat(SceneDataset):
         BadFile
             where the file is not whole, or a table beside it does not fit.
         """
-        h5py = _h5py()
         problems: list[Problem] = []
         try:
-            with h5py.File(path, "r") as file:
-                shape = file["images"].shape
-                if (
-                    len(shape) != 4
-                    or shape[1] != 3
-                    or file["labels"].shape != (shape[0], *shape[2:])
-                ):
-                    told = f"images {shape} and labels {file['labels'].shape} do not fit together"
-                    raise BadFile(path, told)
-                names = [_text(file, ref) for ref in file["names"][()].ravel()]
-                named = [_text(file, ref) for ref in file["sceneTypes"][()].ravel()]
-        except (OSError, KeyError, TypeError, ValueError) as wrong:
-            told = "is not the whole published file (HDF5 with images, labels, names, sceneTypes)"
-            raise BadFile(path, told) from wrong
+            told = json.loads(hdf5(path))
+        except WorkerError as wrong:
+            why = "is not the whole published file (HDF5 with images, labels, names, sceneTypes)"
+            raise BadFile(path, f"{why}: {one_line(str(wrong))}") from wrong
+        shape, labels = told["images"], told["labels"]
+        if len(shape) != 4 or shape[1] != 3 or labels != [shape[0], *shape[2:]]:
+            raise BadFile(path, f"images {shape} and labels {labels} do not fit together")
+        names, named = told["names"], told["sceneTypes"]
         n = shape[0]
         if len(named) != n:
             raise BadFile(path, f"has {n} photos but {len(named)} scenes")
@@ -219,14 +217,14 @@ class NYUv2Mat(SceneDataset):
         splits = path.with_name("splits.mat")
         if splits.is_file():
             beside.append(str(splits))
-            parts = mat_of(splits)
+            parts = mat_of(splits, "trainNdxs", "testNdxs")
             for word, key in (("train", "trainNdxs"), ("test", "testNdxs")):
                 if key not in parts:
                     raise BadFile(splits, f"has no {key}")
-                for number in np.atleast_1d(parts[key]).tolist():
-                    if not 1 <= number <= n:
+                for number in parts[key]:
+                    if number not in range(1, n + 1):
                         raise BadFile(splits, f"{key} has {number}, and there are {n} photos")
-                    split[number - 1] = word
+                    split[int(number) - 1] = word
         else:
             told = "does not exist: all photos are in one split"
             problems.append(Problem("", str(splits), told))
@@ -248,21 +246,26 @@ class NYUv2Mat(SceneDataset):
         )
 
     def photo(self, index: int) -> Image.Image:
-        return Image.fromarray(np.ascontiguousarray(self._read("images", index).transpose(2, 1, 0)))
+        read = self._read("images", index, 3)
+        if read.dtype != np.uint8:
+            raise BadFile(self.path, f"images holds {read.dtype}, not bytes")
+        return Image.fromarray(np.ascontiguousarray(read.transpose(2, 1, 0)))
 
     def annotations(self, index: int) -> Annotations:
-        labels = self._read("labels", index).T
+        labels = self._read("labels", index, 2).T
+        if labels.dtype.kind not in "ui":
+            raise BadFile(self.path, f"labels holds {labels.dtype}, not whole numbers")
         return Annotations(to_concepts(labels, self.table, self.path, "the names in it")[None])
 
-    def _read(self, name: str, index: int) -> np.ndarray:
-        # Opened for each photo, which takes a millisecond: a handle could not be pickled, and the
-        # package lets one thread in at a time anyway.
+    def _read(self, name: str, index: int, dimensions: int) -> np.ndarray:
         try:
-            with _h5py().File(self.path, "r") as file:
-                return file[name][index]
-        except (OSError, KeyError, IndexError) as wrong:
-            told = f"{name} of photo {index} cannot be read"
-            raise BadFile(self.path, told) from wrong
+            read = np.load(io.BytesIO(hdf5(Path(self.path), part=name, index=index)))
+            if read.ndim != dimensions:
+                raise ValueError(f"it has {read.ndim} dimensions")
+        except (WorkerError, ValueError) as wrong:
+            why = f"{name} of photo {index} cannot be read: {one_line(str(wrong))}"
+            raise BadFile(self.path, why) from wrong
+        return read
 
     def content_digest(self) -> str:
         tables = [
@@ -281,28 +284,13 @@ class NYUv2Mat(SceneDataset):
         return total.hexdigest()
 
 
-def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as wrong:
-        raise UnitscopeError(
-            "the published file of NYU Depth v2 needs the package h5py: pip install h5py"
-        ) from wrong
-    return h5py
-
-
-def _text(file: Any, ref: Any) -> str:
-    """A MATLAB string: the numbers of its letters."""
-    return "".join(map(chr, file[ref][()].ravel().tolist())).strip("\0 ")
-
-
 def _mapped(path: Path, names: int) -> tuple[list[Concept], dict[int, int]]:
     """The concepts of the 40 classes but otherprop, and the file's number → concept id."""
-    told = mat_of(path)
+    told = mat_of(path, "className", "mapClass")
     try:
         classes = [str(name) for name in told["className"]]
         numbers = [int(number) for number in told["mapClass"]]
-    except (KeyError, TypeError, ValueError) as wrong:
+    except (KeyError, TypeError, ValueError, OverflowError) as wrong:
         raise BadFile(path, "has no className and mapClass") from wrong
     if len(numbers) != names or not all(0 <= k <= len(classes) for k in numbers):
         raise BadFile(path, f"maps {len(numbers)} labels to {len(classes)} classes, not {names}")

@@ -14,7 +14,7 @@ from core.datasets import open_dataset
 from core.datasets.readers.ade20k import Region, regions
 from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 
 NAMES = (
     "wall",

@@ -12,7 +12,7 @@ import pytest
 from core.datasets import open_dataset
 from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 
 CATEGORIES = [
     {"id": number, "name": name, "isthing": thing, "supercategory": group, "color": [1, 1, number]}

@@ -18,7 +18,7 @@ from core.datasets.readers.labelme import draw, folder_from_labelme
 from core.foundation.errors import UnitscopeError
 from tests import tiny
 from tests.cli.test_cli import said
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 
 
 def encoded(image: Image.Image, kind: str = "PNG") -> str:

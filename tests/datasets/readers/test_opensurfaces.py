@@ -13,7 +13,7 @@ from core.datasets import open_dataset
 from core.datasets.readers.opensurfaces import Shape, draw
 from core.foundation.errors import BadFile, UnitscopeError
 from tests import tiny
-from tests.datasets.test_datasets import picture, save, says, write
+from tests.datasets.files import picture, save, says, write
 
 SUBSTANCES = {7: "Wood", 8: "Fabric/cloth", 9: "Plastic - clear", 10: "Fabric"}
 NAMES = {3: "Table", 4: "Chair/stool"}

@@ -1,0 +1,168 @@
+"""The paper's terms, each spelled once: how code, files and addresses write it, and how people
+read it.
+
+A term is a string, so that it compares, sorts and is stored as what files and addresses hold; it
+also has a ``short`` label (tables, legends) and a ``long`` one (choices, help).
+
+>>> Core("icc").short, Core.ICC == "icc", f"{Core.ICC}"
+('ICC', True, 'icc')
+>>> Strategy.of("minmax")
+Traceback (most recent call last):
+core.foundation.errors.UnitscopeError: unknown concept selection strategy 'minmax'; nearest: \
+minmax_threshold (of 3)
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Self
+
+from core.foundation.errors import unknown
+
+
+class Term(StrEnum):
+    """One term of a closed list; see the module. The docstring's first line names the list."""
+
+    short: str
+    long: str
+
+    def __new__(cls, value: str, short: str, long: str = "") -> Self:
+        term = str.__new__(cls, value)
+        term._value_ = value
+        term.short = short
+        term.long = f"{short}: {long}" if long else short
+        return term
+
+    @classmethod
+    def of(cls, value: str) -> Self:
+        """The term that a file, an address or a person wrote; raises with the nearest ones."""
+        for term in cls:
+            if term.value == value:
+                return term
+        raise unknown(cls.called(), value, list(cls))
+
+    @classmethod
+    def called(cls) -> str:
+        """What the list is a list of, as messages say it."""
+        name = (cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
+        return name[0].lower() + name[1:]
+
+    @classmethod
+    def longs(cls) -> dict[str, str]:
+        """Term → long label, for a choice."""
+        return {term.value: term.long for term in cls}
+
+    @classmethod
+    def shorts(cls) -> dict[str, str]:
+        """Term → short label, for a table or a legend."""
+        return {term.value: term.short for term in cls}
+
+
+class Core(Term):
+    """Kind of core concepts.
+
+    In the order of the paper's Table 1; Eqs. 1 and 2 define SCC and ICC, Top 10 is its control.
+    """
+
+    TOP10 = "top10", "Top 10", "the ten most frequent concepts of the scene's photos"
+    SCC = "scc", "SCC", "related by facts and present in the scene's photos"
+    ICC = "icc", "ICC", "related or frequent, and telling the scene apart"
+
+
+class Strategy(Term):
+    """Concept selection strategy.
+
+    In the paper's order: which concepts a unit has learned of a photo (LC).
+    """
+
+    WHOLE_LAYER = "whole_layer", "Whole layer", "every concept that a unit overlaps at all"
+    HIGHEST_IOU = "highest_iou", "Highest IoU", "each unit's concept of highest IoU"
+    MINMAX_THRESHOLD = (
+        "minmax_threshold",
+        "Threshold",
+        "concepts whose IoU exceeds the smallest of all units' highest (MinMax)",
+    )
+
+
+class Eq2(Term):
+    """Reading of the IoU.
+
+    Within a photo (Eq. 2), or divided by the union over the dataset, as in the paper's sample.
+    """
+
+    IMAGE = "image", "per image", "IoU within the photo"
+    DATASET = "dataset_normalised", "whole dataset", "overlap within the photo, union over the set"
+
+
+class Denominator(Term):
+    """IoU denominator.
+
+    Which pixels count in the union of a unit's label.
+    """
+
+    ALL = "all", "all pixels", "every pixel counts"
+    ANNOTATED = "annotated", "annotated pixels", "only annotated pixels count"
+
+
+class Sign(Term):
+    """Sign of the contribution score (Eq. 9).
+
+    Positive units support a scene, negative ones speak against it.
+    """
+
+    POSITIVE = "positive", "positive", "highest contribution scores"
+    NEGATIVE = "negative", "negative", "lowest contribution scores"
+
+
+class Over(Term):
+    """Images summed over in Eq. 9.
+
+    Rightly predicted ones as published, wrongly predicted ones, or both.
+    """
+
+    TRUE = "true", "true predictions", "photos of the scene that are predicted right (as published)"
+    FALSE = "false", "false predictions", "photos of the scene that are predicted wrong"
+    ALL = "all", "all photos", "all photos of the scene"
+
+
+class Protocol(Term):
+    """Protocol of ablation.
+
+    Which units are disabled for which image.
+    """
+
+    PAPER = "paper", "the paper's", "by the true scene of each image: an oracle"
+    BY_PREDICTED = "by_predicted_scene", "by predicted scene", "needs no true scene"
+    GLOBAL = "global", "global", "the same units for every image"
+
+
+class Ranking(Term):
+    """Ranking of units.
+
+    By core concepts (Eq. 9), by the head, and controls.
+    """
+
+    SCC = "scc", "SCC", "contribution scores by SCC"
+    ICC = "icc", "ICC", "contribution scores by ICC"
+    TOP10 = "top10", "Top 10", "contribution scores by the ten most frequent concepts"
+    RANDOM = "random", "random units", "drawn anew each time"
+    ACTIVATION = "mean_activation", "mean activation", "by mean pooled activation"
+    WEIGHT = "weight", "|weight|", "by the head's weight of the scene"
+    GRADIENT = "gradient_activation", "gradient × activation", "by their share of the logit"
+    GREEDY = "greedy", "greedy", "each next unit by the accuracy that it gains"
+
+
+class Golden(Term):
+    """Golden concepts c* of Eq. 10.
+
+    Those of a photo's annotation that the concept loss asks for; the last two are controls.
+    """
+
+    SCC = "scc", "SCC", "annotated in the photo and in SCC of its scene"
+    ICC = "icc", "ICC", "annotated in the photo and in ICC of its scene"
+    TOP10 = "top10", "Top 10", "annotated in the photo and among the ten most frequent of its scene"
+    ANNOTATED = (
+        "annotated",
+        "all annotated",
+        "all that is annotated in the photo: the masks without the knowledge graph",
+    )

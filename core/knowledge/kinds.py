@@ -1,0 +1,80 @@
+"""Kinds of knowledge graph, and how one is opened by its SPEC.
+
+``builtin``            data/everyday.tsv, written by hand for this project
+``triples:FILE``       relation<TAB>head<TAB>tail[<TAB>weight], or the relation in another column; a
+                       folder is read as the CN-100K release: train.txt, valid.txt, test.txt
+``conceptnet:FILE``    the assertions of ConceptNet 5.7 (.csv or .csv.gz), English to English
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.progress import Report
+from core.foundation.settings import CACHE, ROOT
+from core.knowledge.conceptnet import open_conceptnet
+from core.knowledge.graph import Graph
+from core.knowledge.triples import read_triples
+from core.runs.run_file import Run
+
+BUILTIN = ROOT / "data" / "everyday.tsv"
+
+KINDS = {
+    "builtin": ("builtin", "everyday facts about rooms, streets and landscapes, embedded"),
+    "triples": (
+        "triples:FILE",
+        "relation<TAB>head<TAB>tail a line, or in another order that a first line tells; a folder "
+        "is read as CN-100K (train/valid/test.txt)",
+    ),
+    "conceptnet": ("conceptnet:FILE", "ConceptNet 5.7 assertions, .csv or .csv.gz"),
+}
+
+
+def own_knowledge(run: Run) -> str:
+    """The knowledge SPEC a run was made with."""
+    return str((run.info.get("request") or {}).get("knowledge", "builtin"))
+
+
+def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:
+    """Name, time of the last change (ns) and size of every file a SPEC reads.
+
+    While it stays the same, a graph that is open need not be opened again. Empty where there is
+    nothing to read; :func:`open_knowledge` says why.
+    """
+    path = BUILTIN if spec == "builtin" else Path(spec.partition(":")[2]).expanduser()
+    files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
+    facts = [(str(file), file.stat()) for file in files if file.is_file()]
+    return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in facts)
+
+
+def open_knowledge(
+    spec: str,
+    cache: Path = CACHE,
+    progress: Report | None = None,
+) -> Graph:
+    """Open a knowledge graph by its SPEC (see the module's text).
+
+    Parameters
+    ----------
+    cache : where the compact form of a ``conceptnet:`` file is kept, as
+        ``knowledge-<digest>.npz``, and looked for the next time.
+    progress : called about twice a second with a :class:`Progress` while such a file is read.
+
+    Raises UnitscopeError for an unknown kind, BadFile for a file that is missing or is not one,
+    with the line and the reason.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind not in KINDS:
+        forms = "; ".join(form for form, _ in KINDS.values())
+        raise UnitscopeError(f"{unknown('kind of knowledge', kind, KINDS)}. Forms: {forms}")
+    if kind == "builtin":
+        if rest:
+            raise UnitscopeError("`builtin` takes no file; for your own facts use triples:FILE")
+        return read_triples(BUILTIN, "builtin")
+    path = Path(rest).expanduser()
+    if not rest or not path.exists():
+        raise BadFile(rest or spec, f"does not exist; the form is {KINDS[kind][0]}")
+    if kind == "triples":
+        return read_triples(path)
+    return open_conceptnet(path, cache, progress)

@@ -1,0 +1,93 @@
+"""The verbs toggle, contribution, figures, search and edit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from core.cli import main
+
+
+def say(capsys, *arguments: str) -> dict:
+    assert main([*arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def test_verbs(tiny_run, tmp_path, capsys):
+    root = tmp_path / "runs"
+    root.mkdir()
+    shutil.copy(tiny_run.path, root)
+    (root / tiny_run.arrays.name).symlink_to(tiny_run.arrays)
+    facts = tmp_path / "facts.tsv"
+    rows = [("thing 1", "attic"), ("thing 2", "barn"), ("piece 6", "cellar")]
+    facts.write_text("".join(f"AtLocation\t{a}\t{b}\t1.0\n" for a, b in rows))
+    place = (tiny_run.digest, "--out", str(root), "--knowledge", f"triples:{facts}")
+    told = say(capsys, "toggle", *place, "--units", "0,3", "--split", "test")
+    assert told["way"] == "closed form" and told["units"] == [0, 3]
+    told = say(capsys, "toggle", *place, "--units", "0,3", "--layer", "body.1", "--factor", "0.5")
+    assert told["way"] == "replayed tail"
+    told = say(capsys, "contribution", *place, "--scene", "cellar", "--unit", "1", "--over", "all")
+    assert told["core"] == ["piece 6"] and told["negative"]
+    told = say(capsys, "toggle", *place, "--top-negative", "2", "--scene", "cellar")
+    assert len(told["units"]) <= 2 and "most negative of scene cellar" in told["chosen"]
+    told = say(
+        capsys,
+        "figures",
+        *place,
+        "--every",
+        "2",
+        "--most",
+        "4",
+        "--to",
+        str(tmp_path / "figures"),
+        "--csv",
+        str(tmp_path),
+        "--ranking",
+        "scc",
+        "--ranking",
+        "random",
+        "--format",
+        "svg,png",
+    )
+    assert len(told["files"]) == 2 and (tmp_path / "figure_3-paper.csv").is_file()
+    assert {r["k"] for r in told["rows"]} == {1, 2, 4}
+    told = say(capsys, "search", *place, "--halves", "1", "--most", "2", "--method", "forward")
+    assert told["rows"][0]["candidates"] == "all units"
+    told = say(
+        capsys,
+        "edit",
+        *place,
+        "--units",
+        "1",
+        "--kind",
+        "state",
+        "--out-dir",
+        str(tmp_path / "edited"),
+    )
+    assert Path(told["files"]["state"]).is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["toggle", "--units", "99"], "there is no unit 99"),
+        (["toggle", "--units", "a,b"], "no list of numbers"),
+        (["toggle", "--units", "1", "--image", "nowhere"], "unknown image"),
+        (["toggle", "--units", "1", "--scene", "attick"], "nearest: attic"),
+        (["toggle", "--units", "1", "--layer", "body.9"], "unknown layer"),
+        (["toggle", "--top-negative", "3"], "needs --scene"),
+        (["contribution", "--scene", "attick"], "nearest: attic"),
+        (["figures", "--format", "gif"], "unknown figure format"),
+        (["figures", "--protocol", "papers"], "unknown protocol"),
+        (["search", "--layer", "body.1"], "needs a linear head"),
+        (["edit", "--units", "1", "--kind", "onnx", "--out-dir", "x"], "unknown kind of file"),
+    ],
+)
+def test_mistakes_are_told(tiny_run, capsys, arguments, message):
+    verb, *rest = arguments
+    place = [tiny_run.digest, "--out", str(tiny_run.path.parent), "--knowledge", "builtin"]
+    assert main([verb, *place, *rest, "--allow-empty"]) == 2
+    assert message in capsys.readouterr().err

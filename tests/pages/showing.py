@@ -1,0 +1,35 @@
+"""Pages of the app, run by Streamlit's AppTest, and what is on them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from streamlit.testing.v1 import AppTest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def show(page: str, **address: str) -> AppTest:
+    """A page opened at an address, on the app as a whole, as the server runs it."""
+    at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in address.items():
+        at.query_params[name] = value
+    if page != "app.py":
+        at.switch_page(page)
+    at.run()
+    assert not at.exception, at.exception[0].stack_trace
+    return at
+
+
+def text_of(at: AppTest) -> str:
+    """All that a page says, widgets and charts aside."""
+    kinds = ("title", "subheader", "markdown", "caption", "warning", "info", "code")
+    said = [str(e.value) for kind in kinds for e in getattr(at, kind)]
+    said += [e.proto.body for e in at.get("html")]
+    return "\n".join([*said, *(f"{m.label} {m.value}" for m in at.metric)])
+
+
+def specs(at: AppTest) -> list[dict]:
+    """Vega-Lite specs of the charts on a page."""
+    return [json.loads(c.proto.spec) for c in at.get("vega_lite_chart")]
