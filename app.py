@@ -40,8 +40,8 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
             "chance.</p>"
         )
         told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
-        if told["above"] is not None:
-            number, what = told["above"], "detect something with a name, better than chance"
+        if told.above is not None:
+            number, what = told.above, "detect something with a name, better than chance"
         else:
             number, what = int(table["name"].count()), "have a label"
         st.html(
@@ -119,7 +119,7 @@ def charts(ctx: Context) -> None:
     told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
-    has_chance = told["above"] is not None
+    has_chance = told.above is not None
     left, right = st.columns(2, gap="large")
     with left:
         draw.chart(

@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core.dissect.labels import chance_rows, split_sets
+from core.dissect.labels import chance_rows
+from core.dissect.significance import split_sets
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.settings import CACHE, ROOT
 from core.runs.arrays import ArrayFile

@@ -192,7 +192,7 @@ def add(inputs: Inputs, owner: bool = True) -> None:
 # -- arguments ----------------------------------------------------------------------------------
 
 
-PLACES = ("out", "to", "write", "csv", "latex", "out-dir")
+PLACES = ("out", "to", "write", "csv", "latex", "out-dir", "figures")
 """Options that say where to write: these get places below the trial's own folder alone."""
 
 WORK = ("run", "embed", "retrain", "annotate", "formulas", "search", "figures", "reproduce")
@@ -204,7 +204,7 @@ LEFT_OUT = ("bench",)
 
 def _verbs() -> dict[str, argparse.ArgumentParser]:
     """Every verb, with sub-verbs, and its parser."""
-    from core.cli import _parser
+    from core.cli import parser as whole_parser
 
     found: dict[str, argparse.ArgumentParser] = {}
 
@@ -216,7 +216,7 @@ def _verbs() -> dict[str, argparse.ArgumentParser]:
         if words and (not below or not below[0].required):
             found[" ".join(words)] = parser
 
-    walk(_parser(), ())
+    walk(whole_parser(), ())
     return {name: parser for name, parser in found.items() if name.split()[0] not in LEFT_OUT}
 
 
@@ -242,6 +242,7 @@ def _arguments(inputs: Inputs) -> None:
         def trial(rng: random.Random) -> tuple[int, str]:
             shutil.rmtree(here, ignore_errors=True)
             shutil.copytree(source, here)
+            os.chdir(here)  # where the verbs put what they are told no place for
             given = name.split()
             actions = [
                 a

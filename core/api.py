@@ -161,7 +161,7 @@ class Run(run_file.Run):
 
     def better_than_chance(
         self, layer: str | None = None, denominator: str = "all"
-    ) -> dict[str, Any]:
+    ) -> labels.BetterThanChance:
         """How many units are better than chance, how many were with exchanged masks, and in the
         untrained twin: :func:`core.dissect.labels.better_than_chance`."""
         return labels.better_than_chance(self, layer, denominator)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core.dissect.labels import FDR, better_than_chance
+from core.dissect.labels import better_than_chance
+from core.dissect.significance import FDR
 from core.figures import unit_map as maps
 from core.figures import units as unit_figures
 from core.figures.units import peaks, unit_chance

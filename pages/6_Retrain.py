@@ -19,6 +19,7 @@ from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
 from core.knowledge.kinds import own_knowledge
+from core.retrain.result import RetrainResult
 from core.views import retrain
 from core.views import runs as run_views
 from core.views.knowledge import spoken_name
@@ -252,7 +253,7 @@ def cc_results(ctx: Context, root: Path) -> None:
     weights(told, root)
 
 
-def said(told: dict[str, Any], table: pd.DataFrame) -> None:
+def said(told: RetrainResult, table: pd.DataFrame) -> None:
     """What came out, in words."""
     asked, counts = told["asked"], told["counts"]
     st.markdown("##### What it says")
@@ -303,7 +304,7 @@ def said(told: dict[str, Any], table: pd.DataFrame) -> None:
     draw.explain(explanations.GAIN, "When is a gain more than luck?")
 
 
-def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
+def as_table(told: RetrainResult, table: pd.DataFrame, about: Caption) -> None:
     """The summary, every λ a row."""
     picked = [bool(row.chosen and row.cc in told["chosen"]) for row in table.itertuples()]
     view = pd.DataFrame(
@@ -339,7 +340,7 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
         )
 
 
-def learning(told: dict[str, Any], about: Caption) -> None:
+def learning(told: RetrainResult, about: Caption) -> None:
     """Learning curves of the chosen λ, or of another."""
     points_of = retrain.curves(told)
     asked = sorted({w for w in points_of["weight"] if w})
@@ -372,7 +373,7 @@ def learning(told: dict[str, Any], about: Caption) -> None:
     )
 
 
-def weights(told: dict[str, Any], root: Path) -> None:
+def weights(told: RetrainResult, root: Path) -> None:
     """Where the networks lie, and how one is dissected as a run of its own."""
     st.markdown("##### The trained networks")
     st.caption(

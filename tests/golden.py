@@ -515,9 +515,9 @@ def dissection(given: Inputs) -> Any:
         out[f"maps {layer}"] = np.asarray(run.array(f"maps-{layer}"))
         labels = unit_labels(run, layer, per_unit=2)
         out[f"labels {layer}"] = labels[["unit", "rank", "name", "iou", "chance", "adjusted"]]
-        told = better_than_chance(run, layer)
+        found = better_than_chance(run, layer)
         out[f"better than chance {layer}"] = {
-            key: told[key] for key in ("units", "tested", "above", "by_chance")
+            key: getattr(found, key) for key in ("units", "tested", "above", "by_chance")
         }
     out["logits"] = run.array("logits")
     return out
@@ -562,7 +562,7 @@ def signatures_(given: Inputs) -> Any:
     ):
         s = signatures(given.run, "body.3", threads=1, **more)
         out[name] = {
-            key: getattr(s, key)
+            key: getattr(s, "active" if key == "lit" else key)
             for key in ("labels", "pixels", "starts", "which", "lit", "hits", "areas", "together")
         }
         out[name]["unit concept"] = s.unit_concept()
@@ -570,7 +570,8 @@ def signatures_(given: Inputs) -> Any:
 
 
 def formulas(given: Inputs) -> Any:
-    from core.dissect.formulas import Search, unit_formulas
+    from core.dissect.formula_search import Search
+    from core.dissect.formulas import unit_formulas
 
     out: dict[str, Any] = {}
     for name, search, more in (
@@ -1034,6 +1035,7 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             "dissect.counts",
             "dissect.thresholds",
             "dissect.labels",
+            "dissect.significance",
             "datasets.scenes",
             "models.forward",
             "models.hooks",
@@ -1064,8 +1066,17 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
-    "signatures": (signatures_, ("dissect.signatures",), CLOSE),
-    "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
+    "signatures": (signatures_, ("dissect.signatures", "dissect.signature_kernels"), CLOSE),
+    "formulas": (
+        formulas,
+        (
+            "dissect.formula",
+            "dissect.formula_kernels",
+            "dissect.formula_search",
+            "dissect.formulas",
+        ),
+        CLOSE,
+    ),
     "unit map": (unit_map, ("views.unit_map",), TRAINED),
     "embedding": (embedding, ("merging.embed",), TRAINED),
     "merging": (merging, ("merging.fuse", "merging.gain"), CLOSE),

@@ -43,7 +43,6 @@ import numpy as np
 from core.ablation.contribution import SIGNS, Contribution, UnitConcepts
 from core.ablation.search import greedy_forward
 from core.ablation.toggler import Toggler
-from core.dissect.labels import known_values
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Hooks
@@ -55,6 +54,7 @@ from core.knowledge.core_concepts import (
     related_concepts,
 )
 from core.knowledge.graph import Graph
+from core.runs.run_file import known_values
 
 PROTOCOLS = ("paper", "by_predicted_scene", "global")
 BY_CONCEPTS = ("scc", "icc", "top10")

@@ -173,7 +173,7 @@ class Replay:
         self.name = source.name
         self._lock = Lock()
         # Unedited logits; NaN in rows that were not replayed yet.
-        self._base = np.full(recorded.logits.shape, np.nan, np.float32)
+        self._base: np.ndarray = np.full(recorded.logits.shape, np.nan, np.float32)
         kept = (read_arrays(self.kept) or {}).get("array")
         if kept is not None and (kept.shape, kept.dtype) == (self._base.shape, self._base.dtype):
             self._base = kept
@@ -204,8 +204,8 @@ class Replay:
     def logits_after(self, change: Change, rows: np.ndarray, **hooks: Unpack[Hooks]) -> np.ndarray:
         """Logits float32 (rows, classes) under a change."""
         out = np.empty((len(rows), self._base.shape[1]), np.float32)
-        for places, (gave,) in self._replay(rows, [lambda _places: change], **hooks):
-            out[places] = gave
+        for places, gave in self._replay(rows, [lambda _places: change], **hooks):
+            out[places] = gave[0]
         return out
 
     def predict(

@@ -242,9 +242,9 @@ def _models(given: argparse.Namespace) -> Answer:
         rows = [names[k : k + across] for k in range(0, len(names), across)]
         lines = ["".join(f"{name:{width}}" for name in row).rstrip() for row in rows]
         return {"kind": given.kind, "names": names}, "\n".join([head, *lines])
-    from core.models.load import KINDS
+    from core.models.registry import MODELS
 
-    facts, text = say_kinds([(kind, *result) for kind, result in KINDS.items()])
+    facts, text = say_kinds([(kind.name, kind.form, kind.about) for kind in MODELS])
     more = (
         "\nnames: `models torchvision [TEXT]`, `models timm [TEXT]`; default layers: "
         "`models families`; all about it: docs/models.md"
@@ -432,7 +432,7 @@ def _show(given: argparse.Namespace) -> Answer:
         "denominator": given.denominator,
         "units": next(s["units"] for s in facts["layers"] if s["name"] == layer),
         "above_0.04": int((labels["iou"] > 0.04).sum()),
-        "chance": chance,
+        "chance": asdict(chance),
         "concepts": int(labels.loc[labels["iou"] > 0.04, "name"].nunique()),
         "top": best.head(given.top).to_dict("records"),
     }
@@ -442,10 +442,10 @@ def _show(given: argparse.Namespace) -> Answer:
         f"{layer}: {result['above_0.04']} of {result['units']} units above IoU 0.04 "
         f"({result['concepts']} concepts), denominator {given.denominator}"
     )
-    if chance["above"] is not None:
+    if chance.above is not None:
         lines.append(
-            f"{chance['above']} of {chance['units']} units better than chance (false discovery "
-            f"rate {chance['rate']:.0%}, {chance['rounds']} rounds)"
+            f"{chance.above} of {chance.units} units better than chance (false discovery "
+            f"rate {chance.rate:.0%}, {chance.rounds} rounds)"
         )
     lines.append(comparison(chance))
     lines.append(f"{'unit':>6}  {'IoU':>7}  {'p':>7}  {'adjusted':>8}  {'category':9}  concept")

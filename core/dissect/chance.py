@@ -18,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 
 from core.dissect.counts import best_ious, exchange
-from core.dissect.labels import split_sets
 from core.dissect.passes import Collected
+from core.dissect.significance import split_sets
 from core.dissect.work import Job
 from core.runs.arrays import check_ids
 

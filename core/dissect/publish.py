@@ -18,8 +18,9 @@ import torch
 
 from core.datasets.scenes import class_of, images_of, summary
 from core.dissect.chance import Exchange, active_rows
-from core.dissect.labels import chance_rows, iou_table, permutation_p
+from core.dissect.labels import chance_rows, iou_table
 from core.dissect.passes import Collected
+from core.dissect.significance import permutation_p
 from core.dissect.work import Job
 from core.runs.tables import (
     DENOMINATORS,

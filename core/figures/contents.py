@@ -92,7 +92,7 @@ def _categories(view: View) -> Any:
 def labels_found(view: View) -> tuple[pd.DataFrame, bool]:
     chance = better_than_chance(view.run, view.layer, view.denominator)
     found = unit_views.detected(view.run, view.layer, view.denominator)
-    return found, chance["above"] is not None
+    return found, chance.above is not None
 
 
 def _confusion(view: View) -> Any:

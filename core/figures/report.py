@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from core.dissect.labels import FDR, better_than_chance
+from core.dissect.labels import better_than_chance
+from core.dissect.significance import FDR
 from core.figures import explain as of_photo
 from core.figures import units as unit_figures
 from core.figures.base import COUNTING, Caption
@@ -190,13 +191,13 @@ def _head(facts: Summary, view: View) -> str:
         )
     if view.layer:
         chance = better_than_chance(view.run, view.layer, view.denominator)
-        if chance["above"] is not None:
+        if chance.above is not None:
             said.append(
-                f"{chance['above']:,} of {chance['units']:,} units of {escape(view.layer)} "
+                f"{chance.above:,} of {chance.units:,} units of {escape(view.layer)} "
                 "detect something with a name, better than chance"
             )
         else:
-            said.append(f"{chance['units']:,} units of {escape(view.layer)}")
+            said.append(f"{chance.units:,} units of {escape(view.layer)}")
         compared = " " + escape(comparison(chance))
     rows = {
         "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.skipped:,} left out",

@@ -37,7 +37,6 @@ from typing import Any, Unpack, cast
 import numpy as np
 from scipy import sparse, stats
 
-from core.dissect.labels import known_values
 from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
@@ -51,7 +50,7 @@ from core.foundation.settings import CACHE
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import Annotated, CoreConcepts
 from core.retrain.result import SvmResult, SvmRow
-from core.runs.run_file import Run
+from core.runs.run_file import Run, known_values
 
 GROUPS = ("metrics", "mrr", "hidden")
 """The paper's three groups of features, in its order."""
@@ -221,12 +220,12 @@ def hidden_states(run: Run, layer: str | None, kind: str) -> np.ndarray:
     # Only here: all else in this module needs no network.
     import torch
 
-    from core.datasets import open_dataset
+    from core.datasets import dataset_of
     from core.explain.photo import open_model
     from core.retrain.network import find_classifier, predict
 
     model = open_model(run)
-    dataset = open_dataset(run.info["settings"]["dataset"]["spec"])
+    dataset = dataset_of(run)
     seen = (
         np.asarray(model.preprocessing.view(dataset.photo(dataset.index_of(name))))
         for name in images["id"]

@@ -379,6 +379,15 @@ class Run:
         self.close()
 
 
+def known_values(run: Run, column: str, table: str, names: Sequence[str] | None) -> list[str]:
+    """`names`, each checked to occur in a column; all that occur where None."""
+    known = run.sql(f"SELECT DISTINCT {column} FROM {table} ORDER BY 1")[column].tolist()
+    for name in names or ():
+        if name not in known:
+            raise unknown(column, name, known)
+    return list(names) if names is not None else known
+
+
 def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:
     """Where a result worked out from a finished run is kept: a path in a folder that exists.
 

@@ -104,9 +104,9 @@ def side(run: Run, layer: str, denominator: str = "all", split: str = "") -> Sid
         units=len(table),
         concepts=len(detected(run, layer, denominator)),
         median_iou=float(table["iou"].median()),
-        above=chance["above"],
-        by_chance=chance["by_chance"],
-        untrained=chance["untrained"],
+        above=chance.above,
+        by_chance=chance.by_chance,
+        untrained=chance.untrained,
     )
     if found.above is None:
         return found

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.dissect.labels import FDR, null_distribution
+from core.dissect.labels import null_distribution
+from core.dissect.significance import FDR
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.views.images import OTHER, Filter, confusion, gallery

@@ -18,7 +18,7 @@ from core.views.units import unit_concepts, unit_facts
 # The search of formulas brings PyTorch along, which takes seconds to import: functions that need
 # it ask for it themselves, so that the table of units opens at once.
 if TYPE_CHECKING:
-    from core.dissect.formulas import Search, Sizes
+    from core.dissect.formula_search import Search, Sizes
     from core.dissect.signatures import Signatures
 
 MOST = 2000
@@ -112,14 +112,14 @@ def most_often(run: Run, layer: str, unit: int) -> pd.DataFrame:
 
 def _searches() -> dict[str, Search]:
     """What `python -m core formulas RUN` does, with `--optimal` and without."""
-    from core.dissect.formulas import Search
+    from core.dissect.formula_search import Search
 
     return {"optimal": Search(optimal=True), "beam": Search()}
 
 
 def open_signatures(run: Run, layer: str) -> tuple[Signatures, Sizes]:
     """A layer's signatures, and the sizes of formulas that its units share."""
-    from core.dissect.formulas import Sizes
+    from core.dissect.formula_search import Sizes
     from core.dissect.signatures import signatures
 
     found = signatures(run, layer)
@@ -133,7 +133,7 @@ def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
     note : of the best of all, whether that is proven; where :data:`MOST` formulas did not
     suffice, what IoU remains possible.
     """
-    from core.dissect.formulas import beam_search, optimal_search
+    from core.dissect.formula_search import beam_search, optimal_search
 
     found = {
         "beam": beam_search(s, unit, sizes=sizes),

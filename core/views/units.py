@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from core.dissect.labels import FDR, active, judge, null_distribution, unit_labels
+from core.dissect.labels import BetterThanChance, active, null_distribution, unit_labels
+from core.dissect.significance import FDR, judge
 from core.foundation.errors import UnitscopeError, unknown
 from core.runs.arrays import array_name
 from core.runs.run_file import Run
@@ -48,21 +48,21 @@ def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     return frame
 
 
-def comparison(found: Mapping[str, Any]) -> str:
+def comparison(found: BetterThanChance) -> str:
     """The two numbers that the number of units better than chance is to be compared with, in a
-    sentence, from :func:`core.dissect.labels.better_than_chance`.
+    sentence.
 
-    >>> comparison({"above": 166, "by_chance": 0.04, "untrained": 63, "untrained_why": ""})
+    >>> comparison(BetterThanChance(999, 0.05, 512, 500, 166, by_chance=0.04, untrained=63))
     'By chance (masks exchanged between photos): 0.0 on average. In the untrained twin: 63.'
     """
-    if found["above"] is None:
-        return f"Chance was not measured: {found['chance_why']}."
+    if found.above is None:
+        return f"Chance was not measured: {found.chance_why}."
     twin = (
-        f"The untrained twin was not measured: {found['untrained_why']}"
-        if found["untrained"] is None
-        else f"In the untrained twin: {found['untrained']:,}"
+        f"The untrained twin was not measured: {found.untrained_why}"
+        if found.untrained is None
+        else f"In the untrained twin: {found.untrained:,}"
     )
-    chance = f"By chance (masks exchanged between photos): {found['by_chance']:.1f} on average"
+    chance = f"By chance (masks exchanged between photos): {found.by_chance:.1f} on average"
     return f"{chance}. {twin}."
 
 

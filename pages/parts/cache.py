@@ -30,7 +30,7 @@ from core.views.runs import Summary, try_summary
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution, UnitConcepts
     from core.ablation.toggler import Toggler
-    from core.dissect.formulas import Sizes
+    from core.dissect.formula_search import Sizes
     from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph
     from core.views.explain import Network
@@ -117,6 +117,7 @@ class Deferred:
 
 BY_DIGEST: dict[str, Callable[[Any], str]] = {
     "Known": lambda known: known.digest,
+    "Network": lambda network: network.digest,
     "Toggler": lambda toggler: f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}",
     "Contribution": lambda scores: f"{scores.words()}:{scores.layer}",
 }

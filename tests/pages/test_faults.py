@@ -163,7 +163,7 @@ def test_what_was_kept_for_speed_is_made_again_where_it_is_damaged(copy):
             )
         for junk in (b"", b"PK\x03\x04junk", kept.read_bytes()[:100]):
             kept.write_bytes(junk)
-            np.testing.assert_array_equal(signatures(run, "body.3").lit, right.lit)
+            np.testing.assert_array_equal(signatures(run, "body.3").active, right.active)
         layer = prepare(run, "body.1")  # replayed: its unedited logits are kept beside the run
         first = layer.logits()
         (kept,) = copy.with_suffix(".derived").glob("replayed-*.npy")

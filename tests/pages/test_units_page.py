@@ -12,7 +12,8 @@ import pytest
 
 from core.ablation.contribution import UnitConcepts
 from core.cli import main
-from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
+from core.dissect.formula_search import Sizes
+from core.dissect.formulas import finished_formulas, unit_formulas
 from core.dissect.pipeline import execute
 from core.dissect.plan import plan
 from core.dissect.signatures import signatures

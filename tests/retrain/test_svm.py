@@ -107,7 +107,8 @@ def test_core_concepts_of_a_split_know_nothing_of_the_other(tiny_run):
 
 
 def test_labels_stand_in_for_masks_from_the_training_images_alone(tiny_run):
-    got = learned_by(tiny_run, "labels", None, "whole_layer", "image", ["train"], 2, 1.0).toarray()
+    asked = SvmSettings(strategy="whole_layer", per_unit=2, chance=1.0)
+    got = learned_by(tiny_run, "labels", asked).toarray()
     kinds = ["object", "part"]
     labels = unit_labels(tiny_run, categories=kinds, per_unit=2, splits=["train"])
     names = tiny_run.sql("SELECT image FROM images ORDER BY image")["image"].tolist()
@@ -117,7 +118,7 @@ def test_labels_stand_in_for_masks_from_the_training_images_alone(tiny_run):
         expected = set(labels["concept"][labels["unit"].isin(active)] - 1)
         assert set(np.flatnonzero(got[row])) == expected
     with pytest.raises(UnitscopeError, match="unknown source"):
-        learned_by(tiny_run, "mask", None, "whole_layer", "image", ["train"], 1, 1.0)
+        learned_by(tiny_run, "mask", SvmSettings())
 
 
 def test_masks_alone_are_what_is_annotated(tiny_run):
