@@ -362,7 +362,6 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
 def overview() -> None:
     """The page."""
     ctx = page("Overview")
-    assert ctx is not None
     if not ctx.layer:
         published(ctx)
         take_away(ctx)

@@ -14,7 +14,7 @@ import pandas as pd
 from core.foundation.errors import UnitscopeError, unknown
 from core.knowledge.graph import Graph
 from core.knowledge.kinds import open_knowledge, own_knowledge
-from core.merging.embed import MODELS
+from core.merging.embed import MODELS as MODELS
 from core.merging.fuse import WORDS as WORDS
 from core.merging.fuse import (
     Links,

@@ -46,12 +46,12 @@ def test_agreement_image_by_image(answers):
                 kind = {(1, 1): "both", (1, 0): "first", (0, 1): "second", (0, 0): "neither"}
                 counts[kind[int(a.correct), int(b.correct)]] += 1
                 same += a.predicted == b.predicted
-    assert {k: told[k] for k in counts} == counts
-    assert told["images"] == 30 and told["same"] == pytest.approx(same / 30)
+    assert {k: getattr(told, k) for k in counts} == counts
+    assert told.images == 30 and told.same == pytest.approx(same / 30)
     n, k = counts["first"] + counts["second"], min(counts["first"], counts["second"])
     exact = min(1.0, 2 * sum(comb(n, j) for j in range(k + 1)) / 2**n)
-    assert told["p"] == pytest.approx(exact)
-    assert np.isnan(compare.agreement(met.iloc[:0])["p"])
+    assert told.p == pytest.approx(exact)
+    assert np.isnan(compare.agreement(met.iloc[:0]).p)
 
 
 def test_concepts_and_their_overlap(run):
@@ -77,8 +77,8 @@ def test_concepts_and_their_overlap(run):
 def test_a_side_and_its_reach(run):
     side = compare.side(run, "body.3", "all", "test")
     images = run.sql("SELECT correct FROM images WHERE split = 'test' AND correct IS NOT NULL")
-    assert side["scored"] == len(images) and side["right"] == images["correct"].sum()
-    assert side["units"] == 12 and side["low"] <= side["accuracy"] <= side["high"]
+    assert side.scored == len(images) and side.right == images["correct"].sum()
+    assert side.units == 12 and side.low <= side.accuracy <= side.high
     table = unit_table(run, "body.3")
     reach = compare.reach(run, "body.3")
     for row in reach.iloc[::17].itertuples():
@@ -89,7 +89,7 @@ def test_a_side_and_its_reach(run):
 def test_conditions_that_differ_are_named(run, bare):
     sides = [compare.side(run, "body.3"), compare.side(bare, "body.3")]
     assert compare.differing(sides) == ["shuffles"]
-    assert sides[1]["above"] is None
+    assert sides[1].above is None
 
 
 def test_table_4_of_a_side_is_that_of_the_tables(run):
@@ -117,7 +117,7 @@ def test_charts_say_what_they_were_measured_on(answers, dark):
             "share": [0.2, 0.4],
             "low": [0.1, 0.3],
             "high": [0.3, 0.5],
-            "told": ["1", "2"],
+            "count": ["1", "2"],
         }
     )
     kinds = pd.DataFrame({"side": ["a", "b"], "category": "part", "concepts": 1, "units": 2})

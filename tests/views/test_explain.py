@@ -73,12 +73,12 @@ def test_photos_are_gone_through_in_order(run, choice):
     ids, images = frame["id"].tolist(), frame["image"].tolist()
     for image in range(45):
         place = explain.place(run, choice, image)
-        assert place["total"] == total
-        assert place["number"] == (images.index(image) + 1 if image in images else 0)
+        assert place.total == total
+        assert place.number == (images.index(image) + 1 if image in images else 0)
         before = [i for i, k in zip(ids, images, strict=True) if k < image]
         after = [i for i, k in zip(ids, images, strict=True) if k > image]
-        assert place["before"] == (before[-1] if before else None)
-        assert place["after"] == (after[0] if after else None)
+        assert place.before == (before[-1] if before else None)
+        assert place.after == (after[0] if after else None)
     drawn = {explain.drawn(run, choice, seed) for seed in range(60)}
     assert drawn <= set(ids) if total else drawn == {None}
     assert explain.drawn(run, choice, 5) == explain.drawn(run, choice, 5)

@@ -55,12 +55,12 @@ def test_concepts_of_scenes_by_hand(run, known):
                 fact for fact in facts if " IsA " not in fact
             }
         facts = knowledge.scene_facts(run, known, scene)
-        assert facts["annotated"] == table.loc[scene, "annotated"] == len(held)
-        assert facts["related"] == table.loc[scene, "related"] == len(near)
-        assert facts["scc"] == frame["scc"].sum() and facts["icc"] == frame["icc"].sum()
+        assert facts.annotated == table.loc[scene, "annotated"] == len(held)
+        assert facts.related == table.loc[scene, "related"] == len(near)
+        assert facts.scc == frame["scc"].sum() and facts.icc == frame["icc"].sum()
     # Straw and thing 9 are in the graph and not in the dataset.
-    assert knowledge.scene_facts(run, known, "barn")["neighbours"] == 4
-    assert knowledge.scene_facts(run, known, "cellar")["node"] is None
+    assert knowledge.scene_facts(run, known, "barn").neighbours == 4
+    assert knowledge.scene_facts(run, known, "cellar").node is None
 
 
 def test_search_steps_count_sets(run, known):
@@ -71,7 +71,7 @@ def test_search_steps_count_sets(run, known):
         assert len(sets) == row.sets
     shares = knowledge.percentages(run, known)
     chosen = steps[steps["chosen"]].set_index("search")["p"]
-    assert chosen["Count"] == shares["p_c"] and chosen["SCount"] == shares["p_sc"]
+    assert chosen["Count"] == shares.p_c and chosen["SCount"] == shares.p_sc
     best = steps.groupby("search")["sets"].transform("max")
     for name, part in steps[steps["sets"] == best].groupby("search"):
         assert part["p"].max() == chosen[name], "the highest p with the most sets"

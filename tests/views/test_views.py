@@ -138,7 +138,7 @@ def test_active_units_rank_and_overlap_here(run):
 
 
 def test_peaks_scenes_and_search(run):
-    threshold = unit_facts(run, LAYER, 6)["threshold"]
+    threshold = unit_facts(run, LAYER, 6).threshold
     values = peaks_view(run, LAYER, 6)
     bins = peak_histogram(run, LAYER, 6)
     assert bins["images"].sum() == len(values) == 59
