@@ -46,7 +46,7 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -604,8 +604,8 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 class Inputs:
     """Good small inputs of everything that reads something, and what reads them."""
 
-    def __init__(self, base: Path):
-        self.base = base
+    def __init__(self, base: Path, only: Sequence[str] = ()):
+        self.base, self.only = base, tuple(only) or ("",)
         self.trials: dict[str, Trial] = {}
         from benchmarks import broken_inputs, strange_visits
 
@@ -614,6 +614,8 @@ class Inputs:
 
     def add(self, name: str, folder: Path, command: Callable[[Path], list[str]]) -> None:
         """A folder with a good input, and the command line that reads a copy of it."""
+        if not name.startswith(self.only):
+            return
         here = self.base / "try"
 
         def trial(rng: random.Random) -> tuple[int, str]:
@@ -635,7 +637,8 @@ class Inputs:
 
     def add_trial(self, name: str, trial: Trial) -> None:
         """Something else that is tried with random numbers."""
-        self.trials[name] = trial
+        if name.startswith(self.only):
+            self.trials[name] = trial
 
 
 Trial = Callable[[random.Random], tuple[int, str]]
@@ -648,8 +651,8 @@ def inputs(count: int, seed: int, only: list[str], first: int) -> tuple[list[dic
     only : beginnings of the names of kinds. first : number of the first input of each kind.
     """
     with tempfile.TemporaryDirectory() as base:
-        made = Inputs(Path(base))
-        names = [n for n in made.trials if not only or n.startswith(tuple(only))]
+        made = Inputs(Path(base), only)
+        names = list(made.trials)
         each = -(-count // len(names))
         rows, wrong = [], 0
         for name in names:

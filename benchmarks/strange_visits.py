@@ -192,7 +192,7 @@ def add(inputs: Inputs, owner: bool = True) -> None:
 # -- arguments ----------------------------------------------------------------------------------
 
 
-PLACES = ("out", "to", "write", "csv", "latex", "out-dir")
+PLACES = ("out", "to", "write", "csv", "latex", "out-dir", "figures")
 """Options that say where to write: these get places below the trial's own folder alone."""
 
 WORK = ("run", "embed", "retrain", "annotate", "formulas", "search", "figures", "reproduce")
@@ -242,6 +242,7 @@ def _arguments(inputs: Inputs) -> None:
         def trial(rng: random.Random) -> tuple[int, str]:
             shutil.rmtree(here, ignore_errors=True)
             shutil.copytree(source, here)
+            os.chdir(here)  # where the verbs put what they are told no place for
             given = name.split()
             actions = [
                 a

@@ -157,7 +157,7 @@ def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
         at = ctx.ask(unit_map_views.unit_map, ctx.layer)
     frame = maps.placed(shown, at)
 
-    def picked(thing: dict | None) -> None:
+    def picked(thing: dict[str, object] | None) -> None:
         if thing and "unit" in thing:
             address.put({"unit": str(thing["unit"])}, drop=("scene",))
 

@@ -229,7 +229,7 @@ def neighbourhood(ctx: Context, known: Known, scene: str, kind: str) -> None:
         st.caption(f"Nothing to draw: no fact and no {KIND_NAMES[kind]} of {name}.")
         return
 
-    def picked(thing: dict | None) -> None:
+    def picked(thing: dict[str, object] | None) -> None:
         if thing and thing.get("concept"):
             address.put({"view": "find", "concept": str(thing["label"])}, drop=("scene", "cc"))
 

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from core.figures import compare as drawn
-from core.figures.base import Caption
+from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
@@ -22,7 +22,7 @@ from core.views.runs import cache_root, summary, usual_splits
 from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts.cache import ask, open_run, picture
-from pages.parts.frame import DEFINITIONS, Context, page, unanswered
+from pages.parts.frame import Context, page, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
 MOST = len(drawn.SIDES)
@@ -114,7 +114,7 @@ def caption(ctx: Context, sides: Sequence[Side], units: bool = True, split: str 
         " and ".join(datasets),
         " and ".join(networks),
         " and ".join(layers) if units else "",
-        DEFINITIONS[ctx.denominator] if units else "",
+        COUNTING[ctx.denominator] if units else "",
         shown,
     )
 

@@ -72,12 +72,8 @@ def test_core_imports_downwards_and_never_streamlit(file):
     assert here in PACKAGES, f"{here} is no known package: add it to PACKAGES"
     for name in names:
         there = package(name)
-        if there in PACKAGES and (here, there) not in CIRCLES:
+        if there in PACKAGES:
             assert PACKAGES.index(there) <= PACKAGES.index(here), f"{own} imports {name}"
-
-
-CIRCLES = {("datasets", "rooms"), ("models", "rooms")}
-"""Kinds that are opened by name from below their package."""
 
 
 def test_packages_named_are_there():

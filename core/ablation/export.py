@@ -35,6 +35,7 @@ from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_text, write_whole
 from core.foundation.progress import Hooks
+from core.foundation.trust import check_named
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill
@@ -43,7 +44,6 @@ from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
 from core.models.hooks import as_maps, find_layer
 from core.models.load import load_model
 from core.models.outputs import put_back, taken
-from core.models.trust import check_named
 
 SCALE, SHIFT = "unitscope_scale", "unitscope_shift"
 """Names of the edit's buffers in the edited layer's part of the state dict."""

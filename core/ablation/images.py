@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from core.datasets import open_dataset
+from core.datasets import dataset_of
 from core.datasets.decode import photo_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
-from core.foundation.roots import check_run_files
 from core.runs.run_file import Run
 
 
@@ -110,9 +109,7 @@ def stored_photos(run: Run, preprocessing: Preprocessing, images: np.ndarray) ->
 
 def dataset_photos(run: Run, preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
     """Reads what the network saw from the run's dataset; raises where that cannot be opened."""
-    spec = run.info["settings"]["dataset"]["spec"]
-    check_run_files(spec, f"run {run.digest}")
-    dataset = open_dataset(spec)
+    dataset = dataset_of(run)
     place = {name: k for k, name in enumerate(dataset.ids)}
     ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]
 

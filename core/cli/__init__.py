@@ -33,7 +33,7 @@ from core.foundation.errors import UnitscopeError, allow_empty, first_line
 from core.foundation.files import strict_json
 from core.foundation.names import printable
 from core.foundation.progress import Stopped
-from core.models.trust import allow_python
+from core.foundation.trust import allow_python
 
 PROG = "python -m core"
 

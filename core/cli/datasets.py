@@ -66,9 +66,9 @@ def add(verb: Verb) -> None:
 
 
 def _kinds(_given: argparse.Namespace) -> Answer:
-    from core.datasets import KINDS
+    from core.datasets.registry import DATASETS
 
-    return say_kinds([(kind.name, kind.form, kind.about) for kind in KINDS])
+    return say_kinds([(kind.name, kind.form, kind.about) for kind in DATASETS])
 
 
 def _scenes(given: argparse.Namespace) -> Answer:

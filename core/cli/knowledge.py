@@ -33,9 +33,9 @@ def add(verb: Verb) -> None:
 
 
 def _knowledge_kinds(_given: argparse.Namespace) -> Answer:
-    from core.knowledge.kinds import KINDS
+    from core.knowledge.kinds import KNOWLEDGE
 
-    return say_kinds([(kind, *result) for kind, result in KINDS.items()])
+    return say_kinds([(kind.name, kind.form, kind.about) for kind in KNOWLEDGE])
 
 
 def _align(given: argparse.Namespace) -> Answer:

@@ -15,8 +15,8 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, GOLDEN, Retraining
+from core.foundation.trust import check_named
 from core.knowledge.kinds import own_knowledge
-from core.models.trust import check_named
 from core.runs.run_file import Run
 from core.runs.store import find_run
 
@@ -159,7 +159,10 @@ def _asked(given: argparse.Namespace) -> Retraining:
     if given.run:
         run = Run(find_run(given.run, given.out))
         settings = run.info["settings"]
-        options.setdefault("dataset", settings["dataset"]["spec"])
+        if "dataset" not in options:
+            photos = settings["dataset"]
+            check_named(photos["spec"], f"run {run.digest}", photos.get("code"))
+            options["dataset"] = photos["spec"]
         if "model" not in options:
             network = settings["model"]
             check_named(network["spec"], f"run {run.digest}", network.get("code"))

@@ -242,9 +242,9 @@ def _models(given: argparse.Namespace) -> Answer:
         rows = [names[k : k + across] for k in range(0, len(names), across)]
         lines = ["".join(f"{name:{width}}" for name in row).rstrip() for row in rows]
         return {"kind": given.kind, "names": names}, "\n".join([head, *lines])
-    from core.models.load import KINDS
+    from core.models.registry import MODELS
 
-    facts, text = say_kinds([(kind, *result) for kind, result in KINDS.items()])
+    facts, text = say_kinds([(kind.name, kind.form, kind.about) for kind in MODELS])
     more = (
         "\nnames: `models torchvision [TEXT]`, `models timm [TEXT]`; default layers: "
         "`models families`; all about it: docs/models.md"

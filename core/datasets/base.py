@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,9 @@ class SceneDataset(ABC):
     channels : one entry a plane of :class:`Annotations`' maps.
     problems : what was left out while the dataset's tables were read.
     labels_by : the network whose predictions the label maps are; empty where people made them.
-    notes : what was read in a way that a user may not expect, though nothing was left out.
+    notes : what was read in a manner that a user may not expect, though nothing was left out.
+    source : digest of the reader's own source text, where it is no part of a package whose
+        readers have versions (a ``python:`` SPEC); part of :meth:`digest`.
     """
 
     VERSION: ClassVar[int] = 1
@@ -91,6 +94,7 @@ class SceneDataset(ABC):
     problems: list[Problem] = field(default_factory=list)
     labels_by: str = ""
     notes: list[str] = field(default_factory=list)
+    source: str = ""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,6 +120,14 @@ class SceneDataset(ABC):
         tables read, and the reader's own options go in; paths of this machine do not.
         """
 
+    def digest(self) -> str:
+        """Hex digest of all that decides photos and annotations: :meth:`content_digest`, and of a
+        reader of the user's own its source text as well."""
+        content = self.content_digest()
+        if not self.source:
+            return content
+        return hashlib.sha256(f"{content}\0{self.source}".encode()).hexdigest()
+
     def index_of(self, image_id: str) -> int:
         """Position of an image id. Raises with the nearest ids where it does not exist."""
         try:
@@ -131,7 +143,7 @@ class SceneDataset(ABC):
         return known
 
     def check(self) -> None:
-        """Raise where the columns do not fit together: a reader's mistake, told early."""
+        """Raise where the columns do not fit together: a reader's mistake, found early."""
         n = len(self.ids)
         if n == 0:
             raise UnitscopeError(f"dataset {self.spec!r} has no usable image")

@@ -23,6 +23,7 @@ from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.settings import Settings
+from core.foundation.trust import source_digest
 from core.foundation.versions import versions_of
 from core.knowledge.kinds import open_knowledge
 from core.models.base import LoadedModel
@@ -30,7 +31,6 @@ from core.models.forward import MAP_TYPES, Forward, usable_device
 from core.models.head import CLOSE, PROBES, batch_words, rounding
 from core.models.hooks import Layer
 from core.models.load import load_model
-from core.models.trust import source_digest
 from core.models.untrained import untrained_twin
 from core.runs.run_file import NEEDS_NONE
 
@@ -225,7 +225,7 @@ def _facts(
     facts: dict[str, Any] = {
         **asdict(settings),
         "map_type": map_type,
-        "dataset": {"spec": settings.dataset, "digest": dataset.content_digest()},
+        "dataset": {"spec": settings.dataset, "digest": dataset.digest()},
         "model": {"spec": settings.model, "digest": model_digest},
         "layers": list(settings.layers or (model.default_layer,)),
         "preprocessing": model.preprocessing.to_json(),
@@ -235,9 +235,10 @@ def _facts(
         "versions": engine_versions(dataset),
         "torch": [version(name) for name in ("torch", "torchvision", "pillow")],
     }
-    code = source_digest(settings.model)
-    if code is not None:
-        facts["model"]["code"] = code
+    for what, spec in (("model", settings.model), ("dataset", settings.dataset)):
+        code = source_digest(spec)
+        if code is not None:
+            facts[what]["code"] = code
     if dataset.labels_by:
         facts["dataset"]["labels_by"] = dataset.labels_by
     facts["untrained"] = twin

@@ -21,11 +21,11 @@ from core.explain.account import finish
 from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, similarity
 from core.foundation.errors import UnitscopeError
+from core.foundation.trust import check_named
 from core.knowledge.core_concepts import CoreConcepts
 from core.models.base import LoadedModel
 from core.models.forward import Forward
 from core.models.load import load_model
-from core.models.trust import check_named
 from core.runs.run_file import Run
 
 CHANCE = FDR
@@ -61,7 +61,7 @@ def open_model(run: Run) -> LoadedModel:
     dissected so.
 
     Raises UnitscopeError where it is not, or where it is code that a run file may not name
-    (:func:`core.models.trust.check_named`): that is told before anything is imported.
+    (:func:`core.foundation.trust.check_named`): that is told before anything is imported.
     """
     stored = run.info["settings"]["model"]
     check_named(stored["spec"], f"run {run.digest}", stored.get("code"))

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Report
+from core.foundation.registry import Registry, Row
 from core.foundation.settings import CACHE, ROOT
 from core.knowledge.conceptnet import open_conceptnet
 from core.knowledge.graph import Graph
@@ -20,15 +21,36 @@ from core.runs.run_file import Run
 
 BUILTIN = ROOT / "data" / "everyday.tsv"
 
-KINDS = {
-    "builtin": ("builtin", "everyday facts about rooms, streets and landscapes, embedded"),
-    "triples": (
-        "triples:FILE",
-        "relation<TAB>head<TAB>tail a line, or in another order that a first line tells; a folder "
-        "is read as CN-100K (train/valid/test.txt)",
+KNOWLEDGE: Registry[Row] = Registry(
+    "kind of knowledge",
+    "unitscope.knowledge",
+    (
+        Row(
+            "builtin",
+            "builtin",
+            "everyday facts about rooms, streets and landscapes, embedded",
+            "core.knowledge.kinds:open_builtin",
+        ),
+        Row(
+            "triples",
+            "triples:FILE",
+            "relation<TAB>head<TAB>tail a line, or in another order that a first line tells; a "
+            "folder is read as CN-100K (train/valid/test.txt)",
+            "core.knowledge.kinds:open_triples",
+            ("train.txt", "valid.txt", "test.txt"),
+        ),
+        Row(
+            "conceptnet",
+            "conceptnet:FILE",
+            "ConceptNet 5.7 assertions, .csv or .csv.gz",
+            "core.knowledge.kinds:open_assertions",
+        ),
     ),
-    "conceptnet": ("conceptnet:FILE", "ConceptNet 5.7 assertions, .csv or .csv.gz"),
-}
+    Row,
+)
+"""What a row opens is called with the whole SPEC, its text behind the kind and its colon, the
+folder of the cache, and the receiver of progress or None; it returns a
+:class:`~core.knowledge.graph.Graph`."""
 
 
 def own_knowledge(run: Run) -> str:
@@ -65,16 +87,32 @@ def open_knowledge(
     with the line and the reason.
     """
     kind, _, rest = spec.partition(":")
-    if kind not in KINDS:
-        forms = "; ".join(form for form, _ in KINDS.values())
-        raise UnitscopeError(f"{unknown('kind of knowledge', kind, KINDS)}. Forms: {forms}")
-    if kind == "builtin":
-        if rest:
-            raise UnitscopeError("`builtin` takes no file; for your own facts use triples:FILE")
-        return read_triples(BUILTIN, "builtin")
+    graph = KNOWLEDGE.row(kind, spec).load()(spec, rest, cache, progress)
+    if not isinstance(graph, Graph):
+        raise UnitscopeError(f"{spec!r} opened a {type(graph).__name__}, not a Graph")
+    return graph
+
+
+def open_builtin(_spec: str, rest: str, _cache: Path, _progress: Report | None) -> Graph:
+    """The embedded facts. Raises UnitscopeError where a file is named."""
+    if rest:
+        raise UnitscopeError("`builtin` takes no file; for your own facts use triples:FILE")
+    return read_triples(BUILTIN, "builtin")
+
+
+def open_triples(spec: str, rest: str, _cache: Path, _progress: Report | None) -> Graph:
+    """A file of triples, or a folder of the CN-100K release."""
+    return read_triples(_there(spec, rest))
+
+
+def open_assertions(spec: str, rest: str, cache: Path, progress: Report | None) -> Graph:
+    """ConceptNet's assertions, from the compact form in the cache where there is one."""
+    return open_conceptnet(_there(spec, rest), cache, progress)
+
+
+def _there(spec: str, rest: str) -> Path:
     path = Path(rest).expanduser()
     if not rest or not path.exists():
-        raise BadFile(rest or spec, f"does not exist; the form is {KINDS[kind][0]}")
-    if kind == "triples":
-        return read_triples(path)
-    return open_conceptnet(path, cache, progress)
+        form = KNOWLEDGE.row(spec.partition(":")[0]).form
+        raise BadFile(rest or spec, f"does not exist; the form is {form}")
+    return path

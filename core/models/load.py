@@ -5,57 +5,30 @@
                                                 checkpoint leaves it untrained (seed 0)
 ``timm:NAME[:CHECKPOINT]``                      the same for timm, an optional package
 ``places365:NAME:CHECKPOINT[:CATEGORIES]``      the CSAIL release of networks for Places365
-``python:package.module:function[:CHECKPOINT]`` your own; see :func:`load_python`
+``python:package.module:function[:CHECKPOINT]`` your own; see :func:`core.models.python.load_python`
 """
 
 from __future__ import annotations
 
 import torch
 
-from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.errors import UnitscopeError
 from core.models.base import LoadedModel
 from core.models.head import batch_words, by_batch
 from core.models.outputs import without_classifier
-from core.models.python import load_python
-from core.rooms.network import load_rooms
-
-KINDS = {
-    "rooms": ("rooms", "the embedded network, trained on the embedded photos"),
-    "torchvision": (
-        "torchvision:NAME[:CHECKPOINT]",
-        "a torchvision classifier; CHECKPOINT is a file, or `random` for untrained weights",
-    ),
-    "timm": ("timm:NAME[:CHECKPOINT]", "the same of timm, an optional package"),
-    "places365": (
-        "places365:NAME:CHECKPOINT[:CATEGORIES]",
-        "a Places365 network of the CSAIL release; CATEGORIES is its list of class names",
-    ),
-    "python": (
-        "python:package.module:function[:CHECKPOINT]",
-        "your own network from an importable function",
-    ),
-}
+from core.models.registry import MODELS
 
 
 def load_model(spec: str) -> LoadedModel:
     """Open a network by its SPEC (see the module's text).
 
     Raises UnitscopeError for an unknown kind or name (with the nearest), a checkpoint that
-    is missing, is no state dict, or does not fit the architecture (both sides told).
+    is missing, is no state dict, or does not fit the architecture (with both sides' names).
     """
     kind, _, rest = spec.partition(":")
-    if kind in ("torchvision", "timm", "places365"):
-        from core.models import timm_zoo, zoo
-
-        by_kind = {"timm": timm_zoo.load_timm, "places365": zoo.load_places}
-        loaded = by_kind.get(kind, zoo.load_torchvision)(spec, rest)
-    elif kind == "python":
-        loaded = load_python(spec, rest)
-    elif kind == "rooms":
-        loaded = load_rooms(spec)
-    else:
-        forms = "; ".join(form for form, _ in KINDS.values())
-        raise UnitscopeError(f"{unknown('kind of model', kind, KINDS)}. Forms: {forms}")
+    loaded = MODELS.row(kind, spec).load()(spec, rest)
+    if not isinstance(loaded, LoadedModel):
+        raise UnitscopeError(f"{spec!r} opened a {type(loaded).__name__}, not a LoadedModel")
     loaded.module.eval().requires_grad_(False).to(memory_format=torch.channels_last)
     _single_precision(loaded)
     _number_twins(loaded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 import sysconfig
 from pathlib import Path
@@ -11,11 +10,11 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from core.foundation.errors import UnitscopeError, first_line, unknown
+from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
+from core.foundation.own_code import call_named
 from core.models.base import LoadedModel
 from core.models.families import default_layer
-from core.models.trust import MOVED
 
 FORM = "python:package.module:function[:CHECKPOINT]"
 
@@ -28,32 +27,8 @@ def load_python(spec: str, rest: str) -> LoadedModel:
     ``preprocessing`` (a :class:`Preprocessing` or its dict), ``classes`` (None where the outputs
     are no classes), ``default_layer``.
     """
-    name, _, rest = rest.partition(":")
-    function, _, checkpoint = rest.partition(":")
-    if not name or not function:
-        raise UnitscopeError(f"{spec!r}: the form is {FORM}")
-    if "" not in sys.path and str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        code = importlib.import_module(MOVED.get(name, name))
-    # A person's own code may raise anything, or end the process.
-    except (Exception, SystemExit) as err:
-        why = first_line(err, "no reason given")
-        raise UnitscopeError(
-            f"{spec!r}: cannot import {name} ({type(err).__name__}: {why}); it is "
-            "looked for in the current folder and on PYTHONPATH"
-        ) from err
-    if not callable(getattr(code, function, None)):
-        public = [n for n in dir(code) if callable(getattr(code, n)) and not n.startswith("_")]
-        raise unknown(f"function of {name}", function, public)
-    given = (Path(checkpoint).expanduser(),) if checkpoint else ()
-    try:
-        made = getattr(code, function)(*given)
-    except (Exception, SystemExit) as err:
-        why = first_line(err, "no reason given")
-        raise UnitscopeError(
-            f"{spec!r}: {name}.{function} raised {type(err).__name__}: {why}"
-        ) from err
+    called = call_named(spec, rest, FORM, Path)
+    made = called.result
     module, info = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     if not isinstance(module, nn.Module):
         raise UnitscopeError(f"{spec!r} returned {type(module).__name__}, not a torch.nn.Module")
@@ -87,7 +62,7 @@ def load_python(spec: str, rest: str) -> LoadedModel:
         spec,
         info.get("default_layer") or default_layer(module),
         notes,
-        f"{name}:{function}\n" + _sources(code, module),
+        f"{called.name}:{called.function}\n" + _sources(called.module, module),
         "its function says that its outputs are no classes"
         if info.get("classes", 0) is None
         else "",

@@ -130,7 +130,7 @@ def plan(asked: Retraining) -> Plan:
         classes, class_of = list(dataset.scenes), np.arange(len(dataset.scenes), dtype=np.int32)
     facts = {
         **asdict(asked),
-        "dataset": dataset.content_digest(),
+        "dataset": dataset.digest(),
         "model": model.digest(),
         "preprocessing": preprocessing.to_json(),
         "knowledge": graph.digest(),

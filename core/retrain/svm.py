@@ -220,12 +220,12 @@ def hidden_states(run: Run, layer: str | None, kind: str) -> np.ndarray:
     # Only here: all else in this module needs no network.
     import torch
 
-    from core.datasets import open_dataset
+    from core.datasets import dataset_of
     from core.explain.photo import open_model
     from core.retrain.network import find_classifier, predict
 
     model = open_model(run)
-    dataset = open_dataset(run.info["settings"]["dataset"]["spec"])
+    dataset = dataset_of(run)
     seen = (
         np.asarray(model.preprocessing.view(dataset.photo(dataset.index_of(name))))
         for name in images["id"]

@@ -110,7 +110,8 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return module, {**notes, "default_layer": "layer4"}
 
 
-def load_rooms(spec: str) -> LoadedModel:
+def load_rooms(spec: str, _rest: str = "") -> LoadedModel:
+    """The embedded network, as the SPEC ``rooms`` opens it."""
     if spec != "rooms":
         raise UnitscopeError(f"{spec!r}: the embedded network's SPEC is plain `rooms`")
     if not WEIGHTS.is_file():

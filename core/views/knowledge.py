@@ -129,7 +129,8 @@ def with_suggestions(known: Known) -> bytes:
     they are suggested."""
     frame = known.alignment[["name", "node"]].copy()
     frame["node"] = frame["node"].fillna(known.alignment["suggested"])
-    return frame.to_csv(index=False).encode()
+    text: str = frame.to_csv(index=False)
+    return text.encode()
 
 
 def kept_names(run: Run, word: str) -> Path:

@@ -21,13 +21,12 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from core.datasets import open_dataset
+from core.datasets import dataset_of
 from core.foundation import jobs
 from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
-from core.foundation.roots import check_run_files
 from core.foundation.settings import Retraining
 from core.retrain.result import RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
@@ -440,8 +439,7 @@ def material(run: Run) -> Material:
     Raises UnitscopeError where the dataset can no longer be opened.
     """
     settings = run.info["settings"]
-    check_run_files(settings["dataset"]["spec"], f"run {run.digest}")
-    data = open_dataset(settings["dataset"]["spec"])
+    data = dataset_of(run)
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
     return Material(
         dataset=settings["dataset"]["spec"],

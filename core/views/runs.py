@@ -207,4 +207,5 @@ def accuracy(run: Run) -> pd.DataFrame:
 
 def splits(run: Run) -> list[str]:
     """Names of the splits in the run."""
-    return run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()
+    found: list[str] = run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()
+    return found

@@ -206,7 +206,8 @@ def has_maps(run: Run, layer: str) -> bool:
 def peaks(run: Run, layer: str, unit: int) -> np.ndarray:
     """Largest activation of a unit in every image, float32 (images,)."""
     used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
-    return np.asarray(run.array(f"peaks-{layer}")[:, unit])[used]
+    values: np.ndarray = np.asarray(run.array(f"peaks-{layer}")[:, unit])[used]
+    return values
 
 
 def peak_histogram(run: Run, layer: str, unit: int, bins: int = 32) -> pd.DataFrame:

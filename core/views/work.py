@@ -6,7 +6,6 @@ imported here, and what it has to say of a plan it says on the command line, wit
 
 from __future__ import annotations
 
-import ast
 import shlex
 import shutil
 import time
@@ -16,35 +15,15 @@ from typing import Any
 
 from core.foundation import jobs
 from core.foundation.digest import digest_of
-from core.foundation.errors import UnitscopeError
 from core.foundation.files import Sole
 from core.foundation.jobs import read_progress
-from core.foundation.settings import ROOT, command
+from core.foundation.settings import command
 
 CHECK = "check-"
 """How the names of jobs begin that look at a plan."""
 
 SEEN = 3600.0
 """Seconds for which a job that ended well is still shown; a check is kept ten times as long."""
-
-
-def model_kinds() -> list[tuple[str, str]]:
-    """(form, what it is) of the kinds of network.
-
-    Read from the source of :mod:`core.models.load`: importing that would bring the whole
-    engine into the app.
-    """
-    source = (ROOT / "core" / "models" / "load.py").read_text(encoding="utf-8")
-    for node in ast.parse(source).body:
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KINDS":
-            assert isinstance(node.value, ast.Dict)
-            rows = [value.elts for value in node.value.values if isinstance(value, ast.Tuple)]
-            return [
-                (str(form.value), str(about.value))
-                for form, about in rows
-                if isinstance(form, ast.Constant) and isinstance(about, ast.Constant)
-            ]
-    raise UnitscopeError("core/models/load.py names no kinds of network")
 
 
 def arguments(request: Mapping[str, Any], root: Path) -> list[str]:

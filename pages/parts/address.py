@@ -207,7 +207,8 @@ def amount(
         value = default
     value = min(max(value, least), most)
     bound = bind(name, value, lambda chosen: "" if chosen == default else f"{chosen:g}")
-    return st.number_input(label, min_value=least, max_value=most, **bound, **how)
+    typed: Number = st.number_input(label, min_value=least, max_value=most, **bound, **how)
+    return typed
 
 
 def pages(name: str, count: int) -> int:

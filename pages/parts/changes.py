@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from core.foundation import jobs
 from core.foundation.roots import check_path, check_spec
 from core.foundation.settings import limits
-from core.models.trust import check_named
+from core.foundation.trust import check_named
 from core.runs import store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run

@@ -9,8 +9,7 @@ from typing import Any, Concatenate, NoReturn, overload
 
 import streamlit as st
 
-from core.figures.base import COUNTING as DEFINITIONS
-from core.figures.base import Caption
+from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError, nearest, unknown
 from core.runs.kept import keep_apart
 from core.runs.run_file import Run
@@ -101,7 +100,7 @@ class Context:
             self.facts.dataset,
             self.facts.model,
             self.layer if layered else "",
-            DEFINITIONS[self.denominator] if layered else "",
+            COUNTING[self.denominator] if layered else "",
             split,
         )
 
@@ -216,9 +215,9 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         denominator = address.select(
             "definition",
             "Counting",
-            list(DEFINITIONS),
+            list(COUNTING),
             "all",
-            format_func=DEFINITIONS.get,
+            format_func=COUNTING.get,
             help="IoU puts a unit’s lit pixels in its denominator. As published, every pixel "
             "counts; the other way leaves out pixels where nothing of the concept’s kind was "
             "annotated, so that a unit is not blamed for what nobody labelled.",

@@ -7,12 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from core.datasets import KINDS as DATASETS
+from core.datasets.registry import DATASETS
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
 from core.foundation.settings import Settings, command
-from core.knowledge.kinds import KINDS as KNOWLEDGE
+from core.knowledge.kinds import KNOWLEDGE
+from core.models.registry import MODELS
 from core.views import work
 from pages.parts import access, address, changes, explanations
 from pages.parts.frame import START, page_files, sentence
@@ -97,7 +98,7 @@ def form(root: Path) -> dict[str, Any]:
             placeholder="torchvision:resnet18:/path/to/weights.pt",
             drop=("dissect",),
         )
-        _forms(work.model_kinds(), "How to name it")
+        _forms([(kind.form, kind.about) for kind in MODELS], "How to name it")
     request: dict[str, Any] = {"dataset": dataset, "model": model}
     known = work.known_layers(request, root)
     layers = address.get("dissect")
@@ -182,7 +183,7 @@ def form(root: Path) -> dict[str, Any]:
             request["knowledge"] = (
                 address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
             )
-            _forms([(form, about) for form, about in KNOWLEDGE.values()], "How to name it ")
+            _forms([(kind.form, kind.about) for kind in KNOWLEDGE], "How to name it ")
         request["scenes"] = (
             address.text(
                 "places",

@@ -32,7 +32,7 @@ from streamlit import config as streamlit_config
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import whole
 from core.foundation.settings import Limits, configuration
-from core.models.trust import allow_python
+from core.foundation.trust import allow_python
 from pages.parts import access
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import doctest
-import sys
-import types
 
 import pytest
 
 import core.datasets
 import core.datasets.readers.broden
-from core.datasets import KINDS, open_dataset
+from core.datasets import open_dataset
+from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
-from tests.datasets.files import folder_dataset, write
+from core.rooms.dataset import Rooms
+from tests.datasets.files import write
 
 
 def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
@@ -21,7 +21,7 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
     for spec in ("", "moon", "C:\\photos"):
         with pytest.raises(UnitscopeError) as wrong:
             open_dataset(spec)
-        assert all(kind.form in str(wrong.value) for kind in KINDS)
+        assert all(kind.form in str(wrong.value) for kind in DATASETS)
         assert "to read that folder" not in str(wrong.value)
     with pytest.raises(UnitscopeError, match=f"write folder:{tmp_path}"):
         open_dataset(str(tmp_path))
@@ -31,7 +31,7 @@ def test_unknown_kinds_tell_the_nearest_and_all_forms(tmp_path):
         open_dataset(str(tmp_path))
 
 
-@pytest.mark.parametrize("kind", [kind.name for kind in KINDS if kind.name != "rooms"])
+@pytest.mark.parametrize("kind", [k.name for k in DATASETS if k.name not in ("rooms", "python")])
 def test_missing_folders_tell_the_nearest(tmp_path, kind):
     (tmp_path / "photos").mkdir()
     with pytest.raises(UnitscopeError, match=r"no such folder; nearest: photos"):
@@ -42,14 +42,10 @@ def test_missing_folders_tell_the_nearest(tmp_path, kind):
         open_dataset(f"{kind}:{write(tmp_path / 'file', '')}")
 
 
-def test_rooms_is_opened_by_its_class(monkeypatch, tmp_path):
-    opened = folder_dataset(tmp_path)
-    module = types.ModuleType("core.rooms")
-    module.Rooms = types.SimpleNamespace(from_spec=lambda rest: (opened, asked.append(rest))[0])
-    asked: list[str] = []
-    monkeypatch.setitem(sys.modules, "core.rooms", module)
-    assert open_dataset("rooms") is opened and open_dataset("rooms:small") is opened
-    assert asked == ["", "small"]
+def test_rooms_is_opened_by_its_class():
+    plain, other = open_dataset("rooms"), open_dataset("rooms:per_scene=3,seed=8")
+    assert isinstance(plain, Rooms) and plain.spec == "rooms"
+    assert isinstance(other, Rooms) and (other.seed, other.per_scene) == (8, 3)
 
 
 def test_examples_in_the_docstrings():

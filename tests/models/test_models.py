@@ -278,7 +278,7 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path, capsys):
         ("python:tests.tiny", "the form is python:"),
         ("python:tests.tinny:net", "cannot import tests.tinny"),
         ("python:tests.tiny:SCENES", "unknown function"),
-        ("onnx:x", "unknown kind of model 'onnx'; known: rooms, torchvision, timm, places365, "),
+        ("onnx:x", "unknown kind of model 'onnx:x'; forms: rooms, torchvision"),
         ("rooms:x", "plain `rooms`"),
     ],
 )

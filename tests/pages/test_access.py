@@ -22,7 +22,7 @@ from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.settings import Settings
-from core.models.trust import ALLOW
+from core.foundation.trust import ALLOW
 from core.runs.kept import keep_apart, kept, place
 from core.runs.run_file import Run
 from core.runs.store import list_runs

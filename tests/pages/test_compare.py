@@ -9,7 +9,6 @@ import numpy as np
 from benchmarks import drawn_run
 from core.dissect.predictions import import_predictions
 from core.foundation import jobs
-from core.models.load import KINDS
 from core.views import work
 from core.views.pictures import thumbnail
 from tests.pages.showing import show, specs, text_of
@@ -57,10 +56,6 @@ def test_a_report_is_offered(cache, run):
     at = show("app.py", run=run.digest)
     assert at.multiselect(key=f"report-figures-{run.digest}").value[0] == "accuracy"
     assert [b.label for b in at.get("download_button")].count("Save the report") == 1
-
-
-def test_kinds_of_network_are_those_of_the_loader():
-    assert work.model_kinds() == list(KINDS.values())
 
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):

@@ -18,8 +18,8 @@ from core.dissect.plan import plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings
+from core.foundation.trust import ALLOW, check_named, source_digest
 from core.models.load import load_model
-from core.models.trust import ALLOW, check_named, source_digest
 from core.runs.run_file import Run
 from core.views.runs import resolve
 from tests import tiny

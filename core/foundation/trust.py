@@ -45,11 +45,12 @@ def python_allowed() -> bool:
 
 
 def check_named(spec: str, where: str, code: str | None = None) -> None:
-    """Refuse a model SPEC that a file names where it would run code that nobody vouched for.
+    """Refuse a SPEC of a model or dataset that a file names where it would run code that nobody
+    vouched for.
 
     Allowed are SPECs of other kinds, functions of this checkout that are declared to return an
-    ``nn.Module`` (whatever else the checkout holds may delete files), and, once this process was
-    told ``--allow-python``, everything.
+    ``nn.Module`` (whatever else the checkout holds may delete files), and, where this process was
+    started with ``--allow-python``, everything.
 
     where : the file that names it, as a person knows it: ``run 1f2e…``. code : what
     :func:`source_digest` said when the file was made, where it was kept.
