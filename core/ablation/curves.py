@@ -60,8 +60,8 @@ def curve(
     seed: int = 0,
     **hooks: Unpack[Hooks],
 ) -> pd.DataFrame:
-    """Accuracy with the k most positive or negative units disabled (Figs. 3 and 4), k in `at`
-    (1 … 20).
+    """Accuracy with the k most positive or negative units disabled, k in `at` (1 … 20): one line of
+    Figs. 3 and 4.
 
     select, judge : splits on which units are chosen and accuracy is measured; all images where
     None (as published: the same images serve both). Columns: :data:`COLUMNS`.

@@ -45,8 +45,9 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
     assert edited.digest() != open_model(tiny_run).digest()
     # Under the names that its module had before, too: SPECs in run files have them.
     for module in ("core.manipulate.edit", "core.ablation.edits"):
-        old = load_model(spec.replace("core.ablation.export", module))
-        assert old.digest() == edited.digest()
+        old = load_model(spec.replace("core.ablation.export", module)).module.state_dict()
+        for name, value in edited.module.state_dict().items():
+            assert torch.equal(old[name], value)
     maps = Forward(edited, ["body.3"])(photos).layers["body.3"].maps
     assert (maps[:, [0, 2, 5]] == 0).all() and (maps[:, 3] == 0.25).all()
     # The folded file is the plain architecture's.
