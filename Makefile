@@ -84,7 +84,7 @@ test-fast: setup-dev
 check: setup-dev
 	@$(BIN)/ruff check app.py unitscope.py pages core tests benchmarks docs
 	@$(BIN)/ruff format --check app.py unitscope.py pages core tests benchmarks docs
-	@$(BIN)/mypy core
+	@$(BIN)/mypy
 	@$(BIN)/python -m pytest --doctest-modules core
 	@$(BIN)/python -m pytest tests/test_structure.py
 

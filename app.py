@@ -22,7 +22,7 @@ from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
 from core.views.names import shown_name
-from core.views.pictures import photo_or_lit, thumbnail
+from core.views.pictures import thumbnail, unit_photo
 from core.views.units import comparison, iou_histogram, unit_table
 from pages.parts import address, draw, explanations
 from pages.parts.frame import Context, page, page_files, sentence
@@ -40,8 +40,8 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
             "chance.</p>"
         )
         told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
-        if told["above"] is not None:
-            number, what = told["above"], "detect something with a name, better than chance"
+        if told.above is not None:
+            number, what = told.above, "detect something with a name, better than chance"
         else:
             number, what = int(table["name"].count()), "have a label"
         st.html(
@@ -50,7 +50,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         st.caption(comparison(told), help=explanations.UNTRAINED)
     tiles: list[draw.Tile] = [
         {
-            "src": ctx.picture(photo_or_lit, ctx.layer, one.unit, one.image, 360),
+            "src": ctx.picture(unit_photo, ctx.layer, one.unit, one.image, 360),
             "title": f"unit {one.unit}: {shown_name(one.name)}",
             "alt": f"Photo, bright only where unit {one.unit} is active: {shown_name(one.name)}",
             "href": "Units" + address.query(address.kept(unit=str(one.unit))),
@@ -71,18 +71,18 @@ def numbers(ctx: Context) -> None:
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     cells = st.columns(4)
-    cells[0].metric("images", f"{ctx.facts['images']:,}")
+    cells[0].metric("images", f"{ctx.facts.images:,}")
     for cell, row in zip(cells[1:3], splits.head(2).itertuples(), strict=False):
         cell.metric(
             f"right, {row.split} (n = {row.images:,})",
             f"{row.accuracy:.1%}",
             help=explanations.ACCURACY,
         )
-    if ctx.facts["no_answers"]:
+    if ctx.facts.no_answers:
         cells[1].metric(
             "classifier",
             "none",
-            help=f"{sentence(ctx.facts['no_answers'])}. What needs its answers, such as accuracy, "
+            help=f"{sentence(ctx.facts.no_answers)}. What needs its answers, such as accuracy, "
             "confusions and switching units off, cannot be told of it.",
         )
     cells[-1].metric("concepts detected", len(found), help=explanations.DETECTED)
@@ -100,7 +100,7 @@ def findings(ctx: Context) -> None:
                 photo = ctx.picture(thumbnail, item.image, 360)
                 alt = f"Photo of the finding: {item.title}"
             else:
-                photo = ctx.picture(photo_or_lit, ctx.layer, item.unit, item.image, 360)
+                photo = ctx.picture(unit_photo, ctx.layer, item.unit, item.image, 360)
                 alt = f"Photo, bright only where unit {item.unit} is active"
             st.image(photo, width="stretch", alt=alt)
             st.page_link(
@@ -119,7 +119,7 @@ def charts(ctx: Context) -> None:
     told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
-    has_chance = told["above"] is not None
+    has_chance = told.above is not None
     left, right = st.columns(2, gap="large")
     with left:
         draw.chart(
@@ -161,27 +161,27 @@ def charts(ctx: Context) -> None:
 def about(ctx: Context) -> None:
     """What was measured on what, and how."""
     facts = ctx.facts
-    layer = next(one for one in facts["layers"] if one["name"] == ctx.layer)
-    width, height = facts["grid"]
+    layer = facts.layer(ctx.layer)
+    assert facts.grid and facts.q is not None, "a run with layers has both"
+    width, height = facts.grid
     fact_list(
         {
-            "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['images']:,} used, "
-            f"{facts['skipped']:,} left out",
-            "Annotations": ", ".join(facts["categories"]) or "whole images only",
-            "Network": f"{facts['model']} ({facts['model_spec']})",
-            **({"Answers": f"none: {facts['no_answers']}"} if facts["no_answers"] else {}),
-            "Layer": f"{ctx.layer}: {layer['units']} units, maps of "
-            f"{layer['width']} × {layer['height']}",
-            "Threshold": f"each unit's {1 - facts['q']:.2%} quantile (q = {facts['q']:g})",
+            "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.images:,} used, "
+            f"{facts.skipped:,} left out",
+            "Annotations": ", ".join(facts.categories) or "whole images only",
+            "Network": f"{facts.model} ({facts.model_spec})",
+            **({"Answers": f"none: {facts.no_answers}"} if facts.no_answers else {}),
+            "Layer": f"{ctx.layer}: {layer.units} units, maps of {layer.width} × {layer.height}",
+            "Threshold": f"each unit's {1 - facts.q:.2%} quantile (q = {facts.q:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
             "Overlap": "intersection over union, summed over all images; "
             + (
                 "every pixel counts" if ctx.denominator == "all" else "annotated pixels alone count"
             ),
-            "Chance": f"{facts['shuffles']} rounds of shuffled labels",
-            "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC, "
-            f"in {sum(facts['seconds'].values()):.0f} s",
-            "Run": facts["run"],
+            "Chance": f"{facts.shuffles} rounds of shuffled labels",
+            "Finished": f"{facts.finished.replace('T', ' ').rstrip('Z')} UTC, "
+            f"in {sum(facts.seconds.values()):.0f} s",
+            "Run": facts.run,
         }
     )
     row = st.container(horizontal=True)
@@ -226,7 +226,7 @@ def take_away(ctx: Context) -> None:
         )
     units: list[int] = []
     photo_ids: list[str] = []
-    if ctx.layer is not None:
+    if ctx.layer:
         count = len(ctx.ask(unit_table, ctx.layer, ctx.denominator))
         with left:
             units = st.multiselect(
@@ -250,7 +250,7 @@ def take_away(ctx: Context) -> None:
                 except UnitscopeError as err:
                     st.caption(f":orange[{sentence(err)}.]")
     with st.container(horizontal=True, vertical_alignment="center"):
-        pictured = ctx.layer is not None and ctx.facts["photos"]
+        pictured = bool(ctx.layer) and ctx.facts.photos
         photos = pictured and st.toggle(
             "With three photos",
             True,
@@ -260,7 +260,7 @@ def take_away(ctx: Context) -> None:
         st.download_button(
             "Save the report",
             data=lambda: report(view, chosen, tables, photos, units, photo_ids),
-            file_name=f"{ctx.facts['dataset']}-{ctx.facts['model']}-{ctx.run.digest[:6]}.html",
+            file_name=f"{ctx.facts.dataset}-{ctx.facts.model}-{ctx.run.digest[:6]}.html",
             mime="text/html",
             icon=":material/description:",
             on_click="ignore",
@@ -278,14 +278,14 @@ def published(ctx: Context) -> None:
     st.title("How often is this network right?")
     st.html(
         '<p class="lede">This run holds published predictions without photos: what the network '
-        f"said of {facts['images']:,} images can be checked, but not what its units see.</p>"
+        f"said of {facts.images:,} images can be checked, but not what its units see.</p>"
     )
-    if not facts["scored"]:
+    if not facts.scored:
         st.info("None of the images has a scene to check against.", icon=":material/rule:")
     else:
         st.html(
-            f'<p class="figure"><b>{facts["right"]:,}</b> of {facts["scored"]:,} scored images '
-            f"are right ({facts['accuracy']:.1%})</p>"
+            f'<p class="figure"><b>{facts.right:,}</b> of {facts.scored:,} scored images '
+            f"are right ({facts.accuracy:.1%})</p>"
         )
         st.space("small")
         left, right = st.columns([6, 5], gap="large", vertical_alignment="center")
@@ -297,7 +297,7 @@ def published(ctx: Context) -> None:
                 explanations.ACCURACY,
             )
         cells = [*right.columns(2), *right.columns(2)]
-        cells[0].metric("images", f"{facts['images']:,}")
+        cells[0].metric("images", f"{facts.images:,}")
         cells[1].metric("scenes", f"{len(scenes):,}")
         for cell, row in zip(cells[2:], splits.head(2).itertuples(), strict=False):
             cell.metric(
@@ -306,13 +306,13 @@ def published(ctx: Context) -> None:
                 help=explanations.ACCURACY,
             )
         scene_rows(ctx, scenes)
-    unscored = facts["images"] - facts["scored"]
+    unscored = facts.images - facts.scored
     fact_list(
         {
-            "Predictions": f"{facts['dataset']} ({facts['model_spec']})",
-            "Images": f"{facts['images']:,}, {unscored:,} of them without a scene to check against",
-            "Finished": f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC",
-            "Run": facts["run"],
+            "Predictions": f"{facts.dataset} ({facts.model_spec})",
+            "Images": f"{facts.images:,}, {unscored:,} of them without a scene to check against",
+            "Finished": f"{facts.finished.replace('T', ' ').rstrip('Z')} UTC",
+            "Run": facts.run,
         }
     )
 
@@ -359,19 +359,31 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         st.switch_page(page_files()["Scenes"], query_params=address.kept(scene=chosen))
 
 
-ctx = page("Overview")
-assert ctx is not None
-if ctx.layer is None:
-    published(ctx)
+def overview() -> None:
+    """The page."""
+    ctx = page("Overview")
+    assert ctx is not None
+    if not ctx.layer:
+        published(ctx)
+        take_away(ctx)
+        st.stop()
+    units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
+    first_sight(ctx, units)
+    st.space("small")
+    numbers(ctx)
+    st.divider()
+    findings(ctx)
+    st.divider()
+    charts(ctx)
+    about(ctx)
     take_away(ctx)
-    st.stop()
-units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
-first_sight(ctx, units)
-st.space("small")
-numbers(ctx)
-st.divider()
-findings(ctx)
-st.divider()
-charts(ctx)
-about(ctx)
-take_away(ctx)
+
+
+if __name__ == "__main__":
+    overview()
+else:
+    # `streamlit run app.py` looks for this in the text of the file and serves it: plain Streamlit
+    # would show its metrics to everybody, and take uploads without bounds.
+    from pages.parts.serve import doors
+
+    app = st.App(__file__, middleware=doors())

@@ -208,14 +208,16 @@ def _runs(inputs: Inputs, root: Path) -> None:
         (root / folder).mkdir(parents=True)
         name = "job.json" if "jobs" in folder else "progress.json"
         (root / folder / name).write_text(json.dumps(text))
+    (inputs.base / "facts.tsv").write_text(FACTS, encoding="utf-8")
+    known = ["--knowledge", f"triples:{inputs.base / 'facts.tsv'}"]
     commands = (
         ["runs"],
         ["show", "latest"],
         ["formulas", "latest", "--units", "0-3", "--length", "2"],
-        ["contribution", "latest", "--scene", "attic"],
+        ["contribution", "latest", "--scene", "attic", *known],
         ["toggle", "latest", "--units", "1,2"],
-        ["explain", "latest", "--image", "000"],
-        ["tables", "latest"],
+        ["explain", "latest", "--image", "007", *known],
+        ["tables", "latest", *known],
     )
     for command in commands:
         inputs.add(

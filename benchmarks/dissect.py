@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ import torch
 
 from core.datasets.base import SceneDataset
 from core.datasets.loader import decode_ahead
-from core.dissect import pipeline
+from core.dissect import passes
+from core.dissect import plan as planning
 from core.dissect.counts import count_images
-from core.dissect.pipeline import BATCH, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import BATCH, plan
 from core.foundation.settings import Settings
 from core.models.forward import Forward
 
@@ -84,7 +87,7 @@ def measure(
     decoded = list(decode_ahead(work.dataset, work.indices, way, grid))
     usable = [item for item in decoded if item.seen is not None]
     again = {item.image: item for item in usable}
-    work.indices = np.array(list(again))[: len(again) // BATCH * BATCH]
+    work = replace(work, indices=np.array(list(again))[: len(again) // BATCH * BATCH])
     n = len(work.indices)
 
     def ready(_dataset: Any, indices: Any, *_: Any, **__: Any) -> Any:
@@ -97,8 +100,8 @@ def measure(
     ]
     bare_s, whole_s = [], []
     forward(batches[0])
-    real = pipeline.decode_ahead
-    pipeline.decode_ahead = ready  # type: ignore[assignment]
+    real = passes.decode_ahead
+    passes.decode_ahead = ready  # type: ignore[assignment]
     try:
         with tempfile.TemporaryDirectory() as folder:
             execute(work, Path(folder), fresh=True).close()  # compiles the kernels
@@ -118,7 +121,7 @@ def measure(
                 ].to_numpy()
                 run.close()
     finally:
-        pipeline.decode_ahead = real
+        passes.decode_ahead = real
     categories = work.categories
     category_of = np.array([categories.index(c.category) for c in work.dataset.channels])
     concepts = len(work.dataset.concepts)
@@ -193,8 +196,8 @@ class Repeated(SceneDataset):
 
 def one_run(count: int, dataset: str, model: str) -> dict[str, Any]:
     """A whole run on `count` images from their files; its time and this process's peak memory."""
-    opened = pipeline.open_dataset
-    pipeline.open_dataset = lambda spec: Repeated(opened(spec), count)
+    opened = planning.open_dataset
+    planning.open_dataset = lambda spec: Repeated(opened(spec), count)
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         run = execute(plan(Settings(dataset, model)), Path(folder))

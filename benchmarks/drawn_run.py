@@ -24,7 +24,8 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core.dissect.labels import chance_rows, split_sets
+from core.dissect.labels import chance_rows
+from core.dissect.significance import split_sets
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.settings import CACHE, ROOT
 from core.runs.arrays import ArrayFile
@@ -315,7 +316,7 @@ def _add(
 
 
 def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
-    """The tables that sum others up, as core.dissect.pipeline makes them; chance is drawn."""
+    """The tables that sum others up, as core.dissect.publish makes them; chance is drawn."""
     names = {"class": range(CLASSES), "name": world.classes}
     append(con, "classes", pd.DataFrame(names))
     scene = range(SCENES)

@@ -32,8 +32,9 @@ import numpy as np
 
 from benchmarks.dissect import defaults
 from core.dissect.formula import AND, NOT, OR, Formula
-from core.dissect.formulas import beam_search, search_units
-from core.dissect.pipeline import execute, plan
+from core.dissect.formula_search import beam_search, search_units
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import Signatures, gather_signatures, signatures
 from core.foundation.geometry import upsample
 from core.foundation.settings import Settings
@@ -318,7 +319,7 @@ def _compare(
 
 def _searched(s: Signatures, threads: int) -> float:
     """Seconds a unit of searching all units."""
-    list(search_units(s, [0, 1]))  # compiled before the clock starts
+    list(search_units(s, units=[0, 1]))  # compiled before the clock starts
     began = time.perf_counter()
     list(search_units(s, threads=threads))
     return (time.perf_counter() - began) / s.units

@@ -3,6 +3,7 @@
     python -m benchmarks.reliability kills  [--work run,embed,…] [--moments 300] [--most N]
                                             [--log FILE]
     python -m benchmarks.reliability inputs [--inputs 10000] [--seed 0] [--readers folder,…]
+                                            [--first N]
     python -m benchmarks.reliability load   [--sessions 50] [--seconds 600] [--images 20000]
 
 ``kills``: all long work is killed before every file operation below its folder (seen by Python's
@@ -11,9 +12,10 @@ an undisturbed one, and nothing half-made may be listed meanwhile. With a log, e
 of it, and the same command goes on with those that are not there.
 
 ``inputs``: small good inputs of every reader, mutated (bits flipped, cut, spliced, numbers and
-names exchanged), handed to the command line in child processes with 2 GB and 10 s each: a
-sentence or a result is right; a traceback, an unforeseen error, a hang, a crash of the process,
-or a file written outside is wrong.
+names exchanged), handed to the command line; strange parameters of the address of every page;
+mutated uploads; strange values for the options of every verb. All in child processes, with 2 GB and
+10 s of processor time each: a sentence or a result is right; a traceback, an unforeseen error,
+a hang, a crash of the process, or a file written outside is wrong.
 
 ``load``: sessions that speak Streamlit's own protocol, each opening page after page of a drawn
 run: errors, the 50th and 95th percentile of a page's time, memory.
@@ -44,11 +46,13 @@ import time
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
 
 WRITES = (
     "os.rename",
@@ -598,39 +602,68 @@ def mutate(data: bytes, rng: random.Random) -> bytes:
 
 
 class Inputs:
-    """Good small inputs of every reader, and what reads them."""
+    """Good small inputs of everything that reads something, and what reads them."""
 
-    def __init__(self, base: Path):
-        self.base = base
-        self.readers: dict[str, tuple[Path, Callable[[Path], list[str]]]] = {}
-        from benchmarks import broken_inputs
+    def __init__(self, base: Path, only: Sequence[str] = ()):
+        self.base, self.only = base, tuple(only) or ("",)
+        self.trials: dict[str, Trial] = {}
+        from benchmarks import broken_inputs, strange_visits
 
         broken_inputs.add(self)
+        strange_visits.add(self)
 
     def add(self, name: str, folder: Path, command: Callable[[Path], list[str]]) -> None:
         """A folder with a good input, and the command line that reads a copy of it."""
-        self.readers[name] = (folder, command)
+        if not name.startswith(self.only):
+            return
+        here = self.base / "try"
+
+        def trial(rng: random.Random) -> tuple[int, str]:
+            shutil.rmtree(here, ignore_errors=True)
+            shutil.copytree(folder, here)
+            target = rng.choice(sorted(p for p in here.rglob("*") if p.is_file()))
+            if rng.random() < 0.05:
+                target.unlink()
+            else:
+                target.write_bytes(mutate(target.read_bytes(), rng))
+            return said_by(command(here))
+
+        shutil.rmtree(here, ignore_errors=True)
+        shutil.copytree(folder, here)
+        _, said = forked(lambda: said_by(command(here)))
+        if not isinstance(said, list) or said[0] != 0:
+            raise RuntimeError(f"{name}: the good input itself is refused: {said}")
+        self.trials[name] = trial
+
+    def add_trial(self, name: str, trial: Trial) -> None:
+        """Something else that is tried with random numbers."""
+        if name.startswith(self.only):
+            self.trials[name] = trial
 
 
-def inputs(count: int, seed: int, only: list[str]) -> tuple[list[dict[str, Any]], int]:
-    """Try `count` mutated inputs, spread over the readers; the table, and how many were wrong."""
+Trial = Callable[[random.Random], tuple[int, str]]
+"""Does something strange; gives an exit status as of a verb, and what was said."""
+
+
+def inputs(count: int, seed: int, only: list[str], first: int) -> tuple[list[dict[str, Any]], int]:
+    """Try `count` mutated inputs, spread over all kinds; the table, and how many were wrong.
+
+    only : beginnings of the names of kinds. first : number of the first input of each kind.
+    """
     with tempfile.TemporaryDirectory() as base:
-        made = Inputs(Path(base))
-        names = only or list(made.readers)
+        made = Inputs(Path(base), only)
+        names = list(made.trials)
         each = -(-count // len(names))
         rows, wrong = [], 0
         for name in names:
             outcome = Counter[str]()
-            folder, command = made.readers[name]
-            shutil.rmtree(made.base / "try", ignore_errors=True)
-            shutil.copytree(folder, made.base / "try")
-            _, said = forked(lambda command=command: said_by(command(made.base / "try")))
-            if not isinstance(said, list) or said[0] != 0:
-                print(f"  {name}: the good input itself is refused: {said}", flush=True)
-                outcome["good one refused"] += 1
-            for first in range(0, each, 40):
-                part = range(first, min(first + 40, each))
+            beside = _beside(made)
+            for start in range(first, first + each, 40):
+                part = range(start, min(start + 40, first + each))
                 outcome += _batch(made, name, part, seed)
+            if new := _beside(made) - beside:
+                print(f"  {name}: written outside: {sorted(new)[:5]}", flush=True)
+                outcome["wrote outside"] += len(new)
             bad = sum(n for kind, n in outcome.items() if kind not in ("read", "refused"))
             wrong += bad
             rows.append({"input": name, "tried": each, **outcome})
@@ -638,77 +671,79 @@ def inputs(count: int, seed: int, only: list[str]) -> tuple[list[dict[str, Any]]
     return rows, wrong
 
 
+def _beside(made: Inputs) -> set[str]:
+    """What lies where nothing may be written: the checkout, the home, and beside the trials."""
+    mine = {"try", "made", "log", "run", "predicted", "folder.json"}
+    return {
+        *(str(p) for p in made.base.iterdir() if p.name not in mine),
+        *(str(p) for p in ROOT.iterdir()),
+        *(str(p) for p in Path.home().iterdir()),
+    }
+
+
 def _batch(made: Inputs, name: str, part: range, seed: int) -> Counter[str]:
-    """Some inputs in one child; what a child that died was at is tried again with the rest."""
+    """Some inputs in one child; what a child that died was at is told, and the rest goes on."""
     found: Counter[str] = Counter()
     todo = list(part)
     while todo:
         log = made.base / "log"
         log.write_text("")
         status, said = forked(
-            lambda todo=todo, log=log: _try(made, name, todo, seed, log), 60.0 + 10 * len(todo)
+            lambda todo=todo, log=log: _try(made, name, todo, seed, log), 120.0 + 60 * len(todo)
         )
-        lines = log.read_text().split("\n")
-        done = [line.split("\t") for line in lines if line]
+        done = [line.split("\t") for line in log.read_text().split("\n") if line]
         for _, kind, *_ in done:
             found[kind] += 1
-        if status == 0:
+        if status == 0 or len(done) == len(todo):
             break
-        lost = todo[len(done)] if len(done) < len(todo) else None
-        if lost is None:
-            break
-        print(f"  {name} #{lost}: the process ended with {status} ({said})", flush=True)
+        print(f"  {name} #{todo[len(done)]}: the process ended with {status} ({said})", flush=True)
         found["crashed" if status != -signal.SIGKILL else "hung or too large"] += 1
         todo = todo[len(done) + 1 :]
     return found
 
 
+SECONDS, MEMORY = 10.0, 2.0
+"""Of processor time, so that other work beside does not count; GB that one input may add."""
+
+
 def _try(made: Inputs, name: str, todo: list[int], seed: int, log: Path) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    folder, command = made.readers[name]
-    here = made.base / "try"
+    signal.signal(signal.SIGPROF, _late)
     for k in todo:
         rng = random.Random(f"{seed}/{name}/{k}")
-        shutil.rmtree(here, ignore_errors=True)
-        shutil.copytree(folder, here)
-        files = sorted(p for p in here.rglob("*") if p.is_file() and ".keep" not in p.name)
-        target = rng.choice(files)
-        if rng.random() < 0.05:
-            target.unlink()
-        else:
-            target.write_bytes(mutate(target.read_bytes(), rng))
-        signal.signal(signal.SIGALRM, _late)
-        signal.alarm(10)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         kind, text = "read", ""
+        signal.setitimer(signal.ITIMER_PROF, SECONDS)
         try:
-            status, text = said_by(command(here))
+            status, text = made.trials[name](rng)
             if "Traceback" in text:
                 kind = "traceback"
             elif status == 3:
                 kind = "unforeseen"
+            elif status == 130:
+                kind = "slow"
             elif set(text) & {"\x1b", "\x9b", "\x07"}:
                 kind = "escape sequence"
             elif status:
                 kind = "refused"
-        except TimeoutError:
+        except KeyboardInterrupt:
             kind = "slow"
         except BaseException as err:
             kind, text = "raised", f"{type(err).__name__}: {err}"
         finally:
-            signal.alarm(0)
+            signal.setitimer(signal.ITIMER_PROF, 0)
         grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e6
-        if grown > 2:
+        if grown > MEMORY:
             kind = "memory"
         if kind not in ("read", "refused"):
-            last = (text.strip().splitlines() or [""])[-1][:160]
-            print(f"  {name} #{k} {target.name}: {kind}: {last}", flush=True)
+            last = (text.strip().splitlines() or [""])[-1][:900]
+            print(f"  {name} #{k}: {kind}: {last!r}", flush=True)
         with log.open("a") as out:
             out.write(f"{k}\t{kind}\n")
 
 
 def _late(*_: Any) -> None:
-    raise TimeoutError
+    raise KeyboardInterrupt
 
 
 # -- load -----------------------------------------------------------------------------------------
@@ -792,19 +827,26 @@ async def _visitor(
     from streamlit.proto.BackMsg_pb2 import BackMsg
     from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
     from websockets.asyncio.client import connect
+    from websockets.exceptions import ConnectionClosed
 
     rng = random.Random(number)
     address = host.replace("http", "ws") + "/_stcore/stream"
-    async with connect(address, subprotocols=["streamlit"], max_size=None) as socket:  # type: ignore[list-item]
+    # Browsers send no pings of their own; a connection that ends is an error, and made again.
+    async for socket in connect(
+        address,
+        subprotocols=["streamlit"],  # type: ignore[list-item]
+        max_size=None,
+        ping_interval=None,
+    ):
         while time.monotonic() < end:
             page, _, query = rng.choice(PAGES).format(n=rng.randrange(512)).partition("?")
             ask = BackMsg()
             ask.rerun_script.query_string = f"{query}&run={run}".lstrip("&")
             ask.rerun_script.page_name = page
             began = time.monotonic()
-            await socket.send(ask.SerializeToString())
             error, started = "", False
             try:
+                await socket.send(ask.SerializeToString())
                 while True:
                     message = ForwardMsg()
                     data = await asyncio.wait_for(socket.recv(), 120)
@@ -817,8 +859,14 @@ async def _visitor(
                         break
             except TimeoutError:
                 error = f"{page}: no end in two minutes"
+            except ConnectionClosed as err:
+                error = f"{page}: the connection ended ({err})"
             told.append((time.monotonic() - began, error))
+            if "connection ended" in error:
+                break
             await asyncio.sleep(rng.uniform(0.5, 8.0))
+        if time.monotonic() >= end:
+            break
 
 
 # -- the command line -----------------------------------------------------------------------------
@@ -844,7 +892,8 @@ def main() -> int:
     parser.add_argument("--most", type=int, default=0, help="file operations of each work; 0 = all")
     parser.add_argument("--log", type=Path, help="of kills: to go on where it was stopped")
     parser.add_argument("--inputs", type=int, default=10_000)
-    parser.add_argument("--readers", default="")
+    parser.add_argument("--readers", default="", help="beginnings of the kinds of inputs")
+    parser.add_argument("--first", type=int, default=0, help="number of the first of each kind")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=600.0)
@@ -857,7 +906,7 @@ def main() -> int:
             )
         elif given.what == "inputs":
             only = [name for name in given.readers.split(",") if name]
-            _, wrong = inputs(given.inputs, given.seed, only)
+            _, wrong = inputs(given.inputs, given.seed, only, given.first)
         else:
             _, wrong = load(given.sessions, given.seconds, given.images)
     print(f"{wrong} wrong" if wrong else "nothing was wrong")

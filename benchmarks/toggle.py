@@ -49,7 +49,7 @@ def drawn_toggler(images: int, units: int, classes: int, seed: int = 0) -> Toggl
         }
     )
     names = [str(c) for c in range(classes)]
-    return Toggler(pooled, base, images_frame, names, weights=weights)
+    return Toggler.linear(pooled, base, weights, images_frame, names)
 
 
 def compare(

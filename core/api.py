@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,9 @@ def list_runs(root: str | Path | None = None, arrow: bool = False) -> pd.DataFra
         run.close()
         rows.append(
             {
-                **{key: facts[key] for key in ("run", "dataset", "model")},
-                "layers": ", ".join(layer["name"] for layer in facts["layers"]),
-                **{key: facts[key] for key in ("images", "accuracy", "finished")},
+                **{key: getattr(facts, key) for key in ("run", "dataset", "model")},
+                "layers": ", ".join(layer.name for layer in facts.layers),
+                **{key: getattr(facts, key) for key in ("images", "accuracy", "finished")},
             }
         )
     columns = ["run", "dataset", "model", "layers", "images", "accuracy", "finished"]
@@ -98,7 +99,8 @@ def make_run(
     A run that was interrupted is resumed by the same call. Raises UnitscopeError
     before anything is written where something is wrong with what was asked for.
     """
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     names = [layers] if isinstance(layers, str) else layers
     known = set(Settings.__dataclass_fields__) - {"dataset", "model", "layers"}
@@ -137,7 +139,7 @@ class Run(run_file.Run):
 
     def summary(self) -> dict[str, Any]:
         """What the run is: names, definitions, layers, images, accuracy, date."""
-        return run_views.summary(self)
+        return asdict(run_views.summary(self))
 
     def units(
         self,
@@ -175,7 +177,7 @@ class Run(run_file.Run):
 
     def better_than_chance(
         self, layer: str | None = None, denominator: str = "all"
-    ) -> dict[str, Any]:
+    ) -> labels.BetterThanChance:
         """How many units are better than chance, how many were with exchanged masks, and in the
         untrained twin: :func:`core.dissect.labels.better_than_chance`."""
         return labels.better_than_chance(self, layer, denominator)

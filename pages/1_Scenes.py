@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 import streamlit as st
 
@@ -14,6 +12,7 @@ from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.images import (
     Filter,
+    ImageFacts,
     confused_pairs,
     gallery,
     image_facts,
@@ -21,7 +20,7 @@ from core.views.images import (
     image_number,
 )
 from core.views.names import shown_name
-from core.views.pictures import label_planes, lit_photo, mask_photo, swatch, thumbnail
+from core.views.pictures import label_planes, mask_photo, region_photo, swatch, thumbnail
 from core.views.units import active_units, has_maps
 from pages.parts import address, draw, explanations
 from pages.parts.frame import Context, page, page_files, stop, unanswered
@@ -54,11 +53,11 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
     for row in frame.itertuples():
         scene, said, mark = _scene(row.scene_name), _said(row.predicted_name), _outcome(row.correct)
         below = f"said {said}" if mark != "right" else ""
-        if ctx.facts["no_answers"]:
+        if ctx.facts.no_answers:
             below = f"split {row.split}"
         if sub:
             below = f"{getattr(row, sub):.0%} of the photo"
-        elif ctx.facts["sure"] and hasattr(row, "confidence"):
+        elif ctx.facts.sure and hasattr(row, "confidence"):
             below = f"{below or said}, {row.confidence:.0%} sure"
         found.append(
             {
@@ -67,7 +66,7 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
                 "sub": below,
                 "mark": mark,
                 "alt": f"Photo {row.id}: {scene}"
-                + ("" if ctx.facts["no_answers"] else f"; the network said {said}"),
+                + ("" if ctx.facts.no_answers else f"; the network said {said}"),
                 "href": address.here(image=row.id),
             }
         )
@@ -80,7 +79,7 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
 def choose(ctx: Context) -> tuple[Filter, str]:
     """The filters and the view, kept in the address."""
     scenes = [ANY, *ctx.ask(image_views.scenes)["scene"]]
-    answers = not ctx.facts["no_answers"]
+    answers = not ctx.facts.no_answers
     said = [ANY, *sorted(set(ctx.ask(image_views.confusion)["predicted"]))] if answers else [ANY]
     if address.get("predicted") and address.get("predicted") not in said:
         said.append(address.get("predicted"))
@@ -94,7 +93,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
 
     reset = ("page",)
     concept, sort, predicted = ANY, "order", ANY
-    row = iter(st.columns(2 + answers + (len(known) > 0) + ctx.facts["sure"]))
+    row = iter(st.columns(2 + answers + (len(known) > 0) + ctx.facts.sure))
     with next(row):
         scene = address.select("scene", "Scene", scenes, drop=reset, format_func=named)
     if answers:
@@ -109,7 +108,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
             )
     with next(row):
         split = address.select("split", "Split", splits, drop=reset, format_func=named)
-    if ctx.facts["sure"]:
+    if ctx.facts.sure:
         with next(row):
             orders = {
                 "order": "as stored",
@@ -118,8 +117,8 @@ def choose(ctx: Context) -> tuple[Filter, str]:
             }
             sort = address.select("sort", "Order", list(orders), "order", format_func=orders.get)
     outcomes = {ANY: "all", "right": "right", "wrong": "wrong"}
-    if ctx.facts["scored"] < ctx.facts["images"]:
-        outcomes["unscored"] = "no such class" if ctx.facts["photos"] else "not scored"
+    if ctx.facts.scored < ctx.facts.images:
+        outcomes["unscored"] = "no such class" if ctx.facts.photos else "not scored"
     with st.container(horizontal=True, gap="large"):
         view = address.select(
             "view",
@@ -127,7 +126,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
             list(VIEWS),
             "photos",
             widget=st.segmented_control,
-            format_func=(VIEWS if ctx.facts["photos"] else VIEWS | {"photos": "Images"}).get,
+            format_func=(VIEWS if ctx.facts.photos else VIEWS | {"photos": "Images"}).get,
             label_visibility="collapsed",
         )
         outcome = ANY
@@ -145,7 +144,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
 
 
 def _noun(ctx: Context) -> str:
-    return "photo" if ctx.facts["photos"] else "image"
+    return "photo" if ctx.facts.photos else "image"
 
 
 def missing(ctx: Context) -> None:
@@ -256,9 +255,9 @@ def all_photos(ctx: Context) -> None:
     """Filters, gallery, matrix."""
     st.title("Scenes")
     lede = "The photos as the network saw them, and what it took them for."
-    if not ctx.facts["photos"]:
+    if not ctx.facts.photos:
         lede = "What the network took each image for. This run holds predictions without photos."
-    elif ctx.facts["no_answers"]:
+    elif ctx.facts.no_answers:
         lede = (
             "The photos as the network saw them. It has no classifier, so it says nothing of them."
         )
@@ -266,7 +265,7 @@ def all_photos(ctx: Context) -> None:
     missing(ctx)
     choice, view = choose(ctx)
     where = address.number("page", 1)
-    size = SIZE if ctx.facts["photos"] else ROWS
+    size = SIZE if ctx.facts.photos else ROWS
     total, frame = ctx.ask(gallery, choice, max(1, where), size)
     counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
     if view == "matrix" and not unanswered(ctx.run, "what is taken for what"):
@@ -283,7 +282,7 @@ def all_photos(ctx: Context) -> None:
             return
         if view == "photos":
             st.caption(counts)
-        if ctx.facts["photos"]:
+        if ctx.facts.photos:
             draw.gallery(tiles_of(ctx, frame), "gallery", tile=140)
         else:
             image_rows(ctx, frame, where)
@@ -315,19 +314,19 @@ def one_photo(ctx: Context, image_id: str) -> None:
         )
     facts = ctx.ask(image_facts, image)
     top_row(ctx, facts)
-    if not ctx.facts["photos"]:
+    if not ctx.facts.photos:
         no_photo(facts)
         return
-    scene = plain_name(facts["scene_name"]) if isinstance(facts["scene_name"], str) else ""
+    scene = plain_name(facts.scene_name) if isinstance(facts.scene_name, str) else ""
     title, about = (
         (scene or "no scene").capitalize(),
-        f"Photo {facts['id']} · split {facts['split']}",
+        f"Photo {facts.id} · split {facts.split}",
     )
-    said = _said(facts["predicted_name"])
-    if not ctx.facts["no_answers"]:
-        title += ", recognised" if facts["correct"] else f", taken for {said}"
-        about += f" · {facts['confidence']:.0%} sure"
-        if facts["correct"] is None:
+    said = _said(facts.predicted_name)
+    if not ctx.facts.no_answers:
+        title += ", recognised" if facts.correct else f", taken for {said}"
+        about += f" · {facts.confidence:.0%} sure"
+        if facts.correct is None:
             about += " · the network has no class for this scene"
     st.title(title)
     st.caption(about)
@@ -338,10 +337,10 @@ def one_photo(ctx: Context, image_id: str) -> None:
     with right:
         if not unanswered(ctx.run, "what the network says of this photo"):
             probable = ctx.ask(image_views.predictions, image)
-            caption = ctx.caption(f"photo {facts['id']}", layered=False)
+            caption = ctx.caption(f"photo {facts.id}", layered=False)
             draw.chart(
                 lambda dark: run_figures.predictions(probable, caption, dark),
-                f"prediction-{facts['id']}",
+                f"prediction-{facts.id}",
                 f"Bars: the most probable classes; first {said}",
                 explanations.PREDICTION,
             )
@@ -349,16 +348,16 @@ def one_photo(ctx: Context, image_id: str) -> None:
     units(ctx, image, facts)
 
 
-def no_photo(facts: dict[str, Any]) -> None:
+def no_photo(facts: ImageFacts) -> None:
     """All that published predictions tell of an image."""
-    scene, said = _scene(facts["scene_name"]), _said(facts["predicted_name"])
-    scored = facts["correct"] is not None
+    scene, said = _scene(facts.scene_name), _said(facts.predicted_name)
+    scored = facts.correct is not None
     if not scored:
         st.title("An image that is not scored")
     else:
-        right = facts["correct"]
+        right = facts.correct
         st.title(f"{scene.capitalize()}, {'recognised' if right else f'taken for {said}'}")
-    st.caption(f"Image {facts['id']} · split {facts['split']}")
+    st.caption(f"Image {facts.id} · split {facts.split}")
     st.info(
         "There is no photo to show: this run was made from published predictions, which hold "
         "what the network said and nothing more."
@@ -366,10 +365,10 @@ def no_photo(facts: dict[str, Any]) -> None:
         icon=":material/hide_image:",
     )
     links = {}
-    if isinstance(facts["scene_name"], str):
-        links[f"All images of {scene}"] = {"scene": facts["scene_name"]}
-    if isinstance(facts["predicted_name"], str):
-        links[f"All images taken for {said}"] = {"predicted": facts["predicted_name"]}
+    if isinstance(facts.scene_name, str):
+        links[f"All images of {scene}"] = {"scene": facts.scene_name}
+    if isinstance(facts.predicted_name, str):
+        links[f"All images taken for {said}"] = {"predicted": facts.predicted_name}
     for label, to in links.items():
         st.page_link(
             page_files()["Scenes"],
@@ -379,7 +378,7 @@ def no_photo(facts: dict[str, Any]) -> None:
         )
 
 
-def top_row(ctx: Context, facts: dict[str, Any]) -> None:
+def top_row(ctx: Context, facts: ImageFacts) -> None:
     """Back to the gallery, and to the neighbours."""
     back = {k: address.get(k) for k in (*FILTERS, "view") if address.get(k)}
     with st.container(horizontal=True, horizontal_alignment="distribute"):
@@ -390,28 +389,28 @@ def top_row(ctx: Context, facts: dict[str, Any]) -> None:
             query_params=address.kept(**back),
         )
         with st.container(horizontal=True, width="content"):
-            if ctx.layer is not None:
+            if ctx.layer:
                 st.page_link(
                     page_files()["Explain"],
-                    label="What was seen?" if ctx.facts["no_answers"] else "Why?",
+                    label="What was seen?" if ctx.facts.no_answers else "Why?",
                     icon=":material/question_mark:",
-                    query_params=address.kept(image=facts["id"]),
+                    query_params=address.kept(image=facts.id),
                     help="What its units saw of this photo."
-                    if ctx.facts["no_answers"]
+                    if ctx.facts.no_answers
                     else "Why the network said what it said of this photo.",
                 )
-            for word, key in (("Previous", "before"), ("Next", "after")):
+            for word, near in (("Previous", facts.before), ("Next", facts.after)):
                 st.page_link(
                     page_files()["Scenes"],
                     label=word,
-                    disabled=facts[key] is None,
-                    query_params=address.kept(**back, image=facts[key] or ""),
+                    disabled=near is None,
+                    query_params=address.kept(**back, image=near or ""),
                 )
 
 
-def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
+def picture(ctx: Context, image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
     """The photo, plain, under its labels, or with one concept alone."""
-    channels = [name for name, _ in ctx.facts["channels"]]
+    channels = [name for name, _ in ctx.facts.channels]
     sides = ["photo", *channels]
     regions = labels[~labels["whole"].astype(bool)]
     highlight = address.get("label")
@@ -439,7 +438,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
     here = {k: v for k, v in address.everything().items() if k != "label"}
     draw.labelled(
         shown,
-        f"Photo {facts['id']}; annotated: {listed}",
+        f"Photo {facts.id}; annotated: {listed}",
         ctx.ask(label_planes, image),
         "photo",
         address.query(here) + "&label=",
@@ -450,7 +449,7 @@ def picture(ctx: Context, image: int, facts: dict[str, Any], labels: pd.DataFram
         st.caption(f"Only **{shown_name(highlight)}**, as annotated.")
 
 
-def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
+def label_list(image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
     """What is annotated, with areas; a row shows that concept alone."""
     if not len(labels):
         st.caption("Nothing is annotated in this photo.")
@@ -472,7 +471,7 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
     )
     draw.table(
         table,
-        f"labels-{facts['id']}",
+        f"labels-{facts.id}",
         "Concepts annotated in the photo with their areas",
         picked=clicked,
         height=min(38 + 35 * len(table), 290),
@@ -486,7 +485,7 @@ def label_list(image: int, facts: dict[str, Any], labels: pd.DataFrame) -> None:
     st.caption("Choose a row to see that concept alone.")
 
 
-def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
+def units(ctx: Context, image: int, facts: ImageFacts) -> None:
     """The units for which this photo is among the strongest."""
     st.subheader("Units that respond to this photo")
     kinds = {"image": "overlap within this photo", "dataset_normalised": "over the whole dataset"}
@@ -508,7 +507,7 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
     if ctx.ask(has_maps, ctx.layer):
         tiles: list[draw.Tile] = [
             {
-                "src": ctx.picture(lit_photo, ctx.layer, int(row.unit), image, 260),
+                "src": ctx.picture(region_photo, ctx.layer, int(row.unit), image, 260),
                 "title": f"unit {row.unit}: {_word(row.name)}",
                 "sub": f"rank {row.rank} of {row.images}"
                 + (f", meets {shown_name(row.here)}" if isinstance(row.here, str) else ""),
@@ -535,9 +534,9 @@ def units(ctx: Context, image: int, facts: dict[str, Any]) -> None:
     )
     draw.table(
         table,
-        f"units-{facts['id']}",
+        f"units-{facts.id}",
         "The units most active in the photo, with their labels",
-        caption=" / ".join(ctx.caption(f"photo {facts['id']}").lines()),
+        caption=" / ".join(ctx.caption(f"photo {facts.id}").lines()),
         column_config={
             "IoU": st.column_config.NumberColumn(format="%.3f"),
             "IoU here": st.column_config.NumberColumn(format="%.4f"),
@@ -552,7 +551,6 @@ def _word(name: object) -> str:
 
 
 ctx = page("Scenes")
-assert ctx is not None
 asked = address.get("image")
 if asked:
     one_photo(ctx, asked)

@@ -5,21 +5,23 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core.dissect.labels import FDR, better_than_chance
+from core.dissect.labels import better_than_chance
+from core.dissect.significance import FDR
 from core.figures import unit_map as maps
 from core.figures import units as unit_figures
 from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, nearest
-from core.foundation.names import plain_name
+from core.foundation.names import plain_name, whole
 from core.views import images as image_views
 from core.views import unit_map as unit_map_views
 from core.views import units as unit_views
 from core.views.images import concept_id, search_images
 from core.views.labels import METHODS, formula_table, formula_words, names_by_id, single_labels
 from core.views.names import shown_name
-from core.views.pictures import lit_photo, photo_or_lit, thumbnail
+from core.views.pictures import region_photo, thumbnail, unit_photo
 from core.views.unit_map import MAP_METHOD
 from core.views.units import (
+    UnitFacts,
     comparison,
     has_maps,
     iou_histogram,
@@ -69,7 +71,7 @@ def lit_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
         tiles.append(
             {
                 "src": ctx.picture(
-                    photo_or_lit, ctx.layer, int(row.unit), int(top["image"].iloc[0]), 224
+                    unit_photo, ctx.layer, int(row.unit), int(top["image"].iloc[0]), 224
                 ),
                 "title": f"unit {row.unit}: {name}",
                 "sub": f"IoU {row.iou:.3f}" + ("" if row.above else ", no better than chance"),
@@ -155,7 +157,7 @@ def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
         at = ctx.ask(unit_map_views.unit_map, ctx.layer)
     frame = maps.placed(shown, at)
 
-    def picked(thing: dict | None) -> None:
+    def picked(thing: dict[str, object] | None) -> None:
         if thing and "unit" in thing:
             address.put({"unit": str(thing["unit"])}, drop=("scene",))
 
@@ -227,7 +229,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
     if not len(found) and ctx.ask(has_maps, ctx.layer):
         st.caption(
             "Formulas of several concepts for all units, as a column of this table: "
-            f"`python -m core formulas {ctx.facts['run']} --layer {ctx.layer}`"
+            f"`python -m core formulas {ctx.facts.run} --layer {ctx.layer}`"
         )
 
 
@@ -276,7 +278,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             column_config={c: NUMBER(format="%.4f") for c in view.columns if "IoU" in c},
         )
     st.subheader(f"Photos with most {name}")
-    tiles = [
+    tiles: list[draw.Tile] = [
         {
             "src": ctx.picture(thumbnail, int(row.image), 224),
             "title": _word(row.scene_name),
@@ -301,12 +303,13 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
 def one_unit(ctx: Context, text: str) -> None:
     """Labels, chance, pictures, responses and scenes of one unit."""
     back = {k: address.get(k) for k in FILTERS if address.get(k)}
-    layer = next(one for one in ctx.facts["layers"] if one["name"] == ctx.layer)
-    last = layer["units"] - 1
+    layer = ctx.facts.layer(ctx.layer)
+    last = layer.units - 1
     try:
-        if not text.strip().isdigit():
+        unit = whole(text)
+        if unit is None:
             raise UnitscopeError(f"“{text}” is no unit: units are numbers, 0 to {last}")
-        facts = ctx.ask(unit_facts, ctx.layer, int(text))
+        facts = ctx.ask(unit_facts, ctx.layer, unit)
     except UnitscopeError as err:
         near = min(max(address.number("unit"), 0), last)
         st.title("Units")
@@ -315,7 +318,6 @@ def one_unit(ctx: Context, text: str) -> None:
             {f"Open unit {near}": address.kept(unit=str(near)), "Show all units": address.kept()},
             "Units",
         )
-    unit = int(text)
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
             page_files()["Units"],
@@ -338,7 +340,7 @@ def one_unit(ctx: Context, text: str) -> None:
         st.title(f"Unit {unit}: no label")
         st.caption(
             "It is never above its threshold together with any label."
-            if facts["images"]
+            if facts.images
             else "It is never above its threshold."
         )
         responses(ctx, unit, facts)
@@ -389,7 +391,7 @@ def one_unit(ctx: Context, text: str) -> None:
     serves(ctx, unit)
 
 
-def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
+def verdict(ctx: Context, best: pd.Series, facts: UnitFacts) -> None:
     """The unit in four numbers."""
     cells = st.columns(4)
     cells[0].metric("overlap with its label (IoU)", f"{best['iou']:.3f}", help=explanations.IOU)
@@ -405,8 +407,8 @@ def verdict(ctx: Context, best: pd.Series, facts: dict) -> None:
             delta_arrow="off",
             help=explanations.CHANCE,
         )
-    cells[2].metric("images in which it is active", f"{int(facts['images']):,}")
-    cells[3].metric("threshold", f"{facts['threshold']:.3g}", help=explanations.THRESHOLD)
+    cells[2].metric("images in which it is active", f"{facts.images:,}")
+    cells[3].metric("threshold", f"{facts.threshold:.3g}", help=explanations.THRESHOLD)
     if not pd.isna(chance) and best["adjusted"] > FDR:
         st.markdown(
             ":orange[**No better than chance.**] Its label is the best there is, "
@@ -438,7 +440,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     top = ctx.ask(unit_images, ctx.layer, unit, concept, 12, scene)
     tiles: list[draw.Tile] = [
         {
-            "src": ctx.picture(lit_photo, ctx.layer, unit, int(row.image), 288)
+            "src": ctx.picture(region_photo, ctx.layer, unit, int(row.image), 288)
             if dimmed
             else ctx.picture(thumbnail, int(row.image), 288),
             "title": _word(row.scene_name),
@@ -452,14 +454,14 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     draw.gallery(tiles, "top-images", tile=215)
 
 
-def responses(ctx: Context, unit: int, facts: dict) -> None:
+def responses(ctx: Context, unit: int, facts: UnitFacts) -> None:
     """How strongly, and in which scenes."""
     left, right = st.columns(2, gap="large")
     with left:
         bins = ctx.ask(peak_histogram, ctx.layer, unit)
         note = "" if ctx.ask(has_maps, ctx.layer) else "images in which it is active"
         draw.chart(
-            lambda dark: peaks(bins, float(facts["threshold"]), unit, ctx.caption(note), dark),
+            lambda dark: peaks(bins, facts.threshold, unit, ctx.caption(note), dark),
             f"unit-{unit}-peaks",
             f"Histogram of the largest activation of unit {unit} per image, with its threshold",
             explanations.PEAKS,
@@ -551,7 +553,7 @@ def methods(ctx: Context, unit: int) -> None:
             "length": NUMBER(width=60, help="Concepts in the label."),
         },
     )
-    notes = [f"{METHODS[m]}: {t}" for m, t in zip(rows["method"], rows["told"], strict=True) if t]
+    notes = [f"{METHODS[m]}: {t}" for m, t in zip(rows["method"], rows["note"], strict=True) if t]
     if notes:
         st.caption("; ".join(notes) + ".")
     links = {
@@ -569,7 +571,7 @@ def methods(ctx: Context, unit: int) -> None:
 def serves(ctx: Context, unit: int) -> None:
     """The scenes the unit helps and hinders, and what the network loses without it."""
     st.subheader("Scenes it serves and harms")
-    if not ctx.facts["photos"] or not len(ctx.ask(image_views.scenes)):
+    if not ctx.facts.photos or not len(ctx.ask(image_views.scenes)):
         st.caption("The images of this run have no scenes.")
         return
     if unanswered(ctx.run, "which scenes a unit serves or harms"):
@@ -629,7 +631,9 @@ def without(ctx: Context, unit: int, off: str) -> str:
     except UnitscopeError as err:
         return f"What the network loses without it cannot be told: {err}. {link}"
     if ready.weights is None:
-        return f"{link} to see what the network loses: this layer is {ready.way}, which takes long."
+        return (
+            f"{link} to see what the network loses: this layer is {ready.method}, which takes long."
+        )
     # It brings PyTorch along, as does what it needs: here that is loaded anyway.
     from core.views.disable import toggled_one
 
@@ -647,8 +651,7 @@ def without(ctx: Context, unit: int, off: str) -> str:
 
 
 ctx = page("Units")
-assert ctx is not None
-if ctx.layer is None:
+if not ctx.layer:
     st.title("Units")
     stop(
         "This run has no units: it was made from published predictions, without the network.",

@@ -99,7 +99,7 @@ def scenes(ctx: Context, known: Known) -> None:
     apart(ctx, known, shares)
 
 
-def apart(ctx: Context, known: Known, shares: dict) -> None:
+def apart(ctx: Context, known: Known, shares: knowledge.Percentages) -> None:
     """P_c and P_sc, how they were found, and the scenes that collide."""
     st.subheader("Telling scenes apart")
     left, right = st.columns([7, 5], gap="large")
@@ -107,7 +107,7 @@ def apart(ctx: Context, known: Known, shares: dict) -> None:
     with left:
         if len(steps):
             draw.chart(
-                lambda dark: figures.search(steps, shares["scenes"], caption_of(ctx, known), dark),
+                lambda dark: figures.search(steps, shares.scenes, caption_of(ctx, known), dark),
                 "telling-apart",
                 "Lines: how many different sets of concepts the scenes have, by the least "
                 "frequency p",
@@ -115,16 +115,16 @@ def apart(ctx: Context, known: Known, shares: dict) -> None:
             )
     with right:
         cells = st.columns(2)
-        cells[0].metric("P_c", f"{shares['p_c']:.0%}", help=explanations.PERCENTAGE)
-        cells[1].metric("P_sc", f"{shares['p_sc']:.0%}", help=explanations.PERCENTAGE)
-        if shares["distinct"]:
+        cells[0].metric("P_c", f"{shares.p_c:.0%}", help=explanations.PERCENTAGE)
+        cells[1].metric("P_sc", f"{shares.p_sc:.0%}", help=explanations.PERCENTAGE)
+        if shares.distinct:
             st.markdown("At this share every scene has identifying concepts of its own.")
         else:
             st.markdown(
                 "**No share tells all scenes apart.** At the best one, these have one set of "
                 "identifying concepts (ICC) between them:"
             )
-            for group in shares["groups"]:
+            for group in shares.groups:
                 st.markdown("- " + ", ".join(plain_name(name) for name in group))
 
 
@@ -169,11 +169,11 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     with right:
         st.markdown(told(known, name, facts))
         numbers = {
-            "Photos of it": facts["images"],
-            "Things in them (C_y)": facts["annotated"],
-            "Related by facts (RC)": facts["related"],
-            "Both (SCC)": facts["scc"],
-            "What tells it apart (ICC)": facts["icc"],
+            "Photos of it": facts.images,
+            "Things in them (C_y)": facts.annotated,
+            "Related by facts (RC)": facts.related,
+            "Both (SCC)": facts.scc,
+            "What tells it apart (ICC)": facts.icc,
         }
         cells = "".join(f"<dt>{word}</dt><dd>{count:,}</dd>" for word, count in numbers.items())
         st.html(f'<dl class="facts">{cells}</dl>')
@@ -192,32 +192,30 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     concept_rows(ctx, known, scene)
 
 
-def told(known: Known, name: str, facts: dict) -> str:
+def told(known: Known, name: str, facts: knowledge.SceneFacts) -> str:
     """What the graph knows of a scene, in words."""
-    if facts["node"] is None:
+    if facts.node is None:
         text = (
             f"**{known.name} has no word for {name}**, so nothing is related to it: SCC is "
             "empty, and ICC holds what is most frequent alone."
         )
-        if facts["suggested"]:
+        if facts.suggested:
             text += (
-                f" What belongs to a “{facts['suggested']}” need not belong to it; under *Names "
+                f" What belongs to a “{facts.suggested}” need not belong to it; under *Names "
                 "and words* that can be accepted."
             )
     else:
-        text = f"In {known.name} it is **{facts['node']}**"
-        if facts["match"] in GUESSES:
-            text += f", a guess ({facts['match'].replace('_', ' ')}, {facts['score']:.2f})"
+        text = f"In {known.name} it is **{facts.node}**"
+        if facts.match in GUESSES:
+            text += f", a guess ({facts.match.replace('_', ' ')}, {facts.score:.2f})"
         text += (
-            f", with facts about {_count(facts['neighbours'], 'other word')}. "
-            f"{facts['related']} of these are concepts of this dataset, and {facts['scc']} are "
+            f", with facts about {_count(facts.neighbours, 'other word')}. "
+            f"{facts.related} of these are concepts of this dataset, and {facts.scc} are "
             "in the scene’s photos."
         )
-        if facts["guessed"]:
-            text += (
-                f" Of the related ones, {facts['guessed']} rest on a guessed word (see *guess*)."
-            )
-    alike = facts["alike"]["icc"]
+        if facts.guessed:
+            text += f" Of the related ones, {facts.guessed} rest on a guessed word (see *guess*)."
+    alike = facts.alike["icc"]
     if alike:
         text += f" Its ICC is the same as that of {', '.join(plain_name(n) for n in alike)}."
     return text
@@ -231,7 +229,7 @@ def neighbourhood(ctx: Context, known: Known, scene: str, kind: str) -> None:
         st.caption(f"Nothing to draw: no fact and no {KIND_NAMES[kind]} of {name}.")
         return
 
-    def picked(thing: dict | None) -> None:
+    def picked(thing: dict[str, object] | None) -> None:
         if thing and thing.get("concept"):
             address.put({"view": "find", "concept": str(thing["label"])}, drop=("scene", "cc"))
 
@@ -264,7 +262,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
             "category", "Kind of thing", kinds, format_func=lambda c: c or "any"
         )
     with right:
-        word = find_box("word", "Name contains")
+        word = address.text("word", "Name contains")
     shown = table
     if show:
         column = {"photos": "in_photos"}.get(show, show)
@@ -331,16 +329,6 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
     )
 
 
-def find_box(name: str, label: str) -> str:
-    """A box for a piece of a name, kept in the address."""
-    key = f"at-{name}"
-    st.session_state[key] = address.get(name)
-    st.text_input(
-        label, key=key, on_change=lambda: address.put({name: st.session_state[key].strip()})
-    )
-    return address.get(name)
-
-
 # -- search ---------------------------------------------------------------------------------
 
 
@@ -383,7 +371,7 @@ def find(ctx: Context, known: Known) -> None:
             else f". {known.name} has no word for it."
         )
     )
-    if ctx.layer is not None:
+    if ctx.layer:
         units_with(ctx, number, name)
     images = ctx.ask(search_images, number, 12)
     st.markdown(f"**Photos with most {name}**")
@@ -490,7 +478,7 @@ def names(ctx: Context, known: Known) -> None:
     )
     left, middle, right = st.columns([3, 3, 4], vertical_alignment="bottom")
     with left:
-        word = find_box("word", "Name or word contains")
+        word = address.text("word", "Name or word contains")
     with middle:
         kinds = [ANY, *(k for k in frame["kind"].unique())]
         kind = address.select(
@@ -546,7 +534,7 @@ def names(ctx: Context, known: Known) -> None:
             address.put({"names": word})
             st.rerun()
     st.subheader("To correct a name")
-    run = ctx.facts["run"]
+    run = ctx.facts.run
     more, graph = own_option(ctx, known), graph_option(ctx, known)
     st.markdown(
         "Save the table above as CSV, edit its column *node* (leave it empty where there is no "
@@ -641,22 +629,24 @@ def groups(ctx: Context, known: Known) -> None:
         missing = [m for m in fusion.MODELS if m not in made]
         st.caption(
             f"Not trained yet: {', '.join(missing)}. `python -m core embed "
-            f"{ctx.facts['run']}{own_option(ctx, known)} --embedding {missing[0]}` does."
+            f"{ctx.facts.run}{own_option(ctx, known)} --embedding {missing[0]}` does."
         )
-    given = {
-        "embedding": embedding,
-        "scene": scene,
-        "merge": pairs_of("merge"),
-        "apart": pairs_of("apart"),
-        "knowledge": known,
-    }
+    merge, apart = pairs_of("merge"), pairs_of("apart")
     try:
-        least, most = ctx.ask(fusion.groups_range, **given)
+        least, most = ctx.ask(fusion.groups_range, embedding, scene, merge, apart, knowledge=known)
     except UnitscopeError as err:
         again = {"view": "groups", "embedding": address.get("embedding")}
         stop(f"{sentence(err)}.", {"Forget the pairs": address.kept(**again)}, "Concepts")
     k = group_count(least, most)
-    frame = ctx.ask(fusion.concept_groups, k, **given)
+    frame = ctx.ask(
+        fusion.concept_groups,
+        k,
+        embedding,
+        scene=scene,
+        merge=merge,
+        apart=apart,
+        knowledge=known,
+    )
     several = frame[frame["size"] > 1]
     st.markdown(
         f"**{_count(int(frame['size'].sum()), 'concept')} in {_count(len(frame), 'group')}**; "
@@ -700,14 +690,7 @@ def group_count(least: int, most: int) -> int:
         st.caption(f"Only {_count(most, 'group')} can be made.")
         return most
     usual = max(least, round(0.9 * most))
-    k = min(max(address.number("k", usual), least), most)
-    st.session_state["at-k"] = k
-
-    def changed() -> None:
-        address.put({"k": str(st.session_state["at-k"])})
-
-    st.slider("Groups in all, k", least, most, key="at-k", on_change=changed)
-    return k
+    return address.slider("k", "Groups in all, k", least, most, usual)
 
 
 def own_option(ctx: Context, known: Known) -> str:
@@ -730,11 +713,11 @@ def own_pairs(
     columns = st.columns([4, 4, 3, 4], vertical_alignment="bottom")
     with columns[0]:
         one = st.selectbox(
-            "This concept", labels, index=None, key="pair-one", format_func=shown.get
+            "This concept", labels, index=None, key="pair-one", format_func=shown.__getitem__
         )
     with columns[1]:
         two = st.selectbox(
-            "and this one", labels, index=None, key="pair-two", format_func=shown.get
+            "and this one", labels, index=None, key="pair-two", format_func=shown.__getitem__
         )
     ready = one is not None and two is not None and one != two
     for column, (name, word) in zip(
@@ -775,7 +758,7 @@ def own_pairs(
             icon=":material/download:",
         )
         st.code(
-            f"python -m core cluster {ctx.facts['run']}{own_option(ctx, known)} --k {k} "
+            f"python -m core cluster {ctx.facts.run}{own_option(ctx, known)} --k {k} "
             f"--embedding {embedding}{within} --links links.tsv",
             language="bash",
         )
@@ -784,7 +767,7 @@ def own_pairs(
 def gained(ctx: Context, known: Known, embedding: str) -> None:
     """The curve of IoU gain with its controls, where it was made."""
     st.subheader("What merging does to units")
-    if ctx.layer is None:
+    if not ctx.layer:
         st.caption("This run has no units.")
         return
     try:
@@ -792,11 +775,11 @@ def gained(ctx: Context, known: Known, embedding: str) -> None:
     except UnitscopeError:
         st.caption(
             "How much better units overlap groups than single concepts was not worked out for "
-            f"this layer yet (minutes): `python -m core tables {ctx.facts['run']}"
+            f"this layer yet (minutes): `python -m core tables {ctx.facts.run}"
             f"{own_option(ctx, known)} --table 5 --layer {ctx.layer} --embedding {embedding}`"
         )
         return
-    caption = ctx.caption(f"{ctx.facts['images']:,} images, knowledge {known.name}")
+    caption = ctx.caption(f"{ctx.facts.images:,} images, knowledge {known.name}")
     draw.chart(
         lambda dark: gain_curve(frame, caption, dark),
         f"iou-gain-{ctx.layer}-{embedding}",
@@ -816,7 +799,7 @@ def knowledge_line(ctx: Context, known: Known) -> str:
 def caption_of(ctx: Context, known: Known, more: str = "") -> Caption:
     """The subtitle of what is said of scenes here: data, graph, and what of them."""
     told = f"knowledge {known.name}" + (f", {more}" if more else "")
-    return ctx.caption(f"{ctx.facts['images']:,} images, {told}", layered=False)
+    return ctx.caption(f"{ctx.facts.images:,} images, {told}", layered=False)
 
 
 VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
@@ -828,13 +811,12 @@ VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
 
 
 ctx = page("Concepts")
-assert ctx is not None
-if not ctx.facts["photos"] or not len(ctx.ask(image_views.concepts)):
+if not ctx.facts.photos or not len(ctx.ask(image_views.concepts)):
     st.title("Concepts")
     stop(
         "This run has no photos with annotated things, so nothing tells what its scenes are "
         "made of."
-        if ctx.facts["photos"]
+        if ctx.facts.photos
         else "This run holds published predictions without photos: nothing tells what its "
         "scenes are made of.",
         {"See how often they are right": address.kept()},

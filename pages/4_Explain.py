@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -67,30 +68,34 @@ def pool(ctx: Context) -> Filter:
     """The photos to go through: all, the mistakes, or one confusion; kept in the address."""
     pairs = ctx.ask(confused_pairs, "", PAIRS)
     counts = {
-        (r.scene, r.predicted, ""): f"{plain_name(r.scene)} → {plain_name(r.predicted)} "
+        (str(r.scene), str(r.predicted), ""): f"{plain_name(r.scene)} → {plain_name(r.predicted)} "
         f"({r.images})"
         for r in pairs.itertuples()
     }
     names = {ANY: "any photo", MISTAKE: "any mistake", **counts}
-    if ctx.facts["no_answers"]:
+    if ctx.facts.no_answers:
         names = {ANY: "any photo"}
-    now = tuple(address.get(name) for name in POOL)
+    now = scene, said, outcome = (
+        address.get("scene"),
+        address.get("predicted"),
+        address.get("outcome"),
+    )
     if now not in names:
-        scene, said, outcome = now
         told = f"{plain_name(scene) or 'any scene'} → {plain_name(said) or 'anything'}"
         names[now] = f"{told}, {outcome}" if outcome else told
 
-    def changed() -> None:
-        values = dict(zip(POOL, st.session_state["explain-pool"], strict=True))
-        address.put(values, drop=("image", *SHOWN))
-
-    st.session_state["explain-pool"] = now
-    st.selectbox(
-        "Photos" if ctx.facts["no_answers"] else "True scene → the network’s answer",
-        list(names),
+    bound = address.bind(
+        "pool",
+        now,
+        lambda chosen: dict(zip(POOL, chosen, strict=True)),
+        drop=("image", *SHOWN),
         key="explain-pool",
-        format_func=names.get,
-        on_change=changed,
+    )
+    st.selectbox(
+        "Photos" if ctx.facts.no_answers else "True scene → the network’s answer",
+        list(names),
+        format_func=names.__getitem__,
+        **bound,
     )
     return Filter(now[0], now[1], now[2])
 
@@ -114,7 +119,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
 
     def random_one() -> None:
         among = choice
-        if not (choice.scene or choice.predicted or choice.outcome or ctx.facts["no_answers"]):
+        if not (choice.scene or choice.predicted or choice.outcome or ctx.facts.no_answers):
             among = Filter(outcome="wrong")
         found = ctx.ask(explain.drawn, among, random.randrange(2**31))
         if found is not None:
@@ -124,7 +129,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
         st.session_state["explain-id"] = image
         st.text_input("Photo", key="explain-id", on_change=typed)
     with right:
-        another = choice.scene or choice.predicted or ctx.facts["no_answers"]
+        another = choice.scene or choice.predicted or ctx.facts.no_answers
         st.button(
             "Another at random" if another else "A random mistake",
             on_click=random_one,
@@ -357,7 +362,7 @@ def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> Non
         for column, name in zip(st.columns(3, gap="medium"), MEASURES, strict=True):
             with column:
                 draw.chart(
-                    lambda dark, name=name: figures.measure(frame, name, both, caption, dark),
+                    partial(figures.measure, frame, name, both, caption),
                     f"{stem}-{name}",
                     f"Bars: {name} of the photo for its scenes, with ticks for all scenes",
                     texts[name],
@@ -470,9 +475,7 @@ def one_account(ctx: Context, known: Known) -> None:
             draw.explain(explanations.LEARNED, "What counts as seen")
             draw.explain(explanations.CORE, "What a scene is made of")
     way = figures.definition(strategy, eq2, kind, known.name)
-    caption = Caption(
-        ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, f"photo {image_id}"
-    )
+    caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, f"photo {image_id}")
     stem = f"explain-{image_id}"
     seen_tiles(ctx, told, image)
     measures(ctx, told, caption, stem)
@@ -491,14 +494,14 @@ def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
             query_params=address.kept(image=image_id),
         )
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
-            if place["number"]:
-                st.caption(f"{place['number']:,} of {place['total']:,}")
-            for word, key in (("Previous", "before"), ("Next", "after")):
+            if place.number:
+                st.caption(f"{place.number:,} of {place.total:,}")
+            for word, near in (("Previous", place.before), ("Next", place.after)):
                 st.page_link(
                     page_files()["Explain"],
                     label=word,
-                    disabled=place[key] is None,
-                    query_params={**now, "image": place[key] or image_id},
+                    disabled=near is None,
+                    query_params={**now, "image": near or image_id},
                 )
 
 
@@ -542,7 +545,7 @@ def own_photo(ctx: Context, known: Known) -> None:
         draw.ledger(sides(told, False), "own-account")
         draw.explain(explanations.CORE, "What a scene is made of")
     way = f"labels of lit units, {known.core[kind].kind.upper()} of {known.name}"
-    caption = Caption(ctx.facts["dataset"], ctx.facts["model"], ctx.layer or "", way, given.name)
+    caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, given.name)
     measures(ctx, told, caption, "explain-own")
     as_table(told, caption, "explain-own")
 
@@ -559,7 +562,7 @@ def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) 
         limits().size("the photo", data, limits().photo_mb)
         count_photo()
         opened = network(ctx.run)
-        told = own_photo_account(ctx.run, known, opened, data, name, ctx.layer or "", kind)
+        told = own_photo_account(ctx.run, known, opened, data, name, ctx.layer, kind)
         held = st.session_state["own-photo"] = (key, told)
     return dict(held[1])
 
@@ -569,8 +572,7 @@ def _escaped(text: str) -> str:
 
 
 ctx = page("Explain")
-assert ctx is not None
-if ctx.layer is None or not ctx.facts["photos"]:
+if not ctx.layer or not ctx.facts.photos:
     st.title("Explain")
     stop(
         "This run holds published predictions, without the network and without photos: "
@@ -579,7 +581,7 @@ if ctx.layer is None or not ctx.facts["photos"]:
     )
 known = graph.chosen(ctx, "Explain")
 st.html(CSS)
-silent = ctx.facts["no_answers"]
+silent = ctx.facts.no_answers
 st.title("What did its units see?" if silent else "Why did the network say that?")
 if unanswered(ctx.run, "why a photo was called what it was"):
     st.caption("What its units saw in a photo, and which scenes that fits, needs no answer:")

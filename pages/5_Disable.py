@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -161,15 +162,8 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
             st.info(f"No unit has a score {side} 0 for {named(scene)}.", icon=":material/balance:")
         return
     most = min(MOST, len(frame))
-    top = min(most, address.number("k", 20)) or 1
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        if most > 1:
-            st.session_state["at-k"] = max(1, top)
-
-            def moved() -> None:
-                address.put({"k": str(st.session_state["at-k"])})
-
-            top = st.slider("How many", 1, most, key="at-k", on_change=moved, width=320)
+        top = address.slider("k", "How many", 1, most, 20, width=320) if most > 1 else 1
         units = frame["unit"].head(top).tolist()
         st.button(
             f"Switch off the {count_words(len(units))}",
@@ -226,7 +220,7 @@ def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
         "Units that are off, by number or by what they respond to",
         list(names),
         key="off-many",
-        format_func=names.get,
+        format_func=names.__getitem__,
         on_change=lambda: put(st.session_state["off-many"]),
         placeholder="Type a number or a word, such as wall",
     )
@@ -236,7 +230,7 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
     """The units whose loss wins most photos of a split, one after another."""
     if ready.weights is None:
         st.info(
-            f"A search needs a network that ends in one linear layer. Here: {ready.check['why']}.",
+            f"A search needs a network that ends in one linear layer. Here: {ready.check.why}.",
             icon=":material/search_off:",
         )
         return
@@ -310,7 +304,7 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
     st.caption(
         f"The change is {100 * gain.value:+.2f} points, 95 % interval {100 * gain.low:+.2f} to "
         f"{100 * gain.high:+.2f}: it {sure} for a set chosen beforehand. {told.changed:,} answers "
-        f"are other ones now. Told by {told.way}, in {1000 * told.seconds:,.0f} ms."
+        f"are other ones now. Told by {told.method}, in {1000 * told.seconds:,.0f} ms."
     )
 
 
@@ -371,7 +365,7 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
                 }
                 for row in frame.head(TILES).itertuples()
             ]
-            if ctx.facts["photos"]
+            if ctx.facts.photos
             else []
         )
         if tiles:
@@ -471,14 +465,8 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
         judge = address.split("judge", "Judged on", splits, usual_splits(splits)[1])
     names = {key: figures.RANKINGS[key][0] for key in disable.rankings(ready)}
     usual = [n for n in ("icc", "scc", "random", "mean_activation", "weight") if n in names]
-    asked = [n for n in address.get("curves").split("-") if n in names] or usual
-    st.session_state["curve-names"] = asked
-    st.multiselect(
-        "Curves",
-        list(names),
-        key="curve-names",
-        format_func=names.get,
-        on_change=lambda: address.put({"curves": "-".join(st.session_state["curve-names"])}),
+    asked = address.several(
+        "curves", "Curves", list(names), default=usual, between="-", format_func=names.get
     )
     if select == judge:
         st.caption(
@@ -512,7 +500,7 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
         with column:
             part = frame[frame["sign"] == sign]
             draw.chart(
-                lambda dark, part=part: figures.curves(part, ctx.caption(split), dark),
+                partial(figures.curves, part, ctx.caption(split)),
                 f"curves-{protocol}-{sign}",
                 f"Lines: accuracy against the number of {figures.SIGNS[sign]}, by ranking",
                 explanations.PROTOCOLS,
@@ -580,8 +568,7 @@ def away(
 # -- the page -------------------------------------------------------------------------------
 
 ctx = page("Disable")
-assert ctx is not None
-if ctx.layer is None:
+if not ctx.layer:
     st.title("Disable")
     stop(
         "This run has no units to switch off: it was made from published predictions, without "

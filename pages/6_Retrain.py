@@ -19,6 +19,7 @@ from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
 from core.knowledge.kinds import own_knowledge
+from core.retrain.result import RetrainResult
 from core.views import retrain
 from core.views import runs as run_views
 from core.views.knowledge import spoken_name
@@ -200,7 +201,7 @@ def cc_results(ctx: Context, root: Path) -> None:
         st.caption("No training with concepts has finished yet. Start the first one below.")
         return
     facts = ctx.facts
-    own = (frame["dataset"] == facts["dataset"]) & (frame["model"] == facts["model"])
+    own = (frame["dataset"] == facts.dataset) & (frame["model"] == facts.model)
     frame = pd.concat([frame[own], frame[~own]], ignore_index=True)
     shown = {
         row.digest: f"{row.dataset} · {row.model} · {row.cc or 'control alone'}"
@@ -252,7 +253,7 @@ def cc_results(ctx: Context, root: Path) -> None:
     weights(told, root)
 
 
-def said(told: dict[str, Any], table: pd.DataFrame) -> None:
+def said(told: RetrainResult, table: pd.DataFrame) -> None:
     """What came out, in words."""
     asked, counts = told["asked"], told["counts"]
     st.markdown("##### What it says")
@@ -268,11 +269,11 @@ def said(told: dict[str, Any], table: pd.DataFrame) -> None:
     else:
         lines.append(f"**Without concepts** (the control) it gets {control.test:.1%} right.")
     for one in retrain.verdicts(told, table):
-        name = f"**{NAMES[one['cc']]}** (λ = {one['weight']:g})"
-        gain = f"{points(one['gain'])} points over the control"
-        seeds = f"over seeds {span(one['gain_low'], one['gain_high'])}"
-        photos = f"over photos {span(one['image_low'], one['image_high'])}"
-        if one["verdict"] == "one seed":
+        name = f"**{NAMES[one.cc]}** (λ = {one.weight:g})"
+        gain = f"{points(one.gain)} points over the control"
+        seeds = f"over seeds {span(one.gain_low, one.gain_high)}"
+        photos = f"over photos {span(one.image_low, one.image_high)}"
+        if one.verdict == "one seed":
             lines.append(
                 f"{name}: {gain}; {photos}. Trained once: whether other batches would do the "
                 "same, nobody knows. Use several seeds."
@@ -282,7 +283,7 @@ def said(told: dict[str, Any], table: pd.DataFrame) -> None:
                 "better": "**better than the control**, and more than luck",
                 "worse": "**worse than the control**, and more than luck",
                 "unsure": "**cannot be told from the control**",
-            }[one["verdict"]]
+            }[one.verdict]
             lines.append(f"{name}: {gain}; {seeds}, {photos}: {verdict}.")
     same = [NAMES[kind] for kind in retrain.same_answer(told)]
     if same:
@@ -303,7 +304,7 @@ def said(told: dict[str, Any], table: pd.DataFrame) -> None:
     draw.explain(explanations.GAIN, "When is a gain more than luck?")
 
 
-def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
+def as_table(told: RetrainResult, table: pd.DataFrame, about: Caption) -> None:
     """The summary, every λ a row."""
     picked = [bool(row.chosen and row.cc in told["chosen"]) for row in table.itertuples()]
     view = pd.DataFrame(
@@ -339,7 +340,7 @@ def as_table(told: dict[str, Any], table: pd.DataFrame, about: Caption) -> None:
         )
 
 
-def learning(told: dict[str, Any], about: Caption) -> None:
+def learning(told: RetrainResult, about: Caption) -> None:
     """Learning curves of the chosen λ, or of another."""
     points_of = retrain.curves(told)
     asked = sorted({w for w in points_of["weight"] if w})
@@ -372,7 +373,7 @@ def learning(told: dict[str, Any], about: Caption) -> None:
     )
 
 
-def weights(told: dict[str, Any], root: Path) -> None:
+def weights(told: RetrainResult, root: Path) -> None:
     """Where the networks lie, and how one is dissected as a run of its own."""
     st.markdown("##### The trained networks")
     st.caption(
@@ -434,7 +435,7 @@ def cc_form(ctx: Context, root: Path) -> None:
             icon=":material/folder_off:",
         )
         return
-    splits = list(have["splits"])
+    splits = list(have.splits)
     if len(splits) < 2:
         st.info(
             "These photos have one split. Training needs two: photos to learn from, and photos "
@@ -444,16 +445,16 @@ def cc_form(ctx: Context, root: Path) -> None:
         return
     with st.container(border=True):
         st.markdown(
-            f"**{ctx.facts['model']}** on **{ctx.facts['dataset']}**, knowledge "
+            f"**{ctx.facts.model}** on **{ctx.facts.dataset}**, knowledge "
             f"{spoken_name(own_knowledge(ctx.run))}: those of the run at the left."
         )
         asked = cc_fields(ctx, have, splits)
         if asked is None:
             return
-        cost(asked, have["splits"], root)
+        cost(asked, have.splits, root)
 
 
-def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraining | None:
+def cc_fields(ctx: Context, have: retrain.Material, splits: list[str]) -> Retraining | None:
     """The fields; None, with a word on it, where they cannot be meant."""
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -475,33 +476,33 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
         )
     row = st.columns(3)
     with row[0]:
-        epochs = run_form.number(
+        epochs = address.amount(
             "epochs",
             "Epochs at most",
             PLAIN.epochs,
-            min_value=1,
-            max_value=500,
+            1,
+            500,
             step=1,
             help="An epoch shows the network every training photo once.",
         )
     with row[1]:
-        seeds = run_form.number(
+        seeds = address.amount(
             "seeds",
             "Seeds",
             PLAIN.seeds,
-            min_value=1,
-            max_value=50,
+            1,
+            50,
             step=1,
             help="How often everything is trained, with other batches. With one there is no "
             "telling a gain from luck.",
         )
     with row[2]:
-        side = run_form.number(
+        side = address.amount(
             "side",
             "Input size (pixels, 0 = its own)",
             0,
-            min_value=0,
-            max_value=1024,
+            0,
+            1024,
             step=16,
             help="The shorter side of the photo as the network sees it. Half the size is a "
             "quarter of the work.",
@@ -523,15 +524,13 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
                 "`python -m core layers`.",
             )
         with right:
-            batch = run_form.number(
-                "batch", "Photos a step", PLAIN.batch, min_value=2, max_value=1024, step=2
-            )
-            rate = run_form.number(
+            batch = address.amount("batch", "Photos a step", PLAIN.batch, 2, 1024, step=2)
+            rate = address.amount(
                 "rate",
                 "Learning rate",
                 PLAIN.rate,
-                min_value=1e-6,
-                max_value=0.5,
+                1e-6,
+                0.5,
                 step=1e-4,
                 format="%.6f",
             )
@@ -551,8 +550,8 @@ def cc_fields(ctx: Context, have: dict[str, Any], splits: list[str]) -> Retraini
         st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         return None
     return Retraining(
-        have["dataset"],
-        have["model"],
+        have.dataset,
+        have.model,
         cc=tuple(cc) or PLAIN.cc,
         weights=values,
         form=form,
@@ -611,7 +610,7 @@ def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
             disabled=busy,
         )
         told_apart(job)
-    if busy:
+    if timed is not None and busy:
         watch_timing(timed.name, str(root))
     elif timed is not None and timed.state == "finished":
         told = timed.answer()
@@ -811,7 +810,7 @@ def pe_form(ctx: Context, root: Path) -> None:
             "parts of the training photos: seconds for small layers, minutes for 500 units."
         )
         arguments = retrain.pe_arguments(
-            ctx.run, root, ctx.layer or "", own_knowledge(ctx.run), chosen, train, test, core_on
+            ctx.run, root, ctx.layer, own_knowledge(ctx.run), chosen, train, test, core_on
         )
         line = shlex.join(["python", "-m", "core", *arguments[:-3]])
         if not only_here(line):
@@ -834,14 +833,13 @@ def pe_form(ctx: Context, root: Path) -> None:
 # -- the page -------------------------------------------------------------------------------
 
 ctx = page("Retrain")
-assert ctx is not None
 st.title("Does training with concepts help?")
 st.html(
     '<p class="lede">Two ways to use what scenes are made of: teach the network those things while '
     "it learns scenes, or let a second, simple classifier judge by the explanations. Each stands "
     "beside the controls that tell whether the concepts did it.</p>"
 )
-if ctx.layer is None:
+if not ctx.layer:
     stop(
         "This run was made from published predictions, without photos and without the network: "
         "there is nothing to train.",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 import streamlit as st
 
 from core.figures import compare as drawn
-from core.figures.base import Caption
+from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
@@ -22,7 +22,7 @@ from core.views.runs import cache_root, summary, usual_splits
 from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts.cache import ask, open_run, picture
-from pages.parts.frame import DEFINITIONS, Context, page, unanswered
+from pages.parts.frame import Context, page, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
 MOST = len(drawn.SIDES)
@@ -35,27 +35,27 @@ class Side(NamedTuple):
     """One layer of one run, with the name it has on this page and what is known of it."""
 
     run: Run
-    layer: str | None
+    layer: str
     name: str
-    facts: dict[str, Any]
+    facts: compare.SideFacts
 
 
-def everything(root: Path) -> dict[str, tuple[Run, str | None, str]]:
+def everything(root: Path) -> dict[str, tuple[Run, str, str]]:
     """Key (digest:layer) → run, layer, name, of all that can be compared; newest first."""
-    found: dict[str, tuple[Run, str | None, str]] = {}
+    found: dict[str, tuple[Run, str, str]] = {}
     for path in list_runs(root):
         try:
             run = open_run(path)
             facts = ask(summary, run)
         except Exception:  # a damaged file; the page Runs tells of it
             continue
-        for layer in [row["name"] for row in facts["layers"]] or [None]:
-            name = " · ".join(w for w in (facts["dataset"], facts["model"], layer) if w)
-            found[f"{path.stem}:{layer or ''}"] = (run, layer, name)
+        for layer in [row.name for row in facts.layers] or [""]:
+            name = " · ".join(w for w in (facts.dataset, facts.model, layer) if w)
+            found[f"{path.stem}:{layer}"] = (run, layer, name)
     return found
 
 
-def apart_names(options: dict[str, tuple[Run, str | None, str]], keys: Sequence[str]) -> list[str]:
+def apart_names(options: dict[str, tuple[Run, str, str]], keys: Sequence[str]) -> list[str]:
     """The names of some of the options, with the run's digest where two have one name."""
     names = [options[key][2] for key in keys]
     return [
@@ -64,31 +64,25 @@ def apart_names(options: dict[str, tuple[Run, str | None, str]], keys: Sequence[
     ]
 
 
-def choose(ctx: Context, options: dict[str, tuple[Run, str | None, str]]) -> list[str]:
+def choose(ctx: Context, options: dict[str, tuple[Run, str, str]]) -> list[str]:
     """The sides, from the address; at first this run and what is most like it."""
-    own = f"{ctx.run.digest}:{ctx.layer or ''}"
-    wanted = [one for one in address.get("sides").split(",") if one in options]
-    if not wanted:
+    own = f"{ctx.run.digest}:{ctx.layer}"
 
-        def likeness(key: str) -> tuple[bool, bool]:
-            run = options[key][0]
-            same = run.info["settings"]["dataset"]["digest"]
-            mine = ctx.run.info["settings"]["dataset"]["digest"]
-            return run.digest == ctx.run.digest, same == mine
+    def likeness(key: str) -> tuple[bool, bool]:
+        run = options[key][0]
+        same = run.info["settings"]["dataset"]["digest"]
+        mine = ctx.run.info["settings"]["dataset"]["digest"]
+        return run.digest == ctx.run.digest, same == mine
 
-        others = sorted((k for k in options if k != own), key=likeness, reverse=True)
-        wanted = [own, *others[:1]]
-    st.session_state["at-sides"] = wanted[:MOST]
-
-    def changed() -> None:
-        address.put({"sides": ",".join(st.session_state["at-sides"])}, drop=("pair", "which"))
-
+    others = sorted((k for k in options if k != own), key=likeness, reverse=True)
+    usual = [own, *others[:1]]
     names = dict(zip(options, apart_names(options, list(options)), strict=True))
-    return st.multiselect(
+    return address.several(
+        "sides",
         "What to compare",
         list(options),
-        key="at-sides",
-        on_change=changed,
+        ("pair", "which"),
+        usual,
         format_func=names.get,
         max_selections=MOST,
         placeholder="Choose two or more layers or runs",
@@ -110,17 +104,17 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 def caption(ctx: Context, sides: Sequence[Side], units: bool = True, split: str = "") -> Caption:
     """What a figure of all sides was measured on; `split` where only one counts."""
-    datasets = list(dict.fromkeys(side.facts["dataset"] for side in sides))
-    networks = list(dict.fromkeys(side.facts["model"] for side in sides))
+    datasets = list(dict.fromkeys(side.facts.dataset for side in sides))
+    networks = list(dict.fromkeys(side.facts.model for side in sides))
     key = "images" if units else "scored"
-    images = list(dict.fromkeys(f"{side.facts[key]:,}" for side in sides))
+    images = list(dict.fromkeys(f"{getattr(side.facts, key):,}" for side in sides))
     layers = list(dict.fromkeys(side.layer for side in sides if side.layer))
     shown = f"{' and '.join(images)} images" + (f", split {split}" if split else "")
     return Caption(
         " and ".join(datasets),
         " and ".join(networks),
         " and ".join(layers) if units else "",
-        DEFINITIONS[ctx.denominator] if units else "",
+        COUNTING[ctx.denominator] if units else "",
         shown,
     )
 
@@ -130,16 +124,16 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
     rows = pd.DataFrame(
         {
             "side": [s.name for s in sides],
-            "right": [s.facts["accuracy"] for s in sides],
-            "units": [s.facts["units"] for s in sides],
-            "above chance": [s.facts["above"] for s in sides],
-            "by chance": [s.facts["by_chance"] for s in sides],
-            "untrained": [s.facts["untrained"] for s in sides],
-            "median IoU": [s.facts["median_iou"] for s in sides],
-            "concepts": [s.facts["concepts"] for s in sides],
-            "images": [s.facts["images"] for s in sides],
-            "dataset": [s.facts["dataset"] for s in sides],
-            "network": [s.facts["model"] for s in sides],
+            "right": [s.facts.accuracy for s in sides],
+            "units": [s.facts.units for s in sides],
+            "above chance": [s.facts.above for s in sides],
+            "by chance": [s.facts.by_chance for s in sides],
+            "untrained": [s.facts.untrained for s in sides],
+            "median IoU": [s.facts.median_iou for s in sides],
+            "concepts": [s.facts.concepts for s in sides],
+            "images": [s.facts.images for s in sides],
+            "dataset": [s.facts.dataset for s in sides],
+            "network": [s.facts.model for s in sides],
             "layer": [s.layer or "none" for s in sides],
         }
     )
@@ -176,17 +170,17 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
 def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
     """Accuracy, and units better than chance, with intervals."""
     left, right = st.columns(2, gap="large")
-    scored = [s for s in sides if s.facts["scored"]]
+    scored = [s for s in sides if s.facts.scored]
     # Layers of one run share its accuracy: once is enough.
     runs = {s.run.digest: s for s in scored}
     if runs:
         frame = pd.DataFrame(
             {
                 "side": run_names(list(runs.values())),
-                "share": [s.facts["accuracy"] for s in runs.values()],
-                "low": [s.facts["low"] for s in runs.values()],
-                "high": [s.facts["high"] for s in runs.values()],
-                "told": [f"{s.facts['accuracy']:.1%}" for s in runs.values()],
+                "share": [s.facts.accuracy for s in runs.values()],
+                "low": [s.facts.low for s in runs.values()],
+                "high": [s.facts.high for s in runs.values()],
+                "count": [f"{s.facts.accuracy:.1%}" for s in runs.values()],
             }
         )
         with left:
@@ -202,15 +196,15 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
                 "Bars: accuracy of each run with 95 % interval",
                 explanations.ACCURACY,
             )
-    tested = [s for s in sides if s.facts["above"] is not None]
+    tested = [s for s in sides if s.facts.above is not None]
     if tested:
         units = pd.DataFrame(
             {
                 "side": [s.name for s in tested],
-                "share": [s.facts["above_share"] for s in tested],
-                "low": [s.facts["above_low"] for s in tested],
-                "high": [s.facts["above_high"] for s in tested],
-                "told": [f"{s.facts['above']:,} of {s.facts['units']:,}" for s in tested],
+                "share": [s.facts.above_share for s in tested],
+                "low": [s.facts.above_low for s in tested],
+                "high": [s.facts.above_high for s in tested],
+                "count": [f"{s.facts.above:,} of {s.facts.units:,}" for s in tested],
             }
         )
         with right if runs else left:
@@ -324,7 +318,7 @@ def one_a_run(sides: Sequence[Side]) -> list[Side]:
 
 def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     """Two runs on the same images: who is right where."""
-    runs = {s.run.digest: s for s in sides if s.facts["scored"]}
+    runs = {s.run.digest: s for s in sides if s.facts.scored}
     pairs = [
         (a, b)
         for k, a in enumerate(runs)
@@ -380,14 +374,14 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             explanations.AGREEMENT,
         )
     with right:
-        luck = told["p"]
+        luck = told.p
         st.markdown(
-            f"Of **{told['images']:,}** images that both were shown, they give the same answer "
-            f"on **{told['same']:.0%}**. {told['first']:,} are right with {first} alone, "
-            f"{told['second']:,} with {second} alone"
+            f"Of **{told.images:,}** images that both were shown, they give the same answer "
+            f"on **{told.same:.0%}**. {told.first:,} are right with {first} alone, "
+            f"{told.second:,} with {second} alone"
             + (f"; a fair coin would be as uneven with {p_words(luck)}." if luck == luck else ".")
         )
-        if one.facts["dataset_digest"] != other.facts["dataset_digest"]:
+        if one.facts.dataset_digest != other.facts.dataset_digest:
             st.caption("The two read their photos from different data; images are matched by name.")
     for kind, side, name in (("first", one, first), ("second", other, second)):
         rows = met[met["kind"] == kind]
@@ -406,7 +400,7 @@ def p_words(p: float) -> str:
 
 def run_names(sides: Sequence[Side]) -> list[str]:
     """Names of runs, without what all share, and never two alike."""
-    names = [f"{side.facts['dataset']} · {side.facts['model']}" for side in sides]
+    names = [f"{side.facts.dataset} · {side.facts.model}" for side in sides]
     short = short_names(names) if len(set(names)) == len(names) else names
     return [
         name if short.count(name) == 1 else f"{name} ({side.run.digest[:6]})"
@@ -461,7 +455,7 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
     st.subheader("Do core concepts tell why they are wrong?")
     for side in one_a_run(sides):
         unanswered(side.run, f"for {side.name}, telling why it is wrong")
-    sides = [side for side in sides if not side.facts["no_answers"]]
+    sides = [side for side in sides if not side.facts.no_answers]
     if not sides:
         return
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
@@ -506,7 +500,6 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
 
 
 ctx = page("Compare")
-assert ctx is not None
 st.title("Compare")
 st.html(
     '<p class="lede">Two or more networks, layers or runs beside each other: how often they are '

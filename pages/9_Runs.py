@@ -15,7 +15,7 @@ from core.foundation.settings import command, quantile_words
 from core.runs.store import list_runs
 from core.views import work as starting
 from core.views.names import short_name
-from core.views.runs import cache_root, disk_size, skipped
+from core.views.runs import Summary, cache_root, disk_size, skipped
 from pages.parts import access, address, changes, draw, run_form, watch
 from pages.parts.cache import ask, open_run, summaries
 from pages.parts.frame import page, page_files
@@ -115,9 +115,9 @@ def confirm(path: Path, name: str, size: int) -> None:
         st.rerun()
 
 
-def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
+def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
     """The table of finished runs; returns each by digest."""
-    found: dict[str, tuple[Path, dict[str, Any], int]] = {}
+    found: dict[str, tuple[Path, Summary, int]] = {}
     rows, broken = [], []
     for path, facts in summaries(root).items():
         if isinstance(facts, str):
@@ -127,14 +127,14 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
         found[path.stem] = (path, facts, size)
         rows.append(
             {
-                "dataset": facts["dataset"],
-                "network": facts["model"],
-                "layers": ", ".join(layer["name"] for layer in facts["layers"]) or "none",
-                "images": facts["images"],
-                "left out": facts["skipped"],
-                "accuracy": facts["accuracy"],
+                "dataset": facts.dataset,
+                "network": facts.model,
+                "layers": ", ".join(layer.name for layer in facts.layers) or "none",
+                "images": facts.images,
+                "left out": facts.skipped,
+                "accuracy": facts.accuracy,
                 "on disk (MB)": round(size / 1e6, 1),
-                "finished (UTC)": facts["finished"].replace("T", " ").rstrip("Z"),
+                "finished (UTC)": facts.finished.replace("T", " ").rstrip("Z"),
                 "run": path.stem,
             }
         )
@@ -168,12 +168,12 @@ def finished(root: Path) -> dict[str, tuple[Path, dict[str, Any], int]]:
     return found
 
 
-def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
+def one_run(path: Path, facts: Summary, size: int) -> None:
     """Settings, skipped files and deletion of the chosen run."""
-    name = f"{facts['dataset']} · {facts['model']}"
+    name = f"{facts.dataset} · {facts.model}"
     st.subheader(name)
     with st.container(horizontal=True):
-        for label in ("Overview", "Scenes", "Units") if facts["layers"] else ("Overview", "Scenes"):
+        for label in ("Overview", "Scenes", "Units") if facts.layers else ("Overview", "Scenes"):
             st.page_link(
                 page_files()[label],
                 label=label,
@@ -181,10 +181,10 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
                 icon=":material/arrow_forward:",
                 icon_position="right",
             )
-    if facts["grid"] is None or facts["command"] is None:
+    if facts.grid is None or facts.command is None:
         st.markdown(
-            f"Published predictions, without photos and without the network: {facts['images']:,} "
-            f"images, {facts['scored']:,} of them scored · {size_words(size)} on disk"
+            f"Published predictions, without photos and without the network: {facts.images:,} "
+            f"images, {facts.scored:,} of them scored · {size_words(size)} on disk"
         )
         st.caption("Such a run is made with `python -m core predictions`.")
     else:
@@ -198,17 +198,17 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
             "Files left out, with reasons",
             height=min(38 + 35 * len(left_out), 300),
         )
-    elif facts["layers"]:
+    elif facts.layers:
         st.caption("No file was left out.")
-    if facts["older_versions"]:
+    if facts.older_versions:
         st.caption(
-            f"Computed {facts['older_versions']}: starting it again with the same settings makes "
+            f"Computed {facts.older_versions}: starting it again with the same settings makes "
             "it anew, beside this one."
         )
-    if facts["no_answers"]:
-        st.caption(f"No answers of the network: {facts['no_answers']}.")
-    if facts["unmatched_scenes"]:
-        names = facts["unmatched_scenes"]
+    if facts.no_answers:
+        st.caption(f"No answers of the network: {facts.no_answers}.")
+    if facts.unmatched_scenes:
+        names = facts.unmatched_scenes
         more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
         st.caption(
             f"{len(names):,} scenes the network has no class for, neither right nor wrong: "
@@ -217,22 +217,23 @@ def one_run(path: Path, facts: dict[str, Any], size: int) -> None:
     with st.container(horizontal=True):
         if not access.may_change():
             return
-        if facts["request"]:
-            run_form.fill_in("Change it and run again", facts["request"])
+        if facts.request:
+            run_form.fill_in("Change it and run again", facts.request)
         if st.button("Delete this run…", icon=":material/delete:", type="tertiary"):
             confirm(path, name, size)
 
 
-def how_made(facts: dict[str, Any], size: int) -> None:
+def how_made(facts: Summary, size: int) -> None:
     """The settings of a run, and the command that makes it again."""
-    width, height = facts["grid"]
-    times = ", ".join(f"{k} {v:.1f} s" for k, v in facts["seconds"].items())
+    assert facts.grid and facts.q is not None, "a run with layers has both"
+    width, height = facts.grid
+    times = ", ".join(f"{k} {v:.1f} s" for k, v in facts.seconds.items())
     st.markdown(
-        f"Threshold at the {quantile_words(facts['q'])} quantile · grid {width} × {height} · "
-        f"{facts['shuffles']} rounds of shuffled labels · {size_words(size)} on disk · {times}"
+        f"Threshold at the {quantile_words(facts.q)} quantile · grid {width} × {height} · "
+        f"{facts.shuffles} rounds of shuffled labels · {size_words(size)} on disk · {times}"
     )
     st.markdown("Make it again, or change it:")
-    st.code(facts["command"], language="bash", wrap_lines=True)
+    st.code(facts.command, language="bash", wrap_lines=True)
 
 
 ctx = page("Runs", needs_run=False)

@@ -40,7 +40,8 @@ def data_dir() -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
     from core.foundation.settings import Settings
     from tests import tiny
 
@@ -64,6 +65,15 @@ def owner(monkeypatch) -> None:
     from pages.parts import access
 
     monkeypatch.setattr(access, "who", lambda: "owner")
+
+
+@pytest.fixture(autouse=True)
+def kept_beside() -> Iterator[None]:
+    """Pages of a read-only server say of the whole process that nothing is kept beside runs."""
+    from core.runs.kept import keep_apart
+
+    yield
+    keep_apart(False)
 
 
 @pytest.fixture(scope="module")

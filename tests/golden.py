@@ -380,7 +380,8 @@ class Inputs:
 
     def dissected(self, model: str, **settings: Any) -> Any:
         """A finished run of a network on the photos, its arrays in float32."""
-        from core.dissect.pipeline import execute, plan
+        from core.dissect.pipeline import execute
+        from core.dissect.plan import plan
         from core.foundation.settings import Settings
 
         asked = Settings(self.photos, model, q=0.05, map_type="float32", **settings)
@@ -438,13 +439,13 @@ class Inputs:
         return Vectors("drawn", rows, np.ones(len(rows), bool))
 
     @cached_property
-    def svm(self) -> dict[str, Any]:
-        from core.retrain.svm import retrain_pe
+    def svm(self) -> Any:
+        from core.retrain.svm import SvmSettings, retrain_pe
 
         picks = [("metrics",), ("hidden",), ("metrics", "mrr", "hidden")]
         cores = {kind: self.cores[kind] for kind in ("scc", "top10")}
-        given = {"per_unit": 2, "chance": 1.0, "groups": picks}
-        return retrain_pe(self.run, cores, root=self.folder("svm"), **given)
+        asked = SvmSettings(per_unit=2, chance=1.0, groups=picks)
+        return retrain_pe(self.run, cores, asked, self.folder("svm"))
 
 
 # -- the computations ---------------------------------------------------------------------------
@@ -514,9 +515,9 @@ def dissection(given: Inputs) -> Any:
         out[f"maps {layer}"] = np.asarray(run.array(f"maps-{layer}"))
         labels = unit_labels(run, layer, per_unit=2)
         out[f"labels {layer}"] = labels[["unit", "rank", "name", "iou", "chance", "adjusted"]]
-        told = better_than_chance(run, layer)
+        found = better_than_chance(run, layer)
         out[f"better than chance {layer}"] = {
-            key: told[key] for key in ("units", "tested", "above", "by_chance")
+            key: getattr(found, key) for key in ("units", "tested", "above", "by_chance")
         }
     out["logits"] = run.array("logits")
     return out
@@ -537,7 +538,7 @@ def replay(given: Inputs) -> Any:
     ):
         edits = {"disabled": Edit((1, 4)), "clamped": Edit((0,), clamp=1.5)}
         out[name] = {
-            "way": toggler.way,
+            "way": toggler.method,
             "unedited": toggler.logits(),
             **{kind: toggler.logits_after(edit) for kind, edit in edits.items()},
         }
@@ -561,7 +562,7 @@ def signatures_(given: Inputs) -> Any:
     ):
         s = signatures(given.run, "body.3", threads=1, **more)
         out[name] = {
-            key: getattr(s, key)
+            key: getattr(s, "active" if key == "lit" else key)
             for key in ("labels", "pixels", "starts", "which", "lit", "hits", "areas", "together")
         }
         out[name]["unit concept"] = s.unit_concept()
@@ -569,7 +570,8 @@ def signatures_(given: Inputs) -> Any:
 
 
 def formulas(given: Inputs) -> Any:
-    from core.dissect.formulas import Search, unit_formulas
+    from core.dissect.formula_search import Search
+    from core.dissect.formulas import unit_formulas
 
     out: dict[str, Any] = {}
     for name, search, more in (
@@ -712,7 +714,8 @@ def core_concepts(given: Inputs) -> Any:
 
 
 def ablation(given: Inputs) -> Any:
-    from core.ablation.protocols import RANKINGS, cross_fitted, curve
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import RANKINGS
     from core.ablation.search import METHODS, compare, search
 
     study, toggler = given.study, given.toggler
@@ -1024,10 +1027,15 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "dissection": (
         dissection,
         (
+            "dissect.plan",
+            "dissect.passes",
+            "dissect.chance",
+            "dissect.publish",
             "dissect.pipeline",
             "dissect.counts",
             "dissect.thresholds",
             "dissect.labels",
+            "dissect.significance",
             "datasets.scenes",
             "models.forward",
             "models.hooks",
@@ -1040,18 +1048,35 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "replay": (
         replay,
         (
-            "ablation.edits",
-            "ablation.kernels",
-            "ablation.forward",
-            "ablation.strategies",
-            "ablation.toggler",
+            *(
+                f"ablation.{module}"
+                for module in (
+                    "edits",
+                    "kernels",
+                    "forward",
+                    "subject",
+                    "closed_form",
+                    "replay",
+                    "strategies",
+                    "toggler",
+                )
+            ),
             "models.head",
             "models.forward",
         ),
         TRAINED,
     ),
-    "signatures": (signatures_, ("dissect.signatures",), CLOSE),
-    "formulas": (formulas, ("dissect.formula", "dissect.formulas"), CLOSE),
+    "signatures": (signatures_, ("dissect.signatures", "dissect.signature_kernels"), CLOSE),
+    "formulas": (
+        formulas,
+        (
+            "dissect.formula",
+            "dissect.formula_kernels",
+            "dissect.formula_search",
+            "dissect.formulas",
+        ),
+        CLOSE,
+    ),
     "unit map": (unit_map, ("views.unit_map",), TRAINED),
     "embedding": (embedding, ("merging.embed",), TRAINED),
     "merging": (merging, ("merging.fuse", "merging.gain"), CLOSE),
@@ -1067,7 +1092,13 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     ),
     "ablation": (
         ablation,
-        ("ablation.contribution", "ablation.protocols", "ablation.search", "ablation.kernels"),
+        (
+            "ablation.contribution",
+            "ablation.protocols",
+            "ablation.curves",
+            "ablation.search",
+            "ablation.kernels",
+        ),
         TRAINED,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),

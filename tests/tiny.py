@@ -158,7 +158,8 @@ def slower() -> tuple[nn.Module, dict[str, Any]]:
 
 def dissect(spec: str, root: Path, **settings: Any) -> Any:
     """A finished run of the network on a dataset of a few images."""
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
     from core.foundation.settings import Settings
 
     asked = Settings(spec, SPEC, **{"q": 0.05, "shuffles": 1, **settings})

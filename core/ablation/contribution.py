@@ -28,7 +28,7 @@ OVER = ("true", "false", "all")
 SIGNS = ("positive", "negative")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Contribution:
     """Eq. 9 for every scene and unit of a layer.
 
@@ -106,18 +106,18 @@ class Contribution:
 
     def together(self) -> np.ndarray:
         """int64 (units,): the scores summed over all scenes with core concepts."""
-        return self.scores[self.has_core].sum(0)
+        return np.asarray(self.scores[self.has_core].sum(0))
 
 
-@dataclass
+@dataclass(frozen=True)
 class UnitConcepts:
     """The concepts that each unit learned in each image: what Eq. 9 is summed from.
 
     Attributes
     ----------
     rows : image, unit, concept, iou: the selected pairs of Eq. 2.
-    images : image, id, scene (number, −1 unknown), correct (1, 0; −1 where it cannot be told),
-        by image.
+    images : image, id, scene (number, −1 unknown), correct (1, 0; −1 where the network does not
+        know the scene), by image.
     """
 
     run: Run
@@ -157,7 +157,7 @@ class UnitConcepts:
             chosen = np.zeros(len(keep), bool)
             chosen[rows] = True
             keep &= chosen
-        return keep
+        return np.asarray(keep)
 
     def contribution(
         self, core: CoreConcepts, over: str = "true", rows: np.ndarray | None = None

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from core.ablation.edits import Change, Edits, as_edits
+from core.ablation.edits import Change, Edit, Edits, as_edits
 from core.ablation.forward import forward_edited
 from core.ablation.images import stored_photos
 from core.ablation.result import Toggled
@@ -36,6 +36,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_text, write_whole
 from core.foundation.progress import Hooks
 from core.foundation.trust import check_named
+from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill
 from core.models.forward import Forward
@@ -114,7 +115,7 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     }
 
 
-@dataclass
+@dataclass(frozen=True)
 class Written:
     """What :func:`write_edit` left.
 
@@ -152,13 +153,8 @@ def write_edit(
     change = Change.of(listed, toggler.units)
     if not len(change.touched):
         raise UnitscopeError("the edit changes no unit")
-    words = "; ".join(f"{e.words()}: {', '.join(map(str, e.units))}" for e in listed)
-    effects = {"all": toggler.toggle(listed, **hooks)}
-    splits = toggler.images["split"].unique().tolist()
-    for split in splits if len(splits) > 1 else []:
-        effects[str(split)] = toggler.toggle(listed, splits=[split], **hooks)
+    effects = _effects(toggler, listed, **hooks)
     model = open_model(run)
-    spec, settings = model.spec, run.info["settings"]
     numbers = toggler.images["image"].to_numpy()
     picks = np.linspace(0, len(numbers) - 1, min(PROBES, len(numbers))).astype(int)
     inputs = Forward(model, [layer]).inputs(stored_photos(run, model.preprocessing, numbers[picks]))
@@ -181,27 +177,23 @@ def write_edit(
 
     facts = {
         "format": FORMAT,
-        "model": spec,
+        "model": model.spec,
         "layer": layer,
         "run": run.digest,
-        "words": words,
+        "words": _words(listed),
         "chosen": chosen,
     }
-    teller = toggler.answering(listed)
-    head = linear_head(model.module, layer, inputs) if teller.weights is not None else None
+    answering = toggler.answering(listed)
+    head = linear_head(model.module, layer, inputs) if answering.weights is not None else None
     if "folded" in kinds and head is None:
-        left_out["folded"] = f"there is no linear head to fold it into: {teller.check['why']}"
+        left_out["folded"] = f"there is no linear head to fold it into: {answering.check.why}"
     elif "folded" in kinds and head is not None:
         path = folder / f"{name}-folded.pt"
         keep("folded", path, _write_folded(path, model, head, change, facts, inputs))
     put_edit(model.module, layer, torch.from_numpy(change.scale), torch.from_numpy(change.shift))
     if "state" in kinds:
         path = folder / f"{name}.pt"
-        stored = {"state_dict": dict(model.module.state_dict()), "unitscope_edit": facts}
-        write_whole(path, lambda fresh: torch.save(stored, fresh))
-        with torch.inference_mode():
-            again = load_model(f"python:core.ablation.export:load:{path}")
-            keep("state", path, again.module(inputs))
+        keep("state", path, _write_state(path, model.module, facts, inputs))
     if "program" in kinds:
         path = folder / f"{name}.pt2"
         try:
@@ -211,16 +203,36 @@ def write_edit(
         else:
             keep("program", path, gave)
     text = folder / f"{name}.txt"
-    write_text(
-        text,
-        _account(toggler, listed, words, chosen, effects, files, differences, left_out, settings),
-    )
-    return Written({**files, "text": text}, differences, left_out, effects)
+    written = Written({**files, "text": text}, differences, left_out, effects)
+    write_text(text, _account(toggler, listed, chosen, written))
+    return written
+
+
+def _words(edits: Sequence[Edit]) -> str:
+    """``2 units disabled: 3, 17``, and the like."""
+    return "; ".join(f"{edit.words()}: {', '.join(map(str, edit.units))}" for edit in edits)
+
+
+def _effects(toggler: Toggler, edits: Edits, **hooks: Unpack[Hooks]) -> dict[str, Toggled]:
+    """What edits do to all images, and to each split where there are several."""
+    effects = {"all": toggler.toggle(edits, **hooks)}
+    splits = toggler.images["split"].unique().tolist()
+    for split in splits if len(splits) > 1 else []:
+        effects[str(split)] = toggler.toggle(edits, splits=[split], **hooks)
+    return effects
+
+
+def _write_state(path: Path, module: nn.Module, facts: dict[str, Any], inputs: Tensor) -> Any:
+    """Write the edited network's state, load it again, run."""
+    stored = {"state_dict": dict(module.state_dict()), "unitscope_edit": facts}
+    write_whole(path, lambda fresh: torch.save(stored, fresh))
+    with torch.inference_mode():
+        return load_model(f"python:core.ablation.export:load:{path}").module(inputs)
 
 
 def _write_folded(
     path: Path,
-    model: Any,
+    model: LoadedModel,
     head: tuple[nn.Module, np.ndarray, np.ndarray],
     change: Change,
     facts: dict[str, Any],
@@ -268,18 +280,9 @@ def _write_program(path: Path, module: nn.Module, inputs: Tensor) -> Any:
         return torch.export.load(path).module()(inputs)
 
 
-def _account(
-    toggler: Toggler,
-    edits: Edits,
-    words: str,
-    chosen: str,
-    effects: dict[str, Toggled],
-    files: dict[str, Path],
-    differences: dict[str, float],
-    left_out: dict[str, str],
-    settings: dict[str, Any],
-) -> str:
+def _account(toggler: Toggler, edits: Sequence[Edit], chosen: str, written: Written) -> str:
     """The text file."""
+    settings, effects = toggler.run.info["settings"], written.effects
     lines = [
         "An edited network, written by Unitscope.",
         "",
@@ -288,16 +291,16 @@ def _account(
         f"dataset     {settings['dataset']['spec']}",
         f"run         {toggler.run.digest}",
         f"layer       {toggler.layer} ({toggler.units} units)",
-        f"edit        {words}",
+        f"edit        {_words(edits)}",
         f"chosen      {chosen}",
-        f"measured    {effects['all'].way}: {toggler.answering(edits).check['why']}",
+        f"measured    {effects['all'].method}: {toggler.answering(edits).check.why}",
         "",
         "Accuracy on the run's images, with 95 % intervals. Where units were chosen on the same",
         "images, this says nothing of others.",
     ]
-    for name, told in effects.items():
-        before, after = told.accuracy
-        gain = told.gain
+    for name, effect in effects.items():
+        before, after = effect.accuracy
+        gain = effect.gain
         lines.append(
             f"  {name:10} {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, "
             f"{after.high:.2%}], change {gain.value:+.2%} [{gain.low:+.2%}, {gain.high:+.2%}], "
@@ -309,12 +312,14 @@ def _account(
         "folded": "an ordinary checkpoint of the same architecture (key state_dict)",
         "program": "torch.export.load(…).module()(images)",
     }
-    for kind, path in files.items():
+    for kind, path in written.files.items():
+        if kind == "text":
+            continue
         lines.append(
-            f"  {path.name}: {differences[kind]:.1e} of the largest logit; "
+            f"  {path.name}: {written.differences[kind]:.1e} of the largest logit; "
             + how[kind].format(path.name)
         )
-    lines += [f"  no {kind} file: {why}" for kind, why in left_out.items()]
-    way = json.dumps(settings["preprocessing"], ensure_ascii=False)
-    lines += ["", f"Photos must be prepared as for the original network: {way}", ""]
+    lines += [f"  no {kind} file: {why}" for kind, why in written.left_out.items()]
+    preprocessing = json.dumps(settings["preprocessing"], ensure_ascii=False)
+    lines += ["", f"Photos must be prepared as for the original network: {preprocessing}", ""]
     return "\n".join(lines)

@@ -59,7 +59,7 @@ def tail_of(module: nn.Module, layer: str) -> fx.GraphModule | None:
 
     The network is traced symbolically; what the output needs is copied, up to the layer.
     None where the network cannot be traced, or where its output depends on the input by
-    another way than through the layer.
+    another path than through the layer.
     """
 
     class Tracer(fx.Tracer):

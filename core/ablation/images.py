@@ -28,10 +28,11 @@ def images_of(run: Run) -> pd.DataFrame:
 
 def class_names(run: Run) -> list[str]:
     """Names of the network's outputs, in the dataset's spelling where a scene has that class."""
-    return run.sql("""
+    names: list[str] = run.sql("""
         SELECT coalesce(min(s.name), min(k.name)) AS name
         FROM classes k LEFT JOIN scenes s ON s.class = k.class GROUP BY k.class ORDER BY k.class
         """)["name"].tolist()
+    return names
 
 
 def choose(
@@ -45,34 +46,34 @@ def choose(
     Raises for an unknown scene, split or id (nearest), and where no image is left.
     """
     keep = np.ones(len(images), bool)
-    said = []
+    words = []
     if scene is not None:
         known = images["scene"].dropna().unique().tolist()
         if scene not in known:
             raise unknown("scene", scene, known)
         keep &= (images["scene"] == scene).to_numpy()
-        said.append(f"of scene {scene!r}")
+        words.append(f"of scene {scene!r}")
     if splits:
         known = images["split"].unique().tolist()
         for split in splits:
             if split not in known:
                 raise unknown("split", split, known)
         keep &= images["split"].isin(list(splits)).to_numpy()
-        said.append(f"of split {', '.join(splits)}")
+        words.append(f"of split {', '.join(splits)}")
     if ids is not None:
         here = set(images["id"])
         for name in ids:
             if name not in here:
                 raise unknown("image of this run", name, images["id"])
         keep &= images["id"].isin(list(ids)).to_numpy()
-        said.append("among the ids given")
+        words.append("among the ids given")
     rows = np.flatnonzero(keep)
     if not len(rows):
-        raise UnitscopeError(f"no image is {' and '.join(said) or 'there'}")
+        raise UnitscopeError(f"no image is {' and '.join(words) or 'there'}")
     return rows
 
 
-def seen_size(way: Preprocessing, width: int, height: int) -> tuple[int, int]:
+def seen_size(preprocessing: Preprocessing, width: int, height: int) -> tuple[int, int]:
     """(width, height) of the network's input for a stored photo of the given size, which shows
     the part that the network saw, at a scale for people.
 
@@ -81,18 +82,18 @@ def seen_size(way: Preprocessing, width: int, height: int) -> tuple[int, int]:
     >>> seen_size(Preprocessing(resize=100, center_crop=None), 300, 224)
     (133, 100)
     """
-    if way.center_crop is not None:
-        side = way.center_crop
+    side, resize, crop = preprocessing.center_crop, preprocessing.resize, preprocessing.crop
+    if side is not None:
         return (side, side) if isinstance(side, int) else side
-    if isinstance(way.resize, int):
+    if isinstance(resize, int):
         short = min(width, height)
-        return int(width * way.resize / short), int(height * way.resize / short)
-    if way.resize is None and way.crop is not None:
-        return way.crop[2] - way.crop[0], way.crop[3] - way.crop[1]
-    return way.resize or (width, height)
+        return int(width * resize / short), int(height * resize / short)
+    if resize is None and crop is not None:
+        return crop[2] - crop[0], crop[3] - crop[1]
+    return resize or (width, height)
 
 
-def stored_photos(run: Run, way: Preprocessing, images: np.ndarray) -> np.ndarray:
+def stored_photos(run: Run, preprocessing: Preprocessing, images: np.ndarray) -> np.ndarray:
     """uint8 (images, height, width, 3): the run's stored photos at the network's own size.
 
     They are JPEGs, and those of small inputs were stored larger: close to what the network saw,
@@ -101,18 +102,20 @@ def stored_photos(run: Run, way: Preprocessing, images: np.ndarray) -> np.ndarra
     photos = []
     for image in images:
         photo = photo_of(run.photo(int(image)), f"photo {image} of run {run.digest}")
-        size = seen_size(way, *photo.size)
+        size = seen_size(preprocessing, *photo.size)
         photos.append(np.asarray(photo if photo.size == size else photo.resize(size)))
     return np.stack(photos)
 
 
-def dataset_photos(run: Run, way: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
+def dataset_photos(run: Run, preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
     """Reads what the network saw from the run's dataset; raises where that cannot be opened."""
     dataset = dataset_of(run)
     place = {name: k for k, name in enumerate(dataset.ids)}
     ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]
 
     def read(images: np.ndarray) -> np.ndarray:
-        return np.stack([np.asarray(way.view(dataset.photo(place[ids[int(k)]]))) for k in images])
+        return np.stack(
+            [np.asarray(preprocessing.view(dataset.photo(place[ids[int(k)]]))) for k in images]
+        )
 
     return read

@@ -115,6 +115,66 @@ def follow(
         predicted[i], larger[i] = _judge(row, target[i])
 
 
+@_jit
+def count_right(
+    logits: np.ndarray,
+    pooled: np.ndarray,
+    sign: float,
+    weights: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    units: np.ndarray,
+    target: np.ndarray,
+    first: int,
+    last: int,
+    right: np.ndarray,
+) -> None:
+    """Add to right[k], for each k, the images that are right with sign·pooled·W of units[k] added.
+
+    Most pairs are settled without looking at the classes. A right image stays right where its
+    margin to the runner-up is larger than any class can catch up: |x|·(range of the unit's
+    weights towards the true one). A wrong image stays wrong where the class now on top still is
+    above the true one.
+    """
+    classes = logits.shape[1]
+    for i in range(first, last):
+        y = target[i]
+        row = logits[i]
+        own = row[y]
+        top, second = -1, np.float32(-np.inf)
+        for c in range(classes):
+            if c != y and row[c] > second:
+                top, second = c, row[c]
+        if top < 0:  # a network of one class is always right
+            for k in range(units.size):
+                right[k] += 1
+            continue
+        is_right = own > second or (own == second and y < top)
+        for k in range(units.size):
+            t = units[k]
+            d = np.float32(sign * pooled[i, t])
+            w = weights[t]
+            if d == 0:
+                right[k] += is_right
+                continue
+            if is_right:
+                reach = d * ((low[t] if d < 0 else high[t]) - w[y])
+                if own - second > reach + 1e-5 * (1 + abs(own) + abs(second) + abs(reach)):
+                    right[k] += 1
+                    continue
+            mine = own + d * w[y]
+            other = row[top] + d * w[top]
+            if other > mine or (other == mine and top < y):
+                continue
+            wins = True
+            for c in range(classes):
+                value = row[c] + d * w[c]
+                if c != y and (value > mine or (value == mine and c < y)):
+                    wins = False
+                    break
+            right[k] += wins
+
+
 _pool: list[ThreadPoolExecutor] = []
 _pool_lock = threading.Lock()
 

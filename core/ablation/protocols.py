@@ -10,8 +10,9 @@ Three protocols, each named on its figure:
 ``by_predicted_scene``  per image, by the scene the network says; every image is changed.
 ``global``              one set of units for all images, by the scores summed over scenes.
 
-Units are ranked on a *selection* of images and judged on others (:func:`curve`), or both ways
-over random halves (:func:`cross_fitted`), so that no image is judged by units that were chosen
+Units are ranked on a *selection* of images and judged on others
+(:func:`core.ablation.curves.curve`), or on either of two random halves and judged on the other
+(:func:`core.ablation.curves.cross_fitted`), so that no image is judged by units that were chosen
 with it. Core concepts are made from the annotations of the selection alone.
 
 Rankings, by name: ``scc``, ``icc``, ``top10`` (Eq. 9 with those core concepts), and controls:
@@ -35,18 +36,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
-import pandas as pd
 
 from core.ablation.contribution import SIGNS, Contribution, UnitConcepts
-from core.ablation.search import greedy_forward, halves
+from core.ablation.search import greedy_forward
 from core.ablation.toggler import Toggler
-from core.dissect.labels import known_values
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.intervals import change_interval, interval, mean_interval, paired_interval
 from core.foundation.progress import Hooks
 from core.knowledge.core_concepts import (
     Annotated,
@@ -56,6 +54,7 @@ from core.knowledge.core_concepts import (
     related_concepts,
 )
 from core.knowledge.graph import Graph
+from core.runs.run_file import known_values
 
 PROTOCOLS = ("paper", "by_predicted_scene", "global")
 BY_CONCEPTS = ("scc", "icc", "top10")
@@ -70,7 +69,7 @@ MOST = 20
 """k of the paper's evaluation."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Study:
     """A layer made ready for disabling experiments: its toggler, concepts and the graph's facts.
 
@@ -110,7 +109,7 @@ class Study:
     @cached_property
     def scene(self) -> np.ndarray:
         """int64 (images,): number of the true scene, −1 where unknown."""
-        return self.learned.images["scene"].to_numpy(np.int64)
+        return np.asarray(self.learned.images["scene"].to_numpy(np.int64))
 
     @cached_property
     def predicted_scene(self) -> np.ndarray:
@@ -120,7 +119,7 @@ class Study:
             f"SELECT coalesce(p.scene, -1) AS scene FROM images i LEFT JOIN ({PREDICTED_SCENE}) p "
             "USING (image) ORDER BY i.image"
         )
-        return frame["scene"].to_numpy(np.int64)
+        return np.asarray(frame["scene"].to_numpy(np.int64))
 
     def rows(self, splits: Sequence[str] | None = None) -> np.ndarray:
         """Rows of images of some splits (all where None) whose scene the network knows.
@@ -137,7 +136,8 @@ class Study:
 
     def right(self, rows: np.ndarray, **hooks: Unpack[Hooks]) -> np.ndarray:
         """bool: is the unedited prediction of each row right?"""
-        return self.toggler.unedited(rows, **hooks).predicted == self.toggler.target[rows]
+        predicted = self.toggler.unedited(rows, **hooks).predicted
+        return np.asarray(predicted == self.toggler.target[rows])
 
     def core(self, kind: str, rows: np.ndarray | None = None) -> CoreConcepts:
         """Core concepts made from the annotations of some images (all where None)."""
@@ -175,15 +175,15 @@ class Study:
         if ranking in BY_HEAD and self.toggler.weights is None:
             raise UnitscopeError(
                 f"ranking {ranking!r} needs a linear head; layer {self.toggler.layer!r} needs a "
-                f"{self.toggler.way}: {self.toggler.check['why']}"
+                f"{self.toggler.method}: {self.toggler.check.why}"
             )
         whole = protocol == "global"
         units = self.toggler.units
         if ranking in BY_CONCEPTS:
-            told = self.contribution(ranking, rows, over)
+            contribution = self.contribution(ranking, rows, over)
             if not whole:
-                return told.orders(sign, most)
-            score = told.together()
+                return contribution.orders(sign, most)
+            score = contribution.together()
             return _ranked(score[None], sign, most, (score > 0 if sign == SIGNS[0] else score < 0))
         scenes = 1 if whole else len(self.annotated.scenes)
         if ranking == "random":
@@ -275,11 +275,18 @@ class Study:
         each = self.orders_of(judged, order, sign, protocol)
         target = self.toggler.target[judged]
         right = [
-            told.predicted == target for _, told in self.toggler.sweep(judged, each, at, **hooks)
+            after.predicted == target for _, after in self.toggler.sweep(judged, each, at, **hooks)
         ]
         counts = [(each[:, :k] >= 0).sum(1) for k in sorted(at)]
         mean = [float(c[c > 0].mean()) if (c > 0).any() else 0.0 for c in counts]
         return np.array(right), np.array(mean)
+
+
+def negative_candidates(
+    study: Study, kind: str, rows: np.ndarray, over: str = "true"
+) -> np.ndarray:
+    """Units whose contribution (Eq. 9), summed over scenes, is negative on some rows: ascending."""
+    return np.flatnonzero(study.contribution(kind, rows, over).together() < 0)
 
 
 def _means(values: np.ndarray, group: np.ndarray, groups: int) -> np.ndarray:
@@ -300,222 +307,3 @@ def _ranked(
         order[~usable[order]] = -1
     order[~values.any(1)] = -1
     return order
-
-
-# -- curves ---------------------------------------------------------------------------------
-
-COLUMNS = (
-    "ranking",
-    "protocol",
-    "sign",
-    "k",
-    "accuracy",
-    "low",
-    "high",
-    "before",
-    "gain",
-    "gain_low",
-    "gain_high",
-    "gained",
-    "lost",
-    "edited",
-    "edited_accuracy",
-    "units",
-    "n",
-    "draws",
-    "selection",
-    "judged",
-)
-"""Of the frames below.
-
-accuracy (low, high) : share of the judged images right with k units disabled, Wilson's 95 %
-    interval; for ``random`` the mean over draws and the middle 95 % of them.
-before : the same with nothing disabled. gain (gain_low, gain_high) : the difference, with its
-    paired 95 % interval (for ``random`` again over draws).
-edited : judged images that were changed at all. edited_accuracy : share of those that are right.
-units : units disabled in them, on average (a scene may have fewer than k).
-"""
-
-
-def curve(
-    study: Study,
-    ranking: str,
-    sign: str,
-    protocol: str = "paper",
-    select: Sequence[str] | None = None,
-    judge: Sequence[str] | None = None,
-    at: Sequence[int] | None = None,
-    over: str = "true",
-    seeds: int = SEEDS,
-    seed: int = 0,
-    **hooks: Unpack[Hooks],
-) -> pd.DataFrame:
-    """Accuracy with the k most positive or negative units disabled, k in `at` (1 … 20): one line of
-    Figs. 3 and 4.
-
-    select, judge : splits on which units are chosen and accuracy is measured; all images where
-    None (as published: the same images serve both). Columns: :data:`COLUMNS`.
-    """
-    at = sorted(at or range(1, MOST + 1))
-    selection, judged = study.rows(select), study.rows(judge)
-    before = study.right(judged, **hooks)
-    draws = seeds if ranking == "random" else 1
-    told = [
-        study.outcomes(ranking, sign, protocol, selection, judged, at, over, seed + draw, **hooks)
-        for draw in range(draws)
-    ]
-    edited = np.ones(len(judged), bool)
-    if protocol == "paper":
-        edited = before == (sign == "positive")
-    n = len(judged)
-    rows = []
-    for j, k in enumerate(at):
-        after = np.array([right[j] for right, _ in told])
-        gained, lost = (after & ~before).sum(1), (before & ~after).sum(1)
-        share, gain = after.mean(1), (gained - lost) / n
-        if draws > 1:
-            bounds, gain_bounds = _middle(share), _middle(gain)
-        else:
-            bounds = interval(int(after.sum()), n)
-            gain_bounds = paired_interval(int(gained[0]), int(lost[0]), n)
-        rows.append(
-            {
-                "ranking": ranking,
-                "protocol": protocol,
-                "sign": sign,
-                "k": k,
-                "accuracy": share.mean(),
-                "low": bounds[0],
-                "high": bounds[1],
-                "before": before.mean(),
-                "gain": gain.mean(),
-                "gain_low": gain_bounds[0],
-                "gain_high": gain_bounds[1],
-                "gained": gained.mean(),
-                "lost": lost.mean(),
-                "edited": int(edited.sum()),
-                "edited_accuracy": after[:, edited].mean() if edited.any() else np.nan,
-                "units": np.mean([units[j] for _, units in told]),
-                "n": n,
-                "draws": draws,
-                "selection": _said(select),
-                "judged": _said(judge),
-            }
-        )
-    return pd.DataFrame(rows, columns=list(COLUMNS))
-
-
-def cross_fitted(
-    study: Study,
-    ranking: str,
-    sign: str,
-    protocol: str = "paper",
-    splits: Sequence[str] | None = None,
-    at: Sequence[int] | None = None,
-    over: str = "true",
-    repeats: int = 10,
-    seed: int = 0,
-    **hooks: Unpack[Hooks],
-) -> pd.DataFrame:
-    """:func:`curve` held out: units chosen on one random half of the images, judged on the
-    other, both ways, `repeats` times. Every image counts by its mean over the halvings;
-    intervals are over images (:mod:`core.foundation.intervals`). Random units are drawn anew each
-    time.
-    """
-    at = sorted(at or range(1, MOST + 1))
-    rows = study.rows(splits)
-    before = study.right(rows, **hooks)
-    place = np.full(len(study.scene), -1)
-    place[rows] = np.arange(len(rows))
-    after = np.zeros((len(at), len(rows)))
-    gained, lost = np.zeros(len(at)), np.zeros(len(at))
-    units = np.zeros(len(at))
-    for job in range(2 * repeats):
-        sides = halves(study.scene, rows, seed + job // 2)
-        selection, judged = sides if job % 2 == 0 else sides[::-1]
-        right, mean = study.outcomes(
-            ranking, sign, protocol, selection, judged, at, over, seed + job, **hooks
-        )
-        here = place[judged]
-        after[:, here] += right / repeats
-        gained += (right & ~before[here]).sum(1) / repeats
-        lost += (~right & before[here]).sum(1) / repeats
-        units += mean / (2 * repeats)
-    edited = np.ones(len(rows), bool)
-    if protocol == "paper":
-        edited = before == (sign == "positive")
-    low, high = mean_interval(after.T)
-    gain_low, gain_high = change_interval((after - before).T)
-    table = []
-    for j, k in enumerate(at):
-        table.append(
-            {
-                "ranking": ranking,
-                "protocol": protocol,
-                "sign": sign,
-                "k": k,
-                "accuracy": after[j].mean(),
-                "low": low[j],
-                "high": high[j],
-                "before": before.mean(),
-                "gain": (after[j] - before).mean(),
-                "gain_low": gain_low[j],
-                "gain_high": gain_high[j],
-                "gained": gained[j],
-                "lost": lost[j],
-                "edited": int(edited.sum()),
-                "edited_accuracy": after[j, edited].mean() if edited.any() else np.nan,
-                "units": units[j],
-                "n": len(rows),
-                "draws": 2 * repeats,
-                "selection": f"random halves of {_said(splits)}",
-                "judged": f"the other halves of {_said(splits)}",
-            }
-        )
-    return pd.DataFrame(table, columns=list(COLUMNS))
-
-
-def curves(
-    study: Study,
-    rankings: Sequence[str] | None = None,
-    signs: Sequence[str] = SIGNS,
-    protocols: Sequence[str] = ("paper",),
-    repeats: int = 0,
-    select: Sequence[str] | None = None,
-    judge: Sequence[str] | None = None,
-    **options: Any,
-) -> pd.DataFrame:
-    """Several curves in one frame; all rankings that the layer's head allows where None.
-
-    repeats : 0 = :func:`curve` from `select` to `judge`; more = :func:`cross_fitted` on `judge`.
-    """
-    if rankings is None:
-        rankings = [r for r in RANKINGS if r not in BY_HEAD or study.toggler.weights is not None]
-    parts = []
-    for protocol in protocols:
-        for sign in signs:
-            for ranking in rankings:
-                if repeats:
-                    part = cross_fitted(
-                        study, ranking, sign, protocol, judge, repeats=repeats, **options
-                    )
-                else:
-                    part = curve(study, ranking, sign, protocol, select, judge, **options)
-                parts.append(part)
-    return pd.concat(parts, ignore_index=True)
-
-
-def negative_candidates(
-    study: Study, kind: str, rows: np.ndarray, over: str = "true"
-) -> np.ndarray:
-    """Units whose contribution (Eq. 9), summed over scenes, is negative on some rows: ascending."""
-    return np.flatnonzero(study.contribution(kind, rows, over).together() < 0)
-
-
-def _middle(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def _said(splits: Sequence[str] | None) -> str:
-    return ", ".join(splits) if splits else "all images"

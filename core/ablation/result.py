@@ -48,13 +48,14 @@ class Gain(NamedTuple):
         return cls(value, *paired_interval(gained, lost, n), gained, lost)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Toggled:
     """What an edit does to some images of a run.
 
     Attributes
     ----------
-    edits, layer, way : what was changed, and which of :data:`WAYS` told.
+    edits, layer, method : what was changed, and by which of :data:`core.ablation.check.METHODS`
+        the answer is known.
     chosen : which images, in words.
     images : rows of :func:`images_of` these are.
     before, after : predictions of these.
@@ -64,7 +65,7 @@ class Toggled:
 
     edits: list[Edit]
     layer: str
-    way: str
+    method: str
     chosen: str
     images: pd.DataFrame
     before: Predictions
@@ -74,16 +75,16 @@ class Toggled:
 
     @cached_property
     def _target(self) -> np.ndarray:
-        return self.images["target"].to_numpy()
+        return np.asarray(self.images["target"].to_numpy())
 
     @cached_property
     def _scored(self) -> np.ndarray:
-        return self._target >= 0
+        return np.asarray(self._target >= 0)
 
-    def _right(self, told: Predictions, top: int = 1) -> np.ndarray:
+    def _right(self, of: Predictions, top: int = 1) -> np.ndarray:
         if top == 1:
-            return (told.predicted == self._target)[self._scored]
-        return (told.larger < top)[self._scored]
+            return np.asarray((of.predicted == self._target)[self._scored])
+        return np.asarray((of.larger < top)[self._scored])
 
     @property
     def accuracy(self) -> tuple[Share, Share]:
@@ -102,7 +103,7 @@ class Toggled:
 
     @property
     def changed(self) -> int:
-        """Images whose prediction is another one now, right or wrong."""
+        """Images whose prediction changed, right or wrong."""
         return int((self.before.predicted != self.after.predicted).sum())
 
     @cached_property
@@ -173,8 +174,8 @@ class Toggled:
         largest changes first."""
         scene = self.images["scene"].fillna("unknown").to_numpy()
         sides = []
-        for side, told in (("before", self.before), ("after", self.after)):
-            frame = pd.DataFrame({"scene": scene, "class": told.predicted})
+        for side, of in (("before", self.before), ("after", self.after)):
+            frame = pd.DataFrame({"scene": scene, "class": of.predicted})
             sides.append(frame.groupby(["scene", "class"]).size().rename(side))
         table = pd.concat(sides, axis=1).fillna(0).astype(int).reset_index()
         table["change"] = table["after"] - table["before"]
@@ -189,7 +190,7 @@ class Toggled:
         top = self.top5
         return {
             "layer": self.layer,
-            "way": self.way,
+            "way": self.method,
             "images": self.chosen,
             "edits": [
                 {"units": list(e.units), "factor": e.factor, "clamp": e.clamp} for e in self.edits
@@ -229,8 +230,8 @@ class Estimate(Progress):
         return Gain(value, *bounds, self.gained, self.lost)
 
     def __str__(self) -> str:
-        told = self.gain
+        gain = self.gain
         return (
             f"{super().__str__()}; accuracy {self.right_after}/{self.scored}, "
-            f"change {told.value:+.2%} [{told.low:+.2%}, {told.high:+.2%}]"
+            f"change {gain.value:+.2%} [{gain.low:+.2%}, {gain.high:+.2%}]"
         )

@@ -13,16 +13,15 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Unpack
 
-import numba
 import numpy as np
 import pandas as pd
 import torch
 
 from core.ablation.edits import Edit
-from core.ablation.kernels import in_parts
+from core.ablation.kernels import count_right, in_parts
 from core.ablation.result import Gain, Share
 from core.ablation.toggler import Toggler
 from core.foundation.errors import UnitscopeError, unknown
@@ -30,66 +29,6 @@ from core.foundation.intervals import change_interval
 from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never
 
 METHODS = ("forward", "backward", "relaxed")
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy", fastmath={"contract", "nsz"})
-def _count_right(
-    logits: np.ndarray,
-    pooled: np.ndarray,
-    sign: float,
-    weights: np.ndarray,
-    low: np.ndarray,
-    high: np.ndarray,
-    units: np.ndarray,
-    target: np.ndarray,
-    first: int,
-    last: int,
-    right: np.ndarray,
-) -> None:
-    """Add to right[k], for each k, the images that are right with sign·pooled·W of units[k] added.
-
-    Most pairs are settled without looking at the classes. A right image stays right where its
-    margin to the runner-up is larger than any class can catch up: |x|·(range of the unit's
-    weights towards the true one). A wrong image stays wrong where the class now on top still is
-    above the true one.
-    """
-    classes = logits.shape[1]
-    for i in range(first, last):
-        y = target[i]
-        row = logits[i]
-        own = row[y]
-        top, second = -1, np.float32(-np.inf)
-        for c in range(classes):
-            if c != y and row[c] > second:
-                top, second = c, row[c]
-        if top < 0:  # a network of one class is always right
-            for k in range(units.size):
-                right[k] += 1
-            continue
-        is_right = own > second or (own == second and y < top)
-        for k in range(units.size):
-            t = units[k]
-            d = np.float32(sign * pooled[i, t])
-            w = weights[t]
-            if d == 0:
-                right[k] += is_right
-                continue
-            if is_right:
-                reach = d * ((low[t] if d < 0 else high[t]) - w[y])
-                if own - second > reach + 1e-5 * (1 + abs(own) + abs(second) + abs(reach)):
-                    right[k] += 1
-                    continue
-            mine = own + d * w[y]
-            other = row[top] + d * w[top]
-            if other > mine or (other == mine and top < y):
-                continue
-            wins = True
-            for c in range(classes):
-                value = row[c] + d * w[c]
-                if c != y and (value > mine or (value == mine and c < y)):
-                    wins = False
-                    break
-            right[k] += wins
 
 
 class Linear:
@@ -105,8 +44,8 @@ class Linear:
     def __init__(self, toggler: Toggler, rows: np.ndarray):
         if toggler.weights is None:
             raise UnitscopeError(
-                f"a search needs a linear head; layer {toggler.layer!r} needs a {toggler.way}: "
-                f"{toggler.check['why']}"
+                f"a search needs a linear head; layer {toggler.layer!r} needs a {toggler.method}: "
+                f"{toggler.check.why}"
             )
         self.rows = rows[toggler.target[rows] >= 0]
         if not len(self.rows):
@@ -148,7 +87,7 @@ class Linear:
 
         def part(first: int, last: int) -> None:
             own = np.zeros(len(units), np.int64)
-            _count_right(
+            count_right(
                 self.logits,
                 self.pooled,
                 sign,
@@ -173,10 +112,10 @@ class Linear:
         shifted = np.exp(self.logits - self.logits.max(1, keepdims=True))
         toward = -shifted / shifted.sum(1, keepdims=True)
         toward[np.arange(len(toward)), self.target] += 1
-        return ((toward @ self.weights.T) * self.pooled).sum(0, dtype=np.float64)
+        return np.asarray(((toward @ self.weights.T) * self.pooled).sum(0, dtype=np.float64))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Path:
     """Sets of units, one larger (or smaller) than the other, found by a search.
 
@@ -221,7 +160,7 @@ def greedy_forward(
     """Disable one unit after the other, each time the one that leaves most images right.
 
     Every step evaluates every candidate exactly. Among equals the one whose loss costs the
-    least log-likelihood to first order goes first, then the lower number. It goes on to `most`
+    least log-likelihood to first order goes first, then the lower number. It continues to `most`
     units even where accuracy falls; :meth:`Path.best` picks among the sets.
 
     worst : leave as few images right as possible instead.
@@ -334,7 +273,7 @@ def relaxed_mask(
         logits = base + ((mask - 1) * pooled) @ weights
         loss = torch.nn.functional.cross_entropy(logits, target) + price * (1 - mask).mean()
         adam.zero_grad()
-        loss.backward()
+        torch.autograd.backward(loss)
         adam.step()
     final = torch.sigmoid(scores).detach().numpy()
     order = units[np.argsort(final, kind="stable")]
@@ -400,6 +339,30 @@ def halves(scene: np.ndarray, rows: np.ndarray, seed: int) -> tuple[np.ndarray, 
     return rows[first], rows[~first]
 
 
+@dataclass
+class _Found:
+    """What all searches of one method among the candidates of one name found, search by search.
+
+    on : gain on the images searched on. change : of each judged image, −1, 0 or 1; NaN for others.
+    """
+
+    size: list[int] = field(default_factory=list)
+    units: list[int] = field(default_factory=list)
+    looked: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    on: list[float] = field(default_factory=list)
+    change: list[np.ndarray] = field(default_factory=list)
+
+    def add(self, path: Path, units: int, on: float, change: np.ndarray) -> None:
+        """One more search, of which `units` were disabled."""
+        self.size.append(path.candidates)
+        self.units.append(units)
+        self.looked.append(path.looked)
+        self.seconds.append(path.seconds)
+        self.on.append(on)
+        self.change.append(change)
+
+
 def compare(
     toggler: Toggler,
     rows: np.ndarray,
@@ -410,8 +373,7 @@ def compare(
     repeats: int = 10,
     controls: int = 20,
     seed: int = 0,
-    progress: Report | None = None,
-    stop: Stop = never,
+    **hooks: Unpack[Hooks],
 ) -> pd.DataFrame:
     """Does it help to know where to search? Every search on one half, judged on the other.
 
@@ -431,58 +393,65 @@ def compare(
     rows = rows[toggler.target[rows] >= 0]
     place = np.full(len(toggler.images), -1)
     place[rows] = np.arange(len(rows))
-    found: dict[tuple[str, str], dict[str, list[Any]]] = {}
+    found: dict[tuple[str, str], _Found] = {}
     jobs = repeats * 2
     rng = np.random.default_rng(seed)
     draws = max(1, -(-controls // jobs))
-    meter = Meter(progress)
+    stop, meter = hooks.get("stop", never), Meter(hooks.get("progress"))
     meter.start("comparison", jobs, of="searches")
     for job in range(jobs):
         if stop():
             raise Stopped(f"the comparison was stopped after {job} of {jobs} searches")
         sides = halves(scene, rows, seed + job // 2)
         chosen, other = sides if job % 2 == 0 else sides[::-1]
-        pools: list[tuple[str, np.ndarray | None]] = []
-        for name, pick in candidates.items():
-            units = pick(chosen)
-            pools.append((name, units))
-            if units is not None:
-                for _ in range(draws):
-                    drawn = rng.choice(toggler.units, len(units), replace=False)
-                    pools.append((_control(name), drawn))
-        for name, units in pools:
-            if units is not None and not len(units):
-                continue
+        for name, units in _pools(toggler.units, candidates, chosen, draws, rng):
             for method in methods:
                 path = search(toggler, chosen, method, units, most, seed + job)
                 best = path.best(most)
                 _, _, _, right = judged(toggler, best, other)
-                told = found.setdefault(
-                    (method, name),
-                    {k: [] for k in ("size", "units", "looked", "seconds", "on", "change")},
-                )
-                told["size"].append(path.candidates)
-                told["units"].append(len(best))
-                told["looked"].append(path.looked)
-                told["seconds"].append(path.seconds)
-                told["on"].append(judged(toggler, best, chosen)[2].value)
                 change = np.full(len(rows), np.nan)
                 change[place[other]] = right[1].astype(float) - right[0]
-                told["change"].append(change)
+                on = judged(toggler, best, chosen)[2].value
+                found.setdefault((method, name), _Found()).add(path, len(best), on, change)
         meter.step()
-    table = []
-    means = {key: _per_image(told["change"]) for key, told in found.items()}
     blind = next((name for name in candidates if (methods[0], name) in found), "")
-    for (method, name), told in found.items():
+    return _compared(found, blind)
+
+
+def _pools(
+    units: int,
+    candidates: Mapping[str, Callable[[np.ndarray], np.ndarray | None]],
+    chosen: np.ndarray,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[tuple[str, np.ndarray | None]]:
+    """(name, units to search among; None = all), each followed by as many drawn at random."""
+    pools: list[tuple[str, np.ndarray | None]] = []
+    for name, pick in candidates.items():
+        among = pick(chosen)
+        pools.append((name, among))
+        if among is not None:
+            for _ in range(draws):
+                drawn = rng.choice(units, len(among), replace=False)
+                pools.append((_control(name), drawn))
+    return [(name, among) for name, among in pools if among is None or len(among)]
+
+
+def _compared(found: Mapping[tuple[str, str], _Found], blind: str) -> pd.DataFrame:
+    """The table of :func:`compare`; blind : name of the candidates that the others are compared
+    with."""
+    means = {key: _per_image(one.change) for key, one in found.items()}
+    table = []
+    for (method, name), one in found.items():
         each = means[method, name]
-        row = {
+        row: dict[str, Any] = {
             "method": method,
             "candidates": name,
-            "size": np.mean(told["size"]),
-            "units": np.mean(told["units"]),
-            "looked": np.mean(told["looked"]),
-            "seconds": np.mean(told["seconds"]),
-            "gain_selection": np.mean(told["on"]),
+            "size": np.mean(one.size),
+            "units": np.mean(one.units),
+            "looked": np.mean(one.looked),
+            "seconds": np.mean(one.seconds),
+            "gain_selection": np.mean(one.on),
         }
         nothing = np.zeros(len(each))
         for column, against in (
@@ -499,7 +468,7 @@ def compare(
                 f"{column}_low": float(low),
                 f"{column}_high": float(high),
             }
-        table.append({**row, "n": len(each), "searches": len(told["change"])})
+        table.append({**row, "n": len(each), "searches": len(one.change)})
     return pd.DataFrame(table)
 
 
@@ -509,4 +478,4 @@ def _control(name: str) -> str:
 
 def _per_image(changes: list[np.ndarray]) -> np.ndarray:
     """Mean over the searches that judged an image; every image was judged by some."""
-    return np.nanmean(np.array(changes), axis=0)
+    return np.asarray(np.nanmean(np.array(changes), axis=0))

@@ -1,226 +1,240 @@
-"""Disabling units, exactly: what the network would say of every image of a run (task T3).
+"""How the logits after an edit are known: three strategies, each asked whether it agrees.
 
-Disabling sets a unit's whole map to 0; more generally an :class:`Edit` multiplies it by a factor
-or clamps it to one value. There are three ways to know the logits that follow, and a numerical
-check when a :class:`Toggler` is prepared decides which is taken, never a name:
+Disabling sets a unit's whole map to 0; more generally an :class:`core.ablation.edits.Edit`
+multiplies it by a factor or clamps it to one value. A strategy is taken only where a numerical
+check says that it agrees with the network and with the logits that the run recorded, never by a
+name. They are asked in this order:
 
 ``closed form``     the head is a global average and one linear layer. An edit that changes the
                     mean of unit t by d_t changes the logits by Σ_t d_t·W_t, for all images at
                     once. Equal to the network with the edit in place: the recorded means are
-                    those of its own float32 maps. Compared kind by kind (:func:`kind_of`): an
-                    edit of a kind that fails is computed by one of the ways below.
+                    those of its own float32 maps. Compared kind by kind
+                    (:func:`core.ablation.edits.kind_of`): an edit of a kind that fails is
+                    computed by one of the strategies below.
 ``replayed tail``   everything after the layer is run again on the recorded maps. Equal to the
                     network *whose layer is rounded to the recorded type* and then edited: half
                     precision by default, the network itself with ``--map-type float32``. Before
                     and after are both of that network, so their difference is the edit's alone.
 ``whole forward``   the maps do not decide the logits (a skip connection runs past the layer), or
-                    none were kept: the network runs whole,
-                    with a hook, on the dataset's photos. Equal to the network. Where the dataset
-                    is gone or another one, on the run's stored photos, which are JPEGs: before
-                    and after are then both of those. A network whose answers depend on the
-                    other photos of a batch runs on the run's own batches, whole.
+                    none were kept: the network runs whole, with a hook, on the dataset's photos.
+                    Equal to the network. Where the dataset is gone or has changed, on the run's
+                    stored photos, which are JPEGs: before and after are then both of those. A
+                    network whose answers depend on the other photos of a batch runs on the run's
+                    own batches, whole.
 
-How far each way's unedited predictions are from the recorded ones is in :attr:`Toggler.check`.
+What was found is in the :class:`core.ablation.check.Check` of each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.ablation.edits import Change, kind_of
-from core.ablation.forward import apply_change, forward_edited
-from core.explain.photo import open_model
-from core.models.forward import Forward
-from core.models.head import CLOSE, agree, first_of
-from core.models.hooks import as_maps, tokens_beside
-from core.runs.run_file import Run
+from core.ablation.check import Check
+from core.ablation.closed_form import ClosedForm, Proof
+from core.ablation.edits import Change
+from core.ablation.forward import tail_of
+from core.ablation.images import dataset_photos, stored_photos
+from core.ablation.replay import Replay, Tail, Whole
+from core.ablation.subject import Subject
+from core.foundation.errors import UnitscopeError
+from core.models.head import CLOSE, agree, batch_words, by_batch, linear_head
+from core.models.hooks import tokens_beside
 
-WAYS = ("closed form", "replayed tail", "whole forward")
-
-
-class Source(Protocol):
-    """Where logits come from when they must be computed by the network."""
-
-    def load(self, images: np.ndarray) -> Any:
-        """What is needed of some images (numbers in the run), read once a shard."""
-
-    def logits(self, loaded: Any, change: Change) -> np.ndarray:
-        """float32 (images, classes) under a change of the layer."""
+NO_HEAD = "the head is not an average and one linear layer"
 
 
-class Tail:
-    """The replayed tail of a network, from recorded maps and the tokens beside them."""
+@dataclass(frozen=True)
+class Refused:
+    """A strategy that does not agree. why : in words. probes : see :class:`Check`."""
 
-    def __init__(
-        self,
-        maps: np.ndarray,
-        beside: np.ndarray | None,
-        tail: nn.Module,
-        layer: str,
-        shape: torch.Size,
-        seen: tuple[int, int],
-        channels_last: bool,
-    ):
-        self.maps, self.beside, self.tail, self.layer = maps, beside, tail, layer
-        self.shape, self.seen, self.channels_last = shape, seen, channels_last
-
-    def load(self, images: np.ndarray) -> tuple[Tensor, Tensor | None]:
-        def read(array: np.ndarray) -> Tensor:
-            return torch.from_numpy(np.array(array[images])).float()
-
-        return read(self.maps), None if self.beside is None else read(self.beside)
-
-    def output(self, maps: Tensor, beside: Tensor | None, change: Change) -> Tensor:
-        """Changed maps laid out as the layer gives them; tokens beside them unchanged."""
-        empty = torch.zeros(len(maps), *self.shape[1:])
-        if self.channels_last and empty.ndim == 4:
-            empty = empty.contiguous(memory_format=torch.channels_last)
-        view = as_maps(empty, self.layer, self.seen)
-        view.copy_(maps)
-        apply_change(view, change)
-        apart = tokens_beside(empty, self.seen)
-        if apart is not None and beside is not None:
-            apart.copy_(beside)
-        return empty
-
-    def logits(self, loaded: tuple[Tensor, Tensor | None], change: Change) -> np.ndarray:
-        with torch.inference_mode():
-            return first_of(self.tail(self.output(*loaded, change))).numpy()
+    why: str
+    probes: Mapping[str, float] | None = None
 
 
-class Whole:
-    """The whole network, on photos given by `photos`: numbers of images → uint8 RGB.
+def agreed(subject: Subject, closed: str = "") -> ClosedForm | Replay:
+    """The first strategy that agrees, ready to answer.
 
-    batch : 0, or the size of the run's batches, which are then run whole: image n among those of
-        numbers batch·⌊n/batch⌋ …, as when it was recorded. An edit that is the same for all
-        images is made in the whole batch; one that differs from image to image, in the images it
-        is asked for.
-    images : numbers of all images of the run; the others of a batch were black in it.
+    closed : why closed form is not to be taken, where it is not.
     """
-
-    def __init__(
-        self,
-        forward: Forward,
-        layer: str,
-        photos: Callable[[np.ndarray], np.ndarray],
-        batch: int,
-        images: np.ndarray,
-        planned: int,
-    ):
-        self.forward, self.layer, self.photos = forward, layer, photos
-        self.batch, self.images, self.planned = batch, images, planned
-
-    def _batch_of(self, first: int) -> np.ndarray:
-        numbers = np.arange(first, min(first + self.batch, self.planned))
-        there = np.isin(numbers, self.images)
-        seen = self.photos(numbers[there])
-        whole = np.zeros((len(numbers), *seen.shape[1:]), np.uint8)
-        whole[there] = seen
-        return whole
-
-    def load(self, images: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, Tensor]]:
-        """(places in `images`, their places in a batch, the batch's input) of every batch."""
-        if not self.batch:
-            every = np.arange(len(images))
-            return [(every, every, self.forward.inputs(self.photos(images)))]
-        loaded = []
-        for first in np.unique(images // self.batch) * self.batch:
-            places = np.flatnonzero(images // self.batch * self.batch == first)
-            batch = self.forward.inputs(self._batch_of(int(first)))
-            loaded.append((places, images[places] - first, batch))
-        return loaded
-
-    def logits(
-        self, loaded: list[tuple[np.ndarray, np.ndarray, Tensor]], change: Change
-    ) -> np.ndarray:
-        parts = []
-        for places, inside, inputs in loaded:
-            here = change
-            if change.scale.ndim == 2:
-                units = change.scale.shape[1]
-                here = Change.nothing((len(inputs), units))
-                here.scale[inside], here.shift[inside] = change.scale[places], change.shift[places]
-            gave = forward_edited(self.forward.module, self.layer, inputs, here).numpy()
-            parts.append((places, gave[inside]))
-        out = np.empty((sum(len(places) for places, _ in parts), parts[0][1].shape[1]), np.float32)
-        for places, gave in parts:
-            out[places] = gave
-        return out
+    first = Refused(closed) if closed else closed_form(subject)
+    if isinstance(first, ClosedForm):
+        return first
+    idle = ""
+    if np.array_equal(subject.hooked, subject.plain):
+        idle = (
+            "; with a quarter of its units disabled the network answers the same to the last bit "
+            "on the photos compared: its answer does not come from these maps"
+        )
+    second = replayed_tail(subject)
+    source: Tail | Whole
+    if isinstance(second, Refused):
+        source, check = whole_forward(subject)
+        why = f"{first.why}, and {second.why}{idle}; {check.why}"
+    else:
+        source, check = second
+        why = f"{first.why}; {check.why}{idle}"
+    if subject.mixed:
+        why += "; the run was recorded in mixed precision and is replayed in float32"
+    return Replay(subject.recorded, source, replace(check, why=why, probes=first.probes))
 
 
-class Proof:
-    """The closed form of a layer against a forward hook, one kind of edit after the other.
+# -- closed form ----------------------------------------------------------------------------
 
-    On a few photos a random quarter of the units is edited. ``probes`` has the agreement found for
-    each kind, ``reach`` the strength up to which it passed.
 
-    Parameters
-    ----------
-    module, inputs : the network and the photos' input. means : (photos, units) of its maps.
-    strongest : the largest absolute activation on these photos; clamps are tried at ± it.
-    """
+def closed_form(subject: Subject) -> ClosedForm | Refused:
+    """Does arithmetic on the recorded means agree, with a forward hook on the photos compared
+    (units unedited and disabled at least) and with the recorded logits on all images?"""
+    recorded = subject.recorded
+    head = linear_head(subject.model.module, recorded.layer, subject.inputs)
+    if head is None:
+        return Refused(NO_HEAD)
+    _, weights, bias = head
+    proof = Proof(subject, weights, bias)
+    probes, head_is = proof.probes, "one linear layer reads the means of its maps"
+    for kind in ("unedited", "disabled"):
+        if kind not in proof.reach:
+            return Refused(
+                f"{head_is}, but with units {kind} it differs from a forward hook by "
+                f"{probes[kind]:.1e}",
+                probes,
+            )
+    base = recorded.pooled @ weights + bias
+    gap = agree(base, recorded.logits)
+    # Recorded in bfloat16, a sum of products is off by a few of its units in the last place.
+    if gap > (4 * torch.finfo(torch.bfloat16).eps if subject.mixed else 10 * CLOSE):
+        worst = int(np.abs(base - recorded.logits).max(1).argmax())
+        return Refused(
+            f"{head_is} on the photos compared, but logits from the recorded means differ from the "
+            f"recorded logits by up to {gap:.1e} of the largest "
+            f"(image {recorded.images['id'].iloc[worst]!r})",
+            probes,
+        )
+    why = "the means of its maps go through one linear layer to the output"
+    if gap <= 10 * CLOSE:
+        base = recorded.logits
+    else:
+        why += (
+            f"; recorded logits, in mixed precision, differ from it by up to {gap:.1e} of the "
+            "largest, so unedited logits are computed too"
+        )
+    failed = [f"units {kind} (by {probes[kind]:.1e})" for kind in probes if kind not in proof.reach]
+    if failed:
+        why += f"; this fails for {', '.join(failed)}: such edits run the network"
+    check = Check(
+        max(probes[kind] for kind in proof.reach),
+        why,
+        recorded=gap,
+        flipped=int((base.argmax(1) != recorded.images["predicted"].to_numpy()).sum()),
+        probes=probes,
+    )
+    return ClosedForm(recorded, weights, base, check, proof)
 
-    def __init__(
-        self,
-        run: Run,
-        layer: str,
-        module: nn.Module,
-        inputs: Tensor,
-        means: np.ndarray,
-        weights: np.ndarray,
-        bias: np.ndarray,
-        off: np.ndarray,
-        strongest: float,
-    ):
-        self.run, self.layer, self.inputs, self.means = run, layer, inputs, means
-        self.weights, self.bias, self.off = weights, bias, off
-        self.probes: dict[str, float] = {}
-        self.reach: dict[str, float] = {}
-        self._beyond: dict[tuple[float, float], float] = {}
-        for scale, shift in (
-            (1.0, 0.0),
-            (0.0, 0.0),
-            (0.5, 0.0),
-            (2.0, 0.0),
-            (-1.0, 0.0),
-            (0.0, strongest),
-            (0.0, -strongest),
-        ):
-            kind, strength = kind_of(scale, shift)
-            self.probes[kind] = self._agreement(module, scale, shift)
-            if self.probes[kind] <= CLOSE:
-                self.reach[kind] = strength
 
-    def _agreement(self, module: nn.Module, scale: float, shift: float) -> float:
-        change = Change.nothing(self.means.shape[1])
-        change.scale[self.off], change.shift[self.off] = scale, shift
-        hooked = forward_edited(module, self.layer, self.inputs, change).numpy()
-        told = (self.means * change.scale + change.shift) @ self.weights + self.bias
-        return agree(told, hooked)
+# -- replayed tail --------------------------------------------------------------------------
 
-    def holds(self, scale: float, shift: float) -> bool:
-        """Does the closed form answer this edit? One that is stronger than its kind was tried at
-        is tried now, on the network opened again."""
-        kind, strength = kind_of(scale, shift)
-        if kind not in self.reach:
-            return False
-        if strength <= self.reach[kind]:
-            return True
-        if (scale, shift) not in self._beyond:
-            module = open_model(self.run).module
-            self._beyond[scale, shift] = self._agreement(module, scale, shift)
-            if self._beyond[scale, shift] <= CLOSE:
-                self.reach[kind] = strength
-        return self._beyond[scale, shift] <= CLOSE
 
-    def told(self, scale: float, shift: float) -> str:
-        """An edit that failed, and by how much."""
-        kind, strength = kind_of(scale, shift)
-        found = self._beyond.get((scale, shift), self.probes[kind])
-        words = kind if kind not in self.reach else f"{kind} ({shift or scale:g})"
-        return f"units {words}: it differs from a forward hook by {found:.1e} of the largest logit"
+def replayed_tail(subject: Subject) -> tuple[Tail, Check] | Refused:
+    """Does what follows the layer, cut off and run on its maps, agree with the network on the
+    photos compared, as they are and edited, together and alone?"""
+    tail = _cut_off(subject)
+    if isinstance(tail, Refused):
+        return tail
+    norms = by_batch(tail.tail)
+    if norms:
+        return Refused(
+            f"what follows the layer normalises by the batch at hand ({norms[0]}), so that a "
+            "replay in other batches would answer otherwise"
+        )
+    maps, plain = subject.maps, subject.plain
+    apart = tokens_beside(subject.raw, subject.size)
+    nothing = Change.nothing(len(subject.change.scale))
+    agreement = max(
+        agree(tail.logits((maps, apart), nothing), plain),
+        agree(tail.logits((maps, apart), subject.change), subject.hooked),
+    )
+    first = (maps[:1], None if apart is None else apart[:1])
+    try:
+        alone = agree(tail.logits(first, nothing), plain[:1])
+    except (ValueError, RuntimeError):  # a batch norm that one value a channel does not do for
+        alone = float("inf")
+    if alone > CLOSE >= agreement:
+        return Refused(
+            f"what follows the layer answers otherwise for a photo alone (by {alone:.1e}), so that "
+            "a replay in other batches would differ"
+        )
+    if agreement > CLOSE:
+        return Refused(f"the tail cut off behind the layer differs by {agreement:.1e}")
+    kind = subject.settings["map_type"]
+    why = f"what follows the layer is run again on its {kind} maps"
+    if kind == "float16":
+        rounded = (maps.half().float(), None if apart is None else apart.half().float())
+        moved = agree(tail.logits(rounded, nothing), plain)
+        why += (
+            f", and that rounding moves the logits of the photos compared by up to {moved:.1e} of "
+            "the largest"
+        )
+    return tail, Check(agreement, why)
+
+
+def _cut_off(subject: Subject) -> Tail | Refused:
+    """What follows the layer, with the recorded maps that it runs on."""
+    run, name = subject.recorded.run, subject.recorded.layer
+    raw, maps, size = subject.raw, subject.maps, subject.size
+    if not subject.settings["keep_maps"]:
+        return Refused("the run kept no maps (--no-maps)")
+    stored = run.array(f"maps-{name}")
+    if not isinstance(raw, Tensor):
+        return Refused(f"the layer gives {type(raw).__name__}, of which one tensor was recorded")
+    apart = tokens_beside(raw, size)
+    tokens = None
+    if apart is not None:
+        try:
+            tokens = run.array(f"beside-{name}")
+        except UnitscopeError:
+            return Refused(
+                f"the run did not record the layer's {apart.shape[1]} tokens beside its maps"
+            )
+    if maps.shape[1:] != stored.shape[1:]:
+        return Refused(f"the recorded maps are {stored.shape[1:]}, not {tuple(maps.shape[1:])}")
+    graph = tail_of(subject.model.module, name)
+    if graph is None:
+        return Refused(
+            "what follows the layer cannot be cut off: the network cannot be traced, or its "
+            "output also depends on what runs past the layer"
+        )
+    last = raw.ndim == 4 and raw.is_contiguous(memory_format=torch.channels_last)
+    return Tail(stored, tokens, graph, name, raw.shape, size, last)
+
+
+# -- whole forward --------------------------------------------------------------------------
+
+
+def whole_forward(subject: Subject) -> tuple[Whole, Check]:
+    """The whole network, edited by a hook: on the dataset's photos if it still gives the recorded
+    logits for those compared, else on the run's stored photos."""
+    recorded, model = subject.recorded, subject.model
+    words = batch_words(model.module, subject.inputs)
+    batch = subject.settings["batch"] if words else 0
+    batches = f", in the run's own batches of {batch} ({words})" if words else ""
+
+    def on(photos: Callable[[np.ndarray], np.ndarray]) -> Whole:
+        return Whole(subject.forward, recorded, photos, batch)
+
+    try:
+        source = on(dataset_photos(recorded.run, model.preprocessing))
+        loaded = source.load(recorded.numbers[subject.picks])
+        gave = source.logits(loaded, Change.nothing(recorded.pooled.shape[1]))
+        if agree(gave, recorded.logits[subject.picks]) <= 10 * CLOSE:
+            why = f"the network runs whole, on the dataset's photos{batches}"
+            return source, Check(why=why, photos="dataset")
+        gone = "the dataset's photos no longer give the recorded logits"
+    except (UnitscopeError, KeyError, OSError) as err:
+        gone = f"the dataset cannot be read ({err})"
+    why = f"the network runs whole, on the run's stored photos (JPEG): {gone}{batches}"
+    stored = on(lambda some: stored_photos(recorded.run, model.preprocessing, some))
+    return stored, Check(why=why, photos="stored")

@@ -316,7 +316,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
         **result.to_json(given.top),
         "units": list(units),
         "chosen": how,
-        "check": check,
+        "check": check.to_json(),
     }
     before, after = result.accuracy
     gain, top5 = result.gain, result.top5
@@ -334,7 +334,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
         ]
     lines = [
         f"{edit.words()} in {result.layer} ({how}): {', '.join(map(str, units))}",
-        f"{result.chosen}; {result.way}: {check['why']}",
+        f"{result.chosen}; {result.method}: {check.why}",
         *scores,
         "",
         f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'gained':>7} {'lost':>6}",
@@ -361,7 +361,7 @@ def _figures(given: argparse.Namespace) -> Answer:
     if given.most < 1 or given.every < 1:
         raise UnitscopeError("--most and --every take 1 or more")
     from core.ablation.contribution import SIGNS
-    from core.ablation.protocols import curves
+    from core.ablation.curves import curves
     from core.figures.disable import curves as chart
 
     study = _study(run, given)
@@ -394,7 +394,7 @@ def _figures(given: argparse.Namespace) -> Answer:
         "figure": given.figure,
         "protocol": given.protocol,
         "layer": study.toggler.layer,
-        "way": study.toggler.way,
+        "way": study.toggler.method,
         "definition": definition,
         "over": given.over,
         "files": files,

@@ -68,7 +68,8 @@ def add(verb: Verb) -> None:
 
 
 def _formulas(given: argparse.Namespace) -> Answer:
-    from core.dissect.formulas import Search, unit_formulas
+    from core.dissect.formula_search import Search
+    from core.dissect.formulas import unit_formulas
 
     run = open_given(given)
     search = Search(

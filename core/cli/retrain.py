@@ -6,9 +6,9 @@ import argparse
 import shlex
 import sys
 import time
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.cli.common import COUNT, SEED, Answer, Verb, add_word, say, show_progress, stoppable
 from core.foundation.errors import UnitscopeError
@@ -19,6 +19,9 @@ from core.foundation.trust import check_named
 from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
 from core.runs.store import find_run
+
+if TYPE_CHECKING:
+    from core.retrain.result import SvmResult
 
 
 def add(verb: Verb) -> None:
@@ -125,12 +128,17 @@ def _cc(given: argparse.Namespace) -> Answer:
 
         planned = time.monotonic() - began
         with stoppable() as stop:
-            reply = retraining(work, given.out, stop)
-        reply |= {key: reply[key] + planned for key in ("seconds", "low", "high")}
-        return reply, (
-            f"about {duration(reply['seconds'])} at most ({duration(reply['low'])} to "
-            f"{duration(reply['high'])}): {reply['passes']} images through the network and back, "
-            f"from {reply['timed']} timed just now; nothing was trained"
+            cost = retraining(work, given.out, stop)
+        cost = replace(
+            cost,
+            seconds=cost.seconds + planned,
+            low=cost.low + planned,
+            high=cost.high + planned,
+        )
+        return asdict(cost), (
+            f"about {duration(cost.seconds)} at most ({duration(cost.low)} to "
+            f"{duration(cost.high)}): {cost.passes} images through the network and back, "
+            f"from {cost.timed} timed just now; nothing was trained"
         )
     with stoppable() as stop:
         result = retrain(work, given.out, progress=show_progress, stop=stop, fresh=given.fresh)
@@ -176,33 +184,36 @@ def _pe(given: argparse.Namespace) -> Answer:
     return {**facts, "methods": rows}, pe_text(reply, rows)
 
 
-def pe_of(run: Run, given: argparse.Namespace) -> dict[str, Any]:
+def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:
     """The SVMs of a run as the command line asks for them: made, resumed, or read."""
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
-    from core.retrain.svm import retrain_pe
+    from core.retrain.svm import SvmSettings, retrain_pe
 
     graph = open_knowledge(given.knowledge or own_knowledge(run))
     splits = list(given.train) if given.core_on == "train" else None
     cores = all_core_concepts(run, graph, given.overrides, splits, given.cc)
+    asked = SvmSettings(
+        given.train,
+        given.test,
+        given.layer,
+        given.strategy,
+        given.iou,
+        given.hidden,
+        per_unit=given.per_unit,
+        seed=given.seed,
+        core_on=given.core_on,
+    )
     with stoppable() as stop:
         return retrain_pe(
             run,
             {kind: cores[kind] for kind in given.cc},
-            train=given.train,
-            test=given.test,
-            layer=given.layer,
-            strategy=given.strategy,
-            iou=given.iou,
-            hidden=given.hidden,
-            per_unit=given.per_unit,
-            seed=given.seed,
-            core_on=given.core_on,
-            root=given.out,
+            asked,
+            given.out,
             command=shlex.join(["python", "-m", "core", *sys.argv[1:]]),
+            fresh=getattr(given, "fresh", False),
             progress=show_progress,
             stop=stop,
-            fresh=getattr(given, "fresh", False),
         )
 
 

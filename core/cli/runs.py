@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,8 @@ def add(verb: Verb) -> None:
 def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     began = time.monotonic()
     work = plan(
@@ -176,7 +178,7 @@ def _run(given: argparse.Namespace) -> Answer:
         from core.retrain.estimate import describe, estimate
 
         planned = time.monotonic() - began
-        facts = describe(work, given.out)
+        facts = asdict(describe(work, given.out))
         with stoppable() as stop:
             took = estimate(work, stop, given.threads)
         facts["seconds"] = {
@@ -438,7 +440,7 @@ def _show(given: argparse.Namespace) -> Answer:
         "denominator": given.denominator,
         "units": next(s["units"] for s in facts["layers"] if s["name"] == layer),
         "above_0.04": int((labels["iou"] > 0.04).sum()),
-        "chance": chance,
+        "chance": asdict(chance),
         "concepts": int(labels.loc[labels["iou"] > 0.04, "name"].nunique()),
         "top": best.head(given.top).to_dict("records"),
     }
@@ -448,10 +450,10 @@ def _show(given: argparse.Namespace) -> Answer:
         f"{layer}: {result['above_0.04']} of {result['units']} units above IoU 0.04 "
         f"({result['concepts']} concepts), denominator {given.denominator}"
     )
-    if chance["above"] is not None:
+    if chance.above is not None:
         lines.append(
-            f"{chance['above']} of {chance['units']} units better than chance (false discovery "
-            f"rate {chance['rate']:.0%}, {chance['rounds']} rounds)"
+            f"{chance.above} of {chance.units} units better than chance (false discovery "
+            f"rate {chance.rate:.0%}, {chance.rounds} rounds)"
         )
     lines.append(comparison(chance))
     lines.append(f"{'unit':>6}  {'IoU':>7}  {'p':>7}  {'adjusted':>8}  {'category':9}  concept")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from core.datasets.base import SceneDataset
 from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
+from core.foundation.roots import check_run_files
 from core.foundation.trust import check_named
 
 if TYPE_CHECKING:
@@ -42,8 +43,10 @@ def dataset_of(run: Run) -> SceneDataset:
     """The dataset that a run was made of, opened again.
 
     Raises UnitscopeError where the run file names code that nobody vouched for
-    (:func:`core.foundation.trust.check_named`), and as :func:`open_dataset` does.
+    (:func:`core.foundation.trust.check_named`) or files that this server does not read
+    (:func:`core.foundation.roots.check_run_files`), and as :func:`open_dataset` does.
     """
     stored = run.info["settings"]["dataset"]
     check_named(stored["spec"], f"run {run.digest}", stored.get("code"))
+    check_run_files(stored["spec"], f"run {run.digest}")
     return open_dataset(stored["spec"])

@@ -50,7 +50,7 @@ class Counts(NamedTuple):
 
 
 @numba.njit(cache=True, nogil=True)
-def _runs(low: np.ndarray) -> np.ndarray:
+def runs_of_equals(low: np.ndarray) -> np.ndarray:
     """Starts of the runs of equal values, and the length as the last entry."""
     starts = np.empty(low.size + 1, np.int64)
     n = 0
@@ -63,7 +63,19 @@ def _runs(low: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def _active_pixels(f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs, x_runs, out):
+def active_pixels(
+    f: np.ndarray,
+    threshold: float,
+    y_low: np.ndarray,
+    y_high: np.ndarray,
+    y_w: np.ndarray,
+    x_low: np.ndarray,
+    x_high: np.ndarray,
+    x_w: np.ndarray,
+    y_runs: np.ndarray,
+    x_runs: np.ndarray,
+    out: np.ndarray,
+) -> int:
     """Indices of grid pixels of one map above the threshold, into `out`; returns how many.
 
     `out` needs one place more than there are pixels. a + w·(b − a) is used rather than
@@ -95,10 +107,12 @@ def _active_pixels(f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs,
 
 
 @numba.njit(cache=True, nogil=True)
-def _annotated(labels, category_of, only, categories):
+def _annotated(
+    labels: np.ndarray, category_of: np.ndarray, only: np.ndarray, categories: int
+) -> np.ndarray:
     """1 where any channel of a category is annotated: uint8 (categories, pixels).
 
-    Rows of categories with one channel (only[g] ≥ 0) stay empty: the channel itself tells.
+    Rows of categories with one channel (only[g] ≥ 0) stay empty: the channel itself says.
     """
     channels, pixels = labels.shape
     mask = np.zeros((categories, pixels), np.uint8)
@@ -112,23 +126,23 @@ def _annotated(labels, category_of, only, categories):
 
 @numba.njit(cache=True, nogil=True)
 def _count(
-    maps,
-    thresholds,
-    labels,
-    category_of,
-    only,
-    concepts,
-    y_low,
-    y_high,
-    y_w,
-    x_low,
-    x_high,
-    x_w,
-    hits,
-    both,
-    found,
-    keep,
-):
+    maps: np.ndarray,
+    thresholds: np.ndarray,
+    labels: np.ndarray,
+    category_of: np.ndarray,
+    only: np.ndarray,
+    concepts: int,
+    y_low: np.ndarray,
+    y_high: np.ndarray,
+    y_w: np.ndarray,
+    x_low: np.ndarray,
+    x_high: np.ndarray,
+    x_w: np.ndarray,
+    hits: np.ndarray,
+    both: np.ndarray,
+    found: np.ndarray,
+    keep: bool,
+) -> tuple[int, int, int]:
     """Fill hits and both, and `found` with the active pixels where they are to be kept; returns
     (rows of hits, rows of both, pixels).
 
@@ -138,7 +152,7 @@ def _count(
     images, units = maps.shape[0], maps.shape[1]
     channels, categories = labels.shape[1], only.size
     pixels = y_low.size * x_low.size
-    y_runs, x_runs = _runs(y_low), _runs(x_low)
+    y_runs, x_runs = runs_of_equals(y_low), runs_of_equals(x_low)
     active = np.empty(pixels + 1, np.int64)
     histogram = np.zeros(concepts + 1, np.int32)
     touched = np.empty(concepts + 1, np.int64)
@@ -155,7 +169,7 @@ def _count(
                     above |= f[y, x] > threshold
             if not above:
                 continue
-            n = _active_pixels(
+            n = active_pixels(
                 f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs, x_runs, active
             )
             if n == 0:
@@ -400,8 +414,18 @@ def count_images_torch(
 
 @numba.njit(cache=True, nogil=True)
 def _exchange(
-    units, starts, pixels, labels, others, category_of, only, whole, whole_at, sums, inside
-):
+    units: np.ndarray,
+    starts: np.ndarray,
+    pixels: np.ndarray,
+    labels: np.ndarray,
+    others: np.ndarray,
+    category_of: np.ndarray,
+    only: np.ndarray,
+    whole: np.ndarray,
+    whole_at: np.ndarray,
+    sums: np.ndarray,
+    inside: np.ndarray,
+) -> None:
     multiple = False
     for g in range(only.size):
         multiple |= only[g] < 0
@@ -482,7 +506,15 @@ def exchange(
 
 
 @numba.njit(cache=True, nogil=True)
-def best_ious(sums, inside, hits, areas, category, group, groups):
+def best_ious(
+    sums: np.ndarray,
+    inside: np.ndarray,
+    hits: np.ndarray,
+    areas: np.ndarray,
+    category: np.ndarray,
+    group: np.ndarray,
+    groups: int,
+) -> np.ndarray:
     """The best IoU of every unit within each group of concepts, after one round of exchange.
 
     sums (units, concepts + 1) = Σ |A_t ∩ L_c(other)|; inside (units, categories) = Σ |A_t| within

@@ -78,7 +78,8 @@ def by_annotated(run: Run, layer: str | None, categories: Sequence[str] | None) 
 
 def by_formula(run: Run, layer: str | None, categories: Sequence[str] | None) -> pd.DataFrame:
     """:func:`core.dissect.formulas.unit_formulas` as it searches where nothing is chosen."""
-    from core.dissect.formulas import Search, unit_formulas
+    from core.dissect.formula_search import Search
+    from core.dissect.formulas import unit_formulas
 
     frame, _ = unit_formulas(run, layer, Search(categories=tuple(categories or ())))
     return frame.dropna(subset="formula").rename(columns={"formula": "label"})

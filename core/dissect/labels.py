@@ -1,50 +1,30 @@
-"""Labels of units: which concept each one detects, and how often chance does as well.
+"""Labels of units: which concept each one detects, and which of them are better than chance.
 
-**The null hypothesis** of a unit: what is annotated in a photo has nothing to do with where the
-unit is active in it. Under it the masks of photos can be exchanged for one another, so that the
-unit's best IoU and those after exchanges are equally likely to be the largest. From B rounds of
-exchange, each a permutation of the masks within their split,
-
-    p_t = (1 + rounds in which unit t does at least as well) / (1 + B),
-
-exact for every unit whatever it is like: its own draws are its null distribution (Phipson and
-Smyth 2010). Over the units of a layer Benjamini and Hochberg's procedure (1995) says which are
-*better than chance*: of those, :data:`FDR` at most are expected to be so by luck.
+A unit's label is the concept with the largest IoU over the whole dataset (:func:`iou_table`);
+:mod:`core.dissect.significance` says when it is better than chance.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from itertools import combinations
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from core.dissect.significance import (
+    FDR,
+    MOST_SPLITS,
+    adjust,
+    called_by_chance,
+    judge,
+    split_sets,
+)
 from core.foundation.errors import UnitscopeError, unknown
-from core.runs.run_file import Run
+from core.runs.run_file import Run, known_values
 from core.runs.tables import DENOMINATORS
-
-FDR = 0.05
-"""False discovery rate at which units count as better than chance."""
-
-MOST_SPLITS = 3
-"""Up to so many splits, every set of them has a null distribution of its own in a run; beyond,
-each split and all images have."""
-
-
-def split_sets(splits: Sequence[str]) -> list[tuple[str, ...]]:
-    """The sets of splits whose null distribution a run holds; all images come last.
-
-    >>> split_sets(["train", "test"])
-    [('test',), ('train',), ('test', 'train')]
-    """
-    names = sorted(set(splits))
-    sizes = range(1, len(names) + 1) if len(names) <= MOST_SPLITS else (1, len(names))
-    return [chosen for size in sizes for chosen in combinations(names, size)]
-
 
 # -- overlap ------------------------------------------------------------------------------
 
@@ -74,7 +54,8 @@ def iou_table(
     if denominator == "annotated" and inside.shape[1]:
         counted = np.where(category[None, :] >= 0, inside[:, np.maximum(category, 0)], counted)
     union = counted + areas[None, :] - both
-    return np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+    iou: np.ndarray = np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+    return iou
 
 
 # -- null distribution ----------------------------------------------------------------------
@@ -117,7 +98,7 @@ def null_distribution(
     Raises UnitscopeError for a set of splits for which the run holds no null distribution.
     """
     key = ("null", layer, denominator, _tuple(categories), _tuple(splits))
-    return run.once(key, lambda: _null(run, run.layer(layer), denominator, categories, splits))
+    return run.once(key, lambda: _null(run, layer, denominator, categories, splits))
 
 
 def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -126,12 +107,12 @@ def _tuple(names: Sequence[str] | None) -> tuple[str, ...] | None:
 
 def _null(
     run: Run,
-    number: int,
+    layer: str | None,
     denominator: str,
     categories: Sequence[str] | None,
     splits: Sequence[str] | None,
 ) -> np.ndarray:
-    units = int(run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"].iloc[0])
+    number, units = run.layer(layer), run.unit_count(layer)
     if not run.measures_chance:
         return np.zeros((units, 0), np.float32)
     there = known_values(run, "split", "images", None)
@@ -155,85 +136,8 @@ def _null(
     if not len(frame):
         return np.zeros((units, 0), np.float32)
     draws = np.stack(frame["ious"].to_list()).astype(np.float32)
-    return draws.reshape(-1, units, draws.shape[1]).max(0)
-
-
-def known_values(run: Run, column: str, table: str, names: Sequence[str] | None) -> list[str]:
-    """`names`, each checked to occur in a column; all that occur where None."""
-    known = run.sql(f"SELECT DISTINCT {column} FROM {table} ORDER BY 1")[column].tolist()
-    for name in names or ():
-        if name not in known:
-            raise unknown(column, name, known)
-    return list(names) if names is not None else known
-
-
-# -- tests ----------------------------------------------------------------------------------
-
-
-def permutation_p(null: np.ndarray, unit: np.ndarray, iou: np.ndarray) -> np.ndarray:
-    """p-values of IoUs of units, each in its unit's own null; NaN where there are no rounds.
-
-    A unit's second best IoU gets a p-value too, of a test that is too strict for it: the null
-    is that of the best.
-
-    >>> null = np.array([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]])
-    >>> permutation_p(null, np.array([0, 1]), np.array([0.3, 0.3])).tolist()
-    [0.5, 1.0]
-    """
-    if not null.shape[1]:
-        return np.full(len(iou), np.nan)
-    # Rounded as the draws are, so that a tie stays one.
-    drawn = np.asarray(null, np.float32)
-    reached = drawn[unit] >= np.asarray(iou, np.float32)[:, None]
-    return (1 + reached.sum(1)) / (1 + null.shape[1])
-
-
-def adjust(p: np.ndarray, best: np.ndarray, tested: int) -> np.ndarray:
-    """p-values adjusted for the false discovery rate over `tested` units (Benjamini–Hochberg).
-
-    best : the p-values of the units' best labels; units that are tested and not among them have
-    p = 1. An adjusted p-value is the least rate at which a label of that p is better than chance:
-
-        adjusted(p) = min over the best p_(j) ≥ p of tested · p_(j) / j,  at most 1.
-
-    >>> p = np.array([0.01, 0.02, 0.9])
-    >>> adjust(p, p, 4).tolist()
-    [0.04, 0.04, 1.0]
-    """
-    ordered = np.sort(best[~np.isnan(best)])
-    ladder = tested * ordered / np.arange(1, len(ordered) + 1)
-    ladder = np.append(np.minimum.accumulate(ladder[::-1])[::-1], 1.0)
-    told = np.minimum(ladder[np.searchsorted(ordered, p, "left")], 1.0)
-    return np.where(np.isnan(p), np.nan, told)
-
-
-def judge(frame: pd.DataFrame, best: pd.DataFrame, null: np.ndarray, tested: int) -> pd.DataFrame:
-    """Rows of unit and iou with their `chance` (p-value) and `adjusted` p-value.
-
-    best : unit and iou of the best label of every unit; null : of :func:`null_distribution`.
-    """
-    p, of_best = (
-        permutation_p(null, f["unit"].to_numpy(), f["iou"].to_numpy()) for f in (frame, best)
-    )
-    return frame.assign(chance=p, adjusted=adjust(p, of_best, tested))
-
-
-def called_by_chance(null: np.ndarray, tested: np.ndarray) -> float:
-    """How many units come out better than chance where there is nothing to find: the mean over
-    rounds of exchange, each judged by all the others in the same manner as the real labels.
-
-    null (units, rounds); tested : bool (units,).
-    """
-    rounds = null.shape[1]
-    null = null[tested]
-    ordered = np.sort(null, 1)
-    reached = np.stack(
-        [rounds - np.searchsorted(row, own, "left") for row, own in zip(ordered, null, strict=True)]
-    )
-    p = np.sort(reached / rounds, 0)
-    bound = FDR * np.arange(1, len(p) + 1) / len(p)
-    below = p <= bound[:, None]
-    return float(np.where(below.any(0), len(p) - below[::-1].argmax(0), 0).mean())
+    best: np.ndarray = draws.reshape(-1, units, draws.shape[1]).max(0)
+    return best
 
 
 # -- labels ---------------------------------------------------------------------------------
@@ -331,7 +235,34 @@ def active(run: Run, layer: str | None = None, splits: Sequence[str] | None = No
             """,
             [*splits, number],
         )
-    return frame.sort_values("unit")["active"].to_numpy(bool)
+    found: np.ndarray = frame.sort_values("unit")["active"].to_numpy(bool)
+    return found
+
+
+@dataclass(frozen=True)
+class BetterThanChance:
+    """How many units of a layer are better than chance, with the two numbers to compare it to.
+
+    Attributes
+    ----------
+    rounds : of exchanged masks. rate : :data:`core.dissect.significance.FDR`.
+    units : of the layer. tested : those active anywhere.
+    above : units whose label has an adjusted p-value of at most `rate`.
+    by_chance : the mean of `above` where masks were exchanged.
+    untrained : `above` in the untrained twin, which has as many units.
+    chance_why, untrained_why : why `above` and `by_chance`, or `untrained`, are None: not measured.
+        Empty where they are.
+    """
+
+    rounds: int
+    rate: float
+    units: int
+    tested: int
+    above: int | None = None
+    by_chance: float | None = None
+    chance_why: str = ""
+    untrained: int | None = None
+    untrained_why: str = ""
 
 
 def better_than_chance(
@@ -339,75 +270,48 @@ def better_than_chance(
     layer: str | None = None,
     denominator: str = "all",
     categories: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """How many units of a layer are better than chance, with the two numbers to compare it to.
-
-    Keys: rounds, rate (:data:`FDR`), units, tested (active anywhere), above (how many units'
-    labels have an adjusted p-value of at most `rate`), by_chance (the mean of `above` where masks
-    were exchanged), untrained (`above` in the untrained twin, which has as many units), and
-    untrained_why (why there is no such number; empty where there is). above, by_chance and
-    untrained are None where not measured; chance_why says why.
-    """
+) -> BetterThanChance:
+    """How many units of a layer are better than chance; arguments as in :func:`unit_labels`."""
     key = ("better_than_chance", layer, denominator, _tuple(categories))
-    return dict(run.once(key, lambda: _better(run, layer, denominator, categories)))
+    return run.once(key, lambda: _better(run, layer, denominator, categories))
 
 
 def _better(
     run: Run, layer: str | None, denominator: str, categories: Sequence[str] | None
-) -> dict[str, Any]:
+) -> BetterThanChance:
     labels = unit_labels(run, layer, denominator, categories)
     null = null_distribution(run, layer, denominator, categories)
     tested = active(run, layer)
-    told: dict[str, Any] = {
-        "rounds": null.shape[1],
-        "rate": FDR,
-        "units": len(tested),
-        "tested": int(tested.sum()),
-        "above": None,
-        "by_chance": None,
-        "chance_why": "",
-        "untrained": None,
-        "untrained_why": "",
-    }
-    if not null.shape[1]:
+    found = BetterThanChance(null.shape[1], FDR, len(tested), int(tested.sum()))
+    if not found.rounds:
         if not run.measures_chance:
             why = "the run was made by an older version, which measured it otherwise; make it again"
         elif not run.info["settings"]["shuffles"]:
             why = "the run was made without rounds of exchanged masks (--shuffles 0)"
         else:
             why = "nothing is annotated in this dataset"
-        told["chance_why"] = why
-        told["untrained_why"] = told["chance_why"]
-        return told
-    told["above"] = int((labels["adjusted"] <= FDR).sum())
-    told["by_chance"] = called_by_chance(null, tested) if tested.any() else 0.0
-    told["untrained_why"] = run.info["untrained"]["why"]
-    if not told["untrained_why"] and categories is not None:
-        told["untrained_why"] = "the untrained twin is measured on all categories together"
-    if not told["untrained_why"]:
-        told["untrained"] = int(
-            (untrained_labels(run, layer, denominator)["adjusted"] <= FDR).sum()
-        )
-    return told
+        return replace(found, chance_why=why, untrained_why=why)
+    untrained, why = None, str(run.info["untrained"]["why"])
+    if not why and categories is not None:
+        why = "the untrained twin is measured on all categories together"
+    if not why:
+        adjusted = untrained_labels(run, layer, denominator)["adjusted"]
+        untrained = int((adjusted <= FDR).sum())
+    return replace(
+        found,
+        above=int((labels["adjusted"] <= FDR).sum()),
+        by_chance=called_by_chance(null, tested) if tested.any() else 0.0,
+        untrained=untrained,
+        untrained_why=why,
+    )
 
 
 def untrained_labels(run: Run, layer: str | None = None, denominator: str = "all") -> pd.DataFrame:
     """Best labels of the units of the untrained twin: unit, concept, name, category, iou, hits,
     threshold, chance, adjusted; units never active have no row, nor has a run without a twin."""
     if not run.measures_chance:
-        return pd.DataFrame(
-            columns=[
-                "unit",
-                "concept",
-                "name",
-                "category",
-                "iou",
-                "hits",
-                "threshold",
-                "chance",
-                "adjusted",
-            ]
-        )
+        columns = "unit concept name category iou hits threshold chance adjusted"
+        return pd.DataFrame(columns=columns.split())
     frame = run.sql(
         """
         SELECT u.unit, u.concept, c.name, c.category, u.iou, u.hits, u.threshold, u.chance

@@ -1,4 +1,4 @@
-"""Which labels stand together at a pixel, and how often each unit is lit there.
+"""Which labels stand together at a pixel, and how often each unit is active there.
 
 The *signature* of a pixel is all that is annotated there: a concept for each channel of the
 label maps, and the concepts that hold for its whole image. A dataset has far fewer signatures
@@ -6,8 +6,8 @@ than pixels (22,210 images of 112 × 112 pixels: 279 million pixels, about a mil
 signatures), and anything a logical formula or a union of concepts says of a pixel, it says of
 its signature. So with
 
-    pixels[s]    pixels of the dataset with signature s
-    lit[t, s]    pixels of A_t with signature s, sparse
+    pixels[s]      pixels of the dataset with signature s
+    active[t, s]   pixels of A_t with signature s, sparse
 
 |F|, |A_t ∩ F| and every IoU of any formula or union F are exact sums over signatures. They are
 collected in one pass over the kept maps and label maps, image by image, and then kept beside
@@ -25,19 +25,25 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import torch
 
-from core.dissect.counts import _active_pixels, _runs
-from core.dissect.labels import known_values
+from core.dissect.signature_kernels import (
+    DistinctRows,
+    by_unit,
+    image_signatures,
+    in_order,
+    rows_by_label,
+    sums_by_label,
+    sums_by_pair,
+)
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.geometry import interpolation
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.runs.arrays import check_ids, read_arrays
-from core.runs.run_file import Run, derived
+from core.runs.run_file import Run, derived, known_values
 
 BATCH = 32
 """Images a thread takes at once."""
@@ -45,7 +51,7 @@ BATCH = 32
 
 @dataclass
 class Signatures:
-    """The signatures of a run's images, and where the units of one layer are lit.
+    """The signatures of a run's images, and where the units of one layer are active.
 
     Attributes
     ----------
@@ -53,8 +59,8 @@ class Signatures:
         none. There are as many slots as the label maps have channels and an image has
         whole-image concepts. No two rows are equal; no concept stands twice in a row.
     pixels : int64 (signatures,), how many pixels of the dataset have it.
-    starts : int64 (units + 1,); which : int32, lit : int64: unit t is lit in lit[j] pixels of
-        signature which[j], for j from starts[t] up to starts[t + 1].
+    starts : int64 (units + 1,); which : int32, active : int64: unit t is active in active[j]
+        pixels of signature which[j], for j from starts[t] up to starts[t + 1].
     hits : int64 (units,), |A_t| in pixels of the working grid.
     concepts : names of the concepts by id; entry 0 is empty.
     categories : the category of each, likewise.
@@ -65,7 +71,7 @@ class Signatures:
     pixels: np.ndarray
     starts: np.ndarray
     which: np.ndarray
-    lit: np.ndarray
+    active: np.ndarray
     hits: np.ndarray
     concepts: list[str]
     categories: list[str]
@@ -81,35 +87,38 @@ class Signatures:
         return len(self.hits)
 
     def unit(self, unit: int) -> tuple[np.ndarray, np.ndarray]:
-        """(which, lit) of one unit."""
+        """(which, active) of one unit."""
         if not 0 <= unit < self.units:
             raise UnitscopeError(
                 f"{self.layer or 'the layer'} has units 0 to {self.units - 1}, no unit {unit}"
             )
         part = slice(self.starts[unit], self.starts[unit + 1])
-        return self.which[part], self.lit[part]
+        return self.which[part], self.active[part]
 
     @cached_property
     def areas(self) -> np.ndarray:
         """int64 (concepts + 1,): |L_c| over the dataset; entry 0 is 0."""
-        return sums_by_label(self.labels, self.pixels, len(self.concepts))
+        sums: np.ndarray = sums_by_label(self.labels, self.pixels, len(self.concepts))
+        return sums
 
     @cached_property
     def together(self) -> np.ndarray:
         """int64 (concepts + 1, concepts + 1): pixels that carry both; the diagonal is `areas`."""
-        return _pairs(self.labels, self.pixels, len(self.concepts))
+        sums: np.ndarray = sums_by_pair(self.labels, self.pixels, len(self.concepts))
+        return sums
 
     @cached_property
     def holders(self) -> tuple[np.ndarray, np.ndarray]:
         """The signatures that carry each concept, as CSR: (starts (concepts + 2,), signatures)."""
-        return _holders(self.labels, len(self.concepts))
+        starts, rows = rows_by_label(self.labels, len(self.concepts))
+        return starts, rows
 
     def unit_concept(self) -> np.ndarray:
         """int64 (units, concepts + 1): |A_t ∩ L_c| over the dataset."""
         out = np.zeros((self.units, len(self.concepts)), np.int64)
         for t in range(self.units):
-            which, lit = self.unit(t)
-            out[t] = sums_by_label(self.labels[which], lit, len(self.concepts))
+            which, active = self.unit(t)
+            out[t] = sums_by_label(self.labels[which], active, len(self.concepts))
         return out
 
     def merged(self, group_of: Mapping[int, int] | np.ndarray) -> Signatures:
@@ -139,17 +148,19 @@ class Signatures:
         for k in range(1, labels.shape[1]):
             for j in range(k):
                 labels[labels[:, k] == labels[:, j], k] = 0
-        gather = _Gather(labels.shape[1])
-        new = gather.add(_ordered(labels))
+        gather = DistinctRows(labels.shape[1])
+        new = gather.add(in_order(labels))
         pixels = np.bincount(new, self.pixels, len(gather)).astype(np.int64)
         unit_of = np.repeat(np.arange(self.units), np.diff(self.starts))
-        starts, which, lit = _by_unit(unit_of, new[self.which], self.lit, self.units, len(gather))
+        starts, which, active = by_unit(
+            unit_of, new[self.which], self.active, self.units, len(gather)
+        )
         return Signatures(
             gather.labels,
             pixels,
             starts,
             which,
-            lit,
+            active,
             self.hits,
             self.concepts,
             self.categories,
@@ -161,246 +172,6 @@ class Signatures:
         """The same with the concepts of some categories taken for not annotated."""
         unwanted = [k for k, name in enumerate(self.categories) if k and name in categories]
         return self.merged(dict.fromkeys(unwanted, 0)) if unwanted else self
-
-
-# -- kernels --------------------------------------------------------------------------------
-
-
-@numba.njit(cache=True, nogil=True)
-def sums_by_label(labels, weights, size):
-    """Σ weights over the rows of `labels` (rows, slots) that carry a label: int64 (size,)."""
-    out = np.zeros(size, np.int64)
-    for row in range(labels.shape[0]):
-        for k in range(labels.shape[1]):
-            out[labels[row, k]] += weights[row]
-    out[0] = 0
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _pairs(labels, weights, size):
-    out = np.zeros((size, size), np.int64)
-    for row in range(labels.shape[0]):
-        for k in range(labels.shape[1]):
-            a = labels[row, k]
-            if a:
-                for j in range(labels.shape[1]):
-                    b = labels[row, j]
-                    if b:
-                        out[a, b] += weights[row]
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _holders(labels, size):
-    starts = np.zeros(size + 1, np.int64)
-    for row in range(labels.shape[0]):
-        for k in range(labels.shape[1]):
-            if labels[row, k]:
-                starts[labels[row, k] + 1] += 1
-    for c in range(size):
-        starts[c + 1] += starts[c]
-    rows = np.empty(starts[size], np.int32)
-    at = starts.copy()
-    for row in range(labels.shape[0]):
-        for k in range(labels.shape[1]):
-            c = labels[row, k]
-            if c:
-                rows[at[c]] = row
-                at[c] += 1
-    return starts, rows
-
-
-@numba.njit(cache=True, nogil=True)
-def _hash(row):
-    h = np.uint64(1469598103934665603)
-    for k in range(row.size):
-        h = (h ^ np.uint64(row[k])) * np.uint64(1099511628211)
-        h ^= h >> np.uint64(29)
-    return h
-
-
-@numba.njit(cache=True, nogil=True)
-def _insert(rows, table, count, slots, out):
-    """Give every row its place in `table`, adding what is new; returns how many are in it.
-
-    slots : open-addressing hash of places, −1 = free, a power of two long and never full.
-    """
-    mask = np.uint64(slots.size - 1)
-    for r in range(rows.shape[0]):
-        at = _hash(rows[r]) & mask
-        while True:
-            place = slots[at]
-            if place < 0:
-                slots[at] = count
-                for k in range(rows.shape[1]):
-                    table[count, k] = rows[r, k]
-                out[r] = count
-                count += 1
-                break
-            same = True
-            for k in range(rows.shape[1]):
-                if table[place, k] != rows[r, k]:
-                    same = False
-                    break
-            if same:
-                out[r] = place
-                break
-            at = (at + np.uint64(1)) & mask
-    return count
-
-
-@numba.njit(cache=True, nogil=True)
-def _rehash(table, count, slots):
-    mask = np.uint64(slots.size - 1)
-    slots[:] = -1
-    for place in range(count):
-        at = _hash(table[place]) & mask
-        while slots[at] >= 0:
-            at = (at + np.uint64(1)) & mask
-        slots[at] = place
-
-
-class _Gather:
-    """A growing table of distinct rows, in the order in which they came."""
-
-    def __init__(self, width: int):
-        self._table = np.zeros((1024, width), np.uint16)
-        self._slots = np.full(4096, -1, np.int32)
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
-
-    @property
-    def labels(self) -> np.ndarray:
-        return self._table[: self._count].copy()
-
-    def add(self, rows: np.ndarray) -> np.ndarray:
-        """Places of rows (n, width), new ones added: int32 (n,)."""
-        need = self._count + len(rows)
-        if need > len(self._table):
-            bigger = np.zeros((1 << need.bit_length(), self._table.shape[1]), np.uint16)
-            bigger[: self._count] = self._table[: self._count]
-            self._table = bigger
-        if 2 * len(self._table) > len(self._slots):
-            self._slots = np.empty(4 * len(self._table), np.int32)
-            _rehash(self._table, self._count, self._slots)
-        out = np.empty(len(rows), np.int32)
-        self._count = _insert(
-            np.ascontiguousarray(rows, np.uint16), self._table, self._count, self._slots, out
-        )
-        return out
-
-
-@numba.njit(cache=True, nogil=True)
-def _images(maps, thresholds, labels, y_low, y_high, y_w, x_low, x_high, x_w, room):
-    """Signatures of the pixels of each image, and where its units are lit.
-
-    Returns (rows, sizes, pixels, triples): the images' distinct label rows one after another
-    (the channels alone), how many each has, their pixels, and (unit, row, lit pixels).
-    """
-    images, units = maps.shape[0], maps.shape[1]
-    channels, area = labels.shape[1], y_low.size * x_low.size
-    y_runs, x_runs = _runs(y_low), _runs(x_low)
-    size = 4
-    while size < 2 * area:
-        size *= 2
-    slots = np.empty(size, np.int32)
-    own = np.empty((area, channels), np.uint16)
-    ids, found = np.empty(area, np.int32), np.zeros(area, np.int64)
-    one = np.empty((1, channels), np.uint16)
-    place = np.empty(1, np.int32)
-    active = np.empty(area + 1, np.int64)
-    histogram, touched = np.zeros(area, np.int64), np.empty(area, np.int64)
-    rows = np.empty((256, channels), np.uint16)
-    pixels = np.empty(256, np.int64)
-    sizes = np.zeros(images, np.int64)
-    triples = np.empty((room, 3), np.int32)
-    n_rows = n_triples = 0
-    for i in range(images):
-        slots[:] = -1
-        count = 0
-        for p in range(area):
-            same = p > 0
-            if same:
-                for k in range(channels):
-                    if labels[i, k, p] != labels[i, k, p - 1]:
-                        same = False
-                        break
-            # Labels come in regions: most pixels are like the one before.
-            if same:
-                ids[p] = ids[p - 1]
-            else:
-                for k in range(channels):
-                    one[0, k] = labels[i, k, p]
-                count = _insert(one, own, count, slots, place)
-                ids[p] = place[0]
-            found[ids[p]] += 1
-        while n_rows + count > rows.shape[0]:
-            wider = np.empty((2 * rows.shape[0], channels), np.uint16)
-            wider[:n_rows] = rows[:n_rows]
-            rows = wider
-            longer = np.empty(2 * pixels.size, np.int64)
-            longer[:n_rows] = pixels[:n_rows]
-            pixels = longer
-        for s in range(count):
-            for k in range(channels):
-                rows[n_rows + s, k] = own[s, k]
-            pixels[n_rows + s] = found[s]
-            found[s] = 0
-        sizes[i] = count
-        for t in range(units):
-            f = maps[i, t]
-            threshold = thresholds[t]
-            above = False
-            for y in range(f.shape[0]):
-                for x in range(f.shape[1]):
-                    above |= f[y, x] > threshold
-            if not above:
-                continue
-            n = _active_pixels(
-                f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs, x_runs, active
-            )
-            seen = 0
-            for j in range(n):
-                s = ids[active[j]]
-                if histogram[s] == 0:
-                    touched[seen] = s
-                    seen += 1
-                histogram[s] += 1
-            if n_triples + seen > triples.shape[0]:
-                more = np.empty((2 * (n_triples + seen), 3), np.int32)
-                more[:n_triples] = triples[:n_triples]
-                triples = more
-            for k in range(seen):
-                s = touched[k]
-                triples[n_triples, 0] = t
-                triples[n_triples, 1] = n_rows + s
-                triples[n_triples, 2] = histogram[s]
-                histogram[s] = 0
-                n_triples += 1
-        n_rows += count
-    return rows[:n_rows], sizes, pixels[:n_rows], triples[:n_triples]
-
-
-def _ordered(labels: np.ndarray) -> np.ndarray:
-    """Rows with their labels from the largest down: equal sets are equal rows."""
-    return np.sort(labels, axis=1)[:, ::-1]
-
-
-def _by_unit(
-    unit: np.ndarray, which: np.ndarray, lit: np.ndarray, units: int, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Triples in any order as CSR by unit, equal (unit, signature) added up."""
-    key = unit.astype(np.int64) * max(size, 1) + which
-    order = np.argsort(key, kind="stable")
-    key = key[order]
-    first = np.flatnonzero(np.diff(key, prepend=-1))
-    key = key[first]
-    total = np.add.reduceat(lit[order].astype(np.int64), first) if len(first) else lit[:0]
-    starts = np.searchsorted(key, np.arange(units + 1) * max(size, 1))
-    return starts, (key % max(size, 1)).astype(np.int32), total.astype(np.int64)
 
 
 Batch = tuple[np.ndarray, np.ndarray, Sequence[Sequence[int]]]
@@ -435,7 +206,7 @@ def gather_signatures(
         raise UnitscopeError(f"{len(concepts) - 1} concepts; a label map holds up to 65,535")
     units = len(thresholds)
     limit = np.asarray(thresholds, np.float64)
-    gather: _Gather | None = None
+    gather: DistinctRows | None = None
     pixels = np.zeros(0, np.int64)
     parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -450,7 +221,7 @@ def gather_signatures(
         x = interpolation(maps.shape[3], labels.shape[3])
         values = torch.from_numpy(np.array(maps)).double().numpy()
         flat = labels.reshape(*labels.shape[:2], labels.shape[2] * labels.shape[3])
-        return _images(values, limit, flat, *y, *x, 64 * len(maps) * max(1, units // 8))
+        return image_signatures(values, limit, flat, *y, *x, 64 * len(maps) * max(1, units // 8))
 
     def take(found: Any, whole: Sequence[Sequence[int]]) -> None:
         nonlocal gather, pixels
@@ -462,8 +233,8 @@ def gather_signatures(
             full[at : at + size, rows.shape[1] : rows.shape[1] + len(ids)] = sorted(ids)
             at += size
         if gather is None:
-            gather = _Gather(full.shape[1])
-        place = gather.add(_ordered(full))
+            gather = DistinctRows(full.shape[1])
+        place = gather.add(in_order(full))
         if len(gather) > len(pixels):
             pixels = np.concatenate([pixels, np.zeros(2 * len(gather) - len(pixels), np.int64)])
         np.add.at(pixels, place, counted)
@@ -483,17 +254,17 @@ def gather_signatures(
             take(future.result(), ids)
     if gather is None:
         raise UnitscopeError("there are no images to count")
-    unit, which, lit = (np.concatenate([p[k] for p in parts]) for k in range(3))
+    unit, which, active = (np.concatenate([p[k] for p in parts]) for k in range(3))
     parts.clear()
-    starts, which, lit = _by_unit(unit, which, lit, units, len(gather))
+    starts, which, active = by_unit(unit, which, active, units, len(gather))
     hits = np.zeros(units, np.int64)
-    np.add.at(hits, np.repeat(np.arange(units), np.diff(starts)), lit)
+    np.add.at(hits, np.repeat(np.arange(units), np.diff(starts)), active)
     return Signatures(
         gather.labels,
         pixels[: len(gather)].copy(),
         starts,
         which,
-        lit,
+        active,
         hits,
         list(concepts),
         list(categories),
@@ -502,8 +273,15 @@ def gather_signatures(
 
 # -- of a run -------------------------------------------------------------------------------
 
-KEPT = ("labels", "pixels", "starts", "which", "lit", "hits")
-"""Attributes of :class:`Signatures` that are kept beside a run."""
+KEPT = {
+    "labels": "labels",
+    "pixels": "pixels",
+    "starts": "starts",
+    "which": "which",
+    "active": "lit",
+    "hits": "hits",
+}
+"""Attributes of :class:`Signatures` that are kept beside a run, and their names in the file."""
 
 
 def _kept(path: Path, concepts: int, units: int) -> dict[str, np.ndarray] | None:
@@ -512,13 +290,14 @@ def _kept(path: Path, concepts: int, units: int) -> dict[str, np.ndarray] | None
     Every number in them that is used as a place in another array is in its bounds.
     """
     found = read_arrays(path)
-    if found is None or set(found) != set(KEPT):
+    if found is None or set(found) != set(KEPT.values()):
         return None
-    labels, pixels, starts, which, lit, hits = (found[key] for key in KEPT)
+    found = {key: found[name] for key, name in KEPT.items()}
+    labels, pixels, starts, which, active, hits = (found[key] for key in KEPT)
     shapes = (
         labels.ndim == 2
         and pixels.shape == (len(labels),)
-        and which.shape == lit.shape
+        and which.shape == active.shape
         and which.ndim == 1
         and starts.shape == (units + 1,)
         and hits.shape == (units,)
@@ -624,7 +403,7 @@ def signatures(
             meter.step,
         )
     found.layer, found.splits = name, chosen
-    arrays = {key: getattr(found, key) for key in KEPT}
+    arrays = {name: getattr(found, key) for key, name in KEPT.items()}
 
     def write(fresh: Path) -> None:
         with fresh.open("wb") as f:

@@ -33,7 +33,7 @@ def tail_size(q: float, values: int) -> int:
 
 
 @numba.njit(cache=True, nogil=True)
-def _push(values, kept, filled, bound):
+def _push(values: np.ndarray, kept: np.ndarray, filled: np.ndarray, bound: np.ndarray) -> None:
     """Take one image's map values (units, positions) into the buffers of :class:`TopK`.
 
     kept : float32 (units, 2k), of which the first filled[t] are in use. bound : what the k-th

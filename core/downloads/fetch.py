@@ -30,6 +30,7 @@ from core.downloads.catalog import Download
 from core.downloads.unpack import Unpacked, size_of, unpack
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import Sole, parse_json, write_text
+from core.foundation.names import whole
 from core.foundation.progress import Report, Stopped, of_bytes
 
 TIMEOUT = 30.0
@@ -415,8 +416,8 @@ def _refused(url: str, err: urllib.error.HTTPError) -> str:
 def _retry_after(err: urllib.error.HTTPError) -> float | None:
     """Seconds that the server asks to wait: a number, or a date."""
     told = (err.headers.get("Retry-After") or "").strip()
-    if told.isdigit():
-        return float(told)
+    if (seconds := whole(told)) is not None:
+        return float(seconds)
     with suppress(TypeError, ValueError):
         return max(0.0, email.utils.parsedate_to_datetime(told).timestamp() - time.time())
     return None

@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from core.dissect.labels import known_values
 from core.explain.learned import select, unit_ious
 from core.explain.metrics import consistency, difference, similarity
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import upsample
 from core.foundation.names import match_names, plain_name
 from core.knowledge.core_concepts import CoreConcepts
-from core.runs.run_file import Run
+from core.runs.run_file import Run, known_values
 
 PREDICTED_SCENE = """
     SELECT i.image, CASE WHEN bool_or(s.scene = i.scene) THEN any_value(i.scene)

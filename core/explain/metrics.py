@@ -142,17 +142,20 @@ def difference(
 
 def cm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
     """CM from the counts of :func:`overlaps` (Eq. 3)."""
-    return both / _or_nan(core_size)
+    metric: np.ndarray = both / _or_nan(core_size)
+    return metric
 
 
 def sm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
     """SM from the counts of :func:`overlaps` (Eq. 4)."""
-    return both / (size + _or_nan(core_size) - both)
+    metric: np.ndarray = both / (size + _or_nan(core_size) - both)
+    return metric
 
 
 def dm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
     """DM from the counts of :func:`overlaps` (Eq. 5)."""
-    return (size - both) / _or_nan(core_size)
+    metric: np.ndarray = (size - both) / _or_nan(core_size)
+    return metric
 
 
 def _or_nan(size: np.ndarray) -> np.ndarray:
@@ -246,13 +249,14 @@ def explain_predictions(
     def per_image(name: str, owner: np.ndarray) -> np.ndarray:
         metric = matrices[name.partition("_")[0]]
         rows = np.arange(len(p))
-        at_target = metric[rows, owner[t]]
+        at_target: np.ndarray = metric[rows, owner[t]]
         if "_FP" not in name:
             return at_target
-        at_prediction = metric[rows, owner[p]]
+        at_prediction: np.ndarray = metric[rows, owner[p]]
+        more: np.ndarray = at_prediction > at_target
         if name.endswith("reversed"):
-            return (at_target > at_prediction).astype(float)
-        return (at_prediction > at_target).astype(float)
+            more = at_target > at_prediction
+        return more.astype(float)
 
     figures = {}
     for name in (*columns(), "DM_FP_reversed"):

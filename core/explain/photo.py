@@ -15,7 +15,8 @@ import pandas as pd
 from PIL import Image
 
 from core.dissect.counts import upsample_torch
-from core.dissect.labels import FDR, better_than_chance, unit_labels
+from core.dissect.labels import better_than_chance, unit_labels
+from core.dissect.significance import FDR
 from core.explain.account import finish
 from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, similarity
@@ -50,8 +51,8 @@ def speaking_labels(
     kept = [c for c in categories if c not in LEFT_OUT]
     labels = unit_labels(run, layer, categories=kept, per_unit=per_unit, splits=splits)
     if len(labels) and labels["chance"].isna().all() and chance < 1:
-        told = better_than_chance(run, layer)["chance_why"]
-        raise UnitscopeError(f"which units' labels are better than chance is not known: {told}")
+        why = better_than_chance(run, layer).chance_why
+        raise UnitscopeError(f"which units' labels are better than chance is not known: {why}")
     return labels if chance >= 1 else labels[labels["adjusted"] <= chance]
 
 

@@ -33,7 +33,7 @@ CATEGORY_COLORS = {
     "texture": ("#d55e00", "#f0894a"),
     "scene": ("#7a8794", "#97a3af"),
 }
-"""Okabe and Ito's palette, told apart by colour-blind readers; the second for dark paper."""
+"""Okabe and Ito's palette, distinguished by colour-blind readers; the second for dark paper."""
 
 WIDTH, HEIGHT = 560, 260
 
@@ -139,7 +139,7 @@ def _dark() -> alt.theme.ThemeConfig:
 
 
 AROUND = 128
-"""Pixels that title, subtitle and the axis below take beside the drawing itself."""
+"""Pixels that title, subtitle and the axis below take in addition to the drawing itself."""
 
 
 def titled(

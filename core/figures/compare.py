@@ -1,4 +1,4 @@
-"""Charts of sides laid beside each other, from :mod:`core.views.compare`."""
+"""Charts of sides compared, from :mod:`core.views.compare`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import altair as alt
 import pandas as pd
 
 from core.figures.base import GREY, HEIGHT, INK, WIDTH, Caption, titled
+from core.views.compare import Agreement
 
 SIDES = (
     ("#0072b2", "#56b4e9"),
@@ -30,9 +31,9 @@ def _long(names: list[str]) -> int:
 
 
 def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bool = False) -> Any:
-    """A share of each side with its 95 % interval: columns side, share, low, high, told.
+    """A share of each side with its 95 % interval: columns side, share, low, high, count.
 
-    `told` is the count behind it, written at the bar.
+    `count` is the count behind it, written at the bar.
     """
     names = list(frame["side"])
     base = alt.Chart(frame)
@@ -49,7 +50,7 @@ def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bo
         tooltip=[
             "side",
             alt.Tooltip("share", format=".1%"),
-            alt.Tooltip("told", title="count"),
+            alt.Tooltip("count", title="count"),
             alt.Tooltip("low", format=".1%", title="95 % from"),
             alt.Tooltip("high", format=".1%", title="to"),
         ],
@@ -58,7 +59,7 @@ def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bo
         alt.X("low:Q", scale=scale), alt.X2("high:Q"), y
     )
     text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(
-        alt.X("high:Q", scale=scale), y, alt.Text("told:N")
+        alt.X("high:Q", scale=scale), y, alt.Text("count:N")
     )
     chart = (bars + spans + text).properties(width=WIDTH, height=36 * max(1, len(frame)))
     return titled(chart, what, caption, dark)
@@ -135,7 +136,7 @@ KINDS = ("both", "first", "second", "neither")
 
 
 def agreement(
-    told: dict[str, Any], first: str, second: str, caption: Caption, dark: bool = False
+    found: Agreement, first: str, second: str, caption: Caption, dark: bool = False
 ) -> Any:
     """Images that both, one or neither get right, from :func:`core.views.compare.agreement`."""
     words = {
@@ -150,11 +151,12 @@ def agreement(
         "second": SIDES[1][dark],
         "neither": GREY[dark],
     }
+    images = [found.both, found.first, found.second, found.neither]
     frame = pd.DataFrame(
         {
             "kind": [words[kind] for kind in KINDS],
-            "images": [told[kind] for kind in KINDS],
-            "shown": [f"{told[k]:,}  ({told[k] / max(1, told['images']):.0%})" for k in KINDS],
+            "images": images,
+            "shown": [f"{n:,}  ({n / max(1, found.images):.0%})" for n in images],
         }
     )
     names = list(frame["kind"])

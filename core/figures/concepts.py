@@ -86,11 +86,11 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         ],
         thick=np.where(edges["related"], 1.6, 1.0),
     )
-    # What a pointer over a dot or a line is told; plain words, never read as HTML.
+    # What a pointer over a dot or a line shows; plain words, never read as HTML.
     facts = pydeck.Layer(
         "LineLayer",
         id="facts",
-        data=deck_rows(lines, ["px", "py", "ink", "thick", "told"]),
+        data=deck_rows(lines, ["px", "py", "ink", "thick", "hint"]),
         get_source_position=[0, 0],
         get_target_position="[px, py]",
         get_color="ink",
@@ -103,7 +103,7 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
     concepts = pydeck.Layer(
         "ScatterplotLayer",
         id="concepts",
-        data=deck_rows(dots, ["concept", "label", "px", "py", "radius", "fill", "rim", "told"]),
+        data=deck_rows(dots, ["concept", "label", "px", "py", "radius", "fill", "rim", "hint"]),
         get_position="[px, py]",
         get_radius="radius",
         radius_units=pixels,
@@ -137,13 +137,13 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         initial_view_state=pydeck.ViewState(target=[0, 0, 0], zoom=0, min_zoom=-1, max_zoom=4),
         map_provider=None,
         map_style=None,
-        tooltip={"text": "{told}"},
+        tooltip={"text": "{hint}"},
         parameters={"clearColor": [*(v / 255 for v in rgb(PAPER[dark])), 1]},
     )
 
 
 def deck_letters(nodes: pd.DataFrame) -> pydeck.types.String:
-    """All letters that the names need: a text layer draws none that it was not told of."""
+    """All letters that the names need: a text layer draws none that it is not given."""
     return pydeck.types.String("".join(sorted(set("".join(map(str, nodes["shown"]))))))
 
 
@@ -218,7 +218,7 @@ def scene_graph(
 
 
 def search(frame: pd.DataFrame, scenes: int, caption: Caption, dark: bool = False) -> Any:
-    """How many scenes can be told apart at each p, from
+    """How many scenes differ at each p, from
     :func:`core.views.knowledge.search_steps`."""
     words = {"Count": "all concepts (P_c)", "SCount": "related or frequent ones (P_sc)"}
     data = frame.assign(kind=[words[s] for s in frame["search"]])

@@ -24,7 +24,7 @@ from core.views import runs as run_views
 from core.views import units as unit_views
 from core.views.images import confused_pairs
 from core.views.names import shown_name
-from core.views.runs import skipped, summary
+from core.views.runs import Summary, skipped, summary
 from core.views.units import iou_histogram, unit_table
 
 MOST_SCENES = 40
@@ -32,27 +32,27 @@ MOST_SCENES = 40
 
 
 class View(NamedTuple):
-    """What a figure is drawn of."""
+    """What a figure is drawn of; `layer` is "" where the run has none."""
 
     run: Run
-    layer: str | None
+    layer: str
     denominator: str
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Summary:
         """:func:`core.views.runs.summary` of the run."""
         return summary(self.run)
 
     def caption(self, layered: bool = True) -> Caption:
         """As the app's pages caption the same figure."""
         facts = self.facts
-        layered = layered and self.layer is not None
+        layered = layered and bool(self.layer)
         return Caption(
-            facts["dataset"],
-            facts["model"],
-            (self.layer or "") if layered else "",
+            facts.dataset,
+            facts.model,
+            self.layer if layered else "",
             COUNTING[self.denominator] if layered else "",
-            f"{facts['images']:,} images",
+            f"{facts.images:,} images",
         )
 
 
@@ -74,7 +74,7 @@ def _accuracy(view: View) -> Any:
 
 
 def _chance(view: View) -> Any:
-    layer = view.layer or ""
+    layer = view.layer
     histogram = iou_histogram(view.run, layer, view.denominator)
     return iou_chance(histogram, view.caption())
 
@@ -90,9 +90,9 @@ def _categories(view: View) -> Any:
 
 
 def labels_found(view: View) -> tuple[pd.DataFrame, bool]:
-    told = better_than_chance(view.run, view.layer, view.denominator)
-    found = unit_views.detected(view.run, view.layer or "", view.denominator)
-    return found, told["above"] is not None
+    chance = better_than_chance(view.run, view.layer, view.denominator)
+    found = unit_views.detected(view.run, view.layer, view.denominator)
+    return found, chance.above is not None
 
 
 def _confusion(view: View) -> Any:
@@ -129,7 +129,7 @@ def chance_columns(labels: pd.DataFrame) -> dict[str, pd.Series]:
 
 
 def _units(view: View) -> pd.DataFrame:
-    table = unit_table(view.run, view.layer or "", view.denominator).dropna(subset="name")
+    table = unit_table(view.run, view.layer, view.denominator).dropna(subset="name")
     table = table.sort_values(["iou", "unit"], ascending=[False, True])
     return pd.DataFrame(
         {
@@ -186,7 +186,7 @@ TABLES = {
 def available(view: View) -> tuple[list[str], list[str]]:
     """Names of the figures and of the tables that this run can give."""
     has = {
-        "units": view.layer is not None,
+        "units": bool(view.layer),
         "answers": not view.run.no_answers,
         "": True,
     }
@@ -199,7 +199,7 @@ def available(view: View) -> tuple[list[str], list[str]]:
 
 def check_needs(view: View, what: str, needs: str) -> None:
     """Raise UnitscopeError where a run has not what a figure or table (`what`) needs of it."""
-    if needs == "units" and view.layer is None:
+    if needs == "units" and not view.layer:
         raise UnitscopeError(f"{what} is of units, and this run has none")
     if needs == "answers":
         view.run.need_answers(what)
@@ -214,7 +214,7 @@ def open_view(run: Run, layer: str | None = None, denominator: str = "all") -> V
         raise unknown("denominator", denominator, COUNTING)
     if layer is not None or run.layer_names:
         layer = run.layer_names[run.layer(layer)]
-    return View(run, layer, denominator)
+    return View(run, layer or "", denominator)
 
 
 def export_figures(

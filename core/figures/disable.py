@@ -26,7 +26,7 @@ SIGNS = {"positive": "most positive units disabled", "negative": "most negative 
 
 
 def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """Accuracy against k, from :func:`core.ablation.protocols.curves` of one protocol (Figs. 3
+    """Accuracy against k, from :func:`core.ablation.curves.curves` of one protocol (Figs. 3
     and 4): one panel a sign. Bands: the accuracy before with the paired 95 % interval of the
     change added, for core concepts; the middle 95 % of the draws, for random units."""
     names = [key for key in RANKINGS if key in set(frame["ranking"])]

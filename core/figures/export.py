@@ -32,14 +32,14 @@ def export(chart: Any, kind: str, dark: bool = False) -> bytes:
     with alt.data_transformers.disable_max_rows():
         spec = _printable(drawn.to_dict())
     try:
-        made = convert(spec, kind)
+        written = convert(spec, kind)
     except ConversionError as err:
         raise UnitscopeError(f"this chart cannot be written as {kind.upper()} ({err})") from err
     if kind == "svg":
         # The writer numbers parts on through the life of its process: here each file counts from
         # 0, so that one chart gives one file.
-        return named_parts(made.decode(), "part").encode()
-    return made
+        return named_parts(written.decode(), "part").encode()
+    return written
 
 
 def _printable(part: Any) -> Any:

@@ -16,7 +16,8 @@ from typing import Any
 
 import pandas as pd
 
-from core.dissect.labels import FDR, better_than_chance
+from core.dissect.labels import better_than_chance
+from core.dissect.significance import FDR
 from core.figures import explain as of_photo
 from core.figures import units as unit_figures
 from core.figures.base import COUNTING, Caption
@@ -43,8 +44,8 @@ from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
 from core.views.names import shown_name
-from core.views.pictures import photo_or_lit, thumbnail
-from core.views.runs import accuracy
+from core.views.pictures import thumbnail, unit_photo
+from core.views.runs import Summary, accuracy
 from core.views.units import (
     comparison,
     iou_histogram,
@@ -64,7 +65,7 @@ DEFINITIONS = {
     "Accuracy": "The share of images whose most probable class is their scene. Intervals are "
     "Wilson’s, 95 %. Images whose scene is no class of the network are left out.",
     "Threshold T<sub>t</sub>": "The 1 − q quantile of all activations of unit t over all places "
-    "of all images. A unit is lit, A<sub>t</sub>(x), where its map, upsampled bilinearly, "
+    "of all images. A unit is active, A<sub>t</sub>(x), where its map, upsampled bilinearly, "
     "exceeds it.",
     "Overlap (IoU)": "Σ<sub>x</sub> |A<sub>t</sub>(x) ∩ L<sub>c</sub>(x)| ∕ "
     "Σ<sub>x</sub> |A<sub>t</sub>(x) ∪ L<sub>c</sub>(x)|, summed over all images; "
@@ -135,10 +136,10 @@ def report(
     """
     shown, listed = available(view)
     facts = view.facts
-    if (units or images) and view.layer is None:
+    if (units or images) and not view.layer:
         raise UnitscopeError("this run has no units: it holds predictions alone")
     numbers = count()
-    photos = photos and view.layer is not None and bool(facts["photos"])
+    photos = photos and bool(view.layer) and bool(facts.photos)
     charts = {name: drawn_chart(view, name) for name in (shown if chosen is None else chosen)}
     drawn = {FIGURES[name].title: chart for name, chart in charts.items() if chart is not None}
     parts = [_head(facts, view)]
@@ -161,7 +162,7 @@ def report(
             parts.append(_table(TABLES[name].title, frame, own))
     parts.append(_definitions(view))
     parts.append(_again(facts, view))
-    return page(f"{facts['dataset']} · {facts['model']}: Unitscope report", parts)
+    return page(f"{facts.dataset} · {facts.model}: Unitscope report", parts)
 
 
 def page(title: str, parts: Sequence[str], style: str = "") -> str:
@@ -180,58 +181,58 @@ def page(title: str, parts: Sequence[str], style: str = "") -> str:
     )
 
 
-def _head(facts: dict[str, Any], view: View) -> str:
-    said, compared = [f"{facts['images']:,} images"], ""
+def _head(facts: Summary, view: View) -> str:
+    said, compared = [f"{facts.images:,} images"], ""
     # The first split is what the network was judged on, where there is such a one: the photos
     # it was trained on would flatter it.
     for row in accuracy(view.run).head(1).itertuples():
         said.append(
             f"{row.right:,} of {row.images:,} {row.split} ones are right ({row.accuracy:.1%})"
         )
-    if view.layer is not None:
-        told = better_than_chance(view.run, view.layer, view.denominator)
-        if told["above"] is not None:
+    if view.layer:
+        chance = better_than_chance(view.run, view.layer, view.denominator)
+        if chance.above is not None:
             said.append(
-                f"{told['above']:,} of {told['units']:,} units of {escape(view.layer)} "
+                f"{chance.above:,} of {chance.units:,} units of {escape(view.layer)} "
                 "detect something with a name, better than chance"
             )
         else:
-            said.append(f"{told['units']:,} units of {escape(view.layer)}")
-        compared = " " + escape(comparison(told))
+            said.append(f"{chance.units:,} units of {escape(view.layer)}")
+        compared = " " + escape(comparison(chance))
     rows = {
-        "Photos": f"{facts['dataset']} ({facts['dataset_spec']}), {facts['skipped']:,} left out",
-        "Network": f"{facts['model']} ({facts['model_spec']})",
+        "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.skipped:,} left out",
+        "Network": f"{facts.model} ({facts.model_spec})",
     }
-    if view.layer is not None:
-        layer = next(one for one in facts["layers"] if one["name"] == view.layer)
-        width, height = facts["grid"]
+    if view.layer:
+        layer = facts.layer(view.layer)
+        assert facts.grid and facts.q is not None, "a run with layers has both"
+        width, height = facts.grid
         rows |= {
-            "Layer": f"{view.layer}: {layer['units']} units, maps of "
-            f"{layer['width']} × {layer['height']}",
-            "Annotations": ", ".join(facts["categories"]) or "whole images only",
-            "Threshold": f"each unit's {quantile_words(facts['q'])} quantile (q = {facts['q']:g})",
+            "Layer": f"{view.layer}: {layer.units} units, maps of {layer.width} × {layer.height}",
+            "Annotations": ", ".join(facts.categories) or "whole images only",
+            "Threshold": f"each unit's {quantile_words(facts.q)} quantile (q = {facts.q:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
             "Overlap": COUNTING[view.denominator],
-            "Chance": f"{facts['shuffles']} rounds of exchanged masks",
+            "Chance": f"{facts.shuffles} rounds of exchanged masks",
         }
-    if facts["no_answers"]:
-        rows["Answers"] = f"none: {facts['no_answers']}"
-    if facts["splits"]:
-        rows["Splits"] = ", ".join(facts["splits"])
-    rows["Finished"] = f"{facts['finished'].replace('T', ' ').rstrip('Z')} UTC"
+    if facts.no_answers:
+        rows["Answers"] = f"none: {facts.no_answers}"
+    if facts.splits:
+        rows["Splits"] = ", ".join(facts.splits)
+    rows["Finished"] = f"{facts.finished.replace('T', ' ').rstrip('Z')} UTC"
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
     return (
-        f"<h1>{escape(facts['dataset'])} · {escape(facts['model'])}</h1>\n"
+        f"<h1>{escape(facts.dataset)} · {escape(facts.model)}</h1>\n"
         f'<p class="lede">{"; ".join(said)}.{compared}</p>\n<dl>{cells}</dl>'
     )
 
 
 def _photos(view: View) -> str:
-    layer = view.layer or ""
+    layer = view.layer
     return _strip(
         _picture(
-            photo_or_lit(view.run, layer, seen.unit, seen.image, 360),
-            f"Photo, bright where unit {seen.unit} is lit",
+            unit_photo(view.run, layer, seen.unit, seen.image, 360),
+            f"Photo, bright where unit {seen.unit} is active",
             f"unit {seen.unit}: {shown_name(seen.name)} (IoU {seen.iou:.3f})",
         )
         for seen in hero(view.run, layer, view.denominator)
@@ -259,7 +260,7 @@ def _figures(charts: Mapping[str, Any], numbers: Iterator[int]) -> list[str]:
 
 def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[str]:
     """The section of one unit: as the Units page has it."""
-    run, layer, caption = view.run, view.layer or "", view.caption()
+    run, layer, caption = view.run, view.layer, view.caption()
     facts = unit_facts(run, layer, unit)
     labels = unit_concepts(run, layer, unit, view.denominator)
     best = labels.iloc[0] if len(labels) else None
@@ -270,8 +271,8 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
         parts.append(
             _strip(
                 _picture(
-                    photo_or_lit(run, layer, unit, int(row.image), 360),
-                    f"Photo {row.id}, bright where unit {unit} is lit",
+                    unit_photo(run, layer, unit, int(row.image), 360),
+                    f"Photo {row.id}, bright where unit {unit} is active",
                     f"photo {row.id}, peak {row.peak:.3g}",
                 )
                 for row in top.itertuples()
@@ -283,7 +284,7 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
         own = float(best["iou"])
         charts["Against chance"] = unit_chance(histogram, own, unit, caption)
     bins = peak_histogram(run, layer, unit)
-    charts["Responses"] = peaks(bins, float(facts["threshold"]), unit, caption)
+    charts["Responses"] = peaks(bins, float(facts.threshold), unit, caption)
     scenes = unit_views.unit_scenes(run, layer, unit)
     if len(scenes):
         charts["Scenes"] = unit_figures.unit_scenes(scenes, unit, caption)
@@ -305,15 +306,15 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     """The section of one photo: as the Explain page has it."""
     from core.views import explain, knowledge
 
-    run, layer = view.run, view.layer or ""
+    run, layer = view.run, view.layer
     number = image_number(run, image)
     spec = knowledge.own_knowledge(run)
     known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
-    told = explain.account(run, known, image, layer, *ACCOUNT)
+    account = explain.account(run, known, image, layer, *ACCOUNT)
     facts = view.facts
     caption = Caption(
-        facts["dataset"],
-        facts["model"],
+        facts.dataset,
+        facts.model,
         layer,
         of_photo.definition(*ACCOUNT, known.name),
         f"photo {image}",
@@ -322,10 +323,10 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     if photos:
         seen = _picture(thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")
         parts.append(_strip([seen]))
-    parts.append(f"<p>{escape(told['sentence'])}</p>")
-    frame = pd.DataFrame(told["scenes"])
+    parts.append(f"<p>{escape(account['sentence'])}</p>")
+    frame = pd.DataFrame(account["scenes"])
     if len(frame):
-        both = {name: side["scene"] for name, side in told["sides"].items()}
+        both = {name: side["scene"] for name, side in account["sides"].items()}
         parts += _figures(
             {
                 title: of_photo.measure(frame, name, both, caption)
@@ -333,7 +334,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
             },
             numbers,
         )
-    rows = explain.account_table(told)
+    rows = explain.account_table(account)
     if len(rows):
         rows["iou"] = rows["iou"].round(4)
         rows["scene"] = rows["scene"].map(plain_name)
@@ -350,7 +351,7 @@ def _svg(chart: Any, number: int) -> str:
 
 
 def inline_svg(text: str, number: int) -> str:
-    """An SVG file's text as a part of a page. Names of its parts are made its own: two figures of
+    """An SVG file's text as a part of a page. Names of its parts are made unique: two figures of
     one page must not share any, or the first one's clips would cut the second."""
     return named_parts(text[text.index("<svg") :], f"figure{number}")
 
@@ -379,24 +380,24 @@ def _table(title: str, frame: pd.DataFrame, caption: Caption, level: int = 2) ->
 
 
 def _definitions(view: View) -> str:
-    names = list(DEFINITIONS) if view.layer is not None else ["Accuracy"]
+    names = list(DEFINITIONS) if view.layer else ["Accuracy"]
     if view.run.no_answers:
         names.remove("Accuracy")
     cells = "".join(f"<dt>{name}</dt><dd>{DEFINITIONS[name]}</dd>" for name in names)
     return f"<h2>What the words mean</h2>\n<dl>{cells}</dl>"
 
 
-def _again(facts: dict[str, Any], view: View) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
-    rows = {"Run": facts["run"], "Digest of its tables": view.run.info["tables_digest"]}
+def _again(facts: Summary, view: View) -> str:
+    versions = ", ".join(f"{name} {number}" for name, number in facts.versions.items())
+    rows = {"Run": facts.run, "Digest of its tables": view.run.info["tables_digest"]}
     if versions:
         rows["Versions"] = versions
-    if facts["seconds"]:
-        rows["It took"] = duration(sum(facts["seconds"].values()))
+    if facts.seconds:
+        rows["It took"] = duration(sum(facts.seconds.values()))
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
     how = "<h2>How to make it again</h2>\n"
-    if facts["command"]:
-        how += f"<pre>{escape(facts['command'])}</pre>\n"
+    if facts.command:
+        how += f"<pre>{escape(facts.command)}</pre>\n"
     else:
         how += "<p>A table of published predictions, read in with python -m core predictions.</p>"
     return f"{how}<dl>{cells}</dl>"

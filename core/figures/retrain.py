@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -22,16 +22,16 @@ COLORS = {
 }
 
 
-def caption(results: Sequence[dict[str, Any]]) -> Caption:
+def caption(results: Sequence[Mapping[str, Any]]) -> Caption:
     """What the figures of several re-trainings were measured on."""
 
     def words(values: Sequence[Any]) -> str:
         return ", ".join(dict.fromkeys(map(str, values)))
 
-    asked = [told["asked"] for told in results]
+    asked = [record["asked"] for record in results]
     return Caption(
-        words([told["dataset"]["name"] for told in results]),
-        f"knowledge {words([told['knowledge'] for told in results])}",
+        words([record["dataset"]["name"] for record in results]),
+        f"knowledge {words([record['knowledge'] for record in results])}",
         f"L_c {words([one['form'] for one in asked])}",
         f"core concepts from {words([one['core_on'] for one in asked])} images, "
         f"{words([one['seeds'] for one in asked])} seeds, λ chosen on validation",

@@ -17,12 +17,12 @@ REACH, HEIGHT = 205, 500
 """Pixels: from the middle of the map to its edge, and its height."""
 
 NAMED = 24
-"""Units whose label is written beside them, at most."""
+"""Units whose label is written next to them, at most."""
 
 
 def placed(units: pd.DataFrame, at: pd.DataFrame) -> pd.DataFrame:
     """Rows of :func:`core.views.units.unit_table` with their place of
-    :func:`core.views.unit_map.unit_map`, and what the map draws of them: label, told, kind
+    :func:`core.views.unit_map.unit_map`, and what the map draws of them: label, hint, kind
     (category or ``no label``), sure (better than chance, or not measured), radius, named.
 
     The strongest units are named, each where no stronger one's name is in the way.
@@ -33,7 +33,7 @@ def placed(units: pd.DataFrame, at: pd.DataFrame) -> pd.DataFrame:
     frame["sure"] = frame["above"] | frame["chance"].isna()
     top = max(float(frame["iou"].max()), 1e-6) if len(frame) else 1.0
     frame["radius"] = 3 + 9 * np.sqrt(frame["iou"] / top)
-    frame["told"] = [
+    frame["hint"] = [
         f"unit {r.unit}: {r.label}\nIoU {r.iou:.3f}" + ("" if r.sure else ", no better than chance")
         for r in frame.itertuples()
     ]
@@ -65,7 +65,7 @@ def units_deck(frame: pd.DataFrame, dark: bool = False) -> pydeck.Deck:
     units = pydeck.Layer(
         "ScatterplotLayer",
         id="units",
-        data=deck_rows(dots, ["unit", "px", "py", "radius", "fill", "told"]),
+        data=deck_rows(dots, ["unit", "px", "py", "radius", "fill", "hint"]),
         get_position="[px, py]",
         get_radius="radius",
         radius_units=pixels,
@@ -98,7 +98,7 @@ def units_deck(frame: pd.DataFrame, dark: bool = False) -> pydeck.Deck:
         initial_view_state=pydeck.ViewState(target=[0, 0, 0], zoom=0, min_zoom=-1, max_zoom=5),
         map_provider=None,
         map_style=None,
-        tooltip={"text": "{told}"},
+        tooltip={"text": "{hint}"},
         parameters={"clearColor": [*(v / 255 for v in rgb(PAPER[dark])), 1]},
     )
 
@@ -113,7 +113,7 @@ def units_map(frame: pd.DataFrame, method: str, caption: Caption, dark: bool = F
     base = alt.Chart(
         frame.assign(
             size=np.pi * frame["radius"] ** 2, seen=np.where(frame["sure"], 0.86, 0.28)
-        ).drop(columns=["told"])
+        ).drop(columns=["hint"])
     )
     dots = base.mark_circle(stroke=PAPER[dark], strokeWidth=0.6).encode(
         x,
@@ -132,8 +132,8 @@ def units_map(frame: pd.DataFrame, method: str, caption: Caption, dark: bool = F
         .encode(x, y, text="label:N")
     )
     chart = (dots + text).properties(width=560, height=520)
-    told = caption._replace(split=f"{caption.split} · {method}")
-    return titled(chart, "Units that respond to the same images", told, dark, 30)
+    caption = caption._replace(split=f"{caption.split} · {method}")
+    return titled(chart, "Units that respond to the same images", caption, dark, 30)
 
 
 def legend(kinds: list[str], dark: bool) -> str:

@@ -16,6 +16,17 @@ HIDDEN = re.compile(rf"(?![\t\n])[{_HIDDEN}]")
 """What no text on its way out holds: all that a terminal obeys, but tab and newline."""
 
 
+def whole(text: str) -> int | None:
+    """The number that plain digits are, 18 at most, blanks around them aside; None for else.
+
+    ``str.isdigit`` says yes to "²", which is no number to ``int``, which refuses 5,000 digits too.
+
+    >>> whole(" 17 "), whole("²"), whole("-1"), whole("9" * 5000)
+    (17, None, None, None)
+    """
+    return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text, re.ASCII) else None
+
+
 def readable(name: str, lines: bool = False) -> str:
     """A name or text as it may be shown anywhere, and compared: composed (Unicode's NFC), with
     characters that control a terminal or the direction of writing, and bytes of file names that

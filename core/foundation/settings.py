@@ -36,7 +36,7 @@ class Settings:
     shuffles : rounds of exchanged masks for the null distributions of the units.
     seed : of the exchanges, and of the untrained twin's weights.
     untrained : dissect the untrained twin of the network too; None = where it is cheap
-        (:data:`core.dissect.pipeline.TWIN_PAIRS`).
+        (:data:`core.dissect.plan.TWIN_PAIRS`).
     keep_maps : keep activation maps beside the run; otherwise the network runs twice.
     map_type : float16 or float32, the type in which activations are recorded; "auto" takes
         float16 unless that would move the logits of a replay by more than is promised.

@@ -18,6 +18,7 @@ from core.foundation.errors import BadFile
 from core.foundation.files import parse_json, write_whole
 from core.foundation.progress import Report, of_bytes
 from core.knowledge.graph import MAX_RELATIONS, Gather, Graph, Names, fold, quoted
+from core.runs.kept import place
 
 FORMAT = 1
 """Number of the compact file's layout and of the reader's rules; a change makes old files stale."""
@@ -48,7 +49,7 @@ def _source_key(path: Path) -> str:
 def open_conceptnet(path: Path, cache: Path, progress: Report | None) -> Graph:
     if path.is_dir():
         raise BadFile(path, "is a folder; name the assertions file in it (…/assertions.csv.gz)")
-    kept = cache / f"knowledge-{_source_key(path)}.npz"
+    kept = place(cache / f"knowledge-{_source_key(path)}.npz")
     if kept.is_file():
         try:
             graph = load_graph(kept)
@@ -57,7 +58,6 @@ def open_conceptnet(path: Path, cache: Path, progress: Report | None) -> Graph:
         except BadFile:
             kept.unlink()
     graph = read_conceptnet(path, progress)
-    cache.mkdir(parents=True, exist_ok=True)
     save_graph(graph, kept)
     return graph
 

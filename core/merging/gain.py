@@ -110,7 +110,9 @@ class UnionCounts:
         concepts = int(
             run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
         )
-        lit = sparse.csr_array((held.lit, held.which, held.starts), shape=(held.units, len(held)))
+        lit = sparse.csr_array(
+            (held.active, held.which, held.starts), shape=(held.units, len(held))
+        )
         return cls.of_sets(
             held.hits, held.labels.astype(np.int64), held.pixels, sparse.csr_array(lit.T), concepts
         )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from core.datasets.files import text_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
+from core.foundation.names import whole
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.families import default_layer
@@ -310,12 +311,13 @@ def _places_names(path: Path) -> list[str]:
         )
     names: dict[int, str] = {}
     for number, line in enumerate(text_of(path).splitlines(), 1):
-        name, _, at = line.strip().rpartition(" ")
+        name, _, told = line.strip().rpartition(" ")
+        at = whole(told)
         if not line.strip():
             continue
-        if not name or not at.isdigit() or int(at) in names:
+        if not name or at is None or at in names:
             raise UnitscopeError(f"{path}, line {number}: {line!r} is not `/a/airfield 0`")
-        names[int(at)] = name
+        names[at] = name
     if sorted(names) != list(range(365)):
         raise UnitscopeError(f"{path} names {len(names)} classes; Places365 has 365")
     return [names[k] for k in range(365)]

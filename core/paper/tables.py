@@ -34,6 +34,7 @@ from core.knowledge.core_concepts import (
 from core.knowledge.graph import Graph
 from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
 from core.merging.gain import DRAWS
+from core.retrain.result import SvmResult
 from core.runs.run_file import Run
 
 KINDS: tuple[str, ...] = tuple(Core)
@@ -443,7 +444,7 @@ def table_5(
     )
 
 
-def table_6(results: Sequence[dict[str, Any]]) -> Table:
+def table_6(results: Sequence[SvmResult]) -> Table:
     """Re-training via PE (the paper's Table 6): the network and SVMs on all groups of features.
 
     results : of :func:`core.retrain.svm.retrain_pe`, a column each. Rows: the network, an SVM on

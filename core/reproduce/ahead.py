@@ -153,7 +153,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
 
     study = Study.of(prepare(run), work.graph)
     rows = study.rows(part.judge or None)
-    quick = study.toggler.way == "closed form"
+    quick = study.toggler.method == "closed form"
     few = rows if quick else rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
     ks = at if quick else at[:1]
     began = time.monotonic()
@@ -172,7 +172,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
         whole / 4,
         whole,
         0,
-        f"from {len(few)} images toggled just now ({study.toggler.way})",
+        f"from {len(few)} images toggled just now ({study.toggler.method})",
         [key],
     )
 
@@ -191,7 +191,7 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
                 yield Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
                 continue
             work.say(f"timing {what}")
-            result = retraining(planned, work.root, work.stop)
+            cost = retraining(planned, work.root, work.stop)
         except Exception as err:
             yield Step(what, "to do", None, None, None, 0, f"fails: {failure(err)}", [key])
             continue
@@ -199,12 +199,12 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
         yield Step(
             what,
             "stopped" if gone_on else "to do",
-            result["seconds"],
-            result["low"],
-            result["high"],
+            cost.seconds,
+            cost.low,
+            cost.high,
             0,
-            f"{result['trainings']} trainings of up to {result['epochs']} epochs, from "
-            f"{result['timed']} images timed just now" + ("; less what is done" if gone_on else ""),
+            f"{cost.trainings} trainings of up to {cost.epochs} epochs, from "
+            f"{cost.timed} images timed just now" + ("; less what is done" if gone_on else ""),
             [key],
         )
 

@@ -211,7 +211,7 @@ def _table_5(work: Work, spec: Merging) -> Produced:
 
 def _table_6(work: Work, spec: Metrics) -> Produced:
     from core.paper.tables import all_core_concepts, table_6
-    from core.retrain.svm import retrain_pe
+    from core.retrain.svm import SvmSettings, retrain_pe
 
     out = Produced({}, COMMONEST, [], {})
     names = {
@@ -229,9 +229,8 @@ def _table_6(work: Work, spec: Metrics) -> Produced:
         result = retrain_pe(
             run,
             {kind: cores[kind] for kind in ("scc", "icc")},
-            train=spec.train,
-            test=spec.test,
-            root=work.root,
+            SvmSettings(spec.train, spec.test),
+            work.root,
             progress=work.progress,
             stop=work.stop,
         )
@@ -334,7 +333,8 @@ def curves_of(spec: Disabling) -> list[Facts]:
 
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
-    from core.ablation.protocols import Study, cross_fitted, curve
+    from core.ablation.curves import cross_fitted, curve
+    from core.ablation.protocols import Study
     from core.ablation.toggler import prepare
 
     if not study:

@@ -118,8 +118,8 @@ class Work:
         )
 
     def planned(self, key: str) -> Any:
-        """:func:`core.dissect.pipeline.plan` of a run."""
-        from core.dissect.pipeline import plan as plan_run
+        """:func:`core.dissect.plan.plan` of a run."""
+        from core.dissect.plan import plan as plan_run
 
         if key not in self._plans:
             self._plans[key] = plan_run(self.settings(key))

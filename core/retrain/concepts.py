@@ -54,7 +54,7 @@ def golden_concepts(
     if kind == "annotated":
         return has.copy()
     assert core is not None
-    return has & core.members[scene]
+    return np.asarray(has & core.members[scene])
 
 
 def concept_head(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -25,12 +24,13 @@ from core.knowledge.core_concepts import (
 )
 from core.retrain.concepts import golden_concepts
 from core.retrain.plan import Plan
+from core.retrain.result import Counts
 
 MARGIN = 1 / 16
 """How far a training photo is shifted at most, in sides; mirrored pixels fill the edge."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Photos:
     """Decoded photos of a dataset, as the network sees them.
 
@@ -47,7 +47,7 @@ class Photos:
 def read_photos(
     dataset: SceneDataset,
     places: Sequence[int] | np.ndarray,
-    way: Preprocessing,
+    preprocessing: Preprocessing,
     grid: tuple[int, int],
     threads: int = 2,
     step: Callable[[int], None] = lambda images: None,
@@ -62,7 +62,7 @@ def read_photos(
     seen: list[np.ndarray] = []
     left_out: list[tuple[str, str]] = []
     has = np.zeros((len(places), len(dataset.concepts) + 1), bool)
-    for item in decode_ahead(dataset, places, way, grid, threads, keep_photo=False):
+    for item in decode_ahead(dataset, places, preprocessing, grid, threads, keep_photo=False):
         step(1)
         if item.seen is None:
             assert item.problem is not None
@@ -131,7 +131,7 @@ def held_out(scene: np.ndarray, share: float, seed: int) -> np.ndarray:
     return out
 
 
-@dataclass
+@dataclass(frozen=True)
 class Parts:
     """What all trainings share: photos, classes and golden concepts of the three parts."""
 
@@ -145,7 +145,7 @@ class Parts:
 
 def prepare(
     work: Plan, meter: Meter, stop: Stop
-) -> tuple[Parts, dict[str, CoreConcepts], dict[str, Any], list[str]]:
+) -> tuple[Parts, dict[str, CoreConcepts], Counts, list[str]]:
     """Photos into memory; core concepts; the three parts; facts of the result; test ids."""
     asked, dataset = work.asked, work.dataset
     places = np.flatnonzero(np.isin(np.asarray(dataset.split), [asked.train, asked.test]))
@@ -158,7 +158,7 @@ def prepare(
         if stop():
             raise Stopped(STOPPED)
 
-    photos = read_photos(dataset, places, work.way, work.grid, asked.threads, step)
+    photos = read_photos(dataset, places, work.preprocessing, work.grid, asked.threads, step)
     scene = np.asarray(dataset.scene)[photos.place]
     split = np.asarray(dataset.split)[photos.place]
     of_core = np.ones(len(scene), bool) if asked.core_on == "all" else split == asked.train
@@ -193,7 +193,7 @@ def prepare(
         if not len(part):
             raise UnitscopeError(f"no usable image in the {name} part of {asked.dataset!r}")
     of_train = np.isin(np.arange(len(scene)), sets.train)
-    counts = {
+    counts: Counts = {
         "train": len(sets.train),
         "validation": len(sets.validation),
         "test": len(sets.test),

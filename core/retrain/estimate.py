@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from core.dissect.pipeline import BATCH, Plan, execute
+from core.dissect.pipeline import execute
+from core.dissect.plan import BATCH, Plan
 from core.foundation.progress import STOPPED, Stop, Stopped, never
 from core.models.outputs import vector
 from core.retrain.data import augment, held_out, read_photos
@@ -81,8 +82,8 @@ def estimate(plan: Plan, stop: Stop = never, threads: int | None = None) -> Esti
     thrown away, with the plan's own layers, grid and shuffles.
 
     Raises what :func:`core.dissect.pipeline.execute` raises: a photo that cannot be used is
-    skipped, a network that fails on its first batch is told before the start.
-    core.dissect.pipeline.Stopped where `stop` says so.
+    skipped, a network that fails on its first batch is reported before the start.
+    Stopped where `stop` says so.
     """
     began = time.monotonic()
     n = len(plan.indices)
@@ -109,96 +110,148 @@ def estimate(plan: Plan, stop: Stop = never, threads: int | None = None) -> Esti
     return Estimate(guess, low, high, pieces[-1][0], time.monotonic() - began)
 
 
-def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -> dict[str, Any]:
-    """What a plan would run on, as plain data for people and pages.
+@dataclass(frozen=True)
+class Description:
+    """What a plan would run on.
 
-    Keys: run (digest), finished (is it there already), sizes (bytes by kind), free (bytes left
-    under `root`), images, dataset, scenes, concepts, categories, splits (images of each, the
-    whole dataset's), left_out (problems known so far), model, outputs, known_scenes (how many
-    of the dataset's scenes are classes of the network), notes (what the user should know of the
-    request), layer (those chosen), layers (all that can be dissected), default_layer, grid,
-    input_size.
+    Attributes
+    ----------
+    run, finished : digest; is it there already?
+    sizes, free : bytes by kind; bytes left where the runs lie.
+    images : of the run. dataset : its name. scenes, concepts : how many it has. categories : names.
+    splits : images of each, the whole dataset's. left_out : problems known so far.
+    model : SPEC. outputs : of the network. known_scenes : scenes that are classes of the network.
+    notes : what the user should know of the request.
+    layer : those chosen. layers : all that can be dissected. default_layer : the network's.
+    grid, input_size : (width, height).
     """
+
+    run: str
+    finished: bool
+    sizes: dict[str, int]
+    free: int
+    images: int
+    dataset: str
+    scenes: int
+    concepts: int
+    categories: list[str]
+    splits: dict[str, int]
+    left_out: int
+    model: str
+    outputs: int
+    known_scenes: int
+    notes: list[str]
+    layer: list[str]
+    layers: list[dict[str, Any]]
+    default_layer: str | None
+    grid: list[int]
+    input_size: list[int]
+
+
+def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -> Description:
+    """What a plan would run on, its run under `root`."""
     data, model = plan.dataset, plan.model
     where = root
     while not where.exists():
         where = where.parent
-    return {
-        "run": plan.digest,
-        "finished": (root / f"{plan.digest}.duckdb").is_file(),
-        "sizes": plan.sizes,
-        "free": shutil.disk_usage(where).free,
-        "images": len(plan.indices),
-        "dataset": data.name,
-        "scenes": len(data.scenes),
-        "concepts": len(data.concepts),
-        "categories": plan.categories,
-        "splits": dict(sorted(Counter(data.split).items())),
-        "left_out": len(data.problems),
-        "model": plan.settings.model,
-        "outputs": plan.outputs,
-        "known_scenes": sum(match.where >= 0 for match in plan.matches),
-        "notes": plan.notes,
-        "layer": [layer.name for layer in plan.layers],
-        "layers": [layer._asdict() for layer in model.layers(photo_size)],
-        "default_layer": model.default_layer,
-        "grid": list(plan.grid),
-        "input_size": list(plan.input_size),
-    }
+    return Description(
+        run=plan.digest,
+        finished=(root / f"{plan.digest}.duckdb").is_file(),
+        sizes=plan.sizes,
+        free=shutil.disk_usage(where).free,
+        images=len(plan.indices),
+        dataset=data.name,
+        scenes=len(data.scenes),
+        concepts=len(data.concepts),
+        categories=plan.categories,
+        splits=dict(sorted(Counter(data.split).items())),
+        left_out=len(data.problems),
+        model=plan.settings.model,
+        outputs=plan.outputs,
+        known_scenes=sum(match.where >= 0 for match in plan.matches),
+        notes=plan.notes,
+        layer=[layer.name for layer in plan.layers],
+        layers=[layer._asdict() for layer in model.layers(photo_size)],
+        default_layer=model.default_layer,
+        grid=list(plan.grid),
+        input_size=list(plan.input_size),
+    )
 
 
-def retraining(work: Retraining, root: Path, stop: Stop = never, steps: int = 3) -> dict[str, Any]:
-    """What a re-training would be, as plain data: its size, and its time from a few real steps.
+@dataclass(frozen=True)
+class RetrainingCost:
+    """What a re-training would be: its size, and its time from a few real steps.
+
+    Attributes
+    ----------
+    digest, finished : what it is known by; is it there already?
+    trainings, epochs : how many, and the most of each. train, validation, test : images.
+    passes : images through the network and back, at most.
+    classifier, own_head : name of the network's classifier; is it kept?
+    seconds, low, high : of all, by the mean, the quickest and the slowest step, every epoch used
+        up. timed : images that were timed.
+    """
+
+    digest: str
+    finished: bool
+    trainings: int
+    epochs: int
+    train: int
+    validation: int
+    test: int
+    passes: int
+    classifier: str
+    own_head: bool
+    seconds: float
+    low: float
+    high: float
+    timed: int
+
+
+def retraining(work: Retraining, root: Path, stop: Stop = never, steps: int = 3) -> RetrainingCost:
+    """Size and time of a re-training.
 
     Photos of one batch are decoded, and the network is trained on them for `steps` batches after
     one that warms up and is not counted; nothing of it is kept.
 
-    Keys: digest, finished (is it there already), trainings, epochs, train, validation, test
-    (images), passes (images through the network and back at most), classifier, own_head, seconds
-    (the mean step; every epoch used up), low, high (the quickest and the slowest step), timed
-    (images).
-
-    Raises UnitscopeError where no photo can be used; Stopped where `stop`
-    says so.
+    Raises UnitscopeError where no photo can be used; Stopped where `stop` says so.
     """
     asked, data = work.asked, work.dataset
     scene, split = np.asarray(data.scene), np.asarray(data.split)
     usable = (scene >= 0) & (work.class_of[scene] >= 0)
     places = np.flatnonzero(usable & (split == asked.train))
     aside = int(held_out(scene[places], asked.hold_out, asked.seed).sum())
-    counts = {
-        "train": len(places) - aside,
-        "validation": aside,
-        "test": int((usable & (split == asked.test)).sum()),
-    }
     decoded = int(np.isin(split, [asked.train, asked.test]).sum())
     if asked.core_on == "all":
         decoded = len(data)
+    train, test = len(places) - aside, int((usable & (split == asked.test)).sum())
     chosen = places[np.unique(np.linspace(0, len(places) - 1, asked.batch).astype(int))]
     began = time.monotonic()
-    photos = read_photos(data, chosen, work.way, work.grid, asked.threads)
+    photos = read_photos(data, chosen, work.preprocessing, work.grid, asked.threads)
     per_photo = (time.monotonic() - began) / len(chosen)
     took, judged = _timed_steps(work, photos.seen, work.class_of[scene[photos.place]], steps, stop)
-    passes = len(work.jobs) * asked.epochs * counts["train"]
-    others = len(work.jobs) * (asked.epochs * aside + counts["test"])
+    passes = len(work.jobs) * asked.epochs * train
+    others = len(work.jobs) * (asked.epochs * aside + test)
 
     def whole(step: float) -> float:
         return decoded * per_photo + (passes * step + others * judged) / len(photos.seen)
 
-    return {
-        "digest": work.digest,
-        "finished": (root / f"retrain-{work.digest}.json").is_file(),
-        "trainings": len(work.jobs),
-        "epochs": asked.epochs,
-        **counts,
-        "passes": passes,
-        "classifier": work.classifier,
-        "own_head": work.own_head,
-        "seconds": whole(sum(took) / len(took)),
-        "low": whole(min(took)),
-        "high": whole(max(took)),
-        "timed": steps * len(photos.seen),
-    }
+    return RetrainingCost(
+        digest=work.digest,
+        finished=(root / f"retrain-{work.digest}.json").is_file(),
+        trainings=len(work.jobs),
+        epochs=asked.epochs,
+        train=train,
+        validation=aside,
+        test=test,
+        passes=passes,
+        classifier=work.classifier,
+        own_head=work.own_head,
+        seconds=whole(sum(took) / len(took)),
+        low=whole(min(took)),
+        high=whole(max(took)),
+        timed=steps * len(photos.seen),
+    )
 
 
 def _timed_steps(
@@ -215,7 +268,7 @@ def _timed_steps(
             part.requires_grad_(False)
         trained = [p for p in module.parameters() if p.requires_grad]
         optimiser = torch.optim.AdamW(trained, lr=work.asked.rate)
-        rng, inputs = np.random.default_rng(0), Inputs(work.way)
+        rng, inputs = np.random.default_rng(0), Inputs(work.preprocessing)
         scenes = torch.from_numpy(target.astype(np.int64))
         took = []
         for _ in range(steps + 1):
@@ -228,11 +281,11 @@ def _timed_steps(
             photos = inputs(augment(seen, rng))
             loss = F.cross_entropy(vector(module(photos)), scenes)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimiser.step()
             took.append(time.monotonic() - began)
         began = time.monotonic()
-        predict(module, work.way, seen, stop, work.classifier)
+        predict(module, work.preprocessing, seen, stop, work.classifier)
         return took[1:], time.monotonic() - began
     finally:
         torch.set_num_threads(threads)

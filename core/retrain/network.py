@@ -109,11 +109,11 @@ def kept_layers(module: nn.Module, since: str | None) -> list[nn.Module]:
 class Inputs:
     """uint8 photos → the network's input, by its own preprocessing."""
 
-    def __init__(self, way: Preprocessing):
-        std = torch.tensor(way.std, dtype=torch.float32)
-        self.scale = (1.0 / (std * way.divide)).reshape(1, 3, 1, 1)
-        self.shift = (-torch.tensor(way.mean) / std).reshape(1, 3, 1, 1)
-        self.reverse = way.channels == "BGR"
+    def __init__(self, preprocessing: Preprocessing):
+        std = torch.tensor(preprocessing.std, dtype=torch.float32)
+        self.scale = (1.0 / (std * preprocessing.divide)).reshape(1, 3, 1, 1)
+        self.shift = (-torch.tensor(preprocessing.mean) / std).reshape(1, 3, 1, 1)
+        self.reverse = preprocessing.channels == "BGR"
 
     def __call__(self, seen: np.ndarray) -> Tensor:
         x = torch.from_numpy(seen)
@@ -126,7 +126,7 @@ class Inputs:
 @torch.inference_mode()
 def predict(
     module: nn.Module,
-    way: Preprocessing,
+    preprocessing: Preprocessing,
     seen: np.ndarray,
     stop: Stop = never,
     classifier: str | None = None,
@@ -139,7 +139,7 @@ def predict(
     Raises UnitscopeError where a logit is no finite number.
     """
     module.eval()
-    inputs, logits, features = Inputs(way), [], []
+    inputs, logits, features = Inputs(preprocessing), [], []
     name = classifier or find_classifier(module, inputs(seen[:1]))[0]
     with watched_features(module, name) as found:
         for at in range(0, len(seen), batch):
@@ -147,12 +147,12 @@ def predict(
                 raise Stopped(STOPPED)
             logits.append(vector(module(inputs(seen[at : at + batch]))).float().numpy())
             features.append(found[0].float().numpy())
-    told = np.concatenate(logits)
-    bad = np.flatnonzero(~np.isfinite(told).all(1))
+    whole = np.concatenate(logits)
+    bad = np.flatnonzero(~np.isfinite(whole).all(1))
     if len(bad):
-        first = told[bad[0]]
+        first = whole[bad[0]]
         raise UnitscopeError(
             f"the network gives {first[~np.isfinite(first)][0]}, not a finite number, for "
-            f"{len(bad)} of {len(told)} photos"
+            f"{len(bad)} of {len(whole)} photos"
         )
-    return told, np.concatenate(features) if classifier else None
+    return whole, np.concatenate(features) if classifier else None

@@ -28,7 +28,7 @@ from core.retrain.concepts import CONTROL, FORMS
 from core.retrain.network import find_classifier, kept_layers
 
 
-def scaled(way: Preprocessing, side: int) -> Preprocessing:
+def scaled(preprocessing: Preprocessing, side: int) -> Preprocessing:
     """The same view of the photo at another scale: the input's shorter side is `side` pixels.
 
     >>> scaled(Preprocessing(resize=(144, 144), center_crop=128), 96).resize
@@ -44,29 +44,36 @@ def scaled(way: Preprocessing, side: int) -> Preprocessing:
             return max(1, round(value * factor))
         return tuple(max(1, round(v * factor)) for v in value)
 
-    if way.center_crop is not None:
-        now = way.center_crop if isinstance(way.center_crop, int) else min(way.center_crop)
-    elif way.resize is not None:
-        now = way.resize if isinstance(way.resize, int) else min(way.resize)
-    else:
+    crop, resize = preprocessing.center_crop, preprocessing.resize
+    shown = crop if crop is not None else resize
+    if shown is None:
         raise UnitscopeError(
             "the network sees photos at their own scale; its input has no side to change"
         )
-    factor = side / now
-    return replace(
-        way, resize=times(way.resize, factor), center_crop=times(way.center_crop, factor)
-    )
+    factor = side / (shown if isinstance(shown, int) else min(shown))
+    return replace(preprocessing, resize=times(resize, factor), center_crop=times(crop, factor))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """A re-training before it starts: everything opened and checked."""
+    """A re-training before it starts: everything opened and checked.
+
+    Attributes
+    ----------
+    asked, dataset, model, graph : what is trained on what, opened.
+    preprocessing : of the photos, at the side that is asked for. grid : (width, height) on which
+        concepts are looked for.
+    classifier, features : name of the network's last layer, number of its inputs.
+    classes : of the network that comes out. own_head : does it keep its classifier?
+    class_of : int32 (scenes,), class of each scene, −1 where it has none.
+    digest, facts : what the result is known by, and what that digest is of.
+    """
 
     asked: Retraining
     dataset: SceneDataset
     model: LoadedModel
     graph: Graph
-    way: Preprocessing
+    preprocessing: Preprocessing
     grid: tuple[int, int]
     classifier: str
     features: int
@@ -90,24 +97,7 @@ def plan(asked: Retraining) -> Plan:
 
     Raises UnitscopeError for anything that could not run, before a byte is written.
     """
-    for kind in asked.cc:
-        if kind not in GOLDEN:
-            raise unknown("kind of golden concepts", kind, GOLDEN)
-    if asked.form not in FORMS:
-        raise unknown("form of the concept loss", asked.form, FORMS)
-    if asked.core_on not in ("train", "all"):
-        raise UnitscopeError(f"core concepts come from train or all images, not {asked.core_on!r}")
-    if asked.head not in ("auto", "own", "new"):
-        raise UnitscopeError(f"the head is auto, own or new, not {asked.head!r}")
-    if asked.cc and (not asked.weights or min(asked.weights) <= 0):
-        raise UnitscopeError(f"λ must be above 0 (0 is the control); given: {asked.weights}")
-    for name in ("seeds", "epochs", "batch", "patience", "threads"):
-        if getattr(asked, name) < 1:
-            raise UnitscopeError(f"{name} must be at least 1, not {getattr(asked, name)}")
-    if not 0 < asked.rate < 1 or asked.decay < 0:
-        raise UnitscopeError(f"learning rate {asked.rate} or weight decay {asked.decay} is absurd")
-    if asked.overrides and not Path(asked.overrides).is_file():
-        raise UnitscopeError(f"there is no file of overrides {asked.overrides}")
+    _check(asked)
     dataset = open_dataset(asked.dataset)
     model = load_model(asked.model)
     if model.backbone:
@@ -122,8 +112,8 @@ def plan(asked: Retraining) -> Plan:
     dataset.select([asked.test])
     own = model.preprocessing
     photo_size = _photo_size(dataset, train)
-    way = scaled(own, asked.side) if asked.side else own
-    width, height = way.input_size(*photo_size)
+    preprocessing = scaled(own, asked.side) if asked.side else own
+    width, height = preprocessing.input_size(*photo_size)
     classifier, features, outputs = find_classifier(model.module, torch.zeros(1, 3, height, width))
     kept_layers(model.module, asked.since)
     class_of = classes_of(match_scenes(dataset.scenes, model.classes))
@@ -142,7 +132,7 @@ def plan(asked: Retraining) -> Plan:
         **asdict(asked),
         "dataset": dataset.digest(),
         "model": model.digest(),
-        "preprocessing": way.to_json(),
+        "preprocessing": preprocessing.to_json(),
         "knowledge": graph.digest(),
         "overrides": Path(asked.overrides).read_text("utf-8") if asked.overrides else None,
         "computed": versions_of("re-training", "core concepts", "decoding"),
@@ -153,7 +143,7 @@ def plan(asked: Retraining) -> Plan:
         dataset,
         model,
         graph,
-        way,
+        preprocessing,
         default_grid(own.input_size(*photo_size)),
         classifier,
         features,
@@ -163,6 +153,28 @@ def plan(asked: Retraining) -> Plan:
         digest_of(facts)[:DIGITS],
         facts,
     )
+
+
+def _check(asked: Retraining) -> None:
+    """Raises UnitscopeError for settings that could not run, whatever is opened."""
+    for kind in asked.cc:
+        if kind not in GOLDEN:
+            raise unknown("kind of golden concepts", kind, GOLDEN)
+    if asked.form not in FORMS:
+        raise unknown("form of the concept loss", asked.form, FORMS)
+    if asked.core_on not in ("train", "all"):
+        raise UnitscopeError(f"core concepts come from train or all images, not {asked.core_on!r}")
+    if asked.head not in ("auto", "own", "new"):
+        raise UnitscopeError(f"the head is auto, own or new, not {asked.head!r}")
+    if asked.cc and (not asked.weights or min(asked.weights) <= 0):
+        raise UnitscopeError(f"λ must be above 0 (0 is the control); given: {asked.weights}")
+    for name in ("seeds", "epochs", "batch", "patience", "threads"):
+        if getattr(asked, name) < 1:
+            raise UnitscopeError(f"{name} must be at least 1, not {getattr(asked, name)}")
+    if not 0 < asked.rate < 1 or asked.decay < 0:
+        raise UnitscopeError(f"learning rate {asked.rate} or weight decay {asked.decay} is absurd")
+    if asked.overrides and not Path(asked.overrides).is_file():
+        raise UnitscopeError(f"there is no file of overrides {asked.overrides}")
 
 
 def _photo_size(dataset: SceneDataset, places: np.ndarray) -> tuple[int, int]:

@@ -32,12 +32,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack, cast
 
 import numpy as np
 from scipy import sparse, stats
 
-from core.dissect.labels import known_values
 from core.explain.account import scenes_of
 from core.explain.learned import learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, difference, similarity
@@ -46,11 +45,12 @@ from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import Sole, read_result, write_text
 from core.foundation.intervals import interval, paired_interval
-from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
+from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.foundation.settings import CACHE
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import Annotated, CoreConcepts
-from core.runs.run_file import Run
+from core.retrain.result import SvmResult, SvmRow
+from core.runs.run_file import Run, known_values
 
 GROUPS = ("metrics", "mrr", "hidden")
 """The paper's three groups of features, in its order."""
@@ -151,6 +151,58 @@ def fit_svm(
 # -- the whole ------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class SvmSettings:
+    """All that decides the numbers of the SVMs, besides the run and the core concepts.
+
+    Attributes
+    ----------
+    train, test : splits to fit on and to judge on.
+    layer, strategy, iou : of LC(x) by masks; the run's default layer where None.
+    hidden : see :func:`hidden_states`.
+    sources : of :data:`SOURCES`. groups : choices of :data:`GROUPS`; all where empty.
+    per_unit, chance : labels a unit may speak for, see
+        :func:`core.explain.photo.speaking_labels`.
+    seed : of the parts of the cross-validation.
+    core_on : images whose annotations core concepts were made from; only noted in the result.
+    """
+
+    train: Sequence[str] = ("train",)
+    test: Sequence[str] = ("test",)
+    layer: str | None = None
+    strategy: str = "minmax_threshold"
+    iou: str = "image"
+    hidden: str = "layer"
+    sources: Sequence[str] = tuple(SOURCES)
+    groups: Sequence[tuple[str, ...]] = ()
+    per_unit: int = 1
+    chance: float = CHANCE
+    seed: int = 0
+    core_on: str = "train"
+
+    @property
+    def picks(self) -> list[tuple[str, ...]]:
+        """The choices of groups."""
+        return list(self.groups) or subsets()
+
+    def check(self, run: Run) -> None:
+        """Raises UnitscopeError for an unknown group, source or split, and where a split is both
+        fitted and judged on."""
+        for pick in self.picks:
+            for group in pick:
+                if group not in GROUPS:
+                    raise unknown("group of features", group, GROUPS)
+        for source in self.sources:
+            if source not in SOURCES:
+                raise unknown("source of learned concepts", source, SOURCES)
+        for splits in (self.train, self.test):
+            known_values(run, "split", "images", splits)
+        if set(self.train) & set(self.test):
+            raise UnitscopeError(
+                f"train {list(self.train)} and test {list(self.test)} share a split"
+            )
+
+
 def hidden_states(run: Run, layer: str | None, kind: str) -> np.ndarray:
     """float32 (images, features), rows as in the run's images in order.
 
@@ -195,29 +247,20 @@ def hidden_states(run: Run, layer: str | None, kind: str) -> np.ndarray:
     return np.concatenate(rows)
 
 
-def learned_by(
-    run: Run,
-    source: str,
-    layer: str | None,
-    strategy: str,
-    iou: str,
-    train: Sequence[str],
-    per_unit: int,
-    chance: float,
-) -> sparse.csr_array:
+def learned_by(run: Run, source: str, asked: SvmSettings) -> sparse.csr_array:
     """LC(x) of every image of a run, bool (images, concepts), from a source of :data:`SOURCES`."""
     if source == "masks":
-        return learned_concepts(run, layer, strategy, iou).has
+        return learned_concepts(run, asked.layer, asked.strategy, asked.iou).has
     if source != "labels":
         raise unknown("source of learned concepts", source, SOURCES)
     images = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
-    number = run.layer(layer)
+    number = run.layer(asked.layer)
     units = int(run.sql("SELECT units FROM layers ORDER BY layer")["units"].iloc[number])
     hits = run.sql("SELECT image, unit FROM hits WHERE layer = ?", [number])
     active = np.zeros((len(images), units), bool)
     active[np.searchsorted(images, hits["image"]), hits["unit"]] = True
     concepts = run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
-    labels = speaking_labels(run, layer, per_unit, train, chance)
+    labels = speaking_labels(run, asked.layer, asked.per_unit, asked.train, asked.chance)
     return sparse.csr_array(stand_in_concepts(labels, active, int(concepts)))
 
 
@@ -231,174 +274,168 @@ def annotated_concepts(run: Run) -> sparse.csr_array:
 def retrain_pe(
     run: Run,
     cores: Mapping[str, CoreConcepts],
-    *,
-    train: Sequence[str] = ("train",),
-    test: Sequence[str] = ("test",),
-    layer: str | None = None,
-    strategy: str = "minmax_threshold",
-    iou: str = "image",
-    hidden: str = "layer",
-    sources: Sequence[str] = tuple(SOURCES),
-    groups: Sequence[tuple[str, ...]] = (),
-    per_unit: int = 1,
-    chance: float = CHANCE,
-    seed: int = 0,
-    core_on: str = "train",
+    asked: SvmSettings | None = None,
     root: Path = CACHE,
+    *,
     command: str = "",
-    progress: Report | None = None,
-    stop: Stop = never,
     fresh: bool = False,
-) -> dict[str, Any]:
-    """SVMs on every choice of features, beside the network's own accuracy.
+    **hooks: Unpack[Hooks],
+) -> SvmResult:
+    """SVMs on every choice of features, with the network's own accuracy to compare with.
 
     Parameters
     ----------
     cores : core concepts by kind, for an honest figure made from the training images alone.
-    train, test : splits to fit on and to judge on. layer, strategy, iou : of LC(x) by masks.
-    hidden : see :func:`hidden_states`. groups : choices of :data:`GROUPS`; all where empty.
-    per_unit, chance : labels a unit may speak for, see
-        :func:`core.explain.photo.speaking_labels`. core_on : told in the result.
-    root : where ``svm-<digest>.json`` lies; a finished one is read, a stopped one gone on with.
-    command : the command line that goes on with it, left in the heartbeat.
-
-    Returns plain data:
-
-    digest, run, dataset, model, layer, train, test, strategy, iou, hidden, core_on, labels (that
-        speak), n (test images), n_train, unseen (test images of scenes without a training image)
-    target : scene of each test image. network, majority : the network's predicted scenes (−1
-        where its class is none), and the most frequent training scene.
-    rows : of each SVM: cc (None where no core concepts are used), source (None likewise),
-        groups, features (columns), cost, validation, predicted. First the hidden state alone, and
-        the masks alone where LC(x) from masks is among the sources.
+    root : where ``svm-<digest>.json`` lies; a finished one is read, a stopped one resumed.
+    command : the command line that resumes it, left in the heartbeat.
+    fresh : throw away an earlier or stopped one of the same digest.
 
     Images without a scene are left out. Raises UnitscopeError for an unknown split, layer, …, or
     where no image is left.
     """
-    picks = list(groups) or subsets()
-    for pick in picks:
-        for group in pick:
-            if group not in GROUPS:
-                raise unknown("group of features", group, GROUPS)
-    for source in sources:
-        if source not in SOURCES:
-            raise unknown("source of learned concepts", source, SOURCES)
-    for splits in (train, test):
-        known_values(run, "split", "images", splits)
-    if set(train) & set(test):
-        raise UnitscopeError(f"train {list(train)} and test {list(test)} share a split")
-    run.need_answers("the SVM of Table 6, judged beside the network,")
-    facts = {
-        "run": run.digest,
-        "layer": run.layer_names[run.layer(layer)],
-        "train": list(train),
-        "test": list(test),
-        "strategy": strategy,
-        "iou": iou,
-        "hidden": hidden,
-        "sources": list(sources),
-        "groups": [list(pick) for pick in picks],
-        "per_unit": per_unit,
-        "chance": chance,
-        "seed": seed,
-        "core_on": core_on,
-        "cores": {
-            kind: [core.scenes, core.concepts, np.argwhere(core.members).tolist()]
-            for kind, core in cores.items()
-        },
-        "computed": versions_of("SVM", "explanation", "dissection", "replay"),
-        "versions": [version(name) for name in ("scikit-learn", "numpy", "scipy")],
+    asked = asked or SvmSettings()
+    asked.check(run)
+    run.need_answers("the SVM of Table 6, compared with the network,")
+    facts = _facts(run, asked)
+    inputs = {
+        kind: [core.scenes, core.concepts, np.argwhere(core.members).tolist()]
+        for kind, core in cores.items()
     }
-    digest = digest_of(facts)[:DIGITS]
+    digest = digest_of({**facts, "cores": inputs})[:DIGITS]
     final, folder = root / f"svm-{digest}.json", root / f"svm-{digest}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f"svm-{digest}.lock", f"svm-{digest} is being made by another process")
+    lock = Sole(root / f"svm-{digest}.lock", f"svm-{digest} is already running in another process")
     try:
         if fresh:
             final.unlink(missing_ok=True)
             shutil.rmtree(folder, ignore_errors=True)
         if final.is_file():
             shutil.rmtree(folder, ignore_errors=True)  # killed when all but that was done
-            return read_result(final)
-        row, _, scene = scenes_of(run, train)
-        row, scene = row[scene >= 0], scene[scene >= 0]
-        test_row, predicted, target = scenes_of(run, test)
-        placed = target >= 0
-        test_row, predicted, target = test_row[placed], predicted[placed], target[placed]
-        if not len(row) or not len(test_row):
-            raise UnitscopeError("no image with a scene in the training or in the test splits")
+            return cast(SvmResult, read_result(final))
+        parts = _Parts.of(run, asked)
         folder.mkdir(exist_ok=True)
         what = f"SVM on the metrics of run {run.digest}"
-        meter = Meter(progress, folder / "progress.json", {"what": what, "command": command})
-        tables: dict[tuple[str | None, str | None], dict[str, np.ndarray]] = {}
-        states = {}
-        if any("hidden" in pick for pick in picks):
-            states["hidden"] = hidden_states(run, layer, hidden)
-        labels = speaking_labels(run, layer, per_unit, train, chance)
-        for source in sources:
-            learned = learned_by(run, source, layer, strategy, iou, train, per_unit, chance)
-            for kind, core in cores.items():
-                tables[kind, source] = {**metric_features(learned, core.members), **states}
-        tables[None, None] = states
-        tables[None, "masks"] = {MASKS_ALONE: annotated_concepts(run).toarray()}
-        jobs: list[tuple[str | None, str | None, tuple[str, ...]]] = []
-        # The hidden state alone knows neither core concepts nor LC(x): it is fitted once.
-        jobs += [(None, None, pick) for pick in picks if pick == ("hidden",)]
-        jobs += [(None, "masks", (MASKS_ALONE,))] if "masks" in sources else []
-        jobs += [
-            (kind, source, pick)
-            for source in sources
-            for kind in cores
-            for pick in picks
-            if pick != ("hidden",)
-        ]
-        meter.start("fit", len(jobs) * len(row))
+        beat = {"what": what, "command": command}
+        meter = Meter(hooks.get("progress"), folder / "progress.json", beat)
+        tables = _tables(run, cores, asked)
+        jobs = _jobs(cores, asked)
+        meter.start("fit", len(jobs) * len(parts.row))
+        stop = hooks.get("stop", never)
         rows = []
         for job in jobs:
             if stop():
                 raise Stopped(STOPPED)
-            rows.append(_one(job, tables, row, scene, test_row, seed, folder, meter))
-        often = np.bincount(scene)
+            rows.append(_one(job, tables, parts, asked.seed, folder, meter))
+        labels = speaking_labels(run, asked.layer, asked.per_unit, asked.train, asked.chance)
         result = {
             "digest": digest,
-            **{k: v for k, v in facts.items() if k not in ("cores", "code")},
+            **facts,
             "dataset": run.dataset,
             "model": run.info["settings"]["model"]["spec"],
             "labels": len(labels),
-            "n": len(target),
-            "n_train": len(row),
-            "unseen": int((~np.isin(target, scene)).sum()),
-            "target": target.tolist(),
-            "network": predicted.tolist(),
-            "majority": int(often.argmax()),
+            "n": len(parts.target),
+            "n_train": len(parts.row),
+            "unseen": int((~np.isin(parts.target, parts.scene)).sum()),
+            "target": parts.target.tolist(),
+            "network": parts.predicted.tolist(),
+            "majority": int(np.bincount(parts.scene).argmax()),
             "rows": rows,
         }
         write_text(final, json.dumps(result, ensure_ascii=False))
         shutil.rmtree(folder, ignore_errors=True)
-        return result
+        return cast(SvmResult, result)
     finally:
         lock.release()
 
 
-def _one(
-    job: tuple[str | None, str | None, tuple[str, ...]],
-    tables: Mapping[tuple[str | None, str | None], Mapping[str, np.ndarray]],
-    row: np.ndarray,
-    scene: np.ndarray,
-    test_row: np.ndarray,
-    seed: int,
-    folder: Path,
-    meter: Meter,
-) -> dict[str, Any]:
+def _facts(run: Run, asked: SvmSettings) -> dict[str, Any]:
+    """What decides the result, as it stands there."""
+    return {
+        "run": run.digest,
+        "layer": run.layer_names[run.layer(asked.layer)],
+        "train": list(asked.train),
+        "test": list(asked.test),
+        "strategy": asked.strategy,
+        "iou": asked.iou,
+        "hidden": asked.hidden,
+        "sources": list(asked.sources),
+        "groups": [list(pick) for pick in asked.picks],
+        "per_unit": asked.per_unit,
+        "chance": asked.chance,
+        "seed": asked.seed,
+        "core_on": asked.core_on,
+        "computed": versions_of("SVM", "explanation", "dissection", "replay"),
+        "versions": [version(name) for name in ("scikit-learn", "numpy", "scipy")],
+    }
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Images with a scene: rows and scenes of those fitted on; rows, predicted and true scenes of
+    those judged on."""
+
+    row: np.ndarray
+    scene: np.ndarray
+    test_row: np.ndarray
+    predicted: np.ndarray
+    target: np.ndarray
+
+    @classmethod
+    def of(cls, run: Run, asked: SvmSettings) -> _Parts:
+        """Raises UnitscopeError where one of them is empty."""
+        row, _, scene = scenes_of(run, asked.train)
+        test_row, predicted, target = scenes_of(run, asked.test)
+        placed, judged = scene >= 0, target >= 0
+        if not placed.any() or not judged.any():
+            raise UnitscopeError("no image with a scene in the training or in the test splits")
+        return cls(row[placed], scene[placed], test_row[judged], predicted[judged], target[judged])
+
+
+Job = tuple[str | None, str | None, tuple[str, ...]]
+"""(kind of core concepts, source of LC(x), groups of features) of one SVM."""
+
+Tables = Mapping[tuple[str | None, str | None], Mapping[str, np.ndarray]]
+"""(kind, source) → group → features of every image."""
+
+
+def _tables(run: Run, cores: Mapping[str, CoreConcepts], asked: SvmSettings) -> Tables:
+    tables: dict[tuple[str | None, str | None], dict[str, np.ndarray]] = {}
+    states = {}
+    if any("hidden" in pick for pick in asked.picks):
+        states["hidden"] = hidden_states(run, asked.layer, asked.hidden)
+    for source in asked.sources:
+        learned = learned_by(run, source, asked)
+        for kind, core in cores.items():
+            tables[kind, source] = {**metric_features(learned, core.members), **states}
+    tables[None, None] = states
+    tables[None, "masks"] = {MASKS_ALONE: annotated_concepts(run).toarray()}
+    return tables
+
+
+def _jobs(cores: Mapping[str, CoreConcepts], asked: SvmSettings) -> list[Job]:
+    # The hidden state alone knows neither core concepts nor LC(x): it is fitted once.
+    jobs: list[Job] = [(None, None, pick) for pick in asked.picks if pick == ("hidden",)]
+    jobs += [(None, "masks", (MASKS_ALONE,))] if "masks" in asked.sources else []
+    jobs += [
+        (kind, source, pick)
+        for source in asked.sources
+        for kind in cores
+        for pick in asked.picks
+        if pick != ("hidden",)
+    ]
+    return jobs
+
+
+def _one(job: Job, tables: Tables, parts: _Parts, seed: int, folder: Path, meter: Meter) -> SvmRow:
     """One SVM, or what it left before the work was stopped."""
     kind, source, pick = job
     done = folder / f"{kind}-{source}-{'+'.join(pick)}.json"
     if done.is_file():
-        meter.skip(len(row))
-        return read_result(done)
+        meter.skip(len(parts.row))
+        return cast(SvmRow, read_result(done))
     x = np.hstack([tables[kind, source][group] for group in pick]).astype(np.float64)
-    fitted = fit_svm(x[row], scene, x[test_row], seed)
-    told = {
+    fitted = fit_svm(x[parts.row], parts.scene, x[parts.test_row], seed)
+    row: SvmRow = {
         "cc": kind,
         "source": source,
         "groups": list(pick),
@@ -407,15 +444,15 @@ def _one(
         "validation": fitted.validation,
         "predicted": fitted.predicted.tolist(),
     }
-    write_text(done, json.dumps(told))
-    meter.step(len(row))
-    return told
+    write_text(done, json.dumps(row))
+    meter.step(len(parts.row))
+    return row
 
 
 # -- what came out --------------------------------------------------------------------------
 
 
-def accuracies(told: dict[str, Any]) -> list[dict[str, Any]]:
+def accuracies(result: SvmResult) -> list[dict[str, Any]]:
     """One row a method, plain data: the majority scene, the network, every SVM.
 
     method, cc, source, groups, needs_masks (of the test photo), cost, features, validation
@@ -423,18 +460,18 @@ def accuracies(told: dict[str, Any]) -> list[dict[str, Any]]:
     gain over the network with its paired 95 % interval over images (gain_low, gain_high), and
     over the SVM on the hidden state alone (hidden_gain, hidden_low, hidden_high; None without it).
     """
-    target = np.asarray(told["target"])
-    network = np.asarray(told["network"]) == target
-    rows = [row for row in told["rows"] if row["groups"] == ["hidden"]]
+    target = np.asarray(result["target"])
+    network = np.asarray(result["network"]) == target
+    rows = [row for row in result["rows"] if row["groups"] == ["hidden"]]
     alone = np.asarray(rows[0]["predicted"]) == target if rows else None
     n = len(target)
     out = []
-    said: list[tuple[str, dict[str, Any], np.ndarray]] = [
-        ("most frequent scene", {}, np.full(n, told["majority"])),
-        ("network", {}, np.asarray(told["network"])),
+    compared: list[tuple[str, Mapping[str, Any], np.ndarray]] = [
+        ("most frequent scene", {}, np.full(n, result["majority"])),
+        ("network", {}, np.asarray(result["network"])),
     ]
-    said += [("SVM", row, np.asarray(row["predicted"])) for row in told["rows"]]
-    for method, row, predicted in said:
+    compared += [("SVM", row, np.asarray(row["predicted"])) for row in result["rows"]]
+    for method, row, predicted in compared:
         right = predicted == target
         low, high = interval(int(right.sum()), n)
         gain = _against(right, network)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,10 +23,53 @@ from core.retrain.concepts import concept_head, concept_loss
 from core.retrain.data import Parts, augment, batches
 from core.retrain.network import Inputs, kept_layers, new_head, predict, watched_features
 from core.retrain.plan import Plan
+from core.retrain.result import Epoch, Training
 
 
-def _loss(logits: np.ndarray, target: np.ndarray) -> float:
-    return float(F.cross_entropy(torch.from_numpy(logits), torch.from_numpy(target)))
+@dataclass
+class _State:
+    """What an epoch changes, and a checkpoint holds.
+
+    head : of the concepts, None for the control. curve : by epoch. best, best_epoch : weights with
+    the best validation accuracy, and their epoch, from 1; 0 before the first.
+    """
+
+    module: nn.Module
+    head: nn.Module | None
+    optimiser: torch.optim.Optimizer
+    curve: list[Epoch] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
+
+    def read(self, path: Path) -> None:
+        """Take up a checkpoint."""
+        stored = torch.load(path, weights_only=True)
+        self.module.load_state_dict(stored["module"])
+        if self.head:
+            self.head.load_state_dict(stored["head"])
+        self.optimiser.load_state_dict(stored["optimiser"])
+        self.curve, self.best = stored["curve"], stored["best"]
+        self.best_epoch = stored["best_epoch"]
+
+    def write(self, path: Path) -> None:
+        """Leave a checkpoint."""
+        state = {
+            "module": self.module.state_dict(),
+            "head": self.head.state_dict() if self.head else {},
+            "optimiser": self.optimiser.state_dict(),
+            "curve": self.curve,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+        }
+        write_whole(path, partial(torch.save, state))
+
+    def add(self, epoch: Epoch) -> None:
+        """An epoch that ended, and its weights if they are the best so far."""
+        before = self.curve[self.best_epoch - 1] if self.best_epoch else None
+        self.curve.append(epoch)
+        if before is None or _better(epoch, before):
+            self.best_epoch = len(self.curve)
+            self.best = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
 
 
 class Trainer:
@@ -39,18 +83,52 @@ class Trainer:
         self.done = folder / f"{name}.json"
         self.best_file = folder / f"{name}.best.pt"
 
-    def run(self, meter: Meter, stop: Stop) -> dict[str, Any]:
-        """Train, or go on, or read what was finished: the facts of this training."""
-        asked, sets = self.work.asked, self.sets
-        whole = asked.epochs * len(sets.train)
+    def run(self, meter: Meter, stop: Stop) -> Training:
+        """Train, resume, or read what was finished."""
+        asked, sets, images = self.work.asked, self.sets, len(self.sets.train)
         if self.done.is_file():
-            meter.skip(whole)
-            return read_result(self.done)
+            meter.skip(asked.epochs * images)
+            return cast(Training, read_result(self.done))
+        state = self._start()
+        if self.checkpoint.is_file():
+            state.read(self.checkpoint)
+            meter.skip(len(state.curve) * images)
+        while (
+            len(state.curve) < asked.epochs and len(state.curve) - state.best_epoch < asked.patience
+        ):
+            state.add(self._epoch(state, meter, stop))
+            state.write(self.checkpoint)
+        epochs = len(state.curve)
+        meter.skip((asked.epochs - epochs) * images)
+        state.module.load_state_dict(state.best)
+        logits, _ = predict(
+            state.module, self.work.preprocessing, sets.seen[sets.test], stop, self.work.classifier
+        )
+        predicted = logits.argmax(1)
+        training: Training = {
+            "cc": self.kind,
+            "weight": self.weight,
+            "seed": self.seed,
+            "epochs": epochs,
+            "best_epoch": state.best_epoch,
+            "validation": state.curve[state.best_epoch - 1]["validation"],
+            "test": float((predicted == sets.target[sets.test]).mean()),
+            "curve": state.curve,
+            "predicted": predicted.tolist(),
+        }
+        write_whole(self.best_file, lambda path: torch.save(state.best, path))
+        write_text(self.done, json.dumps(training))
+        self.checkpoint.unlink(missing_ok=True)
+        return training
+
+    def _start(self) -> _State:
+        """Network, concept head and optimiser before the first epoch."""
+        asked = self.work.asked
         module = start_module(self.work, self.seed)
         module.requires_grad_(True)
         for part in kept_layers(module, asked.since):
             part.requires_grad_(False)
-        head = concept_head(self.work.features, sets.golden, self.kind, self.seed)
+        head = concept_head(self.work.features, self.sets.golden, self.kind, self.seed)
         trained = [p for p in module.parameters() if p.requires_grad]
         trained += list(head.parameters()) if head else []
         optimiser = torch.optim.AdamW(
@@ -60,115 +138,73 @@ class Trainer:
             ],
             lr=asked.rate,
         )
-        curve: list[dict[str, float]] = []
-        best: dict[str, Tensor] = {}
-        best_epoch = 0
-        if self.checkpoint.is_file():
-            stored = torch.load(self.checkpoint, weights_only=True)
-            module.load_state_dict(stored["module"])
-            if head:
-                head.load_state_dict(stored["head"])
-            optimiser.load_state_dict(stored["optimiser"])
-            curve, best, best_epoch = stored["curve"], stored["best"], stored["best_epoch"]
-            meter.skip(len(curve) * len(sets.train))
-        while len(curve) < asked.epochs and len(curve) - best_epoch < asked.patience:
-            told = self._epoch(len(curve), module, head, optimiser, meter, stop)
-            curve.append(told)
-            before = curve[best_epoch - 1] if best_epoch else None
-            if before is None or _better(told, before):
-                best_epoch = len(curve)
-                best = {k: v.detach().clone() for k, v in module.state_dict().items()}
-            state = {
-                "module": module.state_dict(),
-                "head": head.state_dict() if head else {},
-                "optimiser": optimiser.state_dict(),
-                "curve": curve,
-                "best": best,
-                "best_epoch": best_epoch,
-            }
-            write_whole(self.checkpoint, partial(torch.save, state))
-        meter.skip((asked.epochs - len(curve)) * len(sets.train))
-        module.load_state_dict(best)
-        logits, _ = predict(module, self.work.way, sets.seen[sets.test], stop, self.work.classifier)
-        predicted = logits.argmax(1)
-        facts = {
-            "cc": self.kind,
-            "weight": self.weight,
-            "seed": self.seed,
-            "epochs": len(curve),
-            "best_epoch": best_epoch,
-            "validation": curve[best_epoch - 1]["validation"],
-            "test": float((predicted == sets.target[sets.test]).mean()),
-            "curve": curve,
-            "predicted": predicted.tolist(),
-        }
-        write_whole(self.best_file, lambda path: torch.save(best, path))
-        write_text(self.done, json.dumps(facts))
-        self.checkpoint.unlink(missing_ok=True)
-        return facts
+        return _State(module, head, optimiser)
 
-    def _epoch(
-        self,
-        epoch: int,
-        module: nn.Module,
-        head: nn.Module | None,
-        optimiser: torch.optim.Optimizer,
-        meter: Meter,
-        stop: Stop,
-    ) -> dict[str, float]:
-        asked, sets, work = self.work.asked, self.sets, self.work
+    def _epoch(self, state: _State, meter: Meter, stop: Stop) -> Epoch:
+        """Train on every batch of the next epoch, then judge on the validation part."""
+        asked, sets, epoch = self.work.asked, self.sets, len(state.curve)
         parts = batches(len(sets.train), asked.batch, self.seed, epoch)
         # Both streams begin anew each epoch: a resumed training and every λ see the same.
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch, 1]).integers(2**62)))
         rng = np.random.default_rng([self.seed, epoch, 2])
-        inputs = Inputs(work.way)
-        golden = sets.golden.get(self.kind)
-        module.train()
-        for kept in kept_layers(module, asked.since):
+        inputs = Inputs(self.work.preprocessing)
+        state.module.train()
+        for kept in kept_layers(state.module, asked.since):
             kept.eval()
         scene_loss = concepts_loss = right = 0.0
-        with watched_features(module, work.classifier) as found:
+        with watched_features(state.module, self.work.classifier) as found:
             for step, part in enumerate(parts):
                 if stop():
                     raise Stopped(STOPPED)
-                for group in optimiser.param_groups:
+                for group in state.optimiser.param_groups:
                     group["lr"] = asked.rate * _schedule(
                         epoch * len(parts) + step, asked.epochs * len(parts), len(parts)
                     )
                 rows = sets.train[part]
-                logits = vector(module(inputs(augment(sets.seen[rows], rng))))
+                logits = vector(state.module(inputs(augment(sets.seen[rows], rng))))
                 target = torch.from_numpy(sets.target[rows])
                 of_scene = F.cross_entropy(logits, target)
-                loss = of_scene
-                if head is not None and golden is not None:
-                    gold = torch.from_numpy(golden[rows]).float()
-                    of_concepts = concept_loss(head(found[0]), gold, asked.form).mean()
-                    loss = of_scene + self.weight * of_concepts
-                    concepts_loss += float(of_concepts.detach()) * len(rows)
+                loss, of_concepts = self._loss(of_scene, state.head, found, rows)
                 if not torch.isfinite(loss):
                     raise UnitscopeError(
                         f"the loss of {self.kind}, λ = {self.weight:g} is no longer a number in "
                         f"epoch {epoch + 1}; use a smaller --rate"
                     )
-                optimiser.zero_grad(set_to_none=True)
-                loss.backward()
-                optimiser.step()
+                state.optimiser.zero_grad(set_to_none=True)
+                torch.autograd.backward(loss)
+                state.optimiser.step()
                 scene_loss += float(of_scene.detach()) * len(rows)
+                concepts_loss += of_concepts * len(rows)
                 right += float((logits.argmax(1) == target).sum())
                 meter.step(len(rows))
-        n = len(sets.train)
-        said, _ = predict(module, work.way, sets.seen[sets.validation], stop, work.classifier)
-        aside = sets.target[sets.validation]
+        n, validation = len(sets.train), sets.validation
+        judged, _ = predict(
+            state.module, self.work.preprocessing, sets.seen[validation], stop, self.work.classifier
+        )
+        aside = sets.target[validation]
         return {
             "scene_loss": scene_loss / n,
             "concept_loss": concepts_loss / n,
             "train": right / n,
-            "validation": float((said.argmax(1) == aside).mean()),
-            "validation_loss": _loss(said, aside),
+            "validation": float((judged.argmax(1) == aside).mean()),
+            "validation_loss": float(
+                F.cross_entropy(torch.from_numpy(judged), torch.from_numpy(aside))
+            ),
         }
 
+    def _loss(
+        self, of_scene: Tensor, head: nn.Module | None, features: list[Tensor], rows: np.ndarray
+    ) -> tuple[Tensor, float]:
+        """(L of Eq. 10 of a batch, its L_c; 0 for the control)."""
+        golden = self.sets.golden.get(self.kind)
+        if head is None or golden is None:
+            return of_scene, 0.0
+        gold = torch.from_numpy(golden[rows]).float()
+        of_concepts = concept_loss(head(features[0]), gold, self.work.asked.form).mean()
+        return of_scene + self.weight * of_concepts, float(of_concepts.detach())
 
-def _better(now: dict[str, float], before: dict[str, float]) -> bool:
+
+def _better(now: Epoch, before: Epoch) -> bool:
     """Higher validation accuracy, or the same at a lower loss."""
     return (now["validation"], -now["validation_loss"]) > (
         before["validation"],

@@ -6,6 +6,7 @@ unit is exact on pooled features. ``layer4`` has 192 units on an 8 × 8 grid at 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +75,13 @@ class RoomsNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(self.avgpool(x).flatten(1))
+        logits: Tensor = self.fc(self.avgpool(x).flatten(1))
+        return logits
 
 
-def save(module: RoomsNet, classes: list[str], notes: dict, path: Path = WEIGHTS) -> None:
+def save(
+    module: RoomsNet, classes: list[str], notes: Mapping[str, Any], path: Path = WEIGHTS
+) -> None:
     """Write half-precision weights with classes, preprocessing and `notes` (plain values).
 
     The file loads with ``torch.load(weights_only=True)``; written privately, then renamed.

@@ -30,6 +30,7 @@ from core.foundation.errors import Damaged, UnitscopeError, first_line, unknown
 from core.foundation.names import with_source
 from core.foundation.versions import VERSIONS
 from core.runs.arrays import ArrayFile, array_header, array_name, check_ids
+from core.runs.kept import place
 from core.runs.tables import PLACES, TABLES, column_names
 
 Kept = TypeVar("Kept")
@@ -378,11 +379,19 @@ class Run:
         self.close()
 
 
+def known_values(run: Run, column: str, table: str, names: Sequence[str] | None) -> list[str]:
+    """`names`, each checked to occur in a column; all that occur where None."""
+    known = run.sql(f"SELECT DISTINCT {column} FROM {table} ORDER BY 1")[column].tolist()
+    for name in names or ():
+        if name not in known:
+            raise unknown(column, name, known)
+    return list(names) if names is not None else known
+
+
 def derived(run: Run, name: str, facts: Any, suffix: str) -> Path:
     """Where a result worked out from a finished run is kept: a path in a folder that exists.
 
     facts : plain data, all that decides the result beside the run itself (code included).
     """
     folder = run.path.with_suffix(".derived")
-    folder.mkdir(exist_ok=True)
-    return folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}"
+    return place(folder / f"{name}-{digest_of(facts)[:DIGITS]}.{suffix}")

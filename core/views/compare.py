@@ -7,6 +7,7 @@ kept apart; what lays sides together takes those answers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -25,61 +26,92 @@ from core.views.runs import accuracy, summary
 from core.views.units import detected, unit_table
 
 CONDITIONS = ("dataset_digest", "splits", "q", "grid", "shuffles")
-"""What must be alike for figures of two runs to be told apart by the network alone."""
+"""What must be alike for figures of two runs to be comparable between networks."""
 
 
-def side(run: Run, layer: str | None, denominator: str = "all", split: str = "") -> dict[str, Any]:
-    """One side in one flat dict; answers are those on `split`, on all images where it is empty.
+@dataclass(frozen=True)
+class SideFacts:
+    """One side: what it was measured on, and what it came to.
 
-    run, dataset, dataset_digest, model, layer, images, splits, q, grid, shuffles, no_answers
-    (why its network predicts nothing, "" where it does); scored,
-    right, accuracy, low, high (Wilson's 95 % interval); units, and of these above (better than
-    chance, None without shuffles), above_share with above_low and above_high, by_chance and
-    untrained (:func:`core.dissect.labels.better_than_chance`); concepts (that some unit detects),
-    median_iou (of the units' best labels). A run of predictions alone has no units: those are None.
+    no_answers : why its network predicts nothing, "" where it does. low, high : Wilson's 95 %
+    interval of `accuracy`, as above_low and above_high of above_share. above (units better than
+    chance), by_chance and untrained : :func:`core.dissect.labels.better_than_chance`, None where
+    not measured. concepts : that some unit detects. median_iou : of the units' best labels. A run
+    of predictions alone has no units: what is of units is None.
+    """
+
+    run: str
+    dataset: str
+    dataset_digest: str
+    model: str
+    layer: str
+    images: int
+    splits: list[str]
+    q: float | None
+    grid: tuple[int, int] | None
+    shuffles: int | None
+    no_answers: str
+    scored: int
+    right: int
+    accuracy: float | None
+    low: float
+    high: float
+    units: int | None = None
+    above: int | None = None
+    above_share: float | None = None
+    above_low: float | None = None
+    above_high: float | None = None
+    by_chance: float | None = None
+    untrained: int | None = None
+    concepts: int | None = None
+    median_iou: float | None = None
+
+
+def side(run: Run, layer: str, denominator: str = "all", split: str = "") -> SideFacts:
+    """One side; answers are those on `split`, on all images where it is empty.
+
+    layer : "" of a run without units.
     """
     facts = summary(run)
-    settings = run.info["settings"]
-    told: dict[str, Any] = {
-        "run": run.digest,
-        "dataset": facts["dataset"],
-        "dataset_digest": settings["dataset"]["digest"],
-        "model": facts["model"],
-        "layer": layer,
-        **{k: facts[k] for k in ("images", "splits", "q", "grid", "shuffles", "no_answers")},
-    }
     part = accuracy(run)
     part = part[part["split"] == split] if split else part
     scored, right = int(part["images"].sum()), int(part["right"].sum())
-    told |= {"scored": scored, "right": right, "accuracy": right / scored if scored else None}
-    told["low"], told["high"] = interval(right, scored)
-    keys = (
-        "units",
-        "above",
-        "above_share",
-        "above_low",
-        "above_high",
-        "by_chance",
-        "untrained",
-        "concepts",
-        "median_iou",
+    low, high = interval(right, scored)
+    found = SideFacts(
+        run=run.digest,
+        dataset=facts.dataset,
+        dataset_digest=run.info["settings"]["dataset"]["digest"],
+        model=facts.model,
+        layer=layer,
+        images=facts.images,
+        splits=facts.splits,
+        q=facts.q,
+        grid=facts.grid,
+        shuffles=facts.shuffles,
+        no_answers=facts.no_answers,
+        scored=scored,
+        right=right,
+        accuracy=right / scored if scored else None,
+        low=low,
+        high=high,
     )
-    told |= dict.fromkeys(keys)
-    if layer is None:
-        return told
+    if not layer:
+        return found
     table = unit_table(run, layer, denominator)
-    told |= {
-        "units": len(table),
-        "concepts": len(detected(run, layer, denominator)),
-        "median_iou": float(table["iou"].median()),
-    }
-    found = better_than_chance(run, layer, denominator)
-    told |= {key: found[key] for key in ("above", "by_chance", "untrained")}
-    if found["above"] is not None:
-        above = found["above"]
-        low, high = interval(above, len(table))
-        told |= {"above_share": above / len(table), "above_low": low, "above_high": high}
-    return told
+    chance = better_than_chance(run, layer, denominator)
+    found = replace(
+        found,
+        units=len(table),
+        concepts=len(detected(run, layer, denominator)),
+        median_iou=float(table["iou"].median()),
+        above=chance.above,
+        by_chance=chance.by_chance,
+        untrained=chance.untrained,
+    )
+    if found.above is None:
+        return found
+    low, high = interval(found.above, len(table))
+    return replace(found, above_share=found.above / len(table), above_low=low, above_high=high)
 
 
 def reach(run: Run, layer: str, denominator: str = "all", points: int = 120) -> pd.DataFrame:
@@ -123,29 +155,42 @@ def met(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns=["correct", "correct_other"])
 
 
-def agreement(frame: pd.DataFrame) -> dict[str, Any]:
-    """Counts of :func:`met` by kind, `images`, `same` (share of equal answers) and `p`.
+@dataclass(frozen=True)
+class Agreement:
+    """Images that two sides both scored, by which of them is right.
 
-    p : McNemar's exact two-sided test (1947): how often a fair coin, thrown once for every
-    image that only one side gets right, would fall as unevenly. NaN where there is none.
+    same : share of equal answers, NaN without images. p : McNemar's exact two-sided test (1947):
+    how often a fair coin, thrown once for every image that only one side gets right, would fall as
+    unevenly; NaN where there is no such image.
     """
+
+    both: int
+    first: int
+    second: int
+    neither: int
+    images: int
+    same: float
+    p: float
+
+
+def agreement(frame: pd.DataFrame) -> Agreement:
+    """Counts of :func:`met` by kind, and the test of their difference."""
     counts = frame["kind"].value_counts()
-    told: dict[str, Any] = {
-        kind: int(counts.get(kind, 0)) for kind in ("both", "first", "second", "neither")
-    }
-    apart = told["first"] + told["second"]
-    same = [
-        plain_name(a) == plain_name(b)
-        for a, b in zip(
-            frame["predicted"].fillna(""), frame["predicted_other"].fillna(""), strict=True
-        )
-    ]
-    return {
-        **told,
-        "images": len(frame),
-        "same": float(np.mean(same)) if same else float("nan"),
-        "p": binomtest(told["first"], apart).pvalue if apart else float("nan"),
-    }
+    both, first, second, neither = (
+        int(counts.get(kind, 0)) for kind in ("both", "first", "second", "neither")
+    )
+    said = frame["predicted"].fillna(""), frame["predicted_other"].fillna("")
+    same = [plain_name(a) == plain_name(b) for a, b in zip(*said, strict=True)]
+    apart = first + second
+    return Agreement(
+        both,
+        first,
+        second,
+        neither,
+        images=len(frame),
+        same=float(np.mean(same)) if same else float("nan"),
+        p=float(binomtest(first, apart).pvalue) if apart else float("nan"),
+    )
 
 
 def concepts(found: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -201,9 +246,9 @@ def overlaps(table: pd.DataFrame, sides: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=names)
 
 
-def differing(sides: Sequence[Mapping[str, Any]]) -> list[str]:
+def differing(sides: Sequence[SideFacts]) -> list[str]:
     """Those of :data:`CONDITIONS` in which the sides are not alike."""
-    return [name for name in CONDITIONS if len({repr(one[name]) for one in sides}) > 1]
+    return [name for name in CONDITIONS if len({repr(getattr(one, name)) for one in sides}) > 1]
 
 
 def false_explanation(
@@ -220,19 +265,19 @@ def false_explanation(
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_4
 
-    told_empty: list[str] = []
-    with allow_empty(told_empty.append):
+    empty: list[str] = []
+    with allow_empty(empty.append):
         table = table_4([run], open_knowledge(knowledge), iou=iou, layer=layer)
     rows = []
-    for (_, kind), told in table.rows:
+    for (_, kind), cells in table.rows:
         row: dict[str, Any] = {"core concepts": kind}
         for name in table.columns:
-            figure = told.figures[name]
+            figure = cells.figures[name]
             row |= {
                 name: figure.value,
                 f"{name}_low": figure.low,
                 f"{name}_high": figure.high,
                 f"{name}_chance": figure.chance,
             }
-        rows.append({**row, "n": told.figures["CM_FP"].n})
-    return pd.DataFrame(rows), [*table.notes, *table.dashes(), *told_empty]
+        rows.append({**row, "n": cells.figures["CM_FP"].n})
+    return pd.DataFrame(rows), [*table.notes, *table.dashes(), *empty]

@@ -12,18 +12,19 @@ from typing import Unpack
 import pandas as pd
 
 from core.ablation.contribution import Contribution, UnitConcepts
+from core.ablation.curves import curves as all_curves
 from core.ablation.edits import Edit
 from core.ablation.export import write_edit
 from core.ablation.images import choose
 from core.ablation.protocols import PROTOCOLS as PROTOCOLS
 from core.ablation.protocols import RANKINGS, Study
-from core.ablation.protocols import curves as all_curves
 from core.ablation.result import Toggled
 from core.ablation.search import greedy_forward
 from core.ablation.toggler import Toggler
 from core.ablation.toggler import prepare as prepare
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.names import whole
 from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
@@ -46,9 +47,10 @@ def parse_units(text: str, units: int) -> tuple[int, ...]:
         text = text.replace(between, " ")
     found = set()
     for part in text.split():
-        if not part.isdigit():
+        unit = whole(part)
+        if unit is None:
             raise UnitscopeError(f"{part!r} is no unit: write numbers, as in 3, 17, 201")
-        found.add(int(part))
+        found.add(unit)
     wrong = sorted(unit for unit in found if unit >= units)
     if wrong:
         raise UnitscopeError(
@@ -68,7 +70,7 @@ def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
 
 
 def unit_concepts(run: Run, layer: str, strategy: str, iou: str) -> UnitConcepts:
-    """What each unit learned in each image: made once, asked for many scenes."""
+    """What each unit learned in each image: computed once, asked for many scenes."""
     return UnitConcepts.of(run, layer, strategy, iou)
 
 
@@ -77,10 +79,10 @@ def contribution(learned: UnitConcepts, known: Known, kind: str, over: str) -> C
     return learned.contribution(known.core[kind], over)
 
 
-def ranking(run: Run, told: Contribution, scene: str, sign: str, denominator: str) -> pd.DataFrame:
+def ranking(run: Run, found: Contribution, scene: str, sign: str, denominator: str) -> pd.DataFrame:
     """Units of a scene by their contribution: unit, label, score, inside, outside, active."""
-    frame = told.ranked(scene, sign)
-    labels = labelled_units(run, told.layer, denominator).set_index("unit")["label"]
+    frame = found.ranked(scene, sign)
+    labels = labelled_units(run, found.layer, denominator).set_index("unit")["label"]
     frame.insert(1, "label", labels.reindex(frame["unit"]).to_numpy())
     return frame
 
@@ -113,12 +115,12 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame
     if not one.images["image"].equals(two.images["image"]):
         raise UnitscopeError("two edits are compared on the same images only")
     rows = []
-    for name, told in zip(names, (one, two), strict=True):
-        after, gain = told.accuracy[1], told.gain
+    for name, result in zip(names, (one, two), strict=True):
+        after, gain = result.accuracy[1], result.gain
         rows.append(
             {
                 "set": name,
-                "units": sum(len(e.units) for e in told.edits),
+                "units": sum(len(e.units) for e in result.edits),
                 "accuracy": after.value,
                 "low": after.low,
                 "high": after.high,
@@ -191,7 +193,7 @@ def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ..
     if toggler.weights is None:
         raise UnitscopeError(
             f"a search needs a network whose head is linear; of {toggler.layer}: "
-            f"{toggler.check['why']}"
+            f"{toggler.check.why}"
         )
     rows = choose(toggler.images, scene or None, [split] if split else None)
     rows = rows[toggler.target[rows] >= 0]

@@ -19,7 +19,7 @@ from core.runs.run_file import Run
 from core.views.images import Filter, fitting
 from core.views.images import concepts as concepts_of
 from core.views.knowledge import Known
-from core.views.pictures import encoded, lit, outline, sized_photo
+from core.views.pictures import active_region, encoded, outline, sized_photo
 
 SIDES = ("predicted", "target")
 GROUPS = ("met", "missed", "foreign")
@@ -38,27 +38,27 @@ def account(
     """
     if kind not in KINDS:
         raise unknown("kind of core concepts", kind, KINDS)
-    told = accounts.account(run, known.core[kind], image, layer, strategy, iou)
-    return _labelled(run, known, told)
+    found = accounts.account(run, known.core[kind], image, layer, strategy, iou)
+    return _labelled(run, known, found)
 
 
-def _labelled(run: Run, known: Known, told: dict[str, Any]) -> dict[str, Any]:
-    """Names as the other pages have them, beside those of the account."""
+def _labelled(run: Run, known: Known, found: dict[str, Any]) -> dict[str, Any]:
+    """Names as the other pages have them, in addition to those of the account."""
     named = {(r.name, r.category): r for r in concepts_of(run).itertuples(index=False)}
-    listed = [item for side in told["sides"].values() for group in GROUPS for item in side[group]]
-    for item in [*told["seen"], *listed]:
+    listed = [item for side in found["sides"].values() for group in GROUPS for item in side[group]]
+    for item in [*found["seen"], *listed]:
         own = named[item["concept"], item["category"]]
         item["id"], item["label"], item["shown"] = int(own.concept), own.label, own.shown
-    return told
+    return found
 
 
-def account_table(told: dict[str, Any]) -> pd.DataFrame:
+def account_table(found: dict[str, Any]) -> pd.DataFrame:
     """An account as one table: side, scene, concept, group (met, missed, foreign), annotated,
     where, iou, units (numbers, the strongest first)."""
-    seen = {one["id"]: one for one in told["seen"]}
+    seen = {one["id"]: one for one in found["seen"]}
     rows = []
     for side in SIDES:
-        facts = told["sides"].get(side)
+        facts = found["sides"].get(side)
         if facts is None:
             continue
         for group in GROUPS:
@@ -80,12 +80,12 @@ def account_table(told: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def verdict(told: dict[str, Any]) -> dict[str, bool | None]:
+def verdict(found: dict[str, Any]) -> dict[str, bool | None]:
     """Of Eq. 6, for one photo: is the measure strictly larger at the predicted scene than at the
     true one? By measure; None where a scene is missing, has no core concepts or is the other."""
-    row = {one["scene"]: one for one in told["scenes"]}
-    predicted, target = (row.get((told["sides"].get(side) or {}).get("scene")) for side in SIDES)
-    if not predicted or not target or predicted is target or not told["seen"]:
+    row = {one["scene"]: one for one in found["scenes"]}
+    predicted, target = (row.get((found["sides"].get(side) or {}).get("scene")) for side in SIDES)
+    if not predicted or not target or predicted is target or not found["seen"]:
         return dict.fromkeys(MEASURES)
     return {name: bool(predicted[name] > target[name]) for name in MEASURES}
 
@@ -93,9 +93,19 @@ def verdict(told: dict[str, Any]) -> dict[str, bool | None]:
 # -- which photo ----------------------------------------------------------------------------
 
 
-def place(run: Run, choice: Filter, image: int) -> dict[str, Any]:
-    """Where a photo stands among those that fit: before, after (ids, None at the ends), number
-    (from 1; 0 where it does not fit itself), total."""
+@dataclass(frozen=True)
+class Place:
+    """Where a photo stands among those that fit: the ids before and after it (None at the ends),
+    its number (from 1; 0 where it does not fit itself), and how many there are."""
+
+    before: str | None
+    after: str | None
+    number: int
+    total: int
+
+
+def place(run: Run, choice: Filter, image: int) -> Place:
+    """Where a photo stands among those that fit."""
     where, values = fitting(run, choice)
     row = run.sql(
         f"""
@@ -106,9 +116,9 @@ def place(run: Run, choice: Filter, image: int) -> dict[str, Any]:
         """,
         [image] * 4 + values,
     ).iloc[0]
-    known = {key: None if pd.isna(row[key]) else str(row[key]) for key in ("before", "after")}
+    before, after = (None if pd.isna(row[k]) else str(row[k]) for k in ("before", "after"))
     fits = not pd.isna(row["fits"]) and bool(row["fits"])
-    return {**known, "number": int(row["number"]) if fits else 0, "total": int(row["total"])}
+    return Place(before, after, int(row["number"]) if fits else 0, int(row["total"]))
 
 
 def clearest(run: Run, choice: Filter) -> str | None:
@@ -140,7 +150,7 @@ def drawn(run: Run, choice: Filter, seed: int) -> str | None:
 def evidence(
     run: Run, layer: str, image: int, concept: int | None, unit: int | None, side: int = 480
 ) -> bytes:
-    """JPEG of a photo: a concept's mask bright, the rest dim, a unit's lit region outlined.
+    """JPEG of a photo: a concept's mask bright, the rest dim, a unit's active region outlined.
 
     concept : an id, as annotated, on the working grid; None leaves the photo as it is. unit :
         its region A_t(x), sampled at the picture's own pixels; None draws none.
@@ -155,7 +165,7 @@ def evidence(
         dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.55)
         photo = Image.composite(photo, dim, mask)
     if unit is not None:
-        region = lit(run, layer, unit, image, photo.size)
+        region = active_region(run, layer, unit, image, photo.size)
         outline(photo, Image.fromarray(region.astype(np.uint8) * 255))
     return encoded(photo)
 
@@ -198,8 +208,8 @@ def own_photo(
     photo = photo_of(data, name)
     try:
         with network.lock:
-            told = explain_photo(run, known.core[kind], photo, name, layer, network.model)
+            found = explain_photo(run, known.core[kind], photo, name, layer, network.model)
     except UnitscopeError as err:
         raise BadFile(name, str(err)) from err
-    told["photo"] = encoded(network.model.preprocessing.view(photo).convert("RGB"))
-    return _labelled(run, known, told)
+    found["photo"] = encoded(network.model.preprocessing.view(photo).convert("RGB"))
+    return _labelled(run, known, found)

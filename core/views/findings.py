@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from core.dissect.labels import FDR, null_distribution
+from core.dissect.labels import null_distribution
+from core.dissect.significance import FDR
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.views.images import OTHER, Filter, confusion, gallery
@@ -47,7 +48,7 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
         found.append(
             Finding(
                 f"Unit {top['unit']} sees {shown_name(top['name'])}",
-                f"The clearest unit of {layer}: its lit regions and the {top['category']} "
+                f"The clearest unit of {layer}: its active regions and the {top['category']} "
                 f"“{shown_name(top['name'])}” overlap with IoU {top['iou']:.3f}. {luck}",
                 _picture(run, layer, int(top["unit"]), int(top["concept"]), 1),
                 int(top["unit"]),

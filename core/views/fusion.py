@@ -15,8 +15,8 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.knowledge.graph import Graph
 from core.knowledge.kinds import open_knowledge, own_knowledge
 from core.merging.embed import MODELS
+from core.merging.fuse import WORDS as WORDS
 from core.merging.fuse import (
-    WORDS,
     Links,
     Space,
     cluster,

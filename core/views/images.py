@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,21 +180,43 @@ def image_number(run: Run, image_id: str) -> int:
     raise unknown("image", image_id, run.sql("SELECT id FROM images ORDER BY image")["id"].tolist())
 
 
-def image_facts(run: Run, image: int) -> dict[str, Any]:
-    """One image: id, split, scene_name, predicted_name, confidence, correct, and neighbours
-    `before` and `after` (ids, None at the ends)."""
+@dataclass(frozen=True)
+class ImageFacts:
+    """One image. scene_name, predicted_name : None where there is none. confidence : NaN where
+    nobody says. correct : None where it is not scored. before, after : the ids of its neighbours,
+    None at the ends."""
+
+    id: str
+    split: str
+    scene_name: str | None
+    predicted_name: str | None
+    confidence: float
+    correct: bool | None
+    before: str | None
+    after: str | None
+
+
+def image_facts(run: Run, image: int) -> ImageFacts:
+    """What is known of one image. Raises UnitscopeError for a number that is none of the run."""
     row = run.sql(f"SELECT * FROM ({NAMED}) WHERE image = ?", [image])
     if not len(row):
         raise UnitscopeError(f"run {run.digest} has no image number {image}")
-    facts = row.iloc[0].to_dict()
-    for key, query in {
-        "before": "image < ? ORDER BY image DESC",
-        "after": "image > ? ORDER BY image",
-    }.items():
-        near = run.sql(f"SELECT id FROM images WHERE {query} LIMIT 1", [image])
-        facts[key] = near["id"].iloc[0] if len(near) else None
-    facts["correct"] = None if pd.isna(facts["correct"]) else bool(facts["correct"])
-    return facts
+    facts = row.iloc[0]
+
+    def near(where: str) -> str | None:
+        found = run.sql(f"SELECT id FROM images WHERE {where} LIMIT 1", [image])["id"]
+        return str(found.iloc[0]) if len(found) else None
+
+    return ImageFacts(
+        id=str(facts["id"]),
+        split=str(facts["split"]),
+        scene_name=None if pd.isna(facts["scene_name"]) else str(facts["scene_name"]),
+        predicted_name=None if pd.isna(facts["predicted_name"]) else str(facts["predicted_name"]),
+        confidence=float("nan") if pd.isna(facts["confidence"]) else float(facts["confidence"]),
+        correct=None if pd.isna(facts["correct"]) else bool(facts["correct"]),
+        before=near("image < ? ORDER BY image DESC"),
+        after=near("image > ? ORDER BY image"),
+    )
 
 
 def image_labels(run: Run, image: int) -> pd.DataFrame:

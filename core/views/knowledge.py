@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -82,7 +81,7 @@ class Known:
 
     @property
     def options(self) -> str:
-        """What the command line needs to read a run in the same way, but for its knowledge."""
+        """What the command line needs to read a run likewise, but for its knowledge."""
         return f" --overrides {shlex.quote(str(self.overrides))}" if self.overrides else ""
 
 
@@ -130,7 +129,8 @@ def with_suggestions(known: Known) -> bytes:
     they are suggested."""
     frame = known.alignment[["name", "node"]].copy()
     frame["node"] = frame["node"].fillna(known.alignment["suggested"])
-    return frame.to_csv(index=False).encode()
+    text: str = frame.to_csv(index=False)
+    return text.encode()
 
 
 def kept_names(run: Run, word: str) -> Path:
@@ -148,7 +148,7 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
     """Bring the names of a run to a graph, and find the core concepts of its scenes.
 
     overrides : a file of names and nodes that a person chose.
-    Raises UnitscopeError where the run has no scenes, or no annotated concepts beside colours.
+    Raises UnitscopeError where the run has no scenes, or no annotated concepts other than colours.
     """
     annotated = Annotated.from_run(run)
     if not annotated.scenes or not annotated.has.nnz or not annotated.eligible.any():
@@ -157,8 +157,8 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
             "of what its scenes are made of"
         )
     # Told and no error: names are mended where they can be seen.
-    told: list[str] = []
-    with allow_empty(told.append):
+    reasons: list[str] = []
+    with allow_empty(reasons.append):
         related = related_concepts(annotated, graph, overrides=overrides)
     digest = digest_of(
         {
@@ -178,7 +178,7 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
         related,
         core_kinds(annotated, related),
         overrides,
-        " ".join(told),
+        " ".join(reasons),
     )
 
 
@@ -226,55 +226,85 @@ def _alike(core: CoreConcepts, row: int) -> list[str]:
     return [core.scenes[other] for other in group if other != row]
 
 
-def scene_facts(_run: Run, known: Known, scene: str) -> dict[str, Any]:
-    """One scene: images, node, match, score, suggested (the node of its head noun, where it has
-    none), neighbours (of the node in the graph), annotated, related, guessed (how many of these
-    rest on a guess), scc, icc, top10 (sizes), alike (per kind, scenes with the same set), p_c and
-    p_sc, distinct (do the ICC of all scenes differ)."""
+@dataclass(frozen=True)
+class SceneFacts:
+    """One scene. images : of the run. node, match, score : the word of the graph it was brought
+    to, None where there is none; suggested : that of its head noun. neighbours : of the node in
+    the graph. annotated : concepts in its images. related : of them by facts, guessed : how many
+    of these rest on a guessed word. scc, icc, top10 : how many core concepts it has. alike : kind
+    → scenes with the same set."""
+
+    images: int
+    node: str | None
+    match: str
+    suggested: str | None
+    guessed: int
+    score: float
+    neighbours: int
+    annotated: int
+    related: int
+    scc: int
+    icc: int
+    top10: int
+    alike: dict[str, list[str]]
+
+
+def scene_facts(_run: Run, known: Known, scene: str) -> SceneFacts:
+    """What the graph and the images say of a scene."""
     row = scene_number(known, scene)
     match = known.alignment.loc[scene]
-    icc = known.core["icc"]
     node = match["node"]
     rests = [
         bool(guessed(known.alignment, [scene, known.annotated.concepts[c]]))
         for c in known.related[row]
     ]
-    near = 0 if node is None else len(known.graph.neighbours(node, RELATIONS))
     in_photos = (known.annotated.frequency[row] > 0) & known.annotated.eligible
-    return {
-        "images": int(known.annotated.sizes[row]),
-        "node": node,
-        "match": match["kind"],
-        "suggested": match["suggested"],
-        "guessed": sum(rests),
-        "score": float(match["score"]),
-        "neighbours": near,
-        "annotated": int(in_photos.sum()),
-        "related": len(known.related[row]),
-        **{kind: int(known.core[kind].members[row].sum()) for kind in KINDS},
-        "alike": {kind: _alike(known.core[kind], row) for kind in KINDS},
-        "p_c": icc.p_c,
-        "p_sc": icc.p_sc,
-        "distinct": icc.distinct,
-    }
+    sizes = {kind: int(known.core[kind].members[row].sum()) for kind in KINDS}
+    return SceneFacts(
+        images=int(known.annotated.sizes[row]),
+        node=node,
+        match=match["kind"],
+        suggested=match["suggested"],
+        guessed=sum(rests),
+        score=float(match["score"]),
+        neighbours=0 if node is None else len(known.graph.neighbours(node, RELATIONS)),
+        annotated=int(in_photos.sum()),
+        related=len(known.related[row]),
+        scc=sizes["scc"],
+        icc=sizes["icc"],
+        top10=sizes["top10"],
+        alike={kind: _alike(known.core[kind], row) for kind in KINDS},
+    )
 
 
-def percentages(_run: Run, known: Known) -> dict[str, Any]:
-    """P_c and P_sc as fractions, whether the ICC of all scenes differ, the groups that do not,
-    and how many scenes take part."""
+@dataclass(frozen=True)
+class Percentages:
+    """P_c and P_sc as fractions. distinct : whether the ICC of all scenes differ; groups : those
+    that do not. scenes : how many take part."""
+
+    p_c: float
+    p_sc: float
+    distinct: bool
+    groups: list[list[str]]
+    scenes: int
+
+
+def percentages(_run: Run, known: Known) -> Percentages:
+    """The percentages that the search for identifying concepts chose."""
     icc = known.core["icc"]
     search = icc.scount_search
-    return {
-        "p_c": icc.p_c,
-        "p_sc": icc.p_sc,
-        "distinct": icc.distinct,
-        "groups": [[icc.scenes[row] for row in same] for same in icc.collisions],
-        "scenes": search.scenes if search else 0,
-    }
+    assert icc.p_c is not None and icc.p_sc is not None, "the ICC are chosen by them"
+    return Percentages(
+        p_c=icc.p_c,
+        p_sc=icc.p_sc,
+        distinct=icc.distinct,
+        groups=[[icc.scenes[row] for row in same] for same in icc.collisions],
+        scenes=search.scenes if search else 0,
+    )
 
 
 def search_steps(_run: Run, known: Known) -> pd.DataFrame:
-    """How many scenes can be told apart at each percentage: search, p, sets, chosen.
+    """How many scenes differ at each percentage: search, p, sets, chosen.
 
     search : ``"Count"`` (whose best p is P_c) or ``"SCount"`` (P_sc). sets : different sets at p.
     At most about :data:`STEPS` rows each; the chosen p is always among them.
@@ -359,10 +389,10 @@ def fact(edge: Edge) -> str:
 
 
 def _told(edges: Sequence[Edge], most: int = FACTS, between: str = "; ") -> str:
-    told = [fact(edge) for edge in edges[:most]]
+    facts = [fact(edge) for edge in edges[:most]]
     if len(edges) > most:
-        told.append(f"{len(edges) - most} more")
-    return between.join(told)
+        facts.append(f"{len(edges) - most} more")
+    return between.join(facts)
 
 
 # -- the graph drawn ------------------------------------------------------------------------
@@ -379,9 +409,9 @@ def picture(
 
     Nodes: concept (id; 0 the scene), label, shown, category, x, y (both in −1 … 1, y downwards),
     frequency, in_photos, core (of `kind`), related, anchor (``start`` or ``end``: on which side
-    of the node its name has room) and told (for a pointer that rests on it).
+    of the node its name has room) and hint (for a pointer that rests on it).
     Edges: x, y of the concept, related (False where frequency alone brought it in), in_photos
-    and told.
+    and hint.
     """
     if kind not in KINDS:
         raise unknown("kind of core concepts", kind, KINDS)
@@ -399,7 +429,7 @@ def picture(
     held = np.where(side > 0, right, count - right)
     y = (2 * rank + 1) / np.maximum(held, 1) - 1
     x = side * np.where(table["in_photos"], 0.9 - 0.55 * table["frequency"].to_numpy(), 1.0)
-    told = [
+    hints = [
         f"{r.shown} ({r.category})\n"
         + (
             f"in {r.images} of {known.annotated.sizes[row]} photos"
@@ -411,7 +441,7 @@ def picture(
     ]
     around = table[["concept", "label", "shown", "category", "frequency", "in_photos", "related"]]
     around = around.assign(
-        core=table[kind], x=x, y=y, anchor=np.where(side < 0, "end", "start"), told=told
+        core=table[kind], x=x, y=y, anchor=np.where(side < 0, "end", "start"), hint=hints
     )
     match = known.alignment.loc[scene]
     middle = pd.DataFrame(
@@ -428,7 +458,7 @@ def picture(
                 "x": 0.0,
                 "y": 0.0,
                 "anchor": "middle",
-                "told": f"{plain_name(scene)} (scene)\n"
+                "hint": f"{plain_name(scene)} (scene)\n"
                 + (
                     f"the graph’s “{match['node']}”"
                     if match["node"] is not None
@@ -444,7 +474,7 @@ def picture(
             "y": y,
             "related": table["related"].to_numpy(bool),
             "in_photos": table["in_photos"].to_numpy(bool),
-            "told": [
+            "hint": [
                 _told(known.related[row].get(int(c) - 1, []), between="\n")
                 or "no fact: among the most frequent in the scene’s photos"
                 for c in table["concept"]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from core.explain.learned import LEFT_OUT, select
+from core.runs.kept import kept
 from core.runs.run_file import Run
 from core.views.images import concepts as concepts_of
 from core.views.units import unit_concepts, unit_facts
@@ -17,7 +18,7 @@ from core.views.units import unit_concepts, unit_facts
 # The search of formulas brings PyTorch along, which takes seconds to import: functions that need
 # it ask for it themselves, so that the table of units opens at once.
 if TYPE_CHECKING:
-    from core.dissect.formulas import Search, Sizes
+    from core.dissect.formula_search import Search, Sizes
     from core.dissect.signatures import Signatures
 
 MOST = 2000
@@ -37,7 +38,7 @@ def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
 
     Columns: method (of :data:`METHODS`), concepts (ids, here of one), ops, iou (the dataset's,
     every pixel counts, whatever the method), own (what the method itself maximises), chance (NaN
-    where it was not measured), told. A method that finds no concept has no row.
+    where it was not measured), note. A method that finds no concept has no row.
 
     ``highest_iou``: in each photo the concept with the highest Eq. 2 IoU (colours and scenes
     left out, as in LC(x)); of all photos the commonest, of equals the first in the concept table.
@@ -49,27 +50,27 @@ def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
     for method in ("all", "annotated"):
         best = unit_concepts(run, layer, unit, method, 1)
         if len(best):
-            told = best.iloc[0]
+            label = best.iloc[0]
             rows.append(
                 {
                     "method": method,
-                    "concept": int(told["concept"]),
-                    "own": float(told["iou"]),
-                    "chance": float(told["chance"]),
-                    "told": "",
+                    "concept": int(label["concept"]),
+                    "own": float(label["iou"]),
+                    "chance": float(label["chance"]),
+                    "note": "",
                 }
             )
     often = most_often(run, layer, unit)
     if len(often):
-        told = often.iloc[0]
+        label = often.iloc[0]
         photos = int(often["images"].sum())
         rows.append(
             {
                 "method": "highest_iou",
-                "concept": int(told["concept"]),
-                "own": float(told["images"] / photos),
+                "concept": int(label["concept"]),
+                "own": float(label["images"] / photos),
                 "chance": np.nan,
-                "told": f"in {told['images']:,} of {photos:,} photos",
+                "note": f"in {label['images']:,} of {photos:,} photos",
             }
         )
     counts = run.sql(
@@ -77,13 +78,13 @@ def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
         [run.layer(layer), unit],
     ).set_index("concept")
     for row in rows:
-        told = counts.loc[row["concept"]]
-        row["iou"] = _iou(int(told["overlap"]), int(told["area"]), int(told["hits"]))
+        counted = counts.loc[row["concept"]]
+        row["iou"] = _iou(int(counted["overlap"]), int(counted["area"]), int(counted["hits"]))
         row["concepts"], row["ops"] = (row.pop("concept"),), (0,)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-COLUMNS = ["method", "concepts", "ops", "iou", "own", "chance", "told"]
+COLUMNS = ["method", "concepts", "ops", "iou", "own", "chance", "note"]
 
 
 def _iou(both: int, area: int, hits: int) -> float:
@@ -111,14 +112,14 @@ def most_often(run: Run, layer: str, unit: int) -> pd.DataFrame:
 
 def _searches() -> dict[str, Search]:
     """What `python -m core formulas RUN` does, with `--optimal` and without."""
-    from core.dissect.formulas import Search
+    from core.dissect.formula_search import Search
 
     return {"optimal": Search(optimal=True), "beam": Search()}
 
 
 def open_signatures(run: Run, layer: str) -> tuple[Signatures, Sizes]:
     """A layer's signatures, and the sizes of formulas that its units share."""
-    from core.dissect.formulas import Sizes
+    from core.dissect.formula_search import Sizes
     from core.dissect.signatures import signatures
 
     found = signatures(run, layer)
@@ -129,10 +130,10 @@ def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
     """The best formula of up to three concepts by beam search, and the best of all:
     rows as of :func:`single_labels`; none for a unit that overlaps no concept.
 
-    told : of the best of all, whether that is proven; where :data:`MOST` formulas did not
+    note : of the best of all, whether that is proven; where :data:`MOST` formulas did not
     suffice, what IoU remains possible.
     """
-    from core.dissect.formulas import beam_search, optimal_search
+    from core.dissect.formula_search import beam_search, optimal_search
 
     found = {
         "beam": beam_search(s, unit, sizes=sizes),
@@ -142,11 +143,11 @@ def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
     for method, one in found.items():
         if one.formula is None:
             continue
-        told = ""
+        note = ""
         if method == "optimal":
-            told = "proven" if one.proven else f"not proven: up to {one.bound:.3f} is possible"
+            note = "proven" if one.proven else f"not proven: up to {one.bound:.3f} is possible"
         if one.ties:
-            told += f"{', ' if told else ''}{len(one.ties)} more do as well"
+            note += f"{', ' if note else ''}{len(one.ties)} more do as well"
         rows.append(
             {
                 "method": method,
@@ -155,7 +156,7 @@ def formula_labels(s: Signatures, sizes: Sizes, unit: int) -> pd.DataFrame:
                 "iou": _iou(one.both, one.area, one.hits),
                 "own": one.score,
                 "chance": np.nan,
-                "told": told,
+                "note": note,
             }
         )
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -193,7 +194,7 @@ def formula_table(run: Run, layer: str) -> pd.DataFrame:
     Units without a formula have no row. It only reads.
     """
     columns = ["unit", "concepts", "ops", "iou"]
-    if not any(run.path.with_suffix(".derived").glob("formulas-*.jsonl")):
+    if not any(kept(run.path.with_suffix(".derived"), "formulas-*.jsonl")):
         return pd.DataFrame(columns=columns)
     from core.dissect.formulas import finished_formulas
 

@@ -17,7 +17,7 @@ from core.views.images import concepts
 from core.views.units import has_maps, unit_facts
 
 
-def lit(
+def active_region(
     run: Run, layer: str, unit: int, image: int, size: tuple[int, int] | None = None
 ) -> np.ndarray:
     """A_t(x): where a unit is above its threshold in an image, bool (height, width).
@@ -31,7 +31,7 @@ def lit(
         raise UnitscopeError(
             f"run {run.digest} kept no activation maps of {layer} (it was made with --no-maps)"
         )
-    threshold = np.float64(unit_facts(run, layer, unit)["threshold"])
+    threshold = np.float64(unit_facts(run, layer, unit).threshold)
     cells = np.asarray(run.array(f"maps-{layer}")[image, unit], np.float32)
     width, height = size or run.info["settings"]["grid"]
     return upsample(cells, height, width) > threshold
@@ -57,17 +57,19 @@ def thumbnail(run: Run, image: int, side: int = 256) -> bytes:
 
 
 OUTLINE = (255, 196, 37)
-"""Colour of the line around lit regions: seen on bright and dark photos alike."""
+"""Colour of the line around active regions: seen on bright and dark photos alike."""
 
 
-def lit_photo(run: Run, layer: str, unit: int, image: int, side: int = 320) -> bytes:
+def region_photo(run: Run, layer: str, unit: int, image: int, side: int = 320) -> bytes:
     """JPEG of a photo, dimmed outside the region where the unit is above its threshold.
 
     The region is the very surface that was counted, sampled at the picture's own pixels
     instead of the working grid's, so that its outline is smooth.
     """
     photo = sized_photo(run, image, side)
-    mask = Image.fromarray(lit(run, layer, unit, image, photo.size).astype(np.uint8) * 255)
+    mask = Image.fromarray(
+        active_region(run, layer, unit, image, photo.size).astype(np.uint8) * 255
+    )
     grey = photo.convert("L").convert("RGB")
     dim = Image.blend(Image.blend(photo, grey, 0.75), Image.new("RGB", photo.size), 0.5)
     picture = Image.composite(photo, dim, mask)
@@ -174,8 +176,8 @@ def _rgb(concept: int) -> str:
     return "rgb({}, {}, {})".format(*concept_color(concept))
 
 
-def photo_or_lit(run: Run, layer: str, unit: int, image: int, side: int = 320) -> bytes:
-    """:func:`lit_photo`, or the plain photo where the run kept no maps."""
+def unit_photo(run: Run, layer: str, unit: int, image: int, side: int = 320) -> bytes:
+    """:func:`region_photo`, or the plain photo where the run kept no maps."""
     if has_maps(run, layer):
-        return lit_photo(run, layer, unit, image, side)
+        return region_photo(run, layer, unit, image, side)
     return thumbnail(run, image, side)

@@ -13,10 +13,10 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -28,6 +28,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
 from core.foundation.settings import Retraining
+from core.retrain.result import RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
 from core.views.names import short_name
 from core.views.work import unfinished
@@ -53,20 +54,20 @@ def results(root: Path) -> pd.DataFrame:
     seeds, epochs, side, test images, time (seconds since 1970, of the file)."""
     rows = []
     for path in sorted(root.glob("retrain-*.json")):
-        told = _read(path)
-        asked = told["asked"]
+        record = _read(path)
+        asked = record["asked"]
         rows.append(
             {
-                "digest": told["digest"],
-                "dataset": told["dataset"]["name"],
-                "model": short_name(told["model"]["spec"]),
+                "digest": record["digest"],
+                "dataset": record["dataset"]["name"],
+                "model": short_name(record["model"]["spec"]),
                 "cc": ", ".join(asked["cc"]),
                 "weights": ", ".join(f"{w:g}" for w in asked["weights"]),
                 "form": asked["form"],
                 "seeds": asked["seeds"],
                 "epochs": asked["epochs"],
                 "side": asked["side"],
-                "test_images": told["counts"]["test"],
+                "test_images": record["counts"]["test"],
                 "time": path.stat().st_mtime,
             }
         )
@@ -87,7 +88,7 @@ def results(root: Path) -> pd.DataFrame:
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
 
-def result(name: str, root: Path) -> dict[str, Any]:
+def result(name: str, root: Path) -> RetrainResult:
     """A result by its digest, the beginning of one, or ``latest``.
 
     Raises UnitscopeError, naming what there is, where none or several fit.
@@ -101,14 +102,14 @@ def result(name: str, root: Path) -> dict[str, Any]:
         if fits:
             raise UnitscopeError(f"{name!r} fits several re-trainings: {', '.join(fits)}")
         raise unknown("re-training", name, known)
-    return _read(root / f"retrain-{fits[0]}.json")
+    return cast(RetrainResult, _read(root / f"retrain-{fits[0]}.json"))
 
 
 def _read(path: Path) -> dict[str, Any]:
     return read_result(path)
 
 
-def curves(told: dict[str, Any]) -> pd.DataFrame:
+def curves(record: RetrainResult) -> pd.DataFrame:
     """Learning curves: cc, weight, seed, epoch (from 1), scene_loss, concept_loss, train,
     validation (accuracies), validation_loss, best (is it the epoch that counts)."""
     rows = [
@@ -120,13 +121,13 @@ def curves(told: dict[str, Any]) -> pd.DataFrame:
             **point,
             "best": k == one["best_epoch"],
         }
-        for one in told["trainings"]
+        for one in record["trainings"]
         for k, point in enumerate(one["curve"], 1)
     ]
     return pd.DataFrame(rows)
 
 
-def summary(told: dict[str, Any]) -> pd.DataFrame:
+def summary(record: RetrainResult) -> pd.DataFrame:
     """Accuracy on the test split, one row for the original, the control and every (kind, λ).
 
     Columns
@@ -141,14 +142,14 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
         image's gain averaged over seeds): how far it would move with other photos.
     epochs : mean number of epochs until the best.
     """
-    target = np.asarray(told["target"])
-    by: dict[tuple[str, float], dict[int, dict[str, Any]]] = {}
-    for one in told["trainings"]:
+    target = np.asarray(record["target"])
+    by: dict[tuple[str, float], dict[int, Training]] = {}
+    for one in record["trainings"]:
         by.setdefault((one["cc"], one["weight"]), {})[one["seed"]] = one
     control = by[(CONTROL, 0.0)]
     nan = float("nan")
     rows: list[dict[str, Any]] = []
-    original = told["original"]
+    original = record["original"]
     if original is not None:
         # No training, so no seeds: the control's mean is compared with it the other way round.
         rows.append(
@@ -174,7 +175,7 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
         row = {
             "cc": kind,
             "weight": weight,
-            "chosen": kind == CONTROL or told["chosen"].get(kind) == weight,
+            "chosen": kind == CONTROL or record["chosen"].get(kind) == weight,
             "validation": float(np.mean([ones[s]["validation"] for s in seeds])),
             "test": mean,
             "low": low,
@@ -202,15 +203,15 @@ def summary(told: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
+def summary_text(record: RetrainResult, table: pd.DataFrame) -> str:
     """The summary for a terminal, in percent, with what it was measured on."""
-    asked, counts = told["asked"], told["counts"]
+    asked, counts = record["asked"], record["counts"]
     side = f", input {asked['side']} px" if asked["side"] else ""
     side += f", trained from {asked['since']} on" if asked["since"] else ""
     lines = [
-        f"Re-training via core concepts (Eq. 10), L_c {asked['form']}: {told['dataset']['name']}, "
-        f"{told['model']['spec']}{side}, knowledge {told['knowledge']}, core concepts from "
-        f"{asked['core_on']} images",
+        f"Re-training via core concepts (Eq. 10), L_c {asked['form']}: "
+        f"{record['dataset']['name']}, {record['model']['spec']}{side}, knowledge "
+        f"{record['knowledge']}, core concepts from {asked['core_on']} images",
         f"{counts['train']} training, {counts['validation']} validation, {counts['test']} test "
         f"images; {asked['seeds']} seeds, at most {asked['epochs']} epochs; test split "
         f"{asked['test']}",
@@ -225,7 +226,7 @@ def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
     for row in table.itertuples(index=False):
         weight = "" if np.isnan(row.weight) else f"{row.weight:g}"
         gain = "–" if np.isnan(row.gain) else f"{100 * row.gain:+.1f}"
-        star = " *" if row.chosen and row.cc in told["chosen"] else ""
+        star = " *" if row.chosen and row.cc in record["chosen"] else ""
         lines.append(
             f"{NAMES.get(row.cc, row.cc):16} {weight:>5} {100 * row.validation:7.1f} "
             f"{100 * row.test:6.1f} {between(row.low, row.high):>15} {gain:>6} "
@@ -238,17 +239,17 @@ def summary_text(told: dict[str, Any], table: pd.DataFrame) -> str:
         "t, over images for matched pairs (Agresti and Min); gain: over the control of the same "
         "seed.",
     ]
-    for kind, file in told["weights"].items():
+    for kind, file in record["weights"].items():
         lines.append(f"{NAMES.get(kind, kind)}: {file['file']}, {file.get('why') or file['spec']}")
     return "\n".join(lines)
 
 
-def table_6(told: dict[str, Any]) -> pd.DataFrame:
+def table_6(record: SvmResult) -> pd.DataFrame:
     """Every SVM of one result of :func:`core.retrain.svm.retrain_pe`, with the network and the
     most frequent scene: the columns of :func:`core.retrain.svm.accuracies`, groups in words."""
     from core.retrain.svm import accuracies
 
-    frame = pd.DataFrame(accuracies(told))
+    frame = pd.DataFrame(accuracies(record))
     frame["groups"] = [" + ".join(groups) if groups else "" for groups in frame["groups"]]
     return frame
 
@@ -259,17 +260,17 @@ def pe_results(root: Path) -> pd.DataFrame:
     columns = ["digest", "run", "dataset", "model", "layer", "train", "test", "core_on", "n"]
     rows = []
     for path in sorted(root.glob("svm-*.json")):
-        told = _read(path)
+        record = _read(path)
         rows.append(
-            {**{name: told[name] for name in columns}, "time": path.stat().st_mtime, "path": path}
+            {**{name: record[name] for name in columns}, "time": path.stat().st_mtime, "path": path}
         )
     frame = pd.DataFrame(rows, columns=[*columns, "time", "path"])
     return frame.sort_values(["time", "digest"], ascending=[False, True], ignore_index=True)
 
 
-def pe_result(path: Path) -> dict[str, Any]:
+def pe_result(path: Path) -> SvmResult:
     """One of :func:`pe_results`, by its path."""
-    return _read(path)
+    return cast(SvmResult, _read(path))
 
 
 def table_of_run(_run: Run, path: Path) -> pd.DataFrame:
@@ -286,17 +287,17 @@ def find_result(asked: Retraining, root: Path) -> str:
     return ""
 
 
-def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
+def pe_text(record: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
     """Accuracies of every SVM for a terminal, in percent."""
     from core.retrain.svm import SOURCES
 
     lines = [
-        f"Linear SVM on explanation metrics: {told['dataset']}, {told['model']}, {told['layer']}; "
-        f"{told['n_train']} training images, {told['n']} test images "
-        f"({told['unseen']} of scenes without a training image)",
-        f"LC(x) from masks ({told['strategy']}, IoU {told['iou']}): {SOURCES['masks']}; from "
-        f"{told['labels']} labels of units: {SOURCES['labels']}",
-        f"core concepts from {told['core_on']} images; labels from {', '.join(told['train'])}; "
+        f"Linear SVM on explanation metrics: {record['dataset']}, {record['model']}, "
+        f"{record['layer']}; {record['n_train']} training images, {record['n']} test images "
+        f"({record['unseen']} of scenes without a training image)",
+        f"LC(x) from masks ({record['strategy']}, IoU {record['iou']}): {SOURCES['masks']}; from "
+        f"{record['labels']} labels of units: {SOURCES['labels']}",
+        f"core concepts from {record['core_on']} images; labels from {', '.join(record['train'])}; "
         "thresholds of units over all images of the run",
         "",
         f"{'method':20} {'cc':4} {'LC(x)':7} {'features':22} {'accuracy':>20} "
@@ -325,7 +326,7 @@ def pe_text(told: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
+def figure_5(records: Sequence[RetrainResult]) -> pd.DataFrame:
     """Figure 5's figures, from the summaries of several re-trainings: model, method (original,
     control, SCC, ICC, …), accuracy, low, high, seeds, dataset.
 
@@ -333,22 +334,22 @@ def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
     over seeds (absent with one seed). λ of each kind is the one chosen on validation.
     """
     rows = []
-    for told in tolds:
-        table = summary(told)
-        n = told["counts"]["test"]
+    for record in records:
+        table = summary(record)
+        n = record["counts"]["test"]
         for row in table[table["chosen"]].itertuples(index=False):
             low, high = row.low, row.high
             if row.cc == "original":
                 low, high = interval(round(row.test * n), n)
             rows.append(
                 {
-                    "model": short_name(told["model"]["spec"]),
+                    "model": short_name(record["model"]["spec"]),
                     "method": NAMES.get(row.cc, row.cc),
                     "accuracy": row.test,
                     "low": low,
                     "high": high,
-                    "seeds": told["asked"]["seeds"],
-                    "dataset": told["dataset"]["name"],
+                    "seeds": record["asked"]["seeds"],
+                    "dataset": record["dataset"]["name"],
                 }
             )
     return pd.DataFrame(rows)
@@ -357,16 +358,29 @@ def figure_5(tolds: Sequence[dict[str, Any]]) -> pd.DataFrame:
 # -- in words -------------------------------------------------------------------------------
 
 
-def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
-    """What the chosen row of each kind in :func:`summary` says of its gain over the control.
+@dataclass(frozen=True)
+class Verdict:
+    """The gain over the control of the chosen row of a kind, with its 95 % intervals over seeds
+    (gain_low, gain_high) and over images (image_low, image_high).
 
-    cc, weight, gain, gain_low, gain_high, image_low, image_high of the row, and
-
-    verdict : ``better`` or ``worse`` where both intervals, over seeds and over images, leave 0 out
-        on the same side; ``one seed`` where there is none over seeds; else ``unsure``.
+    verdict : ``better`` or ``worse`` where both intervals leave 0 out on the same side; ``one
+    seed`` where there is none over seeds; else ``unsure``.
     """
+
+    cc: str
+    weight: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    image_low: float
+    image_high: float
+    verdict: str
+
+
+def verdicts(record: RetrainResult, table: pd.DataFrame) -> list[Verdict]:
+    """What the chosen row of each kind in :func:`summary` says of its gain over the control."""
     out = []
-    for row in table[table["chosen"] & table["cc"].isin(list(told["chosen"]))].itertuples():
+    for row in table[table["chosen"] & table["cc"].isin(list(record["chosen"]))].itertuples():
         spans = [(row.gain_low, row.gain_high), (row.image_low, row.image_high)]
         if math.isnan(row.gain_low):
             verdict = "one seed"
@@ -377,30 +391,30 @@ def verdicts(told: dict[str, Any], table: pd.DataFrame) -> list[dict[str, Any]]:
         else:
             verdict = "unsure"
         out.append(
-            {
-                "cc": row.cc,
-                "weight": row.weight,
-                "gain": row.gain,
-                "gain_low": row.gain_low,
-                "gain_high": row.gain_high,
-                "image_low": row.image_low,
-                "image_high": row.image_high,
-                "verdict": verdict,
-            }
+            Verdict(
+                cc=row.cc,
+                weight=row.weight,
+                gain=row.gain,
+                gain_low=row.gain_low,
+                gain_high=row.gain_high,
+                image_low=row.image_low,
+                image_high=row.image_high,
+                verdict=verdict,
+            )
         )
     return out
 
 
-def same_answer(told: dict[str, Any]) -> list[str]:
+def same_answer(record: RetrainResult) -> list[str]:
     """The control and the kinds (at their chosen λ) that give every test image one and the same
     answer, with every seed: they have learned nothing that tells scenes apart."""
-    wanted = {CONTROL: 0.0, **told["chosen"]}
+    wanted = {CONTROL: 0.0, **record["chosen"]}
     return [
         kind
         for kind, weight in wanted.items()
         if all(
             len(set(one["predicted"])) == 1
-            for one in told["trainings"]
+            for one in record["trainings"]
             if (one["cc"], one["weight"]) == (kind, weight)
         )
     ]
@@ -409,19 +423,29 @@ def same_answer(told: dict[str, Any]) -> list[str]:
 # -- new ones -------------------------------------------------------------------------------
 
 
-def material(run: Run) -> dict[str, Any]:
-    """What a run offers for training: dataset and model (SPECs), splits (images with a scene).
+@dataclass(frozen=True)
+class Material:
+    """What a run offers for training: the SPECs of dataset and model, split → images with a
+    scene."""
+
+    dataset: str
+    model: str
+    splits: dict[str, int]
+
+
+def material(run: Run) -> Material:
+    """What a run offers for training.
 
     Raises UnitscopeError where the dataset can no longer be opened.
     """
     settings = run.info["settings"]
     data = dataset_of(run)
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
-    return {
-        "dataset": settings["dataset"]["spec"],
-        "model": settings["model"]["spec"],
-        "splits": dict(sorted(Counter(map(str, placed)).items())),
-    }
+    return Material(
+        dataset=settings["dataset"]["spec"],
+        model=settings["model"]["spec"],
+        splits=dict(sorted(Counter(map(str, placed)).items())),
+    )
 
 
 def passes(asked: Retraining, images: int) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,65 @@ def disk_size(path: Path) -> int:
     return size
 
 
-def try_summary(path: Path) -> dict[str, Any] | str:
+@dataclass(frozen=True)
+class Layer:
+    """A dissected layer: its place in the run, its number of units, the size of their maps."""
+
+    layer: int
+    name: str
+    units: int
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run is: names, definitions, sizes, accuracy, date.
+
+    accuracy : the share of `scored` images that are `right`; None where none is scored.
+    photos : whether it holds photos. sure : whether it says how sure its network was.
+    no_answers : why the network predicts nothing, older_versions : by which other versions of our
+    computations the run was made; both are "" where there is nothing to say. seconds : by step.
+
+    A run of published predictions has no layers and no photos, and its q, grid, shuffles, command
+    and request are None.
+    """
+
+    run: str
+    dataset: str
+    dataset_spec: str
+    model: str
+    model_spec: str
+    layers: list[Layer]
+    images: int
+    skipped: int
+    scored: int
+    right: int
+    accuracy: float | None
+    photos: bool
+    sure: bool
+    no_answers: str
+    older_versions: str
+    q: float | None
+    grid: tuple[int, int] | None
+    shuffles: int | None
+    splits: list[str]
+    command: str | None
+    request: dict[str, Any] | None
+    categories: list[str]
+    channels: list[list[str]]
+    has_maps: bool
+    unmatched_scenes: list[str]
+    finished: str
+    seconds: dict[str, float]
+    versions: dict[str, str]
+
+    def layer(self, name: str) -> Layer:
+        """One of the layers, by its name."""
+        return next(layer for layer in self.layers if layer.name == name)
+
+
+def try_summary(path: Path) -> Summary | str:
     """:func:`summary` of a run file, or why it cannot be read, in one sentence.
 
     Whatever is wrong with one file, the others are listed: so everything is caught here.
@@ -60,53 +119,47 @@ def try_summary(path: Path) -> dict[str, Any] | str:
         return str(err) or type(err).__name__
 
 
-def summary(run: Run) -> dict[str, Any]:
-    """What a run is, in one flat dict: names, definitions, sizes, accuracy, date.
-
-    A run of published predictions has no layers, no `photos`, nobody says how `sure` its
-    network was, and q, grid, shuffles and command are None. `older_versions` says by which other
-    versions of our computations it was made, `no_answers` why a network predicts nothing; both
-    are "" where there is nothing to say.
-    """
+def summary(run: Run) -> Summary:
+    """What a run is."""
     info = run.info
     settings = info["settings"]
-    layers = run.sql("SELECT * FROM layers ORDER BY layer")
+    layers = run.sql("SELECT layer, name, units, height, width FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
     scored, right = info["accuracy"]["scored"], info["accuracy"]["right"]
     has = run.sql(
         "SELECT count_if(photo_bytes > 0) > 0 AS photos, count(confidence) > 0 AS sure FROM images"
     ).iloc[0]
     grid, request = settings.get("grid"), info.get("request")
-    return {
-        "run": run.digest,
-        "dataset": run.dataset,
-        "dataset_spec": settings["dataset"]["spec"],
-        "model": short_name(settings["model"]["spec"]),
-        "model_spec": settings["model"]["spec"],
-        "layers": layers.to_dict("records"),
-        "images": info["images"]["used"],
-        "skipped": int(skipped),
-        "scored": scored,
-        "right": right,
-        "accuracy": right / scored if scored else None,
-        "photos": bool(has["photos"]),
-        "sure": bool(has["sure"]),
-        "no_answers": run.no_answers,
-        "older_versions": run.older_versions,
-        "q": settings.get("q"),
-        "grid": tuple(grid) if grid else None,
-        "shuffles": settings.get("shuffles"),
-        "splits": list(settings.get("splits") or []),
-        "command": command(request) if request else None,
-        "request": request,
-        "categories": run.categories,
-        "channels": info["channels"],
-        "has_maps": bool(settings.get("keep_maps")),
-        "unmatched_scenes": info["accuracy"]["unmatched_scenes"],
-        "finished": info["finished"],
-        "seconds": info["seconds"],
-        "versions": info["versions"],
-    }
+    return Summary(
+        run=run.digest,
+        dataset=run.dataset,
+        dataset_spec=settings["dataset"]["spec"],
+        model=short_name(settings["model"]["spec"]),
+        model_spec=settings["model"]["spec"],
+        layers=[Layer(**row) for row in layers.to_dict("records")],
+        images=info["images"]["used"],
+        skipped=int(skipped),
+        scored=scored,
+        right=right,
+        accuracy=right / scored if scored else None,
+        photos=bool(has["photos"]),
+        sure=bool(has["sure"]),
+        no_answers=run.no_answers,
+        older_versions=run.older_versions,
+        q=settings.get("q"),
+        grid=tuple(grid) if grid else None,
+        shuffles=settings.get("shuffles"),
+        splits=list(settings.get("splits") or []),
+        command=command(request) if request else None,
+        request=request,
+        categories=run.categories,
+        channels=info["channels"],
+        has_maps=bool(settings.get("keep_maps")),
+        unmatched_scenes=info["accuracy"]["unmatched_scenes"],
+        finished=info["finished"],
+        seconds=info["seconds"],
+        versions=info["versions"],
+    )
 
 
 def skipped(run: Run) -> pd.DataFrame:
@@ -154,4 +207,5 @@ def accuracy(run: Run) -> pd.DataFrame:
 
 def splits(run: Run) -> list[str]:
     """Names of the splits in the run."""
-    return run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()
+    found: list[str] = run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()
+    return found

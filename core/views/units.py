@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from core.dissect.labels import FDR, active, judge, null_distribution, unit_labels
+from core.dissect.labels import BetterThanChance, active, null_distribution, unit_labels
+from core.dissect.significance import FDR, judge
 from core.foundation.errors import UnitscopeError, unknown
 from core.runs.arrays import array_name
 from core.runs.run_file import Run
@@ -46,21 +48,21 @@ def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     return frame
 
 
-def comparison(told: dict[str, Any]) -> str:
+def comparison(found: BetterThanChance) -> str:
     """The two numbers that the number of units better than chance is to be compared with, in a
-    sentence, from :func:`core.dissect.labels.better_than_chance`.
+    sentence.
 
-    >>> comparison({"above": 166, "by_chance": 0.04, "untrained": 63, "untrained_why": ""})
+    >>> comparison(BetterThanChance(999, 0.05, 512, 500, 166, by_chance=0.04, untrained=63))
     'By chance (masks exchanged between photos): 0.0 on average. In the untrained twin: 63.'
     """
-    if told["above"] is None:
-        return f"Chance was not measured: {told['chance_why']}."
+    if found.above is None:
+        return f"Chance was not measured: {found.chance_why}."
     twin = (
-        f"The untrained twin was not measured: {told['untrained_why']}"
-        if told["untrained"] is None
-        else f"In the untrained twin: {told['untrained']:,}"
+        f"The untrained twin was not measured: {found.untrained_why}"
+        if found.untrained is None
+        else f"In the untrained twin: {found.untrained:,}"
     )
-    chance = f"By chance (masks exchanged between photos): {told['by_chance']:.1f} on average"
+    chance = f"By chance (masks exchanged between photos): {found.by_chance:.1f} on average"
     return f"{chance}. {twin}."
 
 
@@ -102,16 +104,30 @@ def detected(run: Run, layer: str, denominator: str = "all", above: bool = True)
     return found.sort_values(["units", "iou"], ascending=False, ignore_index=True)
 
 
-def unit_facts(run: Run, layer: str, unit: int) -> dict[str, Any]:
-    """threshold, images, hits of one unit. Raises UnitscopeError naming the range of units."""
-    row = run.sql("SELECT * FROM units WHERE layer = ? AND unit = ?", [run.layer(layer), unit])
+@dataclass(frozen=True)
+class UnitFacts:
+    """One unit: its threshold T_t, the images in which it is active, and in how many places of
+    all of them."""
+
+    threshold: float
+    images: int
+    hits: int
+
+
+def unit_facts(run: Run, layer: str, unit: int) -> UnitFacts:
+    """What is known of one unit. Raises UnitscopeError naming the range of units."""
+    row = run.sql(
+        "SELECT threshold, images, hits FROM units WHERE layer = ? AND unit = ?",
+        [run.layer(layer), unit],
+    )
     if not len(row):
         count = run.sql("SELECT units FROM layers WHERE name = ?", [layer])["units"].iloc[0]
         raise UnitscopeError(
             f"layer {layer} has no unit {unit}: its units are 0 to {count - 1}; "
             f"the nearest is {min(max(unit, 0), count - 1)}"
         )
-    return row.iloc[0].to_dict()
+    facts = row.iloc[0]
+    return UnitFacts(float(facts["threshold"]), int(facts["images"]), int(facts["hits"]))
 
 
 def unit_concepts(
@@ -154,7 +170,7 @@ def unit_images(
     """The images in which a unit peaks highest.
 
     Columns: image, id, split, scene_name, predicted_name, correct, peak, hits, share (of the
-    grid that is lit), iou (Eq. 2 within the image, with `concept`; 0 where they do not meet).
+    grid that is active), iou (Eq. 2 within the image, with `concept`; 0 where they do not meet).
     """
     width, height = run.info["settings"]["grid"]
     frame = run.sql(
@@ -190,13 +206,14 @@ def has_maps(run: Run, layer: str) -> bool:
 def peaks(run: Run, layer: str, unit: int) -> np.ndarray:
     """Largest activation of a unit in every image, float32 (images,)."""
     used = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
-    return np.asarray(run.array(f"peaks-{layer}")[:, unit])[used]
+    values: np.ndarray = np.asarray(run.array(f"peaks-{layer}")[:, unit])[used]
+    return values
 
 
 def peak_histogram(run: Run, layer: str, unit: int, bins: int = 32) -> pd.DataFrame:
     """How high a unit peaks: low, high, images, active (bins above T_t; T_t is a bin edge)."""
     values = peaks(run, layer, unit).astype(np.float64)
-    threshold = float(unit_facts(run, layer, unit)["threshold"])
+    threshold = unit_facts(run, layer, unit).threshold
     low, high = min(values.min(initial=threshold), threshold), values.max(initial=threshold)
     step = max((high - low) / bins, 1e-9)
     below, over = int(np.ceil((threshold - low) / step)), int(np.ceil((high - threshold) / step))
@@ -246,10 +263,10 @@ def active_units(
     """The units for which an image is most unusual.
 
     Columns: unit, rank (1 = no image makes the unit peak higher), images (in which it is
-    active), peak, share (of the grid that is lit), name, category, iou, chance (its label over
+    active), peak, share (of the grid that is active), name, category, iou, chance (its label over
     the dataset), here, iou_here (the concept it meets best in this very image, by Eq. 2 read
     as `definition`: ``"image"`` or ``"dataset_normalised"``; scene labels left out).
-    Ordered by rank over images, then by lit area.
+    Ordered by rank over images, then by active area.
     """
     if definition not in ("image", "dataset_normalised"):
         raise unknown("definition", definition, ["image", "dataset_normalised"])
@@ -306,27 +323,27 @@ def search_units(
     return frame.assign(above=frame["chance"].isna() | (frame["adjusted"] <= FDR))
 
 
-def unit_contribution(_run: Run, told: Contribution, unit: int) -> pd.DataFrame:
+def unit_contribution(_run: Run, found: Contribution, unit: int) -> pd.DataFrame:
     """Every scene with core concepts in which a unit learned anything: scene, score (Eq. 9),
     inside, outside, active (images in which it learned a concept), images (summed over), rank
     (1 = no unit has a higher score for the scene); highest score first.
 
     Raises UnitscopeError for an unknown unit.
     """
-    last = told.scores.shape[1] - 1
+    last = found.scores.shape[1] - 1
     if not 0 <= unit <= last:
         raise UnitscopeError(f"there is no unit {unit}: the layer has units 0 to {last}")
-    score = told.scores[:, unit]
-    at = np.flatnonzero(told.has_core & (told.active[:, unit] > 0))
+    score = found.scores[:, unit]
+    at = np.flatnonzero(found.has_core & (found.active[:, unit] > 0))
     frame = pd.DataFrame(
         {
-            "scene": [told.scenes[row] for row in at],
+            "scene": [found.scenes[row] for row in at],
             "score": score[at],
-            "inside": told.inside[at, unit],
-            "outside": told.outside[at, unit],
-            "active": told.active[at, unit],
-            "images": told.images[at],
-            "rank": 1 + (told.scores[at] > score[at, None]).sum(1),
+            "inside": found.inside[at, unit],
+            "outside": found.outside[at, unit],
+            "active": found.active[at, unit],
+            "images": found.images[at],
+            "rank": 1 + (found.scores[at] > score[at, None]).sum(1),
         }
     )
     return frame.sort_values(["score", "scene"], ascending=[False, True], ignore_index=True)

@@ -1,4 +1,4 @@
-"""What is in the making: runs to start, to check, to watch and to throw away.
+"""What is in progress: runs to start, to check, to watch and to discard.
 
 Runs are started as jobs (:mod:`core.foundation.jobs`), never within the app: the engine is not
 imported here, and what it has to say of a plan it says on the command line, with ``--plan --json``.
@@ -47,7 +47,7 @@ def start_check(asked: list[str], root: Path) -> jobs.Job:
     """Have the engine open everything and time a few photos; see
     :func:`core.retrain.estimate.describe`.
 
-    Checks of other command lines that are over for long are put away.
+    Checks of other command lines that are over for long are forgotten.
     """
     for job in jobs.every(root):
         if job.name.startswith(CHECK) and not job.alive and time.time() - job.started > 10 * SEEN:
@@ -68,7 +68,7 @@ def known_layers(request: Mapping[str, Any], root: Path) -> dict[str, Any] | Non
 
 
 def start_run(asked: list[str], digest: str, root: Path) -> jobs.Job:
-    """Start a run, or go on with a stopped one. Raises UnitscopeError where it is at work."""
+    """Start a run, or resume a stopped one. Raises UnitscopeError where it is at work."""
     return jobs.start(digest, asked, root, f"{digest}.partial/progress.json")
 
 
@@ -91,10 +91,10 @@ def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dic
             continue
         if folder.with_suffix(".json" if kind else ".duckdb").exists():
             continue  # finished, and killed while it cleaned up
-        told = read_progress(folder / "progress.json") or {}
-        age = (time.time() if now is None else now) - told.get("time", 0)
-        state = "starting" if not told else "stopped" if age > STALE else "running"
-        rows.append({**told, "run": folder.stem, "state": state, "age": age if told else None})
+        beat = read_progress(folder / "progress.json") or {}
+        age = (time.time() if now is None else now) - beat.get("time", 0)
+        state = "starting" if not beat else "stopped" if age > STALE else "running"
+        rows.append({**beat, "run": folder.stem, "state": state, "age": age if beat else None})
     return rows
 
 
@@ -108,7 +108,7 @@ def at_work(root: Path) -> list[dict[str, Any]]:
     command line), state (as of jobs; of the heartbeat where there is none), dataset, model, layers,
     stage, done, total, rate, left, age (seconds since the last heartbeat), request or arguments.
     """
-    beats = {told["run"]: told for told in unfinished(root)}
+    beats = {beat["run"]: beat for beat in unfinished(root)}
     rows = []
     for job in jobs.every(root):
         if job.name.startswith(CHECK) or not (job.arguments and job.arguments[0] == "run"):

@@ -28,6 +28,7 @@ import streamlit as st
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import strict_json
+from core.foundation.roots import runs_read_below
 from core.views.runs import cache_root
 
 MODES = ("owner", "read-only", "team")
@@ -43,7 +44,8 @@ class Serving:
     ----------
     token : of the mode ``owner``.
     owners : e-mail addresses of the mode ``team``, in lower case.
-    roots : folders below which the files lie that a form may name; None for no bound.
+    roots : folders below which the files lie that a form may name, and the photos of runs, which
+        are read again; None for no bound.
     """
 
     mode: str = "read-only"
@@ -58,6 +60,7 @@ _now = [Serving()]
 def serve_as(serving: Serving) -> None:
     """Say how this process serves. Plain ``streamlit run app.py`` says nothing: read-only."""
     _now[0] = serving
+    runs_read_below(serving.roots)
 
 
 def serving() -> Serving:

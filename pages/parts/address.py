@@ -8,13 +8,16 @@ make Back lose the run.)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from core.foundation.names import plain_name
+
+Number = TypeVar("Number", int, float)
 
 KEPT = ("run", "layer", "definition", "knowledge", "names")
 """Parameters that go along to another page."""
@@ -45,7 +48,8 @@ def get(name: str, default: str = "") -> str:
 def number(name: str, default: int = 0) -> int:
     """A parameter that is a whole number; `default` where it is not."""
     text = get(name).strip()
-    return int(text) if text.lstrip("-").isdigit() else default
+    # Neither "--5" nor "²" is one, though their letters are digits; no page has 10¹⁰ of anything.
+    return int(text) if re.fullmatch(r"-?[0-9]{1,9}", text) else default
 
 
 def put(values: dict[str, str], drop: Sequence[str] = ()) -> None:
@@ -81,36 +85,35 @@ class Binding(TypedDict):
 def bind(
     name: str,
     value: object,
-    written: Callable[[Any], str] = str,
+    written: Callable[[Any], str | dict[str, str]] = str,
     drop: Sequence[str] = (),
     key: str = "",
     typed: bool = False,
 ) -> Binding:
     """Bind a widget to a parameter of the address: all that are bound are bound by this.
 
-    value : what the widget shows, from the address. written : what the widget then holds → the
-    parameter, "" for none (Any: each widget holds its own type). drop : parameters that a change
-    clears. key : of the widget, where it is not the parameter's own. typed : the value is set only
-    where it differs, as setting it takes away what is being typed meanwhile, and a change writes
-    every typed field of the page: the next one may be filled in before the browser has learned of
-    the address that the last one made, and that one would be lost.
+    value : what the widget shows, from the address; None where the widget is given that itself.
+    written : what the widget then holds → the parameter, "" for none, or several parameters (Any:
+    each widget holds its own type). drop : parameters that a change clears. key : of the widget,
+    where it is not the parameter's own. typed : the value is set only where it differs, as setting
+    it takes away what is being typed meanwhile, and a change writes every typed field of the page:
+    the next one may be filled in before the browser has learned of the address that the last one
+    made, and that one would be lost.
     """
     key = key or f"at-{name}"
-    if not typed or st.session_state.get(key) != value:
+    if value is not None and not (typed and st.session_state.get(key) == value):
         st.session_state[key] = value
     fields = st.session_state.setdefault("typed", {}) if typed else {}
     fields[name] = written
 
     def changed() -> None:
         keys = {name: key} if not typed else {one: f"at-{one}" for one in fields}
-        put(
-            {
-                one: fields[one](st.session_state[at])
-                for one, at in keys.items()
-                if at in st.session_state
-            },
-            drop,
-        )
+        values: dict[str, str] = {}
+        for one, at in keys.items():
+            if at in st.session_state:
+                chosen = fields[one](st.session_state[at])
+                values |= chosen if isinstance(chosen, dict) else {one: chosen}
+        put(values, drop)
 
     return {"key": key, "on_change": changed}
 
@@ -193,7 +196,9 @@ def slider(name: str, label: str, least: int, most: int, usual: int, **how: Any)
     return int(st.slider(label, least, most, **bind(name, value), **how))
 
 
-def amount(name: str, label: str, default: float, least: float, most: float, **how: Any) -> float:
+def amount(
+    name: str, label: str, default: Number, least: Number, most: Number, **how: Any
+) -> Number:
     """A box for a number that is a parameter, whole where `default` is an int."""
     kind = type(default)
     try:
@@ -202,13 +207,15 @@ def amount(name: str, label: str, default: float, least: float, most: float, **h
         value = default
     value = min(max(value, least), most)
     bound = bind(name, value, lambda chosen: "" if chosen == default else f"{chosen:g}")
-    return st.number_input(label, min_value=least, max_value=most, **bound, **how)
+    typed: Number = st.number_input(label, min_value=least, max_value=most, **bound, **how)
+    return typed
 
 
 def pages(name: str, count: int) -> int:
     """A pager whose page is a parameter; returns the page, from 1."""
     page = min(max(1, number(name, 1)), max(1, count))
     if count > 1:
-        bound = bind(name, page, lambda chosen: "" if chosen == 1 else str(chosen))
-        st.pagination(count, **bound)
+        # The pager has a default of its own, so the page is in the key instead of the state.
+        bound = bind(name, None, lambda one: "" if one == 1 else str(one), key=f"at-{name}-{page}")
+        st.pagination(count, default=page, **bound)
     return page

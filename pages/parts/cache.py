@@ -25,18 +25,19 @@ from core.foundation.settings import limits
 from core.runs.run_file import Run
 from core.runs.store import list_runs
 from core.views.labels import formula_labels, open_signatures, with_chance
-from core.views.runs import try_summary
+from core.views.runs import Summary, try_summary
 
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution, UnitConcepts
     from core.ablation.toggler import Toggler
-    from core.dissect.formulas import Sizes
+    from core.dissect.formula_search import Sizes
     from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph
     from core.views.explain import Network
     from core.views.knowledge import Known
 
-Given, Answer = ParamSpec("Given"), TypeVar("Answer")
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -61,13 +62,13 @@ def open_run(path: Path) -> Run:
 
 # Failures are kept as well: a folder of hundreds of broken files is looked through once.
 @st.cache_data(max_entries=5000, show_spinner=False)
-def _summary(path: str, stamp: tuple[int, int]) -> dict[str, Any] | str:
+def _summary(path: str, stamp: tuple[int, int]) -> Summary | str:
     return try_summary(Path(path))
 
 
-def summaries(root: Path) -> dict[Path, dict[str, Any] | str]:
+def summaries(root: Path) -> dict[Path, Summary | str]:
     """What each run under `root` is, or why it cannot be read; newest first."""
-    found: dict[Path, dict[str, Any] | str] = {}
+    found: dict[Path, Summary | str] = {}
     for path in list_runs(root):
         # It may be deleted between the listing and the look.
         with suppress(Damaged):
@@ -114,39 +115,42 @@ class Deferred:
         return _sound(found) if isfunction(found) else found
 
 
-BY_DIGEST: dict[str | type, Callable[[Any], object]] = {
-    "core.views.knowledge.Known": lambda known: known.digest,
-    "core.views.explain.Network": lambda network: network.digest,
-    "core.ablation.toggler.Toggler": lambda toggler: (
-        f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}"
-    ),
-    "core.ablation.contribution.Contribution": lambda scores: f"{scores.words()}:{scores.layer}",
+BY_DIGEST: dict[str, Callable[[Any], str]] = {
+    "Known": lambda known: known.digest,
+    "Network": lambda network: network.digest,
+    "Toggler": lambda toggler: f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}",
+    "Contribution": lambda scores: f"{scores.words()}:{scores.layer}",
 }
-"""What answers are kept by, of things that are given along whole. Any: the classes are not
+"""Class → what answers are kept by, of things that are given whole. Any: the classes are not
 imported, as most of their modules bring PyTorch along."""
 
 
 # What is kept can be anything; `ask` and `picture` give it the type of the function's answer.
-@st.cache_data(max_entries=600, show_spinner=False, hash_funcs=BY_DIGEST)
-def _frames(
-    _answer: Callable[[], object], stamp: str, name: str, given: tuple, more: tuple
-) -> object:
+@st.cache_data(max_entries=600, show_spinner=False)
+def _frames(_answer: Callable[[], object], key: tuple[object, ...]) -> object:
     return _answer()
 
 
-@st.cache_data(max_entries=3000, show_spinner=False, hash_funcs=BY_DIGEST)
-def _pictures(
-    _answer: Callable[[], bytes], stamp: str, name: str, given: tuple, more: tuple
-) -> bytes:
+@st.cache_data(max_entries=3000, show_spinner=False)
+def _pictures(_answer: Callable[[], bytes], key: tuple[object, ...]) -> bytes:
     return _answer()
 
 
 def _key(
-    function: Callable[..., object], run: Run, given: tuple, more: dict[str, Any]
-) -> tuple[str, str, tuple, tuple]:
+    function: Callable[..., object], run: Run, given: tuple[object, ...], more: dict[str, Any]
+) -> tuple[object, ...]:
     """What an answer is kept by: the run, the function's name, what it is given."""
-    name = f"{function.__module__}.{function.__qualname__}"
-    return f"{run.path}:{run.digest}", name, given, tuple(sorted(more.items()))
+
+    def plain(value: object) -> object:
+        kept_by = BY_DIGEST.get(type(value).__name__)
+        return kept_by(value) if kept_by else value
+
+    return (
+        f"{run.path}:{run.digest}",
+        f"{function.__module__}.{function.__qualname__}",
+        *map(plain, given),
+        *((name, plain(value)) for name, value in sorted(more.items())),
+    )
 
 
 @_sound
@@ -157,7 +161,7 @@ def ask(
     **more: Given.kwargs,
 ) -> Answer:
     """``function(run, …)`` of :mod:`core.views`, from the cache where it was asked before."""
-    found = _frames(lambda: function(run, *given, **more), *_key(function, run, given, more))
+    found = _frames(lambda: function(run, *given, **more), _key(function, run, given, more))
     return cast(Answer, found)
 
 
@@ -169,7 +173,7 @@ def picture(
     **more: Given.kwargs,
 ) -> bytes:
     """As :func:`ask`, of a function that draws: more of its answers are kept."""
-    return _pictures(lambda: function(run, *given, **more), *_key(function, run, given, more))
+    return _pictures(lambda: function(run, *given, **more), _key(function, run, given, more))
 
 
 # -- knowledge and networks -----------------------------------------------------------------
@@ -177,7 +181,7 @@ def picture(
 
 # Few: a graph of millions of facts is large, and one serves all runs of its SPEC.
 @st.cache_resource(max_entries=3, show_spinner="Opening the knowledge graph …")
-def _graph(spec: str, stamp: tuple) -> Graph:
+def _graph(spec: str, stamp: tuple[object, ...]) -> Graph:
     from core.views import knowledge
 
     return knowledge.open_knowledge(spec)

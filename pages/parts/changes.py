@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.foundation import jobs
-from core.foundation.errors import UnitscopeError
-from core.foundation.settings import ROOT, limits
+from core.foundation.roots import check_path, check_spec
+from core.foundation.settings import limits
 from core.foundation.trust import check_named
 from core.runs import store
 from core.runs import unit_sets as named_sets
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 SPECS = ("--dataset", "--model", "--knowledge")
 FILES = ("--scenes", "--overrides")
+FORM = "this form"
+"""What names files and code here, as a person knows it."""
 
 
 def check_named_files(arguments: Sequence[str]) -> None:
@@ -35,36 +37,22 @@ def check_named_files(arguments: Sequence[str]) -> None:
     It was filled in by an address, a run file or a person, and nobody can tell which: so a
     ``python:`` SPEC is looked at as one that a file names.
     """
+    roots = serving().roots
     for word, following in pairwise([*arguments, ""]):
         # As the command line reads options: cut short, and with `=`.
         option, _, own = word.partition("=")
         value = own or following
-        if _may_be(option, FILES):
-            _below_roots(value)
+        if _may_be(option, FILES) and roots is not None:
+            check_path(value, roots, FORM)
         if not _may_be(option, SPECS):
             continue
-        check_named(value, "this form")
-        for part in filter(None, value.split(":")):
-            # What holds no separator is a word of the SPEC, unless it names something there.
-            if "/" in part or part.startswith(("~", ".")) or (ROOT / part).exists():
-                _below_roots(part)
+        check_named(value, FORM)
+        if roots is not None:
+            check_spec(value, roots, FORM)
 
 
 def _may_be(option: str, of: Sequence[str]) -> bool:
     return len(option) > 2 and any(one.startswith(option) for one in of)
-
-
-def _below_roots(path: str) -> None:
-    roots = serving().roots
-    if roots is None:
-        return
-    # Jobs run in the checkout, so a relative path is one of it.
-    at = (ROOT / Path(path).expanduser()).resolve()
-    if ".." in Path(path).parts or not any(at.is_relative_to(root) for root in roots):
-        named = ", ".join(map(str, roots)) or "none"
-        raise UnitscopeError(
-            f"{path} is not below the folders that this server reads (--roots): {named}"
-        )
 
 
 def start_run(asked: Sequence[str], digest: str, root: Path) -> jobs.Job:

@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from core.views.names import shown_name
-from core.views.pictures import photo_or_lit
+from core.views.pictures import unit_photo
 from core.views.units import unit_images
 from pages.parts import address, draw
 from pages.parts.frame import Context
@@ -37,7 +37,7 @@ def detectors(
         tiles.append(
             {
                 "src": ctx.picture(
-                    photo_or_lit, ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
+                    unit_photo, ctx.layer, int(row.unit), int(best["image"].iloc[0]), 224
                 ),
                 "title": f"unit {row.unit}",
                 "sub": sub,

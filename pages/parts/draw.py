@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
 
 import pandas as pd
 import streamlit as st
@@ -14,6 +15,9 @@ from core.figures.base import Unchecked, box
 from core.figures.export import FORMATS, export, latex
 from core.foundation.escape import csv_frame
 from pages.parts.frame import is_dark
+
+if TYPE_CHECKING:
+    import altair
 
 HERE = Path(__file__).resolve().parent
 
@@ -129,9 +133,10 @@ def chart(
     more: dict[str, Any] = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
     drawn = make(is_dark())
     height, widest = box(drawn)
+    width: int | Literal["stretch"] = widest or "stretch"
     st.altair_chart(
-        Unchecked(drawn),
-        width=widest or "stretch",
+        cast("altair.Chart", Unchecked(drawn)),
+        width=width,
         height=height,
         theme=None,
         alt=alt,
@@ -167,6 +172,10 @@ def deck(
     _files(make, name, explanation)
 
 
+def _exported(make: Callable[[bool], Any], kind: str, dark: bool) -> bytes:
+    return export(make(dark), kind, dark)
+
+
 def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> None:
     """The row under a figure: its explanation, and the figure as files."""
     dark = is_dark()
@@ -175,7 +184,7 @@ def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> N
         for kind, mime in FORMATS.items():
             st.download_button(
                 kind.upper(),
-                data=lambda kind=kind, night=not white: export(make(night), kind, night),
+                data=partial(_exported, make, kind, not white),
                 file_name=f"{name}.{kind}",
                 mime=mime,
                 on_click="ignore",

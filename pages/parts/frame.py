@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn
+from typing import Any, Concatenate, NoReturn, overload
 
 import streamlit as st
 
-from core.figures.base import COUNTING as DEFINITIONS
-from core.figures.base import Caption
+from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError, nearest, unknown
+from core.runs.kept import keep_apart
 from core.runs.run_file import Run
-from core.views.runs import cache_root, resolve, summary
+from core.views.runs import Summary, cache_root, resolve, summary
 from pages.parts import access, address
 from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
 from pages.parts.registry import pages
@@ -53,12 +53,12 @@ dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
 class Context:
     """What every page works on: one run, one layer, one way to count.
 
-    layer : None where the run has none, as one of published predictions.
+    layer : "" where the run has none, as one of published predictions.
     """
 
     run: Run
-    facts: dict[str, Any]
-    layer: str | None
+    facts: Summary
+    layer: str
     denominator: str
     dark: bool
 
@@ -82,14 +82,14 @@ class Context:
 
     def caption(self, split: str = "", layered: bool = True) -> Caption:
         """The subtitle of a figure made here; `layered` where it is about units."""
-        layered = layered and self.layer is not None
+        layered = layered and bool(self.layer)
         if not split:
-            split = f"{self.facts['images']:,} images"
+            split = f"{self.facts.images:,} images"
         return Caption(
-            self.facts["dataset"],
-            self.facts["model"],
-            (self.layer or "") if layered else "",
-            DEFINITIONS[self.denominator] if layered else "",
+            self.facts.dataset,
+            self.facts.model,
+            self.layer if layered else "",
+            COUNTING[self.denominator] if layered else "",
             split,
         )
 
@@ -130,6 +130,10 @@ def unanswered(run: Run, what: str) -> bool:
     return False
 
 
+@overload
+def page(title: str) -> Context: ...
+@overload
+def page(title: str, needs_run: bool) -> Context | None: ...
 def page(title: str, needs_run: bool = True) -> Context | None:
     """Draw the frame and say what the page is about.
 
@@ -143,6 +147,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         initial_sidebar_state="auto",
     )
     st.html(CSS)
+    keep_apart(access.serving().mode == "read-only")
     if too_long := address.cut():
         st.warning(
             f"The address holds more than a link of this app does, and is read without "
@@ -182,9 +187,9 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     with st.sidebar:
         st.space("small")
         _pick_run(paths, path.stem)
-        names = [layer["name"] for layer in facts["layers"]]
+        names = [layer.name for layer in facts.layers]
         if not names:
-            return Context(open_run(path), facts, None, "all", is_dark())
+            return Context(open_run(path), facts, "", "all", is_dark())
         layer = address.get("layer", names[-1])
         layer_known = layer in names
         if not layer_known:
@@ -192,13 +197,13 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         if len(names) > 1 or not layer_known:
             address.select("layer", "Layer", names, names[-1], drop=("unit", "page"))
         else:
-            st.caption(f"Layer {names[0]}, {facts['layers'][0]['units']} units")
+            st.caption(f"Layer {names[0]}, {facts.layers[0].units} units")
         denominator = address.select(
             "definition",
             "Counting",
-            list(DEFINITIONS),
+            list(COUNTING),
             "all",
-            format_func=DEFINITIONS.get,
+            format_func=COUNTING.get,
             help="IoU puts a unit’s lit pixels in its denominator. As published, every pixel "
             "counts; the other way leaves out pixels where nothing of the concept’s kind was "
             "annotated, so that a unit is not blamed for what nobody labelled.",
@@ -222,8 +227,8 @@ def _readable(root: Path) -> dict[str, str]:
     for path, facts in summaries(root).items():
         if isinstance(facts, str):
             continue  # page Runs lists it, and says why
-        layers = ", ".join(layer["name"] for layer in facts["layers"])
-        words = (facts["dataset"], facts["model"], layers)
+        layers = ", ".join(layer.name for layer in facts.layers)
+        words = (facts.dataset, facts.model, layers)
         found[path.stem] = " · ".join(word for word in words if word)
     twice = [name for name in found.values() if list(found.values()).count(name) > 1]
     return {k: f"{v} · {k[:6]}" if v in twice else v for k, v in found.items()}
@@ -231,15 +236,9 @@ def _readable(root: Path) -> dict[str, str]:
 
 def _pick_run(paths: dict[str, str], now: str) -> None:
     """The run picker. An address may hold the beginning of a digest; the box shows the run."""
-    st.session_state["at-run"] = now
-
-    def changed() -> None:
-        st.query_params.from_dict(
-            {k: v for k, v in address.everything().items() if k == "definition"}
-            | {"run": st.session_state["at-run"]}
-        )
-
-    st.selectbox("Run", list(paths), key="at-run", on_change=changed, format_func=paths.get)
+    others = [name for name in address.everything() if name != "definition"]
+    bound = address.bind("run", now, drop=others)
+    st.selectbox("Run", list(paths), format_func=paths.__getitem__, **bound)
 
 
 def _empty(title: str) -> NoReturn:

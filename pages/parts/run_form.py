@@ -83,23 +83,6 @@ def _forms(rows: list[tuple[str, str]], label: str) -> None:
         st.caption("Paths are those of the machine that serves this page.")
 
 
-def number(name: str, label: str, default: float, **how: Any) -> float:
-    """A number whose value is a parameter of the address."""
-    kind = type(default)
-    key = f"at-{name}"
-    try:
-        value = kind(address.get(name) or default)
-    except ValueError:
-        value = default
-    st.session_state[key] = min(max(value, how["min_value"]), how["max_value"])
-
-    def changed() -> None:
-        chosen = st.session_state[key]
-        address.put({name: "" if chosen == default else f"{chosen:g}"})
-
-    return st.number_input(label, key=key, on_change=changed, **how)
-
-
 def form(root: Path) -> dict[str, Any]:
     """Draw the fields; returns the request they make."""
     left, right = st.columns(2, gap="large")
@@ -151,12 +134,12 @@ def form(root: Path) -> dict[str, Any]:
     with st.expander("More choices", icon=":material/tune:"):
         left, right = st.columns(2, gap="large")
         with left:
-            request["q"] = number(
+            request["q"] = address.amount(
                 "q",
                 "Lit share of all places (q)",
                 0.005,
-                min_value=0.0005,
-                max_value=0.2,
+                0.0005,
+                0.2,
                 step=0.001,
                 format="%.4f",
                 help=explanations.THRESHOLD,
@@ -177,12 +160,12 @@ def form(root: Path) -> dict[str, Any]:
             )
         with right:
             request["shuffles"] = int(
-                number(
+                address.amount(
                     "shuffles",
                     "Rounds of exchanged masks",
                     Settings.shuffles,
-                    min_value=0,
-                    max_value=10_000,
+                    0,
+                    10_000,
                     step=100,
                     help=explanations.CHANCE,
                 )
@@ -246,7 +229,7 @@ def draw(root: Path) -> None:
                     refused = sentence(err)
                 else:
                     st.rerun()
-            if done:
+            if job is not None and done:
                 told = job.answer()
                 begin(told, asked, root)
             elif not checking:
@@ -257,7 +240,7 @@ def draw(root: Path) -> None:
                 )
         if refused:
             st.error(f"{refused}.", icon=":material/error:")
-        elif checking:
+        elif job is not None and checking:
             watch_check(job.name, str(root))
         elif done:
             checked(told, request)

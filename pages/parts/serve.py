@@ -1,9 +1,10 @@
 """`python -m pages.parts.serve [options]`: the app behind its door, with its imports done.
 
 Who may change what is said here once for the server (:mod:`pages.parts.access`); plain
-``streamlit run app.py`` shows the same pages, read-only, and imports for a second or two while
-the first visitor waits. What pages draw with is imported here before the server listens; PyTorch
-and the compiled kernels, which only some of them need, once nobody is being served.
+``streamlit run app.py`` shows the same pages behind the same door, read-only, and imports for
+a second or two while the first visitor waits. What pages draw with is imported here before the
+server listens; PyTorch and the compiled kernels, which only some of them need, once nobody is being
+served.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from streamlit import config as streamlit_config
 
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.names import whole
 from core.foundation.settings import Limits, configuration
 from core.foundation.trust import allow_python
 from pages.parts import access
@@ -107,7 +109,7 @@ class Door:
             if not access.token_in(Headers(scope=scope).get("cookie", ""), port):
                 return PlainTextResponse("Not found", 404)
         elif "/_stcore/upload_file/" in path and scope["method"] == "PUT":
-            return self._upload(path)
+            return self._upload(path, Headers(scope=scope).get("content-length", ""))
         elif scope["method"] == "GET" and b"token=" in scope["query_string"]:
             return self._enter(scope, port)
         return None
@@ -137,8 +139,12 @@ class Door:
         )
         return answer
 
-    def _upload(self, path: str) -> Response | None:
-        """Refuse a file where the visitor, or all of them together, hold too much by now."""
+    def _upload(self, path: str, length: str) -> Response | None:
+        """Refuse a file that is too large, or of no told size, and any where the visitor, or all of
+        them together, hold too much by now."""
+        told, largest = whole(length), max(self.most.photo_mb, self.most.names_mb)
+        if told is None or told > (largest + 1) * 1_000_000:  # with what the form adds
+            return PlainTextResponse(f"A file may have {largest:g} MB", 413)
         from streamlit.runtime import get_instance
 
         held: dict[str, dict[str, Any]] = get_instance().uploaded_file_mgr.file_storage  # type: ignore[attr-defined]
@@ -149,6 +155,11 @@ class Door:
         if size > self.most.uploads_mb * 1_000_000:
             return PlainTextResponse("The server holds too many uploaded files: try later", 429)
         return None
+
+
+def doors(most: Limits | None = None) -> list[Middleware]:
+    """What stands before the app, however it is started. most : as configured where None."""
+    return [Middleware(Door, most=most or configuration()["limits"])]
 
 
 # -- the start --------------------------------------------------------------------------------
@@ -299,7 +310,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m pages.pa
     access.serve_as(serving)
     ready(LIGHT)
     threading.Thread(target=_later, daemon=True, name="imports").start()
-    app = st.App(ROOT / "app.py", middleware=[Middleware(Door, most=most)], lifespan=_announced)
+    app = st.App(ROOT / "app.py", middleware=doors(most), lifespan=_announced)
     # Streamlit looks for its files, and for pages, beside this one.
     sys.argv = [str(ROOT / "app.py")]
     app.run(config=usual | options)

@@ -11,7 +11,8 @@ from torch import nn
 from core.ablation.edits import Edit
 from core.ablation.images import images_of
 from core.datasets import open_dataset
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import open_model
 from core.foundation.settings import Settings
 from core.knowledge.graph import Graph

@@ -11,7 +11,8 @@ import torch
 from core.ablation.edits import Edit
 from core.ablation.export import load, write_edit
 from core.ablation.toggler import prepare
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings
@@ -39,9 +40,13 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
     wanted = hooked_logits(tiny_run, "body.3", EDITS, rounded=False)[:40]
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
     # Its SPEC is that of another network, whose own layer shows the edit.
-    spec = f"python:core.ablation.edits:load:{told.files['state']}"
+    spec = f"python:core.ablation.export:load:{told.files['state']}"
     edited = load_model(spec)
     assert edited.digest() != open_model(tiny_run).digest()
+    # Under the names that its module had before, too: SPECs in run files have them.
+    for module in ("core.manipulate.edit", "core.ablation.edits"):
+        old = load_model(spec.replace("core.ablation.export", module))
+        assert old.digest() == edited.digest()
     maps = Forward(edited, ["body.3"])(photos).layers["body.3"].maps
     assert (maps[:, [0, 2, 5]] == 0).all() and (maps[:, 3] == 0.25).all()
     # The folded file is the plain architecture's.
@@ -58,7 +63,7 @@ def test_an_edited_network_reloads_to_the_same_predictions(tiny_run, tmp_path):
 def test_an_edited_network_runs_through_the_pipeline(tiny_run, tmp_path):
     told = write_edit(prepare(tiny_run), Edit((0, 2, 5)), tmp_path, kinds=("state",))
     dataset = tiny_run.info["settings"]["dataset"]["spec"]
-    spec = f"python:core.ablation.edits:load:{told.files['state']}"
+    spec = f"python:core.ablation.export:load:{told.files['state']}"
     request = Settings(dataset, spec, layers=("body.3",), q=0.05, shuffles=0)
     run = execute(plan(request), tmp_path / "runs", threads=1)
     after = told.effects["all"].after.predicted

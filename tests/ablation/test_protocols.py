@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from core.ablation import protocols
+from core.ablation import curves, protocols
 from core.ablation.edits import Edit
 from core.ablation.protocols import Study
 from core.ablation.toggler import prepare
@@ -61,19 +61,19 @@ def test_protocols_change_what_they_say(study, protocol, sign):
 
 
 def test_curves_state_protocol_and_split_and_keep_the_oracles_bounds(study):
-    frame = protocols.curves(
+    frame = curves.curves(
         study, protocols=["paper"], at=[1, 3], select=["train"], judge=["test"], seeds=20
     )
     assert set(frame["ranking"]) == set(protocols.RANKINGS)
-    assert frame.columns.tolist() == list(protocols.COLUMNS)
+    assert frame.columns.tolist() == list(curves.COLUMNS)
     assert set(frame["selection"]) == {"train"} and set(frame["judged"]) == {"test"}
     assert (frame["draws"][frame["ranking"] == "random"] == 20).all()
     # The oracle leaves right images alone or wrong ones alone.
     assert (frame["gain"][frame["sign"] == "positive"] <= 0).all()
     assert (frame["gain"][frame["sign"] == "negative"] >= 0).all()
     assert ((frame["low"] <= frame["accuracy"]) & (frame["accuracy"] <= frame["high"])).all()
-    again = protocols.curves(study, ["random"], ["negative"], ["global"], at=[3], judge=["test"])
-    same = protocols.curves(study, ["random"], ["negative"], ["global"], at=[3], judge=["test"])
+    again = curves.curves(study, ["random"], ["negative"], ["global"], at=[3], judge=["test"])
+    same = curves.curves(study, ["random"], ["negative"], ["global"], at=[3], judge=["test"])
     pd.testing.assert_frame_equal(again, same)
 
 
@@ -87,7 +87,7 @@ def test_cross_fitting_never_judges_an_image_by_units_chosen_with_it(study, monk
         return outcomes(self, ranking, sign, protocol, selection, judged, *more, **options)
 
     monkeypatch.setattr(Study, "outcomes", spy)
-    frame = protocols.cross_fitted(study, "icc", "negative", "global", ["test"], [1, 2], repeats=3)
+    frame = curves.cross_fitted(study, "icc", "negative", "global", ["test"], [1, 2], repeats=3)
     assert len(seen) == 6 and sum(seen) == 3 * len(study.rows(["test"]))
     assert frame["n"][0] == len(study.rows(["test"]))
     assert "halves of test" in frame["selection"][0]
@@ -107,7 +107,7 @@ def test_unknown_names_of_protocols_are_told(study):
     replayed = Study.of(prepare(study.toggler.run, "body.1"), tiny_graph())
     with pytest.raises(UnitscopeError, match="needs a linear head"):
         replayed.order("greedy", "negative", rows)
-    frame = protocols.curves(replayed, signs=["negative"], at=[2], seeds=2)
+    frame = curves.curves(replayed, signs=["negative"], at=[2], seeds=2)
     assert not set(frame["ranking"]) & set(protocols.BY_HEAD)
 
 

@@ -28,7 +28,7 @@ def test_every_step_of_a_search_counts_exactly(seed):
     pooled = np.round(rng.normal(size=(images, units)), 1).astype(np.float32)
     weights = np.round(rng.normal(size=(units, classes)) * 2).astype(np.float32) / 2
     base = np.round(pooled @ weights, 2).astype(np.float32)
-    toggler = Toggler(pooled, base, drawn.images, drawn.names, weights=weights)
+    toggler = Toggler.linear(pooled, base, weights, drawn.images, drawn.names)
     linear = search.Linear(toggler, np.arange(images))
     for _ in range(3):
         on = np.flatnonzero(~linear.off)
@@ -92,9 +92,7 @@ def test_a_relaxed_mask_finds_a_unit_that_only_harms():
     clean_without = clean - toggler.pooled[:, [2]] * toggler.weights[2]
     target = clean_without.argmax(1).astype(np.int32)
     images = toggler.images.assign(target=target)
-    made = Toggler(
-        toggler.pooled, harmed.astype(np.float32), images, toggler.names, weights=weights
-    )
+    made = Toggler.linear(toggler.pooled, harmed.astype(np.float32), weights, images, toggler.names)
     rows = np.arange(300)
     for method in search.METHODS:
         path = search.search(made, rows, method, most=2)

@@ -89,8 +89,8 @@ def test_bad_edits_and_empty_sets_are_told():
         toggler.toggle(Edit((1,)), splits=["tset"])
     with pytest.raises(UnitscopeError, match="no image is of scene"):
         other = toggler.images.assign(split=["a"] * 5 + ["b"] * 5, scene=["x"] * 5 + ["y"] * 5)
-        both = Toggler(
-            toggler.pooled, toggler.logits(), other, toggler.names, weights=toggler.weights
+        both = Toggler.linear(
+            toggler.pooled, toggler.logits(), toggler.weights, other, toggler.names
         )
         both.toggle(Edit((1,)), scene="x", splits=["b"])
 

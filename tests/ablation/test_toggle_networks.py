@@ -12,12 +12,13 @@ import torch
 from core.ablation import search
 from core.ablation.edits import Change, Edit
 from core.ablation.export import write_edit
-from core.ablation.forward import forward_edited, tail_of
+from core.ablation.forward import apply_change, copied, forward_edited, tail_of
 from core.ablation.toggler import prepare
 from core.cli import main
 from core.datasets import open_dataset
 from core.datasets.decode import read_photo
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import explain_photo, open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
@@ -41,7 +42,7 @@ from tests.ablation.networks import (
 
 def test_tiny_net_closed_form_equals_a_hook(tiny_run):
     toggler = prepare(tiny_run)
-    assert toggler.way == "closed form" and toggler.check["agreement"] <= CLOSE
+    assert toggler.method == "closed form" and toggler.check.agreement <= CLOSE
     wanted = hooked_logits(tiny_run, "body.3", EDITS, rounded=False)
     got = toggler.logits_after(EDITS)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
@@ -51,7 +52,7 @@ def test_tiny_net_closed_form_equals_a_hook(tiny_run):
 
 def test_an_inner_layer_is_replayed_and_equals_a_hook(tiny_run):
     toggler = prepare(tiny_run, "body.1")
-    assert toggler.way == "replayed tail"
+    assert toggler.method == "replayed tail"
     wanted = [hooked_logits(tiny_run, "body.1", edits, rounded=True) for edits in ([], EDITS)]
     reports = []
     got = toggler.logits_after(EDITS, progress=reports.append)
@@ -62,9 +63,9 @@ def test_an_inner_layer_is_replayed_and_equals_a_hook(tiny_run):
     told = toggler.toggle(EDITS)
     assert last.gain == told.gain
     # Close to the recorded logits, which are of unrounded maps, and kept for the next time.
-    assert toggler.check["recorded"] < 1e-2
-    assert toggler._kept().is_file()
-    assert prepare(tiny_run, "body.1").check["recorded"] == toggler.check["recorded"]
+    assert toggler.check.recorded < 1e-2
+    assert toggler.answers.kept.is_file()
+    assert prepare(tiny_run, "body.1").check.recorded == toggler.check.recorded
 
 
 def test_a_replay_can_be_stopped_and_needs_known_units(tiny_run):
@@ -91,12 +92,12 @@ def test_a_replay_can_be_stopped_and_needs_known_units(tiny_run):
 def test_each_way_equals_a_hook(tmp_path, spec, layer, way):
     run = photo_run(tmp_path, spec, (layer,), map_type="float32")
     toggler = prepare(run, layer)
-    assert toggler.way == way, toggler.check
+    assert toggler.method == way, toggler.check
     got = toggler.logits_after(EDITS)
     wanted = hooked_logits(run, layer, EDITS, rounded=False)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
     same_predictions(got, wanted)
-    assert toggler.check["flipped"] == 0 and toggler.check["recorded"] <= CLOSE
+    assert toggler.check.flipped == 0 and toggler.check.recorded <= CLOSE
 
 
 @pytest.mark.parametrize(
@@ -121,16 +122,16 @@ def test_the_closed_form_answers_only_kinds_of_edit_that_passed(
     spec = f"python:tests.ablation.networks:{function}"
     run = photo_run(tmp_path, spec, ("body",), 48, map_type="float32")
     toggler = prepare(run)
-    assert toggler.way == "closed form"
+    assert toggler.method == "closed form"
     told = toggler.toggle(edit)
-    assert told.way == way
+    assert told.method == way
     wanted = hooked_logits(run, "body", [edit], rounded=False)
     target = toggler.target
     assert told.accuracy[1].right == (wanted.argmax(1) == target).sum()
     assert (told.after.predicted == wanted.argmax(1)).all()
     got = toggler.logits_after(edit)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
-    why = toggler.answering(edit).check["why"]
+    why = toggler.answering(edit).check.why
     assert re.search(f"the closed form fails for units {failed}", why) if failed else True
     if failed:
         with pytest.raises(UnitscopeError, match=failed):
@@ -143,10 +144,10 @@ def test_the_closed_form_answers_only_kinds_of_edit_that_passed(
 def test_probes_of_every_kind_are_told(tmp_path):
     run = photo_run(tmp_path, "python:tests.ablation.networks:rectified", ("body",))
     check = prepare(run).check
-    failed = {kind for kind, gap in check["probes"].items() if gap > CLOSE}
+    failed = {kind for kind, gap in check.probes.items() if gap > CLOSE}
     assert failed == {"clamped low", "multiplied by a negative factor"}
-    assert len(check["probes"]) == 7 and check["agreement"] <= CLOSE
-    assert all(f"units {kind} (by" in check["why"] for kind in failed)
+    assert len(check.probes) == 7 and check.agreement <= CLOSE
+    assert all(f"units {kind} (by" in check.why for kind in failed)
 
 
 def test_the_closed_form_is_refused_where_recorded_logits_say_otherwise(tmp_path):
@@ -156,9 +157,9 @@ def test_the_closed_form_is_refused_where_recorded_logits_say_otherwise(tmp_path
     logits[7, 0] += 0.01
     np.save(path, logits)
     toggler = prepare(Run(run.path))
-    assert toggler.way == "replayed tail"
-    assert "differ from the recorded logits by up to" in toggler.check["why"]
-    assert "image '007'" in toggler.check["why"]
+    assert toggler.method == "replayed tail"
+    assert "differ from the recorded logits by up to" in toggler.check.why
+    assert "image '007'" in toggler.check.why
 
 
 @pytest.mark.parametrize("function", ["untracked", "training", "function"])
@@ -168,8 +169,8 @@ def test_networks_that_normalise_by_the_batch_run_whole_in_the_runs_batches(tmp_
     recorded = np.asarray(run.array("logits"))
     assert np.abs(in_batches(run, "first", None) - recorded).max() <= CLOSE
     toggler = prepare(run, "first")
-    assert toggler.way == "whole forward"
-    assert "own batches of 32" in toggler.check["why"]
+    assert toggler.method == "whole forward"
+    assert "own batches of 32" in toggler.check.why
     # Some images of several batches: what they are told does not depend on which are asked.
     rows = np.array([3, 4, 40, 77])
     edit = Edit((0, 3, 5), 0.5)
@@ -178,7 +179,7 @@ def test_networks_that_normalise_by_the_batch_run_whole_in_the_runs_batches(tmp_
     assert np.abs(toggler.logits() - recorded).max() <= CLOSE
     told = toggler.toggle(edit)
     assert (told.after.predicted == wanted.argmax(1)).all()
-    assert toggler.check["flipped"] == 0 and toggler.check["recorded"] <= CLOSE
+    assert toggler.check.flipped == 0 and toggler.check.recorded <= CLOSE
     # An edit that differs from image to image is made in the images asked for alone.
     orders = np.tile(np.array([[1, 2]]), (len(rows), 1))
     ((_, swept),) = toggler.sweep(rows, orders, at=[2])
@@ -195,7 +196,7 @@ def test_batch_norms_before_a_linear_head_leave_the_closed_form(tmp_path, functi
     run = photo_run(tmp_path, f"python:tests.ablation.networks:{function}", ("second",), 48)
     toggler = prepare(run)
     edit = Edit((0, 3, 5), 0.5)
-    assert toggler.way == "closed form"
+    assert toggler.method == "closed form"
     assert np.abs(toggler.logits_after(edit) - in_batches(run, "second", edit)).max() <= CLOSE
 
 
@@ -243,24 +244,24 @@ def test_recorded_logits_that_are_no_finite_numbers_are_told(tmp_path):
 def test_half_precision_that_was_asked_for_states_its_bound(tmp_path):
     run = photo_run(tmp_path, tiny.SPEC, ("body.1",), 6, map_type="float16")
     toggler = prepare(run)
-    told = re.search(r"rounding moves the logits .* by up to (\S+) of", toggler.check["why"])
+    told = re.search(r"rounding moves the logits .* by up to (\S+) of", toggler.check.why)
     toggler.logits()
-    assert told and 0 < toggler.check["recorded"] <= 5 * float(told[1])
+    assert told and 0 < toggler.check.recorded <= 5 * float(told[1])
 
 
 def test_a_dataset_that_is_gone_leaves_the_stored_photos(tmp_path):
     run = photo_run(tmp_path, "python:tests.ablation.networks:branching", ("second",), 6)
     shutil.rmtree(tmp_path / "photos")
     toggler = prepare(run)
-    assert "stored photos (JPEG): the dataset cannot be read" in toggler.check["why"]
+    assert "stored photos (JPEG): the dataset cannot be read" in toggler.check.why
     told = toggler.toggle(EDITS)
-    assert told.way == "whole forward" and len(told.images) == 6
+    assert told.method == "whole forward" and len(told.images) == 6
 
 
 def test_without_maps_the_network_runs_whole(tmp_path):
     run = photo_run(tmp_path, "python:tests.ablation.networks:inner", ("second",), keep_maps=False)
     toggler = prepare(run)
-    assert toggler.way == "whole forward" and "--no-maps" in toggler.check["why"]
+    assert toggler.method == "whole forward" and "--no-maps" in toggler.check.why
     wanted = hooked_logits(run, "second", EDITS, rounded=False)
     assert np.abs(toggler.logits_after(EDITS) - wanted).max() <= CLOSE * max(1, wanted.max())
 
@@ -280,8 +281,7 @@ def test_without_maps_the_network_runs_whole(tmp_path):
 def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     """Random weights, few images: head or tail found by numbers, equal to a forward hook."""
     from core.models.head import linear_head
-    from core.models.hooks import _copied, as_maps, find_layer
-    from core.rooms.drawing.tracer import _apply
+    from core.models.hooks import as_maps, find_layer
 
     model = load_model(f"torchvision:{name}:random")
     torch.manual_seed(1)
@@ -289,7 +289,7 @@ def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     inputs = torch.randn(2, 3, side, side).contiguous(memory_format=torch.channels_last)
     raw = []
     handle = find_layer(model.module, layer).register_forward_hook(
-        lambda _m, _a, output: raw.append(_copied(output))
+        lambda _m, _a, output: raw.append(copied(output))
     )
     with torch.inference_mode():
         model.module(inputs)
@@ -311,7 +311,7 @@ def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     assert (tail is not None) == (way is not None)
     if tail is not None:
         fresh = raw[0].clone()
-        _apply(as_maps(fresh, layer, (side, side)), change)
+        apply_change(as_maps(fresh, layer, (side, side)), change)
         with torch.inference_mode():
             assert float((tail(fresh) - wanted).abs().max()) <= CLOSE * size
 
@@ -340,7 +340,7 @@ def test_nyuv2_resnet18_layers_equal_a_hook(data_dir, tmp_path):
     edits = [Edit(tuple(range(0, 60, 3))), Edit((1,), 2.0)]
     for layer, way in (("layer4", "closed form"), ("layer3", "replayed tail")):
         toggler = prepare(run, layer)
-        assert toggler.way == way, toggler.check
+        assert toggler.method == way, toggler.check
         inputs = Forward(model, [layer]).inputs(seen)
         wanted = forward_edited(
             model.module, layer, inputs, Change.of(edits, toggler.units)
@@ -360,7 +360,7 @@ def test_squeezenet_fire9_equals_a_hook(data_dir, tmp_path):
     inputs = Forward(model, ["fire9"]).inputs(
         np.stack([np.asarray(p) for p in rng.integers(0, 256, (3, 224, 224, 3), np.uint8)])
     )
-    from core.ablation.strategies import Tail
+    from core.ablation.replay import Tail
     from core.models.head import linear_head
 
     assert linear_head(model.module, "fire9", inputs) is None

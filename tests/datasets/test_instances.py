@@ -10,7 +10,7 @@ import pytest
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.dissect.pipeline import plan
+from core.dissect.plan import plan
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.settings import Settings
 from tests import tiny

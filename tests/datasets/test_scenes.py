@@ -20,7 +20,7 @@ from core.datasets.scenes import (
     read_given,
     summary,
 )
-from core.dissect.pipeline import plan
+from core.dissect.plan import plan
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.settings import Settings, command

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import duckdb
@@ -15,18 +15,15 @@ from torch import nn
 
 from core.cli import main
 from core.dissect.labels import (
-    FDR,
     active,
-    adjust,
     better_than_chance,
-    called_by_chance,
     null_distribution,
-    permutation_p,
-    split_sets,
     unit_labels,
     untrained_labels,
 )
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
+from core.dissect.significance import FDR, adjust, called_by_chance, permutation_p, split_sets
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.foundation.settings import Settings
@@ -194,7 +191,7 @@ def test_the_false_discovery_rate_is_kept(nothing):
     assert np.mean(none) <= 0.05 + 3 * 0.0154
     assert np.mean(half) <= 0.05
     by_chance = called_by_chance(draws, np.ones(tested, bool))
-    assert by_chance < 1 and by_chance == better_than_chance(nothing)["by_chance"]
+    assert by_chance < 1 and by_chance == better_than_chance(nothing).by_chance
 
 
 def test_units_called_by_chance_are_counted_round_by_round():
@@ -265,9 +262,9 @@ def test_the_twin_is_a_run_of_its_own(folder, run, tmp_path):
         ):
             assert ours[column].tolist() == theirs[column].tolist(), column
     told = better_than_chance(run, LAYER)
-    assert told["untrained"] == int((ours["adjusted"] <= FDR).sum())
+    assert told.untrained == int((ours["adjusted"] <= FDR).sum())
     assert (alone.info["untrained"]["made"], run.info["untrained"]["made"]) == (False, True)
-    assert better_than_chance(alone)["untrained_why"] == "the run was made with --no-untrained"
+    assert better_than_chance(alone).untrained_why == "the run was made with --no-untrained"
     own, _ = tiny.net()
     assert not torch.equal(own.body[2].weight, tiny.twin()[0].body[2].weight)
 
@@ -356,7 +353,7 @@ def test_a_network_that_cannot_be_drawn_anew_has_no_twin(folder, tmp_path, capsy
         plan(replace(asked, untrained=True))
     run = execute(plan(asked), tmp_path)
     told = better_than_chance(run)
-    assert told["untrained"] is None and "the network itself (Learned)" in told["untrained_why"]
+    assert told.untrained is None and "the network itself (Learned)" in told.untrained_why
     assert main(["show", run.digest, "--out", str(tmp_path)]) == 0
     assert "The untrained twin was not measured: weights of" in capsys.readouterr().out
 
@@ -386,7 +383,7 @@ def test_the_option_is_part_of_the_digest(folder, run):
 def test_show_says_how_many_by_chance_and_untrained(run, capsys):
     assert main(["show", str(run.path), "--json"]) == 0
     chance = json.loads(capsys.readouterr().out.splitlines()[-1])["labels"]["chance"]
-    assert chance == better_than_chance(run)
+    assert chance == asdict(better_than_chance(run))
     assert main(["show", str(run.path)]) == 0
     printed = capsys.readouterr().out
     assert f"{chance['above']} of 12 units better than chance" in printed
@@ -410,7 +407,7 @@ def test_a_run_of_an_older_version_opens_and_says_that_chance_is_unknown(run, tm
     assert unit_labels(opened, LAYER)["chance"].isna().all()
     assert unit_labels(opened, LAYER, splits=["test"])["adjusted"].isna().all()
     told = better_than_chance(opened)
-    assert told["above"] is None and "older version" in told["chance_why"]
+    assert told.above is None and "older version" in told.chance_why
     assert main(["show", str(old)]) == 0
     assert "Chance was not measured: the run was made by an older version" in (
         capsys.readouterr().out

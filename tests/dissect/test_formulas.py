@@ -10,15 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.dissect.formula import AND, NOT, OR, Formula
-from core.dissect.formulas import (
-    Search,
-    Sizes,
-    beam_search,
-    formula_table,
-    optimal_search,
-    search_units,
-    unit_formulas,
-)
+from core.dissect.formula_search import Search, Sizes, beam_search, optimal_search, search_units
+from core.dissect.formulas import formula_table, unit_formulas
 from core.dissect.signatures import Signatures
 from core.foundation.errors import UnitscopeError
 
@@ -222,7 +215,7 @@ def test_mistakes_are_told():
     with pytest.raises(UnitscopeError, match="penalty"):
         optimal_search(s, 0, penalty=1.2)
     with pytest.raises(UnitscopeError, match="no unit 7"):
-        list(search_units(s, [0, 7]))
+        list(search_units(s, units=[0, 7]))
 
 
 def test_formulas_of_a_run_are_kept_and_gone_on_with(tiny_run):

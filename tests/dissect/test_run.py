@@ -24,7 +24,8 @@ from core.datasets.decode import read_photo
 from core.datasets.loader import decode
 from core.dissect import pipeline as run_module
 from core.dissect.labels import null_distribution, unit_labels
-from core.dissect.pipeline import BATCH, execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import BATCH, plan
 from core.explain.photo import explain_photo
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Stopped
@@ -654,9 +655,9 @@ def test_maps_are_single_where_half_would_move_a_replay(folder, tmp_path):
         assert maps.dtype.itemsize == item and work.sizes["maps"] == maps.nbytes
         assert run.info["settings"]["map_type"] == work.map_type
     toggler = prepare(run)
-    assert toggler.way == "replayed tail"
+    assert toggler.method == "replayed tail"
     toggler.logits()
-    assert toggler.check["recorded"] <= 1e-5
+    assert toggler.check.recorded <= 1e-5
     asked = replace(replayed.settings, map_type="float32")
     assert plan(asked).digest == replayed.digest
     assert plan(replace(asked, map_type="float16")).map_type == "float16"

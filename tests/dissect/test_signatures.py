@@ -91,7 +91,7 @@ def test_batches_and_threads_change_nothing():
     one = gathered(maps, thresholds, labels, whole, 9, 1)
     for batch, threads in ((1, 1), (2, 3), (4, 2)):
         other = gathered(maps, thresholds, labels, whole, batch, threads)
-        for name in ("labels", "pixels", "starts", "which", "lit", "hits"):
+        for name in ("labels", "pixels", "starts", "which", "active", "hits"):
             assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
@@ -133,7 +133,7 @@ def test_signatures_of_a_run_agree_with_its_tables(tiny_run):
         areas = tiny_run.sql("SELECT area FROM concepts ORDER BY concept")["area"]
         assert found.areas[1:].tolist() == areas.tolist()
         again = signatures(tiny_run, layer)  # read back
-        assert np.array_equal(again.lit, found.lit) and again.concepts == found.concepts
+        assert np.array_equal(again.active, found.active) and again.concepts == found.concepts
     part = signatures(tiny_run, splits=["test"])
     rest = signatures(tiny_run, splits=["train"])
     assert part.splits == ("test",)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.account import account, scene_table, scenes_of
 from core.explain.learned import learned_concepts, select, stand_in_concepts, unit_ious
 from core.explain.metrics import (

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from core.ablation import protocols, search
+from core.ablation import search
+from core.ablation.curves import curves as curves_of
 from core.ablation.edits import Edit
 
 
@@ -12,7 +13,7 @@ def test_charts_are_drawn(study):
     from core.figures.export import export
 
     caption = Caption("tiny", "net", "body.3", "threshold", "test")
-    frame = protocols.curves(study, ["scc", "random"], at=[1, 2], seeds=3)
+    frame = curves_of(study, ["scc", "random"], at=[1, 2], seeds=3)
     told = study.toggler.toggle(Edit((0, 1, 2)))
     table = search.compare(
         study.toggler, study.rows(), study.scene, {"all units": lambda _: None}, ["forward"], 2, 1

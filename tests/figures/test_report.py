@@ -69,7 +69,7 @@ def test_a_report_is_valid_and_holds_what_was_asked(tiny_run):
     drawn = [name for name in shown if FIGURES[name].draw(view) is not None]
     assert {"accuracy", "confusion", "overlap"} <= set(drawn)
     assert sum(tag == "svg" for tag, _ in page.tags) == len(drawn)
-    command = summary(tiny_run)["command"]
+    command = summary(tiny_run).command
     for word in (
         "Scene by scene",
         "Units with the clearest labels",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from core.dissect.pipeline import plan
+from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings

@@ -13,7 +13,8 @@ import duckdb
 import pytest
 
 from core.cli import main
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings

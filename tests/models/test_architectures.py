@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from core.ablation.edits import Edit
 from core.ablation.toggler import prepare
 from core.datasets.decode import read_photo
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.photo import explain_photo
 from core.foundation.settings import Settings
 from core.knowledge.kinds import open_knowledge
@@ -195,7 +196,7 @@ def test_an_architecture_end_to_end(tmp_path, name, side, layer, layout, options
     np.testing.assert_allclose(run.array("logits"), before, atol=CLOSE * size)
     toggler = prepare(run)
     family = family_of(model.module)
-    assert family is not None and toggler.way == family.toggled, toggler.check
+    assert family is not None and toggler.method == family.toggled, toggler.check
     told = toggler.logits_after([Edit(OFF), Edit((HALF,), 0.5)])
     assert np.abs(told - after).max() <= CLOSE * size
     assert toggler.toggle(Edit(OFF)).accuracy[0].n == IMAGES
@@ -230,7 +231,7 @@ def test_the_last_block_of_a_class_token_transformer_is_told_to_do_nothing(tmp_p
     last = "encoder.layers.encoder_layer_11"
     request = Settings(f"folder:{folder}", spec, layers=(last,), q=0.05, shuffles=0)
     toggler = prepare(execute(plan(request), tmp_path / "runs", threads=1))
-    assert "answer does not come from these maps" in toggler.check["why"]
+    assert "answer does not come from these maps" in toggler.check.why
     assert (toggler.logits_after(Edit(OFF)) == toggler.logits()).all()
 
 
@@ -252,9 +253,9 @@ def test_a_transformer_is_replayed_as_exactly_as_promised_unless_told_otherwise(
         assert run.array(f"maps-{layer}").dtype.itemsize == item
         toggler = prepare(run)
         toggler.logits()
-        assert toggler.way == "replayed tail"
-        assert (toggler.check["recorded"] <= CLOSE) == (map_type == "auto")
-        assert ("rounding moves the logits" in toggler.check["why"]) == (map_type == "float16")
+        assert toggler.method == "replayed tail"
+        assert (toggler.check.recorded <= CLOSE) == (map_type == "auto")
+        assert ("rounding moves the logits" in toggler.check.why) == (map_type == "float16")
 
 
 def test_a_tail_without_the_class_token_recorded_is_not_replayed(tmp_path):
@@ -266,7 +267,7 @@ def test_a_tail_without_the_class_token_recorded_is_not_replayed(tmp_path):
     assert run.array(f"beside-{layer}").shape == (3, 1, 768)
     (run.arrays / f"beside-{layer}.npy").unlink()
     toggler = prepare(run)
-    assert toggler.way == "whole forward" and "did not record" in toggler.check["why"]
+    assert toggler.method == "whole forward" and "did not record" in toggler.check.why
 
 
 @pytest.mark.parametrize(
@@ -354,7 +355,7 @@ def test_a_hugging_face_classifier_by_a_function(tmp_path):
     run = execute(plan(request), tmp_path / "runs", threads=1)
     assert run.info["accuracy"]["scored"] == IMAGES
     toggler = prepare(run)
-    assert toggler.way == "whole forward"  # its forward cannot be traced
+    assert toggler.method == "whole forward"  # its forward cannot be traced
     inputs = Forward(load_model(spec), []).inputs(seen_photos(run))
 
     def off(_module, _args, output):

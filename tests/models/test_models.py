@@ -9,7 +9,7 @@ from torch import nn
 
 from core.ablation.forward import tail_of
 from core.cli import main
-from core.dissect.pipeline import plan
+from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.settings import Settings

@@ -6,20 +6,28 @@ import argparse
 import ast
 import json
 import shutil
+import tempfile
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from core.dissect.pipeline import plan
+from core.ablation.images import dataset_photos
+from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
+from core.foundation.geometry import Preprocessing
 from core.foundation.settings import Settings
 from core.foundation.trust import ALLOW
+from core.runs.kept import keep_apart, kept, place
+from core.runs.run_file import Run
 from core.runs.store import list_runs
+from core.runs.unit_sets import save_set
+from core.views.retrain import material
 from pages.parts import access, changes, serve
 from tests import tiny
 from tests.browsing import ROOT, SERVE, Server, Visit
@@ -195,6 +203,26 @@ def test_what_lies_below_the_roots_is_named_freely(served, tmp_path):
     changes.check_named_files(["run", "--dataset", "rooms", "--model", "torchvision:resnet18"])
 
 
+def test_photos_of_a_run_are_read_below_the_roots_alone(served, tiny_run, tmp_path):
+    """A stranger's run may name any folder; switching units off reads its photos again."""
+    served(access.Serving("read-only", roots=(tmp_path.resolve(),)))
+    with pytest.raises(UnitscopeError, match=r"run .* is not below the folders"):
+        material(tiny_run)
+    with pytest.raises(UnitscopeError, match="--roots"):  # and the stored JPEGs stand in
+        dataset_photos(tiny_run, Preprocessing(resize=(32, 28), center_crop=24))
+    folder = Path(tiny_run.info["settings"]["dataset"]["spec"].partition(":")[2])
+    served(access.Serving("read-only", roots=(folder.parent.resolve(),)))
+    assert material(tiny_run)["splits"]
+    assert (
+        dataset_photos(tiny_run, Preprocessing(resize=(32, 28), center_crop=24))(
+            np.array([0])
+        ).shape[0]
+        == 1
+    )
+    served(access.Serving("read-only", roots=()))  # none were given: as before
+    assert material(tiny_run)["splits"]
+
+
 # -- how a server is started --------------------------------------------------------------------
 
 
@@ -289,12 +317,77 @@ def test_pages_of_a_visitor_change_nothing(cache, served, mode):
     assert not [b.label for b in retrain.button]
 
 
+def all_below(root: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of change of every file and folder below `root`, and of itself."""
+    stats = {str(p): p.stat() for p in [root, *root.rglob("*")]}
+    return {path: (found.st_size, found.st_mtime_ns) for path, found in stats.items()}
+
+
+def test_a_read_only_server_writes_nothing(cache, served, monkeypatch, tmp_path):
+    """It kept what it worked out beside the runs, and made a lock file to list sets."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("core.runs.kept._own", [])
+    run = Run(list_runs(cache)[0])
+    save_set(run, "body.3", "mine", [1, 2])
+    run.close()
+    (cache / "named-sets.db.lock").unlink(missing_ok=True)
+    before = all_below(cache)
+    served(access.Serving("read-only"))
+    for page, asked in (
+        ("app.py", {}),
+        ("pages/1_Scenes.py", {"scene": "attic"}),
+        ("pages/1_Scenes.py", {"view": "matrix"}),
+        ("pages/2_Units.py", {}),
+        ("pages/2_Units.py", {"unit": "3"}),
+        ("pages/2_Units.py", {"view": "map"}),
+        ("pages/3_Concepts.py", {"concept": "thing 1"}),
+        ("pages/3_Concepts.py", {"view": "core"}),
+        ("pages/4_Explain.py", {"image": "000"}),
+        ("pages/5_Disable.py", {"off": "1-2"}),
+        ("pages/6_Retrain.py", {}),
+        ("pages/7_Compare.py", {}),
+        ("pages/9_Runs.py", {}),
+    ):
+        shown = show(page, **asked)
+        assert not shown.exception, (page, shown.exception)
+        assert all_below(cache) == before, page
+    apart = [p.name for p in tmp_path.glob("unitscope-*/*/*")]
+    assert any(name.startswith("map-") for name in apart), apart
+    assert any(name.startswith("signatures-") for name in apart), apart
+
+
+def test_what_is_kept_apart_is_a_copy(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "runs").mkdir()
+    beside = tmp_path / "runs" / "a.csv"
+    beside.write_text("old")
+    assert place(beside) == beside
+    keep_apart(True)
+    own = place(beside)
+    assert own != beside and own.read_text() == "old"
+    own.write_text("new")
+    assert place(beside).read_text() == "new" and beside.read_text() == "old"
+    assert {p.read_text() for p in kept(tmp_path / "runs", "*.csv")} == {"old", "new"}
+    assert place(tmp_path / "none" / "b").parent.is_dir() and not (tmp_path / "none").exists()
+
+
 def test_an_address_that_is_too_long_is_cut(cache):
     page = show("pages/2_Units.py", name="x" * 100_000, unit="3")
     assert not page.exception
     assert "Unit 3" in page.title[0].value
     assert "read without name" in page.warning[0].value
     assert "x" * 100 not in text_of(page)
+
+
+@pytest.mark.parametrize("number", ["²", "--5", "٣", "9" * 3900, "1e9", "-", "3,3"])
+def test_what_looks_like_a_number_is_a_sentence(cache, number):
+    """`?unit=²` and `?page=--5` were tracebacks: their letters are digits, `int` refuses them."""
+    unit = show("pages/2_Units.py", unit=number)
+    assert "Unit" in unit.title[0].value
+    assert show("pages/1_Scenes.py", scene="attic", image=number).title
+    off = show("pages/5_Disable.py", off=number, k=number)
+    assert off.title
+    assert show("pages/3_Concepts.py", view="groups", k=number).title
 
 
 # -- real servers -------------------------------------------------------------------------------
@@ -365,6 +458,8 @@ def test_servers_that_make_no_token_are_read_only(browser, cache, options):
     server = Server(cache, *options)
     try:
         assert not server.token
+        assert answer(server, "_stcore/health") == 200
+        assert answer(server, "_stcore/metrics") == 404  # plain Streamlit showed them to all
         visit = Visit(browser, server)
         visit.open("Runs")
         visit.page.get_by_text("this server is read-only").first.wait_for()

@@ -70,7 +70,7 @@ def test_deep_link_to_a_unit_and_layer(cache, run):
 def test_deep_link_to_an_image(cache, run):
     at = show("pages/1_Scenes.py", image="010")
     facts = image_facts(run, image_number(run, "010"))
-    assert facts["scene_name"] in at.title[0].value.lower()
+    assert facts.scene_name in at.title[0].value.lower()
     assert "Photo 010" in text_of(at)
 
 

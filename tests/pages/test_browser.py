@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation.settings import Settings
 from tests import tiny
 from tests.browsing import Server, Visit

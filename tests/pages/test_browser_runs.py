@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.settings import Settings
 from core.runs.store import list_runs

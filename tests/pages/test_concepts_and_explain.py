@@ -7,7 +7,8 @@ import json
 import pytest
 
 from core.cli import main
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.predictions import import_predictions
 from core.figures import explain as explain_figures
 from core.foundation.errors import UnitscopeError

@@ -15,7 +15,8 @@ import torch
 
 from core.ablation.contribution import contribution_scores
 from core.cli import main
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings
 from core.knowledge.kinds import open_knowledge

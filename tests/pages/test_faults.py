@@ -25,7 +25,8 @@ from streamlit.testing.v1 import AppTest
 from core.ablation.toggler import prepare
 from core.cli import main
 from core.dissect.counts import count_images
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import signatures
 from core.downloads.unpack import unpack
 from core.figures import converter
@@ -162,7 +163,7 @@ def test_what_was_kept_for_speed_is_made_again_where_it_is_damaged(copy):
             )
         for junk in (b"", b"PK\x03\x04junk", kept.read_bytes()[:100]):
             kept.write_bytes(junk)
-            np.testing.assert_array_equal(signatures(run, "body.3").lit, right.lit)
+            np.testing.assert_array_equal(signatures(run, "body.3").active, right.active)
         layer = prepare(run, "body.1")  # replayed: its unedited logits are kept beside the run
         first = layer.logits()
         (kept,) = copy.with_suffix(".derived").glob("replayed-*.npy")

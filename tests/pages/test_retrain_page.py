@@ -13,7 +13,8 @@ import pytest
 import streamlit as st
 
 from core.cli import main
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.predictions import import_predictions
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
@@ -116,7 +117,7 @@ def test_a_finished_training_is_shown(filled, asked):
     control = table[table["cc"] == "control"].iloc[0]
     assert f"from {told['original']['test']:.1%} to {control.test:.1%}" in said
     for one in shown.verdicts(told, table):
-        assert f"{round(100 * one['gain'], 1) + 0.0:+.1f}".replace("-", "−") in said
+        assert f"{round(100 * one.gain, 1) + 0.0:+.1f}".replace("-", "−") in said
     for file in told["weights"].values():
         assert f"--model {file['spec']}" in said
     frame = next(d.value for d in at.dataframe if "best epoch" in d.value.columns)
@@ -229,7 +230,7 @@ def row(gain, seeds, photos):
 def test_a_gain_counts_where_both_intervals_leave_0_out(seeds, photos, verdict):
     told = {"chosen": {"scc": 1.0}, "trainings": []}
     (got,) = shown.verdicts(told, pd.DataFrame([row(0.02, seeds, photos)]))
-    assert got["verdict"] == verdict
+    assert got.verdict == verdict
 
 
 def test_one_and_the_same_answer_is_seen():
@@ -278,12 +279,12 @@ def parsed(add, arguments, then):
 def test_the_cost_is_counted_and_timed(asked, tmp_path, full):
     told = cost_of(plan_cc(asked), tmp_path)
     _, made, _ = full
-    assert {k: told[k] for k in ("train", "validation", "test")} == {
+    assert {k: getattr(told, k) for k in ("train", "validation", "test")} == {
         k: made["counts"][k] for k in ("train", "validation", "test")
     }
-    assert told["digest"] == made["digest"] and not told["finished"]
-    assert told["passes"] == told["trainings"] * asked.epochs * told["train"] == 10 * 2 * 24
-    assert 0 < told["low"] <= told["seconds"] <= told["high"] and told["timed"] == 3 * 8
+    assert told.digest == made["digest"] and not told.finished
+    assert told.passes == told.trainings * asked.epochs * told.train == 10 * 2 * 24
+    assert 0 < told.low <= told.seconds <= told.high and told.timed == 3 * 8
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 

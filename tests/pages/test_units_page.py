@@ -12,8 +12,10 @@ import pytest
 
 from core.ablation.contribution import UnitConcepts
 from core.cli import main
-from core.dissect.formulas import Sizes, finished_formulas, unit_formulas
-from core.dissect.pipeline import execute, plan
+from core.dissect.formula_search import Sizes
+from core.dissect.formulas import finished_formulas, unit_formulas
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.dissect.signatures import signatures
 from core.figures import unit_map as maps
 from core.figures.base import Caption
@@ -25,9 +27,9 @@ from core.merging.fuse import Space
 from core.merging.gain import run_gain
 from core.runs.run_file import Run
 from core.views import disable, fusion
-from core.views import pictures as picture_views
 from core.views.knowledge import know
 from core.views.labels import METHODS, formula_labels, most_often, single_labels, with_chance
+from core.views.pictures import active_region
 from core.views.runs import resolve
 from core.views.unit_map import MAP_METHOD, correlations, layout, unit_map
 from core.views.units import unit_contribution, unit_table
@@ -72,7 +74,7 @@ def lit_and_labels(run: Run, unit: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Of every image: where the unit is lit, and its label maps with those of the whole image."""
     found = []
     for image in run.sql("SELECT image FROM images ORDER BY image")["image"]:
-        lit = picture_views.lit(run, LAYER, unit, int(image))
+        lit = active_region(run, LAYER, unit, int(image))
         maps = np.asarray(run.array("labels")[image])
         whole = run.sql(
             "SELECT concept FROM areas JOIN concepts c USING (concept) WHERE image = ? AND whole",
@@ -111,7 +113,7 @@ def test_every_method_has_the_overlap_of_its_pixels(run, unit):
     by = rows.set_index("method")["iou"]
     assert by["all"] == max(by["all"], by["annotated"], by["highest_iou"])
     assert by["all"] <= by["beam"] <= by["optimal"]
-    assert rows.set_index("method").loc["optimal", "told"].startswith("proven")
+    assert rows.set_index("method").loc["optimal", "note"].startswith("proven")
     table = unit_table(run, LAYER).set_index("unit").loc[unit]
     first = rows.iloc[0]
     assert (first["concepts"][0], first["chance"]) == (table["concept"], table["chance"])
@@ -251,7 +253,7 @@ def test_the_map_is_made_once_and_drawn(run):
     deck = json.loads(maps.units_deck(frame).to_json())
     assert [layer["id"] for layer in deck["layers"]] == ["units", "names"]
     assert not deck.get("mapProvider")
-    assert "IoU" in deck["layers"][0]["data"][0]["told"]
+    assert "IoU" in deck["layers"][0]["data"][0]["hint"]
     chart = maps.units_map(frame, MAP_METHOD, Caption("tiny", "net", LAYER))
     assert b"t-SNE" in export(chart, "svg")
 

@@ -394,7 +394,7 @@ def test_a_torchvision_network_with_a_new_head_and_a_grid_before_it(asked, tmp_p
     assert file["spec"] == f"torchvision:squeezenet1_1:{tmp_path / file['file']}", file.get("why")
     again = load_model(file["spec"])
     assert again.classes == list(tiny.SCENES)
-    assert again.preprocessing == work.way
+    assert again.preprocessing == work.preprocessing
     assert shown.summary(told)["cc"].tolist() == ["control", "annotated"]
 
 

@@ -14,6 +14,7 @@ from core.knowledge.core_concepts import Annotated
 from core.knowledge.kinds import open_knowledge
 from core.paper.tables import all_core_concepts, table_6
 from core.retrain.svm import (
+    SvmSettings,
     accuracies,
     annotated_concepts,
     fit_svm,
@@ -106,7 +107,8 @@ def test_core_concepts_of_a_split_know_nothing_of_the_other(tiny_run):
 
 
 def test_labels_stand_in_for_masks_from_the_training_images_alone(tiny_run):
-    got = learned_by(tiny_run, "labels", None, "whole_layer", "image", ["train"], 2, 1.0).toarray()
+    asked = SvmSettings(strategy="whole_layer", per_unit=2, chance=1.0)
+    got = learned_by(tiny_run, "labels", asked).toarray()
     kinds = ["object", "part"]
     labels = unit_labels(tiny_run, categories=kinds, per_unit=2, splits=["train"])
     names = tiny_run.sql("SELECT image FROM images ORDER BY image")["image"].tolist()
@@ -116,7 +118,7 @@ def test_labels_stand_in_for_masks_from_the_training_images_alone(tiny_run):
         expected = set(labels["concept"][labels["unit"].isin(active)] - 1)
         assert set(np.flatnonzero(got[row])) == expected
     with pytest.raises(UnitscopeError, match="unknown source"):
-        learned_by(tiny_run, "mask", None, "whole_layer", "image", ["train"], 1, 1.0)
+        learned_by(tiny_run, "mask", SvmSettings())
 
 
 def test_masks_alone_are_what_is_annotated(tiny_run):
@@ -144,7 +146,9 @@ PICKS = [("metrics",), ("hidden",), ("metrics", "mrr", "hidden")]
 
 @pytest.fixture(scope="module")
 def told(tiny_run, cores, tmp_path_factory):
-    return retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path_factory.mktemp("svm"))
+    return retrain_pe(
+        tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path_factory.mktemp("svm")
+    )
 
 
 def test_what_comes_out(told, tiny_run):
@@ -181,10 +185,10 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
         return len(asked) > 2
 
     with pytest.raises(Stopped):
-        retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, stop=stop)
+        retrain_pe(tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path, stop=stop)
     folder = tmp_path / f"svm-{told['digest']}.partial"
     assert len([p for p in folder.glob("*.json") if p.name != "progress.json"]) == 2
-    again = retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path)
+    again = retrain_pe(tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path)
     assert json.dumps(again) == json.dumps(told)
     assert not folder.exists()
     assert shown.pe_results(tmp_path)["digest"].tolist() == [told["digest"]]
@@ -196,7 +200,10 @@ def test_a_stopped_one_goes_on_to_the_same_bytes(told, tiny_run, cores, tmp_path
     folder.mkdir()
     (folder / "progress.json").write_text("{}")
     assert unfinished(tmp_path, kind="svm") == []
-    assert retrain_pe(tiny_run, cores, groups=PICKS, root=tmp_path, progress=never)["n"] == 75
+    assert (
+        retrain_pe(tiny_run, cores, SvmSettings(groups=PICKS), root=tmp_path, progress=never)["n"]
+        == 75
+    )
     assert not folder.exists()
 
 
@@ -234,7 +241,7 @@ def test_table_6(told):
 )
 def test_mistakes_are_told(tiny_run, cores, tmp_path, change, message):
     with pytest.raises(UnitscopeError, match=message):
-        retrain_pe(tiny_run, cores, root=tmp_path, **change)
+        retrain_pe(tiny_run, cores, SvmSettings(**change), root=tmp_path)
 
 
 def test_the_command_line(tiny_run, capsys):

@@ -11,14 +11,14 @@ import pytest
 import torch
 from PIL import Image
 
-from core.dissect.pipeline import execute, plan
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.settings import Settings
 from core.views import explain, knowledge
 from core.views.images import Filter, concept_id, gallery
-from core.views.pictures import OUTLINE, thumbnail
-from core.views.pictures import lit as lit_view
+from core.views.pictures import OUTLINE, active_region, thumbnail
 from tests import tiny
 from tests.two_runs import LAYER
 
@@ -106,7 +106,7 @@ def test_evidence_shows_the_mask_and_the_lit_region(run):
     both = np.asarray(
         Image.open(io.BytesIO(explain.evidence(run, LAYER, image, concept, unit, side))), int
     )
-    lit = lit_view(run, LAYER, unit, image, made.size)
+    lit = active_region(run, LAYER, unit, image, made.size)
     edge = np.zeros_like(lit)
     edge[1:] |= lit[1:] != lit[:-1]
     edge[:, 1:] |= lit[:, 1:] != lit[:, :-1]

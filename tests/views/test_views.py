@@ -24,8 +24,7 @@ from core.views.images import (
     predictions,
     search_images,
 )
-from core.views.pictures import label_planes, lit_photo, mask_photo, thumbnail
-from core.views.pictures import lit as lit_view
+from core.views.pictures import active_region, label_planes, mask_photo, region_photo, thumbnail
 from core.views.units import (
     active_units,
     detected,
@@ -47,7 +46,7 @@ def test_lit_region_is_what_was_counted(run):
 
     hits = run.sql("SELECT l.name, image, unit, hits FROM hits JOIN layers l USING (layer)")
     for row in hits.sample(80, random_state=0).itertuples():
-        assert lit_view(run, row.name, row.unit, row.image).sum() == row.hits
+        assert active_region(run, row.name, row.unit, row.image).sum() == row.hits
     cells = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     whole = upsample_torch(torch.from_numpy(cells)[None], 12, 31)[0].numpy()
     np.testing.assert_array_equal(upsample(cells, 12, 31), whole)
@@ -110,7 +109,7 @@ def test_unit_images_and_overlaps(run):
     labels = run.array("labels")
     assert top["peak"].is_monotonic_decreasing
     for row in top.itertuples():
-        lit = lit_view(run, LAYER, 2, row.image)
+        lit = active_region(run, LAYER, 2, row.image)
         area = (labels[row.image] == concept).any(0)
         assert row.iou == pytest.approx((lit & area).sum() / (lit | area).sum())
 
@@ -130,7 +129,7 @@ def test_active_units_rank_and_overlap_here(run):
             higher = [p for p, i in zip(peaks, place, strict=True) if p > mine and i in active]
             assert row.rank == 1 + len(higher) and row.images == len(active)
         if definition == "image":
-            lit = lit_view(run, LAYER, int(frame["unit"].iloc[0]), image)
+            lit = active_region(run, LAYER, int(frame["unit"].iloc[0]), image)
             best = max(
                 (lit & (labels == c).any(0)).sum() / (lit | (labels == c).any(0)).sum()
                 for c in np.unique(labels[labels > 0])
@@ -168,7 +167,7 @@ def test_detected_counts_only_what_beats_chance(run):
 def test_pictures_are_pictures(run):
     for made in (
         thumbnail(run, 3, 100),
-        lit_photo(run, LAYER, 3, 3, 100),
+        region_photo(run, LAYER, 3, 3, 100),
         mask_photo(run, 3, 1, side=100),
         mask_photo(run, 3, only=2, side=100),
     ):
@@ -192,7 +191,7 @@ def test_questions_with_a_slip(run, bare):
     with pytest.raises(UnitscopeError, match=r"units are 0 to 11; the nearest is 11"):
         unit_facts(run, LAYER, 12)
     with pytest.raises(UnitscopeError, match="kept no activation maps"):
-        lit_view(bare, LAYER, 0, 0)
+        active_region(bare, LAYER, 0, 0)
     # Peaks are there even where maps are not: one an image, above T_t where it is active.
     peaks = peaks_view(bare, LAYER, 3)
     assert len(peaks) == 59

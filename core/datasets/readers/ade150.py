@@ -36,6 +36,7 @@ from core.datasets.files import (
 )
 from core.datasets.readers.folder import find_photos
 from core.foundation.errors import BadFile
+from core.foundation.names import whole
 
 SPLITS = {"training": "train", "validation": "val"}
 NO_SCENE = "misc"
@@ -164,12 +165,12 @@ def _labels(root: Path) -> tuple[list[Concept], dict[int, int]]:
     full: dict[int, str] = {}
     for k, line in enumerate(lines[1:], 2):
         cells = line.split("\t") if tab else line.split(",", len(header) - 1)
-        number = cells[header.index("idx")].strip()
-        if len(cells) < len(header) or not number.isdecimal() or not 1 <= int(number) <= 65535:
+        number = whole(cells[header.index("idx")]) or 0
+        if len(cells) < len(header) or not 1 <= number <= 65535:
             raise BadFile(path, f"line {k}: {line!r} is not a row of {', '.join(header)}")
-        if int(number) in full:
+        if number in full:
             raise BadFile(path, f"line {k}: label {number} occurs twice")
-        full[int(number)] = cells[header.index("name")].strip()
+        full[number] = cells[header.index("name")].strip()
     if not full:
         raise BadFile(path, "lists no label")
     short = short_names(full.values(), "," if tab else ";")

@@ -43,6 +43,7 @@ from core.datasets.files import (
 )
 from core.datasets.matlab import mat_of
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.names import whole
 
 INDEX = "index_ade20k.mat"
 SPLITS = {"training": "train", "validation": "val"}
@@ -232,9 +233,10 @@ def regions(path: str | Path) -> list[Region]:
         if not text.strip():
             continue
         cells = [cell.strip() for cell in text.split("#", 5)]
-        if len(cells) < 4 or not cells[1].isdecimal() or not cells[3]:
+        level = whole(cells[1]) if len(cells) >= 4 else None
+        if level is None or not cells[3]:
             raise BadFile(path, f"line {line} is not: instance # level # occluded # label # …")
-        rows.append(Region(int(cells[1]), _one_line(cells[3]), 0))
+        rows.append(Region(level, _one_line(cells[3]), 0))
     return rows
 
 

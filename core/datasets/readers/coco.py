@@ -49,6 +49,7 @@ from core.datasets.files import (
 from core.datasets.instances import Instances, inside, instance_files, need_scenes
 from core.datasets.readers.folder import scenes_of
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.names import whole
 
 RAW_MATERIALS = ("cardboard", "metal", "paper", "plastic")
 """COCO's stuff of the group ``raw-material``."""
@@ -343,14 +344,15 @@ def _stuff(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], list
         raise BadFile(names, "does not exist; COCO-Stuff's list of labels (lines as 92: banner)")
     labels: dict[int, _Label] = {}
     for k, line in enumerate(text_of(names).splitlines(), 1):
-        number, _, name = line.strip().partition(":")
+        told, _, name = line.strip().partition(":")
         if not line.strip():
             continue
-        if not number.strip().isdecimal() or not name.strip():
+        number = whole(told)
+        if number is None or not name.strip():
             raise BadFile(names, f"line {k}: {line!r} is not a number, a colon and a name")
-        label = _Label(name.strip(), int(number) < FIRST_STUFF)
-        if int(number) and not (label.thing and label.name in NEVER_ANNOTATED):
-            labels[int(number)] = label
+        label = _Label(name.strip(), number < FIRST_STUFF)
+        if number and not (label.thing and label.name in NEVER_ANNOTATED):
+            labels[number] = label
     if not labels:
         raise BadFile(names, "lists no label")
     found = []

@@ -47,6 +47,7 @@ from core.datasets.files import (
 from core.datasets.matlab import hdf5, mat_of
 from core.foundation.errors import BadFile
 from core.foundation.escape import one_line
+from core.foundation.names import whole
 from core.foundation.worker import WorkerError
 
 NOT_ANNOTATED = 39
@@ -151,10 +152,11 @@ def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
     for k, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        number, _, name = line.strip().partition("\t")
-        if not (number.isascii() and number.isdigit()) or not name.strip():
+        told, _, name = line.strip().partition("\t")
+        number = whole(told)
+        if number is None or not name.strip():
             raise BadFile(path, f"line {k}: {line!r} is not a number, a tab and a name")
-        value = int(number) - 1
+        value = number - 1
         if value < 0 or value == NOT_ANNOTATED:
             continue
         if value in concept_of:
