@@ -82,4 +82,4 @@ def by_formula(run: Run, layer: str | None, categories: Sequence[str] | None) ->
     from core.dissect.formulas import unit_formulas
 
     frame, _ = unit_formulas(run, layer, Search(categories=tuple(categories or ())))
-    return frame.dropna(subset="formula").rename(columns={"formula": "label"})
+    return frame.dropna(subset="formula").rename(columns={"label": "concept", "formula": "label"})
