@@ -159,6 +159,22 @@ class Run(run_file.Run):
 
         return _given(unit_labels(self, layer, denominator, categories, per_unit, splits), arrow)
 
+    def labels(
+        self,
+        method: str = "dataset",
+        layer: str | None = None,
+        categories: Sequence[str] | None = None,
+        arrow: bool = False,
+    ) -> pd.DataFrame | pa.Table:
+        """The label of each unit by a labelling method: ``dataset``, ``annotated``, ``formula``,
+        or one that was added (docs/extending.md). Columns unit, label, iou, and the method's own.
+
+        As ``python -m core show --labels METHOD``.
+        """
+        from core.dissect.labelling import labels
+
+        return _given(labels(self, method, layer, categories), arrow)
+
     def better_than_chance(
         self, layer: str | None = None, denominator: str = "all"
     ) -> labels.BetterThanChance:

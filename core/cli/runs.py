@@ -122,6 +122,12 @@ def add(verb: Verb) -> None:
     add_run(show)
     show.add_argument("--layer", metavar="NAME")
     show.add_argument("--denominator", default="all", choices=["all", "annotated"])
+    show.add_argument(
+        "--labels",
+        default="dataset",
+        metavar="METHOD",
+        help="labelling method: dataset, annotated, formula, or one that was added",
+    )
     show.add_argument("--category", action="append", help="labels of these categories only")
     show.add_argument("--top", type=whole(), default=20, help="units listed")
     show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
@@ -423,6 +429,8 @@ def _show(given: argparse.Namespace) -> Answer:
     facts = _summary(run)
     if not facts["layers"]:
         return facts, _summary_text(facts)
+    if given.labels != "dataset":
+        return _show_labels(given, run, facts)
     labels = unit_labels(run, given.layer, given.denominator, given.category)
     chance = better_than_chance(run, given.layer, given.denominator, given.category)
     best = labels.sort_values(["iou", "unit"], ascending=[False, True])
@@ -454,6 +462,29 @@ def _show(given: argparse.Namespace) -> Answer:
         f"{row['category']:9}  "
         f"{row['name']}"
         for row in result["top"]
+    ]
+    return facts, "\n".join(lines)
+
+
+def _show_labels(given: argparse.Namespace, run: Run, facts: dict[str, Any]) -> Answer:
+    """What units detect by another labelling method than the usual one."""
+    from core.dissect.labelling import labels
+
+    frame = labels(run, given.labels, given.layer, given.category)
+    best = frame.sort_values(["iou", "unit"], ascending=[False, True]).head(given.top)
+    layer = given.layer or facts["layers"][-1]["name"]
+    facts["labels"] = {
+        "layer": layer,
+        "method": given.labels,
+        "units": len(frame),
+        "top": best.to_dict("records"),
+    }
+    lines = [
+        _summary_text(facts),
+        "",
+        f"{layer}: {len(frame)} units with a label by {given.labels}",
+        f"{'unit':>6}  {'IoU':>7}  label",
+        *(f"{row.unit:6}  {row.iou:7.4f}  {row.label}" for row in best.itertuples()),
     ]
     return facts, "\n".join(lines)
 

@@ -10,9 +10,59 @@ from scipy import sparse
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import mean_interval
+from core.foundation.registry import Registry, Row
 
 METRICS = ("CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP")
 """The columns of the paper's Table 1, in its order."""
+
+
+@dataclass(frozen=True)
+class Metric(Row):
+    """A metric of learned and core concepts.
+
+    What `opens` names is called with the counts that :func:`overlaps` gives, and returns float64
+    (images, scenes), NaN for a scene without core concepts.
+
+    Attributes
+    ----------
+    sets : the columns of the tables that it fills: FP, the share of false predictions at which it
+        is larger for the prediction than for the target (Eqs. 6 to 8); TP and TFP, its mean at
+        the target over true and over false predictions.
+    """
+
+    sets: tuple[str, ...] = ("FP", "TP", "TFP")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "_" in self.name:
+            raise UnitscopeError(f"what follows a _ is an index in the tables: {self.name!r}")
+
+
+KINDS: Registry[Metric] = Registry(
+    "metric",
+    "unitscope.metrics",
+    (
+        Metric("CM", "|LC ∩ CC| / |CC|", "consistency (Eq. 3)", "core.explain.metrics:cm"),
+        Metric(
+            "DM", "|LC \\ CC| / |CC|", "difference (Eq. 5)", "core.explain.metrics:dm", (), ("FP",)
+        ),
+        Metric("SM", "|LC ∩ CC| / |LC ∪ CC|", "similarity (Eq. 4)", "core.explain.metrics:sm"),
+    ),
+    Metric,
+)
+
+
+def columns(kind: str = "") -> tuple[str, ...]:
+    """Columns of the tables: :data:`METRICS`, and behind them those of metrics that were added.
+
+    kind : ``FP``, ``TP`` or ``TFP`` for these alone.
+
+    >>> columns()[:7] == METRICS, columns("FP")[:3]
+    (True, ('CM_FP', 'DM_FP', 'SM_FP'))
+    """
+    every = [f"{metric.name}_{of}" for metric in KINDS for of in metric.sets]
+    named = [*METRICS, *(name for name in every if name not in METRICS)]
+    return tuple(name for name in named if not kind or name.partition("_")[2] == kind)
 
 
 def overlaps(
@@ -65,7 +115,7 @@ def consistency(
     >>> consistency(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1], [0, 0, 0]], bool))
     array([[0.5, nan]])
     """
-    return _cm(*overlaps(learned, core, to))
+    return cm(*overlaps(learned, core, to))
 
 
 def similarity(
@@ -76,7 +126,7 @@ def similarity(
     >>> similarity(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1]], bool)).round(3)
     array([[0.333]])
     """
-    return _sm(*overlaps(learned, core, to))
+    return sm(*overlaps(learned, core, to))
 
 
 def difference(
@@ -87,20 +137,23 @@ def difference(
     >>> difference(np.array([[1, 1, 0]], bool), np.array([[1, 0, 1]], bool))
     array([[0.5]])
     """
-    return _dm(*overlaps(learned, core, to))
+    return dm(*overlaps(learned, core, to))
 
 
-def _cm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+def cm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+    """CM from the counts of :func:`overlaps` (Eq. 3)."""
     metric: np.ndarray = both / _or_nan(core_size)
     return metric
 
 
-def _sm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+def sm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+    """SM from the counts of :func:`overlaps` (Eq. 4)."""
     metric: np.ndarray = both / (size + _or_nan(core_size) - both)
     return metric
 
 
-def _dm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+def dm(both: np.ndarray, size: np.ndarray, core_size: np.ndarray) -> np.ndarray:
+    """DM from the counts of :func:`overlaps` (Eq. 5)."""
     metric: np.ndarray = (size - both) / _or_nan(core_size)
     return metric
 
@@ -132,7 +185,7 @@ class Estimate:
 class Explained:
     """Eqs. 6 to 8 over a set of images.
 
-    figures : by name of :data:`METRICS`, and ``DM_FP_reversed`` (DM to the target larger than
+    figures : by name of :func:`columns`, and ``DM_FP_reversed`` (DM to the target larger than
         to the prediction, the other reading of "more different from the target").
     left_out : reason → images that did not count.
     """
@@ -182,7 +235,7 @@ def explain_predictions(
         left_out[reason] = int((here & keep).sum())
         keep &= ~here
     counted = overlaps(learned, core, to)
-    matrices = {"CM": _cm(*counted)[keep], "DM": _dm(*counted)[keep], "SM": _sm(*counted)[keep]}
+    matrices = {metric.name: metric.load()(*counted)[keep] for metric in KINDS}
     p, t = predicted[keep], target[keep]
     wrong = p != t
     rng = np.random.default_rng(seed)
@@ -194,7 +247,7 @@ def explain_predictions(
         exchanges.append(owner)
 
     def per_image(name: str, owner: np.ndarray) -> np.ndarray:
-        metric = matrices[name[:2]]
+        metric = matrices[name.partition("_")[0]]
         rows = np.arange(len(p))
         at_target: np.ndarray = metric[rows, owner[t]]
         if "_FP" not in name:
@@ -206,7 +259,7 @@ def explain_predictions(
         return more.astype(float)
 
     figures = {}
-    for name in (*METRICS, "DM_FP_reversed"):
+    for name in (*columns(), "DM_FP_reversed"):
         side = not name.endswith("_TP")
         chosen = wrong == side
         values = per_image(name, np.arange(len(core)))[chosen]

@@ -39,7 +39,8 @@ class Row:
     name : the word it is chosen by; of a SPEC what stands before the first colon.
     form : how it is written in full, ``coco:DIR[:stuff|:instances]``.
     about : what it is, in a line.
-    opens : ``package.module:function`` (or ``:Class.method``), imported when it is asked for.
+    opens : ``package.module:function`` (or ``:Class.method``), imported when it is asked for;
+        "" of what nothing here opens (a page, which Streamlit runs).
     signs : glob patterns, relative to a folder: where one finds something, the folder is of this
         kind. ``a.csv + b*.csv`` stands for both together.
     """
@@ -47,7 +48,7 @@ class Row:
     name: str
     form: str
     about: str
-    opens: str
+    opens: str = ""
     signs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class Row:
                 f"the name of a row is one word without a colon, not {self.name!r}"
             )
         module, _, function = self.opens.partition(":")
-        if not module or not function:
+        if self.opens and not (module and function):
             raise UnitscopeError(
                 f"{self.name}: what opens it is package.module:function, not {self.opens!r}"
             )

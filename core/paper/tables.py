@@ -19,7 +19,7 @@ import pandas as pd
 
 from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, learned_concepts
-from core.explain.metrics import METRICS, Estimate, Explained, explain_predictions
+from core.explain.metrics import Estimate, Explained, columns, explain_predictions
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
@@ -45,7 +45,7 @@ class Table:
     """A table with what is needed to read it on its own.
 
     title, notes : where the figures come from and what was left out. labels : heads of the row
-    labels. columns : names of the figures, as :data:`core.explain.metrics.METRICS`, what follows
+    labels. columns : names of the figures, as :func:`core.explain.metrics.columns`, what follows
     a ``_`` set as an index. rows : (row labels, figures by column, left out by reason).
     """
 
@@ -223,7 +223,7 @@ def table_1(
     return Table(
         f"Prediction explanation, {name}. {_source(run, graph, iou, splits)}",
         ("concepts of units", "core concepts"),
-        METRICS,
+        columns(),
         rows,
         notes,
     )
@@ -253,7 +253,7 @@ def table_4(
     return Table(
         "False prediction explanation on different models",
         ("model", "core concepts"),
-        ("CM_FP", "DM_FP", "SM_FP"),
+        columns("FP"),
         rows,
         notes,
     )
@@ -336,9 +336,10 @@ def tables_2_and_3(
         f"{_source(run, graph, iou, splits)}"
     )
     heads = ("core concepts", "concepts")
+    true = tuple(name for name in columns() if not name.endswith("_FP"))
     return (
-        Table(f"False prediction {title}", heads, METRICS[:3], rows, notes),
-        Table(f"True prediction {title}", heads, METRICS[3:], rows, notes),
+        Table(f"False prediction {title}", heads, columns("FP"), rows, notes),
+        Table(f"True prediction {title}", heads, true, rows, notes),
     )
 
 

@@ -16,20 +16,9 @@ from core.runs.run_file import Run
 from core.views.runs import Summary, cache_root, resolve, summary
 from pages.parts import access, address
 from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
+from pages.parts.registry import pages
 
 ROOT = Path(__file__).resolve().parents[2]
-
-ICONS = {
-    "Overview": "home",
-    "Scenes": "photo_library",
-    "Units": "grid_view",
-    "Concepts": "category",
-    "Explain": "question_mark",
-    "Disable": "toggle_off",
-    "Retrain": "model_training",
-    "Compare": "compare",
-    "Runs": "storage",
-}
 
 START = "python -m core run --dataset rooms --model rooms"
 
@@ -119,11 +108,8 @@ def is_dark() -> bool:
 
 
 def page_files() -> dict[str, str]:
-    """Label → file of every page, in the order of the numbers."""
-    found = {"Overview": "app.py"}
-    for file in sorted((ROOT / "pages").glob("*.py")):
-        found[file.stem.split("_", 1)[-1].replace("_", " ")] = f"pages/{file.name}"
-    return found
+    """Title → file of every page, in the order of the numbers."""
+    return {page.name: page.form for page in pages()}
 
 
 def stop(message: str, links: dict[str, dict[str, str]] | None = None, page: str = "") -> NoReturn:
@@ -170,11 +156,11 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         )
     with st.sidebar:
         st.markdown("### Unitscope")
-        for label, file in page_files().items():
+        for listed in pages():
             st.page_link(
-                file,
-                label=label,
-                icon=f":material/{ICONS.get(label, 'article')}:",
+                listed.form,
+                label=listed.name,
+                icon=f":material/{listed.icon}:",
                 query_params=address.kept(),
                 width="stretch",
             )
