@@ -82,8 +82,8 @@ def parameters(page: str) -> list[str]:
     """Names of the parameters that a page, or what all pages share, reads from the address."""
     names = {"run", "layer", "definition", "knowledge", "names"}
     files = [ROOT / page]
-    if page.endswith("9_Runs.py"):
-        files.append(ROOT / "pages" / "parts" / "start.py")
+    if page.endswith("9_Runs.py"):  # its form lies in parts
+        files += sorted((ROOT / "pages" / "parts").glob("*.py"))
     for file in files:
         text = file.read_text(encoding="utf-8")
         names |= set(re.findall(r"address\.\w+\(\s*\"([\w-]+)\"", text))
