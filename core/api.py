@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from core.dissect import labels
+from core.dissect.labels import BetterThanChance
+from core.dissect.labels import better_than_chance as chance_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
 from core.foundation.settings import Settings
@@ -177,10 +178,10 @@ class Run(run_file.Run):
 
     def better_than_chance(
         self, layer: str | None = None, denominator: str = "all"
-    ) -> labels.BetterThanChance:
+    ) -> BetterThanChance:
         """How many units are better than chance, how many were with exchanged masks, and in the
         untrained twin: :func:`core.dissect.labels.better_than_chance`."""
-        return labels.better_than_chance(self, layer, denominator)
+        return chance_of(self, layer, denominator)
 
     def scenes(self, arrow: bool = False) -> pd.DataFrame | pa.Table:
         """Scenes that occur: scene, images, scored, right, accuracy."""

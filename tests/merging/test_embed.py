@@ -113,7 +113,7 @@ def test_embeddings_are_kept_and_the_same_bytes_again(ring, tmp_path, name):
     told = []
     made = open_embedding(ring, how, tmp_path / "a", told.append)
     assert made.vectors.shape == (40, 8) and made.vectors.dtype == np.float32
-    assert [e.done for e in told] == [1, 2, 3] and "epoch 3/3" in str(told[-1])
+    assert [e.done for e in told] == [1, 2, 3] and "3/3 epochs" in str(told[-1])
     again = open_embedding(ring, how, tmp_path / "b")
     assert again.vectors.tobytes() == made.vectors.tobytes()
     (one,), (two,) = (list((tmp_path / d).iterdir()) for d in "ab")
