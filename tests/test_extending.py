@@ -223,7 +223,8 @@ def test_rows_that_cannot_be_opened_say_why():
 
 
 def test_a_python_reader_is_dissected_and_its_text_counts(tmp_path, monkeypatch):
-    from core.dissect.pipeline import execute, plan
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
 
     module = tmp_path / "own_reader.py"
     module.write_text(READER)
