@@ -39,8 +39,9 @@ def call_named(spec: str, rest: str, form: str, sort: type[str] | type[Path]) ->
         raise UnitscopeError(f"{spec!r}: the form is {form}")
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))
+    name = MOVED.get(name, name)
     try:
-        code = importlib.import_module(MOVED.get(name, name))
+        code = importlib.import_module(name)
     # A person's own code may raise anything, or end the process.
     except (Exception, SystemExit) as err:
         why = first_line(err, "no reason given")

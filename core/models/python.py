@@ -72,7 +72,8 @@ def load_python(spec: str, rest: str) -> LoadedModel:
 def _sources(code: ModuleType, module: nn.Module) -> str:
     """Text of the user's own files that a network is made by: the imported one, what it imports
     of the same package or folder, and those of the modules' classes. Installed packages are
-    not read: their versions are part of a run's facts."""
+    not read: their versions are part of a run's facts; nor is the engine, whose computations have
+    versions of their own."""
     own = {code.__name__: code}
     for value in vars(code).values():
         name = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", "")
@@ -85,6 +86,7 @@ def _sources(code: ModuleType, module: nn.Module) -> str:
         file = getattr(own[name], "__file__", None) or ""
         installed = "site-packages" in file or "dist-packages" in file
         outside = Path(file).is_relative_to(sysconfig.get_paths()["stdlib"]) if file else True
-        if file.endswith(".py") and not installed and not outside:
+        ours = name.partition(".")[0] == "core"
+        if file.endswith(".py") and not (installed or outside or ours):
             texts.append(f"# {name}\n" + Path(file).read_text(encoding="utf-8"))
     return "\n".join(texts)
