@@ -413,7 +413,7 @@ def test_the_embedded_network_opens_from_another_file(tmp_path):
     again = load_model(f"python:core.rooms.network:load:{tmp_path / 'w.pt'}")
     # Where it once lay: the same network, whatever the text of our own code is.
     moved = load_model(f"python:core.models.rooms_net:load:{tmp_path / 'w.pt'}")
-    assert moved.digest() == again.digest() and moved.code == "core.rooms.network:load\n"
+    assert moved.digest() == again.digest() and moved.source == "core.rooms.network:load\n"
     assert again.classes == ["a", "b", "c"] and again.preprocessing.resize == (128, 128)
     assert torch.allclose(again.module.fc.weight, net.fc.weight.half().float())
 
