@@ -14,6 +14,7 @@ from core.figures.fusion import gain_curve
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
+from core.foundation.vocabulary import Core
 from core.knowledge.align import GUESSES
 from core.knowledge.kinds import own_knowledge
 from core.views import explain, fusion, knowledge
@@ -30,7 +31,7 @@ ANY = ""
 NUMBER = st.column_config.NumberColumn
 SHARE = st.column_config.ProgressColumn
 
-KIND_NAMES = {"scc": "SCC", "icc": "ICC", "top10": "Top 10"}
+KIND_NAMES = Core.shorts()
 SHOW = {
     "": "everything",
     "photos": "in the scene’s photos (C_y)",

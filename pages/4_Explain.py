@@ -16,6 +16,7 @@ from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.settings import limits
+from core.foundation.vocabulary import Core, Eq2, Strategy
 from core.views import explain
 from core.views.explain import MEASURES, SIDES, account_table
 from core.views.explain import own_photo as own_photo_account
@@ -38,17 +39,9 @@ TILES = 12
 UNITS = 3
 
 VIEWS = {"run": "A photo of this run", "own": "A photo of your own"}
-STRATEGIES = {
-    "minmax_threshold": "overlap above a threshold",
-    "highest_iou": "each unit’s best concept",
-    "whole_layer": "any overlap at all",
-}
-EQ2 = {"image": "overlap within the photo", "dataset_normalised": "overlap over the whole dataset"}
-CORE = {
-    "scc": "related by facts, and seen in photos (SCC)",
-    "icc": "what tells the scene apart (ICC)",
-    "top10": "the ten most frequent (Top 10)",
-}
+STRATEGIES = Strategy.longs(first=Strategy.MINMAX_THRESHOLD)
+EQ2 = Eq2.longs()
+CORE = Core.longs(first=Core.SCC)
 GROUPS = {"met": "Met", "missed": "Missed", "foreign": "Seen beside it"}
 CSS = """
 <style>

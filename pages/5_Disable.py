@@ -12,6 +12,7 @@ import streamlit as st
 from core.figures import disable as figures
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
+from core.foundation.vocabulary import Core, Eq2, Over, Protocol, Strategy
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.names import shown_name
@@ -36,22 +37,10 @@ KEPT = 6
 
 WAYS = {"scene": "By what a scene is made of", "hand": "One by one", "search": "By a search"}
 SIGNS = {"negative": "see other things in it", "positive": "see what it is made of"}
-CORE = {
-    "icc": "what tells the scene apart (ICC)",
-    "scc": "related by facts, and seen in photos (SCC)",
-    "top10": "the ten most frequent (Top 10)",
-}
-OVER = {
-    "true": "photos it gets right (as published)",
-    "false": "photos it gets wrong",
-    "all": "all photos",
-}
-PROTOCOLS = {
-    "paper": "by the true scene (the paper’s, an oracle)",
-    "by_predicted_scene": "by the predicted scene",
-    "global": "the same units everywhere",
-}
-STRATEGY, EQ2 = "minmax_threshold", "image"
+CORE = Core.longs(first=Core.ICC)
+OVER = Over.longs()
+PROTOCOLS = Protocol.longs()
+STRATEGY, EQ2 = Strategy.MINMAX_THRESHOLD, Eq2.IMAGE
 
 
 def named(text: str) -> str:

@@ -18,6 +18,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
+from core.foundation.vocabulary import Golden
 from core.knowledge.kinds import own_knowledge
 from core.retrain.result import RetrainResult
 from core.views import retrain
@@ -30,12 +31,7 @@ from pages.parts import access, address, changes, draw, explanations, run_form, 
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
-KINDS = {
-    "scc": "SCC: related by facts",
-    "icc": "ICC: tells scenes apart",
-    "top10": "Top 10: the most frequent",
-    "annotated": "all annotated (a control)",
-}
+KINDS = Golden.longs()
 FORMS = {
     "softmax": "all concepts share one probability (as published)",
     "sigmoid": "each concept is a yes or no",

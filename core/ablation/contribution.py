@@ -19,13 +19,14 @@ import pandas as pd
 
 from core.explain.learned import select, unit_ious
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.vocabulary import Over, Sign
 from core.knowledge.core_concepts import CoreConcepts
 from core.runs.run_file import Run
 
-OVER = ("true", "false", "all")
+OVER = tuple(Over)
 """Which images of a scene are summed over: rightly predicted (as published), wrongly, or both."""
 
-SIGNS = ("positive", "negative")
+SIGNS = tuple(Sign)
 
 
 @dataclass(frozen=True)

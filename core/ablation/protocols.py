@@ -46,6 +46,7 @@ from core.ablation.toggler import Toggler
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Hooks
+from core.foundation.vocabulary import Protocol, Ranking
 from core.knowledge.core_concepts import (
     Annotated,
     CoreConcepts,
@@ -56,10 +57,10 @@ from core.knowledge.core_concepts import (
 from core.knowledge.graph import Graph
 from core.runs.run_file import known_values
 
-PROTOCOLS = ("paper", "by_predicted_scene", "global")
-BY_CONCEPTS = ("scc", "icc", "top10")
-BY_HEAD = ("weight", "gradient_activation", "greedy")
-CONTROLS = ("random", "mean_activation", *BY_HEAD)
+PROTOCOLS = tuple(Protocol)
+BY_CONCEPTS = (Ranking.SCC, Ranking.ICC, Ranking.TOP10)
+BY_HEAD = (Ranking.WEIGHT, Ranking.GRADIENT, Ranking.GREEDY)
+CONTROLS = (Ranking.RANDOM, Ranking.ACTIVATION, *BY_HEAD)
 RANKINGS = (*BY_CONCEPTS, *CONTROLS)
 
 SEEDS = 20

@@ -15,12 +15,13 @@ import pandas as pd
 from scipy import sparse
 
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.vocabulary import Eq2, Strategy
 from core.runs.run_file import Run
 
-STRATEGIES = ("whole_layer", "highest_iou", "minmax_threshold")
+STRATEGIES = tuple(Strategy)
 """The paper's three ways of selecting concepts, in its order."""
 
-IOUS = ("image", "dataset_normalised")
+IOUS = tuple(Eq2)
 """Both readings of Eq. 2: within the image (default), and as the published sample has it."""
 
 LEFT_OUT = ("color", "scene")

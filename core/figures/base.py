@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import altair as alt
 from altair.utils import schemapi
 
+from core.foundation.vocabulary import Denominator
+
 FONT = "'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif"
 """The app's own face first. Every name must be valid CSS: one that is not (an unquoted digit)
 makes exported files lose all their words."""
@@ -40,10 +42,7 @@ WIDTH, HEIGHT = 560, 260
 # Altair would check each part once more as it is made. What is exported is checked whole.
 schemapi.DEBUG_MODE = False
 
-COUNTING = {
-    "all": "every pixel counts",
-    "annotated": "only annotated pixels count",
-}
+COUNTING = {term.value: term.meaning for term in Denominator}
 """Denominator → what figures call it."""
 
 

@@ -9,16 +9,17 @@ import pandas as pd
 
 from core.figures.base import BLUE, GREY, INK, ORANGE, SOFT, WIDTH, Caption, titled
 from core.foundation.names import plain_name
+from core.foundation.vocabulary import Ranking
 
 RANKINGS = {
-    "icc": ("ICC", ("#0072b2", "#56b4e9")),
-    "scc": ("SCC", ("#d55e00", "#f0894a")),
-    "top10": ("Top 10", ("#009e73", "#2fc79b")),
-    "random": ("random units", ("#8b96a0", "#8b96a0")),
-    "mean_activation": ("mean activation", ("#cc79a7", "#dd9cc0")),
-    "weight": ("|weight|", ("#e69f00", "#f0b73d")),
-    "gradient_activation": ("gradient × activation", ("#5d3a9b", "#b39ddb")),
-    "greedy": ("greedy", ("#1f2933", "#e8eaed")),
+    "icc": (Ranking.of("icc").short, ("#0072b2", "#56b4e9")),
+    "scc": (Ranking.of("scc").short, ("#d55e00", "#f0894a")),
+    "top10": (Ranking.of("top10").short, ("#009e73", "#2fc79b")),
+    "random": (Ranking.of("random").short, ("#8b96a0", "#8b96a0")),
+    "mean_activation": (Ranking.of("mean_activation").short, ("#cc79a7", "#dd9cc0")),
+    "weight": (Ranking.of("weight").short, ("#e69f00", "#f0b73d")),
+    "gradient_activation": (Ranking.of("gradient_activation").short, ("#5d3a9b", "#b39ddb")),
+    "greedy": (Ranking.of("greedy").short, ("#1f2933", "#e8eaed")),
 }
 """Names and colours of the rankings, in the order of the legend; controls are dashed."""
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.vocabulary import Golden
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: `data/` and `cache/` lie in it."""
@@ -169,12 +170,7 @@ class Retraining:
         return shlex.join(parts)
 
 
-GOLDEN = {
-    "scc": "annotated in the photo and in SCC of its scene",
-    "icc": "annotated in the photo and in ICC of its scene",
-    "top10": "annotated in the photo and among the ten most frequent of its scene",
-    "annotated": "all that is annotated in the photo: the masks without the knowledge graph",
-}
+GOLDEN = {term.value: term.meaning for term in Golden}
 """What c* of Eq. 10 may be, with what it means; the last two are controls of the knowledge."""
 
 

@@ -2,7 +2,7 @@
 read it.
 
 A term is a string, so that it compares, sorts and is stored as what files and addresses hold; it
-also has a ``short`` label (tables, legends) and a ``long`` one (choices, help).
+also has a ``short`` label (tables, legends), a ``meaning`` and a ``long`` label of both (choices).
 
 >>> Core("icc").short, Core.ICC == "icc", f"{Core.ICC}"
 ('ICC', True, 'icc')
@@ -24,14 +24,18 @@ class Term(StrEnum):
     """One term of a closed list; see the module. The docstring's first line names the list."""
 
     short: str
-    long: str
+    meaning: str
 
-    def __new__(cls, value: str, short: str, long: str = "") -> Self:
+    def __new__(cls, value: str, short: str, meaning: str = "") -> Self:
         term = str.__new__(cls, value)
         term._value_ = value
-        term.short = short
-        term.long = f"{short}: {long}" if long else short
+        term.short, term.meaning = short, meaning
         return term
+
+    @property
+    def long(self) -> str:
+        """Short label and meaning."""
+        return f"{self.short}: {self.meaning}" if self.meaning else self.short
 
     @classmethod
     def of(cls, value: str) -> Self:
@@ -47,10 +51,14 @@ class Term(StrEnum):
         name = (cls.__doc__ or cls.__name__).splitlines()[0].rstrip(".")
         return name[0].lower() + name[1:]
 
+    def __repr__(self) -> str:
+        return repr(self.value)
+
     @classmethod
-    def longs(cls) -> dict[str, str]:
-        """Term → long label, for a choice."""
-        return {term.value: term.long for term in cls}
+    def longs(cls, first: str = "") -> dict[str, str]:
+        """Term → long label, for a choice; `first` is offered first."""
+        terms = sorted(cls, key=lambda term: term.value != first) if first else cls
+        return {term.value: term.long for term in terms}
 
     @classmethod
     def shorts(cls) -> dict[str, str]:

@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from core.foundation.vocabulary import Denominator
+
 TABLES: dict[str, str] = {
     "meta": "key TEXT, value JSON",
     "classes": "class INTEGER, name TEXT",
@@ -39,7 +41,7 @@ SCHEMA = 2
 """Version of the tables, stored in `meta`. 1 (not stored): `chance` held ten rounds of all units
 together, and there was no table `untrained`."""
 
-DENOMINATORS = ("all", "annotated")
+DENOMINATORS = tuple(Denominator)
 """|A_t| counted over all pixels (as published), or only where the category is annotated."""
 
 PLACES: tuple[tuple[str, str, str, bool], ...] = (

@@ -28,19 +28,14 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
 from core.foundation.settings import Retraining
+from core.foundation.vocabulary import Golden
 from core.retrain.result import RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
 from core.views.names import short_name
 from core.views.work import unfinished
 
 CONTROL = "control"
-NAMES = {
-    CONTROL: "control",
-    "scc": "SCC",
-    "icc": "ICC",
-    "top10": "Top 10",
-    "annotated": "all annotated",
-}
+NAMES = {CONTROL: "control", **Golden.shorts()}
 
 TIMING = "time-"
 """How the names of jobs begin that only time a few steps."""

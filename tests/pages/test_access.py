@@ -212,7 +212,7 @@ def test_photos_of_a_run_are_read_below_the_roots_alone(served, tiny_run, tmp_pa
         dataset_photos(tiny_run, Preprocessing(resize=(32, 28), center_crop=24))
     folder = Path(tiny_run.info["settings"]["dataset"]["spec"].partition(":")[2])
     served(access.Serving("read-only", roots=(folder.parent.resolve(),)))
-    assert material(tiny_run)["splits"]
+    assert material(tiny_run).splits
     assert (
         dataset_photos(tiny_run, Preprocessing(resize=(32, 28), center_crop=24))(
             np.array([0])
@@ -220,7 +220,7 @@ def test_photos_of_a_run_are_read_below_the_roots_alone(served, tiny_run, tmp_pa
         == 1
     )
     served(access.Serving("read-only", roots=()))  # none were given: as before
-    assert material(tiny_run)["splits"]
+    assert material(tiny_run).splits
 
 
 # -- how a server is started --------------------------------------------------------------------
