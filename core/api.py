@@ -351,7 +351,8 @@ class Run(run_file.Run):
         if name not in held:
             held[name] = prepare(self, name)
         edit = Edit(tuple(int(unit) for unit in units), factor, clamp)
-        return held[name].toggle(edit, scene, splits, images, progress=progress)
+        value: Toggled = held[name].toggle(edit, scene, splits, images, progress=progress)
+        return value
 
 
 def frame_of(table: Table, arrow: bool = False) -> pd.DataFrame | pa.Table:

@@ -246,7 +246,7 @@ def _transformers(spec: str, rest: str) -> Segmenter:
         raise UnitscopeError(
             f"{spec!r} needs the package transformers: pip install transformers safetensors"
         ) from err
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     safe = any(folder.glob("*.safetensors"))
     try:
         module, told = transformers.AutoModelForSemanticSegmentation.from_pretrained(

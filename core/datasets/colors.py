@@ -88,7 +88,8 @@ def to_values(
                 "JPEG): save it with the exact colours"
             )
         raise BadFile(path, f"has colours that are not in {known}: {', '.join(told)}{more}{hint}")
-    return values[place]
+    value: np.ndarray = values[place]
+    return value
 
 
 def _distance(one: int, other: int) -> int:

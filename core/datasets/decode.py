@@ -142,7 +142,8 @@ def read_labels(path: str | Path) -> np.ndarray:
     if mode == "LA":
         values, alpha = np.moveaxis(np.asarray(image), -1, 0)
         if (alpha == 255).all():
-            return values.astype(np.uint16)
+            value: np.ndarray = values.astype(np.uint16)
+            return value
     hint = ""
     if mode == "LA":
         hint = "; it has transparent pixels: save it without its alpha channel"
@@ -195,7 +196,8 @@ def read_rg(path: str | Path) -> np.ndarray:
         grey = np.array_equal(pixels[..., 0], pixels[..., 2])
         what = "greyscale" if grey else "blue above 0"
         raise BadFile(path, f"is not a mask of labels as R + 256·G: it has {what}")
-    return pixels[..., 0] | pixels[..., 1].astype(np.uint16) << 8
+    value: np.ndarray = pixels[..., 0] | pixels[..., 1].astype(np.uint16) << 8
+    return value
 
 
 def upright_size(path: str | Path) -> tuple[int, int]:

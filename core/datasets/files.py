@@ -282,7 +282,8 @@ def to_concepts(labels: np.ndarray, table: np.ndarray, path: str, known: str) ->
         more = f" and {len(values) - 5} more" if len(values) > 5 else ""
         told = ", ".join(str(v) for v in values[:5])
         raise BadFile(path, f"unknown label values {told}{more}: not in {known}")
-    return concepts.astype(np.uint16)
+    value: np.ndarray = concepts.astype(np.uint16)
+    return value
 
 
 def need_images(spec: str, count: int, rows: int, problems: Sequence[Problem]) -> None:

@@ -30,7 +30,10 @@ def mat_of(path: str | Path, *variables: str) -> dict[str, list[Any]]:
     if not path.is_file():
         raise BadFile(path, "does not exist")
     try:
-        return json.loads(_worker.ask({"path": str(path.absolute()), "variables": variables}))
+        value: dict[str, list[Any]] = json.loads(
+            _worker.ask({"path": str(path.absolute()), "variables": variables})
+        )
+        return value
     except WorkerError as wrong:
         if "HDF reader for matlab v7.3" in str(wrong):
             raise BadFile(path, "is a v7.3 MATLAB file; the published one is older") from wrong

@@ -292,4 +292,5 @@ def upsample(cells: np.ndarray, height: int, width: int) -> np.ndarray:
     left, right = f[:, x.low], f[:, x.high]
     rows = left + x.weight * (right - left)
     top, bottom = rows[y.low], rows[y.high]
-    return top + y.weight[:, None] * (bottom - top)
+    value: np.ndarray = top + y.weight[:, None] * (bottom - top)
+    return value

@@ -146,7 +146,8 @@ class Annotated:
             shape=(len(self.scenes), len(self.scene_of)),
         )
         counts = (pick @ self.has.astype(np.float64)).toarray()
-        return counts / np.maximum(self.sizes, 1)[:, None]
+        value: np.ndarray = counts / np.maximum(self.sizes, 1)[:, None]
+        return value
 
 
 @dataclass
@@ -453,7 +454,8 @@ def _scoped(annotated: Annotated, related: Edges) -> np.ndarray:
     if len(related) != len(annotated.scenes):
         raise UnitscopeError(f"{len(related)} related sets for {len(annotated.scenes)} scenes")
     mask = related_mask(related, len(annotated.concepts))
-    return mask & (annotated.frequency > 0) & annotated.eligible[None, :]
+    value: np.ndarray = mask & (annotated.frequency > 0) & annotated.eligible[None, :]
+    return value
 
 
 def _edges_of(members: np.ndarray, related: Edges) -> Edges:

@@ -139,7 +139,8 @@ def _letter_codes(blob: np.ndarray) -> np.ndarray:
     codes = np.full(256, 27, np.uint8)
     codes[ord("a") : ord("z") + 1] = np.arange(26)
     codes[ord(" ")] = 26
-    return codes[blob]
+    value: np.ndarray = codes[blob]
+    return value
 
 
 def edit_distance(a: str, b: str, most: int) -> int:
@@ -404,7 +405,8 @@ class Graph:
         text = np.frombuffer(name.encode(), np.uint8)
         own = np.minimum(np.bincount(_letter_codes(text), minlength=LETTERS), 255).astype(np.uint8)
         held = self._letters[low:high]
-        return (np.maximum(held, own) - np.minimum(held, own)).sum(1, dtype=np.int32)
+        value: np.ndarray = (np.maximum(held, own) - np.minimum(held, own)).sum(1, dtype=np.int32)
+        return value
 
     def close(self, name: str, most: int) -> list[tuple[int, int]]:
         """(edit distance, node) of the nodes at most `most` edits away that share the first

@@ -514,7 +514,7 @@ def _train_alone(
                 batch_size=how.batch,
                 continue_training=resumed,
                 use_tqdm=False,
-                callbacks=AfterEpoch(),
+                callbacks=AfterEpoch(),  # type: ignore[no-untyped-call]  # PyKEEN's
                 checkpoint_directory=folder,
                 pin_memory=False,
             )

@@ -72,12 +72,14 @@ class Vectors:
         _, same = np.unique(rows, axis=0, return_inverse=True)
         out[same[:, None] == same[None, :]] = 0
         out[~self.known[members]] = out[:, ~self.known[members]] = np.nan
-        return out
+        value: np.ndarray = out
+        return value
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.divide(rows, length, out=np.zeros(rows.shape), where=length > 0)
+    value: np.ndarray = np.divide(rows, length, out=np.zeros(rows.shape), where=length > 0)
+    return value
 
 
 def concept_vectors(sub: Subgraph, embedding: Embedding) -> Vectors:

@@ -139,7 +139,8 @@ class UnionCounts:
     def iou(self, both: np.ndarray, areas: np.ndarray) -> np.ndarray:
         """both / (hits + areas − both), float64 (units, groups); 0 of nothing."""
         union = self.hits[:, None] + areas[None, :] - both
-        return np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+        value: np.ndarray = np.divide(both, union, out=np.zeros(both.shape), where=union > 0)
+        return value
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,8 @@ def default_layer(module: nn.Module) -> str:
         if found:
             return found
     convolutions = [n for n, m in names.items() if isinstance(m, nn.Conv2d)]
-    return convolutions[-1] if convolutions else next(n for n in names if n)
+    value: str = convolutions[-1] if convolutions else next(n for n in names if n)
+    return value
 
 
 def _by_rule(names: dict[str, nn.Module], rule: str) -> str:

@@ -23,7 +23,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     """
     modules = dict(model.named_modules())
     if name and name in modules:
-        return modules[name]
+        value: nn.Module = modules[name]
+        return value
     raise unknown("layer", name, [layer for layer in modules if layer])
 
 
@@ -93,14 +94,17 @@ def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Ten
         # How far each reading's grid is from the input's shape, as a ratio.
         first = abs(math.log(b / c * width / height)) if c else 0.0
         last = abs(math.log(a / b * width / height)) if b else 0.0
-        return output.permute(0, 3, 1, 2) if last + 0.2 < first else output
+        value: Tensor = output.permute(0, 3, 1, 2) if last + 0.2 < first else output
+        return value
     if output.ndim == 3:
         grid = token_grid(output.shape[1], seen)
         if grid is not None:
             beside, rows, columns = grid
-            return output[:, beside:].transpose(1, 2).unflatten(2, (rows, columns))
+            value = output[:, beside:].transpose(1, 2).unflatten(2, (rows, columns))
+            return value
     if output.ndim == 2:
-        return output[:, :, None, None]
+        value = output[:, :, None, None]
+        return value
     raise UnitscopeError(
         f"layer {layer!r} gives shape {tuple(output.shape)}: neither maps "
         "(images, units, height, width), tokens on a grid, nor (images, units)"
@@ -117,7 +121,8 @@ def tokens_beside(output: Any, seen: tuple[int, int] | None = None) -> Tensor | 
     if output.ndim == 3:
         grid = token_grid(output.shape[1], seen)
         if grid is not None and grid[0]:
-            return output[:, : grid[0]]
+            value: Tensor | None = output[:, : grid[0]]
+            return value
     return None
 
 

@@ -114,7 +114,8 @@ def build(name: str, **options: Any) -> nn.Module:
     are left out."""
     if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True, **options}
-    return torchvision_models().get_model(name, weights=None, **options)
+    value: nn.Module = torchvision_models().get_model(name, weights=None, **options)
+    return value
 
 
 # -- timm -----------------------------------------------------------------------------------

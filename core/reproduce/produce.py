@@ -363,7 +363,8 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
             seeds=facts["draws"],
             **common,
         )
-    return frame.to_dict("records")
+    value: list[Facts] = frame.to_dict("records")
+    return value
 
 
 def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:

@@ -195,7 +195,7 @@ def train(
             logits = module(x)
             loss = F.cross_entropy(logits, y, label_smoothing=0.05)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             optimiser.step()
             scheduler.step()
             total += float(loss.detach()) * len(rows)

@@ -265,7 +265,8 @@ class NYUv2Mat(SceneDataset):
         except (WorkerError, ValueError) as wrong:
             why = f"{name} of photo {index} cannot be read: {one_line(str(wrong))}"
             raise BadFile(self.path, why) from wrong
-        return read
+        value: np.ndarray = read
+        return value
 
     def content_digest(self) -> str:
         tables = [

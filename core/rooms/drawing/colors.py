@@ -77,4 +77,5 @@ def color_names(rgb: np.ndarray) -> np.ndarray:
     ['white-c', 'blue-c', 'brown-c']
     """
     q = rgb >> 3
-    return _table()[q[..., 0], q[..., 1], q[..., 2]]
+    value: np.ndarray = _table()[q[..., 0], q[..., 1], q[..., 2]]
+    return value
