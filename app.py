@@ -39,15 +39,15 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
             "its units responds to in annotated photos, and checks every answer against "
             "chance.</p>"
         )
-        told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
-        if told.above is not None:
-            number, what = told.above, "detect something with a name, better than chance"
+        result = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
+        if result.above is not None:
+            number, what = result.above, "detect something with a name, better than chance"
         else:
             number, what = int(table["name"].count()), "have a label"
         st.html(
             f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
         )
-        st.caption(comparison(told), help=explanations.UNTRAINED)
+        st.caption(comparison(result), help=explanations.UNTRAINED)
     tiles: list[draw.Tile] = [
         {
             "src": ctx.picture(unit_photo, ctx.layer, one.unit, one.image, 360),
@@ -116,10 +116,10 @@ def findings(ctx: Context) -> None:
 def charts(ctx: Context) -> None:
     """Accuracy, chance, and what is detected."""
     histogram = ctx.ask(iou_histogram, ctx.layer, ctx.denominator)
-    told = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
+    result = ctx.ask(better_than_chance, ctx.layer, ctx.denominator)
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
-    has_chance = told.above is not None
+    has_chance = result.above is not None
     left, right = st.columns(2, gap="large")
     with left:
         draw.chart(

@@ -127,10 +127,10 @@ def all_units(ctx: Context) -> None:
     if above:
         shown = shown[shown["above"]]
     shown = shown.sort_values(["iou", "unit"], ascending=[False, True], ignore_index=True)
-    told = f"{len(shown):,} of {len(table):,} units"
+    result = f"{len(shown):,} of {len(table):,} units"
     if table["chance"].notna().any():
-        told += f"; {int(shown['above'].sum()):,} better than chance"
-    st.markdown(f"**{told}**")
+        result += f"; {int(shown['above'].sum()):,} better than chance"
+    st.markdown(f"**{result}**")
     if not len(shown):
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
@@ -560,10 +560,10 @@ def methods(ctx: Context, unit: int) -> None:
         concept: f"[{row.shown}](Units{address.query(address.kept(concept=row.label))})"
         for concept, row in names.iterrows()
     }
-    told = dict.fromkeys(
+    result = dict.fromkeys(
         formula_words(c, o, links) for c, o in zip(rows["concepts"], rows["ops"], strict=True)
     )
-    st.markdown("Look for " + " · ".join(told))
+    st.markdown("Look for " + " · ".join(result))
     if missing:
         st.caption(missing)
 
@@ -581,8 +581,8 @@ def serves(ctx: Context, unit: int) -> None:
     off = address.query(address.kept(off=str(unit)))
     st.markdown(without(ctx, unit, off))
     known = graph.chosen(ctx, "Units")
-    told = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
-    frame = ctx.ask(unit_contribution, told, unit)
+    result = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
+    frame = ctx.ask(unit_contribution, result, unit)
     if not len(frame):
         st.caption("In no rightly predicted photo of a scene with core concepts did it learn any.")
         return
@@ -603,7 +603,7 @@ def serves(ctx: Context, unit: int) -> None:
                     f"{row.inside} of its core concepts seen, {row.outside} others, in "
                     f"{row.active} of {row.images} photos"
                 )
-    caption = ctx.caption(f"Eq. 9, {told.words()}, knowledge {known.name}")
+    caption = ctx.caption(f"Eq. 9, {result.words()}, knowledge {known.name}")
     with st.expander("All scenes, as a table"):
         draw.table(
             frame.assign(scene=[plain_name(s) for s in frame["scene"]]),
@@ -637,9 +637,9 @@ def without(ctx: Context, unit: int, off: str) -> str:
     # It brings PyTorch along, as does what it needs: here that is loaded anyway.
     from core.views.disable import toggled_one
 
-    told = ctx.ask(toggled_one, ready, unit)
-    before, after = told.accuracy
-    gain = told.gain
+    result = ctx.ask(toggled_one, ready, unit)
+    before, after = result.accuracy
+    gain = result.gain
     if not before.n:
         return f"The network knows no scene of these images. {link}"
     return (

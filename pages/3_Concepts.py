@@ -168,7 +168,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     st.subheader(f"What {'an' if name[0] in 'aeiou' else 'a'} {name} is made of")
     left, right = st.columns([7, 4], gap="large")
     with right:
-        st.markdown(told(known, name, facts))
+        st.markdown(result(known, name, facts))
         numbers = {
             "Photos of it": facts.images,
             "Things in them (C_y)": facts.annotated,
@@ -193,7 +193,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
     concept_rows(ctx, known, scene)
 
 
-def told(known: Known, name: str, facts: knowledge.SceneFacts) -> str:
+def result(known: Known, name: str, facts: knowledge.SceneFacts) -> str:
     """What the graph knows of a scene, in words."""
     if facts.node is None:
         text = (
@@ -733,8 +733,8 @@ def own_pairs(
                 on_click=put_pairs,
                 args=(name, (*pairs_of(name), (one, two))),
             )
-    told = [(name, pair) for name in LINKS for pair in pairs_of(name)]
-    for place, (name, pair) in enumerate(told):
+    result = [(name, pair) for name in LINKS for pair in pairs_of(name)]
+    for place, (name, pair) in enumerate(result):
         with st.container(horizontal=True, vertical_alignment="center"):
             kept = tuple(other for other in pairs_of(name) if other != pair)
             names = [shown.get(label, label) for label in pair]
@@ -746,8 +746,8 @@ def own_pairs(
                 args=(name, kept),
                 type="tertiary",
             )
-    if told:
-        lines = "".join(f"{LINKS[name]}\t{a}\t{b}\n" for name, (a, b) in told)
+    if result:
+        lines = "".join(f"{LINKS[name]}\t{a}\t{b}\n" for name, (a, b) in result)
         within = f" --scene '{scene}'" if scene else ""
         st.caption("The pairs are in the address of this page. As a file for the command line:")
         st.download_button(
@@ -799,8 +799,8 @@ def knowledge_line(ctx: Context, known: Known) -> str:
 
 def caption_of(ctx: Context, known: Known, more: str = "") -> Caption:
     """The subtitle of what is said of scenes here: data, graph, and what of them."""
-    told = f"knowledge {known.name}" + (f", {more}" if more else "")
-    return ctx.caption(f"{ctx.facts.images:,} images, {told}", layered=False)
+    result = f"knowledge {known.name}" + (f", {more}" if more else "")
+    return ctx.caption(f"{ctx.facts.images:,} images, {result}", layered=False)
 
 
 VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {

@@ -74,8 +74,8 @@ def pool(ctx: Context) -> Filter:
         address.get("outcome"),
     )
     if now not in names:
-        told = f"{plain_name(scene) or 'any scene'} → {plain_name(said) or 'anything'}"
-        names[now] = f"{told}, {outcome}" if outcome else told
+        result = f"{plain_name(scene) or 'any scene'} → {plain_name(said) or 'anything'}"
+        names[now] = f"{result}, {outcome}" if outcome else result
 
     bound = address.bind(
         "pool",
@@ -156,7 +156,7 @@ def settings() -> tuple[str, str, str]:
 # -- one account ----------------------------------------------------------------------------
 
 
-def question(told: dict[str, Any]) -> str:
+def question(result: dict[str, Any]) -> str:
     """The account's heading: what a person would ask.
 
     >>> question(
@@ -164,17 +164,19 @@ def question(told: dict[str, Any]) -> str:
     ... )
     'Why did it call this bedroom an office?'
     """
-    what = plain_name(told["target"]) if told["target"] else "photo"
-    if told["no_answers"]:
+    what = plain_name(result["target"]) if result["target"] else "photo"
+    if result["no_answers"]:
         return f"What did its units see in this {what}?"
-    if told["correct"]:
+    if result["correct"]:
         return f"Why did it recognise this {what}?"
-    return f"Why did it call this {what} {a(told['predicted'])}?"
+    return f"Why did it call this {what} {a(result['predicted'])}?"
 
 
-def seen_items(told: dict[str, Any], items: list[dict[str, Any]], linked: bool) -> list[draw.Item]:
+def seen_items(
+    result: dict[str, Any], items: list[dict[str, Any]], linked: bool
+) -> list[draw.Item]:
     """Lines of a ledger: concepts with place and units; a click shows one in the photo."""
-    seen = {one["id"]: one for one in told["seen"]}
+    seen = {one["id"]: one for one in result["seen"]}
     lines: list[draw.Item] = []
     for item in items:
         one = seen.get(item["id"])
@@ -199,22 +201,22 @@ def seen_items(told: dict[str, Any], items: list[dict[str, Any]], linked: bool) 
     return lines
 
 
-def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
+def sides(result: dict[str, Any], linked: bool) -> list[draw.Side]:
     """The two scenes of an account as columns of a ledger."""
     heads = {"predicted": "The network’s answer", "target": "The true scene"}
     columns: list[draw.Side] = []
-    both = told["correct"]
+    both = result["correct"]
     for name in SIDES:
-        if (both and name == "target") or (told["no_answers"] and name == "predicted"):
+        if (both and name == "target") or (result["no_answers"] and name == "predicted"):
             continue
-        facts = told["sides"].get(name)
+        facts = result["sides"].get(name)
         tone = "both" if both else name
         head = "Answer and truth" if both else heads[name]
         if facts is None:
             if name == "predicted":
                 columns.append(
                     {
-                        "title": f"{head}: {plain_name(told['predicted'])}",
+                        "title": f"{head}: {plain_name(result['predicted'])}",
                         "tone": tone,
                         "note": "No scene of this dataset, so nobody knows here what it is made "
                         "of.",
@@ -235,7 +237,7 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
             if not items:
                 continue
             title = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
-            groups.append({"title": title, "mark": key, "items": seen_items(told, items, linked)})
+            groups.append({"title": title, "mark": key, "items": seen_items(result, items, linked)})
         if absent:
             title = f"Not in the photo: {len(absent)} of {size}"
             at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
@@ -251,7 +253,7 @@ def sides(told: dict[str, Any], linked: bool) -> list[draw.Side]:
     return columns
 
 
-def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
+def evidence(ctx: Context, result: dict[str, Any], image: int) -> None:
     """The photo, with one concept and one unit's lit region where they were chosen."""
     labels = ctx.ask(image_labels, image)
     named = ctx.ask(concepts).set_index("label")
@@ -261,14 +263,14 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
     if wanted and concept not in here:
         st.caption(f"There is no “{wanted}” annotated in this photo.")
         concept = None
-    alt = f"Photo {told['image']} as the network saw it"
+    alt = f"Photo {result['image']} as the network saw it"
     maps = ctx.ask(has_maps, ctx.layer)
     if concept is None:
         with st.container(key="evidence"):
             st.image(ctx.picture(thumbnail, image, 560), width="stretch", alt=alt)
         st.caption("What the network saw. Click a concept to see where it is.")
         return
-    one = next((s for s in told["seen"] if s["id"] == concept), None)
+    one = next((s for s in result["seen"] if s["id"] == concept), None)
     word = shown_name(wanted)
     unit = None
     box = st.container(key="evidence")
@@ -308,16 +310,16 @@ def evidence(ctx: Context, told: dict[str, Any], image: int) -> None:
     )
 
 
-def seen_tiles(ctx: Context, told: dict[str, Any], image: int) -> None:
+def seen_tiles(ctx: Context, result: dict[str, Any], image: int) -> None:
     """Everything the units saw, in pictures."""
-    seen = told["seen"]
+    seen = result["seen"]
     st.subheader("What its units saw")
-    count = f"{told['active_units']} lit unit{'s' * (told['active_units'] != 1)}"
+    count = f"{result['active_units']} lit unit{'s' * (result['active_units'] != 1)}"
     if not seen:
         st.caption(f"{count} of {ctx.layer}; none overlaps anything annotated here.")
         return
     more = f"; the {TILES} clearest of {len(seen)}" if len(seen) > TILES else ""
-    tau = f"; the threshold τ of this photo is {told['tau']:.4f}" if told["tau"] else ""
+    tau = f"; the threshold τ of this photo is {result['tau']:.4f}" if result["tau"] else ""
     st.caption(
         f"{count} of {ctx.layer} saw {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
     )
@@ -341,15 +343,15 @@ def seen_tiles(ctx: Context, told: dict[str, Any], image: int) -> None:
     draw.gallery(tiles, "seen", tile=140)
 
 
-def measures(ctx: Context, told: dict[str, Any], caption: Any, stem: str) -> None:
+def measures(ctx: Context, result: dict[str, Any], caption: Any, stem: str) -> None:
     """CM, SM and DM of the photo's scenes among all scenes, and what they say of a mistake."""
     st.subheader("How well the photo fits each scene")
-    frame = pd.DataFrame(told["scenes"])
+    frame = pd.DataFrame(result["scenes"])
     if not len(frame):
         st.caption("No scene has core concepts of this kind, so there is nothing to compare.")
         return
-    both = {name: facts["scene"] for name, facts in told["sides"].items()}
-    verdict(told)
+    both = {name: facts["scene"] for name, facts in result["sides"].items()}
+    verdict(result)
     texts = {"CM": explanations.CM, "SM": explanations.SM, "DM": explanations.DM}
     with st.container(key="measures"):
         for column, name in zip(st.columns(3, gap="medium"), MEASURES, strict=True):
@@ -391,12 +393,12 @@ def shared(rank: int, ranks: list[int]) -> int | None:
     return rank if len(set(ranks)) > 1 else None
 
 
-def verdict(told: dict[str, Any]) -> None:
+def verdict(result: dict[str, Any]) -> None:
     """Whether the measures speak for the network's answer."""
-    found = speaks(told)
+    found = speaks(result)
     if all(value is None for value in found.values()):
         return
-    answer, truth = (plain_name(told["sides"][side]["scene"]) for side in SIDES)
+    answer, truth = (plain_name(result["sides"][side]["scene"]) for side in SIDES)
     speak = [name for name, value in found.items() if value]
     against = [name for name, value in found.items() if not value]
     is_are = "is" if len(speak) == 1 else "are"
@@ -412,9 +414,9 @@ def verdict(told: dict[str, Any]) -> None:
         draw.explain(explanations.VERDICT, "What that proves")
 
 
-def as_table(told: dict[str, Any], caption: Any, stem: str) -> None:
+def as_table(result: dict[str, Any], caption: Any, stem: str) -> None:
     """The account as a table that can be taken away."""
-    frame = account_table(told)
+    frame = account_table(result)
     with st.expander("The account, as a table"):
         view = frame.assign(
             side=frame["side"].map({"predicted": "the network’s answer", "target": "true scene"}),
@@ -453,15 +455,15 @@ def one_account(ctx: Context, known: Known) -> None:
             "Explain",
         )
     strategy, eq2, kind = settings()
-    told = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
+    result = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
     neighbours(ctx, choice, image, image_id)
-    st.subheader(question(told))
-    st.html(f'<p class="account">{_escaped(told["sentence"])}</p>')
+    st.subheader(question(result))
+    st.html(f'<p class="account">{_escaped(result["sentence"])}</p>')
     left, right = st.columns([5, 7], gap="large")
     with left:
-        evidence(ctx, told, image)
+        evidence(ctx, result, image)
     with right:
-        draw.ledger(sides(told, True), "account", keep=".st-key-evidence")
+        draw.ledger(sides(result, True), "account", keep=".st-key-evidence")
         row = st.container(horizontal=True)
         with row:
             draw.explain(explanations.SIDES, "How to read this")
@@ -470,9 +472,9 @@ def one_account(ctx: Context, known: Known) -> None:
     way = figures.definition(strategy, eq2, kind, known.name)
     caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, f"photo {image_id}")
     stem = f"explain-{image_id}"
-    seen_tiles(ctx, told, image)
-    measures(ctx, told, caption, stem)
-    as_table(told, caption, stem)
+    seen_tiles(ctx, result, image)
+    measures(ctx, result, caption, stem)
+    as_table(result, caption, stem)
 
 
 def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
@@ -520,27 +522,27 @@ def own_photo(ctx: Context, known: Known) -> None:
     if given is None:
         return
     try:
-        told = of_own_photo(ctx, known, given.getvalue(), given.name, kind)
+        result = of_own_photo(ctx, known, given.getvalue(), given.name, kind)
     except UnitscopeError as err:
         st.warning(f"{sentence(err)}.", icon=":material/broken_image:")
         return
-    st.subheader(question(told))
-    st.html(f'<p class="account">{_escaped(told["sentence"])}</p>')
+    st.subheader(question(result))
+    st.html(f'<p class="account">{_escaped(result["sentence"])}</p>')
     left, right = st.columns([5, 7], gap="large")
     with left:
         with st.container(key="evidence"):
-            st.image(told["photo"], width="stretch", alt=f"{given.name} as the network saw it")
+            st.image(result["photo"], width="stretch", alt=f"{given.name} as the network saw it")
         st.caption(
-            f"What the network saw of {given.name}. {told['active_units']} units of {ctx.layer} "
-            f"are lit; {len(told['seen'])} concepts are the label of one that beats chance."
+            f"What the network saw of {given.name}. {result['active_units']} units of {ctx.layer} "
+            f"are lit; {len(result['seen'])} concepts are the label of one that beats chance."
         )
     with right:
-        draw.ledger(sides(told, False), "own-account")
+        draw.ledger(sides(result, False), "own-account")
         draw.explain(explanations.CORE, "What a scene is made of")
     way = f"labels of lit units, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, given.name)
-    measures(ctx, told, caption, "explain-own")
-    as_table(told, caption, "explain-own")
+    measures(ctx, result, caption, "explain-own")
+    as_table(result, caption, "explain-own")
 
 
 def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) -> dict[str, Any]:
@@ -555,8 +557,8 @@ def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) 
         limits().size("the photo", data, limits().photo_mb)
         count_photo()
         opened = network(ctx.run)
-        told = own_photo_account(ctx.run, known, opened, data, name, ctx.layer, kind)
-        held = st.session_state["own-photo"] = (key, told)
+        result = own_photo_account(ctx.run, known, opened, data, name, ctx.layer, kind)
+        held = st.session_state["own-photo"] = (key, result)
     return dict(held[1])
 
 

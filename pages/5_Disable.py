@@ -114,13 +114,13 @@ def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
     if off:
-        told = ", ".join(
+        reply = ", ".join(
             f"[{unit}](Units{address.query(address.kept(unit=str(unit)))}) "
             + (shown_name(labels["label"][unit]) if isinstance(labels["label"][unit], str) else "")
             for unit in off[:24]
         )
         more = f" and {len(off) - 24} more" if len(off) > 24 else ""
-        st.caption(f"Off: {told}{more}")
+        st.caption(f"Off: {reply}{more}")
 
 
 def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
@@ -137,10 +137,10 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
         kind = address.select("cc", "A scene is made of", list(CORE), "icc", format_func=CORE.get)
     with row[3]:
         over = address.select("over", "Summed over", list(OVER), "true", format_func=OVER.get)
-    told = contribution(ctx.run, known, ctx.layer, STRATEGY, EQ2, kind, over)
-    frame = ctx.ask(disable.ranking, told, scene, sign, ctx.denominator)
+    reply = contribution(ctx.run, known, ctx.layer, STRATEGY, EQ2, kind, over)
+    frame = ctx.ask(disable.ranking, reply, scene, sign, ctx.denominator)
     if frame.empty:
-        if not told.has_core[told.scene(scene)]:
+        if not reply.has_core[reply.scene(scene)]:
             st.info(
                 f"{named(scene).capitalize()} has no core concepts of this kind, so no unit "
                 "can be for or against it.",
@@ -193,7 +193,7 @@ def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
             f"Units by their contribution to {named(scene)}",
             explanations.CONTRIBUTION,
             height=min(38 + 35 * len(view), 320),
-            caption=" / ".join([*ctx.caption().lines(), told.words()]),
+            caption=" / ".join([*ctx.caption().lines(), reply.words()]),
         )
 
 
@@ -237,8 +237,8 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
             )
             put(found)
             st.rerun()
-    told = st.session_state.pop("search-told", "")
-    st.caption(f"{told} Judge them on another split: what was searched on flatters them.".strip())
+    reply = st.session_state.pop("search-told", "")
+    st.caption(f"{reply} Judge them on another split: what was searched on flatters them.".strip())
 
 
 # -- what it does ---------------------------------------------------------------------------
@@ -264,10 +264,10 @@ def result(
     return kept[key]
 
 
-def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
+def effect(ctx: Context, ready: Toggler, reply: Toggled, judged: str) -> None:
     """Accuracy before and after, and everything that changed."""
-    before, after = told.accuracy
-    gain, top = told.gain, told.top5
+    before, after = reply.accuracy
+    gain, top = reply.gain, reply.top5
     if not before.n:
         st.info("No photo here has a scene that the network knows.", icon=":material/rule:")
         return
@@ -287,25 +287,25 @@ def effect(ctx: Context, ready: Toggler, told: Toggled, judged: str) -> None:
         f"{top[1].value:.1%}",
         f"{100 * moved / top[0].n:+.1f} points" if moved else None,
     )
-    if not any(edit.units for edit in told.edits):
+    if not any(edit.units for edit in reply.edits):
         return
     sure = "cannot be told from none" if gain.low <= 0 <= gain.high else "is more than luck"
     st.caption(
         f"The change is {100 * gain.value:+.2f} points, 95 % interval {100 * gain.low:+.2f} to "
-        f"{100 * gain.high:+.2f}: it {sure} for a set chosen beforehand. {told.changed:,} answers "
-        f"are other ones now. Told by {told.method}, in {1000 * told.seconds:,.0f} ms."
+        f"{100 * gain.high:+.2f}: it {sure} for a set chosen beforehand. {reply.changed:,} answers "
+        f"are other ones now. Told by {reply.method}, in {1000 * reply.seconds:,.0f} ms."
     )
 
 
-def details(ctx: Context, told: Toggled, judged: str) -> None:
+def details(ctx: Context, reply: Toggled, judged: str) -> None:
     """By scene, by confusion, photo by photo."""
     left, right = st.columns(2, gap="large")
     with left:
-        scenes = told.scenes
+        scenes = reply.scenes
         if len(scenes):
             draw.chart(
                 lambda dark: figures.scene_shift(
-                    scenes, ctx.caption(f"{judged}; {told.edits[0].words()}"), dark
+                    scenes, ctx.caption(f"{judged}; {reply.edits[0].words()}"), dark
                 ),
                 "shift-by-scene",
                 "Bars: change of accuracy of every scene, with 95 % intervals",
@@ -313,7 +313,7 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
             )
     with right:
         st.subheader("What is now taken for what")
-        cells = told.confusion
+        cells = reply.confusion
         if cells.empty:
             st.caption("No answer changed.")
         else:
@@ -334,8 +334,8 @@ def details(ctx: Context, told: Toggled, judged: str) -> None:
                 height=330,
             )
     for title, frame, mark in (
-        ("Won", told.gained, "right"),
-        ("Lost", told.lost, "wrong"),
+        ("Won", reply.gained, "right"),
+        ("Lost", reply.lost, "wrong"),
     ):
         st.subheader(f"{title}: {len(frame):,} photo{'s' * (len(frame) != 1)}")
         if frame.empty:
@@ -611,12 +611,12 @@ judged = (f"{named(split)} photos" if split else "all photos") + (
     f" of {named(scene)}" if scene else ""
 )
 try:
-    told = result(ctx, ready, off, factor, split, scene)
+    reply = result(ctx, ready, off, factor, split, scene)
 except UnitscopeError as err:
     stop(f"{sentence(err)}.", {"Judge all photos": address.kept(split="all")}, "Disable")
-effect(ctx, ready, told, judged)
+effect(ctx, ready, reply, judged)
 if off:
-    details(ctx, told, judged)
+    details(ctx, reply, judged)
 else:
     st.caption(
         "Every unit is on: this is the network as it is. Choose units above, by a scene, by "

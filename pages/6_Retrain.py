@@ -93,7 +93,7 @@ def choose_result(names: list[str], shown: dict[str, str], noun: str) -> str:
 def at_work(root: Path, kind: str) -> None:
     """What is in the making, read again every two seconds."""
     rows = retrain.at_work(root, kind)
-    states = {told["job"].name if told["job"] else told["run"]: told["state"] for told in rows}
+    states = {reply["job"].name if reply["job"] else reply["run"]: reply["state"] for reply in rows}
     seen = st.session_state.setdefault(f"over-{kind}", states)
     if states != seen:
         # One has begun, ended or stopped while we watched: results and form must learn of it.
@@ -102,17 +102,17 @@ def at_work(root: Path, kind: str) -> None:
     if not rows:
         return
     st.subheader("Not finished yet")
-    for told in rows:
+    for reply in rows:
         with st.container(border=True):
-            one_at_work(told, root, kind)
+            one_at_work(reply, root, kind)
 
 
-def one_at_work(told: dict[str, Any], root: Path, kind: str) -> None:
+def one_at_work(reply: dict[str, Any], root: Path, kind: str) -> None:
     """One training that is not finished, or was a moment ago."""
-    job: jobs.Job | None = told["job"]
-    name = job.name if job else told["run"]
-    st.markdown(f"**{told.get('what') or name}**")
-    watch.state(told, STEPS)
+    job: jobs.Job | None = reply["job"]
+    name = job.name if job else reply["run"]
+    st.markdown(f"**{reply.get('what') or name}**")
+    watch.state(reply, STEPS)
 
     def shown() -> None:
         assert job is not None
@@ -130,16 +130,16 @@ def one_at_work(told: dict[str, Any], root: Path, kind: str) -> None:
         changes.start_training(job.arguments, root)
 
     watch.controls(
-        told,
+        reply,
         name,
         root,
         shown,
         again if job else None,
-        lambda: confirm_discard(told.get("run", name), root, name if job else ""),
+        lambda: confirm_discard(reply.get("run", name), root, name if job else ""),
     )
-    if told.get("command"):
+    if reply.get("command"):
         with st.expander("On the command line", icon=":material/code:"):
-            st.code(told["command"], language="bash", wrap_lines=True)
+            st.code(reply["command"], language="bash", wrap_lines=True)
 
 
 @st.dialog("Discard what this training has done?")
@@ -220,15 +220,15 @@ def cc_results(ctx: Context, root: Path) -> None:
             placeholder="other results, as in the paper’s figure",
             disabled=not others,
         )
-    told = retrain.result(name, root)
+    reply = retrain.result(name, root)
     if not own.any():
         st.caption("None of these is of the run chosen at the left; its own is started below.")
     elif name not in set(frame["digest"][: int(own.sum())]):
         st.caption("This result is not of the run chosen at the left.")
-    both = [told, *(retrain.result(other, root) for other in beside)]
+    both = [reply, *(retrain.result(other, root) for other in beside)]
     about = figures.caption(both)
     bars = retrain.figure_5(both)
-    table = retrain.summary(told)
+    table = retrain.summary(reply)
     left, right = st.columns([3, 2], gap="large")
     with left:
         draw.chart(
@@ -241,22 +241,22 @@ def cc_results(ctx: Context, root: Path) -> None:
             explanations.FIGURE_5,
         )
     with right:
-        said(told, table)
-    about = figures.caption([told])
-    about = about._replace(model=f"{short_name(told['model']['spec'])} · {about.model}")
-    as_table(told, table, about)
-    learning(told, about._replace(split=f"held out of {told['asked']['train']}"))
-    weights(told, root)
+        said(reply, table)
+    about = figures.caption([reply])
+    about = about._replace(model=f"{short_name(reply['model']['spec'])} · {about.model}")
+    as_table(reply, table, about)
+    learning(reply, about._replace(split=f"held out of {reply['asked']['train']}"))
+    weights(reply, root)
 
 
-def said(told: RetrainResult, table: pd.DataFrame) -> None:
+def said(reply: RetrainResult, table: pd.DataFrame) -> None:
     """What came out, in words."""
-    asked, counts = told["asked"], told["counts"]
+    asked, counts = reply["asked"], reply["counts"]
     st.markdown("##### What it says")
     lines = []
     by = table.set_index("cc")["test"]
     control = table[table["cc"] == retrain.CONTROL].iloc[0]
-    if told["original"] is not None:
+    if reply["original"] is not None:
         change = control.test - by["original"]
         lines.append(
             f"**Training on without concepts** (the control) takes the network from "
@@ -264,7 +264,7 @@ def said(told: RetrainResult, table: pd.DataFrame) -> None:
         )
     else:
         lines.append(f"**Without concepts** (the control) it gets {control.test:.1%} right.")
-    for one in retrain.verdicts(told, table):
+    for one in retrain.verdicts(reply, table):
         name = f"**{NAMES[one.cc]}** (λ = {one.weight:g})"
         gain = f"{points(one.gain)} points over the control"
         seeds = f"over seeds {span(one.gain_low, one.gain_high)}"
@@ -281,13 +281,13 @@ def said(told: RetrainResult, table: pd.DataFrame) -> None:
                 "unsure": "**cannot be told from the control**",
             }[one.verdict]
             lines.append(f"{name}: {gain}; {seeds}, {photos}: {verdict}.")
-    same = [NAMES[kind] for kind in retrain.same_answer(told)]
+    same = [NAMES[kind] for kind in retrain.same_answer(reply)]
     if same:
         lines.append(
             f":orange[{', '.join(same)}: one and the same answer for every test photo.] So nothing "
             "was learned that tells scenes apart, and neither gain nor loss means much."
         )
-    if not told["chosen"]:
+    if not reply["chosen"]:
         lines.append("No concepts were asked for: this is the control alone.")
     st.markdown("\n".join(f"- {line}" for line in lines))
     side = f", input {asked['side']} pixels" if asked["side"] else ""
@@ -295,14 +295,14 @@ def said(told: RetrainResult, table: pd.DataFrame) -> None:
     st.caption(
         f"{counts['train']:,} training, {counts['validation']:,} held-out, {counts['test']:,} "
         f"test photos; {asked['seeds']} seed{'s' * (asked['seeds'] != 1)}, at most "
-        f"{asked['epochs']} epochs{side}{part}; {told['head']} classifier."
+        f"{asked['epochs']} epochs{side}{part}; {reply['head']} classifier."
     )
     draw.explain(explanations.GAIN, "When is a gain more than luck?")
 
 
-def as_table(told: RetrainResult, table: pd.DataFrame, about: Caption) -> None:
+def as_table(reply: RetrainResult, table: pd.DataFrame, about: Caption) -> None:
     """The summary, every λ a row."""
-    picked = [bool(row.chosen and row.cc in told["chosen"]) for row in table.itertuples()]
+    picked = [bool(row.chosen and row.cc in reply["chosen"]) for row in table.itertuples()]
     view = pd.DataFrame(
         {
             "trained with": [NAMES.get(cc, cc) for cc in table["cc"]],
@@ -323,7 +323,7 @@ def as_table(told: RetrainResult, table: pd.DataFrame, about: Caption) -> None:
     with st.expander(f"Every λ as numbers ({len(view)} rows)", icon=":material/table:"):
         draw.table(
             view,
-            f"retraining-{told['digest'][:6]}",
+            f"retraining-{reply['digest'][:6]}",
             "Accuracy of the original, the control and every kind and λ, with gains",
             explanations.GAIN,
             caption=" / ".join(about.lines()),
@@ -336,9 +336,9 @@ def as_table(told: RetrainResult, table: pd.DataFrame, about: Caption) -> None:
         )
 
 
-def learning(told: RetrainResult, about: Caption) -> None:
+def learning(reply: RetrainResult, about: Caption) -> None:
     """Learning curves of the chosen λ, or of another."""
-    points_of = retrain.curves(told)
+    points_of = retrain.curves(reply)
     asked = sorted({w for w in points_of["weight"] if w})
     options = ["", *(f"{w:g}" for w in asked)]
     if len(asked) > 1:
@@ -351,7 +351,7 @@ def learning(told: RetrainResult, about: Caption) -> None:
     else:
         chosen = ""
     wanted = {
-        kind: float(chosen) if chosen else weight for kind, weight in told["chosen"].items()
+        kind: float(chosen) if chosen else weight for kind, weight in reply["chosen"].items()
     } | {retrain.CONTROL: 0.0}
     kept = points_of[
         [wanted.get(c) == w for c, w in zip(points_of["cc"], points_of["weight"], strict=True)]
@@ -363,13 +363,13 @@ def learning(told: RetrainResult, about: Caption) -> None:
         )
     draw.chart(
         lambda dark: figures.learning(kept, about, dark),
-        f"learning-{told['digest'][:6]}",
+        f"learning-{reply['digest'][:6]}",
         "Lines: accuracy on the held-out photos by epoch, one line a training",
         explanations.LEARNING,
     )
 
 
-def weights(told: RetrainResult, root: Path) -> None:
+def weights(reply: RetrainResult, root: Path) -> None:
     """Where the networks lie, and how one is dissected as a run of its own."""
     st.markdown("##### The trained networks")
     st.caption(
@@ -377,8 +377,8 @@ def weights(told: RetrainResult, root: Path) -> None:
         "Dissect one like any other network, and set the two runs side by side in "
         "Compare."
     )
-    asked = told["asked"]
-    for kind, file in told["weights"].items():
+    asked = reply["asked"]
+    for kind, file in reply["weights"].items():
         title = NAMES.get(kind, kind) + (f", λ = {file['weight']:g}" if file["weight"] else "")
         with st.expander(f"{title}: {file['file']}", icon=":material/save:"):
             if not (root / file["file"]).is_file():
@@ -609,13 +609,15 @@ def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
     if timed is not None and busy:
         watch_timing(timed.name, str(root))
     elif timed is not None and timed.state == "finished":
-        told = timed.answer()
+        reply = timed.answer()
         st.markdown(
-            f":material/timer: **≈ {duration(told['seconds'])}** at most, all epochs used up "
-            f"({duration(told['low'])} to {duration(told['high'])}; from {told['timed']:,} photos "
+            f":material/timer: **≈ {duration(reply['seconds'])}** at most, all epochs used up "
+            f"({duration(reply['low'])} to {duration(reply['high'])}; "
+            f"from {reply['timed']:,} photos "
             "just trained on here. Whatever else this machine does comes on top.) "
-            f"{told['train']:,} training, {told['validation']:,} held-out, {told['test']:,} test "
-            f"photos; {'its own' if told['own_head'] else 'a new'} classifier."
+            f"{reply['train']:,} training, {reply['validation']:,} held-out, "
+            f"{reply['test']:,} test "
+            f"photos; {'its own' if reply['own_head'] else 'a new'} classifier."
         )
     elif timed is not None and timed.state == "failed":
         st.warning(f"{sentence(timed.error)}.", icon=":material/error:")
@@ -650,16 +652,16 @@ def pe_results(ctx: Context, root: Path) -> None:
         for row in frame.itertuples()
     }
     name = choose_result(list(shown), shown, "second opinion on this run")
-    told = retrain.pe_result(frame.set_index("digest")["path"][name])
+    reply = retrain.pe_result(frame.set_index("digest")["path"][name])
     with st.spinner("Comparing the SVMs with the network …"):
         table = ctx.ask(retrain.table_of_run, frame.set_index("digest")["path"][name])
     about = Caption(
-        told["dataset"],
-        short_name(told["model"]),
-        told["layer"],
-        f"LC(x) by {plain_name(told['strategy'])}, IoU {told['iou']}, core concepts from "
-        f"{told['core_on']} images",
-        f"split {', '.join(told['test'])}, n = {told['n']:,}",
+        reply["dataset"],
+        short_name(reply["model"]),
+        reply["layer"],
+        f"LC(x) by {plain_name(reply['strategy'])}, IoU {reply['iou']}, core concepts from "
+        f"{reply['core_on']} images",
+        f"split {', '.join(reply['test'])}, n = {reply['n']:,}",
     )
     pe_said(table)
     groups = {
@@ -689,7 +691,8 @@ def pe_results(ctx: Context, root: Path) -> None:
             },
         )
     st.caption(
-        f"{told['n_train']:,} training photos, {told['n']:,} test photos; {told['labels']} labels "
+        f"{reply['n_train']:,} training photos, {reply['n']:,} test photos; "
+        f"{reply['labels']} labels "
         "of units speak. “From” and “to” bound the share right, “lowest” and “highest” the gain "
         "over the hidden state (95 %)."
     )
@@ -746,14 +749,14 @@ def pe_said(table: pd.DataFrame) -> None:
     if len(from_masks) and len(masks):
         low, high = from_masks["accuracy"].min(), from_masks["accuracy"].max()
         only = masks.iloc[0].accuracy
-        told = (
+        reply = (
             "so the gain is the annotator’s"
             if only >= high
             else "so the measures add to what the annotator wrote down"
         )
         lines.append(
             f"With **masks of the test photo**: {low:.1%} to {high:.1%}. But the masks alone, "
-            f"without network or knowledge, reach {only:.1%}, {told}."
+            f"without network or knowledge, reach {only:.1%}, {reply}."
         )
     st.markdown("\n".join(f"- {line}" for line in lines))
 

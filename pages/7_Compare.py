@@ -356,12 +356,12 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
     met = compare.met(
         ask(compare.outcomes, one.run, split), ask(compare.outcomes, other.run, split)
     )
-    told = compare.agreement(met)
+    result = compare.agreement(met)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
     with left:
         draw.chart(
             lambda dark: drawn.agreement(
-                told,
+                result,
                 first,
                 second,
                 caption(ctx, [one, other], False, split)._replace(
@@ -374,11 +374,11 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             explanations.AGREEMENT,
         )
     with right:
-        luck = told.p
+        luck = result.p
         st.markdown(
-            f"Of **{told.images:,}** images that both were shown, they give the same answer "
-            f"on **{told.same:.0%}**. {told.first:,} are right with {first} alone, "
-            f"{told.second:,} with {second} alone"
+            f"Of **{result.images:,}** images that both were shown, they give the same answer "
+            f"on **{result.same:.0%}**. {result.first:,} are right with {first} alone, "
+            f"{result.second:,} with {second} alone"
             + (f"; a fair coin would be as uneven with {p_words(luck)}." if luck == luck else ".")
         )
         if one.facts.dataset_digest != other.facts.dataset_digest:

@@ -44,19 +44,19 @@ def at_work(root: Path) -> None:
     if not rows:
         return
     st.subheader("At work")
-    for told in rows:
+    for result in rows:
         with st.container(border=True):
-            one_at_work(told, root)
+            one_at_work(result, root)
 
 
-def one_at_work(told: dict[str, Any], root: Path) -> None:
+def one_at_work(result: dict[str, Any], root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
-    job: jobs.Job | None = told["job"]
-    name = told["run"]
-    what = " · ".join(short_name(told[key]) for key in ("dataset", "model") if told.get(key))
-    layers = ", ".join(told.get("layers", []))
+    job: jobs.Job | None = result["job"]
+    name = result["run"]
+    what = " · ".join(short_name(result[key]) for key in ("dataset", "model") if result.get(key))
+    layers = ", ".join(result.get("layers", []))
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
-    watch.state(told, STEPS)
+    watch.state(result, STEPS)
 
     def shown() -> None:
         st.page_link(
@@ -67,12 +67,12 @@ def one_at_work(told: dict[str, Any], root: Path) -> None:
         )
 
     def again() -> None:
-        asked = list(job.arguments) if job else starting.arguments(told["request"], root)
+        asked = list(job.arguments) if job else starting.arguments(result["request"], root)
         changes.start_run(asked, name, root)
 
-    watch.controls(told, name, root, shown, again, lambda: confirm_discard(name, root))
-    if job is None and told["state"] == "stopped" and "request" in told:
-        st.code(command(told["request"]), language="bash", wrap_lines=True)
+    watch.controls(result, name, root, shown, again, lambda: confirm_discard(name, root))
+    if job is None and result["state"] == "stopped" and "request" in result:
+        st.code(command(result["request"]), language="bash", wrap_lines=True)
 
 
 @st.dialog("Discard what this run has done?")

@@ -139,8 +139,8 @@ def annotate(
     problems: list[Problem] = []
     found = find_photos(photos, problems)
     if not found:
-        told = f"; {problems[0].reason}" if problems else ""
-        raise UnitscopeError(f"{photos} holds no photo{told}")
+        reply = f"; {problems[0].reason}" if problems else ""
+        raise UnitscopeError(f"{photos} holds no photo{reply}")
     _begin(to, segmenter, least_confidence, batch)
     _write_labels(to / "labels.csv", segmenter)
     _write_scenes(to / "scenes.csv", scenes, found, problems)

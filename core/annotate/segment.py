@@ -84,8 +84,8 @@ class Segmenter:
             out = self.module(inputs.to(device))
         except (RuntimeError, ValueError) as err:
             size = f"{seen.shape[2]}×{seen.shape[1]}"
-            told = str(err).splitlines()[0]
-            raise UnitscopeError(f"{self.spec!r} does not take photos of {size}: {told}") from err
+            result = str(err).splitlines()[0]
+            raise UnitscopeError(f"{self.spec!r} does not take photos of {size}: {result}") from err
         if isinstance(out, Tensor):
             scores = out
         else:
@@ -249,7 +249,7 @@ def _transformers(spec: str, rest: str) -> Segmenter:
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     safe = any(folder.glob("*.safetensors"))
     try:
-        module, told = transformers.AutoModelForSemanticSegmentation.from_pretrained(
+        module, result = transformers.AutoModelForSemanticSegmentation.from_pretrained(
             str(folder),
             local_files_only=True,
             trust_remote_code=False,
@@ -259,7 +259,7 @@ def _transformers(spec: str, rest: str) -> Segmenter:
         )
     except Exception as err:  # the package raises nearly anything on what it cannot read
         raise UnitscopeError(f"{spec!r} cannot be opened: {str(err).splitlines()[0]}") from err
-    missing = sorted(told["missing_keys"])
+    missing = sorted(result["missing_keys"])
     if missing:
         raise UnitscopeError(
             f"{spec!r}: its weights lack {', '.join(missing[:4])}"
@@ -278,10 +278,10 @@ def _way_of(folder: Path) -> Preprocessing:
     """Size, mean and the like of preprocessor_config.json. Crops and padding are left out: masks
     have to cover the whole photo."""
     path = folder / "preprocessor_config.json"
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     if path.is_file():
-        told = json_of(path)
-    size = told.get("size", 512)
+        result = json_of(path)
+    size = result.get("size", 512)
     if isinstance(size, dict):
         size = (
             (size["width"], size["height"])
@@ -290,15 +290,15 @@ def _way_of(folder: Path) -> Preprocessing:
         )
     else:
         # One number is a square to transformers, but for MobileViT, whose shorter side it is.
-        kind = told.get("image_processor_type") or told.get("feature_extractor_type") or ""
+        kind = result.get("image_processor_type") or result.get("feature_extractor_type") or ""
         size = size if kind.startswith("MobileViT") else (size, size)
-    normal = told.get("do_normalize", True)
-    divide = 1.0 / told.get("rescale_factor", 1 / 255) if told.get("do_rescale", True) else 1.0
+    normal = result.get("do_normalize", True)
+    divide = 1.0 / result.get("rescale_factor", 1 / 255) if result.get("do_rescale", True) else 1.0
     return Preprocessing(
-        resize=size if told.get("do_resize", True) else None,
+        resize=size if result.get("do_resize", True) else None,
         center_crop=None,
-        channels="BGR" if told.get("do_flip_channel_order") else "RGB",
+        channels="BGR" if result.get("do_flip_channel_order") else "RGB",
         divide=divide,
-        mean=tuple(told.get("image_mean") or IMAGENET_MEAN) if normal else (0.0, 0.0, 0.0),
-        std=tuple(told.get("image_std") or IMAGENET_STD) if normal else (1.0, 1.0, 1.0),
+        mean=tuple(result.get("image_mean") or IMAGENET_MEAN) if normal else (0.0, 0.0, 0.0),
+        std=tuple(result.get("image_std") or IMAGENET_STD) if normal else (1.0, 1.0, 1.0),
     )

@@ -68,7 +68,9 @@ def _section(name: str, sub: argparse.ArgumentParser, level: str) -> Iterator[st
         yield from _section(f"{name} {word}", inner, level + "#")
 
 
-def _words(sub: argparse.ArgumentParser) -> argparse._SubParsersAction[argparse.ArgumentParser] | None:
+def _words(
+    sub: argparse.ArgumentParser,
+) -> argparse._SubParsersAction[argparse.ArgumentParser] | None:
     return next((a for a in sub._actions if isinstance(a, argparse._SubParsersAction)), None)
 
 

@@ -73,10 +73,10 @@ def to_values(
     strange, counts = np.unique(colors[listed[place] != colors], return_counts=True)
     if len(strange):
         order = np.argsort(-counts, kind="stable")
-        told = []
+        result = []
         for k in order[:5]:
             near = int(listed[np.argmin([_distance(int(strange[k]), int(c)) for c in listed])])
-            told.append(
+            result.append(
                 f"{shown(int(strange[k]))} ({counts[k]} pixels; nearest {shown(near)} "
                 f"{name_of(near) or 'not annotated'})"
             )
@@ -87,7 +87,7 @@ def to_values(
                 "; so many belong to a mask that was smoothed (anti-aliased, resized, or saved as "
                 "JPEG): save it with the exact colours"
             )
-        raise BadFile(path, f"has colours that are not in {known}: {', '.join(told)}{more}{hint}")
+        raise BadFile(path, f"has colours that are not in {known}: {', '.join(result)}{more}{hint}")
     value: np.ndarray = values[place]
     return value
 

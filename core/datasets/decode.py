@@ -422,10 +422,10 @@ def _unreadable(path: Path, wrong: OSError) -> BadFile:
 
 
 def _damage(wrong: Exception) -> str:
-    told = str(wrong) or type(wrong).__name__
-    if "truncated" in told.lower():
+    facts = str(wrong) or type(wrong).__name__
+    if "truncated" in facts.lower():
         return "is truncated: the image data end too early"
-    return f"is truncated or damaged: {told}"
+    return f"is truncated or damaged: {facts}"
 
 
 def _orientation(image: Image.Image) -> int:

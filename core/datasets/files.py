@@ -280,8 +280,8 @@ def to_concepts(labels: np.ndarray, table: np.ndarray, path: str, known: str) ->
     if concepts.size and concepts.min() < 0:
         values = np.unique(labels[concepts < 0])
         more = f" and {len(values) - 5} more" if len(values) > 5 else ""
-        told = ", ".join(str(v) for v in values[:5])
-        raise BadFile(path, f"unknown label values {told}{more}: not in {known}")
+        result = ", ".join(str(v) for v in values[:5])
+        raise BadFile(path, f"unknown label values {result}{more}: not in {known}")
     value: np.ndarray = concepts.astype(np.uint16)
     return value
 
@@ -344,8 +344,8 @@ def listed_scenes(
         hint = f"; nearest: {', '.join(near)}" if near else ""
         problems.append(bad_row(path, line, f"there is no photo {name!r}{hint}", name))
     if len(strange) > TOLD:
-        told = f"{len(strange) - TOLD} more rows name no photo"
-        problems.append(Problem("", str(path), told))
+        result = f"{len(strange) - TOLD} more rows name no photo"
+        problems.append(Problem("", str(path), result))
     return listed
 
 
@@ -380,8 +380,8 @@ def text_of(path: str | Path, otherwise: str = "") -> str:
         data = Path(path).read_bytes()
     except OSError as wrong:
         missing = isinstance(wrong, FileNotFoundError)
-        told = "does not exist" if missing else f"cannot be read: {wrong.strerror or wrong}"
-        raise BadFile(path, told) from wrong
+        result = "does not exist" if missing else f"cannot be read: {wrong.strerror or wrong}"
+        raise BadFile(path, result) from wrong
     utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         text = data.decode("utf-16" if utf_16 else "utf-8-sig")
@@ -404,21 +404,21 @@ def json_of(path: str | Path, otherwise: str = "") -> Any:
     """
     text = text_of(path, otherwise)
     try:
-        told = json.loads(text)
+        result = json.loads(text)
     except (ValueError, RecursionError) as wrong:
         raise BadFile(path, f"is not JSON: {wrong}") from wrong
     # What is written out in full has gone through it already.
-    return _readable_json(told) if "\\" in text else told
+    return _readable_json(result) if "\\" in text else result
 
 
-def _readable_json(told: Any) -> Any:
-    if isinstance(told, str):
-        return readable(told)
-    if isinstance(told, list):
-        return [_readable_json(item) for item in told]
-    if isinstance(told, dict):
-        return {readable(key): _readable_json(item) for key, item in told.items()}
-    return told
+def _readable_json(result: Any) -> Any:
+    if isinstance(result, str):
+        return readable(result)
+    if isinstance(result, list):
+        return [_readable_json(item) for item in result]
+    if isinstance(result, dict):
+        return {readable(key): _readable_json(item) for key, item in result.items()}
+    return result
 
 
 def whole_number(text: str) -> int | None:

@@ -110,9 +110,9 @@ class Instances(FileDataset):
         concepts: dict[tuple[str, str], int] = {}
         found: list[_Photo] = []
         rows = 0
-        for path, told in _files(root):
-            rows += len(told["images"])
-            found += _Reader(root, path, told, listing, concepts, problems, notes).photos()
+        for path, result in _files(root):
+            rows += len(result["images"])
+            found += _Reader(root, path, result, listing, concepts, problems, notes).photos()
         photos = _with_ids(root, found, problems)
         need_images(spec, len(photos), rows, problems)
         table = [Concept(k, name, category) for (category, name), k in concepts.items()]
@@ -143,11 +143,11 @@ class Instances(FileDataset):
 
     def annotations(self, index: int) -> Annotations:
         path = self.photo_files[index]
-        size, told = upright_size(path), self.sizes[index]
-        if told not in (size, (0, 0)):
-            turned = " (its EXIF orientation is not followed there)" if told == size[::-1] else ""
+        size, result = upright_size(path), self.sizes[index]
+        if result not in (size, (0, 0)):
+            turned = " (its EXIF orientation is not followed there)" if result == size[::-1] else ""
             raise BadFile(
-                path, f"is {size[0]}×{size[1]}, but annotated as {told[0]}×{told[1]}{turned}"
+                path, f"is {size[0]}×{size[1]}, but annotated as {result[0]}×{result[1]}{turned}"
             )
         maps = np.zeros((len(self.channels), size[1], size[0]), np.uint16)
         for region in self.regions[index]:
@@ -176,11 +176,11 @@ class Instances(FileDataset):
 def need_scenes(path: Path, problems: list[Problem]) -> None:
     """Tell what goes without scenes, where COCO's own files are all that there is."""
     if not path.is_file():
-        told = (
+        result = (
             "does not exist: COCO has no scenes, so no photo has one, and there is no accuracy, no "
             "core concept and no account; write the table image,scene[,split] to have them"
         )
-        problems.append(Problem("", str(path), told))
+        problems.append(Problem("", str(path), result))
 
 
 def instance_files(root: Path) -> list[Path]:
@@ -200,18 +200,18 @@ def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Files of instances with what they hold. Raises where there is none, or a named one is not."""
     used = False
     for path in instance_files(root):
-        told = json_of(path)
+        result = json_of(path)
         missing = "images, annotations or categories"
-        if isinstance(told, dict):
+        if isinstance(result, dict):
             lists = [
                 key
                 for key in ("images", "annotations", "categories")
-                if not isinstance(told.get(key), list)
+                if not isinstance(result.get(key), list)
             ]
             missing = ", ".join(lists)
         if not missing:
             used = True
-            yield path, told
+            yield path, result
         elif any(path.match(pattern) for pattern in NAMES):
             raise BadFile(path, f"is not an instances JSON: it has no list of {missing}")
     if not used:
@@ -228,13 +228,13 @@ class _Reader:
         self,
         root: Path,
         path: Path,
-        told: dict[str, Any],
+        result: dict[str, Any],
         listing: Listing,
         concepts: dict[tuple[str, str], int],
         problems: list[Problem],
         notes: list[str],
     ):
-        self.root, self.path, self.told, self.listing = root, path, told, listing
+        self.root, self.path, self.result, self.listing = root, path, result, listing
         self.problems, self.notes = problems, notes
         # "val2017" of instances_val2017.json, "train" of train/_annotations.coco.json
         named = path.match(NAMES[0])
@@ -253,7 +253,7 @@ class _Reader:
         """The file's images that are there, with their regions."""
         photos = self._images()
         boxes = crowds = holes = filled = 0
-        for number, row in enumerate(self.told["annotations"], 1):
+        for number, row in enumerate(self.result["annotations"], 1):
             image = _key(row, "image_id")
             photo = photos.get(image)
             if photo is None:
@@ -272,7 +272,7 @@ class _Reader:
             crowds += bool(row.get("iscrowd"))
             holes += nested and any(not fill for fill, _ in region.rings)
             filled += nested and all(fill for fill, _ in region.rings)
-        rows = len(self.told["annotations"])
+        rows = len(self.result["annotations"])
         if boxes and boxes == rows:
             raise BadFile(
                 self.path,
@@ -300,12 +300,12 @@ class _Reader:
     def _categories(self, concepts: dict[tuple[str, str], int]) -> dict[Any, int]:
         """Category number → concept id; `concepts` takes those that are new."""
         concept_of: dict[Any, int] = {}
-        rows = [row for row in self.told["categories"] if isinstance(row, dict)]
-        used = {_key(row, "category_id") for row in self.told["annotations"]}
+        rows = [row for row in self.result["categories"] if isinstance(row, dict)]
+        used = {_key(row, "category_id") for row in self.result["annotations"]}
         groups = ((row.get("supercategory"), row.get("name")) for row in rows)
         parents = {group for group, own in groups if isinstance(group, str) and group != own}
         named: Counter[tuple[str, str]] = Counter()
-        for place, row in enumerate(self.told["categories"], 1):
+        for place, row in enumerate(self.result["categories"], 1):
             number, name = _key(row, "id"), row.get("name") if isinstance(row, dict) else None
             if number is None or not isinstance(name, str) or not name.strip():
                 self._say("", f"category {place} has no id and name")
@@ -327,7 +327,7 @@ class _Reader:
         """Image number → photo; None where it is a problem."""
         photos: dict[Any, _Photo | None] = {}
         seen: set[str] = set()
-        for place, row in enumerate(self.told["images"], 1):
+        for place, row in enumerate(self.result["images"], 1):
             number, name = _key(row, "id"), row.get("file_name") if isinstance(row, dict) else None
             if number is None or not isinstance(name, str) or "\0" in name:
                 self._say("", f"image {place} has no id and file_name")
@@ -375,9 +375,9 @@ class _Reader:
         category = _key(row, "category_id")
         if category not in self.concept_of:
             raise ValueError(f"category {row.get('category_id')!r} is not in its categories")
-        concept, told = self.concept_of[category], row["segmentation"]
-        if isinstance(told, dict):
-            counts, own = run_lengths(told)
+        concept, result = self.concept_of[category], row["segmentation"]
+        if isinstance(result, dict):
+            counts, own = run_lengths(result)
             if size != (0, 0) and own != size:
                 turned = "; height comes first" if own == size[::-1] else ""
                 raise ValueError(
@@ -385,9 +385,9 @@ class _Reader:
                     f"{size[0]}×{size[1]}{turned}"
                 )
             return Region(concept, float(counts[1::2].sum()), counts=counts, size=own), False
-        if not isinstance(told, list) or not all(isinstance(ring, list) for ring in told):
+        if not isinstance(result, list) or not all(isinstance(ring, list) for ring in result):
             raise ValueError("its segmentation is neither polygons nor run lengths")
-        rings = [points_of(ring, flat=True) for ring in told]
+        rings = [points_of(ring, flat=True) for ring in result]
         areas = np.array([_area(ring) for ring in rings])
         depth = _depths(rings)
         outer, pierced = areas[depth == 0].sum(), (areas * (-1.0) ** depth).sum()
@@ -411,8 +411,8 @@ def _with_ids(root: Path, found: list[_Photo], problems: list[Problem]) -> list[
     for one in found:
         image = one.image if times[one.image] == 1 else split_suffix(one.file)[0]
         if image in photos:
-            told = f"has the same id as {photos[image].file}: ids leave the suffix out"
-            problems.append(Problem(image, str(root / one.file), told))
+            result = f"has the same id as {photos[image].file}: ids leave the suffix out"
+            problems.append(Problem(image, str(root / one.file), result))
         else:
             photos[image] = one._replace(image=image)
     return list(photos.values())

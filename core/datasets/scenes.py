@@ -177,11 +177,11 @@ def read_given(path: Path, scenes: Sequence[str], problems: list[Problem]) -> di
         if not scene:
             near = nearest(row["scene"], scenes, 3)
             hint = f"; nearest: {', '.join(near)}" if near else ""
-            told = f"line {line}: {row['scene']!r} is no scene of the dataset{hint}"
-            problems.append(Problem("", str(path), told))
+            result = f"line {line}: {row['scene']!r} is no scene of the dataset{hint}"
+            problems.append(Problem("", str(path), result))
         elif scene in given:
-            told = f"line {line}: {scene!r} is listed before"
-            problems.append(Problem("", str(path), told))
+            result = f"line {line}: {scene!r} is listed before"
+            problems.append(Problem("", str(path), result))
         else:
             given[scene] = row["class"]
     if not given:

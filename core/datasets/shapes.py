@@ -19,14 +19,14 @@ _EDGES = 256
 `_EDGES` times the photo's height."""
 
 
-def points_of(told: Any, least: int = 3, flat: bool = False) -> np.ndarray:
+def points_of(result: Any, least: int = 3, flat: bool = False) -> np.ndarray:
     """The (x, y) of a list of pairs, or of numbers in turn (`flat`), as float64 (n, 2).
 
     Raises ValueError, with the reason, for anything else, fewer than `least` of them, and
     numbers that are no places in a photo.
     """
     try:
-        points = np.array(told, np.float64)
+        points = np.array(result, np.float64)
         if flat and points.ndim == 1:
             points = points.reshape(-1, 2)
         elif flat:
@@ -88,7 +88,7 @@ def circle(centre: Sequence[float], on_it: Sequence[float], size: tuple[int, int
     return inside
 
 
-def run_lengths(told: Any) -> tuple[np.ndarray, tuple[int, int]]:
+def run_lengths(result: Any) -> tuple[np.ndarray, tuple[int, int]]:
     """(the lengths of the runs, size) of COCO's RLE, compressed or not.
 
     ``{"size": [height, width], "counts": …}``: the lengths of runs of pixels outside and inside in
@@ -100,9 +100,9 @@ def run_lengths(told: Any) -> tuple[np.ndarray, tuple[int, int]]:
     ValueError
         for anything else, and where the runs do not make up height times width.
     """
-    if not isinstance(told, dict) or "counts" not in told:
+    if not isinstance(result, dict) or "counts" not in result:
         raise ValueError("its run lengths have no counts")
-    size, counts = told.get("size"), told["counts"]
+    size, counts = result.get("size"), result["counts"]
     if not (isinstance(size, list) and len(size) == 2 and all(_whole(v) and v > 0 for v in size)):
         raise ValueError(f"its run lengths are of size {size!r}, not [height, width]")
     if isinstance(counts, str):

@@ -138,8 +138,8 @@ def import_predictions(
             "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "seconds": {},
         }
-        told = [(key, json.dumps(value, ensure_ascii=False)) for key, value in meta.items()]
-        append(con, "meta", pd.DataFrame(told, columns=["key", "value"]))
+        result = [(key, json.dumps(value, ensure_ascii=False)) for key, value in meta.items()]
+        append(con, "meta", pd.DataFrame(result, columns=["key", "value"]))
         con.execute("CHECKPOINT")
     finally:
         con.close()

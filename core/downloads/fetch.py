@@ -236,8 +236,8 @@ class _Transfer:
                     self.forget()
                     return False
                 if total is None:  # "bytes 5-9/*": the server does not tell it a second time
-                    told = None if length is None else have + length
-                    total = self.known.get("total") or told
+                    result = None if length is None else have + length
+                    total = self.known.get("total") or result
                 self.resumed = True
             else:
                 if have:
@@ -304,8 +304,8 @@ class _Transfer:
 
     def _whole_already(self, err: urllib.error.HTTPError) -> bool:
         """After 416: the part may be the whole file."""
-        told = re.fullmatch(r"bytes \*/(\d+)", err.headers.get("Content-Range", "").strip())
-        whole = told is not None and int(told[1]) == self.have
+        result = re.fullmatch(r"bytes \*/(\d+)", err.headers.get("Content-Range", "").strip())
+        whole = result is not None and int(result[1]) == self.have
         if not whole:
             self.forget()
         return whole
@@ -405,30 +405,30 @@ def shown(url: str) -> str:
 def _refused(url: str, err: urllib.error.HTTPError) -> str:
     if err.code in (301, 302, 303, 307, 308):  # one without a place to go to is told before
         return f"{shown(url)} is redirected in a circle, or more than {_REDIRECTS} times"
-    told = f"{shown(url)}: the server said {err.code} {err.reason}"
+    result = f"{shown(url)}: the server said {err.code} {err.reason}"
     if err.code in (404, 410):
-        told += "; the file has moved: look at the publisher's page, or take a mirror by --from"
+        result += "; the file has moved: look at the publisher's page, or take a mirror by --from"
     if err.code in (401, 403):
-        told += "; it may ask for a registration first"
-    return told
+        result += "; it may ask for a registration first"
+    return result
 
 
 def _retry_after(err: urllib.error.HTTPError) -> float | None:
     """Seconds that the server asks to wait: a number, or a date."""
-    told = (err.headers.get("Retry-After") or "").strip()
-    if (seconds := whole(told)) is not None:
+    result = (err.headers.get("Retry-After") or "").strip()
+    if (seconds := whole(result)) is not None:
         return float(seconds)
     with suppress(TypeError, ValueError):
-        return max(0.0, email.utils.parsedate_to_datetime(told).timestamp() - time.time())
+        return max(0.0, email.utils.parsedate_to_datetime(result).timestamp() - time.time())
     return None
 
 
 def _content_range(text: str) -> tuple[int, int | None]:
     """(first byte, bytes in all) of ``bytes 5-9/10``; (−1, None) for anything else."""
-    told = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
-    if not told:
+    result = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", text.strip())
+    if not result:
         return -1, None
-    return int(told[1]), None if told[2] == "*" else int(told[2])
+    return int(result[1]), None if result[2] == "*" else int(result[2])
 
 
 def read_checksum(text: str) -> str:

@@ -81,9 +81,9 @@ def unpack(
     try:
         try:
             if zipfile.is_zipfile(archive):
-                told = _zip(archive, fresh, bound, tell)
+                result = _zip(archive, fresh, bound, tell)
             else:
-                told = _tar(archive, fresh, bound, tell)
+                result = _tar(archive, fresh, bound, tell)
         except (
             zipfile.BadZipFile,
             tarfile.TarError,
@@ -102,14 +102,14 @@ def unpack(
             if err.errno is None or (err.errno == errno.EINVAL and err.filename is None):
                 raise BadFile(archive, f"is damaged or cut ({_first(err)})") from err
             raise UnitscopeError(f"{folder} cannot be written: {err.strerror}") from err
-        if not told.files:
+        if not result.files:
             raise BadFile(archive, "holds no file")
         # One top folder, as nearly every published archive has, is the content itself; what
         # macOS packs beside it is nobody's.
         inside = [part for part in fresh.iterdir() if part.name != "__MACOSX"]
         top = inside[0] if len(inside) == 1 and inside[0].is_dir() else fresh
         top.rename(folder)
-        return told
+        return result
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 

@@ -112,7 +112,7 @@ def account(
     annotated = np.zeros(columns, bool)
     here = facts.index[facts.index <= columns].to_numpy() - 1
     annotated[here] = True
-    told = {
+    result = {
         "image": image,
         "split": row["split"],
         "predicted": row["class_name"],
@@ -134,7 +134,7 @@ def account(
         ),
         "seen": seen,
     }
-    return finish(told, core, learned, annotated)
+    return finish(result, core, learned, annotated)
 
 
 def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str, Any] | None:
@@ -176,20 +176,20 @@ def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str
 
 
 def finish(
-    told: dict[str, Any], core: CoreConcepts, learned: np.ndarray, annotated: np.ndarray | None
+    result: dict[str, Any], core: CoreConcepts, learned: np.ndarray, annotated: np.ndarray | None
 ) -> dict[str, Any]:
     """Add sides, scenes and sentence to an account, from LC(x) as bool (concepts,).
 
     annotated : bool (concepts,), what is in the photo; None where nobody annotated it.
     """
-    told["sides"] = {
-        side: _side(core, told[name], learned, annotated)
+    result["sides"] = {
+        side: _side(core, result[name], learned, annotated)
         for side, name in (("predicted", "predicted_scene"), ("target", "target"))
-        if told.get(name)
+        if result.get(name)
     }
-    told["scenes"] = scene_table(core, learned).to_dict("records")
-    told["sentence"] = sentence(told)
-    return told
+    result["scenes"] = scene_table(core, learned).to_dict("records")
+    result["sentence"] = sentence(result)
+    return result
 
 
 def scene_table(core: CoreConcepts, learned: np.ndarray) -> pd.DataFrame:
@@ -276,14 +276,14 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nothing"
 
 
-def sentence(told: dict[str, Any]) -> str:
+def sentence(result: dict[str, Any]) -> str:
     """The account in plain words, from the facts of :func:`account` alone."""
-    target, predicted = told.get("target"), told["predicted"]
+    target, predicted = result.get("target"), result["predicted"]
     parts = []
-    sure = "" if predicted is None else f"with confidence {told['confidence']:.0%}"
+    sure = "" if predicted is None else f"with confidence {result['confidence']:.0%}"
     if predicted is None:
-        parts.append(f"There is no answer to account for: {told['no_answers']}.")
-    elif told["correct"]:
+        parts.append(f"There is no answer to account for: {result['no_answers']}.")
+    elif result["correct"]:
         parts.append(f"The network rightly called this photo {spoken(predicted)}, {sure}.")
     elif target:
         parts.append(
@@ -291,17 +291,17 @@ def sentence(told: dict[str, Any]) -> str:
         )
     else:
         parts.append(f"The network called this photo {spoken(predicted)}, {sure}.")
-    names = [s["concept"] for s in told["seen"]]
+    names = [s["concept"] for s in result["seen"]]
     parts.append(
         f"Its units saw {_listed(names)}." if names else "No unit overlapped any concept in it."
     )
-    sides = told["sides"]
+    sides = result["sides"]
     if predicted is not None and not sides.get("predicted"):
         parts.append(
             f"{plain_name(predicted).capitalize()} is no scene of this dataset, so it has no core "
             "concepts here."
         )
-    for name in ("predicted",) if told["correct"] else ("predicted", "target"):
+    for name in ("predicted",) if result["correct"] else ("predicted", "target"):
         side = sides.get(name)
         if not side:
             continue
@@ -320,7 +320,7 @@ def sentence(told: dict[str, Any]) -> str:
         if absent:
             text += f"; {_listed(absent)} {_are(absent)} not in the photo"
         parts.append(text + ".")
-        if name == "predicted" and not met and not told["correct"]:
+        if name == "predicted" and not met and not result["correct"]:
             parts.append("So its core concepts do not explain this answer.")
     return " ".join(parts)
 

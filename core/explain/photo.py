@@ -155,7 +155,7 @@ def explain_photo(
         )
     spoken.sort(key=lambda s: (-s["count"], -s["iou"], s["concept"]))
     learned = stand_in_concepts(firing, np.ones((1, len(peaks)), bool), len(core.concepts))[0]
-    told = {
+    result = {
         "image": name,
         "split": None,
         **answer,
@@ -170,7 +170,7 @@ def explain_photo(
         "active_units": int(active.sum()),
         "seen": spoken,
     }
-    return finish(told, core, learned, None)
+    return finish(result, core, learned, None)
 
 
 def measure_stand_in(
@@ -216,9 +216,9 @@ def measure_stand_in(
     often = np.asarray(truth.has[learning].sum(0)).ravel()
     constant = np.zeros_like(ours)
     constant[:, np.argsort(-often, kind="stable")[:size]] = True
-    told: dict[str, Any] = {"images": len(rows), "labels": len(labels), **_agreement(ours, masks)}
-    told["mean_size"] = {"labels": float(ours.sum(1).mean()), "masks": float(masks.sum(1).mean())}
-    told["always"] = _agreement(constant, masks)
+    result: dict[str, Any] = {"images": len(rows), "labels": len(labels), **_agreement(ours, masks)}
+    result["mean_size"] = {"labels": float(ours.sum(1).mean()), "masks": float(masks.sum(1).mean())}
+    result["always"] = _agreement(constant, masks)
     both = masks.any(1) & ours.any(1)
     if not both.any():
         raise UnitscopeError(
@@ -231,11 +231,11 @@ def measure_stand_in(
         b = metric(masks[both], core.members)
         known = ~np.isnan(a).any(0)
         a, b = a[:, known], b[:, known]
-        told[f"{name}_correlation"] = (
+        result[f"{name}_correlation"] = (
             float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if a.std() and b.std() else float("nan")
         )
-        told[f"{name}_best"] = float((a.argmax(1) == b.argmax(1)).mean())
-    return told
+        result[f"{name}_best"] = float((a.argmax(1) == b.argmax(1)).mean())
+    return result
 
 
 def _agreement(ours: np.ndarray, truth: np.ndarray) -> dict[str, float]:

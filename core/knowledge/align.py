@@ -325,8 +325,8 @@ class Aligner:
         return None
 
     def _qualified(self, form: str) -> Match | None:
-        words, told = _unqualified(form)
-        found = self._words(words) if words != told else None
+        words, result = _unqualified(form)
+        found = self._words(words) if words != result else None
         if found is None:
             return None
         return self._made(found[0], "qualifier", 0.9 * found[2], " ".join(words))
@@ -369,10 +369,10 @@ def _unqualified(form: str) -> tuple[list[str], list[str]]:
     >>> _unqualified("mountain_snowy")
     (['mountain'], ['mountain', 'snowy'])
     """
-    told = words = _spaced(form).split()
+    result = words = _spaced(form).split()
     while len(words) > 1 and words[-1] in QUALIFIERS:
         words = words[:-1]
-    return words, told
+    return words, result
 
 
 def _heads(form: str) -> Iterator[tuple[list[str], float]]:
@@ -383,14 +383,14 @@ def _heads(form: str) -> Iterator[tuple[list[str], float]]:
     >>> [" ".join(words) for words, _ in _heads("arena-hockey")]
     ['arena', 'hockey']
     """
-    words, told = _unqualified(form)
+    words, result = _unqualified(form)
     for k, word in enumerate(words):
         if k and word in CONNECTING:
             yield words[:k], 0.8
             words = words[:k]
             break
     # In `arena-hockey` the hyphen parts the noun from what it is for.
-    before = _parted(form) if words == told else []
+    before = _parted(form) if words == result else []
     if before:
         yield before[:1], 0.8
     for k in range(1, len(words)):

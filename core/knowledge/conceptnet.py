@@ -130,7 +130,7 @@ def read_conceptnet(path: Path, progress: Report | None = None) -> Graph:
     """
     total = max(path.stat().st_size, 1)
     gather = Gather()
-    lines, began, told = 0, time.monotonic(), 0.0
+    lines, began, result = 0, time.monotonic(), 0.0
     counted = _Counted(path)
     with counted:
         zipped = path.suffix == ".gz"
@@ -153,8 +153,8 @@ def read_conceptnet(path: Path, progress: Report | None = None) -> Graph:
             if whole:
                 lines += _take(whole, path, lines, gather)
             now = time.monotonic()
-            if progress and (now - told > 0.5 or not block):
-                told = now
+            if progress and (now - result > 0.5 or not block):
+                result = now
                 done = counted.taken if block else total
                 progress(of_bytes(f"{lines:,} lines,", done, total, done, began))
             if not block:

@@ -250,9 +250,9 @@ class Graph:
         at = self.node(name)
         if at is None:
             near = self.similar(name)
-            told = f"nearest: {', '.join(near)}" if near else "none is like it"
+            result = f"nearest: {', '.join(near)}" if near else "none is like it"
             raise UnitscopeError(
-                f"{self.name} has no node {name!r}; {told} (of {len(self.nodes):,})"
+                f"{self.name} has no node {name!r}; {result} (of {len(self.nodes):,})"
             )
         return at
 

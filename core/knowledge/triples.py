@@ -151,10 +151,11 @@ def _order(path: Path, rows: Iterable[list[str]]) -> tuple[int, int, int]:
         others = [count[j] for j in range(3) if j != k]
         if FEWER * count[k] <= min(others):
             return orders[k]
-    told = ", ".join(f"{n} in column {k + 1}" for k, n in enumerate(count))
+    result = ", ".join(f"{n} in column {k + 1}" for k, n in enumerate(count))
     raise BadFile(
         path,
-        f"does not tell which of its columns is the relation (different values: {told}). {HEADER}",
+        f"does not tell which of its columns is the relation (different values: {result}). "
+        f"{HEADER}",
     )
 
 

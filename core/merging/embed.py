@@ -175,8 +175,8 @@ def subgraph(
     keep = near | far
     number = np.cumsum(keep) - 1
     inside = keep[heads] & keep[tails]
-    kinds, told = np.unique(graph.kinds[edge][inside], return_inverse=True)
-    triples = np.stack([number[heads[inside]], told, number[tails[inside]]], 1)
+    kinds, result = np.unique(graph.kinds[edge][inside], return_inverse=True)
+    triples = np.stack([number[heads[inside]], result, number[tails[inside]]], 1)
     if not len(triples):
         raise UnitscopeError(f"{graph.name} has no facts around the concepts to learn from")
     sizes = {
@@ -286,8 +286,8 @@ def training(model: str = "TransE", **changes: Any) -> Training:
     named = {name.lower(): name for name in MODELS}
     if model.lower() not in named:
         raise unknown("embedding", model, MODELS)
-    told = {key: value for key, value in changes.items() if value is not None}
-    return replace(CHOSEN[named[model.lower()]], **told)
+    result = {key: value for key, value in changes.items() if value is not None}
+    return replace(CHOSEN[named[model.lower()]], **result)
 
 
 @dataclass

@@ -264,7 +264,7 @@ def read_links(path: Path, annotated: Annotated) -> Links:
             raise BadFile(path, f"line {line}: {name!r} is a {kind}, and those never take part")
         return found[0]
 
-    told: list[tuple[int, str, int, int]] = []
+    result: list[tuple[int, str, int, int]] = []
     mark = "\t" if "\t" in text else ","
     for line, cells in csv_rows(path, text.splitlines(), mark):
         cells = [cell.strip() for cell in cells]
@@ -276,23 +276,23 @@ def read_links(path: Path, annotated: Annotated) -> Links:
             )
         if len(cells) < 3 or not cells[1] or not cells[2]:
             raise BadFile(path, f"line {line} needs a link and two concepts, as merge, a, b")
-        told.append((line, cells[0], concept(cells[1], line), concept(cells[2], line)))
-    if not told:
+        result.append((line, cells[0], concept(cells[1], line), concept(cells[2], line)))
+    if not result:
         without_effect(f"{path} names no link: lines as merge,a,b or keep_apart,a,b")
-    merge = [(a, b) for _, verb, a, b in told if verb == "merge"]
+    merge = [(a, b) for _, verb, a, b in result if verb == "merge"]
     links = make_links(len(labels), merge)
-    for line, verb, a, b in told:
+    for line, verb, a, b in result:
         if verb == "keep_apart" and links.block[a] == links.block[b]:
             lines = [
                 str(other)
-                for other, v, c, _ in told
+                for other, v, c, _ in result
                 if v == "merge" and links.block[c] == links.block[a]
             ]
             again = (
                 f"which line {', '.join(lines)} merge" if a != b else "which is one and the same"
             )
             raise BadFile(path, f"line {line} keeps {labels[a]} and {labels[b]} apart, {again}")
-    return make_links(len(labels), merge, [(a, b) for _, v, a, b in told if v == "keep_apart"])
+    return make_links(len(labels), merge, [(a, b) for _, v, a, b in result if v == "keep_apart"])
 
 
 # -- clustering ------------------------------------------------------------------------------
@@ -539,8 +539,8 @@ def write_links(
                 order = group[np.argsort(-frequency[group], kind="stable")]
                 for c in order[1:]:
                     (pair,) = vectors.distances(np.array([order[0], c]))[:1, 1]
-                    told = "" if np.isnan(pair) else f"{pair:.4f}"
-                    out.writerow(["merge", labels[order[0]], labels[c], told])
+                    result = "" if np.isnan(pair) else f"{pair:.4f}"
+                    out.writerow(["merge", labels[order[0]], labels[c], result])
 
     write_whole(path, write)
 

@@ -239,12 +239,12 @@ def _reason(err: Exception) -> str:
     >>> _reason(ValueError("No tar file. Re-running `torch.load` with `weights_only` set …"))
     'No tar file.'
     """
-    told = str(err) or repr(err)
-    told = told.partition("WeightsUnpickler error:")[2].strip() or told
-    if "TorchScript" in told:
+    result = str(err) or repr(err)
+    result = result.partition("WeightsUnpickler error:")[2].strip() or result
+    if "TorchScript" in result:
         return "it is a TorchScript archive, a whole network and not its weights"
     advice = r"In PyTorch 2\.6|\(\d\) |Re-running|Please file an issue"
-    return re.split(advice, told.splitlines()[0])[0].strip() or type(err).__name__
+    return re.split(advice, result.splitlines()[0])[0].strip() or type(err).__name__
 
 
 _CONVERT = (
@@ -284,8 +284,8 @@ def _sharded(path: Path) -> dict[str, Tensor]:
     """
     if path.stat().st_size > MOST_INDEX:
         raise UnitscopeError(f"{path} is larger than an index of weights can be")
-    told = json_of(path)
-    listed = told.get("weight_map") if isinstance(told, dict) else None
+    result = json_of(path)
+    listed = result.get("weight_map") if isinstance(result, dict) else None
     if not isinstance(listed, dict) or not listed:
         raise UnitscopeError(f"{path} is no index of weights: it has no weight_map {{name: file}}")
     files: dict[str, list[str]] = {}
@@ -382,16 +382,16 @@ def _plain(value: Any, deep: int = 4) -> Any:
 
 def _beside(path: Path) -> dict[str, Any]:
     """What the user wrote beside a checkpoint that does not say it itself."""
-    told = json_of(path)
-    if not isinstance(told, dict):
+    result = json_of(path)
+    if not isinstance(result, dict):
         raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(BESIDE)}")
-    for name, value in told.items():
+    for name, value in result.items():
         if name not in BESIDE:
             raise unknown(f"entry of {path.name}", name, BESIDE)
         kind, words = BESIDE[name]
         if not isinstance(value, kind):
             raise UnitscopeError(f"{path}: {name} is {words}, not {json.dumps(value)[:60]}")
-    return told
+    return result
 
 
 def foreign(path: Path, head: bytes) -> str:

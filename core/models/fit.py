@@ -122,8 +122,8 @@ def settle(
             )
     notes: dict[str, Any] = {}
     if head:
-        inside, told = _with_head(inside, weights, names, head)
-        notes |= {"classifier": told} if told else {}
+        inside, result = _with_head(inside, weights, names, head)
+        notes |= {"classifier": result} if result else {}
     return inside, notes | ({"left out": few(inside.left_out)} if inside.left_out else {})
 
 

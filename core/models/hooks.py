@@ -100,11 +100,11 @@ def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Ten
         grid = token_grid(output.shape[1], seen)
         if grid is not None:
             beside, rows, columns = grid
-            value = output[:, beside:].transpose(1, 2).unflatten(2, (rows, columns))
-            return value
+            tokens: Tensor = output[:, beside:].transpose(1, 2).unflatten(2, (rows, columns))
+            return tokens
     if output.ndim == 2:
-        value = output[:, :, None, None]
-        return value
+        pooled: Tensor = output[:, :, None, None]
+        return pooled
     raise UnitscopeError(
         f"layer {layer!r} gives shape {tuple(output.shape)}: neither maps "
         "(images, units, height, width), tokens on a grid, nor (images, units)"

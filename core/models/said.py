@@ -120,12 +120,12 @@ def corrected(notes: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
     words |= set(_CLASSES) if "classes" in beside else set()
     words |= set(_ARCHITECTURE) if "arch" in beside else set()
 
-    def without(told: dict[str, Any]) -> dict[str, Any]:
+    def without(result: dict[str, Any]) -> dict[str, Any]:
         return {
             key: without(value)
             if isinstance(value, dict) and key in (*NESTED, "dataset_meta", "preprocessing")
             else value
-            for key, value in told.items()
+            for key, value in result.items()
             if key not in words
         }
 
@@ -146,19 +146,19 @@ def architectures(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
     [('arch', 'resnet18'), ('args.model', 'resnet18')]
     """
     return [
-        (prefix + word, told[word])
-        for prefix, told in _sources(notes)
+        (prefix + word, result[word])
+        for prefix, result in _sources(notes)
         for word in _ARCHITECTURE
-        if isinstance(told.get(word), str) and told[word]
+        if isinstance(result.get(word), str) and result[word]
     ]
 
 
 def transforms_input(notes: Mapping[str, Any]) -> tuple[str, bool] | None:
     """(where it is said, whether) a network normalises its input again, as torchvision's
     Inception may; None where a checkpoint does not say."""
-    for prefix, told in _sources(notes):
-        if isinstance(told.get("transform_input"), bool):
-            return f"{prefix}transform_input", told["transform_input"]
+    for prefix, result in _sources(notes):
+        if isinstance(result.get("transform_input"), bool):
+            return f"{prefix}transform_input", result["transform_input"]
     return None
 
 
@@ -179,11 +179,11 @@ def classes_of(notes: dict[str, Any], path: Path) -> list[str]:
     ['attic', 'barn']
     """
     found: list[tuple[str, list[str]]] = []
-    for prefix, told in _sources(notes):
+    for prefix, result in _sources(notes):
         for word in _CLASSES:
             # A number of classes (`classes: 27`) or a file's name is none of their names.
-            if isinstance(told.get(word), (list, tuple, Mapping)) and told[word]:
-                named = _ordered(prefix + word, told.pop(word), path)
+            if isinstance(result.get(word), (list, tuple, Mapping)) and result[word]:
+                named = _ordered(prefix + word, result.pop(word), path)
                 found.append((prefix + word, named))
     for where, names in found[1:]:
         if names != found[0][1]:
@@ -279,12 +279,12 @@ class Prepared:
         side = self.size
         if side is None and self.crop_pct is not None:
             side = self.steps.get("center_crop")
-        told = {
+        result = {
             "input_size": None if side is None else (3, *_both(side)[::-1]),
             "crop_pct": self.crop_pct,
             "crop_mode": self.crop_mode,
         }
-        return {key: value for key, value in told.items() if value is not None}
+        return {key: value for key, value in result.items() if value is not None}
 
     def onto(self, usual: Preprocessing) -> Preprocessing:
         """The usual preprocessing of an architecture with what the checkpoint says in its place.
@@ -296,9 +296,9 @@ class Prepared:
         >>> Prepared(size=160).onto(Preprocessing()).resize
         182
         """
-        told, derived = self.config(), {}
-        side = told.get("input_size", (3, *_both(usual.center_crop)[::-1]))[:0:-1]
-        if told and None not in side:
+        result, derived = self.config(), {}
+        side = result.get("input_size", (3, *_both(usual.center_crop)[::-1]))[:0:-1]
+        if result and None not in side:
             if self.crop_mode == "border" and not {"resize", "center_crop"} <= set(self.steps):
                 raise UnitscopeError(
                     f"the checkpoint says crop_mode 'border' ({self.origins['crop_mode']}), which "
@@ -332,10 +332,10 @@ class Prepared:
             "crop_pct": self.crop_pct,
             "crop_mode": self.crop_mode,
         }
-        told = [f"{k} {_shown(values[k])} ({where})" for k, where in self.origins.items()]
+        result = [f"{k} {_shown(values[k])} ({where})" for k, where in self.origins.items()]
         if self.config() and "resize" not in self.steps:
-            told.append(f"so resize {_shown(way.resize)}, center_crop {_shown(way.center_crop)}")
-        return "; ".join([*told, *(f"not used: {what}" for what in self.unused)])
+            result.append(f"so resize {_shown(way.resize)}, center_crop {_shown(way.center_crop)}")
+        return "; ".join([*result, *(f"not used: {what}" for what in self.unused)])
 
 
 def _both(side: Any) -> Any:
@@ -371,9 +371,9 @@ def prepared(notes: Mapping[str, Any], path: Path) -> Prepared:
 
     own = notes.get("preprocessing")
     sources = [("preprocessing.", own if isinstance(own, dict) else {}), *_sources(notes)]
-    for prefix, told in sources:
+    for prefix, result in sources:
         as_they_are = {"preprocessing.": _STEPS, "": _TOP}.get(prefix, ())
-        for word, value in told.items():
+        for word, value in result.items():
             where = prefix + word
             if word in as_they_are:
                 say(word, tuple(value) if isinstance(value, list) else value, where)

@@ -79,12 +79,12 @@ def _with_maps(loaded: LoadedModel) -> LoadedModel:
 
 def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
     """Where timm's own weights of a network lie already; raises where they do not."""
-    told: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
-    hub, url = told.get("hf_hub_id"), told.get("url")
+    result: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
+    hub, url = result.get("hf_hub_id"), result.get("url")
     if hub:
         look = optional("huggingface_hub", "timm's weights").try_to_load_from_cache
         for file in ("model.safetensors", "pytorch_model.bin"):
-            found = look(hub, told.get("hf_hub_filename") or file)
+            found = look(hub, result.get("hf_hub_filename") or file)
             if isinstance(found, str):
                 return Path(found)
     place = Path(torch.hub.get_dir()) / "checkpoints" / Path(url or "").name
@@ -113,12 +113,12 @@ def _hub_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
             f"folder {folder} holds neither {whole[0]} nor {whole[1]}, nor either in several files "
             "with its .index.json"
         )
-    told = folder / "config.json"
-    if not told.is_file():
+    result = folder / "config.json"
+    if not result.is_file():
         return there[0], {}
-    config = json_of(told)
+    config = json_of(result)
     if not isinstance(config, dict):
-        raise UnitscopeError(f"{told}: an object is meant")
+        raise UnitscopeError(f"{result}: an object is meant")
     said = ("architecture", "label_names", "pretrained_cfg")
     return there[0], {key: config[key] for key in said if key in config}
 
@@ -208,9 +208,9 @@ def _timm_preprocessing(module: nn.Module, said: Prepared) -> Preprocessing:
     mode ``border``, which pads, is told as impossible here, unless the resize and the crop are
     the checkpoint's own, which then take the place of these.
     """
-    told = {**module.pretrained_cfg, **said.config()}  # type: ignore[dict-item]
+    result = {**module.pretrained_cfg, **said.config()}  # type: ignore[dict-item]
     data = optional("timm.data", "models of timm").resolve_data_config(
-        pretrained_cfg=told, model=None
+        pretrained_cfg=result, model=None
     )
     colours, height, width = data["input_size"]
     if colours != 3:

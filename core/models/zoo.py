@@ -121,11 +121,11 @@ def _published(name: str, path: Path) -> Any:
     """Which of torchvision's own weights a file is, told by the hash in the published name;
     None for any other file."""
     for weights in torchvision_models().get_model_weights(name):
-        told = re.search(r"-([0-9a-f]{8,})\.pth$", weights.url)
-        if path.name == Path(weights.url).name and told:
+        result = re.search(r"-([0-9a-f]{8,})\.pth$", weights.url)
+        if path.name == Path(weights.url).name and result:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return weights if digest.startswith(told.group(1)) else None
+            return weights if digest.startswith(result.group(1)) else None
     return None
 
 
@@ -180,17 +180,17 @@ def _transformed(notes: dict[str, Any], usual: Preprocessing, published: bool) -
     """The usual preprocessing of GoogLeNet or Inception v3 with regard to ``transform_input``,
     which is told: no file of weights shows whether the network had it."""
     if published:
-        told = "on, as published"
+        result = "on, as published"
     elif (where := transforms_input(notes)) is not None:
-        told = f"{'on' if where[1] else 'off'} ({where[0]})"
+        result = f"{'on' if where[1] else 'off'} ({where[0]})"
         if where[1]:
             usual = replace(usual, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
     else:
-        told = (
+        result = (
             "not said by the file, taken as off. A network begun from torchvision's weights has it "
             "on: then put mean and std [0.5, 0.5, 0.5] beside the file"
         )
-    notes["transform_input"] = told + (
+    notes["transform_input"] = result + (
         ": photos are normalised by 0.5 from the start, which is the same"
         if usual.mean == (0.5, 0.5, 0.5)
         else ""
@@ -311,8 +311,8 @@ def _places_names(path: Path) -> list[str]:
         )
     names: dict[int, str] = {}
     for number, line in enumerate(text_of(path).splitlines(), 1):
-        name, _, told = line.strip().rpartition(" ")
-        at = whole(told)
+        name, _, result = line.strip().rpartition(" ")
+        at = whole(result)
         if not line.strip():
             continue
         if not name or at is None or at in names:

@@ -170,8 +170,8 @@ def badge() -> None:
     name = who()
     if now.mode == "team":
         if st.user.is_logged_in:
-            told = "You may change things." if name else "You may look, not change."
-            st.caption(f"{st.user.get('email', 'Logged in')}. {told}")
+            result = "You may change things." if name else "You may look, not change."
+            st.caption(f"{st.user.get('email', 'Logged in')}. {result}")
             st.button("Log out", type="tertiary", on_click=st.logout, icon=":material/logout:")
         else:
             st.button("Log in", type="tertiary", on_click=st.login, icon=":material/login:")

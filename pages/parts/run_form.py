@@ -230,8 +230,8 @@ def draw(root: Path) -> None:
                 else:
                     st.rerun()
             if job is not None and done:
-                told = job.answer()
-                begin(told, asked, root)
+                result = job.answer()
+                begin(result, asked, root)
             elif not checking:
                 st.caption(
                     "Opens everything, measures a few photos, starts nothing."
@@ -243,7 +243,7 @@ def draw(root: Path) -> None:
         elif job is not None and checking:
             watch_check(job.name, str(root))
         elif done:
-            checked(told, request)
+            checked(result, request)
         elif job is not None and job.state == "failed":
             st.error(job.error[:1].upper() + job.error[1:], icon=":material/error:")
         elif job is not None:
@@ -256,9 +256,9 @@ def draw(root: Path) -> None:
         )
 
 
-def begin(told: dict[str, Any], asked: list[str], root: Path) -> None:
+def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
     """The button that starts, or what stands in its way."""
-    digest = told["run"]
+    digest = result["run"]
     at_work = jobs.watch(digest, root)
     if (root / f"{digest}.duckdb").is_file():
         st.page_link(
@@ -271,9 +271,9 @@ def begin(told: dict[str, Any], asked: list[str], root: Path) -> None:
     if at_work is not None and at_work.alive:
         st.caption("This run is being made; see above.")
         return
-    need = sum(told["sizes"].values())
+    need = sum(result["sizes"].values())
     if st.button(
-        "Start", type="primary", icon=":material/play_arrow:", disabled=need > told["free"]
+        "Start", type="primary", icon=":material/play_arrow:", disabled=need > result["free"]
     ):
         try:
             changes.start_run(asked, digest, root)
@@ -299,18 +299,18 @@ def watch_check(name: str, root: str) -> None:
             changes.stop(name, Path(root))
 
 
-def checked(told: dict[str, Any], request: dict[str, Any]) -> None:
+def checked(result: dict[str, Any], request: dict[str, Any]) -> None:
     """What a check found: how much, how big, how long, and what to know beforehand."""
-    seconds = told["seconds"]
-    need = sum(told["sizes"].values())
+    seconds = result["seconds"]
+    need = sum(result["sizes"].values())
     cells = st.columns(4)
-    cells[0].metric("images", f"{told['images']:,}")
-    units = {row["name"]: row["units"] for row in told["layers"]}
-    cells[1].metric("units", f"{sum(units[name] for name in told['layer']):,}")
+    cells[0].metric("images", f"{result['images']:,}")
+    units = {row["name"]: row["units"] for row in result["layers"]}
+    cells[1].metric("units", f"{sum(units[name] for name in result['layer']):,}")
     cells[2].metric(
         "on disk",
         size_words(need),
-        help="\n".join(f"- {name}: {size_words(size)}" for name, size in told["sizes"].items()),
+        help="\n".join(f"- {name}: {size_words(size)}" for name, size in result["sizes"].items()),
     )
     cells[3].metric(
         "time",
@@ -319,22 +319,23 @@ def checked(told: dict[str, Any], request: dict[str, Any]) -> None:
         f"here: {duration(seconds['low'])} to {duration(seconds['high'])} for all. Whatever "
         "else this machine does at the same time comes on top.",
     )
-    width, height = told["grid"]
+    width, height = result["grid"]
     notes = [
-        f"{told['dataset']}: {told['scenes']:,} scenes, {told['concepts']:,} concepts "
-        f"({', '.join(told['categories']) or 'none annotated in regions'})",
-        f"layers {', '.join(told['layer'])}; input {' × '.join(map(str, told['input_size']))}, "
+        f"{result['dataset']}: {result['scenes']:,} scenes, {result['concepts']:,} concepts "
+        f"({', '.join(result['categories']) or 'none annotated in regions'})",
+        f"layers {', '.join(result['layer'])}; input {' × '.join(map(str, result['input_size']))}, "
         f"counted on a grid of {width} × {height}",
     ]
-    if told["outputs"] and told["known_scenes"] < told["scenes"]:
+    if result["outputs"] and result["known_scenes"] < result["scenes"]:
         notes.append(
-            f"**{told['scenes'] - told['known_scenes']:,} of {told['scenes']:,} scenes are no "
+            f"**{result['scenes'] - result['known_scenes']:,} of {result['scenes']:,} scenes "
+            "are no "
             "class of this network**: their images are neither right nor wrong"
         )
-    notes += told.get("notes", [])
-    if told["left_out"]:
-        notes.append(f"**{told['left_out']:,} files cannot be used** and will be left out")
-    if need > told["free"]:
-        notes.append(f"**only {size_words(told['free'])} are free**: keep no maps, or make room")
+    notes += result.get("notes", [])
+    if result["left_out"]:
+        notes.append(f"**{result['left_out']:,} files cannot be used** and will be left out")
+    if need > result["free"]:
+        notes.append(f"**only {size_words(result['free'])} are free**: keep no maps, or make room")
     st.markdown("\n".join(f"- {note}" for note in notes))
     st.code(command(request), language="bash", wrap_lines=True)

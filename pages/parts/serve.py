@@ -142,8 +142,8 @@ class Door:
     def _upload(self, path: str, length: str) -> Response | None:
         """Refuse a file that is too large, or of no told size, and any where the visitor, or all of
         them together, hold too much by now."""
-        told, largest = whole(length), max(self.most.photo_mb, self.most.names_mb)
-        if told is None or told > (largest + 1) * 1_000_000:  # with what the form adds
+        result, largest = whole(length), max(self.most.photo_mb, self.most.names_mb)
+        if result is None or result > (largest + 1) * 1_000_000:  # with what the form adds
             return PlainTextResponse(f"A file may have {largest:g} MB", 413)
         from streamlit.runtime import get_instance
 
@@ -271,10 +271,10 @@ async def _announced(_app: Any) -> AsyncIterator[None]:
     where = f"{scheme}://{host}:{port}/{base}"
     if serving.token:
         where += f"?token={serving.token}"
-        told = "\n  Whoever has this address may start and delete runs here.\n"
+        result = "\n  Whoever has this address may start and delete runs here.\n"
     else:
-        told = f"\n  Mode: {serving.mode}.\n"
-    print(f"\n  Unitscope is at\n\n    {where}\n{told}", flush=True)
+        result = f"\n  Mode: {serving.mode}.\n"
+    print(f"\n  Unitscope is at\n\n    {where}\n{result}", flush=True)
     yield
 
 

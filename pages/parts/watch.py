@@ -18,20 +18,20 @@ HURRY = 10.0
 """Seconds after which work that was asked to stop may be ended the hard way."""
 
 
-def state(told: dict[str, Any], steps: Mapping[str, str]) -> None:
+def state(result: dict[str, Any], steps: Mapping[str, str]) -> None:
     """How far it is, or how it ended.
 
     told : job (None where it was started on the command line), state, and stage, done, total,
     rate, left and age where there was a heartbeat. steps : stage → what people call it.
     """
-    job: jobs.Job | None = told["job"]
-    now = told["state"]
+    job: jobs.Job | None = result["job"]
+    now = result["state"]
     if now == "finished":
         st.markdown(":green[:material/check_circle:] **Finished.**")
     elif now == "failed":
         st.markdown(":red[:material/error:] **It failed:**")
         st.text(job.error if job else "")
-    elif now == "starting" or "done" not in told:
+    elif now == "starting" or "done" not in result:
         if now == "stopped":
             st.markdown(":orange[**Stopped**] before it had done anything.")
         elif now == "stopping":
@@ -39,11 +39,11 @@ def state(told: dict[str, Any], steps: Mapping[str, str]) -> None:
         else:
             st.caption("Begun: opening the photos, loading the network.")
     else:
-        bar(told, steps)
-    if now == "stopped" and "done" in told:
+        bar(result, steps)
+    if now == "stopped" and "done" in result:
         stopped_at = job.error if job and job.error else ""
         if job is None:
-            stopped_at = f"no sign of life for {duration(told['age'])}"
+            stopped_at = f"no sign of life for {duration(result['age'])}"
         st.markdown(
             ":orange[**Stopped.**] "
             + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
@@ -51,23 +51,23 @@ def state(told: dict[str, Any], steps: Mapping[str, str]) -> None:
         )
 
 
-def bar(told: dict[str, Any], steps: Mapping[str, str]) -> None:
+def bar(result: dict[str, Any], steps: Mapping[str, str]) -> None:
     """How far it is."""
-    done, total = told["done"], max(1, told["total"])
-    said = f"{steps.get(told['stage'], told['stage'])}: {done:,} of {total:,} images"
-    if told["state"] == "running":
-        rate, left = told.get("rate") or 0, told.get("left")
+    done, total = result["done"], max(1, result["total"])
+    said = f"{steps.get(result['stage'], result['stage'])}: {done:,} of {total:,} images"
+    if result["state"] == "running":
+        rate, left = result.get("rate") or 0, result.get("left")
         said += (
             f", {rate:.0f} a second" if rate >= 1 else f", one in {1 / rate:.0f} s" if rate else ""
         )
         said += f", {duration(left)} left in this step" if left else ""
-    elif told["state"] == "stopping":
+    elif result["state"] == "stopping":
         said += ", stopping …"
     st.progress(min(1.0, done / total), text=said)
 
 
 def controls(
-    told: dict[str, Any],
+    result: dict[str, Any],
     name: str,
     root: Path,
     shown: Callable[[], None],
@@ -80,8 +80,8 @@ def controls(
     tries a failed one anew; None where that cannot be done here. drop : throws away what a
     stopped one has done.
     """
-    job: jobs.Job | None = told["job"]
-    now, own = told["state"], access.may_change()
+    job: jobs.Job | None = result["job"]
+    now, own = result["state"], access.may_change()
     with st.container(horizontal=True, vertical_alignment="center"):
         if job is None and now in ("running", "starting"):
             st.caption("Started on the command line; stop it there with Ctrl-C.")

@@ -99,8 +99,8 @@ class ADE150(FileDataset):
                 missing = root / "annotations" / f"{stem}.png"
                 problems.append(Problem(image, str(missing), "does not exist"))
             elif image in first:
-                told = f"has the id of {photos[first[image]]}, which is listed before"
-                problems.append(Problem(image, file, told))
+                result = f"has the id of {photos[first[image]]}, which is listed before"
+                problems.append(Problem(image, file, result))
             else:
                 first[image] = stem
         kept = list(first.values())
@@ -110,8 +110,8 @@ class ADE150(FileDataset):
         if listed and "" in named:
             without = sum(Path(stem).name not in listed for stem in kept)
             if without:
-                told = f"{without} of {len(kept)} photos are not listed, so have no scene"
-                problems.append(Problem("", str(root / "sceneCategories.txt"), told))
+                result = f"{without} of {len(kept)} photos are not listed, so have no scene"
+                problems.append(Problem("", str(root / "sceneCategories.txt"), result))
         scenes = sorted(set(named) - {""})
         place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
         return cls(
@@ -181,8 +181,8 @@ def _labels(root: Path) -> tuple[list[Concept], dict[int, int]]:
 def _scenes(path: Path, problems: list[Problem]) -> dict[str, str]:
     """Photo's name → scene, "" for ``misc``."""
     if not path.is_file():
-        told = "does not exist: photos have no scene, so no accuracy and no core concepts"
-        problems.append(Problem("", str(path), told))
+        result = "does not exist: photos have no scene, so no accuracy and no core concepts"
+        problems.append(Problem("", str(path), result))
         return {}
     scenes = {}
     for line, text in enumerate(text_of(path).splitlines(), 1):

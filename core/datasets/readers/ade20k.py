@@ -207,8 +207,8 @@ def release(root: Path) -> Path:
         return root
     below = sorted(p.parent for p in root.glob("*/images") if p.is_dir())
     if len(below) > 1:
-        told = ", ".join(p.name for p in below)
-        raise UnitscopeError(f"{root} holds several data sets ({told}); name one of them")
+        result = ", ".join(p.name for p in below)
+        raise UnitscopeError(f"{root} holds several data sets ({result}); name one of them")
     if not below:
         need_folder(root / "images")
     return below[0]
@@ -226,8 +226,8 @@ def regions(path: str | Path) -> list[Region]:
                 for o in json_of(path, OLD)["annotation"]["object"]
             ]
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as wrong:
-            told = "its regions lack name, name_ndx or parts.part_level"
-            raise BadFile(path, told) from wrong
+            result = "its regions lack name, name_ndx or parts.part_level"
+            raise BadFile(path, result) from wrong
     rows = []
     for line, text in enumerate(text_of(path, OLD).splitlines(), 1):
         if not text.strip():
@@ -268,8 +268,8 @@ def _photos(root: Path, problems: list[Problem]) -> Iterable[_Found]:
             if f"{stem}_seg.png" not in here:
                 problems.append(Problem(stem, f"{parent}/{stem}_seg.png", "does not exist"))
             elif not text:
-                told = "has neither a .json nor an _atr.txt beside it: its labels have no names"
-                problems.append(Problem(stem, photo, told))
+                result = "has neither a .json nor an _atr.txt beside it: its labels have no names"
+                problems.append(Problem(stem, photo, result))
             elif stem in seen:
                 problems.append(Problem(stem, photo, "a photo of this name is listed before"))
             else:
@@ -323,8 +323,8 @@ def _index(path: Path, problems: list[Problem]) -> tuple[dict[int, str], dict[st
     except KeyError as wrong:
         raise BadFile(path, "has no index with objectnames, filename and scene") from wrong
     if len(files) != len(scenes):
-        told = f"has {len(files)} files but {len(scenes)} scenes: folders tell the scenes instead"
-        problems.append(Problem("", str(path), told))
+        result = f"has {len(files)} files but {len(scenes)} scenes: folders tell the scenes instead"
+        problems.append(Problem("", str(path), result))
         scenes = []
     return {k: name for k, name in enumerate(names, 1) if name}, {
         Path(name).stem: "" if scene.startswith("~") else scene

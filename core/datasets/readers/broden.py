@@ -193,8 +193,8 @@ def split_spec(rest: str) -> tuple[Path, Path]:
                 if not index.is_file():
                     tables = [p.name for p in sorted(root.glob("*.csv"))]
                     near = nearest(index.name, tables) or tables
-                    told = f"; CSV files there: {', '.join(near)}" if near else ""
-                    raise BadFile(index, f"no such index{told}")
+                    result = f"; CSV files there: {', '.join(near)}" if near else ""
+                    raise BadFile(index, f"no such index{result}")
                 return root, index
     root = folder(rest, "broden")
     return root, root / "index.csv"
@@ -231,8 +231,8 @@ def read_index(path: Path, problems: list[Problem]) -> tuple[list[str], list[Ind
             problems.append(bad_row(path, line, str(wrong), image))
             continue
         if image in rows:
-            told = f"{image} is listed before, in line {rows[image].line}"
-            problems.append(bad_row(path, line, told, image))
+            result = f"{image} is listed before, in line {rows[image].line}"
+            problems.append(bad_row(path, line, result, image))
         else:
             rows[image] = row
     return categories, list(rows.values())
@@ -362,8 +362,8 @@ def _with_known_labels(
         for category, known in concept_of.items():
             wrong = [n for n in row.cells[category].numbers if n not in known]
             if wrong:
-                told = f"label {wrong[0]} is not of category {category} in label.csv"
-                problems.append(bad_row(index, row.line, told, row.image))
+                result = f"label {wrong[0]} is not of category {category} in label.csv"
+                problems.append(bad_row(index, row.line, result, row.image))
                 break
         else:
             kept.append(row)
@@ -394,8 +394,8 @@ def _scenes(
         )
     masked = [row for row in rows if row.cells.get("scene", Cell()).files]
     if masked:
-        told = f"scene masks are not read, only numbers ({len(masked)} images)"
-        problems.append(bad_row(index, masked[0].line, told))
+        result = f"scene masks are not read, only numbers ({len(masked)} images)"
+        problems.append(bad_row(index, masked[0].line, result))
     scenes = list(dict.fromkeys(short := short_scene_names([names[n] for n in used])))
     place = {number: scenes.index(name) for number, name in zip(used, short, strict=True)}
     return np.array([place.get(n, -1) for n in numbers], np.int32), scenes

@@ -134,8 +134,8 @@ class Coco(FileDataset):
             if missing:
                 problems.append(Problem(one.image, str(root / missing), "does not exist"))
             elif one.image in first:
-                told = f"has the id of {first[one.image].photo}, which is listed before"
-                problems.append(Problem(one.image, str(root / one.photo), told))
+                result = f"has the id of {first[one.image].photo}, which is listed before"
+                problems.append(Problem(one.image, str(root / one.photo), result))
             else:
                 first[one.image] = one
         kept = list(first.values())
@@ -195,8 +195,8 @@ class Coco(FileDataset):
         place = np.minimum(np.searchsorted(ids, labels), len(ids) - 1)
         strange = np.unique(labels[ids[place] != labels])
         if len(strange):
-            told = ", ".join(map(str, strange[:5])) + (", …" if len(strange) > 5 else "")
-            raise BadFile(path, f"segments {told} are not in the panoptic JSON")
+            result = ", ".join(map(str, strange[:5])) + (", …" if len(strange) > 5 else "")
+            raise BadFile(path, f"segments {result} are not in the panoptic JSON")
         return concepts[place]
 
     def mask_files(self, index: int) -> list[str]:
@@ -274,10 +274,10 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
             # Told once, and before half a gigabyte of JSON is read for nothing.
             problems.append(Problem("", str(root / photos), "no such folder of photos"))
             continue
-        told = json_of(path)
-        kinds = _rows(path, told, "categories", _category, problems)
-        names = dict(_rows(path, told, "images", _image, problems))
-        annotated = _rows(path, told, "annotations", _annotation, problems)
+        result = json_of(path)
+        kinds = _rows(path, result, "categories", _category, problems)
+        names = dict(_rows(path, result, "images", _image, problems))
+        annotated = _rows(path, result, "annotations", _annotation, problems)
         for number, label in kinds:
             if labels.setdefault(number, label) != label:
                 raise BadFile(path, f"category {number} is another one in another split")
@@ -305,13 +305,13 @@ def _panoptic(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], l
 
 
 def _rows(
-    path: Path, told: Any, key: str, parsed: Callable[[Any], Any], problems: list[Problem]
+    path: Path, result: Any, key: str, parsed: Callable[[Any], Any], problems: list[Problem]
 ) -> list[Any]:
     """Every row of a list of the panoptic JSON, parsed; those that cannot be are problems."""
-    if not isinstance(told, dict) or not isinstance(told.get(key), list):
+    if not isinstance(result, dict) or not isinstance(result.get(key), list):
         raise BadFile(path, f"is not COCO's panoptic format: it has no list of {key}")
     rows = []
-    for place, row in enumerate(told[key], 1):
+    for place, row in enumerate(result[key], 1):
         try:
             rows.append(parsed(row))
         except (KeyError, TypeError, ValueError, OverflowError) as wrong:
@@ -344,10 +344,10 @@ def _stuff(root: Path, problems: list[Problem]) -> tuple[dict[int, _Label], list
         raise BadFile(names, "does not exist; COCO-Stuff's list of labels (lines as 92: banner)")
     labels: dict[int, _Label] = {}
     for k, line in enumerate(text_of(names).splitlines(), 1):
-        told, _, name = line.strip().partition(":")
+        result, _, name = line.strip().partition(":")
         if not line.strip():
             continue
-        number = whole(told)
+        number = whole(result)
         if number is None or not name.strip():
             raise BadFile(names, f"line {k}: {line!r} is not a number, a colon and a name")
         label = _Label(name.strip(), number < FIRST_STUFF)

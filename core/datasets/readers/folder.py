@@ -118,8 +118,8 @@ class Folder(FileDataset):
             masks = _masks(masks_at, photos, problems)
         ids = sorted(photos, key=natural)
         if not ids:
-            told = f"; {problems[0].reason}" if problems else ""
-            raise BadFile(at, f"holds no photo ({', '.join(PHOTO_TYPES)}){told}")
+            result = f"; {problems[0].reason}" if problems else ""
+            raise BadFile(at, f"holds no photo ({', '.join(PHOTO_TYPES)}){result}")
         labels = _labels(root, bool(masks), problems)
         concepts = [
             Concept(k + 1, name, category)
@@ -282,14 +282,14 @@ def find_photos(
             others[suffix.lower() or "without a suffix"] += 1
             continue
         if stem in photos:
-            told = f"has the same name as {photos[stem]}: image ids leave the suffix out"
-            problems.append(Problem(stem, str(root / name), told))
+            result = f"has the same name as {photos[stem]}: image ids leave the suffix out"
+            problems.append(Problem(stem, str(root / name), result))
         else:
             photos[stem] = name
     if others:
         counts = ", ".join(f"{count} {suffix}" for suffix, count in others.most_common())
-        told = f"files not read as photos: {counts}"
-        problems.append(Problem("", str(root), told))
+        result = f"files not read as photos: {counts}"
+        problems.append(Problem("", str(root), result))
     return photos
 
 
@@ -316,8 +316,8 @@ def _masks(
     for name in strange[:TOLD]:
         problems.append(Problem("", str(root / name), _why_strange(name, photos, masks)))
     if len(strange) > TOLD:
-        told = f"{len(strange) - TOLD} more files belong to no photo"
-        problems.append(Problem("", str(root), told))
+        result = f"{len(strange) - TOLD} more files belong to no photo"
+        problems.append(Problem("", str(root), result))
     _tell_bare(root, photos, masks, problems)
     return dict(masks)
 
@@ -328,8 +328,8 @@ def _tell_bare(
     bare = [image for image in photos if image not in masks]
     if masks and bare:
         more = ", …" if len(bare) > 3 else ""
-        told = f"{len(bare)} of {len(photos)} photos have no mask: {', '.join(bare[:3])}{more}"
-        problems.append(Problem("", str(root), told))
+        result = f"{len(bare)} of {len(photos)} photos have no mask: {', '.join(bare[:3])}{more}"
+        problems.append(Problem("", str(root), result))
 
 
 def _roboflow_masks(
@@ -361,8 +361,8 @@ def _official_splits(root: Path) -> dict[str, str]:
 def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, str]]) -> str:
     stem, suffix = split_suffix(readable(name))
     if suffix.lower() != ".png":
-        told = "; docs/datasets.md says how to export it" if suffix.lower() == ".mat" else ""
-        return "is not a PNG: masks are" + told
+        result = "; docs/datasets.md says how to export it" if suffix.lower() == ".mat" else ""
+        return "is not a PNG: masks are" + result
     image, _, layer = stem.rpartition(".")
     if image in photos:
         near = nearest(layer, MASKED, 1)
@@ -379,10 +379,10 @@ def _labels_by(path: Path) -> str:
     if not path.is_file():
         return ""
     try:
-        told = json_of(path)["labels_by"]
+        result = json_of(path)["labels_by"]
     except (KeyError, TypeError) as err:
         raise BadFile(path, "does not say by its key `labels_by` whose labels these are") from err
-    return str(told)
+    return str(result)
 
 
 class _Row(NamedTuple):
@@ -560,8 +560,8 @@ def scenes_of(
         absent = [image for image in photos if image not in listed]
         if absent:
             more = ", …" if len(absent) > 3 else ""
-            told = f"{len(absent)} of {len(photos)} photos are not listed, so have no scene: "
-            problems.append(Problem("", str(path), told + ", ".join(absent[:3]) + more))
+            result = f"{len(absent)} of {len(photos)} photos are not listed, so have no scene: "
+            problems.append(Problem("", str(path), result + ", ".join(absent[:3]) + more))
     scenes = sorted({scene for scene, _ in pairs if scene})
     place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
     return np.array([place[s] for s, _ in pairs], np.int32), scenes, [split for _, split in pairs]

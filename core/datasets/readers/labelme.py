@@ -95,8 +95,8 @@ def folder_from_labelme(
             made.problems.append(Problem(name.removesuffix(".json"), wrong.path, wrong.reason))
             continue
         if photo.stem in seen:
-            told = f"photo {photo.stem} has another file already"
-            made.problems.append(Problem(photo.stem, str(source / name), told))
+            result = f"photo {photo.stem} has another file already"
+            made.problems.append(Problem(photo.stem, str(source / name), result))
             continue
         seen.add(photo.stem)
         photos.append(photo)
@@ -148,8 +148,8 @@ def _masks(
 
 
 def _hidden(photo: _Photo, problems: list[Problem], drawn: dict[str, Any]) -> None:
-    told = f"shape {drawn['number']} covers no pixel: it is outside the photo, or too thin"
-    problems.append(Problem(photo.stem, str(photo.json), told))
+    result = f"shape {drawn['number']} covers no pixel: it is outside the photo, or too thin"
+    problems.append(Problem(photo.stem, str(photo.json), result))
 
 
 def draw(
@@ -186,26 +186,26 @@ def _covered(drawn: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
 def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     """One JSON file and where its photo is. Raises BadFile."""
     path = source / name
-    told = json_of(path)
-    if not isinstance(told, dict) or not isinstance(told.get("shapes"), list):
+    result = json_of(path)
+    if not isinstance(result, dict) or not isinstance(result.get("shapes"), list):
         raise BadFile(path, "is not a LabelMe file: it has no shapes")
-    file = _photo_of(path, source, told)
+    file = _photo_of(path, source, result)
     if file is not None:
         read_photo(file)  # a photo that cannot be decoded is told now, with its reason
         size = upright_size(file)
     else:
-        data = _embedded(path, told)
+        data = _embedded(path, result)
         try:
             size = photo_of(data, path).size
         except BadFile as wrong:
             raise BadFile(path, f"its imageData is no whole photo: it {wrong.reason}") from wrong
-    written = told.get("imageWidth"), told.get("imageHeight")
+    written = result.get("imageWidth"), result.get("imageHeight")
     if all(isinstance(v, int) for v in written) and written != size:
         raise BadFile(
             path, f"is drawn on {written[0]}×{written[1]}, but the photo is {size[0]}×{size[1]}"
         )
     stem = name.rpartition(".")[0]
-    flags = told.get("flags") or {}
+    flags = result.get("flags") or {}
     if not isinstance(flags, dict):
         why = "its flags are not {name: true or false}, so the scene is the folder's name"
         problems.append(Problem(stem, str(path), why))
@@ -213,7 +213,7 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     on = [str(flag) for flag, value in flags.items() if value is True]
     under = stem.rpartition("/")[0].rpartition("/")[2]
     photo = _Photo(stem, size, on[0] if len(on) == 1 else under, path, file)
-    for k, shape in enumerate(told["shapes"], 1):
+    for k, shape in enumerate(result["shapes"], 1):
         try:
             photo.shapes.append(_shape(shape, k))
         except ValueError as wrong:
@@ -221,10 +221,10 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     return photo
 
 
-def _photo_of(path: Path, source: Path, told: dict[str, Any]) -> Path | None:
+def _photo_of(path: Path, source: Path, result: dict[str, Any]) -> Path | None:
     """The photo's file, or None where only imageData has it. Raises BadFile where nothing has."""
     # Written on another machine, the path may have its separators; the name is what counts.
-    said = str(told.get("imagePath") or "").replace("\\", "/")
+    said = str(result.get("imagePath") or "").replace("\\", "/")
     tries = []
     if said:
         # What a file says may lead out of the folder (../photos): it is followed only within it,
@@ -239,17 +239,17 @@ def _photo_of(path: Path, source: Path, told: dict[str, Any]) -> Path | None:
         with suppress(OSError, ValueError):  # no name that a file could have
             if one.suffix.lower() in PHOTO_TYPES and one.is_file():
                 return one
-    if told.get("imageData"):
+    if result.get("imageData"):
         return None
     near = nearest(Path(said).name, (p.name for p in path.parent.iterdir()), 3)
     hint = f"; nearest: {', '.join(near)}" if near else ""
     raise BadFile(path, f"its photo {said or path.stem!r} is not there, nor in imageData{hint}")
 
 
-def _embedded(path: Path, told: Any) -> bytes:
+def _embedded(path: Path, result: Any) -> bytes:
     """The photo in imageData, still packed. Raises BadFile where that is not base64."""
     try:
-        return _bytes_of(told["imageData"])
+        return _bytes_of(result["imageData"])
     except (ValueError, TypeError, KeyError) as wrong:
         raise BadFile(path, "its imageData is not base64") from wrong
 

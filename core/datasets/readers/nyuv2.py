@@ -152,8 +152,8 @@ def _labels(path: Path) -> tuple[list[Concept], dict[int, int]]:
     for k, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        told, _, name = line.strip().partition("\t")
-        number = whole(told)
+        result, _, name = line.strip().partition("\t")
+        number = whole(result)
         if number is None or not name.strip():
             raise BadFile(path, f"line {k}: {line!r} is not a number, a tab and a name")
         value = number - 1
@@ -194,14 +194,14 @@ class NYUv2Mat(SceneDataset):
         """
         problems: list[Problem] = []
         try:
-            told = json.loads(hdf5(path))
+            result = json.loads(hdf5(path))
         except WorkerError as wrong:
             why = "is not the whole published file (HDF5 with images, labels, names, sceneTypes)"
             raise BadFile(path, f"{why}: {one_line(str(wrong))}") from wrong
-        shape, labels = told["images"], told["labels"]
+        shape, labels = result["images"], result["labels"]
         if len(shape) != 4 or shape[1] != 3 or labels != [shape[0], *shape[2:]]:
             raise BadFile(path, f"images {shape} and labels {labels} do not fit together")
-        names, named = told["names"], told["sceneTypes"]
+        names, named = result["names"], result["sceneTypes"]
         n = shape[0]
         if len(named) != n:
             raise BadFile(path, f"has {n} photos but {len(named)} scenes")
@@ -226,8 +226,8 @@ class NYUv2Mat(SceneDataset):
                         raise BadFile(splits, f"{key} has {number}, and there are {n} photos")
                     split[int(number) - 1] = word
         else:
-            told = "does not exist: all photos are in one split"
-            problems.append(Problem("", str(splits), told))
+            result = "does not exist: all photos are in one split"
+            problems.append(Problem("", str(splits), result))
         scenes = sorted(set(named) - {""})
         place = {scene: k for k, scene in enumerate(scenes)} | {"": -1}
         return cls(
@@ -287,10 +287,10 @@ class NYUv2Mat(SceneDataset):
 
 def _mapped(path: Path, names: int) -> tuple[list[Concept], dict[int, int]]:
     """The concepts of the 40 classes but otherprop, and the file's number → concept id."""
-    told = mat_of(path, "className", "mapClass")
+    result = mat_of(path, "className", "mapClass")
     try:
-        classes = [str(name) for name in told["className"]]
-        numbers = [int(number) for number in told["mapClass"]]
+        classes = [str(name) for name in result["className"]]
+        numbers = [int(number) for number in result["mapClass"]]
     except (KeyError, TypeError, ValueError, OverflowError) as wrong:
         raise BadFile(path, "has no className and mapClass") from wrong
     if len(numbers) != names or not all(0 <= k <= len(classes) for k in numbers):

@@ -91,10 +91,10 @@ class OpenSurfaces(FileDataset):
         """
         root = folder(rest, "opensurfaces")
         if not (root / "photos").is_dir():
-            told = (
+            result = (
                 "no such folder; process_opensurfaces_release_0.py, the release's script, fetches"
             )
-            raise BadFile(root / "photos", f"{told} the photos")
+            raise BadFile(root / "photos", f"{result} the photos")
         tables = next((p for p in (root, root / "opensurfaces") if (p / SHAPES).is_file()), None)
         if tables is not None:
             return cls._of_release(rest, root, tables)
@@ -130,8 +130,8 @@ class OpenSurfaces(FileDataset):
                     shape = int(row["num_vertices"]), _shape(row, concept_of)
                     drawn[row["photo"]].append(shape)
             except (KeyError, TypeError, ValueError, IndexError, OverflowError) as wrong:
-                told = f"shape {pk} cannot be drawn: {wrong}"
-                problems.append(Problem(str(row.get("photo")), str(tables / SHAPES), told))
+                result = f"shape {pk} cannot be drawn: {wrong}"
+                problems.append(Problem(str(row.get("photo")), str(tables / SHAPES), result))
         shapes = []
         for pk in kept:
             # Stable: shapes of as many corners keep the table's order.
@@ -161,13 +161,13 @@ class OpenSurfaces(FileDataset):
         for line, row in rows:
             number = whole_number(row["photo_id"])
             if number in named:
-                told = f"line {line}: photo {number} is listed before"
-                problems.append(Problem(str(number), str(root / "photos.csv"), told))
+                result = f"line {line}: photo {number} is listed before"
+                problems.append(Problem(str(number), str(root / "photos.csv"), result))
             elif number is not None:
                 named[number] = row["scene_category_name"]
             else:
-                told = f"line {line}: photo_id {row['photo_id']!r} is not a number"
-                problems.append(Problem("", str(root / "photos.csv"), told))
+                result = f"line {line}: photo_id {row['photo_id']!r} is not a number"
+                problems.append(Problem("", str(root / "photos.csv"), result))
         kept = _present(root, sorted(named), problems)
         kept = _present(root, kept, problems, "photos-labels/{}.png")
         need_images(f"opensurfaces:{rest}", len(kept), len(rows), problems)
@@ -296,15 +296,15 @@ def _shape(row: dict[str, Any], concept_of: dict[str, dict[int, int]]) -> Shape:
 def _rows(tables: Path, name: str, problems: list[Problem]) -> list[tuple[int, dict[str, Any]]]:
     """(primary key, fields) of a table of the release; rows without them are left out."""
     path = tables / f"{name}.json"
-    told = json_of(path)
+    result = json_of(path)
     rows = []
-    for place, row in enumerate(told if isinstance(told, list) else [], 1):
+    for place, row in enumerate(result if isinstance(result, list) else [], 1):
         match row:
             case {"pk": int(pk), "fields": dict(fields)}:
                 rows.append((pk, fields))
             case _:
                 problems.append(Problem("", str(path), f"row {place} has no pk with fields"))
-    if told != [] and not rows:
+    if result != [] and not rows:
         raise BadFile(path, "is not a list of rows with pk and fields")
     return rows
 
@@ -330,8 +330,8 @@ def _colors(root: Path, what: str, color: str, problems: list[Problem]) -> dict[
         if number and number < 256:
             names[number] = row[f"{what}_name"]
         else:
-            told = f"line {line}: {color} {row[color]!r} is not 1 to 255"
-            problems.append(Problem("", str(path), told))
+            result = f"line {line}: {color} {row[color]!r} is not 1 to 255"
+            problems.append(Problem("", str(path), result))
     return names
 
 
