@@ -72,8 +72,8 @@ class Core(Term):
     In the order of the paper's Table 1; Eqs. 1 and 2 define SCC and ICC, Top 10 is its control.
     """
 
-    TOP10 = "top10", "Top 10", "the ten most frequent concepts of the scene's photos"
-    SCC = "scc", "SCC", "related by facts and present in the scene's photos"
+    TOP10 = "top10", "Top 10", "the ten most frequent concepts of the scene’s photos"
+    SCC = "scc", "SCC", "related by facts and present in the scene’s photos"
     ICC = "icc", "ICC", "related or frequent, and telling the scene apart"
 
 
@@ -84,11 +84,11 @@ class Strategy(Term):
     """
 
     WHOLE_LAYER = "whole_layer", "Whole layer", "every concept that a unit overlaps at all"
-    HIGHEST_IOU = "highest_iou", "Highest IoU", "each unit's concept of highest IoU"
+    HIGHEST_IOU = "highest_iou", "Highest IoU", "each unit’s concept of highest IoU"
     MINMAX_THRESHOLD = (
         "minmax_threshold",
         "Threshold",
-        "concepts whose IoU exceeds the smallest of all units' highest (MinMax)",
+        "concepts whose IoU exceeds the smallest of all units’ highest (MinMax)",
     )
 
 
@@ -139,7 +139,7 @@ class Protocol(Term):
     Which units are disabled for which image.
     """
 
-    PAPER = "paper", "the paper's", "by the true scene of each image: an oracle"
+    PAPER = "paper", "the paper’s", "by the true scene of each image: an oracle"
     BY_PREDICTED = "by_predicted_scene", "by predicted scene", "needs no true scene"
     GLOBAL = "global", "global", "the same units for every image"
 
@@ -155,7 +155,7 @@ class Ranking(Term):
     TOP10 = "top10", "Top 10", "contribution scores by the ten most frequent concepts"
     RANDOM = "random", "random units", "drawn anew each time"
     ACTIVATION = "mean_activation", "mean activation", "by mean pooled activation"
-    WEIGHT = "weight", "|weight|", "by the head's weight of the scene"
+    WEIGHT = "weight", "|weight|", "by the head’s weight of the scene"
     GRADIENT = "gradient_activation", "gradient × activation", "by their share of the logit"
     GREEDY = "greedy", "greedy", "each next unit by the accuracy that it gains"
 

@@ -11,7 +11,7 @@ import pytest
 from torchvision import models as zoo
 
 from core.foundation.errors import UnitscopeError
-from core.models import zoo as ours
+from core.models import packages
 from core.models.load import load_model
 from tests.models.files import opened, same
 
@@ -63,8 +63,8 @@ def test_a_name_of_nobodys_is_told(tmp_path, small):
 
 
 def test_names_are_compared_without_taking_two_for_one(timm):
-    for names in (ours.torchvision_names(), ours.timm_names()):
-        assert len({ours._folded(name) for name in names}) == len(names)
+    for names in (packages.torchvision_names(), packages.timm_names()):
+        assert len({packages._folded(name) for name in names}) == len(names)
 
 
 def test_preprocessing_of_timms_training_is_used_as_timm_uses_it(tmp_path, timm):

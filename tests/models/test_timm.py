@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from core.foundation.errors import UnitscopeError
-from core.models import zoo as ours
+from core.models import timm_zoo as ours
 from core.models.load import load_model
 from core.models.said import Prepared, prepared
 from tests.models.files import same

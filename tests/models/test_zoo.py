@@ -118,7 +118,7 @@ def test_an_untrained_transformer_gets_photos_of_its_size(monkeypatch):
         return zoo.VisionTransformer(224, 14, num_layers=2, num_heads=1, hidden_dim=8, mlp_dim=8)
 
     assert zoo.get_model_weights("vit_h_14")["DEFAULT"].transforms().crop_size == [518]
-    monkeypatch.setattr(ours, "_build", small)
+    monkeypatch.setattr(ours, "build", small)
     model = load_model("torchvision:vit_h_14:random")
     assert model.preprocessing.input_size() == (224, 224)
     assert model.layers()[0].height == 16
