@@ -305,7 +305,7 @@ class Works:
 
     def get(self, root: Path) -> Callable[[], None]:
         from core.downloads.catalog import Download
-        from core.downloads.fetch import get
+        from core.downloads.get import get
 
         os.environ["no_proxy"] = "127.0.0.1"
         address = f"http://127.0.0.1:{self.server.server_port}/"

@@ -34,7 +34,8 @@ def add(verb: Verb) -> None:
 
 def _get(given: argparse.Namespace) -> Answer:
     from core.downloads.catalog import find_download
-    from core.downloads.fetch import get, read_checksum, source_of, state
+    from core.downloads.fetch import read_checksum
+    from core.downloads.get import get, source_of, state
 
     if given.name is None:
         if given.source or given.checksum:
@@ -93,7 +94,7 @@ STATES = {
 
 def _list(root: Path) -> Answer:
     from core.downloads.catalog import DOWNLOADS
-    from core.downloads.fetch import state
+    from core.downloads.get import state
 
     rows = []
     lines = [f"{'name':22} {'size':>8}  {'checked by':10}  what it is", ""]

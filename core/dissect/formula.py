@@ -49,7 +49,7 @@ class Formula(NamedTuple):
         return text
 
     def key(self) -> tuple[tuple[int, ...], ...]:
-        """One key for all ways to write it by exchanging neighbours of one kind.
+        """One key for all spellings of it by exchanging neighbours of one kind.
 
         `a OR b` and `b OR a` share a key, and so do `a AND b AND NOT c` and
         `a AND NOT c AND b`.
@@ -57,8 +57,8 @@ class Formula(NamedTuple):
         >>> Formula((1, 2), (0, OR)).key() == Formula((2, 1), (0, OR)).key()
         True
         """
-        # Runs of ORs and runs of ANDs; within a run the order does not matter. AND NOT is told
-        # from AND by the sign. The first concept belongs to the first run.
+        # Runs of ORs and runs of ANDs; within a run the order does not matter. AND NOT is
+        # distinguished from AND by the sign. The first concept belongs to the first run.
         runs: list[tuple[int, list[int]]] = []
         for op, concept in zip(self.ops[1:], self.concepts[1:], strict=True):
             kind = OR if op == OR else AND

@@ -37,7 +37,7 @@ def unit_formulas(
     """The best formula of every unit of a run's layer, and the signatures they are about.
 
     Each unit's result is kept beside the run as soon as it is there, so that a search that is
-    stopped goes on where it was, and a finished one is only read.
+    stopped is resumed where it was, and a finished one is only read.
 
     groups : concept id → id of its group's representative: formulas over filtered concepts, a
         group's mask being the union of its members'.

@@ -42,7 +42,7 @@ BATCH = 32
 sees the same batches, and gives the same bytes, whatever the shards are."""
 
 TWIN_PAIRS = 1_000_000
-"""Up to so many pairs of an image and a unit the untrained twin is made unless told otherwise: it
+"""Up to so many pairs of an image and a unit the untrained twin is made unless asked otherwise: it
 doubles the work of the network and of the counts, not that of decoding photos."""
 
 

@@ -20,7 +20,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ BATCH = 32
 """Images a thread takes at once."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Signatures:
     """The signatures of a run's images, and where the units of one layer are active.
 
@@ -402,7 +402,7 @@ def signatures(
             threads,
             meter.step,
         )
-    found.layer, found.splits = name, chosen
+    found = replace(found, layer=name, splits=chosen)
     arrays = {name: getattr(found, key) for key, name in KEPT.items()}
 
     def write(fresh: Path) -> None:

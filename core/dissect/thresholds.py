@@ -103,11 +103,11 @@ class TopK:
         return [row[:n].copy() for row, n in zip(self._kept, self._filled, strict=True)]
 
     def state(self) -> dict[str, np.ndarray]:
-        """Arrays from which :meth:`restore` goes on exactly here."""
+        """Arrays from which :meth:`restore` resumes exactly here."""
         return {"kept": self._kept, "filled": self._filled, "bound": self._bound}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> None:
-        """Go on from what :meth:`state` gave."""
+        """Resume from what :meth:`state` gave."""
         self._kept, self._filled, self._bound = state["kept"], state["filled"], state["bound"]
 
     def threshold(self, k: int) -> np.ndarray:

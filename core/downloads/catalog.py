@@ -1,7 +1,7 @@
 """What ``python -m core get`` fetches: one small table of official addresses.
 
-Sizes and checksums are those told in public by people who have the file (several of them, or
-one where marked); the publishers print none. Where nobody tells one it is None, and what
+Sizes and checksums are those published by people who have the file (several of them, or
+one where marked); the publishers print none. Where nobody gives one it is None, and what
 comes is then only checked against the size its server announces and the archive's own sums.
 """
 
@@ -19,7 +19,7 @@ class Download(NamedTuple):
     about : what it is.
     url : official address; empty where the publisher asks for a registration first.
     file : its name as published; a mirror offers the same.
-    size : exact bytes, or None. about_bytes : roughly, to be shown, where nobody tells it exactly.
+    size : exact bytes, or None. about_bytes : roughly, to be shown, where nobody gives it exactly.
     checksum : ``algorithm:hex digest``, or None.
     licence : in a few words. terms : where the terms are to be read.
     folder : below the folder of downloads, what an archive is unpacked to, or where a plain file
@@ -66,9 +66,9 @@ _PLACES_LICENCE = "CC BY: name the Places paper or project page"
 _PLACES_TERMS = "https://github.com/CSAILVision/places365"
 _NYU_LICENCE = "none is stated; cite Silberman et al., ECCV 2012"
 _NYU_PAGE = "https://cs.nyu.edu/~fergus/datasets/nyu_depth_v2.html"
-_ONE = "The checksum is told by one third party."
-_NONE = "Nobody tells a checksum: only size and the archive's own sums are checked."
-_SIZE = "Nobody tells a checksum: only the announced size is checked."
+_ONE = "The checksum is from one third party."
+_NONE = "Nobody publishes a checksum: only size and the archive's own sums are checked."
+_SIZE = "Nobody publishes a checksum: only the announced size is checked."
 
 
 def _broden(side: int, checksum: str | None = None) -> Download:

@@ -1,8 +1,7 @@
-"""Files from the net: resumed, verified, unpacked, never fetched twice. Standard library alone.
+"""One file from the net: resumed and verified. Standard library alone.
 
-A file that is on its way is ``<file>.part``, with ``<file>.part.json`` beside it: what the server
-said of it, so that the next try can ask for the rest of that very file. What was got and
-verified is told by ``<name>.got.json``.
+A file that is being fetched is ``<file>.part``, with ``<file>.part.json`` beside it: what the
+server said of it, so that the next try can ask for the rest of that very file.
 """
 
 from __future__ import annotations
@@ -26,10 +25,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from core.downloads.catalog import Download
-from core.downloads.unpack import Unpacked, size_of, unpack
-from core.foundation.errors import BadFile, UnitscopeError
-from core.foundation.files import Sole, parse_json, write_text
+from core.foundation.errors import UnitscopeError
+from core.foundation.files import parse_json, write_text
 from core.foundation.names import whole
 from core.foundation.progress import Report, Stopped, of_bytes
 
@@ -68,9 +65,9 @@ def fetch(
     pause: Callable[[float], None] = time.sleep,
     whole: Callable[[Fetched, int], None] = lambda fetched, changed: None,
 ) -> Fetched:
-    """Download `url` to `target`, going on with what an earlier try left.
+    """Download `url` to `target`, resuming what an earlier try left.
 
-    A part is gone on with by a range request on the condition that the file is still the
+    A part is resumed by a range request on the condition that the file is still the
     same (``If-Range``). Servers that ignore ranges, and files that have changed, are started
     anew. The file takes its name only when size and checksum are right.
 
@@ -81,30 +78,30 @@ def fetch(
     progress, note : called with the progress, and with lines on what went wrong meanwhile.
     pause : waits between tries.
     whole : called before the file takes its name, with its time of change in ns, so that what is
-        told of it is on the disk no later than the file.
+        known of it is on the disk no later than the file.
 
     Raises
     ------
     UnitscopeError
         an address that is not http(s) or leads to another scheme; an answer that no other try
         will change (404, 403, …, or a 2xx that carries no file); an empty file; too many tries
-        without progress; another size or checksum than told (the part is removed); a checksum
+        without progress; another size or checksum than announced (the part is removed); a checksum
         that can be none (:func:`read_checksum`); no room on the disk.
     Stopped
         on Ctrl-C.
     """
-    _need_http(url)
+    need_http(url)
     checksum = read_checksum(checksum) if checksum else None
     transfer = _Transfer(url, target, size, checksum, progress, note, timeout)
     try:
         transfer.until_whole(tries, pause)
-        found = _verified(transfer.part, url, size, checksum, progress)
+        found = verified(transfer.part, url, size, checksum, progress)
         if isinstance(found, str) and transfer.resumed:
             # Pieces of two files, most likely: once more, in one go.
             note(f"{found}; starting anew, as it was put together from several tries")
             transfer.forget()
             transfer.until_whole(tries, pause)
-            found = _verified(transfer.part, url, size, checksum, progress)
+            found = verified(transfer.part, url, size, checksum, progress)
         if isinstance(found, str):
             transfer.forget()
             raise UnitscopeError(found + ". The file was thrown away")
@@ -116,18 +113,18 @@ def fetch(
         os.fsync(file.fileno())  # a name that is there after a power cut has its bytes
     whole(found, transfer.part.stat().st_mtime_ns)
     transfer.part.replace(target)
-    _clean(target)
+    clean_part(target)
     return found
 
 
-def _clean(target: Path) -> None:
-    """Remove what a download that was killed left of itself, where it has nothing to go on with."""
+def clean_part(target: Path) -> None:
+    """Remove what a download that was killed left of itself, where there is nothing to resume."""
     if not target.with_name(target.name + ".part").exists():
         target.with_name(target.name + ".part.json").unlink(missing_ok=True)
 
 
 class _Transfer:
-    """One file on its way."""
+    """One file that is being fetched."""
 
     def __init__(
         self,
@@ -225,7 +222,7 @@ class _Transfer:
                     f"{shown(self.url)}: the server said {answer.status} {answer.reason}, which "
                     "brings no file"
                 )
-            length: int | None = answer.length  # None where the server does not tell it
+            length: int | None = answer.length  # None where the server does not say it
             if answer.status == 200 and length == 0:
                 raise UnitscopeError(f"{shown(self.url)}: the server sent an empty file")
             if answer.status == 206:
@@ -290,7 +287,9 @@ class _Transfer:
                     if have - since < _SLOWEST:
                         raise TimeoutError("hardly anything comes")
                     mark, since = now, have
-                _say(self.progress, self.target.name, have, total or self.size, have - start, began)
+                report_bytes(
+                    self.progress, self.target.name, have, total or self.size, have - start, began
+                )
 
     def _write(self, out: Any, block: bytes) -> None:
         try:
@@ -334,7 +333,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
                 f"{shown(req.full_url)} leads on to {shown(there.geturl())}: from {here} only "
                 f"{'https' if here == 'https' else 'http and https'} is followed"
             )
-        _need_http(there.geturl())
+        need_http(there.geturl())
         return super().http_error_302(req, fp, code, msg, headers)
 
     http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
@@ -377,7 +376,7 @@ def _request(url: str, headers: dict[str, str]) -> urllib.request.Request:
     return request
 
 
-def _need_http(url: str) -> None:
+def need_http(url: str) -> None:
     try:
         parts = urllib.parse.urlsplit(url)
         host, _ = parts.hostname, parts.port  # a ValueError where the port is none
@@ -403,7 +402,7 @@ def shown(url: str) -> str:
 
 
 def _refused(url: str, err: urllib.error.HTTPError) -> str:
-    if err.code in (301, 302, 303, 307, 308):  # one without a place to go to is told before
+    if err.code in (301, 302, 303, 307, 308):  # one without a place to go to is refused before
         return f"{shown(url)} is redirected in a circle, or more than {_REDIRECTS} times"
     result = f"{shown(url)}: the server said {err.code} {err.reason}"
     if err.code in (404, 410):
@@ -459,7 +458,7 @@ def read_checksum(text: str) -> str:
     return f"{algorithm}:{digits}"
 
 
-def _verified(
+def verified(
     path: Path, url: str, size: int | None, checksum: str | None, progress: Report | None
 ) -> Fetched | str:
     """The file's digest, or what is wrong with it. checksum : of :func:`read_checksum`."""
@@ -475,7 +474,9 @@ def _verified(
             if asked is not None:
                 asked.update(block)
             done += len(block)
-            _say(progress, f"checking {path.name.removesuffix('.part')}", done, total, done, began)
+            report_bytes(
+                progress, f"checking {path.name.removesuffix('.part')}", done, total, done, began
+            )
     if asked is not None and asked.hexdigest() != wanted:
         return (
             f"{shown(url)}: its {algorithm} is {asked.hexdigest()}, not {wanted}: another "
@@ -484,7 +485,7 @@ def _verified(
     return Fetched(total, known.hexdigest())
 
 
-def _say(
+def report_bytes(
     progress: Report | None, stage: str, done: int, total: int | None, fresh: int, began: float
 ) -> None:
     if progress is not None:
@@ -501,281 +502,3 @@ def _bytes(count: int) -> str:
         if count >= unit:
             return f"{count / unit:.{digits}f} {name}"
     return f"{count} bytes"
-
-
-# -- an entry of the table ------------------------------------------------------------------
-
-
-class Got(NamedTuple):
-    """What :func:`get` gives: the path, whether anything was done for it, the marker's facts."""
-
-    path: Path
-    fresh: bool
-    facts: dict[str, Any]
-
-
-def state(entry: Download, root: Path) -> str:
-    """``there`` (got; a folder may hold files of the user's besides), ``changed``, ``part``
-    (begun), ``unknown`` (a path of its name that :func:`get` did not make), or empty: nothing is
-    there.
-
-    A folder is changed where it has fewer files or bytes than were unpacked, or as many files
-    of more bytes."""
-    return _state(entry, root)[0]
-
-
-def _state(entry: Download, root: Path) -> tuple[str, int]:
-    """:func:`state`, and the number of files added to a folder that is there."""
-    path = root / entry.place
-    facts = _marker(entry, root)
-    if not path.exists():
-        begun = (root / f"{entry.held}.part").exists() or (root / entry.held).exists()
-        return "part" if begun else "", 0
-    if not facts or (entry.archive and "files" not in facts):
-        return "unknown", 0
-    added = 0
-    if path.is_dir():
-        found = size_of(path)
-        added, more = found.files - facts["files"], found.bytes - facts["unpacked"]
-        same = added == more == 0 or (added > 0 and more >= 0)
-    else:
-        same = _same_stat(path, facts)
-        if not same and path.stat().st_size == facts.get("bytes"):
-            known = f"sha256:{facts['sha256']}"
-            same = not isinstance(_verified(path, path.name, None, known, None), str)
-    return ("there", added) if same else ("changed", 0)
-
-
-def _same_stat(file: Path, facts: dict[str, Any]) -> bool:
-    """Is this the file that the facts were written of, untouched since?"""
-    with suppress(OSError):
-        held = file.stat()
-        return [held.st_size, held.st_mtime_ns] == [facts.get("bytes"), facts.get("changed")]
-    return False
-
-
-def _marker_path(entry: Download, root: Path) -> Path:
-    return root / f"{entry.name}.got.json"
-
-
-def _marker(entry: Download, root: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        facts = parse_json(_marker_path(entry, root).read_text(encoding="utf-8"))
-        if isinstance(facts, dict):
-            return facts
-    return {}
-
-
-def source_of(entry: Download, given: str | None) -> str | Path:
-    """The address or local file to take: the official one, or of a mirror.
-
-    given : an address or a folder that offers the file under its published name, or the file
-    itself.
-
-    >>> from core.downloads.catalog import find_download
-    >>> source_of(find_download("broden1_224"), "https://mirror.example/data")
-    'https://mirror.example/data/broden1_224.zip'
-
-    Raises UnitscopeError where neither is there, and tells how to register where one must.
-    """
-    if given is None:
-        if not entry.url:
-            raise UnitscopeError(f"{entry.name} cannot be fetched without you. {entry.note}")
-        return entry.url
-    if "://" in given:
-        _need_http(given)
-        parts = urllib.parse.urlsplit(given)
-        last = parts.path.rpartition("/")[2]
-        if last and Path(last).suffix == Path(entry.file).suffix:
-            return given
-        path = parts.path.rstrip("/") + "/" + urllib.parse.quote(entry.file)
-        return urllib.parse.urlunsplit(parts._replace(path=path))
-    place = Path(given).expanduser()
-    file = place / entry.file if place.is_dir() else place
-    if not file.is_file():
-        raise UnitscopeError(f"there is no {entry.file} in {given}")
-    return file
-
-
-def get(
-    entry: Download,
-    root: Path,
-    given: str | None = None,
-    *,
-    checksum: str | None = None,
-    keep: bool = False,
-    progress: Report | None = None,
-    note: Callable[[str], None] = lambda text: None,
-    **how: Any,
-) -> Got:
-    """Fetch, verify and unpack an entry of the table below `root`, unless it is there.
-
-    given : see :func:`source_of`. checksum : in place of the table's; ``none`` for no check, as a
-    mirror may have packed the files anew. keep : keep the archive when it is unpacked (one that
-    was not fetched is always kept). how : of :func:`fetch`.
-
-    Raises UnitscopeError as :func:`fetch` and :func:`~core.downloads.unpack.unpack`, and where the
-    path, or a file that would be written, exists, but was not made by this function or was
-    changed since. A fetched archive that cannot be unpacked, and that no checksum vouches for, is
-    removed.
-    """
-    if checksum not in (None, "none"):
-        checksum = read_checksum(checksum)
-    path = root / entry.place
-    root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f".{entry.name}.lock", f"{entry.name} is being fetched by another process")
-    try:
-        found, added = _state(entry, root)
-        _clean(root / entry.held)
-        if found == "there":
-            if entry.archive and _marker(entry, root).get("keep") is False:
-                _drop_archive(entry, root)
-            if added:
-                note(f"{path}: what was got is there, and {added:,} more files")
-            return Got(path, False, _marker(entry, root))
-        if found == "changed" or (found == "unknown" and (entry.archive or path.is_dir())):
-            why = "changed since it was got" if found == "changed" else "not got by this command"
-            raise UnitscopeError(f"{path} exists and was {why}; use it as it is, or move it away")
-        return _get(entry, root, path, given, checksum, keep, progress, note, how)
-    except KeyboardInterrupt:
-        raise Stopped(
-            f"stopped while unpacking {entry.name}; the same command resumes it"
-        ) from None
-    finally:
-        lock.release()
-
-
-def _get(
-    entry: Download,
-    root: Path,
-    path: Path,
-    given: str | None,
-    checksum: str | None,
-    keep: bool,
-    progress: Report | None,
-    note: Callable[[str], None],
-    how: dict[str, Any],
-) -> Got:
-    size = entry.size if checksum is None else None
-    wanted = None if checksum == "none" else checksum or entry.checksum
-    file = root / entry.held
-    file.parent.mkdir(parents=True, exist_ok=True)
-    before = _marker(entry, root)
-    ours = _same_stat(file, before)  # fetched by an earlier call, but not unpacked
-    source = source_of(entry, given) if given or not file.exists() else file
-    if ours and before.get("from") == shown(str(source)):
-        source = file
-    facts: dict[str, Any] = {
-        "name": entry.name,
-        "from": before.get("from") if ours and source == file else shown(str(source)),
-        "file": entry.file,
-        "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
-        "licence": entry.licence,
-        "keep": keep,
-    }
-
-    def mark() -> None:
-        write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")
-
-    def mark_whole(fetched: Fetched, changed: int) -> None:
-        # On the disk before the file has its name, so that a later call knows whose file it is.
-        facts.update(bytes=fetched.bytes, sha256=fetched.sha256, changed=changed)
-        mark()
-
-    if isinstance(source, Path):
-        # A file that is here, by a mirror's folder or by the user's own browser.
-        here = file.exists() and source.samefile(file)
-        if not here and not ours and not entry.archive:
-            _need_free(file)
-        fetched = _verified(source, str(source), size, wanted, progress)
-        if isinstance(fetched, str):
-            raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
-        ours = ours and here
-        facts.update(bytes=fetched.bytes, sha256=fetched.sha256)
-        if not here and not entry.archive:
-            fresh = file.with_name(file.name + ".new")
-            shutil.copyfile(source, fresh)
-            mark_whole(fetched, fresh.stat().st_mtime_ns)
-            fresh.replace(file)
-        elif ours or not entry.archive:
-            mark_whole(fetched, file.stat().st_mtime_ns)
-    else:
-        if not ours:
-            _need_free(file)
-        fetch(
-            source,
-            file,
-            size=size,
-            checksum=wanted,
-            progress=progress,
-            note=note,
-            whole=mark_whole,
-            **how,
-        )
-        ours = True
-    if not entry.archive:
-        return Got(path, True, facts)
-
-    def mark_unpacked(made: Unpacked) -> None:
-        facts["files"], facts["unpacked"] = made
-        mark()
-
-    archive = source if isinstance(source, Path) else file
-    try:
-        _unpacked(entry, archive, path, progress, mark_unpacked)
-    except BadFile as err:
-        if ours and not wanted:  # a page of a hotel's network, most likely: not to be met again
-            file.unlink()
-            _marker_path(entry, root).unlink()
-            end = f"{file.name} was thrown away, and comes anew by the next get"
-        else:
-            why = f"has the right {wanted.partition(':')[0]}" if wanted else "was not fetched"
-            end = f"{archive} {why} and is kept; move it away to have another in its place"
-        raise BadFile(err.path, f"{err.reason}; {end}") from err
-    if ours and not keep:
-        file.unlink()
-    return Got(path, True, facts)
-
-
-def _drop_archive(entry: Download, root: Path) -> None:
-    """Remove a fetched archive whose unpacking was killed when all but that was done."""
-    if _same_stat(root / entry.held, _marker(entry, root)):
-        (root / entry.held).unlink()
-
-
-def _need_free(file: Path) -> None:
-    if file.exists():
-        raise UnitscopeError(
-            f"{file} exists and was not got by this command; move it away, or leave --from out: it "
-            "is then verified and taken"
-        )
-
-
-def _unpacked(
-    entry: Download,
-    archive: Path,
-    path: Path,
-    progress: Report | None,
-    whole: Callable[[Unpacked], None],
-) -> None:
-    """Unpack to `path`; `whole` is called with what it holds before it has that name."""
-    began = time.monotonic()
-
-    def say(done: int, total: int) -> None:
-        _say(progress, f"unpacking {archive.name}", done, total, done, began)
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Made beside its place, so that a kill among the inner archives leaves nothing of its name.
-    made = path.with_name(path.name + ".unpacking")
-    shutil.rmtree(made, ignore_errors=True)
-    try:
-        unpack(archive, made, say)
-        for inner in entry.inner:
-            held = made / inner
-            if held.is_file():
-                unpack(held, held.with_name(held.name.partition(".")[0]), say)
-                held.unlink()
-        whole(size_of(made))
-        made.rename(path)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)

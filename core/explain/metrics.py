@@ -181,7 +181,7 @@ class Estimate:
     n: int
 
 
-@dataclass
+@dataclass(frozen=True)
 class Explained:
     """Eqs. 6 to 8 over a set of images.
 

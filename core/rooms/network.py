@@ -122,5 +122,5 @@ def load_rooms(spec: str, _rest: str = "") -> LoadedModel:
     classes = [str(name) for name in notes.pop("classes")]
     module = RoomsNet(len(classes))
     fill(module, state, WEIGHTS.name)
-    way = Preprocessing.from_json(notes.pop("preprocessing"))
-    return LoadedModel(module, way, classes, spec, "layer4", notes)
+    preprocessing = Preprocessing.from_json(notes.pop("preprocessing"))
+    return LoadedModel(module, preprocessing, classes, spec, "layer4", notes)

@@ -15,9 +15,10 @@ import pytest
 from benchmarks.reliability import Log, Works, killed
 from core.cli import main
 from core.downloads import catalog as table
-from core.downloads import fetch as fetching
+from core.downloads import get as getting
 from core.downloads.catalog import DOWNLOADS, Download, find_download
-from core.downloads.fetch import fetch, get, source_of, state
+from core.downloads.fetch import fetch
+from core.downloads.get import get, source_of, state
 from core.downloads.unpack import unpack
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Stopped
@@ -209,10 +210,10 @@ def test_a_bad_archive_of_an_earlier_call_goes_and_a_persons_own_stays(site, tmp
     def stopped(*_args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(fetching, "unpack", stopped)
+    monkeypatch.setattr(getting, "unpack", stopped)
     with pytest.raises(Stopped):
         get(one, to, f"{site.url}/set.zip")
-    monkeypatch.setattr(fetching, "unpack", unpack)
+    monkeypatch.setattr(getting, "unpack", unpack)
     asked = len(site.seen)
     with pytest.raises(BadFile, match="thrown away"):
         get(one, to, f"{site.url}/set.zip")  # "the same command resumes it", with what has come
@@ -288,7 +289,7 @@ def test_registration_is_told(tmp_path, capsys):
 def test_inner_archives_and_a_kill_between_them(site, tmp_path, monkeypatch):
     inside = zipped(tmp_path / "i.zip", {"val/1.png": b"1", "val/2.png": b"2"}).read_bytes()
     one = entry(site, {"top/val.zip": inside, "top/x.json": b"{}"}, tmp_path, inner=("val.zip",))
-    real = fetching.unpack
+    real = getting.unpack
     calls = []
 
     def killed(archive, folder, tell):
@@ -297,7 +298,7 @@ def test_inner_archives_and_a_kill_between_them(site, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         return real(archive, folder, tell)
 
-    monkeypatch.setattr(fetching, "unpack", killed)
+    monkeypatch.setattr(getting, "unpack", killed)
     with pytest.raises(Stopped):
         get(one, tmp_path / "d")
     assert calls == ["set.zip", "val.zip"] and not (tmp_path / "d" / "set").exists()

@@ -19,7 +19,8 @@ from types import SimpleNamespace
 import pytest
 
 from core.downloads import fetch as fetching
-from core.downloads.fetch import fetch, get, source_of
+from core.downloads.fetch import fetch
+from core.downloads.get import get, source_of
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from tests.downloads.serving import DATA, MD5, Waits, code, cut_at

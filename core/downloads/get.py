@@ -1,0 +1,306 @@
+"""An entry of the table fetched, verified and unpacked, never twice.
+
+What was fetched and verified is recorded in ``<name>.got.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.parse
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from core.downloads.catalog import Download
+from core.downloads.fetch import (
+    Fetched,
+    clean_part,
+    fetch,
+    need_http,
+    read_checksum,
+    report_bytes,
+    shown,
+    verified,
+)
+from core.downloads.unpack import Unpacked, size_of, unpack
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import Sole, parse_json, write_text
+from core.foundation.progress import Report, Stopped
+
+
+class Got(NamedTuple):
+    """What :func:`get` gives: the path, whether anything was done for it, the marker's facts."""
+
+    path: Path
+    fresh: bool
+    facts: dict[str, Any]
+
+
+def state(entry: Download, root: Path) -> str:
+    """``there`` (got; a folder may hold files of the user's besides), ``changed``, ``part``
+    (begun), ``unknown`` (a path of its name that :func:`get` did not make), or empty: nothing is
+    there.
+
+    A folder is changed where it has fewer files or bytes than were unpacked, or as many files
+    of more bytes."""
+    return _state(entry, root)[0]
+
+
+def _state(entry: Download, root: Path) -> tuple[str, int]:
+    """:func:`state`, and the number of files added to a folder that is there."""
+    path = root / entry.place
+    facts = _marker(entry, root)
+    if not path.exists():
+        begun = (root / f"{entry.held}.part").exists() or (root / entry.held).exists()
+        return "part" if begun else "", 0
+    if not facts or (entry.archive and "files" not in facts):
+        return "unknown", 0
+    added = 0
+    if path.is_dir():
+        found = size_of(path)
+        added, more = found.files - facts["files"], found.bytes - facts["unpacked"]
+        same = added == more == 0 or (added > 0 and more >= 0)
+    else:
+        same = _same_stat(path, facts)
+        if not same and path.stat().st_size == facts.get("bytes"):
+            known = f"sha256:{facts['sha256']}"
+            same = not isinstance(verified(path, path.name, None, known, None), str)
+    return ("there", added) if same else ("changed", 0)
+
+
+def _same_stat(file: Path, facts: dict[str, Any]) -> bool:
+    """Is this the file that the facts were written of, untouched since?"""
+    with suppress(OSError):
+        held = file.stat()
+        return [held.st_size, held.st_mtime_ns] == [facts.get("bytes"), facts.get("changed")]
+    return False
+
+
+def _marker_path(entry: Download, root: Path) -> Path:
+    return root / f"{entry.name}.got.json"
+
+
+def _marker(entry: Download, root: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        facts = parse_json(_marker_path(entry, root).read_text(encoding="utf-8"))
+        if isinstance(facts, dict):
+            return facts
+    return {}
+
+
+def source_of(entry: Download, given: str | None) -> str | Path:
+    """The address or local file to take: the official one, or of a mirror.
+
+    given : an address or a folder that offers the file under its published name, or the file
+    itself.
+
+    >>> from core.downloads.catalog import find_download
+    >>> source_of(find_download("broden1_224"), "https://mirror.example/data")
+    'https://mirror.example/data/broden1_224.zip'
+
+    Raises UnitscopeError where neither is there, and says how to register where one must.
+    """
+    if given is None:
+        if not entry.url:
+            raise UnitscopeError(f"{entry.name} cannot be fetched without you. {entry.note}")
+        return entry.url
+    if "://" in given:
+        need_http(given)
+        parts = urllib.parse.urlsplit(given)
+        last = parts.path.rpartition("/")[2]
+        if last and Path(last).suffix == Path(entry.file).suffix:
+            return given
+        path = parts.path.rstrip("/") + "/" + urllib.parse.quote(entry.file)
+        return urllib.parse.urlunsplit(parts._replace(path=path))
+    place = Path(given).expanduser()
+    file = place / entry.file if place.is_dir() else place
+    if not file.is_file():
+        raise UnitscopeError(f"there is no {entry.file} in {given}")
+    return file
+
+
+def get(
+    entry: Download,
+    root: Path,
+    given: str | None = None,
+    *,
+    checksum: str | None = None,
+    keep: bool = False,
+    progress: Report | None = None,
+    note: Callable[[str], None] = lambda text: None,
+    **how: Any,
+) -> Got:
+    """Fetch, verify and unpack an entry of the table below `root`, unless it is there.
+
+    given : see :func:`source_of`. checksum : in place of the table's; ``none`` for no check, as a
+    mirror may have packed the files anew. keep : keep the archive when it is unpacked (one that
+    was not fetched is always kept). how : of :func:`fetch`.
+
+    Raises UnitscopeError as :func:`fetch` and :func:`~core.downloads.unpack.unpack`, and where the
+    path, or a file that would be written, exists, but was not made by this function or was
+    changed since. A fetched archive that cannot be unpacked, and that no checksum vouches for, is
+    removed.
+    """
+    if checksum not in (None, "none"):
+        checksum = read_checksum(checksum)
+    path = root / entry.place
+    root.mkdir(parents=True, exist_ok=True)
+    lock = Sole(root / f".{entry.name}.lock", f"{entry.name} is being fetched by another process")
+    try:
+        found, added = _state(entry, root)
+        clean_part(root / entry.held)
+        if found == "there":
+            if entry.archive and _marker(entry, root).get("keep") is False:
+                _drop_archive(entry, root)
+            if added:
+                note(f"{path}: what was got is there, and {added:,} more files")
+            return Got(path, False, _marker(entry, root))
+        if found == "changed" or (found == "unknown" and (entry.archive or path.is_dir())):
+            why = "changed since it was got" if found == "changed" else "not got by this command"
+            raise UnitscopeError(f"{path} exists and was {why}; use it as it is, or move it away")
+        return _get(entry, root, path, given, checksum, keep, progress, note, how)
+    except KeyboardInterrupt:
+        raise Stopped(
+            f"stopped while unpacking {entry.name}; the same command resumes it"
+        ) from None
+    finally:
+        lock.release()
+
+
+def _get(
+    entry: Download,
+    root: Path,
+    path: Path,
+    given: str | None,
+    checksum: str | None,
+    keep: bool,
+    progress: Report | None,
+    note: Callable[[str], None],
+    how: dict[str, Any],
+) -> Got:
+    size = entry.size if checksum is None else None
+    wanted = None if checksum == "none" else checksum or entry.checksum
+    file = root / entry.held
+    file.parent.mkdir(parents=True, exist_ok=True)
+    before = _marker(entry, root)
+    ours = _same_stat(file, before)  # fetched by an earlier call, but not unpacked
+    source = source_of(entry, given) if given or not file.exists() else file
+    if ours and before.get("from") == shown(str(source)):
+        source = file
+    facts: dict[str, Any] = {
+        "name": entry.name,
+        "from": before.get("from") if ours and source == file else shown(str(source)),
+        "file": entry.file,
+        "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
+        "licence": entry.licence,
+        "keep": keep,
+    }
+
+    def mark() -> None:
+        write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")
+
+    def mark_whole(fetched: Fetched, changed: int) -> None:
+        # On the disk before the file has its name, so that a later call knows whose file it is.
+        facts.update(bytes=fetched.bytes, sha256=fetched.sha256, changed=changed)
+        mark()
+
+    if isinstance(source, Path):
+        # A file that is here, by a mirror's folder or by the user's own browser.
+        here = file.exists() and source.samefile(file)
+        if not here and not ours and not entry.archive:
+            _need_free(file)
+        fetched = verified(source, str(source), size, wanted, progress)
+        if isinstance(fetched, str):
+            raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
+        ours = ours and here
+        facts.update(bytes=fetched.bytes, sha256=fetched.sha256)
+        if not here and not entry.archive:
+            fresh = file.with_name(file.name + ".new")
+            shutil.copyfile(source, fresh)
+            mark_whole(fetched, fresh.stat().st_mtime_ns)
+            fresh.replace(file)
+        elif ours or not entry.archive:
+            mark_whole(fetched, file.stat().st_mtime_ns)
+    else:
+        if not ours:
+            _need_free(file)
+        fetch(
+            source,
+            file,
+            size=size,
+            checksum=wanted,
+            progress=progress,
+            note=note,
+            whole=mark_whole,
+            **how,
+        )
+        ours = True
+    if not entry.archive:
+        return Got(path, True, facts)
+
+    def mark_unpacked(made: Unpacked) -> None:
+        facts["files"], facts["unpacked"] = made
+        mark()
+
+    archive = source if isinstance(source, Path) else file
+    try:
+        _unpacked(entry, archive, path, progress, mark_unpacked)
+    except BadFile as err:
+        if ours and not wanted:  # a page of a hotel's network, most likely: not to be met again
+            file.unlink()
+            _marker_path(entry, root).unlink()
+            end = f"{file.name} was thrown away, and comes anew by the next get"
+        else:
+            why = f"has the right {wanted.partition(':')[0]}" if wanted else "was not fetched"
+            end = f"{archive} {why} and is kept; move it away to have another in its place"
+        raise BadFile(err.path, f"{err.reason}; {end}") from err
+    if ours and not keep:
+        file.unlink()
+    return Got(path, True, facts)
+
+
+def _drop_archive(entry: Download, root: Path) -> None:
+    """Remove a fetched archive whose unpacking was killed when all but that was done."""
+    if _same_stat(root / entry.held, _marker(entry, root)):
+        (root / entry.held).unlink()
+
+
+def _need_free(file: Path) -> None:
+    if file.exists():
+        raise UnitscopeError(
+            f"{file} exists and was not got by this command; move it away, or leave --from out: it "
+            "is then verified and taken"
+        )
+
+
+def _unpacked(
+    entry: Download,
+    archive: Path,
+    path: Path,
+    progress: Report | None,
+    whole: Callable[[Unpacked], None],
+) -> None:
+    """Unpack to `path`; `whole` is called with what it holds before it has that name."""
+    began = time.monotonic()
+
+    def say(done: int, total: int) -> None:
+        report_bytes(progress, f"unpacking {archive.name}", done, total, done, began)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Made beside its place, so that a kill among the inner archives leaves nothing of its name.
+    made = path.with_name(path.name + ".unpacking")
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        unpack(archive, made, say)
+        for inner in entry.inner:
+            held = made / inner
+            if held.is_file():
+                unpack(held, held.with_name(held.name.partition(".")[0]), say)
+                held.unlink()
+        whole(size_of(made))
+        made.rename(path)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
