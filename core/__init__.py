@@ -38,7 +38,7 @@ _WHERE = {
     "Run": "core.api",
     "open_dataset": "core.datasets",
     "load_model": "core.models.load",
-    "open_knowledge": "core.knowledge.graph",
+    "open_knowledge": "core.knowledge.kinds",
     "UnitscopeError": "core.foundation.errors",
 }
 """Name → the module that has it."""

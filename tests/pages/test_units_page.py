@@ -25,6 +25,7 @@ from core.foundation.settings import Settings
 from core.knowledge.kinds import open_knowledge
 from core.merging.fuse import Space
 from core.merging.gain import run_gain
+from core.runs.kept import kept
 from core.runs.run_file import Run
 from core.views import disable, fusion
 from core.views.knowledge import know
@@ -361,15 +362,15 @@ def test_formulas_of_all_units_are_shown_where_they_are_there(run):
         (frame,) = [t.value for t in at.dataframe if "threshold" in t.value.columns]
         return frame
 
-    kept = run.path.with_suffix(".derived")
-    for path in kept.glob("formulas-*.jsonl"):
+    folder = run.path.with_suffix(".derived")
+    for path in kept(folder, "formulas-*.jsonl"):
         path.unlink()
     at = show(PAGE)
     assert "formula" not in columns(at)
     assert f"core formulas {run.digest} --layer {LAYER}" in text_of(at)
-    assert not list(kept.glob("formulas-*.jsonl")), "a page never searches all units"
+    assert not list(kept(folder, "formulas-*.jsonl")), "a page never searches all units"
     unit_formulas(run, LAYER, units=[0, 1])
-    (part,) = kept.glob("formulas-*.jsonl")
+    (part,) = kept(folder, "formulas-*.jsonl")
     before = part.read_bytes()
     assert finished_formulas(run, LAYER) is None
     assert "formula" not in columns(show(PAGE)) and part.read_bytes() == before
