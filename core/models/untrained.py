@@ -132,9 +132,16 @@ def settle_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.momentum = None  # the plain mean over batches
         norm.eps = norm.eps or EPS
         norm.train()
-    with torch.inference_mode():
-        for batch in batches:
-            module(batch)
+    # On one thread: sums over a batch are split among threads, and the last digits with them, so
+    # that another number of threads would be another twin.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            for batch in batches:
+                module(batch)
+    finally:
+        torch.set_num_threads(threads)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

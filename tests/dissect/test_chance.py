@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -338,6 +339,23 @@ def test_batch_norm_of_a_twin_has_the_statistics_of_its_photos():
     torch.testing.assert_close(norm.running_mean, mean)
     torch.testing.assert_close(norm.running_var, var)
     assert not norm.training and norm.momentum == 0.1 and norm.num_batches_tracked == 3
+
+
+def test_a_twin_is_the_same_on_any_number_of_threads():
+    generator = torch.Generator().manual_seed(0)
+    photos = [torch.randn(32, 3, 128, 128, generator=generator) for _ in range(2)]
+    twin = untrained_twin(load_model("rooms")).module
+    found = []
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            module = copy.deepcopy(twin)
+            settle_batch_norm(module, photos)
+            found.append(torch.cat([b.flatten().double() for b in module.buffers()]))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*found)
 
 
 def test_batch_norm_stored_without_eps_can_be_settled():
