@@ -23,7 +23,7 @@ BY_NAME = {"optional", "importorskip", "import_module", "find_spec"}
 TOOLS = {
     "pytest-xdist": ("Makefile", "pytest -n"),
     "ruff": ("Makefile", "ruff check"),
-    "mypy": ("Makefile", "mypy core"),
+    "mypy": ("Makefile", ")/mypy"),
     "setuptools": ("pyproject.toml", 'build-backend = "setuptools.build_meta"'),
 }
 """Requirements of development that nothing imports → the file that runs them, and how."""

@@ -13,6 +13,7 @@ from PIL import Image
 from core.dissect.pipeline import execute
 from core.dissect.plan import plan
 from core.foundation.settings import Settings
+from core.foundation.vocabulary import Strategy
 from tests import tiny
 from tests.browsing import Server, Visit
 
@@ -75,7 +76,7 @@ def test_an_account_is_followed(browser, server):
     page.wait_for_url("**/Explain?*image=010*")
     visit.settle()
     page.get_by_label("A concept counts as seen by").click()
-    page.get_by_role("option", name="any overlap at all").click()
+    page.get_by_role("option", name=Strategy.WHOLE_LAYER.long).click()
     page.wait_for_url("**strategy=whole_layer*")
     visit.settle()
     account = page.get_by_role("region", name="The true scene").or_(

@@ -63,7 +63,8 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         # What a check found is there after a reload, under the same address.
         page.reload()
         page.get_by_role("button", name="Start").wait_for(timeout=WAIT)
-        assert "192" in page.locator('[data-testid="stMetric"]').first.inner_text()
+        images = page.locator('[data-testid="stMetric"]').filter(has_text="images").first
+        assert "192" in images.inner_text()
         page.get_by_role("button", name="Start").click()
         page.get_by_text(re.compile(r"Step 1 of 3.* of 192 images")).wait_for(timeout=WAIT)
         page.get_by_role("button", name="Stop", exact=True).click()
