@@ -20,8 +20,8 @@ from core.dissect.labels import better_than_chance as chance_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
 from core.foundation.settings import Settings
+from core.foundation.vocabulary import Core
 from core.knowledge.kinds import open_knowledge, own_knowledge
-from core.paper.tables import KINDS
 from core.runs import run_file, store
 from core.views import images as image_views
 from core.views import runs as run_views
@@ -244,8 +244,7 @@ class Run(run_file.Run):
         """
         from core.paper.tables import all_core_concepts
 
-        if cc not in KINDS:
-            raise unknown("kind of core concepts", cc, KINDS)
+        Core.of(cc)
         graph = open_knowledge(knowledge or own_knowledge(self))
         return all_core_concepts(self, graph, _path(overrides), splits, [cc])[cc]
 

@@ -20,7 +20,7 @@ from core.knowledge.kinds import own_knowledge
 from core.views import explain, fusion, knowledge
 from core.views import images as image_views
 from core.views.images import concept_id, search_images
-from core.views.knowledge import KINDS, Known, with_suggestions
+from core.views.knowledge import Known, with_suggestions
 from core.views.names import shown_name
 from core.views.units import search_units
 from pages.parts import access, address, changes, draw, explanations, graph
@@ -183,7 +183,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
         kind = address.select(
             "cc",
             "Ring around",
-            list(KINDS),
+            list(Core),
             "scc",
             widget=st.segmented_control,
             format_func=lambda k: f"ring: {KIND_NAMES[k]}",

@@ -42,3 +42,24 @@ def make(base: Path) -> Path:
     time.sleep(0.05)  # the newest run is the one shown, by file time
     execute(plan(whole), base / "cache").close()
     return base / "cache"
+
+
+FACTS_OF_TWO = "AtLocation\tthing 1\tattic\nHasA\tattic\tpiece 6\nHasA\tbarn\tthing 2\n"
+"""A smaller graph, which knows two scenes."""
+
+
+def make_knowing(base: Path, shuffles: int) -> Path:
+    """The folder of one run of two layers over 60 photos, opened with :data:`FACTS_OF_TWO`."""
+    folder = tiny.write_folder(base / "tiny", 60)
+    facts = base / "facts.tsv"
+    facts.write_text(FACTS_OF_TWO)
+    asked = Settings(
+        f"folder:{folder}",
+        tiny.SPEC,
+        ("body.1", LAYER),
+        q=0.05,
+        shuffles=shuffles,
+        knowledge=f"triples:{facts}",
+    )
+    execute(plan(asked), base / "cache").close()
+    return base / "cache"

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from core.annotate.specs import NOTHING
 from core.datasets.base import Problem
 from core.datasets.decode import read_photo, upright_size
 from core.datasets.files import read_table
 from core.datasets.readers.folder import LABELS_BY, find_photos, scene_by_folder
-from core.foundation.errors import BadFile, UnitscopeError, nearest
+from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import parse_json, write_text, write_whole
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
@@ -50,27 +51,6 @@ class _Photo(NamedTuple):
     image: str
     file: str
     size: tuple[int, int]
-
-
-FORMS = ("torchvision:NAME[:CHECKPOINT]", "transformers:DIR")
-"""How a segmentation network is named; core/annotate/segment.py opens it."""
-
-
-def check_spec(spec: str) -> tuple[str, str]:
-    """(kind, the rest) of a network's SPEC. Raises for another kind, telling the forms.
-
-    >>> check_spec("transformers:models/segformer")
-    ('transformers', 'models/segformer')
-    """
-    kind, _, rest = spec.partition(":")
-    kinds = [form.partition(":")[0] for form in FORMS]
-    if kind not in kinds or not rest:
-        near = nearest(kind, kinds, 1)
-        hint = f"; is {near[0]!r} meant?" if near and near[0] != kind else ""
-        raise UnitscopeError(
-            f"segmentation network {spec!r}: the forms are {' and '.join(FORMS)}{hint}"
-        )
-    return kind, rest
 
 
 def check_request(
@@ -117,8 +97,8 @@ def annotate(
 ) -> Annotated:
     """Write a `folder:` dataset of `photos` with masks by `segmenter` into `to`.
 
-    Masks that an earlier command wrote are kept, so a stopped one is gone on with; the bytes are
-    the same as if it had not been stopped.
+    Masks that an earlier command wrote are kept, so a stopped one is resumed; the bytes are the
+    same as if it had not been stopped.
 
     Parameters
     ----------
@@ -213,7 +193,7 @@ def _mask(to: Path, photo: _Photo) -> Path:
 
 
 def _begin(to: Path, segmenter: Segmenter, least_confidence: float, batch: int) -> None:
-    """Mark the folder before anything is in it; a folder begun otherwise is not gone on with."""
+    """Mark the folder before anything is in it; a folder begun otherwise is not resumed."""
     import torch
 
     facts: dict[str, Any] = {
@@ -241,7 +221,6 @@ def _begin(to: Path, segmenter: Segmenter, least_confidence: float, batch: int) 
 
 
 def _write_labels(path: Path, segmenter: Segmenter) -> None:
-    from core.annotate.segment import NOTHING
 
     out = io.StringIO()
     rows = csv.writer(out, lineterminator="\n")

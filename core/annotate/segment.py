@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from core.annotate.annotate import check_spec
+from core.annotate.specs import NOTHING, check_spec
 from core.datasets.base import CATEGORIES
 from core.datasets.files import csv_rows, json_of, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
@@ -26,11 +26,6 @@ from core.foundation.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill, settle
-
-NOTHING = frozenset(
-    {"", "__background__", "background", "void", "ignore", "unlabeled", "unlabelled"}
-)
-"""Names of outputs that stand for no label: their pixels are not annotated."""
 
 
 class Label(NamedTuple):

@@ -47,7 +47,8 @@ def add(verb: Verb) -> None:
 
 
 def _annotate(given: argparse.Namespace) -> Answer:
-    from core.annotate.annotate import annotate, check_request, check_spec
+    from core.annotate.annotate import annotate, check_request
+    from core.annotate.specs import check_spec
 
     check_request(given.photos, given.to, given.scenes, given.least_confidence, given.batch)
     check_spec(given.model)

@@ -85,28 +85,25 @@ def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Ten
     torch.Size([2, 16, 7, 7])
     """
     try:
-        output = taken(output).tensor
+        tensor = taken(output).tensor
     except UnitscopeError as err:
         raise UnitscopeError(f"layer {layer!r} {err}") from None
-    if output.ndim == 4:
-        _, a, b, c = output.shape
+    if tensor.ndim == 4:
+        _, a, b, c = tensor.shape
         height, width = seen or (1, 1)
         # How far each reading's grid is from the input's shape, as a ratio.
         first = abs(math.log(b / c * width / height)) if c else 0.0
         last = abs(math.log(a / b * width / height)) if b else 0.0
-        value: Tensor = output.permute(0, 3, 1, 2) if last + 0.2 < first else output
-        return value
-    if output.ndim == 3:
-        grid = token_grid(output.shape[1], seen)
+        return tensor.permute(0, 3, 1, 2) if last + 0.2 < first else tensor
+    if tensor.ndim == 3:
+        grid = token_grid(tensor.shape[1], seen)
         if grid is not None:
             beside, rows, columns = grid
-            tokens: Tensor = output[:, beside:].transpose(1, 2).unflatten(2, (rows, columns))
-            return tokens
-    if output.ndim == 2:
-        pooled: Tensor = output[:, :, None, None]
-        return pooled
+            return torch.unflatten(tensor[:, beside:].transpose(1, 2), 2, (rows, columns))
+    if tensor.ndim == 2:
+        return tensor[:, :, None, None]
     raise UnitscopeError(
-        f"layer {layer!r} gives shape {tuple(output.shape)}: neither maps "
+        f"layer {layer!r} gives shape {tuple(tensor.shape)}: neither maps "
         "(images, units, height, width), tokens on a grid, nor (images, units)"
     )
 
@@ -117,12 +114,11 @@ def tokens_beside(output: Any, seen: tuple[int, int] | None = None) -> Tensor | 
     >>> tokens_beside(torch.zeros(2, 1 + 49, 16)).shape
     torch.Size([2, 1, 16])
     """
-    output = taken(output).tensor
-    if output.ndim == 3:
-        grid = token_grid(output.shape[1], seen)
+    tensor = taken(output).tensor
+    if tensor.ndim == 3:
+        grid = token_grid(tensor.shape[1], seen)
         if grid is not None and grid[0]:
-            value: Tensor | None = output[:, : grid[0]]
-            return value
+            return tensor[:, : grid[0]]
     return None
 
 

@@ -37,8 +37,6 @@ from core.merging.gain import DRAWS
 from core.retrain.result import SvmResult
 from core.runs.run_file import Run
 
-KINDS: tuple[str, ...] = tuple(Core)
-
 
 @dataclass
 class Table:

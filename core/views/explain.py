@@ -13,8 +13,8 @@ from PIL import Image
 from core.datasets.decode import photo_of
 from core.explain import account as accounts
 from core.explain.account import spoken as spoken
-from core.foundation.errors import BadFile, UnitscopeError, unknown
-from core.paper.tables import KINDS
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.vocabulary import Core
 from core.runs.run_file import Run
 from core.views.images import Filter, fitting
 from core.views.images import concepts as concepts_of
@@ -36,8 +36,7 @@ def account(
     `shown` (:func:`core.views.images.concepts`). Raises UnitscopeError as that does, and for an
     unknown kind.
     """
-    if kind not in KINDS:
-        raise unknown("kind of core concepts", kind, KINDS)
+    Core.of(kind)
     found = accounts.account(run, known.core[kind], image, layer, strategy, iou)
     return _labelled(run, known, found)
 

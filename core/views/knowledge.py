@@ -21,6 +21,7 @@ from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, allow_empty, unknown
 from core.foundation.files import write_whole
 from core.foundation.names import plain_name
+from core.foundation.vocabulary import Core
 from core.knowledge.align import GUESSES as GUESSES
 from core.knowledge.align import align
 from core.knowledge.core_concepts import (
@@ -35,7 +36,6 @@ from core.knowledge.graph import RELATIONS, Edge, Graph
 from core.knowledge.kinds import knowledge_stamp as knowledge_stamp
 from core.knowledge.kinds import open_knowledge as open_knowledge
 from core.knowledge.kinds import own_knowledge as own_knowledge
-from core.paper.tables import KINDS as KINDS
 from core.paper.tables import core_kinds
 from core.runs.run_file import Run, derived
 from core.views.images import concepts as concepts_of
@@ -58,7 +58,7 @@ class Known:
         of one digest answer alike.
     graph : the open graph. annotated : C_y and its frequencies.
     alignment : :func:`core.knowledge.align.align` of all scene and concept names, by name.
-    related : RC(y, G) ∩ C, by scene. core : the three kinds, by :data:`KINDS`.
+    related : RC(y, G) ∩ C, by scene. core : by kind of core concepts.
     overrides : the reader's own file of names and nodes (:func:`keep_names`), None without.
     empty : why the graph can say nothing of this run; empty where it can.
     """
@@ -211,12 +211,12 @@ def scene_table(_run: Run, known: Known) -> pd.DataFrame:
                 "images": int(annotated.sizes[row]),
                 "annotated": int(in_photos[row].sum()),
                 "related": len(known.related[row]),
-                **{kind: int(known.core[kind].members[row].sum()) for kind in KINDS},
+                **{kind.value: int(known.core[kind].members[row].sum()) for kind in Core},
                 "identifiers": ", ".join(shown_name(n) for n in icc.table(row)["concept"]),
                 "alike": ", ".join(plain_name(n) for n in _alike(icc, row)),
             }
         )
-    columns = ["scene", "images", "annotated", "related", *KINDS, "identifiers", "alike"]
+    columns = ["scene", "images", "annotated", "related", *Core, "identifiers", "alike"]
     return pd.DataFrame(rows, columns=columns).sort_values("scene", ignore_index=True)
 
 
@@ -259,7 +259,7 @@ def scene_facts(_run: Run, known: Known, scene: str) -> SceneFacts:
         for c in known.related[row]
     ]
     in_photos = (known.annotated.frequency[row] > 0) & known.annotated.eligible
-    sizes = {kind: int(known.core[kind].members[row].sum()) for kind in KINDS}
+    sizes = {kind.value: int(known.core[kind].members[row].sum()) for kind in Core}
     return SceneFacts(
         images=int(known.annotated.sizes[row]),
         node=node,
@@ -273,7 +273,7 @@ def scene_facts(_run: Run, known: Known, scene: str) -> SceneFacts:
         scc=sizes["scc"],
         icc=sizes["icc"],
         top10=sizes["top10"],
-        alike={kind: _alike(known.core[kind], row) for kind in KINDS},
+        alike={kind.value: _alike(known.core[kind], row) for kind in Core},
     )
 
 
@@ -365,7 +365,7 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
             "images": np.rint(frequency * annotated.sizes[row]).astype(int),
             "in_photos": frequency > 0,
             "related": [int(c) in facts for c in at],
-            **{kind: known.core[kind].members[row, at] for kind in KINDS},
+            **{kind.value: known.core[kind].members[row, at] for kind in Core},
             "frequent": top[row, at] if top is not None else False,
             "facts": [_told(facts.get(int(c), [])) for c in at],
             "guess": [
@@ -413,8 +413,7 @@ def picture(
     Edges: x, y of the concept, related (False where frequency alone brought it in), in_photos
     and hint.
     """
-    if kind not in KINDS:
-        raise unknown("kind of core concepts", kind, KINDS)
+    Core.of(kind)
     table = scene_concepts(run, known, scene)
     table = table[table["related"] | table[kind]]
     table = table.sort_values(
@@ -526,7 +525,7 @@ def scenes_with(_run: Run, known: Known, concept: int) -> pd.DataFrame:
     Empty for a concept that is never a core concept: a colour or a scene.
     """
     column = concept - 1
-    columns = ["scene", "frequency", "images", "related", *KINDS, "facts"]
+    columns = ["scene", "frequency", "images", "related", *Core, "facts"]
     annotated = known.annotated
     if not 0 <= column < len(annotated.concepts) or not annotated.eligible[column]:
         return pd.DataFrame(columns=columns)
@@ -541,7 +540,7 @@ def scenes_with(_run: Run, known: Known, concept: int) -> pd.DataFrame:
                 "frequency": frequency,
                 "images": round(frequency * int(annotated.sizes[row])),
                 "related": column in facts,
-                **{kind: bool(known.core[kind].members[row, column]) for kind in KINDS},
+                **{kind.value: bool(known.core[kind].members[row, column]) for kind in Core},
                 "facts": _told(facts.get(column, [])),
             }
         )

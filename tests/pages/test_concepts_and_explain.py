@@ -13,6 +13,7 @@ from core.dissect.predictions import import_predictions
 from core.figures import explain as explain_figures
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import Settings
+from core.foundation.vocabulary import Core
 from core.views import explain, knowledge
 from core.views.images import Filter, confused_pairs, gallery
 from pages.parts.frame import page_files
@@ -221,7 +222,7 @@ def test_pages_read_names_with_a_file_of_corrections(cache, run, known, capsys):
     assert told.digest != known.digest and told.alignment.loc["cellar", "node"] == "barn"
     file = cache / "mine.tsv"
     file.write_text(mine)
-    for kind in knowledge.KINDS:
+    for kind in Core:
         args = ["concepts", run.digest, "--out", str(cache), "--cc", kind, "--allow-empty"]
         args += ["--overrides", str(file)]
         assert main([*args, "--json"]) == 0

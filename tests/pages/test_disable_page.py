@@ -15,10 +15,7 @@ import torch
 
 from core.ablation.contribution import contribution_scores
 from core.cli import main
-from core.dissect.pipeline import execute
-from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
-from core.foundation.settings import Settings
 from core.knowledge.kinds import open_knowledge
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
@@ -30,32 +27,15 @@ from core.views.runs import resolve
 from tests import tiny
 from tests.browsing import ROOT, Server, Visit
 from tests.pages.showing import show, specs, text_of
+from tests.two_runs import make_knowing
 
 LAYER = "body.3"
 PAGE = "pages/5_Disable.py"
-FACTS = "AtLocation\tthing 1\tattic\nHasA\tattic\tpiece 6\nHasA\tbarn\tthing 2\n"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    base = tmp_path_factory.mktemp("off")
-    folder = tiny.write_folder(base / "tiny", 60)
-    facts = base / "facts.tsv"
-    facts.write_text(FACTS)
-    execute(
-        plan(
-            Settings(
-                f"folder:{folder}",
-                tiny.SPEC,
-                ("body.1", LAYER),
-                q=0.05,
-                shuffles=1,
-                knowledge=f"triples:{facts}",
-            )
-        ),
-        base / "cache",
-    ).close()
-    return base / "cache"
+    return make_knowing(tmp_path_factory.mktemp("off"), shuffles=1)
 
 
 @pytest.fixture

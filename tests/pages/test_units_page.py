@@ -36,33 +36,16 @@ from core.views.unit_map import MAP_METHOD, correlations, layout, unit_map
 from core.views.units import unit_contribution, unit_table
 from tests import tiny
 from tests.pages.showing import show, specs, text_of
+from tests.two_runs import make_knowing
 
 LAYER = "body.3"
 PAGE = "pages/2_Units.py"
 CONCEPTS = "pages/3_Concepts.py"
-FACTS = "AtLocation\tthing 1\tattic\nHasA\tattic\tpiece 6\nHasA\tbarn\tthing 2\n"
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
-    base = tmp_path_factory.mktemp("units")
-    folder = tiny.write_folder(base / "tiny", 60)
-    facts = base / "facts.tsv"
-    facts.write_text(FACTS)
-    execute(
-        plan(
-            Settings(
-                f"folder:{folder}",
-                tiny.SPEC,
-                ("body.1", LAYER),
-                q=0.05,
-                shuffles=3,
-                knowledge=f"triples:{facts}",
-            )
-        ),
-        base / "cache",
-    ).close()
-    return base / "cache"
+    return make_knowing(tmp_path_factory.mktemp("units"), shuffles=3)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from core.dissect.plan import plan
 from core.explain.learned import IOUS, STRATEGIES, unit_ious
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.settings import Settings
+from core.foundation.vocabulary import Core
 from core.views import explain, knowledge
 from core.views.images import Filter, concept_id, gallery
 from core.views.pictures import OUTLINE, active_region, thumbnail
@@ -35,7 +36,7 @@ def test_one_images_counts_are_those_of_all(run):
 
 def test_accounts_are_told_with_names_and_judged(run, known):
     ids = run.sql("SELECT id FROM images ORDER BY image")["id"].tolist()
-    for strategy, kind in itertools.product(STRATEGIES, knowledge.KINDS):
+    for strategy, kind in itertools.product(STRATEGIES, Core):
         told = explain.account(run, known, ids[4], LAYER, strategy, "image", kind)
         for one in told["seen"]:
             assert concept_id(run, one["label"]) == one["id"]

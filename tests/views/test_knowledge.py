@@ -11,6 +11,7 @@ import pytest
 
 from core.figures import concepts as concept_figures
 from core.foundation.errors import UnitscopeError
+from core.foundation.vocabulary import Core
 from core.runs.run_file import Run
 from core.views import knowledge
 from core.views.images import concept_id
@@ -86,7 +87,7 @@ def test_long_searches_are_thinned_without_losing_the_best():
     assert frame["chosen"].sum() == 1 and frame.loc[frame["chosen"], "sets"].item() == sets.max()
 
 
-@pytest.mark.parametrize("kind", knowledge.KINDS)
+@pytest.mark.parametrize("kind", Core)
 def test_the_graph_is_laid_out_the_same_and_without_collisions(run, known, kind):
     for scene in tiny.SCENES:
         nodes, edges = knowledge.picture(run, known, scene, kind)
