@@ -20,7 +20,7 @@ from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
 from core.foundation.vocabulary import Golden
 from core.knowledge.kinds import own_knowledge
-from core.retrain.result import RetrainResult
+from core.retrain.result import CONTROL, RetrainResult
 from core.views import retrain
 from core.views import runs as run_views
 from core.views.knowledge import spoken_name
@@ -255,7 +255,7 @@ def said(reply: RetrainResult, table: pd.DataFrame) -> None:
     st.markdown("##### What it says")
     lines = []
     by = table.set_index("cc")["test"]
-    control = table[table["cc"] == retrain.CONTROL].iloc[0]
+    control = table[table["cc"] == CONTROL].iloc[0]
     if reply["original"] is not None:
         change = control.test - by["original"]
         lines.append(
@@ -352,7 +352,7 @@ def learning(reply: RetrainResult, about: Caption) -> None:
         chosen = ""
     wanted = {
         kind: float(chosen) if chosen else weight for kind, weight in reply["chosen"].items()
-    } | {retrain.CONTROL: 0.0}
+    } | {CONTROL: 0.0}
     kept = points_of[
         [wanted.get(c) == w for c, w in zip(points_of["cc"], points_of["weight"], strict=True)]
     ]

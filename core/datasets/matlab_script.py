@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from typing import Any
-
-os.environ["OPENBLAS_NUM_THREADS"] = "1"  # nothing is computed, and each thread takes memory
 
 import numpy as np
 
 MEMORY = 2**32
-"""Bytes that the process may take: a damaged file may ask for any number."""
+"""Bytes that the worker may take: a damaged file may ask for any number."""
 
 NAMES, LETTERS = 100_000, 10_000
 """Most names in a table of an HDF5 file, and letters of a name."""
-
-try:
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-except (ImportError, ValueError):
-    pass  # Windows has no such limits; a lower one than this holds already
 
 
 def answer(request: dict[str, Any]) -> bytes:

@@ -2,8 +2,8 @@
 
 Some libraries end the process that calls them, and no exception can be caught: vl-convert at
 a chart that it cannot draw, SciPy at a damaged MATLAB file. So what calls them is a script with
-a function ``answer(request)``, plain data to bytes. A :class:`Worker` runs it, and runs it anew
-where it ended.
+a function ``answer(request)``, plain data to bytes, and may say in ``MEMORY`` how many bytes its
+process may take. A :class:`Worker` runs it, and runs it anew where it ended.
 
 This file, run as a script with the path of such a script, is the process: it reads requests from
 standard input and writes answers to standard output. Standard library alone.
@@ -65,6 +65,8 @@ class Worker:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.DEVNULL,
+                    # Nothing is computed there, and each thread of OpenBLAS takes memory.
+                    env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
                 )
             try:
                 assert process.stdin is not None and process.stdout is not None
@@ -123,9 +125,23 @@ def _close_pipes(process: subprocess.Popen[bytes]) -> None:
                 continue  # what was not sent is of no use
 
 
+def _bound(memory: int | None) -> None:
+    """Let this process take no more memory than that, where it is said, and leave no core file."""
+    try:
+        import resource
+
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    except (ImportError, ValueError):
+        pass  # Windows has no such limits; a lower one than this holds already
+
+
 def _serve(script: str) -> None:
     """Answer requests until standard input ends."""
-    answer = runpy.run_path(script)["answer"]
+    known = runpy.run_path(script)
+    answer = known["answer"]
+    _bound(known.get("MEMORY"))
     # Answers alone go to the pipe: whatever else prints goes nowhere.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -8,15 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.foundation.errors import unknown
-from core.knowledge.core_concepts import (
-    CoreConcepts,
-)
+from core.knowledge.core_concepts import CoreConcepts
+from core.retrain.result import CONTROL
 
 FORMS = ("softmax", "sigmoid")
 """Of L_c: Eq. 10 as written, and each concept a yes or no of its own."""
-
-CONTROL = "control"
-"""Training with λ = 0: the same budget without L_c."""
 
 
 def concept_loss(scores: Tensor, golden: Tensor, form: str = "softmax") -> Tensor:
@@ -30,6 +26,7 @@ def concept_loss(scores: Tensor, golden: Tensor, form: str = "softmax") -> Tenso
 
     Raises UnitscopeError for another form.
 
+    >>> import math
     >>> scores = torch.zeros(1, 4)
     >>> golden = torch.tensor([[1.0, 1.0, 0.0, 0.0]])
     >>> float(concept_loss(scores, golden) / math.log(4)), float(

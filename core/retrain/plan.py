@@ -24,8 +24,9 @@ from core.knowledge.graph import Graph
 from core.knowledge.kinds import open_knowledge
 from core.models.base import LoadedModel
 from core.models.load import load_model
-from core.retrain.concepts import CONTROL, FORMS
+from core.retrain.concepts import FORMS
 from core.retrain.network import find_classifier, kept_layers
+from core.retrain.result import CONTROL
 
 
 def scaled(preprocessing: Preprocessing, side: int) -> Preprocessing:

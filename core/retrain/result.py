@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, TypedDict
 
+CONTROL = "control"
+"""Kind of the training with λ = 0: the same budget without L_c."""
+
 # -- re-training via core concepts (Eq. 10) -------------------------------------------------
 
 

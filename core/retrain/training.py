@@ -33,11 +33,10 @@ from core.foundation.progress import Hooks, Meter, Stop, never
 from core.foundation.settings import CACHE
 from core.knowledge.core_concepts import CoreConcepts
 from core.models.load import load_model
-from core.retrain.concepts import CONTROL
 from core.retrain.data import Parts, prepare
 from core.retrain.network import predict
 from core.retrain.plan import Plan
-from core.retrain.result import Original, RetrainResult, Training, Weights
+from core.retrain.result import CONTROL, Original, RetrainResult, Training, Weights
 from core.retrain.trainer import Trainer
 
 

@@ -29,12 +29,11 @@ from core.foundation.files import read_result
 from core.foundation.intervals import change_interval, interval, spread
 from core.foundation.settings import Retraining
 from core.foundation.vocabulary import Golden
-from core.retrain.result import RetrainResult, SvmResult, Training
+from core.retrain.result import CONTROL, RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
 from core.views.names import short_name
 from core.views.work import unfinished
 
-CONTROL = "control"
 NAMES = {CONTROL: "control", **Golden.shorts()}
 
 TIMING = "time-"
