@@ -158,7 +158,7 @@ def _table_4(work: Work, spec: Networks) -> Produced:
 
 
 def _table_5(work: Work, spec: Merging) -> Produced:
-    from core.merging.gain import run_gain
+    from core.merging.gain import Grouping, run_gain
     from core.paper.tables import table_5
 
     run, space = work.run(spec.run), work.space(spec.run)
@@ -173,7 +173,7 @@ def _table_5(work: Work, spec: Merging) -> Produced:
                 run,
                 space,
                 vectors,
-                ks,
+                Grouping(ks),
                 splits=spec.splits or None,
                 progress=work.progress,
                 stop=work.stop,
