@@ -799,7 +799,7 @@ def retraining(given: Inputs) -> Any:
 
 def tables(given: Inputs) -> Any:
     from core.merging.gain import Grouping, run_gain
-    from core.paper.tables import table_1, table_4, table_5, table_6, tables_2_and_3
+    from core.paper.tables import Filtering, table_1, table_4, table_5, table_6, tables_2_and_3
 
     run, graph = given.run, given.graph
     made = {
@@ -807,8 +807,8 @@ def tables(given: Inputs) -> Any:
         "4": table_4([run], graph, ["test"]),
         "6": table_6([given.svm]),
     }
-    more = {"k": 4, "splits": ["test"], "draws": 3}
-    made["2"], made["3"] = tables_2_and_3(run, graph, given.space, given.vectors, **more)
+    asked = Filtering(4, splits=["test"], draws=3)
+    made["2"], made["3"] = tables_2_and_3(run, graph, given.space, given.vectors, asked)
     gain = run_gain(run, given.space, given.vectors, Grouping([2, 4], draws=5), "body.3")
     made["5"] = table_5(run, graph, {"drawn": gain}, layer="body.3")
     out: dict[str, Any] = {}

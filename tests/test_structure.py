@@ -134,3 +134,45 @@ def test_nothing_loads_code_from_data():
     for file in files("core", "pages"):
         for line in file.read_text(encoding="utf-8").splitlines():
             assert not pattern.search(line.replace(".eval()", "")), f"{file.name}: {line.strip()}"
+
+
+LONG = 80
+"""Lines that a function may have, its docstring included."""
+
+LONGER = {
+    "core/explain/account.py:account",
+    "core/explain/photo.py:explain_photo",
+    "core/rooms/train.py:train",
+}
+"""Functions that are longer still, each to be cut. The drawings of the frozen world may be."""
+
+
+def long_functions(file: Path) -> dict[str, int]:
+    """Name → lines of the functions that have more than :data:`LONG`."""
+    name = str(file.relative_to(ROOT))
+    return {
+        f"{name}:{node.name}": node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.end_lineno - node.lineno >= LONG
+    }
+
+
+def test_functions_of_core_fit_on_a_screen():
+    found: dict[str, int] = {}
+    for file in files("core"):
+        if "drawing" not in file.parts:
+            found |= long_functions(file)
+    assert not set(found) - LONGER, f"cut these in parts whose names tell what they do: {found}"
+    assert not LONGER - set(found), "these are cut: remove them from LONGER"
+
+
+def test_functions_have_few_parameters():
+    for file in files("core"):
+        if "drawing" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                given = node.args
+                count = len(given.posonlyargs + given.args + given.kwonlyargs)
+                assert count < 12, f"{file.name}: {node.name} takes {count}: make it a dataclass"

@@ -33,6 +33,33 @@ from core.runs.store import list_runs
 def add(verb: Verb) -> None:
     """run, models, layers, runs, show, predictions."""
     run = verb("run", _run, "Dissect a network on a dataset; resumes a stopped run.")
+    _add_settings(run)
+    _add_execution(run)
+    _add_models(verb)
+    runs = verb("runs", _runs, "Finished and unfinished runs.")
+    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    show = verb("show", _show, "What a run is and what its units detect.")
+    add_run(show)
+    show.add_argument("--layer", metavar="NAME")
+    show.add_argument("--denominator", default="all", choices=["all", "annotated"])
+    show.add_argument(
+        "--labels",
+        default="dataset",
+        metavar="METHOD",
+        help="labelling method: dataset, annotated, formula, or one that was added",
+    )
+    show.add_argument("--category", action="append", help="labels of these categories only")
+    show.add_argument("--top", type=whole(), default=20, help="units listed")
+    show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    result = verb("predictions", _predictions, "Published predictions as a run without photos.")
+    result.add_argument("table", type=Path, help="CSV with columns pred and target")
+    result.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
+    result.add_argument("--name", default="predictions", help="shown as the dataset's name")
+    result.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+
+
+def _add_settings(run: argparse.ArgumentParser) -> None:
+    """What decides a run's results."""
     run.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
     run.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
     run.add_argument(
@@ -84,6 +111,10 @@ def add(verb: Verb) -> None:
         choices=["auto", "float16", "float32"],
         help="type of the recorded maps; auto takes half precision where a replay stays exact",
     )
+
+
+def _add_execution(run: argparse.ArgumentParser) -> None:
+    """How the work is done."""
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
@@ -100,6 +131,9 @@ def add(verb: Verb) -> None:
     )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
+
+def _add_models(verb: Verb) -> None:
+    """models, layers."""
     models = verb("models", _models, "The kinds of network and how to name them.")
     models.add_argument(
         "kind",
@@ -116,26 +150,6 @@ def add(verb: Verb) -> None:
     layers.add_argument(
         "--all", action="store_true", help="every layer, however deep; `--json` always has all"
     )
-    runs = verb("runs", _runs, "Finished and unfinished runs.")
-    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-    show = verb("show", _show, "What a run is and what its units detect.")
-    add_run(show)
-    show.add_argument("--layer", metavar="NAME")
-    show.add_argument("--denominator", default="all", choices=["all", "annotated"])
-    show.add_argument(
-        "--labels",
-        default="dataset",
-        metavar="METHOD",
-        help="labelling method: dataset, annotated, formula, or one that was added",
-    )
-    show.add_argument("--category", action="append", help="labels of these categories only")
-    show.add_argument("--top", type=whole(), default=20, help="units listed")
-    show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-    result = verb("predictions", _predictions, "Published predictions as a run without photos.")
-    result.add_argument("table", type=Path, help="CSV with columns pred and target")
-    result.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
-    result.add_argument("--name", default="predictions", help="shown as the dataset's name")
-    result.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
 
 def _run(given: argparse.Namespace) -> Answer:

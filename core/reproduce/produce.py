@@ -71,7 +71,7 @@ def _table_1(work: Work, spec: Explaining) -> Produced:
 
 
 def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:
-    from core.paper.tables import tables_2_and_3
+    from core.paper.tables import Filtering, tables_2_and_3
 
     run = work.run(spec.run)
     space = work.space(spec.run)
@@ -80,7 +80,7 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:
     def make() -> list[Facts]:
         vectors = space.vectors(spec.embedding, work.progress, work.stop)
         pair = tables_2_and_3(
-            run, work.graph, space, vectors, k, splits=spec.splits or None, iou=spec.iou
+            run, work.graph, space, vectors, Filtering(k, splits=spec.splits or None, iou=spec.iou)
         )
         return [table.to_json() for table in pair]
 
