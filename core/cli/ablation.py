@@ -248,8 +248,7 @@ def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
     from core.figures.base import Caption
     from core.views.names import short_name
 
-    info = run.info
-    model = short_name(info["settings"]["model"]["spec"])
+    model = short_name(run.settings.model.spec)
     return Caption(run.dataset, model, layer, definition, split)
 
 

@@ -373,25 +373,25 @@ def _runs(given: argparse.Namespace) -> Answer:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    info = run.info
+    info, settings = run.info, run.settings
     layers = run.sql("SELECT name, units, height, width FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
     return {
         "run": run.digest,
         "path": str(run.path),
-        "dataset": info["settings"]["dataset"]["spec"],
-        "labels_by": info["settings"]["dataset"].get("labels_by", ""),
-        "model": info["settings"]["model"]["spec"],
+        "dataset": settings.dataset.spec,
+        "labels_by": settings.dataset.labels_by,
+        "model": settings.model.spec,
         "layers": layers.to_dict("records"),
-        "q": info["settings"]["q"],
-        "grid": info["settings"]["grid"],
+        "q": settings.q,
+        "grid": list(settings.grid) if settings.has_grid else None,
         "images": info["images"],
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
         "no_answers": run.no_answers,
-        "by_batch": info.get("by_batch", ""),
+        "by_batch": run.by_batch,
         "older_versions": run.older_versions,
-        "tables_digest": info["tables_digest"],
+        "tables_digest": run.tables_digest,
         "finished": info["finished"],
         "seconds": info["seconds"],
     }

@@ -362,7 +362,7 @@ def signatures(
     """
     number = run.layer(layer)
     name = run.layer_names[number]
-    if not run.info["settings"].get("keep_maps"):
+    if not run.settings.keep_maps:
         raise UnitscopeError(
             f"run {run.digest} kept no activation maps, which formulas and unions are counted "
             "from; make it again without --no-maps"

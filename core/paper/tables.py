@@ -178,9 +178,8 @@ def core_kinds(
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
-    info = run.info
     return (
-        f"{run.dataset}, {info['settings']['model']['spec']}, "
+        f"{run.dataset}, {run.settings.model.spec}, "
         f"split {', '.join(splits) if splits else 'all'}, IoU {iou}, knowledge {graph.name}"
     )
 
@@ -243,7 +242,7 @@ def table_4(
         part = table_1(
             run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
         )
-        name = _short(run.info["settings"]["model"]["spec"])
+        name = _short(run.settings.model.spec)
         shown = run.layer_names[run.layer(layer)]
         rows += [((f"{name} {shown}", labels[1]), result) for labels, result in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
@@ -456,7 +455,7 @@ def table_5(
     ]
     name = run.layer_names[run.layer(layer)]
     dataset = run.dataset
-    model = run.info["settings"]["model"]["spec"]
+    model = run.settings.model.spec
     return GainTable(
         f"IoU gain of merged concepts, {name}, {method}. {dataset}, {model}, split "
         f"{', '.join(splits) if splits else 'all'}, knowledge {graph.name}",

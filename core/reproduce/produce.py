@@ -372,7 +372,7 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
 
     return Caption(
         run.dataset,
-        short_name(run.info["settings"]["model"]["spec"]),
+        short_name(run.settings.model.spec),
         layer,
         f"minmax_threshold, IoU image, knowledge {work.graph.name}",
         f"chosen on {frame['selection'].iloc[0]}, judged on {frame['judged'].iloc[0]} "
