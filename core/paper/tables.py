@@ -23,6 +23,7 @@ from core.explain.metrics import Estimate, Explained, columns, explain_predictio
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
+from core.foundation.latex import floating, tabular
 from core.foundation.vocabulary import Core, Strategy
 from core.knowledge.core_concepts import (
     Annotated,
@@ -122,15 +123,7 @@ class Table:
             first, _, index = name.partition("_")
             return latex_text(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
 
-        heads = [*self.labels, *map(head, self.columns)]
-        lines = [
-            "\\begin{table}",
-            "\\centering",
-            f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}",
-            "\\toprule",
-            " & ".join(heads) + " \\\\",
-            "\\midrule",
-        ]
+        rows = []
         for names, result in self.rows:
             cells = [result.figures[name] for name in self.columns]
             values = [
@@ -139,10 +132,10 @@ class Table:
                 else "–"
                 for c in cells
             ]
-            lines.append(" & ".join([*map(latex_text, names), *values]) + " \\\\")
-        caption = latex_text(" ".join([self.title + ".", *self.notes, *self.dashes()]))
-        lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
-        return "\n".join(lines) + "\n"
+            rows.append([*map(latex_text, names), *values])
+        kinds = "l" * len(self.labels) + "r" * len(self.columns)
+        table = tabular(kinds, [*self.labels, *map(head, self.columns)], rows)
+        return floating(table, " ".join([self.title + ".", *self.notes, *self.dashes()]))
 
 
 def all_core_concepts(
