@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,16 @@ def test_core_imports_downwards_and_never_streamlit(file):
         there = package(name)
         if there in PACKAGES:
             assert PACKAGES.index(there) <= PACKAGES.index(here), f"{own} imports {name}"
+
+
+def test_benchmarks_import_each_other_without_a_circle():
+    names = {file.stem for file in files("benchmarks")}
+    graph = {
+        file.stem: {name.split(".")[1] for name in imports(file) if name.startswith("benchmarks.")}
+        & names
+        for file in files("benchmarks")
+    }
+    assert list(TopologicalSorter(graph).static_order())
 
 
 def test_packages_named_are_there():
