@@ -13,7 +13,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -32,7 +32,7 @@ from core.foundation.vocabulary import Golden
 from core.retrain.result import CONTROL, RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
 from core.views.names import short_name
-from core.views.work import unfinished
+from core.views.work import Task, unfinished
 
 NAMES = {CONTROL: "control", **Golden.shorts()}
 
@@ -515,37 +515,26 @@ def start(arguments: Sequence[str], root: Path) -> jobs.Job:
     return jobs.start(job_name(arguments), arguments, root)
 
 
-def at_work(root: Path, kind: str) -> list[dict[str, Any]]:
+def at_work(root: Path, kind: str) -> list[Task]:
     """Re-trainings (`kind` ``cc``) or SVMs (``pe``) in the making, stopped or failed, and those
-    that a job finished within the hour, the one started last first.
-
-    Keys: job (:class:`core.foundation.jobs.Job`; None for one of the command line), state, what,
-    command; stage, done, total, rate, left, age of its heartbeat, where there is one.
-    """
-    beats = unfinished(root, kind={"cc": "retrain", "pe": "svm"}[kind])
+    that a job finished within the hour, the one started last first."""
+    left = unfinished(root, kind={"cc": "retrain", "pe": "svm"}[kind])
     rows = []
     for job in jobs.every(root):
         if tuple(job.arguments[:2]) != ("retrain", kind) or job.name.startswith(TIMING):
             continue
         commands = (_command(job.arguments), _command(job.arguments, whole=True))
-        mine = [beat for beat in beats if beat.get("command") in commands]
-        beats = [beat for beat in beats if beat.get("command") not in commands]
+        mine = [task for task in left if task.command in commands]
+        left = [task for task in left if task.command not in commands]
         if job.state == "finished" and time.time() - (job.ended or 0) > SEEN:
             continue
-        beat = mine[0] if mine else {}
+        task = Task(job.name, job.state, job, what=_what(job.arguments), command=commands[0])
+        beat = mine[0].beat if mine else None
         # What an earlier start of it left is no sign of life of this one.
-        if job.alive and beat.get("time", 0) < job.started:
-            beat = {}
-        rows.append(
-            {
-                **beat,
-                "job": job,
-                "state": job.state,
-                "command": commands[0],
-                "what": _what(job.arguments),
-            }
-        )
-    return rows + [{**beat, "job": None} for beat in beats]
+        if beat is not None and not (job.alive and beat.time < job.started):
+            task = replace(task, run=mine[0].run, beat=beat, age=mine[0].age)
+        rows.append(task)
+    return rows + left
 
 
 def _command(arguments: Sequence[str], whole: bool = False) -> str:
