@@ -180,7 +180,7 @@ def _pe(given: argparse.Namespace) -> Answer:
     reply = pe_of(Run(find_run(given.run, given.out)), given)
     rows = accuracies(reply)
     facts = {k: v for k, v in reply.items() if k not in ("rows", "target", "network")}
-    return {**facts, "methods": rows}, pe_text(reply, rows)
+    return {**facts, "methods": [asdict(row) for row in rows]}, pe_text(reply, rows)
 
 
 def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:

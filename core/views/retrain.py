@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -33,6 +33,9 @@ from core.retrain.result import CONTROL, RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
 from core.views.names import short_name
 from core.views.work import Task, unfinished
+
+if TYPE_CHECKING:  # it brings PyTorch
+    from core.retrain.svm import MethodAccuracy
 
 NAMES = {CONTROL: "control", **Golden.shorts()}
 
@@ -240,10 +243,10 @@ def summary_text(record: RetrainResult, table: pd.DataFrame) -> str:
 
 def table_6(record: SvmResult) -> pd.DataFrame:
     """Every SVM of one result of :func:`core.retrain.svm.retrain_pe`, with the network and the
-    most frequent scene: the columns of :func:`core.retrain.svm.accuracies`, groups in words."""
+    most frequent scene: columns as :class:`core.retrain.svm.MethodAccuracy`, groups in words."""
     from core.retrain.svm import accuracies
 
-    frame = pd.DataFrame(accuracies(record))
+    frame = pd.DataFrame([asdict(row) for row in accuracies(record)])
     frame["groups"] = [" + ".join(groups) if groups else "" for groups in frame["groups"]]
     return frame
 
@@ -281,7 +284,7 @@ def find_result(asked: Retraining, root: Path) -> str:
     return ""
 
 
-def pe_text(record: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
+def pe_text(record: SvmResult, rows: Sequence[MethodAccuracy]) -> str:
     """Accuracies of every SVM for a terminal, in percent."""
     from core.retrain.svm import SOURCES
 
@@ -304,13 +307,13 @@ def pe_text(record: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
         return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
     for row in rows:
-        span = f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-        cost = "" if row["cost"] is None else f"{row['cost']:g}"
+        span = f"{100 * row.accuracy:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+        cost = "" if row.cost is None else f"{row.cost:g}"
         lines.append(
-            f"{row['method']:20} {NAMES.get(row['cc'] or '', ''):4} {row['source'] or '':7} "
-            f"{' + '.join(row['groups'] or []):22} {span:>20} "
-            f"{gain(row['gain'], row['gain_low'], row['gain_high']):>22} "
-            f"{gain(row['hidden_gain'], row['hidden_low'], row['hidden_high']):>22} {cost:>6}"
+            f"{row.method:20} {NAMES.get(row.cc or '', ''):4} {row.source or '':7} "
+            f"{' + '.join(row.groups or []):22} {span:>20} "
+            f"{gain(row.gain, row.gain_low, row.gain_high):>22} "
+            f"{gain(row.hidden_gain, row.hidden_low, row.hidden_high):>22} {cost:>6}"
         )
     lines += [
         "",
