@@ -126,9 +126,10 @@ def make_run(
 class Run(run_file.Run):
     """A finished run, read-only. Any number of programs may hold one at once.
 
-    Beside the methods here, it has those of :class:`core.runs.run_file.Run`: ``info`` (settings,
-    accuracy, versions), ``layer_names``, ``sql(query)`` over the tables of docs/run-file.md,
-    ``array("logits")``, ``photo(image)``; and every function of `core` that takes a run takes it.
+    In addition to these methods, it has those of :class:`core.runs.run_file.Run`: ``info``
+    (settings, accuracy, versions), ``layer_names``, ``sql(query)`` over the tables of
+    docs/run-file.md, ``array("logits")``, ``photo(image)``; and every function of `core` that takes
+    a run takes it.
     """
 
     _togglers: dict[str, Toggler]

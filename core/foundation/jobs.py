@@ -1,4 +1,5 @@
-"""Work that outlives the page it was started from: one command line, one process, one folder.
+"""Background jobs that outlive the page that started them: one command line, one process, one
+folder.
 
 A job is ``python -m core VERB …`` with a name, kept in ``<root>/jobs/<name>/``:
 

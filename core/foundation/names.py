@@ -13,7 +13,7 @@ _HIDDEN = (
 )
 _NAME, _TEXT = re.compile(f"[{_HIDDEN}]"), re.compile(rf"(?![\t\n\r])[{_HIDDEN}]")
 HIDDEN = re.compile(rf"(?![\t\n])[{_HIDDEN}]")
-"""What no text on its way out holds: all that a terminal obeys, but tab and newline."""
+"""What no output may contain: every control character but tab and newline."""
 
 
 def whole(text: str) -> int | None:
@@ -48,7 +48,7 @@ def readable(name: str, lines: bool = False) -> str:
 
 
 def printable(text: str) -> str:
-    """Text on its way out, with every control character but tab and newline written out.
+    """Text for output, with every control character but tab and newline written out.
 
     >>> print(printable("bed\x1b[2J"))
     bed\\x1b[2J

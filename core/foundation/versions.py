@@ -1,4 +1,4 @@
-"""Versions of our computations: what a result that was kept is known by, beside its inputs.
+"""Versions of computations: part of the key, with the inputs, of every kept result.
 
 Anything that is kept (a run, an embedding, an SVM, a cached table) is found again by a digest of
 all that decided it. The code is part of that, as a version here: a comment, a sentence or a
@@ -55,7 +55,7 @@ was trained on them, stay as they are; what is drawn differently is a new world.
 
 
 READERS = "core.datasets.registry:reader_versions"
-"""Where the versions of the readers are told, imported when a run is asked what changed since."""
+"""Where the versions of the readers are found, imported when a run is asked what changed since."""
 
 
 def versions_today(name: str) -> set[int]:
