@@ -26,6 +26,7 @@ PACKAGES = [
     "explain",
     "ablation",
     "retrain",
+    "attribution",
     "paper",
     "views",
     "figures",

@@ -36,6 +36,8 @@ VERSIONS: dict[str, int] = {
     "core concepts": 1,
     # Contribution scores (Eq. 9), protocols of ablation, searches for units.
     "ablation": 1,
+    # What taking a concept out of a photo does to the logits, and evidence for a margin.
+    "effects": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).
