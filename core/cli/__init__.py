@@ -28,6 +28,7 @@ from core.cli import (
     retrain,
     rooms,
     runs,
+    truth,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
@@ -48,6 +49,7 @@ VERBS = (
     knowledge,
     merging,
     explain,
+    truth,
     ablation,
     retrain,
     export,
