@@ -551,6 +551,31 @@ def replay(given: Inputs) -> Any:
     return out
 
 
+def effects(given: Inputs) -> Any:
+    from core.attribution.case import Opened
+    from core.attribution.effects import measure
+    from core.attribution.evidence import KINDS, concept_evidence, evidence
+    from core.attribution.fillings import FILLINGS
+    from core.attribution.measured import Asked, measure_splits
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    found = measure(case, FILLINGS.names(), controls=2)
+    out: dict[str, Any] = {
+        "concepts": list(found.regions.names),
+        "before": found.before,
+        "after": found.after,
+        "controls": np.nan_to_num(found.controls),
+    }
+    for kind in KINDS:
+        one = evidence(case, 0, 1, kind)
+        out[kind] = [one.margin, one.gap, one.bias, *concept_evidence(case, one)]
+    whole = measure_splits(opened, Asked(("mean",), controls=2, splits=("test",)))
+    a, b = (whole.images[name].to_numpy() for name in ("predicted", "against"))
+    out["split"] = {"effect": whole.effect(a, b), "evidence": np.nan_to_num(whole.evidence)}
+    return out
+
+
 def signatures_(given: Inputs) -> Any:
     from core.dissect.signatures import signatures
 
@@ -1063,6 +1088,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             ),
             "models.head",
             "models.forward",
+        ),
+        TRAINED,
+    ),
+    "effects": (
+        effects,
+        tuple(
+            f"attribution.{module}"
+            for module in ("regions", "fillings", "case", "effects", "evidence", "measured")
         ),
         TRAINED,
     ),
