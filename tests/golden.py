@@ -649,7 +649,7 @@ def embedding(given: Inputs) -> Any:
 
 def merging(given: Inputs) -> Any:
     from core.merging.fuse import cluster, dendrogram, filter_scenes, make_links, representatives
-    from core.merging.gain import run_gain
+    from core.merging.gain import Grouping, run_gain
 
     space, vectors = given.space, given.vectors
     members, images = space.members, space.images
@@ -661,7 +661,7 @@ def merging(given: Inputs) -> Any:
         out[method] = [group.tolist() for group in groups]
         out[f"representatives {method}"] = representatives(groups, images)
         out[f"gain {method}"] = run_gain(
-            given.run, space, vectors, [2, 4], method, layer="body.3", draws=5
+            given.run, space, vectors, Grouping([2, 4], method, draws=5), "body.3"
         )
     filtered = filter_scenes(space.annotated, vectors, 0.5)
     out["filtered"] = filtered.to
@@ -823,8 +823,8 @@ def retraining(given: Inputs) -> Any:
 
 
 def tables(given: Inputs) -> Any:
-    from core.merging.gain import run_gain
-    from core.paper.tables import table_1, table_4, table_5, table_6, tables_2_and_3
+    from core.merging.gain import Grouping, run_gain
+    from core.paper.tables import Filtering, table_1, table_4, table_5, table_6, tables_2_and_3
 
     run, graph = given.run, given.graph
     made = {
@@ -832,9 +832,9 @@ def tables(given: Inputs) -> Any:
         "4": table_4([run], graph, ["test"]),
         "6": table_6([given.svm]),
     }
-    more = {"k": 4, "splits": ["test"], "draws": 3}
-    made["2"], made["3"] = tables_2_and_3(run, graph, given.space, given.vectors, **more)
-    gain = run_gain(run, given.space, given.vectors, [2, 4], layer="body.3", draws=5)
+    asked = Filtering(4, splits=["test"], draws=3)
+    made["2"], made["3"] = tables_2_and_3(run, graph, given.space, given.vectors, asked)
+    gain = run_gain(run, given.space, given.vectors, Grouping([2, 4], draws=5), "body.3")
     made["5"] = table_5(run, graph, {"drawn": gain}, layer="body.3")
     out: dict[str, Any] = {}
     for name, table in made.items():
