@@ -126,7 +126,7 @@ def _occlusions() -> Iterator[Method]:
             f"measured, {about}",
             "occlusion:occlusion",
             MEASURED,
-            "cv2" if name == "inpaint" else "",
+            "",
             *(PAINTED if name in PAINTED else (name,)),
             filling=name,
         )

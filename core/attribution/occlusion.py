@@ -7,7 +7,6 @@ the network no second time.
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.util import find_spec
 
 import numpy as np
 
@@ -31,7 +30,7 @@ def measured(case: Case, filling: str, controls: int = 0) -> Effects:
 def occlusion(case: Case, a: int, b: int, filling: str = "mean") -> np.ndarray:
     """Δ(c), the margin that is lost where the concept's region is filled: float64 (concepts,).
 
-    Raises UnitscopeError for an unknown filling, and for one that cannot be made here.
+    Raises UnitscopeError for an unknown filling.
     """
     return measured(case, filling).margin(a, b)
 
@@ -53,15 +52,11 @@ def controlled(case: Case, a: int, b: int) -> np.ndarray:
 def combined(case: Case, a: int, b: int, fillings: str = "inpaint,smooth") -> np.ndarray:
     """The account's own ranking: the mean of Δ(c) by each filling, and of the evidence.
 
-    All are parts of the same margin in the same units, so they are averaged as they are. A filling
-    that cannot be made here is left out. float64 (concepts,).
+    All are parts of the same margin in the same units, so they are averaged as they are. float64
+    (concepts,).
 
     fillings : names, parted by commas. docs/truth.md tells what else was tried.
     """
-    parts = [
-        occlusion(case, a, b, filling)
-        for filling in fillings.split(",")
-        if filling != "inpaint" or find_spec("cv2") is not None
-    ]
+    parts = [occlusion(case, a, b, filling) for filling in fillings.split(",")]
     found: np.ndarray = np.mean([*parts, concept_evidence(case, evidence(case, a, b))], 0)
     return found

@@ -24,7 +24,7 @@ import numpy as np
 from PIL import Image
 
 from core.attribution.case import Case, Opened
-from core.attribution.effects import MARGIN, widened
+from core.attribution.effects import MARGIN, margin_of, widened
 from core.attribution.fillings import FILLINGS
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
@@ -36,6 +36,10 @@ from core.runs.run_file import derived
 
 REDRAWN = "redrawn"
 """The name of drawing again, beside those of fillings."""
+
+STAND_IN = "inpaint"
+"""The filling that stands in where nothing can be drawn again: of single ones it agrees best with
+drawing again (docs/truth.md)."""
 
 LEAST = 20
 """Pixels of the network's input that a concept covers at least, to be judged."""
@@ -131,18 +135,16 @@ class Filling:
         """The union of the regions, widened as in :func:`core.attribution.effects.measure`, is
         filled; a photo of which nothing would be left becomes its mean colour."""
         fill = FILLINGS.row(self.name).load()
-        margin = round(MARGIN * case.photo.shape[0] / case.opened.run.info["settings"]["grid"][1])
         found = []
         for rows in sets:
             rng = np.random.default_rng([case.image, zlib.crc32(self.name.encode())])
-            region = np.asarray(case.regions.masks[list(rows)].any(0))
-            wide = widened(region, margin)
-            region = region if wide.all() else wide
+            region = widened(np.asarray(case.regions.masks[list(rows)].any(0)), margin_of(case))
             if region.all():
-                found.append(np.broadcast_to(case.photo.mean((0, 1)), case.photo.shape))
+                mean = case.photo.mean((0, 1)).round().astype(np.uint8)
+                found.append(np.ascontiguousarray(np.broadcast_to(mean, case.photo.shape)))
             else:
                 found.append(fill(case.photo, region, rng) if region.any() else case.photo)
-        return [np.ascontiguousarray(photo.round(), np.uint8) for photo in found]
+        return found
 
 
 def _large(case: Case, categories: tuple[str, ...]) -> list[int]:
@@ -158,13 +160,13 @@ def removal_of(opened: Opened, by: str | None = None) -> Removal:
     """The way of taking concepts out that methods are judged by on a run.
 
     by : :data:`REDRAWN` or a filling; drawing again where the photos are the project's own, else
-        ``inpaint`` where it can be made, else ``noise``.
+        :data:`STAND_IN`.
 
     Raises UnitscopeError for an unknown filling, and for drawing again what was not drawn.
     """
     dataset = rooms_of(opened.run)
     if by is None:
-        by = REDRAWN if dataset is not None else _usual()
+        by = REDRAWN if dataset is not None else STAND_IN
     if by != REDRAWN:
         return Filling(opened, FILLINGS.row(by).name)
     if dataset is None:
@@ -173,12 +175,6 @@ def removal_of(opened: Opened, by: str | None = None) -> Removal:
             f"filling: {', '.join(FILLINGS.names())}"
         )
     return Redrawing(opened, dataset)
-
-
-def _usual() -> str:
-    from importlib.util import find_spec
-
-    return "noise" if find_spec("cv2") is None else "inpaint"
 
 
 def answers_without(case: Case, removal: Removal, sets: Sequence[Sequence[int]]) -> np.ndarray:

@@ -47,6 +47,7 @@ from scipy.stats import rankdata
 from core.ablation.images import images_of
 from core.attribution.accounts import is_core
 from core.attribution.case import Case, Opened
+from core.attribution.effects import MARGIN
 from core.attribution.judged import ANSWERS, FIGURES, Asked, Judged, Truth, mean_over
 from core.attribution.methods import METHODS, Method, chosen_methods
 from core.attribution.redrawn import Removal, answers_without, removal_of
@@ -63,7 +64,7 @@ SMALL = 0.05
 LEAST = 3
 """Concepts that a photo has at least, to be judged: two have only two orders."""
 
-SHARD = 4
+SHARD = 8
 """Photos between two savings."""
 
 DRAWS = 100
@@ -267,7 +268,9 @@ def _methods(asked: Asked, removal: Removal) -> tuple[list[Method], dict[str, st
     if CONTROL not in [method.name for method in chosen]:
         chosen.append(METHODS.row(CONTROL))
     judged = [method for method in chosen if removal.name not in method.fillings]
-    why = f"it takes concepts out by {removal.name!r} itself, which stands for the truth here"
+    why = (
+        f"it takes concepts out by {removal.name!r} or much alike, which stands for the truth here"
+    )
     return judged, {m.name: why for m in chosen if m not in judged}
 
 
@@ -321,6 +324,7 @@ def _said(opened: Opened, asked: Asked, method: Method, shard: list[Photo]) -> l
         method.name,
         [list(pair) for pair in method.options],
         opened.recorded.layer,
+        MARGIN,
         [[p.case.image, list(p.classes), p.case.regions.ids.tolist()] for p in shard],
         versions_of("effects", "explanation", "core concepts", "ablation", "truth"),
     ]
