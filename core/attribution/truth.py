@@ -150,13 +150,18 @@ def distraction(said: np.ndarray, true: np.ndarray) -> float:
 def target_sensitivity(
     asked_a: np.ndarray, asked_c: np.ndarray, true_a: np.ndarray, true_c: np.ndarray
 ) -> float:
-    """Is each of two classes given what truly sets it off from the other? See the module.
+    """Is each of two classes given what truly sets it off from the other? See the module. A class
+    that nothing in the photo sets off does not count; NaN where neither does.
 
     asked_a, asked_c : importance for a over b and for c over b. true_a, true_c : Δ of the same.
     """
     more, truly = asked_a - asked_c, true_a - true_c
-    right = [np.sign(more[truly.argmax()]), -np.sign(more[truly.argmin()])]
-    return float(np.mean([(sign + 1) / 2 for sign in right]))
+    right = []
+    if truly.max() > 0:
+        right.append(np.sign(more[truly.argmax()]))
+    if truly.min() < 0:
+        right.append(-np.sign(more[truly.argmin()]))
+    return float((np.mean(right) + 1) / 2) if right else float("nan")
 
 
 def judge(photo: Photo, said: np.ndarray, kept: float) -> dict[str, float]:
