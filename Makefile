@@ -53,7 +53,7 @@ optional: setup
 lock:
 	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv; }
 	@agree=; for part in requirements requirements-optional requirements-dev; do \
-	  $(VENV)-lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  $(VENV)-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 	    --no-header --no-annotate $(UPGRADE) $$agree -o $$part.lock $$part.txt || exit 1; \
 	  agree="$$agree -c $$part.lock"; done
 
