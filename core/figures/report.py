@@ -310,7 +310,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     number = image_number(run, image)
     spec = knowledge.own_knowledge(run)
     known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
-    account = explain.account(run, known, image, layer, *ACCOUNT)
+    told = explain.account(run, known, image, layer, *ACCOUNT)
     facts = view.facts
     caption = Caption(
         facts.dataset,
@@ -323,10 +323,10 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     if photos:
         seen = _picture(thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")
         parts.append(_strip([seen]))
-    parts.append(f"<p>{escape(account['sentence'])}</p>")
-    frame = pd.DataFrame(account["scenes"])
+    parts.append(f"<p>{escape(told.account.sentence)}</p>")
+    frame = pd.DataFrame(told.account.scenes)
     if len(frame):
-        both = {name: side["scene"] for name, side in account["sides"].items()}
+        both = {name: side.scene for name, side in told.account.sides.items()}
         parts += _figures(
             {
                 title: of_photo.measure(frame, name, both, caption)
@@ -334,7 +334,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
             },
             numbers,
         )
-    rows = explain.account_table(account)
+    rows = explain.account_table(told)
     if len(rows):
         rows["iou"] = rows["iou"].round(4)
         rows["scene"] = rows["scene"].map(plain_name)

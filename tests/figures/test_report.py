@@ -120,10 +120,10 @@ def test_units_and_photos_get_sections_of_their_own(tiny_run):
     assert shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
     spec = knowledge.own_knowledge(tiny_run)
     known = knowledge.know(tiny_run, knowledge.open_knowledge(spec), spec)
-    told = explain.account(tiny_run, known, "010", "body.3", *ACCOUNT)
-    assert told["sentence"] in said
+    told = explain.account(tiny_run, known, "010", "body.3", *ACCOUNT).account
+    assert told.sentence in said
     svgs = sum(tag == "svg" for tag, _ in page.tags)
-    assert svgs == 6 + (3 if told["scenes"] else 0)
+    assert svgs == 6 + (3 if told.scenes else 0)
     names = re.findall(r'\bid="([^"]+)"', text)
     assert len(names) == len(set(names))
     assert "<img" not in report(view, [], [], False, [3], ["010"])
