@@ -26,6 +26,7 @@ from core.cli import (
     merging,
     reproduce,
     retrain,
+    rooms,
     runs,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
@@ -40,6 +41,7 @@ PROG = "python -m core"
 VERBS = (
     runs,
     datasets,
+    rooms,
     get,
     annotate,
     formulas,
