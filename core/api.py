@@ -289,7 +289,7 @@ class Run(run_file.Run):
         image: str,
         answer: str | None = None,
         against: str | None = None,
-        fillings: Sequence[str] = ("mean", "blur"),
+        fillings: Sequence[str] = (),
         categories: Sequence[str] = (),
         cc: str = "scc",
         layer: str | None = None,
@@ -302,14 +302,20 @@ class Run(run_file.Run):
         As ``python -m core explain --image``. The network is run.
 
         answer, against : classes that are held against each other; where None, the network's answer
-        and the true scene (or the runner-up).
+        and the true scene (or the runner-up). fillings, categories : the usual ones where empty.
         """
         from core.attribution.account import Question, causes
         from core.attribution.effects import open_photo
 
         core = self.core_concepts(cc, knowledge, overrides)
         question = Question(
-            answer, against, tuple(fillings), controls, None, tuple(categories), seed
+            answer,
+            against,
+            tuple(fillings) or Question.fillings,
+            controls,
+            None,
+            tuple(categories),
+            seed,
         )
         return causes(open_photo(self.opened(layer), image), core, question)
 

@@ -28,14 +28,14 @@ from core.views.knowledge import Known
 from core.views.names import shown_name
 from core.views.pictures import thumbnail
 from core.views.units import has_maps
-from pages.parts import address, draw, explanations, graph
+from pages.parts import address, causes, draw, explanations, graph
 from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ("", "", "")
 MISTAKE = ("", "", "wrong")
 PAIRS = 200
-SHOWN = ("see", "lit")
+SHOWN = ("see", "lit", *causes.PARAMETERS)
 POOL = ("scene", "predicted", "outcome")
 TILES = 12
 UNITS = 3
@@ -134,9 +134,9 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     return choice, image
 
 
-def settings() -> tuple[str, str, str]:
-    """(strategy, reading of Eq. 2, kind of core concepts), kept in the address."""
-    row = st.columns([4, 4, 5], vertical_alignment="bottom")
+def settings() -> tuple[str, str]:
+    """(strategy, reading of Eq. 2), kept in the address."""
+    row = st.columns(2, vertical_alignment="bottom")
     with row[0]:
         strategy = address.select(
             "strategy",
@@ -150,9 +150,7 @@ def settings() -> tuple[str, str, str]:
         eq2 = address.select(
             "eq2", "Measured as", list(EQ2), "image", drop=("lit",), format_func=EQ2.get
         )
-    with row[2]:
-        kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
-    return strategy, eq2, kind
+    return strategy, eq2
 
 
 # -- one account ----------------------------------------------------------------------------
@@ -443,11 +441,30 @@ def one_account(ctx: Context, known: Known) -> None:
             {**links, "Show any photo": address.kept()},
             "Explain",
         )
-    strategy, eq2, kind = settings()
+    kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
+    neighbours(ctx, choice, image, image_id)
+    # What caused the answer stands first and is drawn last: the network has to be opened for it.
+    first = st.container()
+    silent = bool(ctx.facts.no_answers)
+    st.header("What its units saw" if silent else "The paper’s account", divider="grey")
+    if not silent:
+        st.caption(
+            "CM, SM and DM of “Knowledge-aware Neuron Interpretation for Scene Classification” "
+            "(AAAI 2024), Eqs. 2 to 5: what the units overlap, set against what the scenes are "
+            "made of. They do not say what caused the answer."
+        )
+    result = paper(ctx, known, image, image_id, kind)
+    with first:
+        st.subheader(question(result))
+        if not silent:
+            causes.section(ctx, known, image, image_id, kind)
+
+
+def paper(ctx: Context, known: Known, image: int, image_id: str, kind: str) -> Account:
+    """The paper's account of a photo of the run."""
+    strategy, eq2 = settings()
     told = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
     result = told.account
-    neighbours(ctx, choice, image, image_id)
-    st.subheader(question(result))
     st.html(f'<p class="account">{_escaped(result.sentence)}</p>')
     left, right = st.columns([5, 7], gap="large")
     with left:
@@ -460,11 +477,13 @@ def one_account(ctx: Context, known: Known) -> None:
             draw.explain(explanations.LEARNED, "What counts as seen")
             draw.explain(explanations.CORE, "What a scene is made of")
     way = figures.definition(strategy, eq2, kind, known.name)
-    caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, f"photo {image_id}")
+    split = f"photo {image_id}" + (f" ({result.split})" if result.split else "")
+    caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, split)
     stem = f"explain-{image_id}"
     seen_tiles(ctx, told, image)
     measures(result, caption, stem)
     as_table(told, caption, stem)
+    return result
 
 
 def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
@@ -499,6 +518,10 @@ def own_photo(ctx: Context, known: Known) -> None:
         icon=":material/warning:",
     )
     draw.explain(explanations.OWN_PHOTO, "How badly, and why")
+    st.caption(
+        "What caused the answer is measured by taking annotated things away, one by one; in a "
+        "photo without masks nothing can be taken away by name, so no causes are told."
+    )
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
         given = st.file_uploader(

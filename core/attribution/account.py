@@ -35,7 +35,7 @@ from core.attribution.effects import (
     without_rows,
 )
 from core.attribution.evidence import Evidence, Split, evidence, split_by
-from core.attribution.fillings import FILLINGS
+from core.attribution.measured import FILLINGS
 from core.explain.account import listed, scene_row
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import plain_name
@@ -72,7 +72,7 @@ class Question:
 
     answer: str | None = None
     against: str | None = None
-    fillings: tuple[str, ...] = ("mean", "blur")
+    fillings: tuple[str, ...] = FILLINGS
     controls: int = CONTROLS
     tested: int | None = None
     categories: tuple[str, ...] = ()
@@ -265,8 +265,10 @@ def causes(case: Case, core: CoreConcepts, question: Question | None = None) -> 
     members = [_members(core, side.scene) for side in sides]
     effect, spread = found.margin(a, b), found.spread(a, b)
     control = found.control(a, b) if found.controls.shape[2] else np.full((len(rows), 1), np.nan)
+    least = np.abs(effect[~np.isnan(control).all(1)]).min(initial=np.inf)
     made = []
     for k, row in enumerate(rows):
+        large = question.tested is None or abs(effect[k]) >= least
         one = Cause(
             int(case.regions.ids[row]),
             case.regions.names[row],
@@ -275,7 +277,7 @@ def causes(case: Case, core: CoreConcepts, question: Question | None = None) -> 
             float(effect[k]),
             float(spread[k, 0]),
             float(spread[k, 1]),
-            *_band(control[k], question),
+            *_band(control[k], question, large),
             float(credit[row]),
             units[row],
             _removed(case, found, k),
@@ -348,27 +350,32 @@ def _measured(case: Case, rows: list[int], question: Question, pair: tuple[int, 
     found = Effects(case.regions, fillings, case.logits, after, beside)
     if not controls:
         return found
-    size = np.abs(found.margin(*pair))
-    top = np.sort(np.argsort(-size, kind="stable")[: question.tested])
-    laid, places = control_regions(
-        case, [rows[k] for k in top], [masks[k] for k in top], controls, question.seed
-    )
+    laid: list[np.ndarray] = []
+    places: list[tuple[int, int]] = []
+    left = count if question.tested is None else question.tested
+    for k in np.argsort(-np.abs(found.margin(*pair)), kind="stable"):
+        if not left:
+            break
+        one, numbers = control_regions(case, [rows[k]], [masks[k]], controls, question.seed)
+        laid += one
+        places += [(int(k), number) for _, number in numbers]
+        left -= bool(one)
     logits = filled_logits(case, laid, fillings, question.seed)
-    beside[:, top] = control_logits(logits, places, len(top), controls)
+    beside[:] = control_logits(logits, places, count, controls)
     return found
 
 
-def _band(control: np.ndarray, question: Question) -> tuple[tuple[float, float] | None, str]:
+def _band(
+    control: np.ndarray, question: Question, large: bool
+) -> tuple[tuple[float, float] | None, str]:
     """A concept's band, and why there is none."""
     there = control[~np.isnan(control)]
     if len(there):
         return (float(there.min()), float(there.max())), ""
     if not question.controls:
         return None, "no regions elsewhere were asked for"
-    return None, (
-        "its effect is not among the largest"
-        if question.tested is not None
-        else "it is so large that nothing of its shape fits elsewhere"
+    return None, "it is too large for a region of its shape elsewhere" if large else (
+        f"its effect is not among the {question.tested} largest"
     )
 
 
@@ -561,7 +568,15 @@ def sentence(found: Causes) -> str:
         verb = "carries" if len(carry) == 1 else "carry"
         parts.append(f"{_capital(_numbered(carry))} {verb} it.")
     elif tested:
-        parts.append("No concept counts for it by more than a region elsewhere does.")
+        parts.append("None that could be tested counts for it by more than regions elsewhere do.")
+    top = max((abs(r.effect) for r in [*carry, *oppose]), default=0.0)
+    large = [r for r in found.rows if r.band is None and abs(r.effect) > top]
+    large = sorted(large, key=lambda r: -abs(r.effect)) if found.question.controls else []
+    if large:
+        verb = "is" if len(large) == 1 else "are"
+        parts.append(
+            f"{_capital(_numbered(large))} {verb} too large to be compared with regions elsewhere."
+        )
     if oppose:
         verb = "speaks" if len(oppose) == 1 else "speak"
         parts.append(f"{_capital(_numbered(oppose))} {verb} for {plain_name(found.against)}.")
@@ -603,8 +618,3 @@ def _numbered(rows: Sequence[Cause]) -> str:
 
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-def filling_names() -> dict[str, str]:
-    """Name of every filling → what it is."""
-    return {row.name: row.about for row in FILLINGS}

@@ -17,6 +17,7 @@ from core.ablation.strategies import replayed_tail, whole_forward
 from core.ablation.subject import Recorded, Subject
 from core.attribution.regions import Regions, regions_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.geometry import Preprocessing
 from core.models.base import LoadedModel
 from core.models.forward import Forward
 from core.models.head import first_of, linear_head
@@ -40,6 +41,7 @@ class Opened:
     head : (weights float32 (units, classes), bias (classes,)) of a linear head behind the means of
         the layer's maps; None where there is none.
     tail : what follows the layer, where it can be cut off.
+    preprocessing : how the network sees a photo that is not of the run.
     lock : the network is shared by whoever holds this, and hooks change it.
     """
 
@@ -49,6 +51,7 @@ class Opened:
     source: str
     head: tuple[np.ndarray, np.ndarray] | None
     tail: Tail | None
+    preprocessing: Preprocessing
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
@@ -73,6 +76,7 @@ class Opened:
             check.photos or "dataset",
             None if head is None else head[1:],
             cut[0] if isinstance(cut, tuple) else None,
+            subject.model.preprocessing,
         )
 
     @property

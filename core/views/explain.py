@@ -201,6 +201,20 @@ def evidence(
     return encoded(photo)
 
 
+def regions_photo(run: Run, image: int, concepts: tuple[int, ...], side: int = 480) -> bytes:
+    """JPEG of a photo, bright where any of some concepts (ids) is annotated, the rest dim; as it is
+    where there are none."""
+    photo = sized_photo(run, image, side)
+    if concepts:
+        here = np.isin(run.label_maps(image), concepts).any(0)
+        mask = Image.fromarray(here.astype(np.uint8) * 255)
+        mask = mask.resize(photo.size, Image.Resampling.NEAREST)
+        dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.55)
+        photo = Image.composite(photo, dim, mask)
+        outline(photo, mask)
+    return encoded(photo)
+
+
 # -- photos without masks -------------------------------------------------------------------
 
 
