@@ -441,7 +441,9 @@ def one_account(ctx: Context, known: Known) -> None:
             {**links, "Show any photo": address.kept()},
             "Explain",
         )
-    kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
+    kind = address.select(
+        "cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get, width=520
+    )
     neighbours(ctx, choice, image, image_id)
     # What caused the answer stands first and is drawn last: the network has to be opened for it.
     first = st.container()

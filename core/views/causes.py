@@ -61,13 +61,14 @@ class Shown:
 class After:
     """A photo after an edit, and what the network answers.
 
-    photo : JPEG of what the network saw. answer : class. margin : z_a − z_b of the classes asked.
-    before : the same of the photo as it is. shares : scene, before, after (softmax) of the most
-    probable classes.
+    photo : JPEG of what the network saw. answer : class; was : of the photo as it is.
+    margin : z_a − z_b of the classes asked; before : of the photo as it is. shares : scene,
+    before, after (softmax) of the most probable classes.
     """
 
     photo: bytes
     answer: str
+    was: str
     margin: float
     before: float
     shares: pd.DataFrame = field(compare=False)
@@ -213,6 +214,7 @@ def _after(opened: Opened, image: int, photo: np.ndarray, pair: tuple[str, str])
     return After(
         encoded(picture.resize(size, Image.Resampling.LANCZOS)),
         opened.classes[int(logits[1].argmax())],
+        opened.classes[int(logits[0].argmax())],
         float(logits[1, a] - logits[1, b]),
         float(logits[0, a] - logits[0, b]),
         frame,

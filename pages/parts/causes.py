@@ -183,7 +183,7 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
             st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         return
     words = f"without {', '.join(names)} ({told.ways.get(filling, filling)})"
-    answered(ctx, after, right, beside, words, f"{image_id}-without", pair)
+    answered(ctx, after, right, beside, words, told)
     carried = [rows[label] for label in value[:3]]
     for row in carried:
         if row.units:
@@ -204,20 +204,23 @@ def answered(
     right: Any,
     beside: Any,
     words: str,
-    stem: str,
-    pair: tuple[str, str],
+    told: Shown,
 ) -> None:
     """An edited photo and the answer to it, in two columns."""
+    found = told.causes
+    pair, photo = (found.answer, found.against), f"photo {found.image} ({found.split})"
+    stem = f"{found.image}-{'edit' if 'after' in words else 'without'}"
     a, b = (plain_name(name) for name in pair)
     with right:
         st.image(after.photo, width="stretch", alt=f"The photo {words}")
         st.caption(f"What the network saw: {words}.")
     with beside:
+        still = "still " if after.answer == after.was else "now "
         st.markdown(
-            f"It answers **{plain_name(after.answer)}**. The margin of {a} over {b} goes from "
-            f"{after.before:+.2f} to **{after.margin:+.2f}**."
+            f"It {still}answers **{plain_name(after.answer)}**. The margin of {a} over {b} goes "
+            f"from {after.before:+.2f} to **{after.margin:+.2f}**."
         )
-        caption = Caption(ctx.facts.dataset, ctx.facts.model, "", "", words)
+        caption = Caption(ctx.facts.dataset, ctx.facts.model, "", words, photo)
         draw.chart(
             partial(figures.answers, after.shares, caption),
             f"answer-{stem}",
@@ -268,7 +271,7 @@ def scene_edited(ctx: Context, network: Opened, told: Shown, image: int, image_i
         with right:
             st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         return
-    answered(ctx, after, right, beside, "drawn again after the edit", f"{image_id}-edit", pair)
+    answered(ctx, after, right, beside, "drawn again after the edit", told)
 
 
 def _edit() -> dict[str, Any]:
