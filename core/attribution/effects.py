@@ -18,19 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from core.attribution.case import Case, Opened
-from core.attribution.fillings import FILLINGS
+from core.attribution.fillings import FILLINGS, USUAL
 from core.attribution.regions import Regions
 from core.foundation.errors import UnitscopeError, unknown
 
 CONTROLS = 8
 """Regions of the same shape laid elsewhere, for each concept."""
-
-MARGIN = 1
-"""Cells of the working grid by which a region is widened before it is filled: along its border
-pixels are part concept, part background, and its outline alone can be recognised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,18 +87,6 @@ class Effects:
         return [self.fillings.index(filling)]
 
 
-def widened(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A region with a margin of some pixels around it.
-
-    >>> widened(np.eye(3, dtype=bool)[1][None], 1)
-    array([[ True,  True,  True]])
-    """
-    if pixels < 1:
-        return mask
-    wide: np.ndarray = ndimage.binary_dilation(mask, np.ones((3, 3)), pixels)
-    return wide
-
-
 def elsewhere(mask: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Regions of the same shape and size, laid at random where the region is not.
 
@@ -135,69 +118,9 @@ def elsewhere(mask: np.ndarray, count: int, rng: np.random.Generator) -> list[np
     return found
 
 
-def taken_regions(case: Case, rows: Sequence[int]) -> list[np.ndarray]:
-    """What is filled to take each of some concepts (rows of the photo's regions) away: its region
-    widened by :data:`MARGIN`, or as it is where it would then be the whole photo."""
-    grid = case.opened.run.info["settings"]["grid"]
-    margin = round(MARGIN * case.photo.shape[0] / grid[1])
-    masks = [widened(case.regions.masks[row], margin) for row in rows]
-    return [
-        case.regions.masks[row] if mask.all() else mask
-        for row, mask in zip(rows, masks, strict=True)
-    ]
-
-
-def control_regions(
-    case: Case, rows: Sequence[int], masks: Sequence[np.ndarray], controls: int, seed: int
-) -> tuple[list[np.ndarray], list[tuple[int, int]]]:
-    """Regions elsewhere of the shape of each mask, and for each (place in `rows`, number)."""
-    laid: list[np.ndarray] = []
-    places: list[tuple[int, int]] = []
-    for at, (row, mask) in enumerate(zip(rows, masks, strict=True)):
-        rng = np.random.default_rng([seed, case.image, int(case.regions.ids[row])])
-        for k, moved in enumerate(elsewhere(mask, controls, rng) if controls else []):
-            laid.append(moved)
-            places.append((at, k))
-    return laid, places
-
-
-def filled_logits(
-    case: Case, masks: Sequence[np.ndarray], fillings: Sequence[str], seed: int
-) -> np.ndarray:
-    """float32 (fillings, masks, classes): logits of the photo with each of some regions filled.
-
-    Raises UnitscopeError for an unknown filling, for none, and where a filling cannot be made here.
-    """
-    if not fillings:
-        raise UnitscopeError(f"no filling was chosen; there are {', '.join(FILLINGS.names())}")
-    fill = [FILLINGS.row(name).load() for name in fillings]
-    logits = np.empty((len(fillings), len(masks), len(case.logits)), np.float32)
-    for f, (name, filled) in enumerate(zip(fillings, fill, strict=True)):
-        rng = np.random.default_rng([seed, case.image, zlib.crc32(name.encode())])
-        if len(masks):
-            photos = np.stack([filled(case.photo, region, rng) for region in masks])
-            logits[f] = case.opened.logits(photos)
-    return logits
-
-
-def control_logits(
-    logits: np.ndarray, places: Sequence[tuple[int, int]], concepts: int, controls: int
-) -> np.ndarray:
-    """float32 (fillings, concepts, controls, classes), NaN where a concept has no elsewhere.
-
-    logits : of the regions elsewhere, (fillings, regions, classes). places : of each,
-    as :func:`control_regions` gives them.
-    """
-    shape = (len(logits), concepts, controls, logits.shape[-1])
-    beside = np.full(shape, np.nan, np.float32)
-    for k, (row, number) in enumerate(places):
-        beside[:, row, number] = logits[:, k]
-    return beside
-
-
 def measure(
     case: Case,
-    fillings: Sequence[str] = ("mean", "blur"),
+    fillings: Sequence[str] = USUAL,
     controls: int = CONTROLS,
     seed: int = 0,
 ) -> Effects:
@@ -208,39 +131,45 @@ def measure(
 
     Raises UnitscopeError for an unknown filling, for none, and where a filling cannot be made here.
     """
-    rows = range(len(case.regions))
-    masks = taken_regions(case, rows)
-    laid, places = control_regions(case, rows, masks, controls, seed)
-    logits = filled_logits(case, [*masks, *laid], fillings, seed)
-    after, beside = logits[:, : len(masks)], logits[:, len(masks) :]
-    controlled = control_logits(beside, places, len(masks), controls)
-    return Effects(case.regions, tuple(fillings), case.logits, after, controlled)
+    if not fillings:
+        raise UnitscopeError(f"no filling was chosen; there are {', '.join(FILLINGS.names())}")
+    fill = [FILLINGS.row(name).load() for name in fillings]
+    masks = list(case.regions.masks)
+    laid: list[np.ndarray] = []
+    places: list[tuple[int, int]] = []
+    for row, mask in enumerate(masks):
+        rng = np.random.default_rng([seed, case.image, int(case.regions.ids[row])])
+        for k, moved in enumerate(elsewhere(mask, controls, rng) if controls else []):
+            laid.append(moved)
+            places.append((row, k))
+    classes, concepts = len(case.logits), len(masks)
+    after = np.empty((len(fillings), concepts, classes), np.float32)
+    beside = np.full((len(fillings), concepts, controls, classes), np.nan, np.float32)
+    for f, (name, filled) in enumerate(zip(fillings, fill, strict=True)):
+        rng = np.random.default_rng([seed, case.image, zlib.crc32(name.encode())])
+        photos = np.stack([filled(case.photo, region, rng) for region in [*masks, *laid]])
+        logits = case.opened.logits(photos)
+        after[f] = logits[:concepts]
+        for (row, k), gave in zip(places, logits[concepts:], strict=True):
+            beside[f, row, k] = gave
+    return Effects(case.regions, tuple(fillings), case.logits, after, beside)
 
 
-def without_rows(case: Case, rows: Sequence[int], filling: str, seed: int = 0) -> np.ndarray:
-    """A photo with some concepts (rows of its regions) taken away together, as
-    :func:`measure` takes away each alone: uint8 (height, width, 3).
+def without(case: Case, concepts: Sequence[str], filling: str, seed: int = 0) -> np.ndarray:
+    """A photo with the regions of some concepts filled together: uint8 (height, width, 3).
 
-    Raises UnitscopeError for an unknown filling, and where nothing would be left.
+    Raises UnitscopeError for a concept that the photo does not show, and for an unknown filling.
     """
-    if not len(rows):
+    region = np.zeros(case.photo.shape[:2], bool)
+    for concept in concepts:
+        region |= case.regions.masks[case.regions.row(concept)]
+    if not region.any():
         return case.photo
-    region = np.any(taken_regions(case, rows), axis=0)
-    if region.all():
-        region = case.regions.masks[list(rows)].any(0)
     if region.all():
         raise UnitscopeError("nothing of the photo would be left without these concepts")
     rng = np.random.default_rng([seed, case.image, zlib.crc32(filling.encode())])
     filled: np.ndarray = FILLINGS.row(filling).load()(case.photo, region, rng)
     return filled
-
-
-def without(case: Case, concepts: Sequence[str], filling: str, seed: int = 0) -> np.ndarray:
-    """:func:`without_rows` of concepts by their names.
-
-    Raises UnitscopeError for a concept that the photo does not show, and for an unknown filling.
-    """
-    return without_rows(case, [case.regions.row(name) for name in concepts], filling, seed)
 
 
 def open_photo(opened: Opened, image: str) -> Case:
