@@ -17,6 +17,7 @@ once in n + 1 cases (n: regions of the band).
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -28,14 +29,13 @@ from core.attribution.case import Case
 from core.attribution.effects import (
     CONTROLS,
     Effects,
-    control_logits,
-    control_regions,
-    filled_logits,
-    taken_regions,
-    without_rows,
+    elsewhere,
+    margin_of,
+    measure,
+    widened,
 )
 from core.attribution.evidence import Evidence, Split, evidence, split_by
-from core.attribution.measured import FILLINGS
+from core.attribution.fillings import FILLINGS, USUAL
 from core.explain.account import listed, scene_row
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import plain_name
@@ -72,7 +72,7 @@ class Question:
 
     answer: str | None = None
     against: str | None = None
-    fillings: tuple[str, ...] = FILLINGS
+    fillings: tuple[str, ...] = USUAL
     controls: int = CONTROLS
     tested: int | None = None
     categories: tuple[str, ...] = ()
@@ -306,7 +306,15 @@ def edited(case: Case, concepts: Sequence[int], filling: str, seed: int = 0) -> 
     for concept in concepts:
         if concept not in here:
             raise UnitscopeError(f"this photo shows no concept number {concept}")
-    return without_rows(case, sorted(here[concept] for concept in concepts), filling, seed)
+    if not concepts:
+        return case.photo
+    together: np.ndarray = case.regions.masks[[here[concept] for concept in concepts]].any(0)
+    region = widened(together, margin_of(case))
+    if region.all():
+        raise UnitscopeError("nothing of the photo would be left without these concepts")
+    rng = np.random.default_rng([seed, case.image, zlib.crc32(filling.encode())])
+    filled: np.ndarray = FILLINGS.row(filling).load()(case.photo, region, rng)
+    return filled
 
 
 def _pair(case: Case, question: Question) -> tuple[int, int]:
@@ -342,27 +350,28 @@ def _chosen(case: Case, categories: Sequence[str]) -> list[int]:
 def _measured(case: Case, rows: list[int], question: Question, pair: tuple[int, int]) -> Effects:
     """Effects of some rows, with bands of those of the largest effect alone: the regions
     elsewhere are nearly all that has to be run."""
-    masks = taken_regions(case, rows)
-    fillings = question.fillings
-    after = filled_logits(case, masks, fillings, question.seed)
+    found = measure(_of_rows(case, rows), question.fillings, 0, question.seed)
     controls, count = question.controls, len(rows)
-    beside = np.full((len(fillings), count, controls, after.shape[-1]), np.nan, np.float32)
-    found = Effects(case.regions, fillings, case.logits, after, beside)
-    if not controls:
-        return found
-    laid: list[np.ndarray] = []
-    places: list[tuple[int, int]] = []
-    left = count if question.tested is None else question.tested
-    for k in np.argsort(-np.abs(found.margin(*pair)), kind="stable"):
-        if not left:
+    shape = (len(found.fillings), count, controls, len(found.before))
+    found = replace(found, controls=np.full(shape, np.nan, np.float32))
+    margin, top = margin_of(case), list[int]()
+    for k in np.argsort(-np.abs(found.margin(*pair)), kind="stable") if controls else ():
+        rng = np.random.default_rng([question.seed, case.image])
+        if elsewhere(widened(case.regions.masks[rows[k]], margin), 1, rng):
+            top.append(int(k))
+        if question.tested is not None and len(top) >= question.tested:
             break
-        one, numbers = control_regions(case, [rows[k]], [masks[k]], controls, question.seed)
-        laid += one
-        places += [(int(k), number) for _, number in numbers]
-        left -= bool(one)
-    logits = filled_logits(case, laid, fillings, question.seed)
-    beside[:] = control_logits(logits, places, count, controls)
+    if top:
+        tested = _of_rows(case, [rows[k] for k in top])
+        found.controls[:, top] = measure(
+            tested, question.fillings, controls, question.seed
+        ).controls
     return found
+
+
+def _of_rows(case: Case, rows: Sequence[int]) -> Case:
+    """The photo with some of its regions alone."""
+    return replace(case, regions=case.regions.only(np.asarray(rows)))
 
 
 def _band(

@@ -41,7 +41,7 @@ class Opened:
     head : (weights float32 (units, classes), bias (classes,)) of a linear head behind the means of
         the layer's maps; None where there is none.
     tail : what follows the layer, where it can be cut off.
-    preprocessing : how the network sees a photo that is not of the run.
+    preprocessing : how the network sees a photo.
     lock : the network is shared by whoever holds this, and hooks change it.
     """
 

@@ -183,6 +183,19 @@ def _by_gradients(case: Case, over: Margin, kind: str) -> Evidence:
     )
 
 
+def layer_gradient(case: Case, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+    """The layer's maps of a photo, and the gradient of the margin of class a over class b by them:
+    float64 (units, height, width) each."""
+    with case.opened.lock:
+        after, raw = _after(case), taken(case.output).tensor.float()
+        with torch.enable_grad():
+            here = raw.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(margin_of(a, b)(after(here)).sum(), here)
+    shape: tuple[int, int] = case.photo.shape[:2]
+    maps = as_maps(gradient.double(), case.opened.recorded.layer, shape)[0].numpy()
+    return case.maps.double().numpy(), maps
+
+
 def split_by(case: Case, found: Evidence) -> dict[str, Split]:
     """Evidence by the concepts of each category of a photo: category → parts."""
     regions = case.regions

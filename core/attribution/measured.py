@@ -16,7 +16,7 @@ import pandas as pd
 
 from core.ablation.images import images_of
 from core.attribution.case import Case, Opened
-from core.attribution.effects import CONTROLS, measure
+from core.attribution.effects import CONTROLS, MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
 from core.attribution.fillings import USUAL
 from core.foundation.errors import UnitscopeError
@@ -50,6 +50,7 @@ class Asked:
         return {
             "fillings": list(self.fillings),
             "controls": self.controls,
+            "margin": MARGIN,
             "seed": self.seed,
             "layer": run.layer_names[run.layer(self.layer)],
             "versions": versions_of("effects"),

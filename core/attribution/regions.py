@@ -40,6 +40,15 @@ class Regions:
         shares: np.ndarray = self.masks.mean((1, 2), dtype=np.float64)
         return shares
 
+    def only(self, rows: np.ndarray) -> Regions:
+        """The regions of some concepts alone, by row."""
+        return Regions(
+            self.ids[rows],
+            tuple(self.names[k] for k in rows),
+            tuple(self.categories[k] for k in rows),
+            self.masks[rows],
+        )
+
     def row(self, concept: str) -> int:
         """Row of a concept by its name. Raises UnitscopeError where the photo has none of it."""
         if concept not in self.names:

@@ -44,7 +44,8 @@ def add(verb: Verb) -> None:
         "--filling",
         action="append",
         metavar="NAME",
-        help="how a concept is taken away: mean, blur, noise, inpaint (mean and blur); repeatable",
+        help="how a concept is taken away: inpaint, smooth, blur, mean, noise (the first two); "
+        "repeatable",
     )
     explain.add_argument(
         "--category",

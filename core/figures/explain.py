@@ -126,8 +126,8 @@ MOST_CAUSES = 14
 def by(fillings: Sequence[str], controls: int, layer: str, kind: str) -> str:
     """How causes were measured, for a caption.
 
-    >>> by(("mean", "blur"), 8, "layer4", "linear head")
-    'effect: filled by mean, blur; 8 regions elsewhere; evidence: linear head of layer4'
+    >>> by(("inpaint", "blur"), 8, "layer4", "linear head")
+    'effect: filled by inpaint, blur; 8 regions elsewhere; evidence: linear head of layer4'
     """
     control = f"; {controls} regions elsewhere" if controls else ""
     return f"effect: filled by {', '.join(fillings)}{control}; evidence: {kind} of {layer}"

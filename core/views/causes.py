@@ -14,8 +14,7 @@ from core.attribution.account import Cause, Causes, Question, edited
 from core.attribution.account import causes as causes_of
 from core.attribution.case import Opened
 from core.attribution.effects import open_photo
-from core.attribution.fillings import FILLINGS
-from core.attribution.measured import FILLINGS as USUAL
+from core.attribution.fillings import FILLINGS, USUAL
 from core.foundation.errors import UnitscopeError
 from core.foundation.vocabulary import Core
 from core.runs.run_file import Run
@@ -81,11 +80,7 @@ def open_layer(run: Run, layer: str) -> Opened:
 
 def ways(run: Run) -> dict[str, str]:
     """Fillings → what they are, those that can be had here; :data:`REDRAWN` last."""
-    from importlib.util import find_spec
-
     told = {row.name: row.about for row in FILLINGS}
-    if find_spec("cv2") is None:
-        told.pop("inpaint", None)
     return told | ({REDRAWN: "drawn again without it"} if rooms.can_edit(run) else {})
 
 

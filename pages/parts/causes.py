@@ -318,7 +318,7 @@ def edit_row(things: pd.DataFrame, edit: dict[str, Any]) -> dict[str, Any] | Non
                 ahead = st.number_input("ahead", -20.0, 20.0, 0.0, 0.25, width=130)
                 new[how] = {**new.get(how, {}), thing: [right, ahead, 0.0]}
         pressed = st.button("Draw it", type="primary", icon=":material/brush:")
-        if st.button("As it was", icon=":material/restart_alt:", disabled=not edit):
+        if st.button("As it was", icon=":material/restart_alt:"):
             return {}
     return new if pressed else None
 
