@@ -156,7 +156,9 @@ def test_accounts_are_those_of_explain(knowing_run, capsys, tmp_path):
     for cc in ("scc", "icc", "top10"):
         told = answer(capsys, knowing_run, "explain", "--image", image, "--cc", cc)
         ours = knowing_run.account(image, cc)
+        causes, why = told.pop("causes"), told.pop("no_causes")
         assert plain(ours.to_json()) == told and any(side.core for side in ours.sides.values())
+        assert plain(knowing_run.causes(image, cc=cc).to_json()) == causes and why == ""
     photo = tmp_path / "any.jpg"
     photo.write_bytes(knowing_run.photo(0))
     told = answer(capsys, knowing_run, "explain", "--photo", str(photo))

@@ -308,7 +308,7 @@ def edited(case: Case, concepts: Sequence[int], filling: str, seed: int = 0) -> 
             raise UnitscopeError(f"this photo shows no concept number {concept}")
     if not concepts:
         return case.photo
-    together: np.ndarray = case.regions.masks[[here[concept] for concept in concepts]].any(0)
+    together = np.any(case.regions.masks[[here[concept] for concept in concepts]], axis=0)
     region = widened(together, margin_of(case))
     if region.all():
         raise UnitscopeError("nothing of the photo would be left without these concepts")
