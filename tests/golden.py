@@ -697,7 +697,7 @@ def explanation(given: Inputs) -> Any:
     said = account(given.run, given.cores["icc"], image)
     photo = Image.fromarray(picture(40, 32))
     seen = explain_photo(given.run, given.cores["icc"], photo, chance=1.0)
-    for name, one in (("account", said), ("photo", seen)):
+    for name, one in (("account", said.to_json()), ("photo", seen.to_json())):
         out[name] = {
             "seen": [[row["concept"], row.get("iou"), len(row["units"])] for row in one["seen"]],
             "predicted": one["predicted"],

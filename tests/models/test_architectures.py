@@ -204,7 +204,7 @@ def test_an_architecture_end_to_end(tmp_path, name, side, layer, layout, options
     assert toggler.toggle(Edit(OFF)).accuracy[0].n == IMAGES
     core = all_core_concepts(run, open_knowledge("builtin"), kinds=["top10"])["top10"]
     photo = read_photo(folder / "images" / "000.png")
-    assert explain_photo(run, core, photo, "000.png", model=model)["sentence"]
+    assert explain_photo(run, core, photo, "000.png", model=model).sentence
     run.close()
 
 
