@@ -17,7 +17,7 @@ import pkgutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -783,7 +783,7 @@ def svm(given: Inputs) -> Any:
     target = np.arange(60) % 3
     values = rng.integers(0, 6, (60, 5)) + 2 * np.eye(5)[target] * 2
     fitted = fit_svm(values[:40], target[:40], values[40:])
-    rows = pd.DataFrame(accuracies(given.svm))
+    rows = pd.DataFrame([asdict(row) for row in accuracies(given.svm)])
     return {
         "fixed": [fitted.predicted, fitted.cost, fitted.validation],
         "accuracies": rows[["features", "cost", "right", "n", "accuracy", "validation", "gain"]],

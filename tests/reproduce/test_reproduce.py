@@ -209,7 +209,7 @@ def test_mistakes_in_what_is_asked(capsys, arguments, message):
 def test_inputs_are_looked_for(tmp_path):
     data = tiny_reproduce.write(tmp_path)
     told = check(TINY, data, KEYS)
-    assert {one["key"] for one in told.inputs if one["missing"]} == {"weights"}
+    assert {one.key for one in told.inputs if one.missing} == {"weights"}
     assert set(told.left_out) == {"figure4"} and "core get tiny-weights" in told.left_out["figure4"]
     (data / "facts.tsv").unlink()
     assert set(check(TINY, data, KEYS).left_out) == set(KEYS)
@@ -222,12 +222,12 @@ def test_inputs_are_looked_for(tmp_path):
     (data / "old").symlink_to(data / "elsewhere" / "photos")
     old = check(EITHER, data, ["table1"])
     assert old.specs == {"set": "folder:{data}/old"}
-    told = {one["key"]: one for one in old.inputs}
-    assert told["elsewhere"]["instead"] == ["photos"] and told["facts"]["instead"] == []
-    assert [key for key, one in told.items() if one["needed"]] == ["facts", "weights"]
+    told = {one.key: one for one in old.inputs}
+    assert told["elsewhere"].instead == ["photos"] and told["facts"].instead == []
+    assert [key for key, one in told.items() if one.needed] == ["facts", "weights"]
     none = check(EITHER, tmp_path / "x", ["table1"])
     assert "core get old" in none.left_out["table1"] and "; or " in none.left_out["table1"]
-    assert [one["parts"] for one in none.inputs if one["key"] in ("photos", "elsewhere")] == [
+    assert [one.parts for one in none.inputs if one.key in ("photos", "elsewhere")] == [
         ["table1"],
         ["table1"],
     ]
@@ -433,7 +433,7 @@ def test_finished_work_is_only_read(data, whole):
     runs = {p: p.stat().st_mtime_ns for p in folder.parent.glob("*.duckdb")}
     again = work_of(data, work.root)
     ahead = plan(again)
-    assert {one["state"] for one in ahead["steps"]} == {"finished"} and ahead["seconds"] == 0
+    assert {one.state for one in ahead.steps} == {"finished"} and ahead.seconds == 0
     old = (folder / "results.json").read_bytes()
     reproduce(again, Folder(folder, again).write)
     assert (folder / "results.json").read_bytes() == old
@@ -459,7 +459,7 @@ def test_a_part_that_fails_does_not_keep_the_others_back(data, tmp_path):
     (bad / "other.pt").write_bytes(b"no weights")
     work = work_of(bad, tmp_path / "runs", keys=["table1", "table4", "table6", "figure4"])
     ahead = plan(work)
-    assert any(one["how"].startswith("fails: ") for one in ahead["steps"])
+    assert any(one.how.startswith("fails: ") for one in ahead.steps)
     parts, left_out = reproduce(work, lambda *_: None)
     assert list(parts) == ["table1", "table4", "table6"]
     assert left_out.keys() == {"figure4"} and "UnpicklingError" in left_out["figure4"]
