@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1]
 
 PACKAGES = [
@@ -134,3 +136,7 @@ def test_nothing_loads_code_from_data():
     for file in files("core", "pages"):
         for line in file.read_text(encoding="utf-8").splitlines():
             assert not pattern.search(line.replace(".eval()", "")), f"{file.name}: {line.strip()}"
+
+
+def test_files_that_are_begun_first_are_there():
+    assert not [name for name in LONGEST if not (ROOT / "tests" / name).is_file()]
