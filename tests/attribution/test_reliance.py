@@ -56,7 +56,7 @@ def slow_rows(measured, scene, name, margin):
         if image.target != k or row["name"] != name:
             continue
 
-        def over(z):
+        def over(z, image=image):
             if margin == "others":
                 return z[k] - np.mean([z[j] for j in range(3) if j != k])
             if image.predicted == k:
