@@ -306,11 +306,12 @@ def show_mistakes(ctx: Context, known: Known, kind: str, wanted: Wanted) -> None
     )
     flips = ctx.ask(reliance.flips_of, wanted, ctx.layer)
     if not isinstance(flips, str):
+        both = flips[-1]
         st.caption(
-            f"How far suspected labels can be trusted: {flips.suspected} of {flips.labels} labels "
-            f"are suspected as they are. With {flips.flipped} of them made wrong at random, "
-            f"{flips.recall[0]:.0%} of those are found, and {flips.precision[0]:.0%} of all that "
-            "is suspected then is one of them."
+            f"How far suspected labels can be trusted: {both.suspected} of {both.labels} labels "
+            f"are suspected as they are ({flips[0].suspected} by the features alone). With "
+            f"{both.flipped} of them made wrong at random, {both.recall[0]:.0%} of those are "
+            f"found, and {both.precision[0]:.0%} of all that is suspected then is one of them."
         )
     kinds = [str(k) for k, n in zip(found.counts["kind"], found.counts["errors"], strict=True) if n]
     chosen = address.select("kind", "Photos of", kinds, kinds[0], widget=st.segmented_control)

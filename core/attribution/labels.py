@@ -7,17 +7,20 @@ p̂(j; x) the probability of scene j by a classifier that did not see x, and ỹ
     t_j = mean of p̂(j; x) over the x labelled j                     (the self-confidence)
     j*(x) = the j of largest p̂(j; x) among those with p̂(j; x) ≥ t_j
 
-a label is suspected where j*(x) exists and is not ỹ, and ỹ is not the likeliest scene either. The
-classifier is a logistic regression on the run's pooled features, cross-validated.
+one source suspects a label where j*(x) exists and is not ỹ, and ỹ is not the likeliest scene
+either. There are two sources, each a cross-validated logistic regression: the network's pooled
+``features``, and ``annotations``, which concepts the photo's masks hold at all. The features alone
+are no witness: where the network is surely wrong, so is any classifier on them, and on `rooms`,
+whose labels are right by construction, they suspect most wrong answers (docs/reliance.md). So a
+label counts as suspected where **both** sources suspect it and say the same scene.
 
-**What it cannot tell**: the features are those of the network whose mistakes are sorted. Where
-that network is surely wrong, so is the classifier, and a right label is suspected. How often is
-measured by :func:`flips`: labels are made wrong at random, and what is suspected is compared.
+How far that can be trusted is measured by :func:`flips`: labels are made wrong at random, and what
+is suspected is compared with them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,7 +40,7 @@ ROUNDS = 5
 
 @dataclass(frozen=True, eq=False)
 class Suspicion:
-    """What a cross-validated classifier says of the labels of some images.
+    """What cross-validated classifiers say of the labels of some images.
 
     Attributes
     ----------
@@ -62,20 +65,20 @@ class Suspicion:
 
 @dataclass(frozen=True)
 class FlipCheck:
-    """How well wrong labels are found that were made wrong; Student's 95 % intervals over rounds.
+    """How well one source finds labels that were made wrong; Student's 95 % intervals over rounds.
 
-    labels, flipped : how many there are, and are flipped in each round. precision, recall : (mean,
-    low, high). suspected : labels suspected before any was flipped. extra : precision where what
-    was suspected before is not counted against it: share of flipped ones among those that the flips
-    added (mean, low, high).
+    source : ``features``, ``annotations`` or ``both``. labels, flipped : how many there are, and
+    are flipped in each round. suspected : before any was flipped. precision, recall : (mean, low,
+    high). fresh : precision among what is suspected after the flips and was not before.
     """
 
+    source: str
     labels: int
     flipped: int
+    suspected: int
     precision: tuple[float, float, float]
     recall: tuple[float, float, float]
-    suspected: int
-    extra: tuple[float, float, float]
+    fresh: tuple[float, float, float]
 
 
 def suspect(
@@ -138,39 +141,63 @@ def confident(probability: np.ndarray, given: np.ndarray) -> tuple[np.ndarray, n
     return suspected, likeliest
 
 
+def together(sources: Sequence[Suspicion]) -> Suspicion:
+    """Suspected is what all sources suspect, and say the same scene of; probabilities are means."""
+    first = sources[0]
+    same = np.all([one.likeliest == first.likeliest for one in sources], axis=0)
+    flags = np.all([one.suspected for one in sources], axis=0) & same
+    mean = np.mean([one.probability for one in sources], axis=0)
+    return Suspicion(first.classes, first.names, mean, first.likeliest, flags)
+
+
 def flips(
-    features: np.ndarray,
+    sources: Mapping[str, np.ndarray],
     given: np.ndarray,
     names: Sequence[str],
     share: float = FLIPPED,
     rounds: int = ROUNDS,
     seed: int = 0,
-) -> FlipCheck:
+) -> list[FlipCheck]:
     """Make a share of the labels wrong at random, a few times, and count which are suspected.
+
+    sources : name → features (images, columns). One check for each, and one for ``both`` (all of
+    them) where there are several.
 
     Raises UnitscopeError as :func:`suspect`, and where the share is no label.
     """
-    before = suspect(features, given, names, seed)
-    there = np.flatnonzero(np.isin(given, before.classes))
+    before = _suspected(sources, given, names, seed)
+    classes = next(iter(before.values())).classes
+    there = np.flatnonzero(np.isin(given, classes))
     count = round(share * len(there))
     if not count:
         raise UnitscopeError(f"{share:.0%} of {len(there)} labels is none")
-    figures = []
+    figures: dict[str, list[tuple[float, float, float]]] = {name: [] for name in before}
     for k in range(rounds):
         rng = np.random.default_rng([seed, k])
         chosen = rng.choice(there, count, replace=False)
         changed = np.array(given, np.int64)
         for at in chosen:
-            changed[at] = rng.choice(before.classes[before.classes != given[at]])
-        after = suspect(features, changed, names, seed)
-        hit = int(after.suspected[chosen].sum())
-        fresh = after.suspected & ~before.suspected
-        figures.append(
-            (
-                hit / max(1, int(after.suspected.sum())),
-                hit / count,
-                int(fresh[chosen].sum()) / max(1, int(fresh.sum())),
+            changed[at] = rng.choice(classes[classes != given[at]])
+        for name, after in _suspected(sources, changed, names, seed).items():
+            fresh = after.suspected & ~before[name].suspected
+            hit = int(after.suspected[chosen].sum())
+            figures[name].append(
+                (
+                    hit / max(1, int(after.suspected.sum())),
+                    hit / count,
+                    int(fresh[chosen].sum()) / max(1, int(fresh.sum())),
+                )
             )
-        )
-    precision, recall, extra = (spread(values) for values in np.array(figures).T)
-    return FlipCheck(len(there), count, precision, recall, int(before.suspected.sum()), extra)
+    found = []
+    for name, values in figures.items():
+        precision, recall, fresh_ones = (spread(column) for column in np.array(values).T)
+        suspected = int(before[name].suspected.sum())
+        found.append(FlipCheck(name, len(there), count, suspected, precision, recall, fresh_ones))
+    return found
+
+
+def _suspected(
+    sources: Mapping[str, np.ndarray], given: np.ndarray, names: Sequence[str], seed: int
+) -> dict[str, Suspicion]:
+    found = {name: suspect(values, given, names, seed) for name, values in sources.items()}
+    return found | ({"both": together(list(found.values()))} if len(found) > 1 else {})

@@ -2,10 +2,10 @@
 
 A photo of scene y that is answered k is, by the first rule of :class:`Kind` that holds,
 
-``wrong label suspected``  a classifier that never saw the photo says that y is not its scene
-                           (:mod:`core.attribution.labels`)
+``wrong label suspected``  classifiers that never saw the photo, on the network's features and on
+                what is annotated, both say one other scene (:mod:`core.attribution.labels`)
 ``misled``      there is a concept without which the answer is y, while without a region of its
-                shape elsewhere it is not; its effect on z_k − z_y exceeds its control's
+                shape elsewhere it is not, and it is used for k over y
 ``ambiguous``   a core concept of k is used for k and a core concept of y is used for y
 ``missed``      core concepts of y are in the photo, and none is used for y
 ``unexplained`` none of these
@@ -33,7 +33,7 @@ import pandas as pd
 
 from core.ablation.images import class_names
 from core.attribution.chance import common_odds, false_discoveries
-from core.attribution.labels import FlipCheck, Suspicion, flips, suspect
+from core.attribution.labels import FlipCheck, Suspicion, flips, suspect, together
 from core.attribution.measured import Measured
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval
@@ -69,7 +69,8 @@ class Mistakes:
         the answer over the true scene), kind, concepts (tuple of names that it rests on, the
         strongest first; of a suspected label none), why (in words).
     counts : one row for each kind: kind, errors, share (of the errors), low, high (Wilson).
-    placebo : errors that a control mends while its concept does not.
+    placebo : errors that a control mends while its concept does not, by the same rule with both
+        exchanged: what luck mends.
     mended : errors that a concept mends while its control does not: *misled*, had no label been
         suspected before.
     slices : see :func:`slices_of`. pairs : see :func:`pairs_of`.
@@ -143,25 +144,38 @@ def sort_mistakes(
 def sort_split(
     run: Run, measured: Measured, core: CoreConcepts, used: float = USED, least: int = LEAST
 ) -> Mistakes:
-    """:func:`sort_mistakes` with labels suspected by the run's pooled features; without that rule
-    where fewer than two scenes have photos enough."""
+    """:func:`sort_mistakes` with labels suspected by the run's pooled features and by what is
+    annotated; without that rule where fewer than two scenes have photos enough."""
     names = class_names(run)
+    given = measured.images["target"].to_numpy(np.int64)
     try:
-        labels = suspect(*_features(run, measured), names, measured.asked.seed)
+        labels = together(
+            [
+                suspect(values, given, names, measured.asked.seed)
+                for values in sources_of(run, measured).values()
+            ]
+        )
     except UnitscopeError:
         labels = None
     return sort_mistakes(measured, core, names, labels, used, least)
 
 
-def flips_of_split(run: Run, measured: Measured) -> FlipCheck:
+def flips_of_split(run: Run, measured: Measured) -> list[FlipCheck]:
     """:func:`core.attribution.labels.flips` of the same photos. Raises UnitscopeError as that."""
-    return flips(*_features(run, measured), class_names(run), seed=measured.asked.seed)
+    given = measured.images["target"].to_numpy(np.int64)
+    seed = measured.asked.seed
+    return flips(sources_of(run, measured), given, class_names(run), seed=seed)
 
 
-def _features(run: Run, measured: Measured) -> tuple[np.ndarray, np.ndarray]:
+def sources_of(run: Run, measured: Measured) -> dict[str, np.ndarray]:
+    """What labels are checked by: ``features`` float64 (images, units), the run's pooled maps, and
+    ``annotations`` float64 (images, concepts), 1 where a concept is in the photo."""
     layer = run.layer_names[run.layer(measured.asked.layer)]
     pooled = run.array(f"pooled-{layer}")[measured.images["image"].to_numpy()]
-    return np.asarray(pooled, np.float64), measured.images["target"].to_numpy(np.int64)
+    names, column = np.unique(measured.rows["concept"], return_inverse=True)
+    shown = np.zeros((len(measured.images), len(names)))
+    shown[measured.rows["photo"].to_numpy(), column] = 1.0
+    return {"features": np.asarray(pooled, np.float64), "annotations": shown}
 
 
 def _counts(errors: pd.DataFrame) -> pd.DataFrame:
@@ -221,8 +235,8 @@ class _Work:
             known,
             wrong,
             np.nan_to_num(toward),
-            asked & without & ~elsewhere & (toward > 0),
-            asked & elsewhere & ~without,
+            asked & without & ~elsewhere & (toward >= used * lead),
+            asked & elsewhere & ~without & (toward <= -used * lead),
             _core_to(core, [scenes.get(int(k), names[k]) for k in predicted[photo]], concept),
             _core_to(core, [scenes.get(int(k), "") for k in target[photo]], concept),
         )
@@ -231,7 +245,7 @@ class _Work:
         """Kind of one wrong answer, the concepts that it rests on, and why, in words."""
         here = np.flatnonzero(self.measured.rows["photo"].to_numpy() == at)
         if suspected:
-            return Kind.LABEL, (), f"a classifier that never saw it says {better}"
+            return Kind.LABEL, (), f"classifiers that never saw it say {better}"
         if not len(here):
             return Kind.UNEXPLAINED, (), "nothing is annotated in it"
         strong = self.used * self.lead

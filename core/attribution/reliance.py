@@ -40,9 +40,10 @@ LEAST = 5
 LEVEL = 0.05
 """False discovery rate."""
 
-WORTH = 0.05
+WORTH = 0.02
 """Share of a scene's lead that a concept must carry to count. With many photos any effect differs
-from 0 by more than luck; a twentieth of what a scene wins by is the least that is worth a word."""
+from 0 by more than luck; a fiftieth of the lead (0.07 logits on `rooms`, where right answers win
+over their runner-up by 1.4) is the least that is worth a word."""
 
 MARGINS = ("others", "rival")
 """The true scene over the mean of all other classes, or over its strongest rival: the runner-up
@@ -80,8 +81,8 @@ class Reliance:
     pulls : one row for each class and concept, over all photos that show it:
 
         scene (the class), concept, name, category, photos, net, low, high, share, p, q, core as
-        above; elsewhere, elsewhere_low, elsewhere_high : mean of d over the photos whose true
-        scene is another (NaN below two), of which there are others.
+        above; own, others : photos of the scene itself, and of others; elsewhere, elsewhere_low,
+        elsewhere_high : mean of d over the others (NaN below two).
     """
 
     margin: str
@@ -109,7 +110,9 @@ class Reliance:
         """Pulls that look like shortcuts, ranked: the lower end of the share's interval first.
 
         A pull is listed where it exceeds `worth` of the class's lead (q ≤ level), the concept is
-        not core to the class, and photos of other scenes are pulled too (lower end above 0).
+        not core to the class, photos of other scenes are pulled too (lower end above 0), and at
+        least `least` photos of the scene itself show it: a street's pavement that looks a little
+        like a kitchen's floor is no shortcut that kitchens could have taught.
 
         scene : one class alone. core_too : core concepts as well. all_rows : every pull of a
         concept that is not core, listed or not, in the same order: for a rank of what was missed.
@@ -121,7 +124,10 @@ class Reliance:
             found = found[~found["core"]]
         if not all_rows:
             found = found[
-                (found["q"] <= self.level) & (found["net"] > 0) & (found["elsewhere_low"] > 0)
+                (found["q"] <= self.level)
+                & (found["net"] > 0)
+                & (found["elsewhere_low"] > 0)
+                & (found["own"] >= self.least)
             ]
         return _ranked(self._of(found, scene))
 
@@ -301,6 +307,7 @@ class _Table:
                 ends[:, column] = spread(values)
         return self.concepts.iloc[kept].assign(
             scene=scene,
+            own=(~np.isnan(d[own][:, kept])).sum(0),
             others=(~np.isnan(away)).sum(0),
             elsewhere=ends[0],
             elsewhere_low=ends[1],

@@ -209,13 +209,14 @@ def _mistakes(given: argparse.Namespace) -> Answer:
         "files": files,
     }
     try:
-        check = flips_of_split(run, measured)
-        facts["flips"] = vars(check)
-        lines.append(
-            f"labels: {check.suspected} of {check.labels} are suspected; of {check.flipped} that "
-            f"were flipped, {check.recall[0]:.0%} are found (recall), and of all suspected then "
-            f"{check.precision[0]:.0%} are flipped ones (precision)"
-        )
+        checks = flips_of_split(run, measured)
+        facts["flips"] = [vars(check) for check in checks]
+        lines += ["", "labels, and how many are found of those that were made wrong at random"]
+        lines += [
+            f"{c.source:12} {c.suspected:4} of {c.labels} suspected; of {c.flipped} flipped "
+            f"{c.recall[0]:.0%} found; of all suspected then {c.precision[0]:.0%} were flipped"
+            for c in checks
+        ]
     except UnitscopeError as err:
         lines.append(f"labels: {err}")
     lines += ["", f"{'slice':36} {'wrong':>9} {'rate':>6} {'expected':>8} {'q':>8}"]

@@ -38,6 +38,8 @@ VERSIONS: dict[str, int] = {
     "ablation": 1,
     # What taking a concept out of a photo does to the logits, and evidence for a margin.
     "effects": 1,
+    # What scenes rest on, mistakes sorted, failures foretold: all from effects.
+    "reliance": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).

@@ -128,7 +128,7 @@ def mistakes_of(run: Run, known: Known, kind: str, wanted: Wanted, layer: str) -
     return sort_split(run, _kept(run, wanted, layer), known.core[kind])
 
 
-def flips_of(run: Run, wanted: Wanted, layer: str) -> FlipCheck | str:
+def flips_of(run: Run, wanted: Wanted, layer: str) -> list[FlipCheck] | str:
     """How well flipped labels are found; why that cannot be said, where it cannot."""
     from core.attribution.mistakes import flips_of_split
 

@@ -357,9 +357,9 @@ For every photo $i$ of the scene that shows the concept, it is what the scene's 
 without the concept, beyond what it loses without regions of the same shape elsewhere,
 $$d_i = [m(x)-m(x\setminus c)] - \overline{[m(x)-m(x\setminus \text{elsewhere})]},$$
 averaged over the photos, with Student's 95 % interval. The scene's **lead** is its mean margin.
-**Relied on** is what carries more than a twentieth of the lead, by more than luck (sign-flip test,
+**Relied on** is what carries more than a fiftieth of the lead, by more than luck (sign-flip test,
 false discovery rate 5 % over all pairs of a scene and a concept). **Core** is what the knowledge
-graph says belongs to the scene. **Core but ignored**: all of the interval lies below a twentieth
+graph says belongs to the scene. **Core but ignored**: all of the interval lies below a fiftieth
 of the lead. Filling a region is no perfect way of taking a thing away; the control bears the same
 paint.
 """
@@ -373,12 +373,13 @@ over all pairs of a scene and a concept.
 """
 
 MISTAKES = r"""
-Each wrong answer is of the first kind that fits. **Wrong label suspected**: a cross-validated
-classifier on the pooled features says another scene by confident learning (Northcutt et al. 2021).
-**Misled**: without one concept the answer is right, and without a region of its shape elsewhere it
-is not. **Ambiguous**: core concepts of both scenes are there and used. **Missed**: core concepts
-of the true scene are there, and none is used. **Unexplained**: the rest. *Used* means an effect,
-beyond its control, of at least a tenth of what right answers lead by.
+Each wrong answer is of the first kind that fits. **Wrong label suspected**: cross-validated
+classifiers on the pooled features and on what is annotated both say the same other scene, by
+confident learning (Northcutt et al. 2021). **Misled**: without one concept the answer is right,
+without a region of its shape elsewhere it is not, and the concept is used. **Ambiguous**: core
+concepts of both scenes are there and used. **Missed**: core concepts of the true scene are there,
+and none is used. **Unexplained**: the rest. *Used* means an effect, beyond its control, of at least
+a tenth of what right answers lead by.
 """
 
 SLICES = r"""

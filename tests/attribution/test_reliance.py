@@ -15,7 +15,7 @@ CORE = core_of({"attic": ("bed", "hay"), "barn": ("cow",)})
 
 @pytest.fixture(scope="module")
 def found():
-    return reliance(made(40, PULLS, noise=0.15), CORE)
+    return reliance(made(40, PULLS, noise=0.15), CORE, worth=0.05)
 
 
 def standing(found, scene, name):
@@ -45,6 +45,17 @@ def test_a_shortcut_pulls_photos_of_other_scenes_and_comes_first(found):
     assert "bed" in found.shortcuts(core_too=True)["name"].tolist()
     with pytest.raises(UnitscopeError, match="nearest"):
         found.shortcuts("bran")
+
+
+def test_what_a_scene_never_shows_is_none_of_its_shortcuts():
+    measured = made(40, PULLS, noise=0.15)
+    rows = measured.rows
+    barn = (measured.images["target"] == 1).to_numpy()[rows["photo"]]
+    lamps = np.flatnonzero((rows["name"] == "lamp") & barn)
+    measured.control[lamps[4:]] = np.nan
+    found = reliance(measured, CORE)
+    assert "lamp" not in found.shortcuts("barn")["name"].tolist()
+    assert found.shortcuts("barn", all_rows=True)["name"].iloc[0] == "lamp"
 
 
 def slow_rows(measured, scene, name, margin):
@@ -105,7 +116,7 @@ def test_pulls_are_over_all_photos_that_show_a_concept():
     k = np.full(len(measured.images), 1)
     d = (measured.effect(k) - measured.control_effect(k))[shows]
     away = measured.images["target"].to_numpy()[measured.rows["photo"][shows]] != 1
-    assert row.photos == len(d) and row.others == away.sum()
+    assert row.photos == len(d) and (row.own, row.others) == ((~away).sum(), away.sum())
     assert row.net == pytest.approx(d.mean())
     assert row.elsewhere == pytest.approx(d[away].mean())
     assert len(found.pulls) == len(SCENES) * len(CONCEPTS)
