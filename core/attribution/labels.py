@@ -107,7 +107,7 @@ def suspect(
     suspected, likeliest = confident(probability[kept], np.searchsorted(classes, given[kept]))
     flags, best = np.zeros(len(given), bool), np.full(len(given), -1)
     flags[kept], best[kept] = suspected, classes[likeliest]
-    return Suspicion(classes, tuple(names[k] for k in classes), probability, best, flags)
+    return Suspicion(classes, tuple(names[int(k)] for k in classes), probability, best, flags)
 
 
 def _cross_validated(features: np.ndarray, given: np.ndarray, seed: int) -> np.ndarray:
