@@ -21,7 +21,7 @@ help:
 	@echo "make test       set up, run every test"
 	@echo "make test-fast  under two minutes: no browser, no page, no real data, nothing slow"
 	@echo "make check      lint, types, doctests, import rule"
-	@echo "make docs       write docs/commands.md from the command line's parser"
+	@echo "make docs       write docs/commands.md and the table of modules in docs/architecture.md"
 	@echo "make golden     record results of computations whose version was raised"
 	@echo "make lock       choose releases again for the requirements files, with digests"
 	@echo "make audit      known vulnerabilities of the locked releases"
@@ -90,6 +90,7 @@ check: setup-dev
 
 docs: setup
 	@$(BIN)/python -m core.cli.reference > docs/commands.md
+	@$(BIN)/python docs/modules.py
 
 # What tests/test_golden.py compares with. Changed results under an unchanged version are refused.
 golden: setup-dev

@@ -9,11 +9,11 @@ import json
 import pickle
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from benchmarks.trials import Inputs, forked, said_by
 from tests import tiny
 from tests.datasets.readers import (
     test_ade20k,
@@ -23,9 +23,6 @@ from tests.datasets.readers import (
     test_nyuv2_mat,
     test_opensurfaces,
 )
-
-if TYPE_CHECKING:
-    from benchmarks.reliability import Inputs
 
 FACTS = """AtLocation\tbed\tbedroom
 UsedFor\tsink\tkitchen
@@ -94,8 +91,6 @@ def _files(inputs: Inputs, root: Path) -> None:
             folder,
             lambda here: [part.replace("@", str(here / file)) for part in command],
         )
-
-    from benchmarks.reliability import forked, said_by
 
     forked(
         lambda: said_by(

@@ -14,12 +14,9 @@ import random
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.reliability import ROOT, mutate, said_by
-
-if TYPE_CHECKING:
-    from benchmarks.reliability import Inputs
+from benchmarks.trials import ROOT, Inputs, mutate, said_by
 
 PAGES = ("app.py", *sorted(f"pages/{p.name}" for p in (ROOT / "pages").glob("*.py")))
 

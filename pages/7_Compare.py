@@ -70,8 +70,8 @@ def choose(ctx: Context, options: dict[str, tuple[Run, str, str]]) -> list[str]:
 
     def likeness(key: str) -> tuple[bool, bool]:
         run = options[key][0]
-        same = run.info["settings"]["dataset"]["digest"]
-        mine = ctx.run.info["settings"]["dataset"]["digest"]
+        same = run.settings.dataset.digest
+        mine = ctx.run.settings.dataset.digest
         return run.digest == ctx.run.digest, same == mine
 
     others = sorted((k for k in options if k != own), key=likeness, reverse=True)
@@ -413,7 +413,7 @@ def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
     column = "image" if kind == "first" else "image_other"
     st.markdown(f"**{title}**")
     said, mistaken = ("predicted", "predicted_other")[:: 1 if kind == "first" else -1]
-    if side.run.info["settings"].get("grid"):
+    if side.run.settings.has_grid:
         tiles: list[draw.Tile] = [
             {
                 "src": picture(thumbnail, side.run, int(row[column]), 220),
@@ -460,7 +460,7 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
         return
     left, right = st.columns([3, 2], gap="large", vertical_alignment="bottom")
     with left:
-        own = str(ctx.run.info.get("request", {}).get("knowledge", "builtin"))
+        own = ctx.run.own_knowledge
         knowledge = address.text("knowledge", "Knowledge graph", own) or own
     with right:
         wanted = address.toggle("table4", "Reckon it", help="Some seconds for each side.")

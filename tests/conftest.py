@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator
@@ -56,6 +57,18 @@ def tiny_run(tmp_path_factory):
         map_type="float16",
     )
     return execute(plan(settings), root / "runs")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def packages_looked_at_once() -> Iterator[None]:
+    """Streamlit's AppTest asks every installed package for components of its own, for each page
+    anew: four fifths of the time of a page. Nothing is installed meanwhile."""
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", once)
+        yield
 
 
 @pytest.fixture

@@ -551,6 +551,31 @@ def replay(given: Inputs) -> Any:
     return out
 
 
+def effects(given: Inputs) -> Any:
+    from core.attribution.case import Opened
+    from core.attribution.effects import measure
+    from core.attribution.evidence import KINDS, concept_evidence, evidence
+    from core.attribution.fillings import FILLINGS
+    from core.attribution.measured import Asked, measure_splits
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    found = measure(case, FILLINGS.names(), controls=2)
+    out: dict[str, Any] = {
+        "concepts": list(found.regions.names),
+        "before": found.before,
+        "after": found.after,
+        "controls": np.nan_to_num(found.controls),
+    }
+    for kind in KINDS:
+        one = evidence(case, 0, 1, kind)
+        out[kind] = [one.margin, one.gap, one.bias, *concept_evidence(case, one)]
+    whole = measure_splits(opened, Asked(("mean",), controls=2, splits=("test",)))
+    a, b = (whole.images[name].to_numpy() for name in ("predicted", "against"))
+    out["split"] = {"effect": whole.effect(a, b), "evidence": np.nan_to_num(whole.evidence)}
+    return out
+
+
 def signatures_(given: Inputs) -> Any:
     from core.dissect.signatures import signatures
 
@@ -624,7 +649,7 @@ def embedding(given: Inputs) -> Any:
 
 def merging(given: Inputs) -> Any:
     from core.merging.fuse import cluster, dendrogram, filter_scenes, make_links, representatives
-    from core.merging.gain import run_gain
+    from core.merging.gain import Grouping, run_gain
 
     space, vectors = given.space, given.vectors
     members, images = space.members, space.images
@@ -636,7 +661,7 @@ def merging(given: Inputs) -> Any:
         out[method] = [group.tolist() for group in groups]
         out[f"representatives {method}"] = representatives(groups, images)
         out[f"gain {method}"] = run_gain(
-            given.run, space, vectors, [2, 4], method, layer="body.3", draws=5
+            given.run, space, vectors, Grouping([2, 4], method, draws=5), "body.3"
         )
     filtered = filter_scenes(space.annotated, vectors, 0.5)
     out["filtered"] = filtered.to
@@ -825,8 +850,8 @@ def retraining(given: Inputs) -> Any:
 
 
 def tables(given: Inputs) -> Any:
-    from core.merging.gain import run_gain
-    from core.paper.tables import table_1, table_4, table_5, table_6, tables_2_and_3
+    from core.merging.gain import Grouping, run_gain
+    from core.paper.tables import Filtering, table_1, table_4, table_5, table_6, tables_2_and_3
 
     run, graph = given.run, given.graph
     made = {
@@ -834,9 +859,9 @@ def tables(given: Inputs) -> Any:
         "4": table_4([run], graph, ["test"]),
         "6": table_6([given.svm]),
     }
-    more = {"k": 4, "splits": ["test"], "draws": 3}
-    made["2"], made["3"] = tables_2_and_3(run, graph, given.space, given.vectors, **more)
-    gain = run_gain(run, given.space, given.vectors, [2, 4], layer="body.3", draws=5)
+    asked = Filtering(4, splits=["test"], draws=3)
+    made["2"], made["3"] = tables_2_and_3(run, graph, given.space, given.vectors, asked)
+    gain = run_gain(run, given.space, given.vectors, Grouping([2, 4], draws=5), "body.3")
     made["5"] = table_5(run, graph, {"drawn": gain}, layer="body.3")
     out: dict[str, Any] = {}
     for name, table in made.items():
@@ -1090,6 +1115,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             ),
             "models.head",
             "models.forward",
+        ),
+        TRAINED,
+    ),
+    "effects": (
+        effects,
+        tuple(
+            f"attribution.{module}"
+            for module in ("regions", "fillings", "case", "effects", "evidence", "measured")
         ),
         TRAINED,
     ),

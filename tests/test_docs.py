@@ -12,6 +12,7 @@ import pytest
 
 from core.cli import parser
 from core.cli.reference import reference
+from docs.modules import current, first_line
 from tests.test_structure import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,6 +61,15 @@ def links(document: Path) -> list[str]:
 def test_the_reference_of_commands_is_current():
     there = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     assert there == reference(), "say `make docs`"
+
+
+def test_every_module_of_core_is_named_and_said_what_it_does():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    assert text == current(text), "say `make docs`"
+    for module in (ROOT / "core").rglob("*.py"):
+        if module.name != "__init__.py":
+            assert first_line(module).endswith((".", ":")), f"{module} says nothing of itself"
+            assert f"](../{module.relative_to(ROOT).as_posix()}) |" in text
 
 
 def test_the_plan_names_every_package_in_order():

@@ -13,7 +13,12 @@ import pytest
 from tests.test_structure import files
 
 ROOT = Path(__file__).resolve().parents[1]
-PACKAGES = {"PIL": "pillow", "sklearn": "scikit-learn", "vl_convert": "vl-convert-python"}
+PACKAGES = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "sklearn": "scikit-learn",
+    "vl_convert": "vl-convert-python",
+}
 """Import name → package, where they differ."""
 
 OWN = {"", "app", "benchmarks", "core", "pages", "tests", "unitscope"}

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,16 @@ def test_core_imports_downwards_and_never_streamlit(file):
             assert PACKAGES.index(there) <= PACKAGES.index(here), f"{own} imports {name}"
 
 
+def test_benchmarks_import_each_other_without_a_circle():
+    names = {file.stem for file in files("benchmarks")}
+    graph = {
+        file.stem: {name.split(".")[1] for name in imports(file) if name.startswith("benchmarks.")}
+        & names
+        for file in files("benchmarks")
+    }
+    assert list(TopologicalSorter(graph).static_order())
+
+
 def test_packages_named_are_there():
     there = {p.stem for p in (ROOT / "core").iterdir() if p.suffix == ".py" or p.is_dir()}
     assert set(PACKAGES) == there - {"__init__", "__pycache__"}
@@ -135,3 +146,45 @@ def test_nothing_loads_code_from_data():
     for file in files("core", "pages"):
         for line in file.read_text(encoding="utf-8").splitlines():
             assert not pattern.search(line.replace(".eval()", "")), f"{file.name}: {line.strip()}"
+
+
+LONG = 80
+"""Lines that a function may have, its docstring included."""
+
+LONGER = {
+    "core/explain/account.py:account",
+    "core/explain/photo.py:explain_photo",
+    "core/rooms/train.py:train",
+}
+"""Functions that are longer still, each to be cut. The drawings of the frozen world may be."""
+
+
+def long_functions(file: Path) -> dict[str, int]:
+    """Name → lines of the functions that have more than :data:`LONG`."""
+    name = str(file.relative_to(ROOT))
+    return {
+        f"{name}:{node.name}": node.end_lineno - node.lineno + 1
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        and node.end_lineno - node.lineno >= LONG
+    }
+
+
+def test_functions_of_core_fit_on_a_screen():
+    found: dict[str, int] = {}
+    for file in files("core"):
+        if "drawing" not in file.parts:
+            found |= long_functions(file)
+    assert not set(found) - LONGER, f"cut these in parts whose names tell what they do: {found}"
+    assert not LONGER - set(found), "these are cut: remove them from LONGER"
+
+
+def test_functions_have_few_parameters():
+    for file in files("core"):
+        if "drawing" in file.parts:
+            continue
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                given = node.args
+                count = len(given.posonlyargs + given.args + given.kwonlyargs)
+                assert count < 12, f"{file.name}: {node.name} takes {count}: make it a dataclass"

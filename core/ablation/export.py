@@ -282,13 +282,13 @@ def _write_program(path: Path, module: nn.Module, inputs: Tensor) -> Any:
 
 def _account(toggler: Toggler, edits: Sequence[Edit], chosen: str, written: Written) -> str:
     """The text file."""
-    settings, effects = toggler.run.info["settings"], written.effects
+    settings, effects = toggler.run.settings, written.effects
     lines = [
         "An edited network, written by Unitscope.",
         "",
-        f"network     {settings['model']['spec']}",
-        f"            digest {settings['model']['digest']}",
-        f"dataset     {settings['dataset']['spec']}",
+        f"network     {settings.model.spec}",
+        f"            digest {settings.model.digest}",
+        f"dataset     {settings.dataset.spec}",
         f"run         {toggler.run.digest}",
         f"layer       {toggler.layer} ({toggler.units} units)",
         f"edit        {_words(edits)}",
@@ -320,6 +320,6 @@ def _account(toggler: Toggler, edits: Sequence[Edit], chosen: str, written: Writ
             + how[kind].format(path.name)
         )
     lines += [f"  no {kind} file: {why}" for kind, why in written.left_out.items()]
-    preprocessing = json.dumps(settings["preprocessing"], ensure_ascii=False)
+    preprocessing = json.dumps(settings.preprocessing, ensure_ascii=False)
     lines += ["", f"Photos must be prepared as for the original network: {preprocessing}", ""]
     return "\n".join(lines)

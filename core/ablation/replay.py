@@ -115,7 +115,7 @@ class Whole:
     ):
         self.forward, self.layer, self.photos = forward, recorded.layer, photos
         self.batch, self.images = batch, recorded.numbers
-        self.planned = recorded.run.info["images"]["planned"]
+        self.planned = recorded.run.image_count.planned
 
     def _batch_of(self, first: int) -> np.ndarray:
         numbers = np.arange(first, min(first + self.batch, self.planned))

@@ -169,7 +169,7 @@ def replayed_tail(subject: Subject) -> tuple[Tail, Check] | Refused:
         )
     if agreement > CLOSE:
         return Refused(f"the tail cut off behind the layer differs by {agreement:.1e}")
-    kind = subject.settings["map_type"]
+    kind = subject.settings.map_type
     why = f"what follows the layer is run again on its {kind} maps"
     if kind == "float16":
         rounded = (maps.half().float(), None if apart is None else apart.half().float())
@@ -185,7 +185,7 @@ def _cut_off(subject: Subject) -> Tail | Refused:
     """What follows the layer, with the recorded maps that it runs on."""
     run, name = subject.recorded.run, subject.recorded.layer
     raw, maps, size = subject.raw, subject.maps, subject.size
-    if not subject.settings["keep_maps"]:
+    if not subject.settings.keep_maps:
         return Refused("the run kept no maps (--no-maps)")
     stored = run.array(f"maps-{name}")
     if not isinstance(raw, Tensor):
@@ -219,7 +219,7 @@ def whole_forward(subject: Subject) -> tuple[Whole, Check]:
     logits for those compared, else on the run's stored photos."""
     recorded, model = subject.recorded, subject.model
     words = batch_words(model.module, subject.inputs)
-    batch = subject.settings["batch"] if words else 0
+    batch = subject.settings.batch if words else 0
     batches = f", in the run's own batches of {batch} ({words})" if words else ""
 
     def on(photos: Callable[[np.ndarray], np.ndarray]) -> Whole:

@@ -20,6 +20,7 @@ from core.models.base import LoadedModel
 from core.models.forward import Forward
 from core.models.head import PROBES, first_of
 from core.models.hooks import as_maps, find_layer
+from core.runs.facts import RunSettings
 from core.runs.run_file import Run
 
 
@@ -150,12 +151,11 @@ class Subject:
         return self.inputs.shape[2], self.inputs.shape[3]
 
     @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self) -> RunSettings:
         """Settings of the run."""
-        settings: dict[str, Any] = self.recorded.run.info["settings"]
-        return settings
+        return self.recorded.run.settings
 
     @property
     def mixed(self) -> bool:
         """Was the run recorded in mixed precision?"""
-        return bool(self.settings["precision"] != "float32")
+        return self.settings.precision != "float32"

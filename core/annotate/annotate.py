@@ -30,6 +30,8 @@ from core.foundation.files import parse_json, write_text, write_whole
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
 if TYPE_CHECKING:  # it brings PyTorch, which a mistake in the arguments need not wait for
+    from torch import Tensor
+
     from core.annotate.segment import Segmenter
 
 
@@ -134,41 +136,26 @@ def annotate(
     there = total - sum(len(part) for part in waiting)
     written, labelled, pixels = 0, 0, 0
     cores = max(1, threads or os.cpu_count() or 1)
+    meter = Meter(progress)
     with ThreadPoolExecutor(cores, thread_name_prefix="annotate") as pool:
 
         def finish(photo: _Photo, labels: np.ndarray) -> None:
             _put_photo(photos / photo.file, to / "images" / photo.file, link)
             _put_mask(_mask(to, photo), labels, len(segmenter.labels))
 
-        meter = Meter(progress)
         meter.start("annotate", total, there, "photos")
         for part, views in _ahead(photos, waiting, segmenter, pool):
             if stop():
                 raise Stopped(
                     f"stopped at {there + written} of {total} photos; the same command resumes it"
                 )
-            size = segmenter.way.input_size(*part[0].size)
-            seen = np.zeros((len(part), size[1], size[0], 3), np.uint8)
-            for row, view in zip(seen, views, strict=True):
-                # One that cannot be read is black: the others' numbers do not depend on it.
-                if isinstance(view, np.ndarray):
-                    row[...] = view
-            scores = segmenter.scores(seen)
             writing = []
-            for k, (photo, view) in enumerate(zip(part, views, strict=True)):
-                if isinstance(view, Problem):
-                    problems.append(view)
-                    continue
-                fault = segmenter.fault(scores[k])
-                if fault:
-                    problems.append(Problem(photo.image, photo.file, fault))
-                    continue
+            for photo, scores in _scored(part, views, segmenter, problems):
                 if _mask(to, photo).is_file():
                     there += 1
                     continue
-                labels = segmenter.label_map(
-                    scores[k], segmenter.mask_size(*photo.size), least_confidence
-                )
+                size = segmenter.mask_size(*photo.size)
+                labels = segmenter.label_map(scores, size, least_confidence)
                 labelled, pixels = labelled + int((labels > 0).sum()), pixels + labels.size
                 writing.append(pool.submit(finish, photo, labels))
             for future in writing:
@@ -178,13 +165,38 @@ def annotate(
     return Annotated(len(found), written, there, problems, labelled / pixels if pixels else 0.0)
 
 
+def _scored(
+    part: Sequence[_Photo],
+    views: Sequence[np.ndarray | Problem],
+    segmenter: Segmenter,
+    problems: list[Problem],
+) -> Iterator[tuple[_Photo, Tensor]]:
+    """The photos of a batch with their scores (labels, h, w); those without are problems."""
+    size = segmenter.preprocessing.input_size(*part[0].size)
+    seen = np.zeros((len(part), size[1], size[0], 3), np.uint8)
+    for row, view in zip(seen, views, strict=True):
+        # One that cannot be read is black: the others' numbers do not depend on it.
+        if isinstance(view, np.ndarray):
+            row[...] = view
+    scores = segmenter.scores(seen)
+    for k, (photo, view) in enumerate(zip(part, views, strict=True)):
+        if isinstance(view, Problem):
+            problems.append(view)
+            continue
+        fault = segmenter.fault(scores[k])
+        if fault:
+            problems.append(Problem(photo.image, photo.file, fault))
+            continue
+        yield photo, scores[k]
+
+
 def _written(future: Future[None]) -> None:
     try:
         future.result()
     except OSError as err:
         raise UnitscopeError(
-            f"{err.filename or 'a file'} cannot be written: {err.strerror}; the same command goes "
-            "on from here"
+            f"{err.filename or 'a file'} cannot be written: {err.strerror}; the same command "
+            "resumes it"
         ) from err
 
 
@@ -199,7 +211,7 @@ def _begin(to: Path, segmenter: Segmenter, least_confidence: float, batch: int) 
     facts: dict[str, Any] = {
         "labels_by": segmenter.name,
         "model": segmenter.digest(),
-        "preprocessing": segmenter.way.to_json(),
+        "preprocessing": segmenter.preprocessing.to_json(),
         "labels": [list(label) for label in segmenter.labels],
         "least_confidence": least_confidence,
         "batch": batch,
@@ -262,7 +274,9 @@ def _batches(
         except BadFile as err:
             problems.append(Problem(image, err.path, err.reason))
             continue
-        by_size.setdefault(segmenter.way.input_size(*size), []).append(_Photo(image, file, size))
+        by_size.setdefault(segmenter.preprocessing.input_size(*size), []).append(
+            _Photo(image, file, size)
+        )
     return [group[k : k + batch] for group in by_size.values() for k in range(0, len(group), batch)]
 
 
@@ -273,7 +287,7 @@ def _ahead(
 
     def read(photo: _Photo) -> np.ndarray | Problem:
         try:
-            return np.asarray(segmenter.way.view(read_photo(photos / photo.file)))
+            return np.asarray(segmenter.preprocessing.view(read_photo(photos / photo.file)))
         except BadFile as err:
             return Problem(photo.image, err.path, err.reason)
 

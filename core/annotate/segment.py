@@ -42,13 +42,13 @@ class Segmenter:
     Attributes
     ----------
     module : in evaluation mode, float32.
-    way : the whole photo, resized, to the network's input; no crop.
+    preprocessing : the whole photo, resized, to the network's input; no crop.
     labels : one an output.
     name : short, without paths of this machine: what figures call it.
     """
 
     module: nn.Module
-    way: Preprocessing
+    preprocessing: Preprocessing
     labels: list[Label]
     spec: str
     name: str
@@ -56,25 +56,25 @@ class Segmenter:
     def digest(self) -> str:
         """Hex digest over architecture, weights and labels."""
         names = [f"{label.name}\t{label.category}" for label in self.labels]
-        return LoadedModel(self.module, self.way, names, self.spec, "").digest()
+        return LoadedModel(self.module, self.preprocessing, names, self.spec, "").digest()
 
     def mask_size(self, width: int, height: int) -> tuple[int, int]:
         """(width, height) of the mask of a photo: the photo's shape at the scale of the network's
         input, as more would be made up; never larger than the photo.
 
-        >>> way = Preprocessing(resize=(64, 64), center_crop=None)
-        >>> Segmenter(nn.Identity(), way, [], "", "").mask_size(640, 480)
+        >>> steps = Preprocessing(resize=(64, 64), center_crop=None)
+        >>> Segmenter(nn.Identity(), steps, [], "", "").mask_size(640, 480)
         (85, 64)
         """
         short = min(width, height)
-        scale = min(1.0, min(self.way.input_size(width, height)) / short)
+        scale = min(1.0, min(self.preprocessing.input_size(width, height)) / short)
         return max(1, round(width * scale)), max(1, round(height * scale))
 
     @torch.inference_mode()
     def scores(self, seen: np.ndarray) -> Tensor:
         """uint8 (photos, height, width, 3) → float32 (photos, labels, h, w), before softmax."""
         device = next(self.module.parameters()).device
-        inputs = torch.from_numpy(np.stack([self.way.normalise(photo) for photo in seen]))
+        inputs = torch.from_numpy(np.stack([self.preprocessing.normalise(photo) for photo in seen]))
         try:
             out = self.module(inputs.to(device))
         except (RuntimeError, ValueError) as err:
@@ -151,7 +151,7 @@ def load_segmenter(
             "a line (`name,category` where it is no object)"
         )
     if side is not None:
-        found.way = Preprocessing(**{**found.way.to_json(), "resize": side})
+        found.preprocessing = Preprocessing(**{**found.preprocessing.to_json(), "resize": side})
     found.module.eval().requires_grad_(False)
     return found
 

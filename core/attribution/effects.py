@@ -18,19 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from core.attribution.case import Case, Opened
-from core.attribution.fillings import FILLINGS
+from core.attribution.fillings import FILLINGS, USUAL
 from core.attribution.regions import Regions
 from core.foundation.errors import UnitscopeError, unknown
 
 CONTROLS = 8
 """Regions of the same shape laid elsewhere, for each concept."""
-
-MARGIN = 1
-"""Cells of the working grid by which a region is widened before it is filled: along its border
-pixels are part concept, part background, and its outline alone can be recognised."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,18 +87,6 @@ class Effects:
         return [self.fillings.index(filling)]
 
 
-def widened(mask: np.ndarray, pixels: int) -> np.ndarray:
-    """A region with a margin of some pixels around it.
-
-    >>> widened(np.eye(3, dtype=bool)[1][None], 1)
-    array([[ True,  True,  True]])
-    """
-    if pixels < 1:
-        return mask
-    wide: np.ndarray = ndimage.binary_dilation(mask, np.ones((3, 3)), pixels)
-    return wide
-
-
 def elsewhere(mask: np.ndarray, count: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Regions of the same shape and size, laid at random where the region is not.
 
@@ -137,7 +120,7 @@ def elsewhere(mask: np.ndarray, count: int, rng: np.random.Generator) -> list[np
 
 def measure(
     case: Case,
-    fillings: Sequence[str] = ("mean", "blur"),
+    fillings: Sequence[str] = USUAL,
     controls: int = CONTROLS,
     seed: int = 0,
 ) -> Effects:
@@ -151,15 +134,10 @@ def measure(
     if not fillings:
         raise UnitscopeError(f"no filling was chosen; there are {', '.join(FILLINGS.names())}")
     fill = [FILLINGS.row(name).load() for name in fillings]
-    grid = case.opened.run.info["settings"]["grid"]
-    margin = round(MARGIN * case.photo.shape[0] / grid[1])
-    masks = [widened(mask, margin) for mask in case.regions.masks]
-    whole = [mask.all() for mask in masks]
+    masks = list(case.regions.masks)
     laid: list[np.ndarray] = []
     places: list[tuple[int, int]] = []
     for row, mask in enumerate(masks):
-        if whole[row]:
-            masks[row] = case.regions.masks[row]
         rng = np.random.default_rng([seed, case.image, int(case.regions.ids[row])])
         for k, moved in enumerate(elsewhere(mask, controls, rng) if controls else []):
             laid.append(moved)

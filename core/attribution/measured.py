@@ -17,8 +17,9 @@ import pandas as pd
 
 from core.ablation.images import class_names, images_of
 from core.attribution.case import Case, Opened
-from core.attribution.effects import CONTROLS, MARGIN, measure
+from core.attribution.effects import CONTROLS, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
+from core.attribution.fillings import USUAL
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
@@ -28,10 +29,6 @@ from core.runs.run_file import Run, derived, known_values
 
 SHARD = 16
 """Photos of a shard."""
-
-FILLINGS = ("mean", "blur")
-"""How concepts are taken away where nothing else is asked for: the two that every machine has and
-that agree best with drawing the photo again without them (docs/truth.md)."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class Asked:
     layer : whose evidence it is; the run's last where None.
     """
 
-    fillings: tuple[str, ...] = FILLINGS
+    fillings: tuple[str, ...] = USUAL
     controls: int = CONTROLS
     seed: int = 0
     splits: tuple[str, ...] | None = None
@@ -54,7 +51,6 @@ class Asked:
         return {
             "fillings": list(self.fillings),
             "controls": self.controls,
-            "margin": MARGIN,
             "seed": self.seed,
             "layer": run.layer_names[run.layer(self.layer)],
             "versions": versions_of("effects"),

@@ -27,6 +27,7 @@ from core.cli import (
     reliance,
     reproduce,
     retrain,
+    rooms,
     runs,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
@@ -41,6 +42,7 @@ PROG = "python -m core"
 VERBS = (
     runs,
     datasets,
+    rooms,
     get,
     annotate,
     formulas,

@@ -54,6 +54,21 @@ def add(verb: Verb) -> None:
     toggle.add_argument("--layer", metavar="NAME")
     add_knowledge(toggle)
 
+    _add_figures(verb)
+    _add_search(verb)
+
+    edit = verb("edit", _edit, "Write the network with its units disabled or scaled.")
+    add_run(edit)
+    _add_units(edit)
+    edit.add_argument("--scene", help="the scene of --top-…")
+    edit.add_argument("--why", help="how the units were chosen, for the text file")
+    edit.add_argument("--kind", action="append", help="state, folded, program; all where left out")
+    edit.add_argument("--out-dir", type=Path, required=True, metavar="DIR")
+    edit.add_argument("--layer", metavar="NAME")
+    add_knowledge(edit)
+
+
+def _add_figures(verb: Verb) -> None:
     figures = verb("figures", _figures, "The paper's Figs. 3 and 4: units disabled, k by k.")
     add_run(figures)
     figures.add_argument(
@@ -87,6 +102,8 @@ def add(verb: Verb) -> None:
     figures.add_argument("--layer", metavar="NAME")
     add_knowledge(figures)
 
+
+def _add_search(verb: Verb) -> None:
     search = verb("search", _search, "Search the best set of units; does knowledge help?")
     add_run(search)
     search.add_argument("--split", action="append", help="images of these splits alone")
@@ -101,16 +118,6 @@ def add(verb: Verb) -> None:
     search.add_argument("--format", default="svg,pdf,png", help="of the chart")
     search.add_argument("--layer", metavar="NAME")
     add_knowledge(search)
-
-    edit = verb("edit", _edit, "Write the network with its units disabled or scaled.")
-    add_run(edit)
-    _add_units(edit)
-    edit.add_argument("--scene", help="the scene of --top-…")
-    edit.add_argument("--why", help="how the units were chosen, for the text file")
-    edit.add_argument("--kind", action="append", help="state, folded, program; all where left out")
-    edit.add_argument("--out-dir", type=Path, required=True, metavar="DIR")
-    edit.add_argument("--layer", metavar="NAME")
-    add_knowledge(edit)
 
 
 def _add_concepts(sub: argparse.ArgumentParser) -> None:
@@ -241,8 +248,7 @@ def _caption(run: Run, layer: str, definition: str, split: str) -> Any:
     from core.figures.base import Caption
     from core.views.names import short_name
 
-    info = run.info
-    model = short_name(info["settings"]["model"]["spec"])
+    model = short_name(run.settings.model.spec)
     return Caption(run.dataset, model, layer, definition, split)
 
 

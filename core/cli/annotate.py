@@ -58,7 +58,8 @@ def _annotate(given: argparse.Namespace) -> Answer:
 
     labels = read_labels_file(given.classes) if given.classes else None
     network = load_segmenter(given.model, labels, given.side)
-    say(f"{network.name}: {len(network.labels)} labels, photos at {network.way.resize} pixels")
+    side = network.preprocessing.resize
+    say(f"{network.name}: {len(network.labels)} labels, photos at {side} pixels")
     with stoppable() as stop:
         done = annotate(
             given.photos,

@@ -111,7 +111,7 @@ def _formulas(given: argparse.Namespace) -> Answer:
         "formulas": frame.sort_values(["iou", "unit"], ascending=[False, True]).to_dict("records"),
     }
     lines = [
-        f"{run.dataset}, {run.info['settings']['model']['spec']}, {s.layer}, "
+        f"{run.dataset}, {run.settings.model.spec}, {s.layer}, "
         f"dataset IoU, {'all images' if not s.splits else ', '.join(s.splits)}"
         + (f", concepts in {given.k} groups by {given.embedding}" if groups else ""),
         f"{len(named)} of {len(frame)} units have a formula; mean IoU {facts['mean_iou']:.4f}, "

@@ -197,8 +197,8 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
     """Table 2, 3 or 5, embeddings trained where they are not there yet."""
     from core.merging.embed import MODELS
     from core.merging.fuse import Space, read_links
-    from core.merging.gain import run_gain
-    from core.paper.tables import table_5, tables_2_and_3
+    from core.merging.gain import Grouping, run_gain
+    from core.paper.tables import Filtering, table_5, tables_2_and_3
 
     if given.table != 5:
         run.need_answers(f"table {given.table}")  # fails before embeddings are trained
@@ -214,12 +214,9 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
                     run,
                     space,
                     vectors,
-                    ks,
-                    given.method,
-                    links,
+                    Grouping(ks, given.method, links, given.seed),
                     given.layer,
                     given.split,
-                    given.seed,
                     progress=show_progress,
                     stop=stop,
                 )
@@ -235,13 +232,15 @@ def filtered_table(run: Run, graph: Graph, given: argparse.Namespace) -> Table:
         graph,
         space,
         vectors,
-        k,
-        given.method,
-        links,
-        given.split,
-        given.iou,
-        given.layer,
-        seed=given.seed,
-        overrides=given.overrides,
+        Filtering(
+            k,
+            given.method,
+            links,
+            given.split,
+            given.iou,
+            given.layer,
+            seed=given.seed,
+            overrides=given.overrides,
+        ),
     )
     return pair[given.table - 2]

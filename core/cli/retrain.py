@@ -158,15 +158,14 @@ def _asked(given: argparse.Namespace) -> Retraining:
     }
     if given.run:
         run = Run(find_run(given.run, given.out))
-        settings = run.info["settings"]
         if "dataset" not in options:
-            photos = settings["dataset"]
-            check_named(photos["spec"], f"run {run.digest}", photos.get("code"))
-            options["dataset"] = photos["spec"]
+            photos = run.settings.dataset
+            check_named(photos.spec, f"run {run.digest}", photos.code)
+            options["dataset"] = photos.spec
         if "model" not in options:
-            network = settings["model"]
-            check_named(network["spec"], f"run {run.digest}", network.get("code"))
-            options["model"] = network["spec"]
+            network = run.settings.model
+            check_named(network.spec, f"run {run.digest}", network.code)
+            options["model"] = network.spec
         options.setdefault("knowledge", own_knowledge(run))
         run.close()
     if "dataset" not in options or "model" not in options:

@@ -33,6 +33,33 @@ from core.runs.store import list_runs
 def add(verb: Verb) -> None:
     """run, models, layers, runs, show, predictions."""
     run = verb("run", _run, "Dissect a network on a dataset; resumes a stopped run.")
+    _add_settings(run)
+    _add_execution(run)
+    _add_models(verb)
+    runs = verb("runs", _runs, "Finished and unfinished runs.")
+    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    show = verb("show", _show, "What a run is and what its units detect.")
+    add_run(show)
+    show.add_argument("--layer", metavar="NAME")
+    show.add_argument("--denominator", default="all", choices=["all", "annotated"])
+    show.add_argument(
+        "--labels",
+        default="dataset",
+        metavar="METHOD",
+        help="labelling method: dataset, annotated, formula, or one that was added",
+    )
+    show.add_argument("--category", action="append", help="labels of these categories only")
+    show.add_argument("--top", type=whole(), default=20, help="units listed")
+    show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    result = verb("predictions", _predictions, "Published predictions as a run without photos.")
+    result.add_argument("table", type=Path, help="CSV with columns pred and target")
+    result.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
+    result.add_argument("--name", default="predictions", help="shown as the dataset's name")
+    result.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+
+
+def _add_settings(run: argparse.ArgumentParser) -> None:
+    """What decides a run's results."""
     run.add_argument("--dataset", required=True, metavar="SPEC", help="see `datasets`")
     run.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
     run.add_argument(
@@ -84,6 +111,10 @@ def add(verb: Verb) -> None:
         choices=["auto", "float16", "float32"],
         help="type of the recorded maps; auto takes half precision where a replay stays exact",
     )
+
+
+def _add_execution(run: argparse.ArgumentParser) -> None:
+    """How the work is done."""
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
     run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
@@ -100,6 +131,9 @@ def add(verb: Verb) -> None:
     )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
+
+def _add_models(verb: Verb) -> None:
+    """models, layers."""
     models = verb("models", _models, "The kinds of network and how to name them.")
     models.add_argument(
         "kind",
@@ -116,26 +150,6 @@ def add(verb: Verb) -> None:
     layers.add_argument(
         "--all", action="store_true", help="every layer, however deep; `--json` always has all"
     )
-    runs = verb("runs", _runs, "Finished and unfinished runs.")
-    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-    show = verb("show", _show, "What a run is and what its units detect.")
-    add_run(show)
-    show.add_argument("--layer", metavar="NAME")
-    show.add_argument("--denominator", default="all", choices=["all", "annotated"])
-    show.add_argument(
-        "--labels",
-        default="dataset",
-        metavar="METHOD",
-        help="labelling method: dataset, annotated, formula, or one that was added",
-    )
-    show.add_argument("--category", action="append", help="labels of these categories only")
-    show.add_argument("--top", type=whole(), default=20, help="units listed")
-    show.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
-    result = verb("predictions", _predictions, "Published predictions as a run without photos.")
-    result.add_argument("table", type=Path, help="CSV with columns pred and target")
-    result.add_argument("--index", type=Path, help="CSV with a column image, in the same order")
-    result.add_argument("--name", default="predictions", help="shown as the dataset's name")
-    result.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
 
 
 def _run(given: argparse.Namespace) -> Answer:
@@ -359,25 +373,25 @@ def _runs(given: argparse.Namespace) -> Answer:
 
 
 def _summary(run: Run) -> dict[str, Any]:
-    info = run.info
+    info, settings = run.info, run.settings
     layers = run.sql("SELECT name, units, height, width FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
     return {
         "run": run.digest,
         "path": str(run.path),
-        "dataset": info["settings"]["dataset"]["spec"],
-        "labels_by": info["settings"]["dataset"].get("labels_by", ""),
-        "model": info["settings"]["model"]["spec"],
+        "dataset": settings.dataset.spec,
+        "labels_by": settings.dataset.labels_by,
+        "model": settings.model.spec,
         "layers": layers.to_dict("records"),
-        "q": info["settings"]["q"],
-        "grid": info["settings"]["grid"],
+        "q": settings.q,
+        "grid": list(settings.grid) if settings.has_grid else None,
         "images": info["images"],
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
         "no_answers": run.no_answers,
-        "by_batch": info.get("by_batch", ""),
+        "by_batch": run.by_batch,
         "older_versions": run.older_versions,
-        "tables_digest": info["tables_digest"],
+        "tables_digest": run.tables_digest,
         "finished": info["finished"],
         "seconds": info["seconds"],
     }

@@ -46,7 +46,7 @@ def dataset_of(run: Run) -> SceneDataset:
     (:func:`core.foundation.trust.check_named`) or files that this server does not read
     (:func:`core.foundation.roots.check_run_files`), and as :func:`open_dataset` does.
     """
-    stored = run.info["settings"]["dataset"]
-    check_named(stored["spec"], f"run {run.digest}", stored.get("code"))
-    check_run_files(stored["spec"], f"run {run.digest}")
-    return open_dataset(stored["spec"])
+    stored = run.settings.dataset
+    check_named(stored.spec, f"run {run.digest}", stored.code)
+    check_run_files(stored.spec, f"run {run.digest}")
+    return open_dataset(stored.spec)

@@ -6,6 +6,9 @@ kind and its colon, and returns a :class:`~core.datasets.base.SceneDataset`.
 
 from __future__ import annotations
 
+import sys
+
+from core.foundation.errors import UnitscopeError
 from core.foundation.registry import Registry, Row
 
 READERS = "core.datasets.readers"
@@ -91,3 +94,24 @@ DATASETS: Registry[Row] = Registry(
     Row,
     otherwise="folder",
 )
+
+
+def reader_versions(kind: str) -> set[int]:
+    """The versions of the readers of a kind of dataset, several where it has several readers.
+
+    They are those of the classes in the module that opens it. Empty for an unknown kind, one that
+    cannot be imported, and ``python``, whose readers are known by their source text.
+    """
+    rows = {row.name: row for row in DATASETS}
+    if kind not in rows or kind == "python":
+        return set()
+    try:
+        rows[kind].load()
+    except UnitscopeError:
+        return set()
+    module = rows[kind].opens.partition(":")[0]
+    return {
+        one.VERSION
+        for one in vars(sys.modules[module]).values()
+        if isinstance(one, type) and one.__module__ == module and hasattr(one, "VERSION")
+    }

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.geometry import interpolation
+from core.foundation.geometry import Grid, interpolation
 from core.runs.arrays import check_ids
 
 
@@ -62,26 +62,36 @@ def runs_of_equals(low: np.ndarray) -> np.ndarray:
     return starts[: n + 1]
 
 
+class Sampling(NamedTuple):
+    """Where the pixels of the working grid lie between the cells of a map.
+
+    y, x : :class:`~core.foundation.geometry.Grid` of its rows and columns. y_runs, x_runs : int64,
+    starts of the runs of pixels that lie between the same cells (:func:`runs_of_equals`).
+    """
+
+    y: Grid
+    x: Grid
+    y_runs: np.ndarray
+    x_runs: np.ndarray
+
+
+def sampling(cells: tuple[int, int], pixels: tuple[int, int]) -> Sampling:
+    """Of maps with `cells` (height, width), on a working grid of `pixels` (height, width)."""
+    y, x = interpolation(cells[0], pixels[0]), interpolation(cells[1], pixels[1])
+    return Sampling(y, x, runs_of_equals(y.low), runs_of_equals(x.low))
+
+
 @numba.njit(cache=True, nogil=True)
-def active_pixels(
-    f: np.ndarray,
-    threshold: float,
-    y_low: np.ndarray,
-    y_high: np.ndarray,
-    y_w: np.ndarray,
-    x_low: np.ndarray,
-    x_high: np.ndarray,
-    x_w: np.ndarray,
-    y_runs: np.ndarray,
-    x_runs: np.ndarray,
-    out: np.ndarray,
-) -> int:
+def active_pixels(f: np.ndarray, threshold: float, at: Sampling, out: np.ndarray) -> int:
     """Indices of grid pixels of one map above the threshold, into `out`; returns how many.
 
     `out` needs one place more than there are pixels. a + w·(b − a) is used rather than
     (1 − w)·a + w·b because it cannot round above the larger end, which is what makes skipping
     by maximum exact.
     """
+    y_low, y_high, y_w = at.y
+    x_low, x_high, x_w = at.x
+    y_runs, x_runs = at.y_runs, at.x_runs
     width = x_low.size
     upper, rise = np.empty(width, np.float64), np.empty(width, np.float64)
     n = 0
@@ -107,6 +117,16 @@ def active_pixels(
 
 
 @numba.njit(cache=True, nogil=True)
+def any_above(f: np.ndarray, threshold: float) -> bool:
+    """Is any cell of a map (h, w) above the threshold?"""
+    above = False
+    for y in range(f.shape[0]):
+        for x in range(f.shape[1]):
+            above |= f[y, x] > threshold
+    return above
+
+
+@numba.njit(cache=True, nogil=True)
 def _annotated(
     labels: np.ndarray, category_of: np.ndarray, only: np.ndarray, categories: int
 ) -> np.ndarray:
@@ -124,54 +144,75 @@ def _annotated(
     return mask
 
 
+class _Masks(NamedTuple):
+    """The masks of a batch: labels uint16 (images, channels, pixels), the position of each
+    channel's category, and (categories,) the channel of a category that has exactly one, −1 for
+    others."""
+
+    labels: np.ndarray
+    category_of: np.ndarray
+    only: np.ndarray
+
+
+@numba.njit(cache=True, nogil=True)
+def _labels_at(
+    labels: np.ndarray,
+    pixels: np.ndarray,
+    histogram: np.ndarray,
+    touched: np.ndarray,
+    annotated: np.ndarray,
+) -> int:
+    """Add the labels at some pixels to `histogram`; returns how many labels were new to it.
+
+    labels : (channels, all pixels). touched : those new ones, in the order in which they came.
+    annotated : (channels,) set to the number of pixels with a label in each channel.
+    """
+    seen = 0
+    for k in range(labels.shape[0]):
+        annotated[k] = 0
+        for j in range(pixels.size):
+            label = labels[k, pixels[j]]
+            if label:
+                annotated[k] += 1
+                if histogram[label] == 0:
+                    touched[seen] = label
+                    seen += 1
+                histogram[label] += 1
+    return seen
+
+
 @numba.njit(cache=True, nogil=True)
 def _count(
     maps: np.ndarray,
     thresholds: np.ndarray,
-    labels: np.ndarray,
-    category_of: np.ndarray,
-    only: np.ndarray,
-    concepts: int,
-    y_low: np.ndarray,
-    y_high: np.ndarray,
-    y_w: np.ndarray,
-    x_low: np.ndarray,
-    x_high: np.ndarray,
-    x_w: np.ndarray,
+    masks: _Masks,
+    at: Sampling,
     hits: np.ndarray,
     both: np.ndarray,
     found: np.ndarray,
+    concepts: int,
     keep: bool,
 ) -> tuple[int, int, int]:
     """Fill hits and both, and `found` with the active pixels where they are to be kept; returns
     (rows of hits, rows of both, pixels).
 
-    only : (categories,) the channel of a category that has exactly one, −1 for others. A
-    negative second number says that `both` or `found` was too short: call again with longer ones.
+    A negative second number says that `both` or `found` was too short: call again with longer
+    ones.
     """
     images, units = maps.shape[0], maps.shape[1]
-    channels, categories = labels.shape[1], only.size
-    pixels = y_low.size * x_low.size
-    y_runs, x_runs = runs_of_equals(y_low), runs_of_equals(x_low)
-    active = np.empty(pixels + 1, np.int64)
+    channels, categories = masks.labels.shape[1], masks.only.size
+    active = np.empty(at.y.low.size * at.x.low.size + 1, np.int64)
     histogram = np.zeros(concepts + 1, np.int32)
     touched = np.empty(concepts + 1, np.int64)
     annotated = np.zeros(channels, np.int64)
     n_hits = n_both = n_found = 0
     for i in range(images):
-        mask = _annotated(labels[i], category_of, only, categories)
+        labels = masks.labels[i]
+        mask = _annotated(labels, masks.category_of, masks.only, categories)
         for t in range(units):
-            f = maps[i, t]
-            threshold = thresholds[t]
-            above = False
-            for y in range(f.shape[0]):
-                for x in range(f.shape[1]):
-                    above |= f[y, x] > threshold
-            if not above:
+            if not any_above(maps[i, t], thresholds[t]):
                 continue
-            n = active_pixels(
-                f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs, x_runs, active
-            )
+            n = active_pixels(maps[i, t], thresholds[t], at, active)
             if n == 0:
                 continue
             if n_both + concepts > both.shape[0] or (keep and n_found + n > found.size):
@@ -180,24 +221,14 @@ def _count(
                 for j in range(n):
                     found[n_found + j] = active[j]
                 n_found += n
-            seen = 0
-            for k in range(channels):
-                annotated[k] = 0
-                for j in range(n):
-                    label = labels[i, k, active[j]]
-                    if label:
-                        annotated[k] += 1
-                        if histogram[label] == 0:
-                            touched[seen] = label
-                            seen += 1
-                        histogram[label] += 1
+            seen = _labels_at(labels, active[:n], histogram, touched, annotated)
             hits[n_hits, 0] = i
             hits[n_hits, 1] = t
             hits[n_hits, 2] = n
             for g in range(categories):
                 inside = 0
-                if only[g] >= 0:
-                    inside = annotated[only[g]]
+                if masks.only[g] >= 0:
+                    inside = annotated[masks.only[g]]
                 else:
                     for j in range(n):
                         inside += mask[g, active[j]]
@@ -299,20 +330,14 @@ def count_images(
     n, units = maps.shape[:2]
     height, width = labels.shape[2:]
     flat = labels.reshape(n, labels.shape[1], height * width)
-    y, x = interpolation(maps.shape[2], height), interpolation(maps.shape[3], width)
     category_of = np.ascontiguousarray(category_of, np.int64)
-    only = _only(category_of, categories)
     hits = np.empty((n * units, 3 + categories), np.int32)
     # Float32 holds every half and bfloat16 exactly; the interpolation itself is in float64.
     arguments = (
         np.ascontiguousarray(maps, np.float32).astype(np.float64),
         thresholds.astype(np.float64),
-        flat,
-        category_of,
-        only,
-        concepts,
-        *y,
-        *x,
+        _Masks(flat, category_of, _only(category_of, categories)),
+        sampling((maps.shape[2], maps.shape[3]), (height, width)),
         hits,
     )
     room = 64 * n * max(1, units // 8) + concepts
@@ -320,7 +345,7 @@ def count_images(
     while True:
         both = np.empty((room, 4), np.int32)
         found = np.empty(pixel_room, np.uint32)
-        n_hits, n_both, n_found = _count(*arguments, both, found, keep_pixels)
+        n_hits, n_both, n_found = _count(*arguments, both, found, concepts, keep_pixels)
         if n_both >= 0:
             break
         room *= 4

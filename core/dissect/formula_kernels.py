@@ -87,6 +87,53 @@ def areas_with(
     return out
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _successor(
+    op: int, i_f: int, x_f: int, i_b: int, x_b: int, i_both: int, x_both: int
+) -> tuple[bool, int, int]:
+    """(is it of use, pixels inside, pixels outside) of G = F op b, from those of F, b, F ∩ b."""
+    if op == OR:
+        # A concept that is never active only adds to the outside.
+        useful = not (i_b == 0 or (i_both == i_b and x_both == x_b))
+        return useful, i_f + i_b - i_both, x_f + x_b - x_both
+    if op == AND:
+        useful = not (i_both == 0 or (i_both == i_f and x_both == x_f))
+        return useful, i_both, x_both
+    # What takes away nothing outside can only do harm.
+    return not (x_both == 0 or i_both == i_f), i_f - i_both, x_f - x_both
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _overlap(
+    op: int, of_f: int, of_g: int, of_d: int, f_and_d: int, f_and_b: int, b_and_d: int
+) -> tuple[int, int]:
+    """The least and the most pixels that G ∩ d can have, G = F op b, from counts of its parts."""
+    if op == OR:
+        return max(f_and_d, b_and_d), min(f_and_d + b_and_d, of_d, of_g)
+    if op == AND:
+        return max(0, f_and_b + f_and_d - of_f), min(f_and_d, b_and_d, of_g)
+    return max(0, f_and_d - f_and_b), min(f_and_d, of_g)
+
+
+@numba.njit(cache=True, nogil=True, inline="always")
+def _any_further(
+    i_g: int, x_g: int, hits: int, rest: int, top: np.ndarray, through: int, cut_1: int, cut_2: int
+) -> float:
+    """Bound of the IoU of whatever `rest` > 1 more concepts make of G.
+
+    It is (G ∩ K) ∪ M: K up to k concepts or their negations, M within the union of the other
+    rest − k. through : the most active pixels that G ∩ d has for any d; cut_1, cut_2 : the two
+    largest of pixels outside.
+    """
+    most = 0.0
+    for k in range(rest + 1):
+        gone = 0 if k == 0 else cut_1 if k == 1 else cut_1 + (k - 1) * cut_2
+        inside = min(i_g + top[rest - k], hits)
+        most = max(most, inside / (hits + max(0, x_g - gone)))
+    through_bound: float = min(through + top[rest - 1], hits) / hits
+    return max(most, through_bound)
+
+
 @numba.njit(cache=True, nogil=True)
 def bounds(
     i_f: np.ndarray,
@@ -114,22 +161,9 @@ def bounds(
     out = np.zeros((3, size))
     for op in range(1, 4):
         for b in range(1, size):
-            if op == OR:
-                # A concept that is never active only adds to the outside.
-                if i_one[b] == 0 or (i_f[b] == i_one[b] and x_f[b] == x_one[b]):
-                    continue
-                i_g, x_g = i_f[0] + i_one[b] - i_f[b], x_f[0] + x_one[b] - x_f[b]
-            elif op == AND:
-                if i_f[b] == 0 or (i_f[b] == i_f[0] and x_f[b] == x_f[0]):
-                    continue
-                i_g, x_g = i_f[b], x_f[b]
-            else:
-                # What takes away nothing outside can only do harm.
-                if x_f[b] == 0 or i_f[b] == i_f[0]:
-                    continue
-                i_g, x_g = i_f[0] - i_f[b], x_f[0] - x_f[b]
+            useful, i_g, x_g = _successor(op, i_f[0], x_f[0], i_one[b], x_one[b], i_f[b], x_f[b])
             # The roughest bound first: most successors end here.
-            if min(i_g + top[rest], hits) / hits <= best:
+            if not useful or min(i_g + top[rest], hits) / hits <= best:
                 continue
             most = 0.0
             cut_1, cut_2 = 0, 0
@@ -137,19 +171,8 @@ def bounds(
             for d in range(1, size):
                 if i_one[d] == 0 and x_one[d] == 0:
                     continue
-                # Bounds of G ∩ d, inside and outside.
-                if op == OR:
-                    i_low, x_low = max(i_f[d], i_two[b, d]), max(x_f[d], x_two[b, d])
-                    i_high = min(i_f[d] + i_two[b, d], i_one[d], i_g)
-                    x_high = min(x_f[d] + x_two[b, d], x_one[d], x_g)
-                elif op == AND:
-                    i_low = max(0, i_f[b] + i_f[d] - i_f[0])
-                    x_low = max(0, x_f[b] + x_f[d] - x_f[0])
-                    i_high = min(i_f[d], i_two[b, d], i_g)
-                    x_high = min(x_f[d], x_two[b, d], x_g)
-                else:
-                    i_low, x_low = max(0, i_f[d] - i_f[b]), max(0, x_f[d] - x_f[b])
-                    i_high, x_high = min(i_f[d], i_g), min(x_f[d], x_g)
+                i_low, i_high = _overlap(op, i_f[0], i_g, i_one[d], i_f[d], i_f[b], i_two[b, d])
+                x_low, x_high = _overlap(op, x_f[0], x_g, x_one[d], x_f[d], x_f[b], x_two[b, d])
                 if rest == 1:
                     joined = (i_g + i_one[d] - i_low) / (hits + x_g + x_one[d] - x_high)
                     within = i_high / (hits + x_low)
@@ -162,12 +185,6 @@ def bounds(
                     elif x_high > cut_2:
                         cut_2 = x_high
             if rest > 1:
-                # Whatever follows is (G ∩ K) ∪ M: K up to k concepts or their negations, M
-                # within the union of the other rest − k.
-                for k in range(rest + 1):
-                    gone = 0 if k == 0 else cut_1 if k == 1 else cut_1 + (k - 1) * cut_2
-                    inside = min(i_g + top[rest - k], hits)
-                    most = max(most, inside / (hits + max(0, x_g - gone)))
-                most = max(most, min(through + top[rest - 1], hits) / hits)
+                most = _any_further(i_g, x_g, hits, rest, top, through, cut_1, cut_2)
             out[op - 1, b] = most
     return out

@@ -346,11 +346,9 @@ def optimal_search(
     if found.formula is None or length == 1:
         found.bound = found.score
         return found
-    size = len(s.concepts)
-    i_two = sums_by_pair(s.labels[u.which], u.active, size)
-    x_two = s.together - i_two
-    x_one = s.areas - u.one
     top = np.concatenate([[0], np.cumsum(np.sort(u.one)[::-1][: length - 1])])
+    i_two = sums_by_pair(s.labels[u.which], u.active, len(s.concepts))
+    x_two, x_one = s.together - i_two, s.areas - u.one
     queue: list[tuple[float, tuple[int, ...], tuple[int, ...]]] = [
         (-math.inf, (int(c),), (0,)) for c in np.flatnonzero(u.one)
     ]
@@ -366,33 +364,14 @@ def optimal_search(
         opened += 1
         both, area, iou, i_f, a_f = u.successors(formula, True)
         grades = penalty ** np.array([formula.cost, formula.cost, formula.cost + 1])
-        score = iou * grades[:, None]
-        better = np.unravel_index(int(score.argmax()), score.shape)
-        if score[better] > found.score:
-            op, c = int(better[0]), int(better[1])
-            found.formula = formula.then(op + 1, c)
-            found.iou, found.score = float(iou[better]), float(score[better])
-            found.both, found.area = int(both[better]), int(area[better])
-            found.ties = []
+        _keep_best(found, formula, both, area, iou, grades)
         rest = length - formula.length - 1
         if rest:
             # A bound of the IoU; what follows costs at least one more concept.
             further = grades * penalty
-            bound = (
-                bounds(
-                    i_f,
-                    a_f - i_f,
-                    u.one,
-                    x_one,
-                    i_two,
-                    x_two,
-                    u.hits,
-                    rest,
-                    top,
-                    found.score / float(further.max()),
-                )
-                * further[:, None]
-            )
+            least = found.score / float(further.max())
+            bound = bounds(i_f, a_f - i_f, u.one, x_one, i_two, x_two, u.hits, rest, top, least)
+            bound = bound * further[:, None]
             for op, c in zip(*np.nonzero(bound > found.score), strict=True):
                 following = formula.then(int(op) + 1, int(c))
                 heapq.heappush(queue, (-float(bound[op, c]), *following))
@@ -400,6 +379,29 @@ def optimal_search(
     ahead = -queue[0][0] if queue else 0.0
     found.bound = max(found.score, ahead)
     return found
+
+
+def _keep_best(
+    found: Found,
+    formula: Formula,
+    both: np.ndarray,
+    area: np.ndarray,
+    iou: np.ndarray,
+    grades: np.ndarray,
+) -> None:
+    """Take the best successor of a formula into `found` where it scores higher.
+
+    both, area, iou : (3, concepts), of the successors by operator and concept. grades : (3,),
+    what each operator costs.
+    """
+    score = iou * grades[:, None]
+    better = np.unravel_index(int(score.argmax()), score.shape)
+    if score[better] > found.score:
+        op, c = int(better[0]), int(better[1])
+        found.formula = formula.then(op + 1, c)
+        found.iou, found.score = float(iou[better]), float(score[better])
+        found.both, found.area = int(both[better]), int(area[better])
+        found.ties = []
 
 
 def search_units(

@@ -286,7 +286,7 @@ def _better(
     if not found.rounds:
         if not run.measures_chance:
             why = "the run was made by an older version, which measured it otherwise; make it again"
-        elif not run.info["settings"]["shuffles"]:
+        elif not run.settings.shuffles:
             why = "the run was made without rounds of exchanged masks (--shuffles 0)"
         else:
             why = "nothing is annotated in this dataset"

@@ -8,7 +8,7 @@ import io
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -60,21 +60,12 @@ def import_predictions(
     Raises :class:`core.foundation.errors.BadFile` for tables without these columns, UnitscopeError
     where the two differ in length.
     """
-    predicted, target = _column(predictions, "pred"), _column(predictions, "target")
-    n = len(target)
-    ids = [f"row {k + 1}" for k in range(n)] if index is None else _column(index, "image")
-    splits = ["all"] * n if index is None else _column(index, "split")
-    if len(ids) != n:
-        raise UnitscopeError(f"{predictions} has {n} rows, {index} has {len(ids)}")
-    target = [_plain(t) if t.lower() not in UNKNOWN else "" for t in target]
-    predicted = [_plain(p) if p.lower() not in UNKNOWN else "" for p in predicted]
-    classes = sorted({*target, *predicted} - {""})
-    scenes = sorted(set(target) - {""})
-    number = {label: k for k, label in enumerate(classes)}
+    table = _Predictions.read(predictions, index)
     content = [
-        hashlib.sha256("\0".join(rows).encode()).hexdigest() for rows in (predicted, target, ids)
+        hashlib.sha256("\0".join(rows).encode()).hexdigest()
+        for rows in (table.predicted, table.target, table.ids)
     ]
-    facts: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "dataset": {"spec": f"predictions:{predictions.name}", "digest": content[1]},
         "model": {"spec": f"predictions:{predictions.name}", "digest": content[0]},
         "layers": [],
@@ -90,24 +81,68 @@ def import_predictions(
     root.mkdir(parents=True, exist_ok=True)
     fresh = root / f"{digest}.duckdb.new"
     fresh.unlink(missing_ok=True)
-    class_of_scene = np.array([number[s] for s in scenes])
-    scene_of = {s: k for k, s in enumerate(scenes)}
-    frame = pd.DataFrame(
-        {
-            "image": np.arange(n, dtype=np.int32),
-            "id": ids,
-            "split": splits,
-            "scene": pd.array([scene_of.get(t) for t in target], dtype="Int32"),
-            "predicted": pd.array([number.get(p) for p in predicted], dtype="Int32"),
-            "confidence": pd.array([None] * n, dtype="Float32"),
-            "correct": pd.array(
-                [p == t if t else None for p, t in zip(predicted, target, strict=True)],
-                dtype="boolean",
-            ),
-            "photo_at": np.zeros(n, np.int64),
-            "photo_bytes": np.zeros(n, np.int32),
-        }
-    )
+    _write_run(fresh, table, settings, name)
+    final.with_suffix(".arrays").mkdir(exist_ok=True)
+    fresh.rename(final)
+    return Run(final)
+
+
+class _Predictions(NamedTuple):
+    """A table of predictions, a row an image; "" where a scene is unknown."""
+
+    ids: list[str]
+    splits: list[str]
+    predicted: list[str]
+    target: list[str]
+
+    @classmethod
+    def read(cls, predictions: Path, index: Path | None) -> _Predictions:
+        """From files as :func:`import_predictions` takes them, and raises."""
+        predicted, target = _column(predictions, "pred"), _column(predictions, "target")
+        n = len(target)
+        ids = [f"row {k + 1}" for k in range(n)] if index is None else _column(index, "image")
+        splits = ["all"] * n if index is None else _column(index, "split")
+        if len(ids) != n:
+            raise UnitscopeError(f"{predictions} has {n} rows, {index} has {len(ids)}")
+        target = [_plain(t) if t.lower() not in UNKNOWN else "" for t in target]
+        predicted = [_plain(p) if p.lower() not in UNKNOWN else "" for p in predicted]
+        return cls(ids, splits, predicted, target)
+
+    @property
+    def scenes(self) -> list[str]:
+        """The scenes of the images, sorted."""
+        return sorted(set(self.target) - {""})
+
+    @property
+    def classes(self) -> list[str]:
+        """The scenes and whatever else was predicted, sorted."""
+        return sorted({*self.target, *self.predicted} - {""})
+
+    def images(self) -> pd.DataFrame:
+        """The run's table `images`."""
+        n = len(self.ids)
+        number = {label: k for k, label in enumerate(self.classes)}
+        scene_of = {s: k for k, s in enumerate(self.scenes)}
+        correct = [p == t if t else None for p, t in zip(self.predicted, self.target, strict=True)]
+        return pd.DataFrame(
+            {
+                "image": np.arange(n, dtype=np.int32),
+                "id": self.ids,
+                "split": self.splits,
+                "scene": pd.array([scene_of.get(t) for t in self.target], dtype="Int32"),
+                "predicted": pd.array([number.get(p) for p in self.predicted], dtype="Int32"),
+                "confidence": pd.array([None] * n, dtype="Float32"),
+                "correct": pd.array(correct, dtype="boolean"),
+                "photo_at": np.zeros(n, np.int64),
+                "photo_bytes": np.zeros(n, np.int32),
+            }
+        )
+
+
+def _write_run(fresh: Path, table: _Predictions, settings: dict[str, Any], name: str) -> None:
+    """A whole run file of a table of predictions; `name` is shown as the dataset's."""
+    frame, classes, scenes = table.images(), table.classes, table.scenes
+    class_of_scene = np.array([classes.index(s) for s in scenes])
     scored = frame["correct"].dropna().astype(bool)
     con = duckdb.connect(str(fresh))
     try:
@@ -121,12 +156,12 @@ def import_predictions(
             for split, part in scored.groupby(frame["split"])
         }
         meta = {
-            "settings": facts,
+            "settings": settings,
             "dataset_name": name,
             "model_notes": {},
             "categories": [],
             "channels": [],
-            "images": {"planned": n, "used": n},
+            "images": {"planned": len(frame), "used": len(frame)},
             "accuracy": {
                 "scored": len(scored),
                 "right": int(scored.sum()),
@@ -143,9 +178,6 @@ def import_predictions(
         con.execute("CHECKPOINT")
     finally:
         con.close()
-    final.with_suffix(".arrays").mkdir(exist_ok=True)
-    fresh.rename(final)
-    return Run(final)
 
 
 def per_scene(run: Run) -> pd.DataFrame:

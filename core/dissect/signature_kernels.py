@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from core.dissect.counts import active_pixels, runs_of_equals
+from core.dissect.counts import Sampling, active_pixels, any_above
 
 
 @numba.njit(cache=True, nogil=True)
@@ -144,96 +144,95 @@ class DistinctRows:
 
 
 @numba.njit(cache=True, nogil=True)
+def _pixel_rows(
+    labels: np.ndarray, slots: np.ndarray, own: np.ndarray, ids: np.ndarray, found: np.ndarray
+) -> int:
+    """The distinct label rows of one image, into `own`; returns how many there are.
+
+    labels : (channels, pixels). slots : see :func:`_insert`. ids : (pixels,) set to the row of
+    each pixel. found : (rows,), added to: pixels of each.
+    """
+    channels, area = labels.shape
+    one = np.empty((1, channels), np.uint16)
+    place = np.empty(1, np.int32)
+    slots[:] = -1
+    count = 0
+    for p in range(area):
+        same = p > 0
+        if same:
+            for k in range(channels):
+                if labels[k, p] != labels[k, p - 1]:
+                    same = False
+                    break
+        # Labels come in regions: most pixels are like the one before.
+        if same:
+            ids[p] = ids[p - 1]
+        else:
+            for k in range(channels):
+                one[0, k] = labels[k, p]
+            count = _insert(one, own, count, slots, place)
+            ids[p] = place[0]
+        found[ids[p]] += 1
+    return count
+
+
+@numba.njit(cache=True, nogil=True)
+def _longer(rows: np.ndarray, held: int, need: int) -> np.ndarray:
+    """`rows` with room for `need` of them, the first `held` kept; itself where it has that."""
+    if need <= rows.shape[0]:
+        return rows
+    more = np.empty((2 * need, rows.shape[1]), rows.dtype)
+    more[:held] = rows[:held]
+    return more
+
+
+@numba.njit(cache=True, nogil=True)
 def image_signatures(
-    maps: np.ndarray,
-    thresholds: np.ndarray,
-    labels: np.ndarray,
-    y_low: np.ndarray,
-    y_high: np.ndarray,
-    y_w: np.ndarray,
-    x_low: np.ndarray,
-    x_high: np.ndarray,
-    x_w: np.ndarray,
-    room: int,
+    maps: np.ndarray, thresholds: np.ndarray, labels: np.ndarray, at: Sampling, room: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Signatures of the pixels of each image, and where its units are active.
+
+    maps : float64 (images, units, h, w). labels : uint16 (images, channels, pixels). room : rows
+    of triples to begin with.
 
     Returns (rows, sizes, pixels, triples): the images' distinct label rows one after another
     (the channels alone), how many each has, their pixels, and (unit, row, active pixels).
     """
     images, units = maps.shape[0], maps.shape[1]
-    channels, area = labels.shape[1], y_low.size * x_low.size
-    y_runs, x_runs = runs_of_equals(y_low), runs_of_equals(x_low)
+    channels, area = labels.shape[1], labels.shape[2]
     size = 4
     while size < 2 * area:
         size *= 2
     slots = np.empty(size, np.int32)
     own = np.empty((area, channels), np.uint16)
     ids, found = np.empty(area, np.int32), np.zeros(area, np.int64)
-    one = np.empty((1, channels), np.uint16)
-    place = np.empty(1, np.int32)
     active = np.empty(area + 1, np.int64)
     histogram, touched = np.zeros(area, np.int64), np.empty(area, np.int64)
     rows = np.empty((256, channels), np.uint16)
-    pixels = np.empty(256, np.int64)
+    pixels = np.empty((256, 1), np.int64)
     sizes = np.zeros(images, np.int64)
     triples = np.empty((room, 3), np.int32)
     n_rows = n_triples = 0
     for i in range(images):
-        slots[:] = -1
-        count = 0
-        for p in range(area):
-            same = p > 0
-            if same:
-                for k in range(channels):
-                    if labels[i, k, p] != labels[i, k, p - 1]:
-                        same = False
-                        break
-            # Labels come in regions: most pixels are like the one before.
-            if same:
-                ids[p] = ids[p - 1]
-            else:
-                for k in range(channels):
-                    one[0, k] = labels[i, k, p]
-                count = _insert(one, own, count, slots, place)
-                ids[p] = place[0]
-            found[ids[p]] += 1
-        while n_rows + count > rows.shape[0]:
-            wider = np.empty((2 * rows.shape[0], channels), np.uint16)
-            wider[:n_rows] = rows[:n_rows]
-            rows = wider
-            longer = np.empty(2 * pixels.size, np.int64)
-            longer[:n_rows] = pixels[:n_rows]
-            pixels = longer
+        count = _pixel_rows(labels[i], slots, own, ids, found)
+        rows = _longer(rows, n_rows, n_rows + count)
+        pixels = _longer(pixels, n_rows, n_rows + count)
         for s in range(count):
-            for k in range(channels):
-                rows[n_rows + s, k] = own[s, k]
-            pixels[n_rows + s] = found[s]
+            rows[n_rows + s] = own[s]
+            pixels[n_rows + s, 0] = found[s]
             found[s] = 0
         sizes[i] = count
         for t in range(units):
-            f = maps[i, t]
-            threshold = thresholds[t]
-            above = False
-            for y in range(f.shape[0]):
-                for x in range(f.shape[1]):
-                    above |= f[y, x] > threshold
-            if not above:
+            if not any_above(maps[i, t], thresholds[t]):
                 continue
-            n = active_pixels(
-                f, threshold, y_low, y_high, y_w, x_low, x_high, x_w, y_runs, x_runs, active
-            )
             seen = 0
-            for j in range(n):
+            for j in range(active_pixels(maps[i, t], thresholds[t], at, active)):
                 s = ids[active[j]]
                 if histogram[s] == 0:
                     touched[seen] = s
                     seen += 1
                 histogram[s] += 1
-            if n_triples + seen > triples.shape[0]:
-                more = np.empty((2 * (n_triples + seen), 3), np.int32)
-                more[:n_triples] = triples[:n_triples]
-                triples = more
+            triples = _longer(triples, n_triples, n_triples + seen)
             for k in range(seen):
                 s = touched[k]
                 triples[n_triples, 0] = t
@@ -242,7 +241,7 @@ def image_signatures(
                 histogram[s] = 0
                 n_triples += 1
         n_rows += count
-    return rows[:n_rows], sizes, pixels[:n_rows], triples[:n_triples]
+    return rows[:n_rows], sizes, pixels[:n_rows, 0].copy(), triples[:n_triples]
 
 
 def in_order(labels: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ the run.
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -28,6 +29,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from core.dissect.counts import sampling
 from core.dissect.signature_kernels import (
     DistinctRows,
     by_unit,
@@ -39,10 +41,9 @@ from core.dissect.signature_kernels import (
 )
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
-from core.foundation.geometry import interpolation
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.runs.arrays import check_ids, read_arrays
+from core.runs.arrays import ArrayFile, check_ids, read_arrays
 from core.runs.run_file import Run, derived, known_values
 
 BATCH = 32
@@ -204,71 +205,95 @@ def gather_signatures(
     """
     if len(concepts) > 1 << 16:
         raise UnitscopeError(f"{len(concepts) - 1} concepts; a label map holds up to 65,535")
-    units = len(thresholds)
-    limit = np.asarray(thresholds, np.float64)
-    gather: DistinctRows | None = None
-    pixels = np.zeros(0, np.int64)
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+    gathering = _Gathering(np.asarray(thresholds, np.float64), len(concepts) - 1, whole_slots)
+    workers = max(1, threads or os.cpu_count() or 1)
+    waiting: deque[tuple[Future[Any], Sequence[Sequence[int]]]] = deque()
 
-    def one(maps: np.ndarray, labels: np.ndarray) -> Any:
+    def take_first() -> None:
+        future, ids = waiting.popleft()
+        gathering.take(future.result(), ids)
+        if step:
+            step(len(ids))
+
+    with ThreadPoolExecutor(workers, thread_name_prefix="signatures") as pool:
+        for maps, labels, whole in batches:
+            waiting.append((pool.submit(gathering.counted, maps, labels), whole))
+            if len(waiting) > 2 * workers:
+                take_first()
+        while waiting:
+            take_first()
+    return gathering.result(concepts, categories)
+
+
+class _Gathering:
+    """The signatures of the images so far, and where units are active.
+
+    thresholds : float64 (units,). most : the largest concept id. whole_slots : see
+    :func:`gather_signatures`.
+    """
+
+    def __init__(self, thresholds: np.ndarray, most: int, whole_slots: int):
+        self._limit, self._most, self._whole_slots = thresholds, most, whole_slots
+        self._rows: DistinctRows | None = None
+        self._pixels = np.zeros(0, np.int64)
+        self._parts: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def counted(self, maps: np.ndarray, labels: np.ndarray) -> Any:
+        """:func:`image_signatures` of a batch; changes nothing here, so threads may call it."""
+        units = len(self._limit)
         if maps.ndim != 4 or labels.ndim != 4 or len(maps) != len(labels) or maps.shape[1] != units:
             raise UnitscopeError(
                 f"maps {maps.shape} and labels {labels.shape} do not belong together, or are not "
                 f"of {units} units"
             )
-        check_ids(labels, len(concepts) - 1)
-        y = interpolation(maps.shape[2], labels.shape[2])
-        x = interpolation(maps.shape[3], labels.shape[3])
+        check_ids(labels, self._most)
+        height, width = labels.shape[2:]
+        at = sampling((maps.shape[2], maps.shape[3]), (height, width))
         values = torch.from_numpy(np.array(maps)).double().numpy()
-        flat = labels.reshape(*labels.shape[:2], labels.shape[2] * labels.shape[3])
-        return image_signatures(values, limit, flat, *y, *x, 64 * len(maps) * max(1, units // 8))
+        flat = labels.reshape(*labels.shape[:2], height * width)
+        return image_signatures(values, self._limit, flat, at, 64 * len(maps) * max(1, units // 8))
 
-    def take(found: Any, whole: Sequence[Sequence[int]]) -> None:
-        nonlocal gather, pixels
+    def take(self, found: Any, whole: Sequence[Sequence[int]]) -> None:
+        """Add what was counted. whole : ids of the concepts that hold for each whole image."""
         rows, sizes, counted, triples = found
-        full = np.zeros((len(rows), rows.shape[1] + whole_slots), np.uint16)
-        full[:, : rows.shape[1]] = rows
+        channels = rows.shape[1]
+        full = np.zeros((len(rows), channels + self._whole_slots), np.uint16)
+        full[:, :channels] = rows
         at = 0
         for size, ids in zip(sizes, whole, strict=True):
-            full[at : at + size, rows.shape[1] : rows.shape[1] + len(ids)] = sorted(ids)
+            full[at : at + size, channels : channels + len(ids)] = sorted(ids)
             at += size
-        if gather is None:
-            gather = DistinctRows(full.shape[1])
-        place = gather.add(in_order(full))
-        if len(gather) > len(pixels):
-            pixels = np.concatenate([pixels, np.zeros(2 * len(gather) - len(pixels), np.int64)])
-        np.add.at(pixels, place, counted)
-        parts.append((triples[:, 0].astype(np.int32), place[triples[:, 1]], triples[:, 2].copy()))
-        if step:
-            step(len(sizes))
+        if self._rows is None:
+            self._rows = DistinctRows(full.shape[1])
+        place = self._rows.add(in_order(full))
+        more = 2 * len(self._rows) - len(self._pixels)
+        if len(self._rows) > len(self._pixels):
+            self._pixels = np.concatenate([self._pixels, np.zeros(more, np.int64)])
+        np.add.at(self._pixels, place, counted)
+        self._parts.append(
+            (triples[:, 0].astype(np.int32), place[triples[:, 1]], triples[:, 2].copy())
+        )
 
-    workers = max(1, threads or os.cpu_count() or 1)
-    waiting: list[tuple[Future[Any], Sequence[Sequence[int]]]] = []
-    with ThreadPoolExecutor(workers, thread_name_prefix="signatures") as pool:
-        for maps, labels, whole in batches:
-            waiting.append((pool.submit(one, maps, labels), whole))
-            if len(waiting) > 2 * workers:
-                future, ids = waiting.pop(0)
-                take(future.result(), ids)
-        for future, ids in waiting:
-            take(future.result(), ids)
-    if gather is None:
-        raise UnitscopeError("there are no images to count")
-    unit, which, active = (np.concatenate([p[k] for p in parts]) for k in range(3))
-    parts.clear()
-    starts, which, active = by_unit(unit, which, active, units, len(gather))
-    hits = np.zeros(units, np.int64)
-    np.add.at(hits, np.repeat(np.arange(units), np.diff(starts)), active)
-    return Signatures(
-        gather.labels,
-        pixels[: len(gather)].copy(),
-        starts,
-        which,
-        active,
-        hits,
-        list(concepts),
-        list(categories),
-    )
+    def result(self, concepts: Sequence[str], categories: Sequence[str]) -> Signatures:
+        """All of it. Raises UnitscopeError where there was no image."""
+        if self._rows is None:
+            raise UnitscopeError("there are no images to count")
+        units, size = len(self._limit), len(self._rows)
+        unit, which, active = (np.concatenate([p[k] for p in self._parts]) for k in range(3))
+        self._parts.clear()
+        starts, which, active = by_unit(unit, which, active, units, size)
+        hits = np.zeros(units, np.int64)
+        np.add.at(hits, np.repeat(np.arange(units), np.diff(starts)), active)
+        return Signatures(
+            self._rows.labels,
+            self._pixels[:size].copy(),
+            starts,
+            which,
+            active,
+            hits,
+            list(concepts),
+            list(categories),
+        )
 
 
 # -- of a run -------------------------------------------------------------------------------
@@ -337,7 +362,7 @@ def signatures(
     """
     number = run.layer(layer)
     name = run.layer_names[number]
-    if not run.info["settings"].get("keep_maps"):
+    if not run.settings.keep_maps:
         raise UnitscopeError(
             f"run {run.digest} kept no activation maps, which formulas and unions are counted "
             "from; make it again without --no-maps"
@@ -357,48 +382,21 @@ def signatures(
     kept = _kept(path, len(names), units)
     if kept:
         return Signatures(**kept, concepts=names, categories=kinds, layer=name, splits=chosen)
-    frame = run.sql("SELECT image, split FROM images ORDER BY image")
-    images = frame["image"].to_numpy()
-    if chosen:
-        images = images[frame["split"].isin(chosen).to_numpy()]
-    labelled = dict(zip(images.tolist(), images.tolist(), strict=True))
-    if shuffle is not None:
-        order = np.random.default_rng([shuffle, 0x516]).permutation(images)
-        labelled = dict(zip(images.tolist(), order.tolist(), strict=True))
-    whole = run.sql(
-        "SELECT image, concept FROM areas JOIN concepts c USING (concept) WHERE c.whole "
-        "ORDER BY image, concept"
-    )
-    of_image: dict[int, list[int]] = {}
-    for image, concept in zip(whole["image"].tolist(), whole["concept"].tolist(), strict=True):
-        of_image.setdefault(image, []).append(concept)
-
-    def batches() -> Iterator[Batch]:
-        for at in range(0, len(images), BATCH):
-            if stop():
-                raise Stopped("stopped while the pixels' labels were counted")
-            part = images[at : at + BATCH].tolist()
-            theirs = [labelled[i] for i in part]
-            yield (
-                np.concatenate([maps.read(i, 1) for i in part]),
-                np.concatenate([labels.read(i, 1) for i in theirs]),
-                [of_image.get(i, []) for i in theirs],
-            )
-
+    images = _images(run, chosen)
+    whole = _whole_concepts(run)
     meter = Meter(progress)
     meter.start("signatures", len(images))
-
     # Plain reads: mapped pages would count as this process's memory.
     with (
         closing(run.rows(f"maps-{name}")) as maps,
         closing(run.rows("labels")) as labels,
     ):
         found = gather_signatures(
-            batches(),
+            _batches(maps, labels, whole, _labelled_as(images, shuffle), stop),
             thresholds["threshold"].to_numpy(np.float32),
             names,
             kinds,
-            max((len(ids) for ids in of_image.values()), default=0),
+            max((len(ids) for ids in whole.values()), default=0),
             threads,
             meter.step,
         )
@@ -411,3 +409,49 @@ def signatures(
 
     write_whole(path, write)
     return found
+
+
+def _images(run: Run, splits: Sequence[str]) -> np.ndarray:
+    """The images of some splits, all where there is none."""
+    frame = run.sql("SELECT image, split FROM images ORDER BY image")
+    images: np.ndarray = frame["image"].to_numpy()
+    return images[frame["split"].isin(splits).to_numpy()] if splits else images
+
+
+def _labelled_as(images: np.ndarray, shuffle: int | None) -> list[tuple[int, int]]:
+    """Each image with the one whose labels it is counted with: its own where `shuffle` is None."""
+    others = images
+    if shuffle is not None:
+        others = np.random.default_rng([shuffle, 0x516]).permutation(images)
+    return list(zip(images.tolist(), others.tolist(), strict=True))
+
+
+def _whole_concepts(run: Run) -> dict[int, list[int]]:
+    """By image: the ids of the concepts that hold for all of it."""
+    whole = run.sql(
+        "SELECT image, concept FROM areas JOIN concepts c USING (concept) WHERE c.whole "
+        "ORDER BY image, concept"
+    )
+    of_image: dict[int, list[int]] = {}
+    for image, concept in zip(whole["image"].tolist(), whole["concept"].tolist(), strict=True):
+        of_image.setdefault(image, []).append(concept)
+    return of_image
+
+
+def _batches(
+    maps: ArrayFile,
+    labels: ArrayFile,
+    whole: Mapping[int, list[int]],
+    images: Sequence[tuple[int, int]],
+    stop: Stop,
+) -> Iterator[Batch]:
+    """images : each with the one whose labels it gets. Raises Stopped where `stop` says so."""
+    for at in range(0, len(images), BATCH):
+        if stop():
+            raise Stopped("stopped while the pixels' labels were counted")
+        part = images[at : at + BATCH]
+        yield (
+            np.concatenate([maps.read(image, 1) for image, _ in part]),
+            np.concatenate([labels.read(other, 1) for _, other in part]),
+            [whole.get(other, []) for _, other in part],
+        )

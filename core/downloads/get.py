@@ -161,7 +161,14 @@ def get(
         if found == "changed" or (found == "unknown" and (entry.archive or path.is_dir())):
             why = "changed since it was got" if found == "changed" else "not got by this command"
             raise UnitscopeError(f"{path} exists and was {why}; use it as it is, or move it away")
-        return _get(entry, root, path, given, checksum, keep, progress, note, how)
+        work = _Getting(entry, root, given, checksum, keep)
+        if isinstance(work.source, Path):
+            work.from_file(work.source, progress)
+        else:
+            work.from_address(work.source, progress=progress, note=note, **how)
+        if entry.archive:
+            work.unpack(path, progress)
+        return Got(path, True, work.facts)
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped while unpacking {entry.name}; the same command resumes it"
@@ -170,96 +177,101 @@ def get(
         lock.release()
 
 
-def _get(
-    entry: Download,
-    root: Path,
-    path: Path,
-    given: str | None,
-    checksum: str | None,
-    keep: bool,
-    progress: Report | None,
-    note: Callable[[str], None],
-    how: dict[str, Any],
-) -> Got:
-    size = entry.size if checksum is None else None
-    wanted = None if checksum == "none" else checksum or entry.checksum
-    file = root / entry.held
-    file.parent.mkdir(parents=True, exist_ok=True)
-    before = _marker(entry, root)
-    ours = _same_stat(file, before)  # fetched by an earlier call, but not unpacked
-    source = source_of(entry, given) if given or not file.exists() else file
-    if ours and before.get("from") == shown(str(source)):
-        source = file
-    facts: dict[str, Any] = {
-        "name": entry.name,
-        "from": before.get("from") if ours and source == file else shown(str(source)),
-        "file": entry.file,
-        "checked": wanted or ("size, the archive's own sums" if entry.archive else "size"),
-        "licence": entry.licence,
-        "keep": keep,
-    }
+class _Getting:
+    """One entry that is being fetched, verified and unpacked; arguments as of :func:`get`.
 
-    def mark() -> None:
-        write_text(_marker_path(entry, root), json.dumps(facts, indent=1) + "\n")
+    file : where the fetched file lies. source : address or file it is taken from. ours : was the
+    file written by this command, so that it may be replaced or removed? facts : of the marker.
+    """
 
-    def mark_whole(fetched: Fetched, changed: int) -> None:
+    def __init__(
+        self, entry: Download, root: Path, given: str | None, checksum: str | None, keep: bool
+    ):
+        self.entry, self.root, self.keep = entry, root, keep
+        self.size = entry.size if checksum is None else None
+        self.wanted = None if checksum == "none" else checksum or entry.checksum
+        self.file = root / entry.held
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        before = _marker(entry, root)
+        self.ours = _same_stat(self.file, before)  # fetched by an earlier call, but not unpacked
+        self.source = source_of(entry, given) if given or not self.file.exists() else self.file
+        if self.ours and before.get("from") == shown(str(self.source)):
+            self.source = self.file
+        again = self.ours and self.source == self.file
+        self.facts: dict[str, Any] = {
+            "name": entry.name,
+            "from": before.get("from") if again else shown(str(self.source)),
+            "file": entry.file,
+            "checked": self.wanted or ("size, the archive's own sums" if entry.archive else "size"),
+            "licence": entry.licence,
+            "keep": keep,
+        }
+
+    def _mark(self) -> None:
+        path = _marker_path(self.entry, self.root)
+        write_text(path, json.dumps(self.facts, indent=1) + "\n")
+
+    def _mark_whole(self, fetched: Fetched, changed: int) -> None:
         # On the disk before the file has its name, so that a later call knows whose file it is.
-        facts.update(bytes=fetched.bytes, sha256=fetched.sha256, changed=changed)
-        mark()
+        self.facts.update(bytes=fetched.bytes, sha256=fetched.sha256, changed=changed)
+        self._mark()
 
-    if isinstance(source, Path):
-        # A file that is here, by a mirror's folder or by the user's own browser.
-        here = file.exists() and source.samefile(file)
-        if not here and not ours and not entry.archive:
-            _need_free(file)
-        fetched = verified(source, str(source), size, wanted, progress)
+    def from_file(self, source: Path, progress: Report | None) -> None:
+        """Verify a file that is here, by a mirror's folder or by the user's own browser; copy it
+        where it is no archive."""
+        here = self.file.exists() and source.samefile(self.file)
+        if not here and not self.ours and not self.entry.archive:
+            _need_free(self.file)
+        fetched = verified(source, str(source), self.size, self.wanted, progress)
         if isinstance(fetched, str):
             raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
-        ours = ours and here
-        facts.update(bytes=fetched.bytes, sha256=fetched.sha256)
-        if not here and not entry.archive:
-            fresh = file.with_name(file.name + ".new")
+        self.ours = self.ours and here
+        self.facts.update(bytes=fetched.bytes, sha256=fetched.sha256)
+        if not here and not self.entry.archive:
+            fresh = self.file.with_name(self.file.name + ".new")
             shutil.copyfile(source, fresh)
-            mark_whole(fetched, fresh.stat().st_mtime_ns)
-            fresh.replace(file)
-        elif ours or not entry.archive:
-            mark_whole(fetched, file.stat().st_mtime_ns)
-    else:
-        if not ours:
-            _need_free(file)
+            self._mark_whole(fetched, fresh.stat().st_mtime_ns)
+            fresh.replace(self.file)
+        elif self.ours or not self.entry.archive:
+            self._mark_whole(fetched, self.file.stat().st_mtime_ns)
+
+    def from_address(self, url: str, **how: Any) -> None:
+        """Download it; `how` is of :func:`fetch`."""
+        if not self.ours:
+            _need_free(self.file)
         fetch(
-            source,
-            file,
-            size=size,
-            checksum=wanted,
-            progress=progress,
-            note=note,
-            whole=mark_whole,
+            url,
+            self.file,
+            size=self.size,
+            checksum=self.wanted,
+            whole=self._mark_whole,
             **how,
         )
-        ours = True
-    if not entry.archive:
-        return Got(path, True, facts)
+        self.ours = True
 
-    def mark_unpacked(made: Unpacked) -> None:
-        facts["files"], facts["unpacked"] = made
-        mark()
+    def unpack(self, path: Path, progress: Report | None) -> None:
+        """Unpack to `path`, and remove an archive that was fetched and is not to be kept."""
 
-    archive = source if isinstance(source, Path) else file
-    try:
-        _unpacked(entry, archive, path, progress, mark_unpacked)
-    except BadFile as err:
-        if ours and not wanted:  # a page of a hotel's network, most likely: not to be met again
-            file.unlink()
-            _marker_path(entry, root).unlink()
-            end = f"{file.name} was thrown away, and comes anew by the next get"
-        else:
-            why = f"has the right {wanted.partition(':')[0]}" if wanted else "was not fetched"
-            end = f"{archive} {why} and is kept; move it away to have another in its place"
-        raise BadFile(err.path, f"{err.reason}; {end}") from err
-    if ours and not keep:
-        file.unlink()
-    return Got(path, True, facts)
+        def mark_unpacked(made: Unpacked) -> None:
+            self.facts["files"], self.facts["unpacked"] = made
+            self._mark()
+
+        archive = self.source if isinstance(self.source, Path) else self.file
+        try:
+            _unpacked(self.entry, archive, path, progress, mark_unpacked)
+        except BadFile as err:
+            if self.ours and not self.wanted:
+                # A page of a hotel's network, most likely: not to be met again.
+                self.file.unlink()
+                _marker_path(self.entry, self.root).unlink()
+                end = f"{self.file.name} was removed, and the next get fetches it again"
+            else:
+                algorithm = self.wanted.partition(":")[0] if self.wanted else ""
+                why = f"has the right {algorithm}" if algorithm else "was not fetched"
+                end = f"{archive} {why} and is kept; move it away to have another in its place"
+            raise BadFile(err.path, f"{err.reason}; {end}") from err
+        if self.ours and not self.keep:
+            self.file.unlink()
 
 
 def _drop_archive(entry: Download, root: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -221,6 +221,33 @@ def explain_predictions(
     LC(x) is not empty.
     """
     has_core = np.asarray(core.any(1))
+    keep, left_out = _that_count(learned, has_core, predicted, target)
+    counted = overlaps(learned, core, to)
+    matrices = {metric.name: metric.load()(*counted)[keep] for metric in KINDS}
+    p, t = predicted[keep], target[keep]
+    wrong = p != t
+    own = np.arange(len(core))
+    exchanges = _exchanged_owners(has_core, shuffles, seed)
+    figures = {}
+    for name in (*columns(), "DM_FP_reversed"):
+        matrix = matrices[name.partition("_")[0]]
+        chosen = wrong == (not name.endswith("_TP"))
+        values = _per_image(name, matrix, own[p], own[t])[chosen]
+        null = [
+            _per_image(name, matrix, owner[p], owner[t])[chosen].mean() if len(values) else np.nan
+            for owner in exchanges
+        ]
+        figures[name] = _estimate(values, null)
+    return Explained(figures, left_out)
+
+
+def _that_count(
+    learned: sparse.csr_array | np.ndarray,
+    has_core: np.ndarray,
+    predicted: np.ndarray,
+    target: np.ndarray,
+) -> tuple[np.ndarray, dict[str, int]]:
+    """(bool (images,) which images count, reason → how many do not, by the first that holds)."""
     filled = np.asarray(sparse.csr_array(learned).sum(1)).ravel() > 0
     reasons: Mapping[str, np.ndarray] = {
         "scene unknown": target < 0,
@@ -234,49 +261,54 @@ def explain_predictions(
     for reason, here in reasons.items():
         left_out[reason] = int((here & keep).sum())
         keep &= ~here
-    counted = overlaps(learned, core, to)
-    matrices = {metric.name: metric.load()(*counted)[keep] for metric in KINDS}
-    p, t = predicted[keep], target[keep]
-    wrong = p != t
+    return keep, left_out
+
+
+def _exchanged_owners(has_core: np.ndarray, shuffles: int, seed: int) -> list[np.ndarray]:
+    """int (scenes,) a draw: whose core concepts each scene gets, among scenes that have any."""
     rng = np.random.default_rng(seed)
     owners = np.flatnonzero(has_core)
     exchanges = []
     for _ in range(shuffles):
-        owner = np.arange(len(core))
+        owner = np.arange(len(has_core))
         owner[owners] = rng.permutation(owners)
         exchanges.append(owner)
+    return exchanges
 
-    def per_image(name: str, owner: np.ndarray) -> np.ndarray:
-        metric = matrices[name.partition("_")[0]]
-        rows = np.arange(len(p))
-        at_target: np.ndarray = metric[rows, owner[t]]
-        if "_FP" not in name:
-            return at_target
-        at_prediction: np.ndarray = metric[rows, owner[p]]
-        more: np.ndarray = at_prediction > at_target
-        if name.endswith("reversed"):
-            more = at_target > at_prediction
-        return more.astype(float)
 
-    figures = {}
-    for name in (*columns(), "DM_FP_reversed"):
-        side = not name.endswith("_TP")
-        chosen = wrong == side
-        values = per_image(name, np.arange(len(core)))[chosen]
-        if not len(values):
-            nan = float("nan")
-            figures[name] = Estimate(nan, nan, nan, nan, nan, nan, 0)
-            continue
-        low, high = mean_interval(values)
-        null = [per_image(name, owner)[chosen].mean() for owner in exchanges] or [np.nan]
-        chance_low, chance_high = np.quantile(null, [0.025, 0.975])
-        figures[name] = Estimate(
-            float(values.mean()),
-            float(low),
-            float(high),
-            float(np.mean(null)),
-            float(chance_low),
-            float(chance_high),
-            len(values),
-        )
-    return Explained(figures, left_out)
+def _per_image(
+    name: str, matrix: np.ndarray, predicted: np.ndarray, target: np.ndarray
+) -> np.ndarray:
+    """What a column is the mean of, float64 (images,): the metric at the target, or for FP whether
+    it is larger at the prediction (at the target, where the column is reversed).
+
+    matrix : (images, scenes), the metric. predicted, target : int (images,), columns of it.
+    """
+    rows = np.arange(len(matrix))
+    at_target: np.ndarray = matrix[rows, target]
+    if "_FP" not in name:
+        return at_target
+    at_prediction: np.ndarray = matrix[rows, predicted]
+    more: np.ndarray = at_prediction > at_target
+    if name.endswith("reversed"):
+        more = at_target > at_prediction
+    return more.astype(float)
+
+
+def _estimate(values: np.ndarray, null: Sequence[float]) -> Estimate:
+    """The mean of values with its interval; null : the same mean by chance, one a draw."""
+    if not len(values):
+        nan = float("nan")
+        return Estimate(nan, nan, nan, nan, nan, nan, 0)
+    low, high = mean_interval(values)
+    drawn = null or [np.nan]
+    chance_low, chance_high = np.quantile(drawn, [0.025, 0.975])
+    return Estimate(
+        float(values.mean()),
+        float(low),
+        float(high),
+        float(np.mean(drawn)),
+        float(chance_low),
+        float(chance_high),
+        len(values),
+    )

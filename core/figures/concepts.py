@@ -59,9 +59,23 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
     map and no network.
     """
     half = 0.5 * graph_height(nodes)
+    # What a pointer over a dot or a line shows; plain words, never read as HTML.
+    lines, dots = _deck_lines(edges, half, dark), _deck_dots(nodes, half, dark)
+    return pydeck.Deck(
+        layers=[_facts_layer(lines), _concepts_layer(dots), _names_layer(dots, dark)],
+        views=[pydeck.View(type="OrthographicView", controller=True)],
+        initial_view_state=pydeck.ViewState(target=[0, 0, 0], zoom=0, min_zoom=-1, max_zoom=4),
+        map_provider=None,
+        map_style=None,
+        tooltip={"text": "{hint}"},
+        parameters={"clearColor": [*(v / 255 for v in rgb(PAPER[dark])), 1]},
+    )
+
+
+def _deck_dots(nodes: pd.DataFrame, half: float, dark: bool) -> pd.DataFrame:
+    """Nodes with place, size and colours of their dots and names; those in no photo are faint."""
     full, faint = 255, 70
-    pixels = pydeck.types.String("pixels")
-    dots = nodes.assign(
+    return nodes.assign(
         px=nodes["x"] * REACH,
         py=nodes["y"] * half,
         radius=np.where(nodes["concept"] == 0, 9, 5 + 2 * nodes["core"]),
@@ -77,7 +91,11 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         dx=[{"start": 12, "end": -12}.get(a, 0) for a in nodes["anchor"]],
         dy=np.where(nodes["concept"] == 0, -20, 0),
     )
-    lines = edges.assign(
+
+
+def _deck_lines(edges: pd.DataFrame, half: float, dark: bool) -> pd.DataFrame:
+    """Edges with the place of their ends, colours and widths."""
+    return edges.assign(
         px=edges["x"] * REACH,
         py=edges["y"] * half,
         ink=[
@@ -86,8 +104,10 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         ],
         thick=np.where(edges["related"], 1.6, 1.0),
     )
-    # What a pointer over a dot or a line shows; plain words, never read as HTML.
-    facts = pydeck.Layer(
+
+
+def _facts_layer(lines: pd.DataFrame) -> pydeck.Layer:
+    return pydeck.Layer(
         "LineLayer",
         id="facts",
         data=deck_rows(lines, ["px", "py", "ink", "thick", "hint"]),
@@ -95,12 +115,16 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         get_target_position="[px, py]",
         get_color="ink",
         get_width="thick",
-        width_units=pixels,
+        width_units=pydeck.types.String("pixels"),
         width_min_pixels=1,
         pickable=True,
         auto_highlight=False,
     )
-    concepts = pydeck.Layer(
+
+
+def _concepts_layer(dots: pd.DataFrame) -> pydeck.Layer:
+    pixels = pydeck.types.String("pixels")
+    return pydeck.Layer(
         "ScatterplotLayer",
         id="concepts",
         data=deck_rows(dots, ["concept", "label", "px", "py", "radius", "fill", "rim", "hint"]),
@@ -114,14 +138,17 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         line_width_units=pixels,
         pickable=True,
     )
-    names = pydeck.Layer(
+
+
+def _names_layer(dots: pd.DataFrame, dark: bool) -> pydeck.Layer:
+    return pydeck.Layer(
         "TextLayer",
         id="names",
         data=deck_rows(dots, ["shown", "px", "py", "ink", "anchor", "dx", "dy"]),
         get_position="[px, py]",
         get_text="shown",
         get_size=13,
-        size_units=pixels,
+        size_units=pydeck.types.String("pixels"),
         get_color="ink",
         background=True,
         get_background_color=[*rgb(PAPER[dark]), 200],
@@ -130,15 +157,6 @@ def scene_deck(nodes: pd.DataFrame, edges: pd.DataFrame, dark: bool = False) -> 
         get_alignment_baseline=pydeck.types.String("center"),
         character_set=deck_letters(dots),
         font_family=pydeck.types.String("Source Sans, Liberation Sans, Arial, sans-serif"),
-    )
-    return pydeck.Deck(
-        layers=[facts, concepts, names],
-        views=[pydeck.View(type="OrthographicView", controller=True)],
-        initial_view_state=pydeck.ViewState(target=[0, 0, 0], zoom=0, min_zoom=-1, max_zoom=4),
-        map_provider=None,
-        map_style=None,
-        tooltip={"text": "{hint}"},
-        parameters={"clearColor": [*(v / 255 for v in rgb(PAPER[dark])), 1]},
     )
 
 

@@ -31,6 +31,29 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     and 4): one panel a sign. Bands: the accuracy before with the paired 95 % interval of the
     change added, for core concepts; the middle 95 % of the draws, for random units."""
     names = [key for key in RANKINGS if key in set(frame["ranking"])]
+    data = _with_start(frame)
+    panels = [
+        _panel(data[data["panel"] == sign], sign, names, dark)
+        for sign in SIGNS.values()
+        if (data["panel"] == sign).any()
+    ]
+    chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels)
+    protocol = str(frame["protocol"].iloc[0]).replace("_", " ")
+    signs = list(dict.fromkeys(frame["sign"]))
+    title = "Accuracy as units are disabled"
+    if len(signs) == 1:
+        title = f"Accuracy without the {SIGNS[signs[0]].removesuffix(' disabled')}"
+    return titled(
+        chart,
+        title,
+        caption._replace(split=f"{caption.split}; protocol {protocol}"),
+        dark,
+        around=110 + 330 * (len(panels) - 1),
+    )
+
+
+def _with_start(frame: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`curves` draws: every curve begins at k = 0, with the accuracy before."""
     start = frame.drop_duplicates(["ranking", "protocol", "sign"]).assign(k=0, units=0.0)
     start["accuracy"] = start["before"]
     start["gain_low"] = start["gain_high"] = 0.0
@@ -44,7 +67,11 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         panel=lambda rows: [SIGNS[s] for s in rows["sign"]],
     )
     columns = ["name", "kind", "panel", "k", "accuracy", "low", "high", "before", "units"]
-    data = data[columns].sort_values(["panel", "name", "k"])
+    return data[columns].sort_values(["panel", "name", "k"])
+
+
+def _panel(part: pd.DataFrame, sign: str, names: list[str], dark: bool) -> Any:
+    """One panel of :func:`curves`. names : rankings of all panels, in the legend's order."""
     color = alt.Color(
         "name:N",
         title=None,
@@ -61,59 +88,39 @@ def curves(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         legend=None,
         scale=alt.Scale(domain=["core concepts", "control"], range=[[1, 0], [5, 3]]),
     )
-    panels = []
-    for sign in SIGNS.values():
-        part = data[data["panel"] == sign]
-        if part.empty:
-            continue
-        x = alt.X("k:Q", title="k, units disabled", axis=alt.Axis(tickMinStep=1, grid=False))
-        y = alt.Y(
-            "accuracy:Q",
-            title=f"accuracy, {sign}",
-            scale=alt.Scale(zero=False),
-            axis=alt.Axis(format="%"),
-        )
-        base = alt.Chart(part)
-        band = (
-            base.transform_filter(
-                "datum.name === 'ICC' || datum.name === 'SCC' || datum.name === 'random units'"
-            )
-            .mark_area(opacity=0.14)
-            .encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
-        )
-        lines = base.mark_line(strokeWidth=2).encode(
-            x,
-            y,
-            color,
-            dash,
-            tooltip=[
-                "name",
-                "k",
-                alt.Tooltip("accuracy", format=".2%"),
-                alt.Tooltip("low", format=".2%", title="95 % from"),
-                alt.Tooltip("high", format=".2%", title="to"),
-                alt.Tooltip("units", format=".1f", title="units, on average"),
-            ],
-        )
-        rule = (
-            alt.Chart(part.head(1))
-            .mark_rule(color=SOFT[dark], strokeDash=[2, 2])
-            .encode(y="before:Q")
-        )
-        panels.append((rule + band + lines).properties(width=WIDTH, height=230))
-    chart = panels[0] if len(panels) == 1 else alt.vconcat(*panels)
-    protocol = str(frame["protocol"].iloc[0]).replace("_", " ")
-    signs = list(dict.fromkeys(frame["sign"]))
-    title = "Accuracy as units are disabled"
-    if len(signs) == 1:
-        title = f"Accuracy without the {SIGNS[signs[0]].removesuffix(' disabled')}"
-    return titled(
-        chart,
-        title,
-        caption._replace(split=f"{caption.split}; protocol {protocol}"),
-        dark,
-        around=110 + 330 * (len(panels) - 1),
+    x = alt.X("k:Q", title="k, units disabled", axis=alt.Axis(tickMinStep=1, grid=False))
+    y = alt.Y(
+        "accuracy:Q",
+        title=f"accuracy, {sign}",
+        scale=alt.Scale(zero=False),
+        axis=alt.Axis(format="%"),
     )
+    base = alt.Chart(part)
+    band = (
+        base.transform_filter(
+            "datum.name === 'ICC' || datum.name === 'SCC' || datum.name === 'random units'"
+        )
+        .mark_area(opacity=0.14)
+        .encode(x, alt.Y("low:Q"), alt.Y2("high:Q"), color)
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
+        x,
+        y,
+        color,
+        dash,
+        tooltip=[
+            "name",
+            "k",
+            alt.Tooltip("accuracy", format=".2%"),
+            alt.Tooltip("low", format=".2%", title="95 % from"),
+            alt.Tooltip("high", format=".2%", title="to"),
+            alt.Tooltip("units", format=".1f", title="units, on average"),
+        ],
+    )
+    rule = (
+        alt.Chart(part.head(1)).mark_rule(color=SOFT[dark], strokeDash=[2, 2]).encode(y="before:Q")
+    )
+    return (rule + band + lines).properties(width=WIDTH, height=230)
 
 
 def scene_shift(frame: pd.DataFrame, caption: Caption, dark: bool = False, count: int = 24) -> Any:

@@ -12,7 +12,8 @@ import pandas as pd
 from core.figures.base import PAPER
 from core.figures.converter import ConversionError, convert
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.escape import latex_text, one_line
+from core.foundation.escape import latex_text
+from core.foundation.latex import tabular
 from core.foundation.names import printable
 
 FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
@@ -84,8 +85,5 @@ def latex(frame: pd.DataFrame, caption: str = "") -> str:
     \end{tabular}
     """
     kinds = "".join("r" if pd.api.types.is_numeric_dtype(t) else "l" for t in frame.dtypes)
-    rows = [" & ".join(map(_cell, row)) + r" \\" for row in frame.itertuples(index=False)]
-    head = " & ".join(map(_cell, frame.columns)) + r" \\"
-    note = [f"% {one_line(caption)}"] if caption else []
-    body = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", head, r"\midrule", *rows]
-    return "\n".join([*note, *body, r"\bottomrule", r"\end{tabular}"])
+    rows = ([_cell(value) for value in row] for row in frame.itertuples(index=False))
+    return tabular(kinds, [_cell(name) for name in frame.columns], rows, caption)

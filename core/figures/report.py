@@ -389,7 +389,7 @@ def _definitions(view: View) -> str:
 
 def _again(facts: Summary, view: View) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts.versions.items())
-    rows = {"Run": facts.run, "Digest of its tables": view.run.info["tables_digest"]}
+    rows = {"Run": facts.run, "Digest of its tables": view.run.tables_digest}
     if versions:
         rows["Versions"] = versions
     if facts.seconds:

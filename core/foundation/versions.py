@@ -11,6 +11,8 @@ version did not. Where the code changed and the results did not, `make golden` r
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from core.foundation.errors import unknown
 
 VERSIONS: dict[str, int] = {
@@ -54,6 +56,27 @@ VERSIONS: dict[str, int] = {
 WORLD = 1
 """Version of the drawn world of `rooms`. It is frozen: its photos, and the embedded network that
 was trained on them, stay as they are; what is drawn differently is a new world."""
+
+
+READERS = "core.datasets.registry:reader_versions"
+"""Where the versions of the readers are told, imported when a run is asked what changed since."""
+
+
+def versions_today(name: str) -> set[int]:
+    """The versions that a computation, or ``reader KIND``, can have today; empty where nothing here
+    is of that name.
+
+    >>> versions_today("replay") == {VERSIONS["replay"]}, versions_today("reader of tea leaves")
+    (True, set())
+    """
+    if name in VERSIONS:
+        return {VERSIONS[name]}
+    what, _, kind = name.partition(" ")
+    if what != "reader":
+        return set()
+    module, _, function = READERS.partition(":")
+    found: set[int] = getattr(import_module(module), function)(kind)
+    return found
 
 
 def versions_of(*names: str) -> dict[str, int]:

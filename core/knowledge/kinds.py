@@ -55,7 +55,7 @@ folder of the cache, and the receiver of progress or None; it returns a
 
 def own_knowledge(run: Run) -> str:
     """The knowledge SPEC a run was made with."""
-    return str((run.info.get("request") or {}).get("knowledge", "builtin"))
+    return run.own_knowledge
 
 
 def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -148,49 +148,26 @@ def subgraph(
         )
     edge = allowed[graph.kinds] & (graph.weights >= min_weight)
     heads, tails = graph.heads[edge].astype(np.int64), graph.tails[edge].astype(np.int64)
-    ends = np.concatenate([np.stack([heads, tails], 1), np.stack([tails, heads], 1)])
-    ends = np.unique(ends, axis=0)  # each pair of joined nodes once, whatever joins them
-    hop = np.full(len(graph.nodes), 3)
-    hop[own[own >= 0]] = 0
-    for step in (1, 2):
-        reached = ends[hop[ends[:, 0]] == step - 1, 1]
-        hop[reached] = np.minimum(hop[reached], step)
-
-    def joined(inner: np.ndarray) -> np.ndarray:
-        """int64 (nodes,): different nodes among `inner` that each node is joined to."""
-        return np.bincount(ends[inner[ends[:, 0]], 1], minlength=len(hop))
-
-    to_concepts = joined(hop == 0)
-    links_one, links_two = 1, max(links, 1)
-    near = hop <= 1
-    to_near = joined(near)
-    room = most - int(near.sum())
-    if room < 0:
-        links_one = _least(to_concepts[hop == 1], most - int((hop == 0).sum()))
-        near = (hop == 0) | ((hop == 1) & (to_concepts >= links_one))
-        far = np.zeros_like(near)
-    else:
-        links_two = max(links_two, _least(to_near[hop == 2], room))
-        far = (hop == 2) & (to_near >= links_two)
-    keep = near | far
+    around = _Around.of(heads, tails, own, len(graph.nodes), links, most)
+    keep = around.keep
     number = np.cumsum(keep) - 1
     inside = keep[heads] & keep[tails]
-    kinds, result = np.unique(graph.kinds[edge][inside], return_inverse=True)
-    triples = np.stack([number[heads[inside]], result, number[tails[inside]]], 1)
+    kinds, relation = np.unique(graph.kinds[edge][inside], return_inverse=True)
+    triples = np.stack([number[heads[inside]], relation, number[tails[inside]]], 1)
     if not len(triples):
         raise UnitscopeError(f"{graph.name} has no facts around the concepts to learn from")
     sizes = {
         "concepts": len(concepts),
         "aligned": int((own >= 0).sum()),
-        "nodes": int((hop == 0).sum()),
-        "one_hop": int((near & (hop == 1)).sum()),
-        "two_hop": int(far.sum()),
-        "two_hop_all": int((hop == 2).sum()),
+        "nodes": int((around.hop == 0).sum()),
+        "one_hop": int((keep & (around.hop == 1)).sum()),
+        "two_hop": int((keep & (around.hop == 2)).sum()),
+        "two_hop_all": int((around.hop == 2).sum()),
         "entities": int(keep.sum()),
         "facts": len(triples),
         "relations": len(kinds),
-        "links_one": links_one,
-        "links_two": links_two,
+        "links_one": around.links_one,
+        "links_two": around.links_two,
     }
     return Subgraph(
         graph.name,
@@ -201,6 +178,57 @@ def subgraph(
         np.where(own >= 0, number[own], -1),
         sizes,
     )
+
+
+class _Around(NamedTuple):
+    """Which nodes of a graph lie around the concepts, and which of them are kept.
+
+    hop : int (nodes,), steps from the nearest concept; 3 for more than two. keep : bool (nodes,).
+    links_one, links_two : the least links that were asked of nodes one and two steps away.
+    """
+
+    hop: np.ndarray
+    keep: np.ndarray
+    links_one: int
+    links_two: int
+
+    @classmethod
+    def of(
+        cls,
+        heads: np.ndarray,
+        tails: np.ndarray,
+        own: np.ndarray,
+        nodes: int,
+        links: int,
+        most: int,
+    ) -> _Around:
+        """heads, tails : int64 (edges,), the facts to follow. own : node of each concept, −1 for
+        none. nodes : of the graph. links, most : see :func:`subgraph`."""
+        ends = np.concatenate([np.stack([heads, tails], 1), np.stack([tails, heads], 1)])
+        ends = np.unique(ends, axis=0)  # each pair of joined nodes once, whatever joins them
+        hop = np.full(nodes, 3)
+        hop[own[own >= 0]] = 0
+        for step in (1, 2):
+            reached = ends[hop[ends[:, 0]] == step - 1, 1]
+            hop[reached] = np.minimum(hop[reached], step)
+
+        def joined(inner: np.ndarray) -> np.ndarray:
+            """int64 (nodes,): different nodes among `inner` that each node is joined to."""
+            return np.bincount(ends[inner[ends[:, 0]], 1], minlength=nodes)
+
+        to_concepts = joined(hop == 0)
+        links_one, links_two = 1, max(links, 1)
+        near = hop <= 1
+        to_near = joined(near)
+        room = most - int(near.sum())
+        if room < 0:
+            links_one = _least(to_concepts[hop == 1], most - int((hop == 0).sum()))
+            near = (hop == 0) | ((hop == 1) & (to_concepts >= links_one))
+            far = np.zeros_like(near)
+        else:
+            links_two = max(links_two, _least(to_near[hop == 2], room))
+            far = (hop == 2) & (to_near >= links_two)
+        return cls(hop, near | far, links_one, links_two)
 
 
 def _least(links: np.ndarray, room: int) -> int:
@@ -452,72 +480,20 @@ def _train_alone(
 
     train, valid, test = hold_out(sub.triples, how.seed)
     model, factory = _model(sub, how, train)
-    from pykeen.training import SLCWATrainingLoop, TrainingCallback
+    from pykeen.training import SLCWATrainingLoop
 
     asked = {"valid": valid, "test": test}[ask]
     untrained = link_prediction(model, asked, sub.triples)
-    optimizer = Adam(model.get_grad_params(), lr=how.rate)
-    losses: list[float] = []
-    state = _state_path(path)
-    resumed = state.is_file()
-    if resumed:
-        held = torch.load(state, weights_only=True)
-        model.load_state_dict(held["model"])
-        optimizer.load_state_dict(held["optimizer"])
-        losses = list(held["losses"])
-        torch.set_rng_state(held["random"])
-    began, before, saved = time.perf_counter(), len(losses), [time.monotonic()]
-
-    class AfterEpoch(TrainingCallback):
-        def post_epoch(self, epoch: int, epoch_loss: float, **kwargs: Any) -> None:
-            losses.append(float(epoch_loss))
-            rate = (len(losses) - before) / (time.perf_counter() - began)
-            if progress is not None:
-                left = (how.epochs - len(losses)) / rate
-                stage = f"{how.model}, loss {losses[-1]:.4f},"
-                progress(Progress(stage, len(losses), how.epochs, rate, left, "epochs"))
-            if _settled(losses, how.patience):
-                raise _Enough
-            if len(losses) == how.epochs:
-                return
-            stopped = stop()
-            if stopped or time.monotonic() - saved[0] > SAVED_EVERY:
-                held = {
-                    "model": model.state_dict(),
-                    "optimizer": loop.optimizer.state_dict(),
-                    "losses": losses,
-                    "random": torch.get_rng_state(),
-                }
-                write_whole(state, lambda fresh: torch.save(held, fresh))
-                saved[0] = time.monotonic()
-            if stopped:
-                raise Stopped(
-                    f"stopped after epoch {len(losses)} of {how.epochs} of {how.model}; "
-                    "the same command resumes it"
-                )
-
     loop = SLCWATrainingLoop(
         model=model,
         triples_factory=factory,
-        optimizer=optimizer,
+        optimizer=Adam(model.get_grad_params(), lr=how.rate),
         negative_sampler_kwargs={"num_negs_per_pos": how.negatives},
         automatic_memory_optimization=False,
     )
-    if not resumed:
-        torch.manual_seed(how.seed)
-    if len(losses) < how.epochs and not _settled(losses, how.patience):
-        # PyKEEN makes a folder for its checkpoints even where it writes none.
-        with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
-            loop.train(
-                factory,
-                num_epochs=how.epochs - len(losses),
-                batch_size=how.batch,
-                continue_training=resumed,
-                use_tqdm=False,
-                callbacks=AfterEpoch(),  # type: ignore[no-untyped-call]  # PyKEEN's
-                checkpoint_directory=folder,
-                pin_memory=False,
-            )
+    state = _State(_state_path(path), model, loop, how)
+    began = time.perf_counter()
+    _run_epochs(loop, factory, state, progress, stop)
     seconds = time.perf_counter() - began
     with torch.no_grad():
         vectors = model.entity_representations[0](indices=None).numpy().astype(np.float32)
@@ -532,10 +508,103 @@ def _train_alone(
         how,
         sub.names,
         vectors,
-        np.array(losses),
+        np.array(state.losses),
         quality,
         seconds,
     )
+
+
+class _State:
+    """The state of a training between epochs, as it is kept in a file.
+
+    losses : mean loss of each finished epoch. resumed : was it read from the file?
+    """
+
+    def __init__(self, file: Path, model: Any, loop: Any, how: Training):
+        import torch
+
+        self.how = how
+        self._file, self._model, self._loop = file, model, loop
+        self._saved = time.monotonic()
+        self.losses: list[float] = []
+        self.resumed = file.is_file()
+        if self.resumed:
+            held = torch.load(file, weights_only=True)
+            model.load_state_dict(held["model"])
+            loop.optimizer.load_state_dict(held["optimizer"])
+            self.losses = list(held["losses"])
+            torch.set_rng_state(held["random"])
+        else:
+            torch.manual_seed(how.seed)
+
+    @property
+    def finished(self) -> bool:
+        """Is there no epoch left that would be trained?"""
+        return len(self.losses) >= self.how.epochs or _settled(self.losses, self.how.patience)
+
+    @property
+    def due(self) -> bool:
+        """Were :data:`SAVED_EVERY` seconds trained since it was written?"""
+        return time.monotonic() - self._saved > SAVED_EVERY
+
+    def save(self) -> None:
+        """Write it, whole or not at all."""
+        import torch
+
+        held = {
+            "model": self._model.state_dict(),
+            "optimizer": self._loop.optimizer.state_dict(),
+            "losses": self.losses,
+            "random": torch.get_rng_state(),
+        }
+        write_whole(self._file, lambda fresh: torch.save(held, fresh))
+        self._saved = time.monotonic()
+
+
+def _run_epochs(
+    loop: Any, factory: Any, state: _State, progress: Report | None, stop: Stop
+) -> None:
+    """The epochs that are left. Raises Stopped, the state being kept, where `stop` says so."""
+    from pykeen.training import TrainingCallback
+
+    how, losses = state.how, state.losses
+    began, before = time.perf_counter(), len(losses)
+
+    class AfterEpoch(TrainingCallback):
+        def post_epoch(self, epoch: int, epoch_loss: float, **kwargs: Any) -> None:
+            losses.append(float(epoch_loss))
+            rate = (len(losses) - before) / (time.perf_counter() - began)
+            if progress is not None:
+                left = (how.epochs - len(losses)) / rate
+                stage = f"{how.model}, loss {losses[-1]:.4f},"
+                progress(Progress(stage, len(losses), how.epochs, rate, left, "epochs"))
+            if _settled(losses, how.patience):
+                raise _Enough
+            if len(losses) == how.epochs:
+                return
+            stopped = stop()
+            if stopped or state.due:
+                state.save()
+            if stopped:
+                raise Stopped(
+                    f"stopped after epoch {len(losses)} of {how.epochs} of {how.model}; "
+                    "the same command resumes it"
+                )
+
+    if state.finished:
+        return
+    # PyKEEN makes a folder for its checkpoints even where it writes none.
+    with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
+        loop.train(
+            factory,
+            num_epochs=how.epochs - len(losses),
+            batch_size=how.batch,
+            continue_training=state.resumed,
+            use_tqdm=False,
+            callbacks=AfterEpoch(),  # type: ignore[no-untyped-call]  # PyKEEN's
+            checkpoint_directory=folder,
+            pin_memory=False,
+        )
 
 
 def _settled(losses: Sequence[float], patience: int) -> bool:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ class UnionCounts:
     both : int64 (units, concepts), Σ|A_t ∩ L_c|.
     together : bool CSR (sets, concepts), the sets of two or more concepts that lie on one pixel.
     pixels : int64 (sets,), pixels with exactly that set.
-    lit : int64 CSR (sets, units), those of them in A_t.
+    active : int64 CSR (sets, units), those of them in A_t.
     """
 
     hits: np.ndarray
@@ -60,7 +61,7 @@ class UnionCounts:
     both: np.ndarray
     together: sparse.csr_array
     pixels: np.ndarray
-    lit: sparse.csr_array
+    active: sparse.csr_array
 
     @classmethod
     def of_sets(
@@ -68,11 +69,11 @@ class UnionCounts:
         hits: np.ndarray,
         labels: np.ndarray,
         pixels: np.ndarray,
-        lit: sparse.csr_array,
+        active: sparse.csr_array,
         concepts: int,
     ) -> UnionCounts:
         """From label sets: labels int (sets, slots) of concept ids (column + 1; 0 none; ids above
-        `concepts` do not count), pixels (sets,), lit (sets, units)."""
+        `concepts` do not count), pixels (sets,), active (sets, units)."""
         row, slot = np.nonzero((labels > 0) & (labels <= concepts))
         has = sparse.csr_array(
             (np.ones(len(row), np.int64), (row, labels[row, slot] - 1)),
@@ -84,10 +85,10 @@ class UnionCounts:
         return cls(
             np.asarray(hits, np.int64),
             np.asarray(has.T @ pixels),
-            np.asarray((has.T @ lit).todense()).T,
+            np.asarray((has.T @ active).todense()).T,
             has[several].astype(bool),
             np.asarray(pixels[several]),
-            lit[several],
+            active[several],
         )
 
     @classmethod
@@ -110,11 +111,15 @@ class UnionCounts:
         concepts = int(
             run.sql("SELECT count(*) AS n FROM concepts WHERE category <> 'scene'")["n"][0]
         )
-        lit = sparse.csr_array(
+        active = sparse.csr_array(
             (held.active, held.which, held.starts), shape=(held.units, len(held))
         )
         return cls.of_sets(
-            held.hits, held.labels.astype(np.int64), held.pixels, sparse.csr_array(lit.T), concepts
+            held.hits,
+            held.labels.astype(np.int64),
+            held.pixels,
+            sparse.csr_array(active.T),
+            concepts,
         )
 
     def union(self, groups: Groups) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +137,7 @@ class UnionCounts:
         extra.data -= 1
         extra.eliminate_zeros()
         if extra.nnz:
-            both = both - np.asarray((extra.T @ self.lit).todense()).T
+            both = both - np.asarray((extra.T @ self.active).todense()).T
             areas = areas - extra.T @ self.pixels
         return np.asarray(both), np.asarray(areas)
 
@@ -170,74 +175,107 @@ def sweep(
         check_k(k, tree.least, tree.most)
     blocks = tree.blocks if swap is None else [swap[block] for block in tree.blocks]
     merges = tree.merges[: tree.most - min(ks)].tolist() if len(ks) else []
-    both, areas = counts.union(blocks)
-    singles = [np.array([c]) for block in blocks for c in block]
-    single_peak = counts.iou(*counts.union(singles)).max(0, initial=0)
-    owner = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
-    nodes = len(blocks) + len(merges)
-    iou = np.zeros((nodes, len(counts.hits)))
-    iou[: len(blocks)] = counts.iou(both, areas).T
-    part_peak = np.zeros(nodes)
-    np.maximum.at(part_peak, owner, single_peak)
-    held = {b: (both[:, b], int(areas[b])) for b in range(len(blocks))}
-    sets = _sets(counts, blocks)
-    peak = iou.max(1, initial=0)
-    several = [len(block) > 1 for block in blocks] + [True] * len(merges)
-
-    def verdict(node: int) -> int:
-        return int(np.sign(peak[node] - part_peak[node])) if several[node] else 0
-
-    alive = np.zeros(nodes, bool)
-    alive[: len(blocks)] = True
-    best = iou[: len(blocks)].max(0, initial=0)
-    holder = iou[: len(blocks)].argmax(0)
-    verdicts = [verdict(b) for b in range(len(blocks))]
-    risen, fallen = verdicts.count(1), verdicts.count(-1)
     out = Swept(
         np.zeros((len(ks), len(counts.hits))), np.zeros(len(ks), int), np.zeros(len(ks), int)
     )
+    state = _Merging(counts, blocks, len(merges))
     for step in range(len(merges) + 1):
         k = len(blocks) - step
         if k in wanted:
             row = wanted[k]
-            out.best[row], out.risen[row], out.fallen[row] = best, risen, fallen
-        if step == len(merges):
-            break
-        a, b = merges[step]
-        node = len(blocks) + step
-        (both_a, area_a), (both_b, area_b) = held.pop(a), held.pop(b)
-        both_n, area_n = both_a + both_b, area_a + area_b
-        in_a, in_b = sets.pop(a), sets.pop(b)
-        if in_a is None or in_b is None:
-            sets[node] = in_b if in_a is None else in_a
-        else:
-            shared = np.flatnonzero(np.unpackbits(in_a & in_b, count=len(counts.pixels)))
-            if len(shared):
-                pick = sparse.csr_array(
-                    (np.ones(len(shared), np.int64), shared, np.array([0, len(shared)])),
-                    shape=(1, len(counts.pixels)),
-                )
-                both_n = both_n - np.asarray((pick @ counts.lit).todense())[0]
-                area_n -= int(counts.pixels[shared].sum())
-            sets[node] = in_a | in_b
-        held[node] = both_n, area_n
-        iou[node] = counts.iou(both_n[:, None], np.array([area_n]))[:, 0]
-        peak[node], part_peak[node] = iou[node].max(initial=0), max(part_peak[a], part_peak[b])
-        for gone in (a, b):
-            risen -= verdict(gone) == 1
-            fallen -= verdict(gone) == -1
-        risen += verdict(node) == 1
-        fallen += verdict(node) == -1
-        alive[[a, b]], alive[node] = False, True
-        # Only units whose best group is gone need another; the rest compare with the new one.
-        lost = np.flatnonzero((holder == a) | (holder == b))
-        if len(lost):
-            left = np.flatnonzero(alive)
-            part = iou[np.ix_(left, lost)]
-            holder[lost], best[lost] = left[part.argmax(0)], part.max(0)
-        better = iou[node] > best
-        best[better], holder[better] = iou[node][better], node
+            out.best[row], out.risen[row], out.fallen[row] = state.best, state.risen, state.fallen
+        if step < len(merges):
+            a, b = merges[step]
+            state.merge(a, b, len(blocks) + step)
     return out
+
+
+class _Merging:
+    """The groups of one clustering while they are merged two by two.
+
+    A group is a node: the blocks first, then a node for each merge.
+
+    Attributes
+    ----------
+    best : float64 (units,), each unit's best IoU over the groups there are.
+    risen, fallen : as in :class:`Swept`, of the groups there are.
+    """
+
+    def __init__(self, counts: UnionCounts, blocks: Groups, merges: int):
+        self._counts = counts
+        both, areas = counts.union(blocks)
+        nodes = len(blocks) + merges
+        # (nodes, units): IoU of each group that is or was there, 0 before.
+        self._iou = np.zeros((nodes, len(counts.hits)))
+        self._iou[: len(blocks)] = counts.iou(both, areas).T
+        # The largest IoU of any unit with the group, and with any of its members alone.
+        self._peak = self._iou.max(1, initial=0)
+        self._part_peak = np.zeros(nodes)
+        singles = [np.array([c]) for block in blocks for c in block]
+        owner = np.repeat(np.arange(len(blocks)), [len(block) for block in blocks])
+        single_peak = counts.iou(*counts.union(singles)).max(0, initial=0)
+        np.maximum.at(self._part_peak, owner, single_peak)
+        self._held = {b: (both[:, b], int(areas[b])) for b in range(len(blocks))}
+        self._sets = _sets(counts, blocks)
+        self._several = [len(block) > 1 for block in blocks] + [True] * merges
+        self._alive = np.zeros(nodes, bool)
+        self._alive[: len(blocks)] = True
+        self.best = self._iou[: len(blocks)].max(0, initial=0)
+        self._holder = self._iou[: len(blocks)].argmax(0)
+        verdicts = [self._verdict(b) for b in range(len(blocks))]
+        self.risen, self.fallen = verdicts.count(1), verdicts.count(-1)
+
+    def _verdict(self, node: int) -> int:
+        """1 where a group of several concepts rose, −1 where it fell, else 0."""
+        return int(np.sign(self._peak[node] - self._part_peak[node])) if self._several[node] else 0
+
+    def merge(self, a: int, b: int, node: int) -> None:
+        """Groups `a` and `b` become `node`."""
+        both, area = self._union(a, b, node)
+        self._held[node] = both, area
+        self._iou[node] = self._counts.iou(both[:, None], np.array([area]))[:, 0]
+        self._peak[node] = self._iou[node].max(initial=0)
+        self._part_peak[node] = max(self._part_peak[a], self._part_peak[b])
+        for gone in (a, b):
+            self.risen -= self._verdict(gone) == 1
+            self.fallen -= self._verdict(gone) == -1
+        self.risen += self._verdict(node) == 1
+        self.fallen += self._verdict(node) == -1
+        self._alive[[a, b]], self._alive[node] = False, True
+        self._choose_best(a, b, node)
+
+    def _union(self, a: int, b: int, node: int) -> tuple[np.ndarray, int]:
+        """(both int64 (units,), area) of the union: the parts' sums, pixels of both counted once.
+
+        Also notes which sets of concepts hold a member of the union.
+        """
+        counts = self._counts
+        (both_a, area_a), (both_b, area_b) = self._held.pop(a), self._held.pop(b)
+        both, area = both_a + both_b, area_a + area_b
+        in_a, in_b = self._sets.pop(a), self._sets.pop(b)
+        if in_a is None or in_b is None:
+            self._sets[node] = in_b if in_a is None else in_a
+            return both, area
+        shared = np.flatnonzero(np.unpackbits(in_a & in_b, count=len(counts.pixels)))
+        if len(shared):
+            pick = sparse.csr_array(
+                (np.ones(len(shared), np.int64), shared, np.array([0, len(shared)])),
+                shape=(1, len(counts.pixels)),
+            )
+            both = both - np.asarray((pick @ counts.active).todense())[0]
+            area -= int(counts.pixels[shared].sum())
+        self._sets[node] = in_a | in_b
+        return both, area
+
+    def _choose_best(self, a: int, b: int, node: int) -> None:
+        """Only units whose best group is gone need another; the rest compare with the new one."""
+        lost = np.flatnonzero((self._holder == a) | (self._holder == b))
+        if len(lost):
+            left = np.flatnonzero(self._alive)
+            part = self._iou[np.ix_(left, lost)]
+            self._holder[lost], self.best[lost] = left[part.argmax(0)], part.max(0)
+        better = self._iou[node] > self.best
+        self.best[better], self._holder[better] = self._iou[node][better], node
 
 
 def _sets(counts: UnionCounts, blocks: Groups) -> dict[int, np.ndarray | None]:
@@ -271,15 +309,47 @@ def measured(counts: UnionCounts, groups: Groups) -> Swept:
     )
 
 
+@dataclass(frozen=True)
+class Grouping:
+    """How concepts are put into groups, and what the gain is compared with.
+
+    Attributes
+    ----------
+    ks : numbers of groups; all that can be made where None.
+    method : of :data:`~core.merging.fuse.METHODS`. links : concepts that must or must not share
+        a group.
+    seed : of k-means, the random groupings and the intervals.
+    draws : random groupings of the same sizes (each a random exchange of the members).
+    """
+
+    ks: Sequence[int] | None = None
+    method: str = "agglomerative"
+    links: Links | None = None
+    seed: int = 0
+    draws: int = DRAWS
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise unknown("clustering method", self.method, METHODS)
+
+
+class _Compared(NamedTuple):
+    """A grouping at every k beside its controls.
+
+    own : of the vectors. drawn : for each random grouping, float64 (k's, units), best IoUs.
+    words : the same of the grouping by names; NaN where it was not made.
+    """
+
+    own: Swept
+    drawn: list[np.ndarray]
+    words: np.ndarray
+
+
 def gain_curve(
     counts: UnionCounts,
     vectors: Vectors,
     members: np.ndarray,
-    ks: Sequence[int] | None = None,
-    method: str = "agglomerative",
-    links: Links | None = None,
-    seed: int = 0,
-    draws: int = DRAWS,
+    how: Grouping | None = None,
     words: Vectors | None = None,
     progress: Report | None = None,
 ) -> pd.DataFrame:
@@ -287,8 +357,7 @@ def gain_curve(
 
     Parameters
     ----------
-    members : concept indices that take part. ks : all that can be made where None.
-    draws : random groupings of the same sizes (each a random exchange of the members).
+    members : concept indices that take part. how : :class:`Grouping`.
     words : vectors of the names, to compare with at the same k; clustered the same way.
     progress : called after every clustering or pass.
 
@@ -308,83 +377,124 @@ def gain_curve(
         difference to it with its interval over units; NaN where `words` is None or cannot
         make k groups.
 
-    Raises UnitscopeError for an unknown method, a k that cannot be made, or A = 0.
+    Raises UnitscopeError for a k that cannot be made, or A = 0.
     """
-    if method not in METHODS:
-        raise unknown("clustering method", method, METHODS)
+    how = how or Grouping()
     members = np.sort(np.asarray(members, np.int64))
     alone = counts.iou(*counts.union([np.array([c]) for c in members])) if len(members) else None
     a = alone.max(1, initial=0) if alone is not None else np.zeros(0)
     if not a.size or a.mean() == 0:
         raise UnitscopeError("no unit overlaps any concept, so there is no IoU to gain on")
-    tree = dendrogram(vectors, members, links)
-    chosen = sorted(set(ks)) if ks is not None else list(range(tree.least, tree.most + 1))
-    rng = np.random.default_rng(seed)
+    tree = dendrogram(vectors, members, how.links)
+    ks = sorted(set(how.ks)) if how.ks is not None else list(range(tree.least, tree.most + 1))
+    swaps = _random_swaps(len(counts.areas), members, how)
+    meter = Meter(progress)
+    if how.method == "agglomerative":
+        compared = _by_dendrogram(counts, tree, ks, swaps, members, how, words, meter)
+    else:
+        compared = _by_kmeans(counts, vectors, ks, swaps, members, how, words, meter)
+    return _gain_table(compared, a, ks, vectors.name, how)
+
+
+def _random_swaps(concepts: int, members: np.ndarray, how: Grouping) -> list[np.ndarray]:
+    """int64 (concepts,) a draw: the members exchanged at random, the others where they are."""
+    rng = np.random.default_rng(how.seed)
     swaps = []
-    for _ in range(draws):
-        swap = np.arange(len(counts.areas))
+    for _ in range(how.draws):
+        swap = np.arange(concepts)
         swap[members] = rng.permutation(members)
         swaps.append(swap)
-    if method == "agglomerative":
-        steps = draws + 1 + (words is not None)
-    else:
-        steps = len(chosen) * (1 + (words is not None))
-    meter = Meter(progress)
-    meter.start("gain", steps, of="groupings")
+    return swaps
 
-    def by_kmeans(of: Vectors, k: int) -> Groups:
-        return kmeans(of, members, k, links, seed)
 
-    own_words = np.full((len(chosen), len(a)), np.nan)
-    if method == "agglomerative":
-        own = sweep(counts, tree, chosen)
+def _by_dendrogram(
+    counts: UnionCounts,
+    tree: Dendrogram,
+    ks: Sequence[int],
+    swaps: Sequence[np.ndarray],
+    members: np.ndarray,
+    how: Grouping,
+    words: Vectors | None,
+    meter: Meter,
+) -> _Compared:
+    """All k in one pass over the dendrogram, and one for each control."""
+    meter.start("gain", 1 + len(swaps) + (words is not None), of="groupings")
+    own = sweep(counts, tree, ks)
+    meter.step()
+    drawn = []
+    for swap in swaps:
+        drawn.append(sweep(counts, tree, ks, swap).best)
         meter.step()
-        drawn = []
-        for swap in swaps:
-            drawn.append(sweep(counts, tree, chosen, swap).best)
-            meter.step()
+    own_words = np.full((len(ks), len(counts.hits)), np.nan)
+    if words is not None:
+        other = dendrogram(words, members, how.links)
+        can = [row for row, k in enumerate(ks) if other.least <= k <= other.most]
+        own_words[can] = sweep(counts, other, [ks[row] for row in can]).best
+        meter.step()
+    return _Compared(own, drawn, own_words)
+
+
+def _by_kmeans(
+    counts: UnionCounts,
+    vectors: Vectors,
+    ks: Sequence[int],
+    swaps: Sequence[np.ndarray],
+    members: np.ndarray,
+    how: Grouping,
+    words: Vectors | None,
+    meter: Meter,
+) -> _Compared:
+    """A clustering for each k, and one for the control by names."""
+    meter.start("gain", len(ks) * (1 + (words is not None)), of="groupings")
+    parts = []
+    units = len(counts.hits)
+    drawn = [np.zeros((len(ks), units)) for _ in swaps]
+    own_words = np.full((len(ks), units), np.nan)
+    for row, k in enumerate(ks):
+        groups = kmeans(vectors, members, k, how.links, how.seed)
+        parts.append(measured(counts, groups))
+        for table, swap in zip(drawn, swaps, strict=True):
+            table[row] = measured(counts, [swap[group] for group in groups]).best[0]
+        meter.step()
         if words is not None:
-            other = dendrogram(words, members, links)
-            can = [row for row, k in enumerate(chosen) if other.least <= k <= other.most]
-            own_words[can] = sweep(counts, other, [chosen[row] for row in can]).best
+            by_words = kmeans(words, members, k, how.links, how.seed)
+            own_words[row] = measured(counts, by_words).best[0]
             meter.step()
-    else:
-        parts = []
-        drawn = [np.zeros((len(chosen), len(a))) for _ in swaps]
-        for row, k in enumerate(chosen):
-            groups = by_kmeans(vectors, k)
-            parts.append(measured(counts, groups))
-            for table, swap in zip(drawn, swaps, strict=True):
-                table[row] = measured(counts, [swap[group] for group in groups]).best[0]
-            meter.step()
-            if words is not None:
-                own_words[row] = measured(counts, by_kmeans(words, k)).best[0]
-                meter.step()
-        own = Swept(
-            np.concatenate([part.best for part in parts]),
-            np.concatenate([part.risen for part in parts]),
-            np.concatenate([part.fallen for part in parts]),
-        )
+    own = Swept(
+        np.concatenate([part.best for part in parts]),
+        np.concatenate([part.risen for part in parts]),
+        np.concatenate([part.fallen for part in parts]),
+    )
+    return _Compared(own, drawn, own_words)
+
+
+def _gain_table(
+    compared: _Compared, a: np.ndarray, ks: Sequence[int], name: str, how: Grouping
+) -> pd.DataFrame:
+    """The table of :func:`gain_curve`. a : float64 (units,), best IoU over single concepts."""
+    own, drawn, words = compared
+    seed = how.seed
     gain = own.best.mean(1) / a.mean() - 1
     at_random = np.array([table.mean(1) / a.mean() - 1 for table in drawn])
-    by_words = own_words.mean(1) / a.mean() - 1
-    ks_made = np.array(chosen)
-    nothing = np.full(len(chosen), np.nan)
+    by_words = words.mean(1) / a.mean() - 1
+    counts = np.array(ks)
+    nothing = np.full(len(ks), np.nan)
     low, high = gain_interval(own.best.T - a[:, None], a, seed)
     beyond_low, beyond_high = random_low, random_high = nothing, nothing
-    if draws:
+    if drawn:
         random_low, random_high = np.quantile(at_random, [0.025, 0.975], axis=0)
         beyond_low, beyond_high = gain_interval((own.best - np.mean(drawn, axis=0)).T, a, seed)
-    over_low, over_high = gain_interval((own.best - own_words).T, a, seed)
-    mean_random = at_random.mean(0) if draws else np.full(len(chosen), np.nan)
+    over_low, over_high = gain_interval((own.best - words).T, a, seed)
+    mean_random = at_random.mean(0) if drawn else nothing
+    reached = (at_random >= gain).sum(0) if drawn else nothing
     return pd.DataFrame(
         {
-            "nb_groups": ks_made,
+            "nb_groups": counts,
             "true_victory": own.risen,
             "true_defeat": own.fallen,
-            "ratio_victory": own.risen / ks_made,
+            "ratio_victory": own.risen / counts,
             "ratio_iou": gain,
-            "Embeddings": vectors.name,
+            "Embeddings": name,
             "before": a.mean(),
             "after": own.best.mean(1),
             "low": low,
@@ -395,7 +505,7 @@ def gain_curve(
             "beyond": gain - mean_random,
             "beyond_low": beyond_low,
             "beyond_high": beyond_high,
-            "chance": (1 + (at_random >= gain).sum(0)) / (1 + draws) if draws else np.nan,
+            "chance": (1 + reached) / (1 + len(drawn)),
             "words": by_words,
             "over_words": gain - by_words,
             "over_words_low": over_low,
@@ -408,30 +518,28 @@ def run_gain(
     run: Run,
     space: Space,
     vectors: Vectors,
-    ks: Sequence[int] | None = None,
-    method: str = "agglomerative",
-    links: Links | None = None,
+    how: Grouping | None = None,
     layer: str | None = None,
     splits: Sequence[str] | None = None,
-    seed: int = 0,
-    draws: int = DRAWS,
+    make: bool = True,
     progress: Report | None = None,
     stop: Stop = never,
-    make: bool = True,
 ) -> pd.DataFrame:
     """:func:`gain_curve` of a run's layer, kept beside the run; names are compared at every k.
 
     Raises UnitscopeError where `make` is False and it was not made yet, and as
     :meth:`UnionCounts.from_run`.
     """
+    how = how or Grouping()
     name = run.layer_names[run.layer(layer)]
+    links = how.links
     facts = {
         "layer": name,
         "splits": list(splits or ()),
-        "method": method,
-        "seed": seed,
-        "draws": draws,
-        "ks": list(ks) if ks is not None else None,
+        "method": how.method,
+        "seed": how.seed,
+        "draws": how.draws,
+        "ks": list(how.ks) if how.ks is not None else None,
         "vectors": [vectors.name, hashlib.sha256(vectors.rows.tobytes()).hexdigest()],
         "links": None if links is None else [links.block.tolist(), sorted(links.apart)],
         **versions_of("merging", "signatures"),
@@ -446,6 +554,6 @@ def run_gain(
         )
     counts = UnionCounts.from_run(run, layer, splits, progress, stop)
     words = None if vectors.name == WORDS else space.vectors(WORDS)
-    frame = gain_curve(counts, vectors, space.members, ks, method, links, seed, draws, words)
+    frame = gain_curve(counts, vectors, space.members, how, words)
     write_whole(path, lambda fresh: frame.to_csv(fresh, index=False))
     return frame

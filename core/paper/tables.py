@@ -18,11 +18,12 @@ import numpy as np
 import pandas as pd
 
 from core.explain.account import scenes_of
-from core.explain.learned import STRATEGIES, learned_concepts
+from core.explain.learned import STRATEGIES, Learned, learned_concepts
 from core.explain.metrics import Estimate, Explained, columns, explain_predictions
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
+from core.foundation.latex import floating, tabular
 from core.foundation.vocabulary import Core, Strategy
 from core.knowledge.core_concepts import (
     Annotated,
@@ -122,15 +123,7 @@ class Table:
             first, _, index = name.partition("_")
             return latex_text(first) + (f"$_{{\\mathrm{{{index}}}}}$" if index else "")
 
-        heads = [*self.labels, *map(head, self.columns)]
-        lines = [
-            "\\begin{table}",
-            "\\centering",
-            f"\\begin{{tabular}}{{{'l' * len(self.labels)}{'r' * len(self.columns)}}}",
-            "\\toprule",
-            " & ".join(heads) + " \\\\",
-            "\\midrule",
-        ]
+        rows = []
         for names, result in self.rows:
             cells = [result.figures[name] for name in self.columns]
             values = [
@@ -139,10 +132,10 @@ class Table:
                 else "–"
                 for c in cells
             ]
-            lines.append(" & ".join([*map(latex_text, names), *values]) + " \\\\")
-        caption = latex_text(" ".join([self.title + ".", *self.notes, *self.dashes()]))
-        lines += ["\\bottomrule", "\\end{tabular}", f"\\caption{{{caption}}}", "\\end{table}"]
-        return "\n".join(lines) + "\n"
+            rows.append([*map(latex_text, names), *values])
+        kinds = "l" * len(self.labels) + "r" * len(self.columns)
+        table = tabular(kinds, [*self.labels, *map(head, self.columns)], rows)
+        return floating(table, " ".join([self.title + ".", *self.notes, *self.dashes()]))
 
 
 def all_core_concepts(
@@ -178,9 +171,8 @@ def core_kinds(
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:
-    info = run.info
     return (
-        f"{run.dataset}, {info['settings']['model']['spec']}, "
+        f"{run.dataset}, {run.settings.model.spec}, "
         f"split {', '.join(splits) if splits else 'all'}, IoU {iou}, knowledge {graph.name}"
     )
 
@@ -243,7 +235,7 @@ def table_4(
         part = table_1(
             run, graph, splits, iou, layer, ["minmax_threshold"], ["scc", "icc"], seed, overrides
         )
-        name = _short(run.info["settings"]["model"]["spec"])
+        name = _short(run.settings.model.spec)
         shown = run.layer_names[run.layer(layer)]
         rows += [((f"{name} {shown}", labels[1]), result) for labels, result in part.rows]
         notes.append(f"{name}: {_source(run, graph, iou, splits)}.")
@@ -257,21 +249,33 @@ def table_4(
     )
 
 
+@dataclass(frozen=True)
+class Filtering:
+    """What Tables 2 and 3 are asked for.
+
+    Attributes
+    ----------
+    k : groups that all concepts together would make. method, links, seed, draws : as in
+        :class:`core.merging.gain.Grouping`.
+    splits : images of these alone; all where None. iou, layer, strategy : as in
+        :func:`core.explain.learned.learned_concepts`.
+    overrides : the user's own names and nodes.
+    """
+
+    k: int
+    method: str = "agglomerative"
+    links: Links | None = None
+    splits: Sequence[str] | None = None
+    iou: str = "image"
+    layer: str | None = None
+    strategy: str = "whole_layer"
+    seed: int = 0
+    overrides: Path | None = None
+    draws: int = DRAWS
+
+
 def tables_2_and_3(
-    run: Run,
-    graph: Graph,
-    space: Space,
-    vectors: Vectors,
-    k: int,
-    method: str = "agglomerative",
-    links: Links | None = None,
-    splits: Sequence[str] | None = None,
-    iou: str = "image",
-    layer: str | None = None,
-    strategy: str = "whole_layer",
-    seed: int = 0,
-    overrides: Path | None = None,
-    draws: int = DRAWS,
+    run: Run, graph: Graph, space: Space, vectors: Vectors, asked: Filtering
 ) -> tuple[Table, Table]:
     """False (Table 2) and true (Table 3) prediction explanation with filtered concepts.
 
@@ -283,55 +287,41 @@ def tables_2_and_3(
 
     Raises UnitscopeError for a k that is not in 1 … n.
     """
-    concepts = len(space.members)
+    concepts, k = len(space.members), asked.k
     if not 1 <= k <= concepts:
         raise UnitscopeError(f"k lies in 1 … {concepts}, the number of concepts, not {k}")
-    row, predicted, target = scenes_of(run, splits)
-    cores = all_core_concepts(run, graph, overrides)
-    learned = learned_concepts(run, layer, strategy, iou)
+    scenes = scenes_of(run, asked.splits)
+    cores = all_core_concepts(run, graph, asked.overrides)
+    learned = learned_concepts(run, asked.layer, asked.strategy, asked.iou)
     made = {
-        of.name: filter_scenes(space.annotated, of, k / concepts, method, links, seed)
+        of.name: filter_scenes(
+            space.annotated, of, k / concepts, asked.method, asked.links, asked.seed
+        )
         for of in (vectors, space.vectors(WORDS))
     }
-    rng = np.random.default_rng(seed)
-    drawn = [exchanged(made[vectors.name], space.annotated, rng).to for _ in range(draws)]
-
-    def result(kind: str, to: np.ndarray | None) -> Explained:
-        return explain_predictions(
-            learned.has[row], cores[kind].members, predicted, target, to=to, seed=seed
-        )
-
+    rng = np.random.default_rng(asked.seed)
+    drawn = [exchanged(made[vectors.name], space.annotated, rng).to for _ in range(asked.draws)]
+    tos = {f"filtered by {name}": filtered.to for name, filtered in made.items()}
     rows: list[tuple[tuple[str, ...], Explained]] = []
     for kind in Core:
-        rows.append(((Core.of(kind).short, "unfiltered"), result(kind, None)))
-        for name, filtered in made.items():
-            rows.append(((Core.of(kind).short, f"filtered by {name}"), result(kind, filtered.to)))
-        if drawn:
-            at_random = [
-                explain_predictions(
-                    learned.has[row],
-                    cores[kind].members,
-                    predicted,
-                    target,
-                    to=to,
-                    shuffles=20,
-                    seed=seed,
-                )
-                for to in drawn
-            ]
-            rows.append(((Core.of(kind).short, "random groups"), _mean_of(at_random)))
+        members = cores[kind].members
+        short = Core.of(kind).short
+        rows += [
+            ((short, name), result)
+            for name, result in _filtered_rows(learned, scenes, members, tos, drawn, asked.seed)
+        ]
     size = np.mean([len(groups) for groups in made[vectors.name].groups if groups])
     notes = [
         f"In each scene {k} / {concepts} of its concepts as groups ({size:.1f} on average), "
-        f"{method}; the most frequent member stands for a group. In percent; in brackets the "
+        f"{asked.method}; the most frequent member stands for a group. In percent; in brackets the "
         "95 % interval over images (Wilson), for random groups the middle 95 % of "
         f"{len(drawn)} draws; chance: core concept sets exchanged between scenes at random.",
-        *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(row)),
+        *_left_out([part for part in rows if part[0][1] == "unfiltered"], len(scenes[0])),
     ]
     title = (
-        f"explanation with filtered concepts, {Strategy.of(strategy).short.lower()} of "
+        f"explanation with filtered concepts, {Strategy.of(asked.strategy).short.lower()} of "
         f"{learned.layer}. "
-        f"{_source(run, graph, iou, splits)}"
+        f"{_source(run, graph, asked.iou, asked.splits)}"
     )
     heads = ("core concepts", "concepts")
     true = tuple(name for name in columns() if not name.endswith("_FP"))
@@ -339,6 +329,34 @@ def tables_2_and_3(
         Table(f"False prediction {title}", heads, columns("FP"), rows, notes),
         Table(f"True prediction {title}", heads, true, rows, notes),
     )
+
+
+def _filtered_rows(
+    learned: Learned,
+    scenes: Sequence[np.ndarray],
+    core: np.ndarray,
+    tos: Mapping[str, np.ndarray],
+    drawn: Sequence[np.ndarray],
+    seed: int,
+) -> list[tuple[str, Explained]]:
+    """Name and figures of the rows of one kind of core concepts: unfiltered, filtered by each
+    grouping, and the mean over random groups.
+
+    scenes : of :func:`core.explain.account.scenes_of`. core : bool (scenes, concepts). tos,
+    drawn : what stands for each concept in each scene (:func:`core.explain.metrics.overlaps`).
+    """
+    row, predicted, target = scenes
+    has = learned.has[row]
+    rows = [("unfiltered", explain_predictions(has, core, predicted, target, seed=seed))]
+    for name, to in tos.items():
+        rows.append((name, explain_predictions(has, core, predicted, target, to=to, seed=seed)))
+    if drawn:
+        at_random = [
+            explain_predictions(has, core, predicted, target, to=to, shuffles=20, seed=seed)
+            for to in drawn
+        ]
+        rows.append(("random groups", _mean_of(at_random)))
+    return rows
 
 
 def _mean_of(many: Sequence[Explained]) -> Explained:
@@ -430,7 +448,7 @@ def table_5(
     ]
     name = run.layer_names[run.layer(layer)]
     dataset = run.dataset
-    model = run.info["settings"]["model"]["spec"]
+    model = run.settings.model.spec
     return GainTable(
         f"IoU gain of merged concepts, {name}, {method}. {dataset}, {model}, split "
         f"{', '.join(splits) if splits else 'all'}, knowledge {graph.name}",

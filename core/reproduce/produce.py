@@ -71,7 +71,7 @@ def _table_1(work: Work, spec: Explaining) -> Produced:
 
 
 def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:
-    from core.paper.tables import tables_2_and_3
+    from core.paper.tables import Filtering, tables_2_and_3
 
     run = work.run(spec.run)
     space = work.space(spec.run)
@@ -80,7 +80,7 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:
     def make() -> list[Facts]:
         vectors = space.vectors(spec.embedding, work.progress, work.stop)
         pair = tables_2_and_3(
-            run, work.graph, space, vectors, k, splits=spec.splits or None, iou=spec.iou
+            run, work.graph, space, vectors, Filtering(k, splits=spec.splits or None, iou=spec.iou)
         )
         return [table.to_json() for table in pair]
 
@@ -158,7 +158,7 @@ def _table_4(work: Work, spec: Networks) -> Produced:
 
 
 def _table_5(work: Work, spec: Merging) -> Produced:
-    from core.merging.gain import run_gain
+    from core.merging.gain import Grouping, run_gain
     from core.paper.tables import table_5
 
     run, space = work.run(spec.run), work.space(spec.run)
@@ -173,7 +173,7 @@ def _table_5(work: Work, spec: Merging) -> Produced:
                 run,
                 space,
                 vectors,
-                ks,
+                Grouping(ks),
                 splits=spec.splits or None,
                 progress=work.progress,
                 stop=work.stop,
@@ -372,7 +372,7 @@ def _caption(work: Work, run: Run, layer: str, frame: pd.DataFrame) -> Caption:
 
     return Caption(
         run.dataset,
-        short_name(run.info["settings"]["model"]["spec"]),
+        short_name(run.settings.model.spec),
         layer,
         f"minmax_threshold, IoU image, knowledge {work.graph.name}",
         f"chosen on {frame['selection'].iloc[0]}, judged on {frame['judged'].iloc[0]} "

@@ -331,7 +331,7 @@ def retrain_pe(
             "digest": digest,
             **facts,
             "dataset": run.dataset,
-            "model": run.info["settings"]["model"]["spec"],
+            "model": run.settings.model.spec,
             "labels": len(labels),
             "n": len(parts.target),
             "n_train": len(parts.row),

@@ -28,8 +28,9 @@ import pandas as pd
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import Damaged, UnitscopeError, first_line, unknown
 from core.foundation.names import with_source
-from core.foundation.versions import VERSIONS
+from core.foundation.versions import versions_today
 from core.runs.arrays import ArrayFile, array_header, array_name, check_ids
+from core.runs.facts import Accuracy, Facts, ImageCount, RunSettings
 from core.runs.kept import place
 from core.runs.tables import PLACES, TABLES, column_names
 
@@ -49,15 +50,6 @@ class LayerRow(NamedTuple):
     units: int
     height: int
     width: int
-
-
-class _Facts(dict[str, Any]):
-    """Facts of a run file; one that is missing is a mistake in the file, not in the program."""
-
-    def __missing__(self, key: str) -> Any:
-        raise Damaged(
-            f"its table `meta` has no {key!r}: it was written by another version, or is damaged"
-        )
 
 
 class Run:
@@ -145,7 +137,7 @@ class Run:
         self._sizes = {
             table: by_place[table, column][0] for table, column, _, names in PLACES if names
         }
-        self._sizes["images"] = int(self.info["images"]["planned"])
+        self._sizes["images"] = self.image_count.planned
         for table, column, of, names in PLACES:
             _, n, distinct, low, high = by_place[table, column]
             below = self._sizes[of]
@@ -195,18 +187,48 @@ class Run:
         """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
         rows = self._fetch("SELECT key, value FROM meta")
         try:
-            pairs = {key: json.loads(value, object_hook=_Facts) for key, value in rows}
+            pairs = {key: json.loads(value, object_hook=Facts) for key, value in rows}
         except (TypeError, ValueError, RecursionError) as err:
             raise Damaged(f"its table `meta` is no JSON ({err})") from err
-        return _Facts(pairs)
+        return Facts(pairs)
+
+    @cached_property
+    def settings(self) -> RunSettings:
+        """The settings that decided the run's numbers."""
+        return RunSettings(self.info["settings"])
+
+    @property
+    def image_count(self) -> ImageCount:
+        """How many images were asked for and used."""
+        return ImageCount(int(self.info["images"]["planned"]), int(self.info["images"]["used"]))
+
+    @property
+    def measured_accuracy(self) -> Accuracy:
+        """How often the network is right."""
+        return Accuracy.of(self.info["accuracy"])
+
+    @property
+    def tables_digest(self) -> str:
+        """Hex digest of the run's tables: equal where two runs hold the same numbers."""
+        return str(self.info["tables_digest"])
+
+    @property
+    def by_batch(self) -> str:
+        """Why the network's answer to a photo depends on the others in its batch; "" where it does
+        not."""
+        return str(self.info.get("by_batch") or "")
+
+    @property
+    def own_knowledge(self) -> str:
+        """The graph that the run was told to be explained by: a SPEC."""
+        return str((self.info.get("request") or {}).get("knowledge", "builtin"))
 
     @property
     def dataset(self) -> str:
         """The dataset's name as figures and tables state it
         (:func:`core.foundation.names.with_source`).
         """
-        by = self.info["settings"]["dataset"].get("labels_by", "")
-        return with_source(self.info["dataset_name"], by)
+        return with_source(self.info["dataset_name"], self.settings.dataset.labels_by)
 
     @property
     def measures_chance(self) -> bool:
@@ -240,15 +262,16 @@ class Run:
 
     @property
     def older_versions(self) -> str:
-        """Which computations of the run have another version today, as part of a sentence; "" where
-        none has. Runs from before versions were kept say so."""
-        kept = self.info["settings"].get("versions")
+        """Which computations and readers of the run have another version today, as part of a
+        sentence; "" where none has. Runs from before versions were kept say so."""
+        kept = self.settings.versions
         if kept is None:
             return "before computations had versions" if self.layer_names else ""
+        today = {name: versions_today(name) for name in kept}
         return " and ".join(
-            f"by version {number} of {name} (now {VERSIONS[name]})"
+            f"by version {number} of {name} (now {max(today[name])})"
             for name, number in kept.items()
-            if VERSIONS.get(name, number) != number
+            if today[name] and number not in today[name]
         )
 
     @property
@@ -292,10 +315,10 @@ class Run:
         """Path of an array whose header is what this run's must be."""
         path = self.arrays / f"{array_name(name)}.npy"
         if not path.is_file():
-            settings, (kind, _, layer) = self.info["settings"], name.partition("-")
+            kind, _, layer = name.partition("-")
             always = kind in ("labels", "logits") or layer in self.layer_names
-            maps = kind not in ("maps", "beside") or (kind == "maps" and settings["keep_maps"])
-            if settings.get("grid") and always and maps:
+            maps = kind not in ("maps", "beside") or (kind == "maps" and self.settings.keep_maps)
+            if self.settings.has_grid and always and maps:
                 raise Damaged(f"{path} is missing; make the run again")
             names = [unquote(p.stem) for p in sorted(self.arrays.glob("*.npy"))]
             raise unknown("array of this run", name, names)
@@ -316,11 +339,11 @@ class Run:
 
     def _shape(self, name: str) -> tuple[int | None, ...] | None:
         """The shape an array of this run has; None stands for what the run does not say."""
-        n = int(self.info["images"]["planned"])
+        n = self.image_count.planned
         kind, _, layer = name.partition("-")
         if name == "labels":
-            width, height = self.info["settings"]["grid"]
-            return n, len(self.info["channels"]), int(height), int(width)
+            width, height = self.settings.grid
+            return n, len(self.info["channels"]), height, width
         if name == "logits":
             # A network without classes has outputs that nothing else in the run counts.
             return n, self._sizes["classes"] or None

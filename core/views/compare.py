@@ -80,7 +80,7 @@ def side(run: Run, layer: str, denominator: str = "all", split: str = "") -> Sid
     found = SideFacts(
         run=run.digest,
         dataset=facts.dataset,
-        dataset_digest=run.info["settings"]["dataset"]["digest"],
+        dataset_digest=run.settings.dataset.digest,
         model=facts.model,
         layer=layer,
         images=facts.images,

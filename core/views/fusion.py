@@ -24,7 +24,7 @@ from core.merging.fuse import (
     describe,
     make_links,
 )
-from core.merging.gain import run_gain
+from core.merging.gain import Grouping, run_gain
 from core.runs.run_file import Run
 from core.views.knowledge import Known
 from core.views.names import shown_name
@@ -149,4 +149,4 @@ def gain(
     """
     space = _space(run, knowledge)
     vectors = space.vectors(embedding, make=False)
-    return run_gain(run, space, vectors, None, method, layer=layer, make=False)
+    return run_gain(run, space, vectors, Grouping(method=method), layer, make=False)

@@ -222,7 +222,7 @@ def image_facts(run: Run, image: int) -> ImageFacts:
 def image_labels(run: Run, image: int) -> pd.DataFrame:
     """What is annotated in an image: concept, name, category, area (grid pixels), share (of
     the photo); largest first, whole-image labels last."""
-    width, height = run.info["settings"]["grid"] or (1, 1)
+    width, height = run.settings.grid if run.settings.has_grid else (1, 1)
     frame = run.sql(
         """
         SELECT a.concept, c.name, c.category, c.whole, a.area
@@ -266,7 +266,7 @@ def predictions(run: Run, image: int, count: int = 5) -> pd.DataFrame:
 
 def search_images(run: Run, concept: int, count: int = 12) -> pd.DataFrame:
     """Images by how much of them one concept covers: image, id, scene_name, correct, share."""
-    width, height = run.info["settings"]["grid"]
+    width, height = run.settings.grid
     return run.sql(
         f"""
         SELECT n.image, n.id, n.split, n.scene_name, n.predicted_name, n.correct,

@@ -367,7 +367,7 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
             "related": [int(c) in facts for c in at],
             **{kind.value: known.core[kind].members[row, at] for kind in Core},
             "frequent": top[row, at] if top is not None else False,
-            "facts": [_told(facts.get(int(c), [])) for c in at],
+            "facts": [_facts_text(facts.get(int(c), [])) for c in at],
             "guess": [
                 "; ".join(guessed(known.alignment, [scene, annotated.concepts[c]]))
                 if int(c) in facts
@@ -388,7 +388,7 @@ def fact(edge: Edge) -> str:
     return f"{edge.head} {edge.relation} {edge.tail}"
 
 
-def _told(edges: Sequence[Edge], most: int = FACTS, between: str = "; ") -> str:
+def _facts_text(edges: Sequence[Edge], most: int = FACTS, between: str = "; ") -> str:
     facts = [fact(edge) for edge in edges[:most]]
     if len(edges) > most:
         facts.append(f"{len(edges) - most} more")
@@ -419,31 +419,60 @@ def picture(
     table = table.sort_values(
         ["category", "frequency", "concept"], ascending=[True, False, True], ignore_index=True
     )
-    row = scene_number(known, scene)
+    x, y = _around_middle(table)
+    nodes = _middle_node(known, scene)
+    if len(table):
+        nodes = pd.concat([nodes, _nodes(known, table, scene, kind, x, y)], ignore_index=True)
+    related = known.related[scene_number(known, scene)]
+    lines = pd.DataFrame(
+        {
+            "x": x,
+            "y": y,
+            "related": table["related"].to_numpy(bool),
+            "in_photos": table["in_photos"].to_numpy(bool),
+            "hint": [
+                _facts_text(related.get(int(c) - 1, []), between="\n")
+                or "no fact: among the most frequent in the scene’s photos"
+                for c in table["concept"]
+            ],
+        }
+    )
+    return nodes, lines
+
+
+def _around_middle(table: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """(x, y) of the concepts, clockwise: down on the right, up on the left."""
     count = len(table)
-    # Clockwise: down on the right, up on the left.
     right = -(-count // 2)
     side = np.where(np.arange(count) < right, 1.0, -1.0)
     rank = np.where(side > 0, np.arange(count), count - 1 - np.arange(count))
     held = np.where(side > 0, right, count - right)
     y = (2 * rank + 1) / np.maximum(held, 1) - 1
     x = side * np.where(table["in_photos"], 0.9 - 0.55 * table["frequency"].to_numpy(), 1.0)
+    return x, y
+
+
+def _nodes(
+    known: Known, table: pd.DataFrame, scene: str, kind: str, x: np.ndarray, y: np.ndarray
+) -> pd.DataFrame:
+    """The concepts as nodes of :func:`picture`."""
+    photos = known.annotated.sizes[scene_number(known, scene)]
     hints = [
         f"{r.shown} ({r.category})\n"
-        + (
-            f"in {r.images} of {known.annotated.sizes[row]} photos"
-            if r.in_photos
-            else "in none of the scene’s photos"
-        )
+        + (f"in {r.images} of {photos} photos" if r.in_photos else "in none of the scene’s photos")
         + (f"\n{kind_word(kind)}" if getattr(r, kind) else "")
         for r in table.itertuples()
     ]
     around = table[["concept", "label", "shown", "category", "frequency", "in_photos", "related"]]
-    around = around.assign(
-        core=table[kind], x=x, y=y, anchor=np.where(side < 0, "end", "start"), hint=hints
-    )
-    match = known.alignment.loc[scene]
-    middle = pd.DataFrame(
+    anchor = np.where(np.arange(len(table)) < -(-len(table) // 2), "start", "end")
+    return around.assign(core=table[kind], x=x, y=y, anchor=anchor, hint=hints)
+
+
+def _middle_node(known: Known, scene: str) -> pd.DataFrame:
+    """The scene as a node of :func:`picture`."""
+    node = known.alignment.loc[scene]["node"]
+    place = f"the graph’s “{node}”" if node is not None else "not in the graph"
+    return pd.DataFrame(
         [
             {
                 "concept": 0,
@@ -457,30 +486,10 @@ def picture(
                 "x": 0.0,
                 "y": 0.0,
                 "anchor": "middle",
-                "hint": f"{plain_name(scene)} (scene)\n"
-                + (
-                    f"the graph’s “{match['node']}”"
-                    if match["node"] is not None
-                    else "not in the graph"
-                ),
+                "hint": f"{plain_name(scene)} (scene)\n{place}",
             }
         ]
     )
-    nodes = pd.concat([middle, around], ignore_index=True) if count else middle
-    lines = pd.DataFrame(
-        {
-            "x": x,
-            "y": y,
-            "related": table["related"].to_numpy(bool),
-            "in_photos": table["in_photos"].to_numpy(bool),
-            "hint": [
-                _told(known.related[row].get(int(c) - 1, []), between="\n")
-                or "no fact: among the most frequent in the scene’s photos"
-                for c in table["concept"]
-            ],
-        }
-    )
-    return nodes, lines
 
 
 def kind_word(kind: str) -> str:
@@ -541,7 +550,7 @@ def scenes_with(_run: Run, known: Known, concept: int) -> pd.DataFrame:
                 "images": round(frequency * int(annotated.sizes[row])),
                 "related": column in facts,
                 **{kind.value: bool(known.core[kind].members[row, column]) for kind in Core},
-                "facts": _told(facts.get(column, [])),
+                "facts": _facts_text(facts.get(column, [])),
             }
         )
     frame = pd.DataFrame(rows, columns=columns)

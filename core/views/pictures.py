@@ -33,7 +33,7 @@ def active_region(
         )
     threshold = np.float64(unit_facts(run, layer, unit).threshold)
     cells = np.asarray(run.array(f"maps-{layer}")[image, unit], np.float32)
-    width, height = size or run.info["settings"]["grid"]
+    width, height = size or run.settings.grid
     return upsample(cells, height, width) > threshold
 
 

@@ -432,12 +432,11 @@ def material(run: Run) -> Material:
 
     Raises UnitscopeError where the dataset can no longer be opened.
     """
-    settings = run.info["settings"]
     data = dataset_of(run)
     placed = [split for split, scene in zip(data.split, data.scene, strict=True) if scene >= 0]
     return Material(
-        dataset=settings["dataset"]["spec"],
-        model=settings["model"]["spec"],
+        dataset=run.settings.dataset.spec,
+        model=run.settings.model.spec,
         splits=dict(sorted(Counter(map(str, placed)).items())),
     )
 

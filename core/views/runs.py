@@ -121,41 +121,39 @@ def try_summary(path: Path) -> Summary | str:
 
 def summary(run: Run) -> Summary:
     """What a run is."""
-    info = run.info
-    settings = info["settings"]
+    info, settings, accuracy = run.info, run.settings, run.measured_accuracy
     layers = run.sql("SELECT layer, name, units, height, width FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
-    scored, right = info["accuracy"]["scored"], info["accuracy"]["right"]
     has = run.sql(
         "SELECT count_if(photo_bytes > 0) > 0 AS photos, count(confidence) > 0 AS sure FROM images"
     ).iloc[0]
-    grid, request = settings.get("grid"), info.get("request")
+    request = info.get("request")
     return Summary(
         run=run.digest,
         dataset=run.dataset,
-        dataset_spec=settings["dataset"]["spec"],
-        model=short_name(settings["model"]["spec"]),
-        model_spec=settings["model"]["spec"],
+        dataset_spec=settings.dataset.spec,
+        model=short_name(settings.model.spec),
+        model_spec=settings.model.spec,
         layers=[Layer(**row) for row in layers.to_dict("records")],
-        images=info["images"]["used"],
+        images=run.image_count.used,
         skipped=int(skipped),
-        scored=scored,
-        right=right,
-        accuracy=right / scored if scored else None,
+        scored=accuracy.scored,
+        right=accuracy.right,
+        accuracy=accuracy.share,
         photos=bool(has["photos"]),
         sure=bool(has["sure"]),
         no_answers=run.no_answers,
         older_versions=run.older_versions,
-        q=settings.get("q"),
-        grid=tuple(grid) if grid else None,
-        shuffles=settings.get("shuffles"),
-        splits=list(settings.get("splits") or []),
+        q=settings.q,
+        grid=settings.grid if settings.has_grid else None,
+        shuffles=settings.shuffles,
+        splits=list(settings.splits),
         command=command(request) if request else None,
         request=request,
         categories=run.categories,
         channels=info["channels"],
-        has_maps=bool(settings.get("keep_maps")),
-        unmatched_scenes=info["accuracy"]["unmatched_scenes"],
+        has_maps=settings.keep_maps,
+        unmatched_scenes=list(accuracy.unmatched_scenes),
         finished=info["finished"],
         seconds=info["seconds"],
         versions=info["versions"],

@@ -44,7 +44,7 @@ def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     )
     frame["iou"] = frame["iou"].fillna(0.0)
     frame["above"] = frame["adjusted"] <= FDR
-    frame["share"] = frame["images"] / max(1, run.info["images"]["used"])
+    frame["share"] = frame["images"] / max(1, run.image_count.used)
     return frame
 
 
@@ -172,7 +172,7 @@ def unit_images(
     Columns: image, id, split, scene_name, predicted_name, correct, peak, hits, share (of the
     grid that is active), iou (Eq. 2 within the image, with `concept`; 0 where they do not meet).
     """
-    width, height = run.info["settings"]["grid"]
+    width, height = run.settings.grid
     frame = run.sql(
         f"""
         WITH top AS (
@@ -270,7 +270,7 @@ def active_units(
     """
     if definition not in ("image", "dataset_normalised"):
         raise unknown("definition", definition, ["image", "dataset_normalised"])
-    width, height = run.info["settings"]["grid"]
+    width, height = run.settings.grid
     number = run.layer(layer)
     frame = run.sql(
         f"""

@@ -279,10 +279,10 @@ def test_torchvision_with_a_checkpoint(tmp_path, name):
     torch.save({"model": module.state_dict(), "classes": ["wall", "bed", "lamp"]}, file)
     network = load_segmenter(f"torchvision:{name}:{file}", side=64)
     assert [label.name for label in network.labels] == ["wall", "bed", "lamp"]
-    assert network.name == f"{name} (w.pth)" and network.way.resize == 64
+    assert network.name == f"{name} (w.pth)" and network.preprocessing.resize == 64
     seen = np.random.default_rng(0).integers(0, 256, (2, 64, 80, 3)).astype(np.uint8)
     with torch.inference_mode():
-        x = torch.from_numpy(np.stack([network.way.normalise(photo) for photo in seen]))
+        x = torch.from_numpy(np.stack([network.preprocessing.normalise(photo) for photo in seen]))
         expected = module.eval()(x)["out"]
     torch.testing.assert_close(network.scores(seen), expected)
     torch.save(module.state_dict(), file)
@@ -344,11 +344,11 @@ def test_transformers_from_a_local_folder(tmp_path):
     )
     processor = transformers.SegformerImageProcessor.from_pretrained(folder, local_files_only=True)
     theirs = processor(photo, return_tensors="pt")["pixel_values"]
-    ours = network.way.normalise(np.asarray(network.way.view(photo)))
+    ours = network.preprocessing.normalise(np.asarray(network.preprocessing.view(photo)))
     assert np.abs(ours - theirs[0].numpy()).max() < 0.05  # two ways to round a resized byte
     with torch.inference_mode():
         expected = network.module(torch.from_numpy(ours[None])).logits
-    got = network.scores(np.asarray(network.way.view(photo))[None])
+    got = network.scores(np.asarray(network.preprocessing.view(photo))[None])
     torch.testing.assert_close(got, expected)
 
 

@@ -19,7 +19,7 @@ from core.merging.fuse import (
     make_links,
     word_vectors,
 )
-from core.merging.gain import UnionCounts, gain_curve, measured, run_gain, sweep
+from core.merging.gain import Grouping, UnionCounts, gain_curve, measured, run_gain, sweep
 from tests.merging.drawn import drawn_vectors
 
 
@@ -63,7 +63,7 @@ def test_unions_are_exact_on_real_maps(tiny_run, tiny_counts):
         hits, both, areas = union_slow(
             tiny_run, "body.3", [{int(c) + 1 for c in g} for g in groups], splits
         )
-        assert counts.lit.nnz > 0 and (counts.hits == hits).all()
+        assert counts.active.nnz > 0 and (counts.hits == hits).all()
         got_both, got_areas = counts.union(groups)
         assert (got_both == both).all() and (got_areas == areas).all()
         assert (counts.union(groups[:n])[0] == counts.both).all()
@@ -125,9 +125,8 @@ def test_the_gain_curve_and_its_controls(tiny_run, tiny_counts):
             tiny_counts,
             vectors,
             np.arange(n),
-            method=method,
-            words=words,
-            draws=25,
+            Grouping(method=method, draws=25),
+            words,
             progress=told.append,
         )
         assert told[-1].done == told[-1].total == len(told) - 1
@@ -149,9 +148,9 @@ def test_the_gain_curve_and_its_controls(tiny_run, tiny_counts):
         # One group of all has no other of its size.
         assert curve.iloc[0]["random"] == pytest.approx(curve.iloc[0]["ratio_iou"])
     with pytest.raises(UnitscopeError, match="unknown clustering method"):
-        gain_curve(tiny_counts, vectors, np.arange(n), method="x")
+        Grouping(method="x")
     with pytest.raises(UnitscopeError, match="groups cannot be made"):
-        gain_curve(tiny_counts, vectors, np.arange(n), [n + 1])
+        gain_curve(tiny_counts, vectors, np.arange(n), Grouping([n + 1]))
 
 
 def test_random_groups_with_structure_gain_less_than_the_true_ones():
@@ -165,7 +164,7 @@ def test_random_groups_with_structure_gain_less_than_the_true_ones():
     counts = UnionCounts.of_sets(lit.sum(0), labels, pixels, sparse.csr_array(lit), n)
     rows = np.repeat(np.eye(6), 2, 0)
     vectors = Vectors("pairs", rows, np.ones(n, bool))
-    row = gain_curve(counts, vectors, np.arange(n), [6]).iloc[0]
+    row = gain_curve(counts, vectors, np.arange(n), Grouping([6])).iloc[0]
     assert row["ratio_iou"] == pytest.approx((180 / 200) / (90 / 190) - 1)
     assert (row["true_victory"], row["true_defeat"]) == (6, 0)
     assert row["beyond_low"] > 0 and row["chance"] == pytest.approx(1 / 21)
@@ -202,9 +201,9 @@ def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
     assert space.labels[space.members[0]] == "thing 1" and len(space.members) == 7
     vectors = space.vectors("words")
     with pytest.raises(UnitscopeError, match="was not worked out"):
-        run_gain(tiny_run, space, vectors, draws=3, layer="body.1", make=False)
-    made = run_gain(tiny_run, space, vectors, draws=3, layer="body.1")
-    again = run_gain(tiny_run, space, vectors, draws=3, layer="body.1", make=False)
+        run_gain(tiny_run, space, vectors, Grouping(draws=3), "body.1", make=False)
+    made = run_gain(tiny_run, space, vectors, Grouping(draws=3), "body.1")
+    again = run_gain(tiny_run, space, vectors, Grouping(draws=3), "body.1", make=False)
     pd.testing.assert_frame_equal(made, again)
     with pytest.raises(UnitscopeError, match="nearest: attic"):
         space.scene("atic")

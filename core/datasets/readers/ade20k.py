@@ -104,17 +104,8 @@ class ADE20K(FileDataset):
         total = len(found)
         if not found:
             raise BadFile(root / "images", "holds no photo (*.jpg with *_seg.png beside it)")
-        kept: list[_Found] = []
-        numbers: dict[int, str] = {}
-        seen: dict[str, set[str]] = {"object": set(), "part": set()}
-        for one, text in zip(found, in_threads(regions, [f.text for f in found]), strict=True):
-            if isinstance(text, BadFile):
-                problems.append(Problem(one.stem, text.path, text.reason))
-            else:
-                kept.append(one)
-                numbers |= {region.number: region.name for region in text if region.number}
-                for region in text:
-                    seen["part" if region.level else "object"].add(region.name)
+        texts = _Texts.read(found, problems)
+        kept, numbers = texts.kept, texts.numbers
         need_images(f"ade20k:{rest}", len(kept), total, problems)
         index_scenes: dict[str, str] = {}
         if not numbers:
@@ -126,28 +117,11 @@ class ADE20K(FileDataset):
                     "tells which label a number in the masks is",
                 )
             numbers, index_scenes = _index(root / INDEX, problems)
-        used = {category: sorted(names) for category, names in seen.items()}
-        short = short_names(sorted({name for names in used.values() for name in names}))
-        concepts: list[Concept] = []
-        concept_of: dict[tuple[str, str], int] = {}
-        for category, names in used.items():
-            for name in names:
-                concepts.append(Concept(len(concepts) + 1, short[name], category))
-                concept_of[category, name] = len(concepts)
+        concepts, tables = _concepts(texts.labels, numbers)
         levels = max((max(one.parts, default=0) for one in kept), default=0)
         channels = [Channel("object", "object")] + [
             Channel("part" if k == 1 else f"part{k}", "part") for k in range(1, levels + 1)
         ]
-        tables = {
-            category: label_table(
-                {
-                    number: concept_of[category, name]
-                    for number, name in numbers.items()
-                    if (category, name) in concept_of
-                }
-            )
-            for category in used
-        }
         named = [
             index_scenes[one.stem] if one.stem in index_scenes else _scene(one.folders)
             for one in kept
@@ -199,6 +173,52 @@ class ADE20K(FileDataset):
             known = np.flatnonzero(table >= 0)
             tables[category] = [known.tolist(), table[known].tolist()]
         return [tables, filled]
+
+
+class _Texts(NamedTuple):
+    """What the texts of the photos say.
+
+    kept : the photos whose text could be read. numbers : number in a mask → label, empty where
+    the texts do not give them. labels : category → labels in use.
+    """
+
+    kept: list[_Found]
+    numbers: dict[int, str]
+    labels: dict[str, set[str]]
+
+    @classmethod
+    def read(cls, found: list[_Found], problems: list[Problem]) -> _Texts:
+        """The texts of all photos; those that cannot be read are problems."""
+        out = cls([], {}, {"object": set(), "part": set()})
+        for one, text in zip(found, in_threads(regions, [f.text for f in found]), strict=True):
+            if isinstance(text, BadFile):
+                problems.append(Problem(one.stem, text.path, text.reason))
+                continue
+            out.kept.append(one)
+            for region in text:
+                if region.number:
+                    out.numbers[region.number] = region.name
+                out.labels["part" if region.level else "object"].add(region.name)
+        return out
+
+
+def _concepts(
+    labels: dict[str, set[str]], numbers: dict[int, str]
+) -> tuple[list[Concept], dict[str, np.ndarray]]:
+    """(concepts, category → table from numbers in the masks to concept ids)."""
+    used = {category: sorted(names) for category, names in labels.items()}
+    short = short_names(sorted({name for names in used.values() for name in names}))
+    concepts: list[Concept] = []
+    tables: dict[str, np.ndarray] = {}
+    for category, names in used.items():
+        concept_of: dict[str, int] = {}
+        for name in names:
+            concepts.append(Concept(len(concepts) + 1, short[name], category))
+            concept_of[name] = len(concepts)
+        tables[category] = label_table(
+            {number: concept_of[name] for number, name in numbers.items() if name in concept_of}
+        )
+    return concepts, tables
 
 
 def release(root: Path) -> Path:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from benchmarks.reliability import mutate
+from benchmarks.trials import mutate
 from core.cli import main
 from core.datasets import matlab, open_dataset
 from core.foundation.errors import BadFile, UnitscopeError
