@@ -111,7 +111,7 @@ def offer(ctx: Context, verb: str, wanted: Wanted, options: tuple[str, ...] = ()
     root = cache_root()
     asked = reliance.arguments(verb, ctx.run, root, wanted, ctx.layer, options)
     job = reliance.at_work(asked, root)
-    if job is not None and job["state"] != "finished":
+    if job is not None and job.state != "finished":
         at_work(asked, root)
     elif access.may_change():
         if st.button("Measure", type="primary", icon=":material/play_arrow:", key=f"do-{verb}"):
@@ -135,7 +135,7 @@ def begin(asked: list[str], root: Path) -> None:
 def at_work(asked: list[str], root: Path) -> None:
     """A job at work, read again every two seconds; the page is drawn anew when it ends."""
     job = reliance.at_work(asked, root)
-    if job is None or job["state"] == "finished":
+    if job is None or job.state == "finished":
         st.rerun()
         return
     name = reliance.job_name(asked)
@@ -143,10 +143,9 @@ def at_work(asked: list[str], root: Path) -> None:
         watch.state(job, STEPS)
         watch.controls(
             job,
-            name,
             root,
             lambda: None,
-            lambda: changes.start_measuring(asked, root),
+            lambda: begin(asked, root),
             lambda: changes.dismiss(name, root),
         )
 
@@ -158,7 +157,7 @@ def about(ctx: Context, known: Known, kind: str, wanted: Wanted) -> Caption:
         ctx.facts.model,
         "",
         f"filled by {', '.join(wanted.fillings)}, {wanted.controls} regions elsewhere, "
-        f"{Core(kind).short} of {known.name}",
+        f"{Core.of(kind).short} of {known.name}",
         f"split {wanted.split}",
     )
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.views.knowledge import Known
+from core.views.work import Task
 
 if TYPE_CHECKING:  # PyTorch comes with these
     from core.attribution.failure import Failure
@@ -56,7 +57,7 @@ def fillings() -> dict[str, str]:
     """Fillings that there are, with what they do."""
     from core.attribution.fillings import FILLINGS
 
-    return {row.name: f"{row.name}: {row.what}" for row in FILLINGS}
+    return {row.name: f"{row.name}: {row.about}" for row in FILLINGS}
 
 
 def _asked(wanted: Wanted, layer: str) -> Asked:
@@ -249,7 +250,7 @@ def start(asked: Sequence[str], root: Path) -> jobs.Job:
     return jobs.start(job_name(asked), [*asked, "--beat", str(root / beat)], root, beat)
 
 
-def at_work(asked: Sequence[str], root: Path) -> dict[str, Any] | None:
-    """The job of a command line as :mod:`pages.parts.watch` takes it; None where there is none."""
+def at_work(asked: Sequence[str], root: Path) -> Task | None:
+    """The job of a command line; None where there is none."""
     job = jobs.watch(job_name(asked), root)
-    return None if job is None else {**(job.progress or {}), "job": job, "state": job.state}
+    return None if job is None else Task(job.name, job.state, job, job.progress)
