@@ -74,11 +74,11 @@ run: rooms
 test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	  echo "No Chromium here: the browser tests are left out. On Debian: apt-get install chromium"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # After a change, with the tests of what was changed; `make test` comes before a commit is handed on.
 test-fast: setup-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 	  -m "not slow and not browser and not real" --ignore tests/pages $(ARGS)
 
 check: setup-dev

@@ -35,7 +35,10 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.ablation.contribution import Contribution
     from core.ablation.result import Toggled
     from core.ablation.toggler import Toggler
+    from core.attribution.account import Causes
+    from core.attribution.case import Opened
     from core.attribution.judged import Truth
+    from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
 
@@ -258,14 +261,64 @@ class Run(run_file.Run):
         iou: str = "image",
         knowledge: str | None = None,
         overrides: str | Path | None = None,
-    ) -> dict[str, Any]:
-        """Why the network said what it said of an image, by its id:
-        :func:`core.explain.account.account`. As ``python -m core explain --image``."""
+    ) -> Account:
+        """The paper's account of an image, by its id: :func:`core.explain.account.account`.
+        As ``python -m core explain --image``, which has what *caused* the answer beside it
+        (:meth:`causes`)."""
         from core.explain.account import account
 
         return account(
             self, self.core_concepts(cc, knowledge, overrides), image, layer, strategy, iou
         )
+
+    def opened(self, layer: str | None = None) -> Opened:
+        """The run with its network open, for :mod:`core.attribution`; opened once for each layer.
+
+        Raises UnitscopeError where the network is no longer the one the run was made with.
+        """
+        from core.attribution.case import Opened
+
+        held = self.__dict__.setdefault("_opened", {})
+        name = self.layer_names[self.layer(layer)]
+        if name not in held:
+            held[name] = Opened.of(self, name)
+        value: Opened = held[name]
+        return value
+
+    def causes(
+        self,
+        image: str,
+        answer: str | None = None,
+        against: str | None = None,
+        fillings: Sequence[str] = (),
+        categories: Sequence[str] = (),
+        cc: str = "scc",
+        layer: str | None = None,
+        knowledge: str | None = None,
+        overrides: str | Path | None = None,
+        controls: int = 8,
+        seed: int = 0,
+    ) -> Causes:
+        """What caused the answer to an image, by its id: :func:`core.attribution.account.causes`.
+        As ``python -m core explain --image``. The network is run.
+
+        answer, against : classes that are held against each other; where None, the network's answer
+        and the true scene (or the runner-up). fillings, categories : the usual ones where empty.
+        """
+        from core.attribution.account import Question, causes
+        from core.attribution.effects import open_photo
+
+        core = self.core_concepts(cc, knowledge, overrides)
+        question = Question(
+            answer,
+            against,
+            tuple(fillings) or Question.fillings,
+            controls,
+            None,
+            tuple(categories),
+            seed,
+        )
+        return causes(open_photo(self.opened(layer), image), core, question)
 
     def explain(
         self,
@@ -274,7 +327,7 @@ class Run(run_file.Run):
         layer: str | None = None,
         knowledge: str | None = None,
         overrides: str | Path | None = None,
-    ) -> dict[str, Any]:
+    ) -> Account:
         """The same of any photo, which needs no masks: :func:`core.explain.photo.explain_photo`.
         As ``python -m core explain --photo``. The network is run."""
         from core.datasets.decode import read_photo

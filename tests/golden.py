@@ -17,7 +17,7 @@ import pkgutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -718,7 +718,7 @@ def explanation(given: Inputs) -> Any:
     said = account(given.run, given.cores["icc"], image)
     photo = Image.fromarray(picture(40, 32))
     seen = explain_photo(given.run, given.cores["icc"], photo, chance=1.0)
-    for name, one in (("account", said), ("photo", seen)):
+    for name, one in (("account", said.to_json()), ("photo", seen.to_json())):
         out[name] = {
             "seen": [[row["concept"], row.get("iou"), len(row["units"])] for row in one["seen"]],
             "predicted": one["predicted"],
@@ -804,7 +804,7 @@ def svm(given: Inputs) -> Any:
     target = np.arange(60) % 3
     values = rng.integers(0, 6, (60, 5)) + 2 * np.eye(5)[target] * 2
     fitted = fit_svm(values[:40], target[:40], values[40:])
-    rows = pd.DataFrame(accuracies(given.svm))
+    rows = pd.DataFrame([asdict(row) for row in accuracies(given.svm)])
     return {
         "fixed": [fitted.predicted, fitted.cost, fitted.validation],
         "accuracies": rows[["features", "cost", "right", "n", "accuracy", "validation", "gain"]],

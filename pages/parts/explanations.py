@@ -198,6 +198,40 @@ four of ten mistakes (Table 1, `python -m core tables RUN`). Note that the paper
 DM asks for *more* that is foreign to the predicted scene, the opposite of what its text says.
 """
 
+CAUSES = r"""
+Two scenes are held against each other: the network’s answer $a$, and the true scene or the
+runner-up $b$. The *margin* is the difference of their logits, $z_a - z_b$.
+
+- **Measured effect** (blue): how much of the margin is lost when the concept’s region is filled and
+  the network is run again,
+  $$\Delta(c) = [z_a - z_b](x) - [z_a - z_b](x \setminus c),$$
+  the mean over the fillings; the thin line is their range. To the right: it speaks for $a$.
+- **Regions elsewhere** (grey): the same done to regions of the same shape and size laid elsewhere
+  in the photo, from the least to the largest effect. Filling anything changes the photo; only what
+  leaves the grey band is due to the concept. A region that matters no more than these lies above
+  the band by chance once in $n+1$ cases, with $n$ regions. The band is measured for the concepts
+  of the largest effect; what is too large to be laid elsewhere has none.
+- **Evidence** (orange): the concept’s part of the margin. Where the network ends in a mean over
+  places and one linear layer, the margin is an exact sum over units and places, so it can be split
+  among concepts; elsewhere it is by gradients.
+
+Evidence says where the margin is read off, the measured effect what it rests on: a unit that looks
+at a bed may answer to the room around it.
+"""
+
+STANDINGS = r"""
+**Core**: the scene is made of it, by what knowledge says. **Used**: its measured effect speaks for
+the scene, and lies outside the band of regions elsewhere.
+
+- *core and used*: the answer rests on what the scene is made of;
+- *core and unused*: it is there, and the answer does not rest on it;
+- *used and not core*: a **shortcut**;
+- *neither*: it does not matter;
+- *not tested*: its effect is small, or it is too large for a region of its shape elsewhere.
+
+For the second scene the signs are turned round: what lowers the margin speaks for it.
+"""
+
 SIDES = r"""
 **Met**: core concepts of the scene that some unit saw. **Missed**: in the photo, but no unit
 saw them. **Not in the photo**: nobody annotated them, so they could not be seen. **Beside it**:
