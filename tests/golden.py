@@ -576,6 +576,27 @@ def effects(given: Inputs) -> Any:
     return out
 
 
+def truth(given: Inputs) -> Any:
+    from core.attribution.case import Opened
+    from core.attribution.judged import FIGURES, Asked
+    from core.attribution.methods import METHODS
+    from core.attribution.truth import hold_against_truth
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    own = [method for method in METHODS if not method.needs]
+    found = hold_against_truth(opened, Asked(tuple(m.name for m in own), "test", 3, "mean"))
+    return {
+        "said": {method.name: method.ask(case, 0, 1) for method in own},
+        "judged": {
+            f"{row.method} {row.answers}": [row.figures[name].value for name in FIGURES]
+            for row in found.rows
+        },
+        "best": [figure.value for figure in found.best.values()],
+        "background": [figure.value for figure in found.background.values()],
+    }
+
+
 def signatures_(given: Inputs) -> Any:
     from core.dissect.signatures import signatures
 
@@ -1123,6 +1144,24 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         tuple(
             f"attribution.{module}"
             for module in ("regions", "fillings", "case", "effects", "evidence", "measured")
+        ),
+        TRAINED,
+    ),
+    "truth": (
+        truth,
+        tuple(
+            f"attribution.{module}"
+            for module in (
+                "methods",
+                "accounts",
+                "controls",
+                "gradients",
+                "occlusion",
+                "sampled",
+                "redrawn",
+                "judged",
+                "truth",
+            )
         ),
         TRAINED,
     ),
