@@ -35,6 +35,10 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.ablation.contribution import Contribution
     from core.ablation.result import Toggled
     from core.ablation.toggler import Toggler
+    from core.attribution.account import Causes
+    from core.attribution.case import Opened
+    from core.attribution.judged import Truth
+    from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
 
@@ -258,14 +262,64 @@ class Run(run_file.Run):
         iou: str = "image",
         knowledge: str | None = None,
         overrides: str | Path | None = None,
-    ) -> dict[str, Any]:
-        """Why the network said what it said of an image, by its id:
-        :func:`core.explain.account.account`. As ``python -m core explain --image``."""
+    ) -> Account:
+        """The paper's account of an image, by its id: :func:`core.explain.account.account`.
+        As ``python -m core explain --image``, which has what *caused* the answer beside it
+        (:meth:`causes`)."""
         from core.explain.account import account
 
         return account(
             self, self.core_concepts(cc, knowledge, overrides), image, layer, strategy, iou
         )
+
+    def opened(self, layer: str | None = None) -> Opened:
+        """The run with its network open, for :mod:`core.attribution`; opened once for each layer.
+
+        Raises UnitscopeError where the network is no longer the one the run was made with.
+        """
+        from core.attribution.case import Opened
+
+        held = self.__dict__.setdefault("_opened", {})
+        name = self.layer_names[self.layer(layer)]
+        if name not in held:
+            held[name] = Opened.of(self, name)
+        value: Opened = held[name]
+        return value
+
+    def causes(
+        self,
+        image: str,
+        answer: str | None = None,
+        against: str | None = None,
+        fillings: Sequence[str] = (),
+        categories: Sequence[str] = (),
+        cc: str = "scc",
+        layer: str | None = None,
+        knowledge: str | None = None,
+        overrides: str | Path | None = None,
+        controls: int = 8,
+        seed: int = 0,
+    ) -> Causes:
+        """What caused the answer to an image, by its id: :func:`core.attribution.account.causes`.
+        As ``python -m core explain --image``. The network is run.
+
+        answer, against : classes that are held against each other; where None, the network's answer
+        and the true scene (or the runner-up). fillings, categories : the usual ones where empty.
+        """
+        from core.attribution.account import Question, causes
+        from core.attribution.effects import open_photo
+
+        core = self.core_concepts(cc, knowledge, overrides)
+        question = Question(
+            answer,
+            against,
+            tuple(fillings) or Question.fillings,
+            controls,
+            None,
+            tuple(categories),
+            seed,
+        )
+        return causes(open_photo(self.opened(layer), image), core, question)
 
     def explain(
         self,
@@ -274,7 +328,7 @@ class Run(run_file.Run):
         layer: str | None = None,
         knowledge: str | None = None,
         overrides: str | Path | None = None,
-    ) -> dict[str, Any]:
+    ) -> Account:
         """The same of any photo, which needs no masks: :func:`core.explain.photo.explain_photo`.
         As ``python -m core explain --photo``. The network is run."""
         from core.datasets.decode import read_photo
@@ -305,6 +359,29 @@ class Run(run_file.Run):
         graph = open_knowledge(knowledge or own_knowledge(self))
         table = table_1(self, graph, splits, iou, layer, seed=seed, overrides=_path(overrides))
         return _given(frame_of(table), arrow)
+
+    def truth(
+        self,
+        methods: Sequence[str] = (),
+        split: str = "",
+        photos: int = 120,
+        by: str | None = None,
+        layer: str | None = None,
+        seed: int = 0,
+        progress: Report | None = None,
+    ) -> Truth:
+        """How true each way of saying why is: :func:`core.attribution.truth.hold_against_truth`.
+
+        The answer has `.rows` with every figure, `.figure(method, name)`, `.beyond(one, other,
+        name)` and the frame `.scores`. As ``python -m core truth``. The network is run, and what
+        was found out is kept beside the run.
+        """
+        from core.attribution.case import Opened
+        from core.attribution.judged import Asked
+        from core.attribution.truth import hold_against_truth
+
+        asked = Asked(tuple(methods), split, photos, by, layer, seed)
+        return hold_against_truth(Opened.of(self, layer), asked, progress)
 
     # -- interventions --------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from core.explain.account import Account, Listed, Side
 from core.explain.account import spoken as a
 from core.figures import explain as figures
 from core.figures.base import Caption
@@ -18,7 +20,7 @@ from core.foundation.names import plain_name
 from core.foundation.settings import limits
 from core.foundation.vocabulary import Core, Eq2, Strategy
 from core.views import explain
-from core.views.explain import MEASURES, SIDES, account_table
+from core.views.explain import MEASURES, SIDES, Told, account_table
 from core.views.explain import own_photo as own_photo_account
 from core.views.explain import verdict as speaks
 from core.views.images import Filter, concepts, confused_pairs, image_labels, image_number
@@ -26,14 +28,14 @@ from core.views.knowledge import Known
 from core.views.names import shown_name
 from core.views.pictures import thumbnail
 from core.views.units import has_maps
-from pages.parts import address, draw, explanations, graph
+from pages.parts import address, causes, draw, explanations, graph
 from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ("", "", "")
 MISTAKE = ("", "", "wrong")
 PAIRS = 200
-SHOWN = ("see", "lit")
+SHOWN = ("see", "lit", *causes.PARAMETERS)
 POOL = ("scene", "predicted", "outcome")
 TILES = 12
 UNITS = 3
@@ -132,9 +134,9 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     return choice, image
 
 
-def settings() -> tuple[str, str, str]:
-    """(strategy, reading of Eq. 2, kind of core concepts), kept in the address."""
-    row = st.columns([4, 4, 5], vertical_alignment="bottom")
+def settings() -> tuple[str, str]:
+    """(strategy, reading of Eq. 2), kept in the address."""
+    row = st.columns(2, vertical_alignment="bottom")
     with row[0]:
         strategy = address.select(
             "strategy",
@@ -148,112 +150,96 @@ def settings() -> tuple[str, str, str]:
         eq2 = address.select(
             "eq2", "Measured as", list(EQ2), "image", drop=("lit",), format_func=EQ2.get
         )
-    with row[2]:
-        kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
-    return strategy, eq2, kind
+    return strategy, eq2
 
 
 # -- one account ----------------------------------------------------------------------------
 
 
-def question(result: dict[str, Any]) -> str:
-    """The account's heading: what a person would ask.
-
-    >>> question(
-    ...     {"target": "bedroom", "predicted": "office", "correct": False, "no_answers": ""}
-    ... )
-    'Why did it call this bedroom an office?'
-    """
-    what = plain_name(result["target"]) if result["target"] else "photo"
-    if result["no_answers"]:
+def question(result: Account) -> str:
+    """The account's heading: what a person would ask."""
+    what = plain_name(result.target) if result.target else "photo"
+    if result.predicted is None:
         return f"What did its units see in this {what}?"
-    if result["correct"]:
+    if result.correct:
         return f"Why did it recognise this {what}?"
-    return f"Why did it call this {what} {a(result['predicted'])}?"
+    return f"Why did it call this {what} {a(result.predicted)}?"
 
 
-def seen_items(
-    result: dict[str, Any], items: list[dict[str, Any]], linked: bool
-) -> list[draw.Item]:
+def seen_items(told: Told, items: Sequence[Listed], linked: bool) -> list[draw.Item]:
     """Lines of a ledger: concepts with place and units; a click shows one in the photo."""
-    seen = {one["id"]: one for one in result["seen"]}
+    seen = {one.id: one for one in told.account.seen}
     lines: list[draw.Item] = []
     for item in items:
-        one = seen.get(item["id"])
-        line: draw.Item = {"text": item["shown"]}
-        if linked and item["annotated"]:
-            line["href"] = address.here(see=item["label"], lit="")
-            line["hint"] = f"Show {item['shown']} in the photo"
-            line["current"] = item["label"] == address.get("see")
+        one, shown = seen.get(item.id), told.shown(item)
+        line: draw.Item = {"text": shown}
+        if linked and item.annotated:
+            label = told.label(item)
+            line["href"] = address.here(see=label, lit="")
+            line["hint"] = f"Show {shown} in the photo"
+            line["current"] = label == address.get("see")
         if one is not None:
-            where = (one.get("where") or {}).get("words", "")
-            count = f"{one['count']} unit{'s' * (one['count'] != 1)}:"
-            line["sub"] = f"{where}, {count}" if where else count
+            count = f"{one.count} unit{'s' * (one.count != 1)}:"
+            line["sub"] = f"{one.where.words}, {count}" if one.where else count
             line["units"] = [
                 {
-                    "text": str(u["unit"]),
-                    "href": "Units" + address.query(address.kept(unit=str(u["unit"]))),
-                    "hint": f"unit {u['unit']}, IoU {u['iou']:.3f}",
+                    "text": str(u.unit),
+                    "href": "Units" + address.query(address.kept(unit=str(u.unit))),
+                    "hint": f"unit {u.unit}, IoU {u.iou:.3f}",
                 }
-                for u in one["units"][:UNITS]
+                for u in one.units[:UNITS]
             ]
         lines.append(line)
     return lines
 
 
-def sides(result: dict[str, Any], linked: bool) -> list[draw.Side]:
+def sides(told: Told, linked: bool) -> list[draw.Side]:
     """The two scenes of an account as columns of a ledger."""
+    result = told.account
     heads = {"predicted": "The network’s answer", "target": "The true scene"}
     columns: list[draw.Side] = []
-    both = result["correct"]
+    both = bool(result.correct)
     for name in SIDES:
-        if (both and name == "target") or (result["no_answers"] and name == "predicted"):
+        if (both and name == "target") or (result.no_answers and name == "predicted"):
             continue
-        facts = result["sides"].get(name)
+        facts = result.sides.get(name)
         tone = "both" if both else name
         head = "Answer and truth" if both else heads[name]
-        if facts is None:
-            if name == "predicted":
-                columns.append(
-                    {
-                        "title": f"{head}: {plain_name(result['predicted'])}",
-                        "tone": tone,
-                        "note": "No scene of this dataset, so nobody knows here what it is made "
-                        "of.",
-                        "groups": [],
-                    }
-                )
-            continue
-        size = len(facts["core"])
-        note = f"made of {size} core concept{'s' * (size != 1)}"
-        if not size:
-            note = "No core concepts are known for it: try another kind of them above."
-        groups: list[draw.Group] = []
-        absent = [item["shown"] for item in facts["missed"] if item["annotated"] is False]
-        for key, word in GROUPS.items():
-            items = [
-                item for item in facts[key] if key != "missed" or item["annotated"] is not False
-            ]
-            if not items:
-                continue
-            title = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
-            groups.append({"title": title, "mark": key, "items": seen_items(result, items, linked)})
-        if absent:
-            title = f"Not in the photo: {len(absent)} of {size}"
-            at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
-            groups.insert(at, {"title": title, "items": [{"text": ", ".join(absent)}]})
-        columns.append(
-            {
-                "title": f"{head}: {plain_name(facts['scene'])}",
-                "note": note,
-                "tone": tone,
-                "groups": groups,
-            }
-        )
+        if facts is not None:
+            columns.append(
+                one_side(told, facts, f"{head}: {plain_name(facts.scene)}", tone, linked)
+            )
+        elif name == "predicted" and result.predicted is not None:
+            note = "No scene of this dataset, so nobody knows here what it is made of."
+            title = f"{head}: {plain_name(result.predicted)}"
+            columns.append({"title": title, "tone": tone, "note": note, "groups": []})
     return columns
 
 
-def evidence(ctx: Context, result: dict[str, Any], image: int) -> None:
+def one_side(told: Told, facts: Side, title: str, tone: str, linked: bool) -> draw.Side:
+    """One scene as a column of a ledger."""
+    size = len(facts.core)
+    note = f"made of {size} core concept{'s' * (size != 1)}"
+    if not size:
+        note = "No core concepts are known for it: try another kind of them above."
+    groups: list[draw.Group] = []
+    absent = [told.shown(item) for item in facts.missed if item.annotated is False]
+    for key, word in GROUPS.items():
+        items = [
+            item for item in getattr(facts, key) if key != "missed" or item.annotated is not False
+        ]
+        if not items:
+            continue
+        heading = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
+        groups.append({"title": heading, "mark": key, "items": seen_items(told, items, linked)})
+    if absent:
+        heading = f"Not in the photo: {len(absent)} of {size}"
+        at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
+        groups.insert(at, {"title": heading, "items": [{"text": ", ".join(absent)}]})
+    return {"title": title, "note": note, "tone": tone, "groups": groups}
+
+
+def evidence(ctx: Context, result: Account, image: int) -> None:
     """The photo, with one concept and one unit's lit region where they were chosen."""
     labels = ctx.ask(image_labels, image)
     named = ctx.ask(concepts).set_index("label")
@@ -263,19 +249,19 @@ def evidence(ctx: Context, result: dict[str, Any], image: int) -> None:
     if wanted and concept not in here:
         st.caption(f"There is no “{wanted}” annotated in this photo.")
         concept = None
-    alt = f"Photo {result['image']} as the network saw it"
+    alt = f"Photo {result.image} as the network saw it"
     maps = ctx.ask(has_maps, ctx.layer)
     if concept is None:
         with st.container(key="evidence"):
             st.image(ctx.picture(thumbnail, image, 560), width="stretch", alt=alt)
         st.caption("What the network saw. Click a concept to see where it is.")
         return
-    one = next((s for s in result["seen"] if s["id"] == concept), None)
+    one = next((s for s in result.seen if s.id == concept), None)
     word = shown_name(wanted)
     unit = None
     box = st.container(key="evidence")
     if one is not None and maps:
-        options = [str(u["unit"]) for u in one["units"]]
+        options = [str(u.unit) for u in one.units]
         chosen = address.select(
             "lit",
             f"Units that saw {word}",
@@ -310,32 +296,33 @@ def evidence(ctx: Context, result: dict[str, Any], image: int) -> None:
     )
 
 
-def seen_tiles(ctx: Context, result: dict[str, Any], image: int) -> None:
+def seen_tiles(ctx: Context, told: Told, image: int) -> None:
     """Everything the units saw, in pictures."""
-    seen = result["seen"]
+    result = told.account
+    seen = result.seen
     st.subheader("What its units saw")
-    count = f"{result['active_units']} lit unit{'s' * (result['active_units'] != 1)}"
+    count = f"{result.active_units} lit unit{'s' * (result.active_units != 1)}"
     if not seen:
         st.caption(f"{count} of {ctx.layer}; none overlaps anything annotated here.")
         return
     more = f"; the {TILES} clearest of {len(seen)}" if len(seen) > TILES else ""
-    tau = f"; the threshold τ of this photo is {result['tau']:.4f}" if result["tau"] else ""
+    tau = f"; the threshold τ of this photo is {result.tau:.4f}" if result.tau else ""
     st.caption(
         f"{count} of {ctx.layer} saw {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
     )
     maps = ctx.ask(has_maps, ctx.layer)
     tiles: list[draw.Tile] = []
     for one in seen[:TILES]:
-        unit = one["units"][0]["unit"]
-        where = (one.get("where") or {}).get("words", "")
+        unit, shown = one.units[0].unit, told.shown(one)
+        where = f", {one.where.words}" if one.where else ""
         tiles.append(
             {
                 "src": ctx.picture(
-                    explain.evidence, ctx.layer, image, one["id"], unit if maps else None, 224
+                    explain.evidence, ctx.layer, image, one.id, unit if maps else None, 224
                 ),
-                "title": one["shown"],
-                "sub": f"unit {unit}, IoU {one['iou']:.3f}" + (f", {where}" if where else ""),
-                "alt": f"The photo, bright where {one['shown']} is, with the region where unit "
+                "title": shown,
+                "sub": f"unit {unit}, IoU {one.iou:.3f}{where}",
+                "alt": f"The photo, bright where {shown} is, with the region where unit "
                 f"{unit} is lit",
                 "href": "Units" + address.query(address.kept(unit=str(unit))),
             }
@@ -343,14 +330,14 @@ def seen_tiles(ctx: Context, result: dict[str, Any], image: int) -> None:
     draw.gallery(tiles, "seen", tile=140)
 
 
-def measures(ctx: Context, result: dict[str, Any], caption: Any, stem: str) -> None:
+def measures(result: Account, caption: Any, stem: str) -> None:
     """CM, SM and DM of the photo's scenes among all scenes, and what they say of a mistake."""
     st.subheader("How well the photo fits each scene")
-    frame = pd.DataFrame(result["scenes"])
+    frame = pd.DataFrame(result.scenes)
     if not len(frame):
         st.caption("No scene has core concepts of this kind, so there is nothing to compare.")
         return
-    both = {name: facts["scene"] for name, facts in result["sides"].items()}
+    both = {name: facts.scene for name, facts in result.sides.items()}
     verdict(result)
     texts = {"CM": explanations.CM, "SM": explanations.SM, "DM": explanations.DM}
     with st.container(key="measures"):
@@ -393,12 +380,12 @@ def shared(rank: int, ranks: list[int]) -> int | None:
     return rank if len(set(ranks)) > 1 else None
 
 
-def verdict(result: dict[str, Any]) -> None:
+def verdict(result: Account) -> None:
     """Whether the measures speak for the network's answer."""
     found = speaks(result)
     if all(value is None for value in found.values()):
         return
-    answer, truth = (plain_name(result["sides"][side]["scene"]) for side in SIDES)
+    answer, truth = (plain_name(result.sides[side].scene) for side in SIDES)
     speak = [name for name, value in found.items() if value]
     against = [name for name, value in found.items() if not value]
     is_are = "is" if len(speak) == 1 else "are"
@@ -414,9 +401,9 @@ def verdict(result: dict[str, Any]) -> None:
         draw.explain(explanations.VERDICT, "What that proves")
 
 
-def as_table(result: dict[str, Any], caption: Any, stem: str) -> None:
+def as_table(told: Told, caption: Any, stem: str) -> None:
     """The account as a table that can be taken away."""
-    frame = account_table(result)
+    frame = account_table(told)
     with st.expander("The account, as a table"):
         view = frame.assign(
             side=frame["side"].map({"predicted": "the network’s answer", "target": "true scene"}),
@@ -454,27 +441,51 @@ def one_account(ctx: Context, known: Known) -> None:
             {**links, "Show any photo": address.kept()},
             "Explain",
         )
-    strategy, eq2, kind = settings()
-    result = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
+    kind = address.select(
+        "cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get, width=520
+    )
     neighbours(ctx, choice, image, image_id)
-    st.subheader(question(result))
-    st.html(f'<p class="account">{_escaped(result["sentence"])}</p>')
+    # What caused the answer stands first and is drawn last: the network has to be opened for it.
+    first = st.container()
+    silent = bool(ctx.facts.no_answers)
+    st.header("What its units saw" if silent else "The paper’s account", divider="grey")
+    if not silent:
+        st.caption(
+            "CM, SM and DM of “Knowledge-aware Neuron Interpretation for Scene Classification” "
+            "(AAAI 2024), Eqs. 2 to 5: what the units overlap, set against what the scenes are "
+            "made of. They do not say what caused the answer."
+        )
+    result = paper(ctx, known, image, image_id, kind)
+    with first:
+        st.subheader(question(result))
+        if not silent:
+            causes.section(ctx, known, image, image_id, kind)
+
+
+def paper(ctx: Context, known: Known, image: int, image_id: str, kind: str) -> Account:
+    """The paper's account of a photo of the run."""
+    strategy, eq2 = settings()
+    told = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
+    result = told.account
+    st.html(f'<p class="account">{_escaped(result.sentence)}</p>')
     left, right = st.columns([5, 7], gap="large")
     with left:
         evidence(ctx, result, image)
     with right:
-        draw.ledger(sides(result, True), "account", keep=".st-key-evidence")
+        draw.ledger(sides(told, True), "account", keep=".st-key-evidence")
         row = st.container(horizontal=True)
         with row:
             draw.explain(explanations.SIDES, "How to read this")
             draw.explain(explanations.LEARNED, "What counts as seen")
             draw.explain(explanations.CORE, "What a scene is made of")
     way = figures.definition(strategy, eq2, kind, known.name)
-    caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, f"photo {image_id}")
+    split = f"photo {image_id}" + (f" ({result.split})" if result.split else "")
+    caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, split)
     stem = f"explain-{image_id}"
-    seen_tiles(ctx, result, image)
-    measures(ctx, result, caption, stem)
-    as_table(result, caption, stem)
+    seen_tiles(ctx, told, image)
+    measures(result, caption, stem)
+    as_table(told, caption, stem)
+    return result
 
 
 def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
@@ -509,6 +520,10 @@ def own_photo(ctx: Context, known: Known) -> None:
         icon=":material/warning:",
     )
     draw.explain(explanations.OWN_PHOTO, "How badly, and why")
+    st.caption(
+        "What caused the answer is measured by taking annotated things away, one by one; in a "
+        "photo without masks nothing can be taken away by name, so no causes are told."
+    )
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
         given = st.file_uploader(
@@ -522,30 +537,31 @@ def own_photo(ctx: Context, known: Known) -> None:
     if given is None:
         return
     try:
-        result = of_own_photo(ctx, known, given.getvalue(), given.name, kind)
+        told = of_own_photo(ctx, known, given.getvalue(), given.name, kind)
     except UnitscopeError as err:
         st.warning(f"{sentence(err)}.", icon=":material/broken_image:")
         return
+    result = told.account
     st.subheader(question(result))
-    st.html(f'<p class="account">{_escaped(result["sentence"])}</p>')
+    st.html(f'<p class="account">{_escaped(result.sentence)}</p>')
     left, right = st.columns([5, 7], gap="large")
     with left:
         with st.container(key="evidence"):
-            st.image(result["photo"], width="stretch", alt=f"{given.name} as the network saw it")
+            st.image(told.photo, width="stretch", alt=f"{given.name} as the network saw it")
         st.caption(
-            f"What the network saw of {given.name}. {result['active_units']} units of {ctx.layer} "
-            f"are lit; {len(result['seen'])} concepts are the label of one that beats chance."
+            f"What the network saw of {given.name}. {result.active_units} units of {ctx.layer} "
+            f"are lit; {len(result.seen)} concepts are the label of one that beats chance."
         )
     with right:
-        draw.ledger(sides(result, False), "own-account")
+        draw.ledger(sides(told, False), "own-account")
         draw.explain(explanations.CORE, "What a scene is made of")
     way = f"labels of lit units, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, given.name)
-    measures(ctx, result, caption, "explain-own")
-    as_table(result, caption, "explain-own")
+    measures(result, caption, "explain-own")
+    as_table(told, caption, "explain-own")
 
 
-def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) -> dict[str, Any]:
+def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) -> Told:
     """The account of a photo, held for this visitor until the next one and nowhere else.
 
     Raises UnitscopeError for a photo that is too large or cannot be read, and where the server
@@ -559,7 +575,8 @@ def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) 
         opened = network(ctx.run)
         result = own_photo_account(ctx.run, known, opened, data, name, ctx.layer, kind)
         held = st.session_state["own-photo"] = (key, result)
-    return dict(held[1])
+    found: Told = held[1]
+    return found
 
 
 def _escaped(text: str) -> str:

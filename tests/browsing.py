@@ -12,6 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVE = ("pages.parts.serve",)
@@ -92,6 +93,7 @@ class Visit:
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
         self.server, self.wrong = server, []
+        self.missing: set[str] = set()
         self.token = server.token if owner else ""
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
@@ -100,12 +102,24 @@ class Visit:
 
     def _console(self, message: Any) -> None:
         # A page's own address makes Streamlit look for its server beneath it first.
-        if message.type == "error" and "/_stcore/" not in message.location["url"]:
+        url = message.location["url"]
+        # What `_response` hears of too, and judges.
+        heard = "/media/" in url and "the server responded with a status of 404" in message.text
+        if message.type == "error" and "/_stcore/" not in url and not heard:
             self.wrong.append(f"console: {message.text}")
 
     def _response(self, response: Any) -> None:
-        if response.status >= 400 and "/_stcore/" not in response.url:
-            self.wrong.append(f"{response.status}: {response.url}")
+        url = response.url
+        if response.status < 400 or "/_stcore/" in url:
+            return
+        if (
+            response.status == 404
+            and "/media/" in url
+            and response.request.resource_type == "image"
+        ):
+            self.missing.add(url)
+        else:
+            self.wrong.append(f"{response.status}: {url}")
 
     def _request(self, request: Any) -> None:
         url = request.url
@@ -113,7 +127,25 @@ class Visit:
         if not url.startswith(inside):
             self.wrong.append(f"request to another host: {url}")
 
+    def faults(self) -> list[str]:
+        """What went wrong by now.
+
+        A picture that the server no longer had is a fault where the page still shows its element.
+        Streamlit forgets pictures as soon as a script has drawn other ones, and a browser that was
+        just about to fetch one of before finds nothing; the page then shows the others.
+        """
+        if self.missing:
+            path = "url => new URL(url, document.baseURI).pathname"
+            shown = self.page.evaluate(
+                f"() => Array.from(document.images, i => ({path})(i.currentSrc || i.src))"
+            )
+            still = [url for url in sorted(self.missing) if urlsplit(url).path in shown]
+            self.wrong += [f"404, and still on the page: {url}" for url in still]
+            self.missing.clear()
+        return self.wrong
+
     def open(self, path: str) -> None:
+        self.faults()  # of the page that is left
         if self.token:
             path += ("&" if "?" in path else "?") + f"token={self.token}"
             self.token = ""  # a cookie by then
@@ -133,11 +165,12 @@ class Visit:
             timeout=60_000,
         )
         self.page.wait_for_timeout(300)
+        self.faults()
 
     def check(self) -> None:
         boxes = self.page.locator('[data-testid="stException"], [data-testid="stAlert"]')
         assert boxes.count() == 0, boxes.first.inner_text()
-        assert not self.wrong, self.wrong
+        assert not self.faults(), self.wrong
 
     def title(self) -> str:
         return self.page.locator("h1").first.inner_text()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 from collections.abc import Iterator
@@ -14,12 +15,31 @@ from core.views.runs import resolve
 from core.views.units import has_maps
 from tests.browsing import FLAGS
 
+LONGEST = (
+    "models/test_architectures.py",
+    "test_golden.py",
+    "pages/test_access.py",
+    "pages/test_browser.py",
+    "pages/test_browser_runs.py",
+    "dissect/test_run.py",
+    "pages/test_browser_explain.py",
+    "reproduce/test_reproduce.py",
+    "pages/test_retrain_page.py",
+    "pages/test_faults.py",
+    "foundation/test_jobs.py",
+    "models/test_backbones.py",
+)
+"""Files that take longest, which are begun first: at the end no process waits for another.
+test_golden.py is among the first because it compiles kernels that many others use."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that read the real data sets are marked so."""
+    """Tests that read the real data sets are marked so; the longest files come first."""
     for item in items:
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real)
+    order = {Path(__file__).parent / name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")
@@ -56,6 +76,18 @@ def tiny_run(tmp_path_factory):
         map_type="float16",
     )
     return execute(plan(settings), root / "runs")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def packages_looked_at_once() -> Iterator[None]:
+    """Streamlit's AppTest asks every installed package for components of its own, for each page
+    anew: four fifths of the time of a page. Nothing is installed meanwhile."""
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patch:
+        once = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", once)
+        yield
 
 
 @pytest.fixture

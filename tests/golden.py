@@ -551,6 +551,52 @@ def replay(given: Inputs) -> Any:
     return out
 
 
+def effects(given: Inputs) -> Any:
+    from core.attribution.case import Opened
+    from core.attribution.effects import measure
+    from core.attribution.evidence import KINDS, concept_evidence, evidence
+    from core.attribution.fillings import FILLINGS
+    from core.attribution.measured import Asked, measure_splits
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    found = measure(case, FILLINGS.names(), controls=2)
+    out: dict[str, Any] = {
+        "concepts": list(found.regions.names),
+        "before": found.before,
+        "after": found.after,
+        "controls": np.nan_to_num(found.controls),
+    }
+    for kind in KINDS:
+        one = evidence(case, 0, 1, kind)
+        out[kind] = [one.margin, one.gap, one.bias, *concept_evidence(case, one)]
+    whole = measure_splits(opened, Asked(("mean",), controls=2, splits=("test",)))
+    a, b = (whole.images[name].to_numpy() for name in ("predicted", "against"))
+    out["split"] = {"effect": whole.effect(a, b), "evidence": np.nan_to_num(whole.evidence)}
+    return out
+
+
+def truth(given: Inputs) -> Any:
+    from core.attribution.case import Opened
+    from core.attribution.judged import FIGURES, Asked
+    from core.attribution.methods import METHODS
+    from core.attribution.truth import hold_against_truth
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    own = [method for method in METHODS if not method.needs]
+    found = hold_against_truth(opened, Asked(tuple(m.name for m in own), "test", 3, "mean"))
+    return {
+        "said": {method.name: method.ask(case, 0, 1) for method in own},
+        "judged": {
+            f"{row.method} {row.answers}": [row.figures[name].value for name in FIGURES]
+            for row in found.rows
+        },
+        "best": [figure.value for figure in found.best.values()],
+        "background": [figure.value for figure in found.background.values()],
+    }
+
+
 def signatures_(given: Inputs) -> Any:
     from core.dissect.signatures import signatures
 
@@ -672,7 +718,7 @@ def explanation(given: Inputs) -> Any:
     said = account(given.run, given.cores["icc"], image)
     photo = Image.fromarray(picture(40, 32))
     seen = explain_photo(given.run, given.cores["icc"], photo, chance=1.0)
-    for name, one in (("account", said), ("photo", seen)):
+    for name, one in (("account", said.to_json()), ("photo", seen.to_json())):
         out[name] = {
             "seen": [[row["concept"], row.get("iou"), len(row["units"])] for row in one["seen"]],
             "predicted": one["predicted"],
@@ -749,6 +795,33 @@ def ablation(given: Inputs) -> Any:
     )
     out["compared"] = frame.drop(columns=["seconds"])
     return out
+
+
+def reliance(_inputs: Inputs) -> Any:
+    """What made-up effects rest on, their mistakes sorted, their failures foretold."""
+    from core.attribution import failure, labels, mistakes
+    from core.attribution.reliance import reliance as rests_on
+    from tests.attribution.made import SCENES, core_of, made
+
+    pulls = {("bed", "attic"): 1.0, ("lamp", "barn"): 1.0, ("cow", "attic"): 2.0}
+    measured = made(20, pulls, noise=1.2, seed=7)
+    core = core_of({"attic": ("bed", "hay"), "barn": ("cow",)})
+    found = rests_on(measured, core)
+    given = measured.images["target"].to_numpy()
+    odds = np.exp(measured.before.astype(np.float64))
+    suspected, likeliest = labels.confident(odds / odds.sum(1, keepdims=True), given)
+    sorted_ = mistakes.sort_mistakes(measured, core, SCENES)
+    told = failure.features(measured, measured.evidence[:, 0].astype(np.float64), core, SCENES)
+    return {
+        "rows": found.rows[["scene", "name", "net", "low", "share", "p", "q"]].to_dict("list"),
+        "standings": [str(one) for one in found.rows["standing"]],
+        "pulls": found.shortcuts(all_rows=True)[["scene", "name", "net", "q"]].to_dict("list"),
+        "kinds": [str(one) for one in sorted_.errors["kind"]],
+        "slices": sorted_.slices[["scene", "name", "rate", "expected", "q"]].to_dict("list"),
+        "suspected": [np.flatnonzero(suspected).tolist(), likeliest.tolist()],
+        "shares": {name: told[name].dropna().sum() for name in failure.SHARES},
+        "auroc": failure.auroc(-told["confidence"].to_numpy(), told["wrong"].to_numpy(bool)),
+    }
 
 
 def svm(given: Inputs) -> Any:
@@ -1066,6 +1139,32 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
+    "effects": (
+        effects,
+        tuple(
+            f"attribution.{module}"
+            for module in ("regions", "fillings", "case", "effects", "evidence", "measured")
+        ),
+        TRAINED,
+    ),
+    "truth": (
+        truth,
+        tuple(
+            f"attribution.{module}"
+            for module in (
+                "methods",
+                "accounts",
+                "controls",
+                "gradients",
+                "occlusion",
+                "sampled",
+                "redrawn",
+                "judged",
+                "truth",
+            )
+        ),
+        TRAINED,
+    ),
     "signatures": (signatures_, ("dissect.signatures", "dissect.signature_kernels"), CLOSE),
     "formulas": (
         formulas,
@@ -1100,6 +1199,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             "ablation.kernels",
         ),
         TRAINED,
+    ),
+    "reliance": (
+        reliance,
+        tuple(
+            f"attribution.{module}"
+            for module in ("chance", "failure", "labels", "mistakes", "reliance")
+        ),
+        CLOSE,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),
     "re-training": (

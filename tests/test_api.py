@@ -156,11 +156,13 @@ def test_accounts_are_those_of_explain(knowing_run, capsys, tmp_path):
     for cc in ("scc", "icc", "top10"):
         told = answer(capsys, knowing_run, "explain", "--image", image, "--cc", cc)
         ours = knowing_run.account(image, cc)
-        assert plain(ours) == told and any(side["core"] for side in ours["sides"].values())
+        causes, why = told.pop("causes"), told.pop("no_causes")
+        assert plain(ours.to_json()) == told and any(side.core for side in ours.sides.values())
+        assert plain(knowing_run.causes(image, cc=cc).to_json()) == causes and why == ""
     photo = tmp_path / "any.jpg"
     photo.write_bytes(knowing_run.photo(0))
     told = answer(capsys, knowing_run, "explain", "--photo", str(photo))
-    assert plain(knowing_run.explain(photo)) == told
+    assert plain(knowing_run.explain(photo).to_json()) == told
     with pytest.raises(UnitscopeError, match="unknown kind of core concepts 'sc'"):
         knowing_run.account(image, "sc")
 
@@ -236,7 +238,7 @@ def test_the_notebook_runs_and_says_what_the_command_line_says(knowing_run, monk
     assert plain(names["best"].to_dict("records")) == top["top"]
     assert f"{top['chance']['above']} of {len(names['units'])} units" in shown[3][0]
     explained = answer(capsys, knowing_run, "explain", "--image", names["image"])
-    assert shown[4][1] == explained["sentence"] == names["account"]["sentence"]
+    assert shown[4][1] == explained["sentence"] == names["account"].sentence
     units = ",".join(map(str, names["lowest"]))
     assert len(names["lowest"]) == 3
     toggled = answer(capsys, knowing_run, "toggle", "--units", units)

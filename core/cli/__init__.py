@@ -24,9 +24,12 @@ from core.cli import (
     get,
     knowledge,
     merging,
+    reliance,
     reproduce,
     retrain,
+    rooms,
     runs,
+    truth,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
@@ -40,12 +43,15 @@ PROG = "python -m core"
 VERBS = (
     runs,
     datasets,
+    rooms,
     get,
     annotate,
     formulas,
     knowledge,
     merging,
     explain,
+    truth,
+    reliance,
     ablation,
     retrain,
     export,

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_given, say
 from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
+from core.foundation.vocabulary import Standing
 from core.knowledge.kinds import own_knowledge
 from core.runs.run_file import Run
 from core.runs.store import find_run
+
+if TYPE_CHECKING:
+    from core.attribution.account import Causes
+    from core.explain.account import Account
+    from core.knowledge.core_concepts import CoreConcepts
 
 
 def add(verb: Verb) -> None:
@@ -25,6 +32,27 @@ def add(verb: Verb) -> None:
     explain.add_argument("--cc", default="scc", choices=["scc", "icc", "top10"])
     explain.add_argument("--iou", default="image")
     explain.add_argument("--layer", metavar="NAME")
+    explain.add_argument(
+        "--against",
+        metavar="SCENE",
+        help="hold the answer against this class (the true scene, or the runner-up)",
+    )
+    explain.add_argument(
+        "--answer", metavar="SCENE", help="ask about this class instead of the network's answer"
+    )
+    explain.add_argument(
+        "--filling",
+        action="append",
+        metavar="NAME",
+        help="how a concept is taken away: inpaint, smooth, blur, mean, noise (the first two); "
+        "repeatable",
+    )
+    explain.add_argument(
+        "--category",
+        action="append",
+        metavar="NAME",
+        help="concepts of this category: object, part, material (objects); repeatable",
+    )
     add_knowledge(explain)
     tables = verb("tables", _tables, "The paper's tables for one run, or several (Table 4).")
     add_run(tables, several=True)
@@ -53,7 +81,6 @@ def add(verb: Verb) -> None:
 
 def _explain(given: argparse.Namespace) -> Answer:
     from core.explain.account import account
-    from core.foundation.names import place
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
@@ -68,39 +95,123 @@ def _explain(given: argparse.Namespace) -> Answer:
         from core.datasets.decode import read_photo
         from core.explain.photo import explain_photo
 
-        result = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
-    else:
-        result = account(run, core, given.image, given.layer, given.strategy, given.iou)
-    lines = [result["sentence"], ""]
+        for option in ("answer", "against", "filling", "category"):
+            if getattr(given, option):
+                raise UnitscopeError(
+                    f"--{option} is of what caused an answer, and nobody annotated {given.photo}: "
+                    "nothing in it can be taken away by name"
+                )
+        told = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
+        return told.to_json(), "\n".join(_paper_lines(told))
+    told = account(run, core, given.image, given.layer, given.strategy, given.iou)
+    found, why = _causes(run, core, given)
+    result = told.to_json() | {
+        "causes": None if found is None else found.to_json(),
+        "no_causes": why,
+    }
+    lines = _cause_lines(found) if found is not None else [f"What caused it is not told: {why}."]
+    return result, "\n".join([*lines, "", "The paper's account:", "", *_paper_lines(told)])
+
+
+def _causes(run: Run, core: CoreConcepts, given: argparse.Namespace) -> tuple[Causes | None, str]:
+    """What caused the answer, or why that cannot be told."""
+    from core.attribution.account import Question, causes
+    from core.attribution.case import Opened
+    from core.attribution.effects import open_photo
+
+    fillings = tuple(given.filling or Question.fillings)
+    question = Question(
+        given.answer, given.against, fillings, categories=tuple(given.category or ())
+    )
+    try:
+        case = open_photo(Opened.of(run, given.layer), given.image)
+    except UnitscopeError as err:
+        return None, str(err)
+    return causes(case, core, question), ""
+
+
+def _cause_lines(found: Causes) -> list[str]:
+    """What caused an answer, and what knowledge says of it, for people to read."""
+    from core.attribution.account import signed, spoken_concept
+    from core.foundation.names import plain_name
+
+    a, b = (plain_name(side.name) for side in found.sides)
+    lines = [
+        found.sentence,
+        "",
+        f"Effects on the margin of {a} over {b} ({', '.join(found.question.fillings)}; "
+        f"{found.question.controls} regions elsewhere; evidence by {found.evidence_kind} of "
+        f"{found.layer})",
+        f"{'concept':24} {'effect':>7} {'range':>14} {'elsewhere':>14} {'evidence':>8}  without it",
+    ]
+
+    def span(low: float, high: float) -> str:
+        return f"{signed(low)} … {signed(high)}"
+
+    for row in found.rows:
+        band = "–" if row.band is None else span(*row.band)
+        change = f" ({row.removed.change})" if row.removed.change else ""
+        lines.append(
+            f"{spoken_concept(row):24} {signed(row.effect):>7} {span(row.least, row.most):>14} "
+            f"{band:>14} {signed(row.evidence):>8}  {plain_name(row.removed.answer)}{change}"
+        )
+    lines += [
+        f"{one.category}s: evidence {signed(one.concepts)} from all of them, {signed(one.rest)} "
+        f"from the rest, bias {signed(found.bias + found.beside)}, gap {found.gap:.1e}"
+        for one in found.sums
+    ]
+    if found.disagreement:
+        lines += ["", found.disagreement]
+    lines += ["", f"What knowledge says of them ({found.core_kind}):"]
+    for k, side in enumerate(found.sides):
+        lines.append(f"{plain_name(side.name)}: {len(side.core)} core concepts")
+        for standing in Standing:
+            names = [
+                spoken_concept(row)
+                for row in found.rows
+                if (row.standing_against if k else row.standing_answer) == standing
+            ]
+            if names:
+                lines.append(f"  {standing.short:18} {', '.join(names)}")
+        if side.absent:
+            lines.append(f"  {'not in the photo':18} {', '.join(map(spoken_concept, side.absent))}")
+    return lines
+
+
+def _paper_lines(told: Account) -> list[str]:
+    """The paper's account for people to read."""
+    from core.foundation.names import place
+
+    lines = [told.sentence, ""]
     lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
-    for seen in result["seen"]:
-        units = ", ".join(f"{u['unit']} ({u['iou']:.3f})" for u in seen["units"])
-        at = (seen.get("where") or {}).get("words", "")
-        lines.append(f"{seen['concept']:20} {seen['iou']:7.4f}  {at:12}  {units}")
-    for side, facts in result["sides"].items():
+    for seen in told.seen:
+        units = ", ".join(f"{u.unit} ({u.iou:.3f})" for u in seen.units)
+        at = seen.where.words if seen.where else ""
+        lines.append(f"{seen.concept:20} {seen.iou:7.4f}  {at:12}  {units}")
+    for name, side in told.sides.items():
         lines.append("")
-        lines.append(f"{side}: {facts['scene']} ({len(facts['core'])} core concepts, {core.kind})")
+        lines.append(f"{name}: {side.scene} ({len(side.core)} core concepts, {told.core})")
         for kind in ("met", "missed", "foreign"):
             names = [
-                item["concept"] + (" (not in the photo)" if item["annotated"] is False else "")
-                for item in facts[kind]
+                item.concept + (" (not in the photo)" if item.annotated is False else "")
+                for item in getattr(side, kind)
             ]
             lines.append(f"  {kind:8} {', '.join(names) or '–'}")
     lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
-    sides = {facts["scene"] for facts in result["sides"].values()}
-    ranks = {m: [row[f"{m}_rank"] for row in result["scenes"]] for m in ("CM", "SM", "DM")}
-    best = [row for row in result["scenes"] if row["SM_rank"] <= 5]
+    scenes = {side.scene for side in told.sides.values()}
+    ranks = {m: [getattr(row, f"{m}_rank") for row in told.scenes] for m in ("CM", "SM", "DM")}
+    best = [row for row in told.scenes if row.SM_rank <= 5]
     if len(best) > 10:
         # Ties: what is listed would be by name alone.
         lines.append(f"SM tells none of {len(best)} scenes from the others: the photo's own alone")
         best = []
-    for row in result["scenes"]:
-        if row in best or row["scene"] in sides:
+    for row in told.scenes:
+        if row in best or row.scene in scenes:
             lines.append(
-                f"{row['scene']:24} {row['CM']:6.3f} {row['SM']:6.3f} {row['DM']:6.2f}   "
-                + "; ".join(f"{m} {place(row[f'{m}_rank'], ranks[m])}" for m in ranks)
+                f"{row.scene:24} {row.CM:6.3f} {row.SM:6.3f} {row.DM:6.2f}   "
+                + "; ".join(f"{m} {place(getattr(row, f'{m}_rank'), ranks[m])}" for m in ranks)
             )
-    return result, "\n".join(lines)
+    return lines
 
 
 def _tables(given: argparse.Namespace) -> Answer:

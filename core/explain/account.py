@@ -1,13 +1,15 @@
-"""The account of one image: what the units saw, against what its two scenes are made of.
+"""The paper's account of one image: what the units saw, against what its two scenes are made of.
 
 Everything here is read off counts and core concepts; the sentence at the end says nothing that
-is not among the facts above it.
+is not among the facts above it. What *caused* the answer is measured, and told by
+:mod:`core.attribution.account`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,157 @@ def scenes_of(run: Run, splits: Sequence[str] | None = None) -> tuple[np.ndarray
     return tuple(frame[name].to_numpy(np.int64) for name in ("row", "predicted", "target"))
 
 
+@dataclass(frozen=True)
+class Spot:
+    """Where A_t(x) and L(x, c) overlap, in fractions of what the network saw of the photo.
+
+    x, y : the middle of the overlap. box : left, top, right, bottom. words : ``"upper left"``,
+    ``"centre"`` and the like, by thirds. pixels : of the working grid.
+    """
+
+    x: float
+    y: float
+    box: tuple[float, float, float, float]
+    words: str
+    pixels: int
+
+
+@dataclass(frozen=True)
+class SeenBy:
+    """A unit that saw a concept. peak : of a photo without masks, its largest activation as a
+    multiple of its threshold; None where that is 0."""
+
+    unit: int
+    iou: float
+    peak: float | None = None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A concept of LC(x). id : in the run. iou : the largest. units : the strongest, `count` in
+    all. area : pixels in the photo; None of a photo without masks. where : of the strongest."""
+
+    id: int
+    concept: str
+    category: str
+    iou: float
+    units: tuple[SeenBy, ...]
+    count: int
+    area: int | None = None
+    where: Spot | None = None
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A concept of a side. annotated : is it in this photo at all? None where nobody knows."""
+
+    id: int
+    concept: str
+    category: str
+    annotated: bool | None
+
+
+@dataclass(frozen=True)
+class Side:
+    """One scene's core concepts: met, missed, and what was seen that is foreign to it."""
+
+    scene: str
+    core: tuple[str, ...]
+    met: tuple[Listed, ...]
+    missed: tuple[Listed, ...]
+    foreign: tuple[Listed, ...]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """CM, SM and DM of a photo for one scene, with ranks (a row of :func:`scene_table`)."""
+
+    scene: str
+    size: int
+    CM: float
+    SM: float
+    DM: float
+    CM_rank: int
+    SM_rank: int
+    DM_rank: int
+
+
+@dataclass(frozen=True)
+class Account:
+    """The paper's account of one photo (tasks T1), by CM, SM, DM and what the units saw.
+
+    Attributes
+    ----------
+    image, split, target, correct : of the photo; split None of a photo of one's own.
+    predicted, predicted_scene : class, and the scene of the dataset that it is (None where none).
+    no_answers : why the network predicts nothing, "" where it does.
+    layer, strategy, iou, core : how learned and core concepts were found.
+    tau : the threshold τ of this photo. active_units : lit in it.
+    seen : LC(x), best first. masks : whether they are by masks, or by labels of units.
+    predicted_side, target_side : None where there is no such scene.
+    scenes : CM, SM, DM and their ranks for every scene with core concepts (:func:`scene_table`).
+    sentence : the account in plain words.
+    """
+
+    image: str
+    split: str | None
+    predicted: str | None
+    predicted_scene: str | None
+    target: str | None
+    no_answers: str
+    confidence: float | None
+    correct: bool | None
+    layer: str
+    strategy: str
+    iou: str
+    core: str
+    tau: float | None
+    active_units: int
+    seen: tuple[Seen, ...]
+    masks: bool = True
+    predicted_side: Side | None = None
+    target_side: Side | None = None
+    scenes: tuple[Fit, ...] = ()
+    sentence: str = ""
+
+    @property
+    def sides(self) -> dict[str, Side]:
+        """``"predicted"`` and ``"target"`` → side, those that there are."""
+        both = {"predicted": self.predicted_side, "target": self.target_side}
+        return {name: side for name, side in both.items() if side is not None}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for files."""
+        plain = asdict(self)
+        for name in ("masks", "predicted_side", "target_side", "scenes", "sentence"):
+            del plain[name]
+        plain["seen"] = [_plain_seen(one, self.masks) for one in self.seen]
+        plain["sides"] = {name: _plain_side(side) for name, side in self.sides.items()}
+        plain["scenes"] = [asdict(row) for row in self.scenes]
+        plain["sentence"] = self.sentence
+        return plain
+
+
+def _plain_seen(one: Seen, masks: bool) -> dict[str, Any]:
+    left_out = {"id"} if masks else {"id", "area", "where"}
+    plain = {name: value for name, value in asdict(one).items() if name not in left_out}
+    if one.where is not None:
+        plain["where"]["box"] = list(one.where.box)
+    units = [asdict(unit) for unit in one.units]
+    for unit in units if masks else ():
+        del unit["peak"]
+    return plain | {"units": units}
+
+
+def _plain_side(side: Side) -> dict[str, Any]:
+    plain: dict[str, Any] = {"scene": side.scene, "core": list(side.core)}
+    for group in ("met", "missed", "foreign"):
+        plain[group] = [asdict(item) for item in getattr(side, group)]
+        for item in plain[group]:
+            del item["id"]
+    return plain
+
+
 def account(
     run: Run,
     core: CoreConcepts,
@@ -54,7 +207,7 @@ def account(
     strategy: str = "minmax_threshold",
     iou: str = "image",
     units_each: int = 5,
-) -> dict[str, Any]:
+) -> Account:
     """Why the network said what it said of an annotated image (tasks T1 of the paper).
 
     Parameters
@@ -62,18 +215,6 @@ def account(
     core : core concepts of the run's scenes, of any kind.
     image : the image's id.
     units_each : how many of the strongest units are named with each concept.
-
-    Returns plain data:
-
-    image, split, predicted, predicted_scene (None where the prediction is no scene of the
-        dataset), target, confidence, correct; no_answers (why the network predicts nothing, ""
-        where it does; predicted and confidence are None then)
-    seen : concept, category, iou (the largest), units (unit, iou), area, where (:func:`where`,
-        of the strongest unit), for LC(x), best first
-    sides : for "predicted" and "target": scene, core, met, missed, foreign (each concept with
-        its category, and `annotated`: is it in this photo at all)
-    scenes : CM, SM, DM and their ranks for every scene that has core concepts
-    sentence : the account in plain words
 
     Raises UnitscopeError for an unknown image (nearest ids), layer, strategy or IoU.
     """
@@ -90,60 +231,53 @@ def account(
     for concept, part in rows.groupby("concept"):
         part = part.sort_values(["iou", "unit"], ascending=[False, True])
         seen.append(
-            {
-                "concept": facts.loc[concept, "name"],
-                "category": facts.loc[concept, "category"],
-                "iou": float(part["iou"].iloc[0]),
-                "area": int(facts.loc[concept, "area"]),
-                "where": where(run, name_of_layer, number, int(part["unit"].iloc[0]), concept),
-                "units": [
-                    {"unit": int(u), "iou": float(v)}
+            Seen(
+                int(concept),
+                str(facts.loc[concept, "name"]),
+                str(facts.loc[concept, "category"]),
+                float(part["iou"].iloc[0]),
+                tuple(
+                    SeenBy(int(u), float(v))
                     for u, v in zip(
                         part["unit"][:units_each], part["iou"][:units_each], strict=True
                     )
-                ],
-                "count": len(part),
-            }
+                ),
+                len(part),
+                int(facts.loc[concept, "area"]),
+                where(run, name_of_layer, number, int(part["unit"].iloc[0]), concept),
+            )
         )
-    seen.sort(key=lambda s: (-s["iou"], s["concept"]))
+    seen.sort(key=lambda one: (-one.iou, one.concept))
     columns = len(core.concepts)
     learned = np.zeros(columns, bool)
     learned[rows["concept"].unique() - 1] = True
     annotated = np.zeros(columns, bool)
     here = facts.index[facts.index <= columns].to_numpy() - 1
     annotated[here] = True
-    result = {
-        "image": image,
-        "split": row["split"],
-        "predicted": row["class_name"],
-        "predicted_scene": row["predicted_name"],
-        "target": row["target_name"],
-        "no_answers": run.no_answers,
-        "confidence": None if row["confidence"] is None else float(row["confidence"]),
-        "correct": None if pd.isna(row["correct"]) else bool(row["correct"]),
-        "layer": name_of_layer,
-        "strategy": strategy,
-        "iou": iou,
-        "core": core.kind,
-        "tau": None if tau.empty else float(tau.iloc[0]),
-        "active_units": int(
-            run.sql(
-                "SELECT count(*) AS n FROM hits WHERE layer = ? AND image = ?",
-                [run.layer(layer), number],
-            )["n"][0]
-        ),
-        "seen": seen,
-    }
+    lit = "SELECT count(*) AS n FROM hits WHERE layer = ? AND image = ?"
+    result = Account(
+        image,
+        row["split"],
+        row["class_name"],
+        row["predicted_name"],
+        row["target_name"],
+        run.no_answers,
+        None if row["confidence"] is None else float(row["confidence"]),
+        None if pd.isna(row["correct"]) else bool(row["correct"]),
+        name_of_layer,
+        strategy,
+        iou,
+        core.kind,
+        None if tau.empty else float(tau.iloc[0]),
+        int(run.sql(lit, [run.layer(layer), number])["n"][0]),
+        tuple(seen),
+    )
     return finish(result, core, learned, annotated)
 
 
-def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str, Any] | None:
-    """Where A_t(x) and L(x, c) overlap, in fractions of what the network saw of the photo.
-
-    x, y : the middle of the overlap; box : left, top, right, bottom; words : ``"upper left"``,
-    ``"centre"`` and the like, by thirds. None where the run kept no maps, or the concept holds
-    for the whole image.
-    """
+def where(run: Run, layer: str, image: int, unit: int, concept: int) -> Spot | None:
+    """Where A_t(x) and L(x, c) overlap; None where the run kept no maps, or the concept holds for
+    the whole image."""
     if not run.info["settings"]["keep_maps"]:
         return None
     labels = run.label_maps(image)
@@ -158,38 +292,40 @@ def where(run: Run, layer: str, image: int, unit: int, concept: int) -> dict[str
     rows, columns = np.nonzero(both)
     x, y = (columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height
     across, down = ("left", "", "right")[int(3 * x)], ("upper", "", "lower")[int(3 * y)]
-    return {
-        "x": round(float(x), 3),
-        "y": round(float(y), 3),
-        "box": [
-            round(float(v), 3)
-            for v in (
-                columns.min() / width,
-                rows.min() / height,
-                (columns.max() + 1) / width,
-                (rows.max() + 1) / height,
-            )
-        ],
-        "words": " ".join(filter(None, (down, across))) or "centre",
-        "pixels": int(both.sum()),
-    }
+    box = (
+        columns.min() / width,
+        rows.min() / height,
+        (columns.max() + 1) / width,
+        (rows.max() + 1) / height,
+    )
+    left, top, right, bottom = (round(float(v), 3) for v in box)
+    return Spot(
+        round(float(x), 3),
+        round(float(y), 3),
+        (left, top, right, bottom),
+        " ".join(filter(None, (down, across))) or "centre",
+        int(both.sum()),
+    )
 
 
 def finish(
-    result: dict[str, Any], core: CoreConcepts, learned: np.ndarray, annotated: np.ndarray | None
-) -> dict[str, Any]:
-    """Add sides, scenes and sentence to an account, from LC(x) as bool (concepts,).
+    result: Account, core: CoreConcepts, learned: np.ndarray, annotated: np.ndarray | None
+) -> Account:
+    """An account with its sides, scenes and sentence, from LC(x) as bool (concepts,).
 
     annotated : bool (concepts,), what is in the photo; None where nobody annotated it.
     """
-    result["sides"] = {
-        side: _side(core, result[name], learned, annotated)
-        for side, name in (("predicted", "predicted_scene"), ("target", "target"))
-        if result.get(name)
-    }
-    result["scenes"] = scene_table(core, learned).to_dict("records")
-    result["sentence"] = sentence(result)
-    return result
+
+    def side(scene: str | None) -> Side | None:
+        return _side(core, scene, learned, annotated) if scene else None
+
+    whole = replace(
+        result,
+        predicted_side=side(result.predicted_scene),
+        target_side=side(result.target),
+        scenes=tuple(Fit(**row) for row in scene_table(core, learned).to_dict("records")),
+    )
+    return replace(whole, sentence=sentence(whole))
 
 
 def scene_table(core: CoreConcepts, learned: np.ndarray) -> pd.DataFrame:
@@ -236,38 +372,47 @@ def _image_row(run: Run, image: str) -> pd.Series:
     return frame.astype(object).where(frame.notna(), None).iloc[0]
 
 
-def _side(
-    core: CoreConcepts, scene: str, learned: np.ndarray, annotated: np.ndarray | None
-) -> dict[str, Any]:
-    known = scene in core.scenes
-    number = core.scenes.index(scene) if known else int(match_names([scene], core.scenes)[0])
+def scene_row(core: CoreConcepts, scene: str) -> int:
+    """Row of a scene in `core`, by its name or the name it matches. Raises UnitscopeError for one
+    that is not there."""
+    if scene in core.scenes:
+        return core.scenes.index(scene)
+    number = int(match_names([scene], core.scenes)[0])
     if number < 0:
         raise unknown("scene", scene, core.scenes)
+    return number
+
+
+def _side(
+    core: CoreConcepts, scene: str, learned: np.ndarray, annotated: np.ndarray | None
+) -> Side:
+    number = scene_row(core, scene)
     members = core.members[number]
 
-    def named(mask: np.ndarray) -> list[dict[str, Any]]:
-        return [
-            {
-                "concept": core.concepts[c],
-                "category": core.categories[c],
-                "annotated": None if annotated is None else bool(annotated[c]),
-            }
+    def named(mask: np.ndarray) -> tuple[Listed, ...]:
+        return tuple(
+            Listed(
+                int(c) + 1,
+                core.concepts[c],
+                core.categories[c],
+                None if annotated is None else bool(annotated[c]),
+            )
             for c in np.flatnonzero(mask)
-        ]
+        )
 
-    return {
-        "scene": core.scenes[number],
-        "core": [core.concepts[c] for c in np.flatnonzero(members)],
-        "met": named(members & learned),
-        "missed": named(members & ~learned),
-        "foreign": named(learned & ~members),
-    }
+    return Side(
+        core.scenes[number],
+        tuple(core.concepts[c] for c in np.flatnonzero(members)),
+        named(members & learned),
+        named(members & ~learned),
+        named(learned & ~members),
+    )
 
 
-def _listed(names: Sequence[str], most: int = 4) -> str:
+def listed(names: Sequence[str], most: int = 4) -> str:
     """``a, b and c``, or the first few and how many more.
 
-    >>> _listed(["bed", "lamp", "wall"])
+    >>> listed(["bed", "lamp", "wall"])
     'bed, lamp and wall'
     """
     names = list(names)
@@ -276,14 +421,14 @@ def _listed(names: Sequence[str], most: int = 4) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]])) if names else "nothing"
 
 
-def sentence(result: dict[str, Any]) -> str:
+def sentence(result: Account) -> str:
     """The account in plain words, from the facts of :func:`account` alone."""
-    target, predicted = result.get("target"), result["predicted"]
+    target, predicted = result.target, result.predicted
     parts = []
-    sure = "" if predicted is None else f"with confidence {result['confidence']:.0%}"
+    sure = "" if result.confidence is None else f"with confidence {result.confidence:.0%}"
     if predicted is None:
-        parts.append(f"There is no answer to account for: {result['no_answers']}.")
-    elif result["correct"]:
+        parts.append(f"There is no answer to account for: {result.no_answers}.")
+    elif result.correct:
         parts.append(f"The network rightly called this photo {spoken(predicted)}, {sure}.")
     elif target:
         parts.append(
@@ -291,38 +436,44 @@ def sentence(result: dict[str, Any]) -> str:
         )
     else:
         parts.append(f"The network called this photo {spoken(predicted)}, {sure}.")
-    names = [s["concept"] for s in result["seen"]]
+    names = [one.concept for one in result.seen]
     parts.append(
-        f"Its units saw {_listed(names)}." if names else "No unit overlapped any concept in it."
+        f"Its units saw {listed(names)}." if names else "No unit overlapped any concept in it."
     )
-    sides = result["sides"]
-    if predicted is not None and not sides.get("predicted"):
+    if predicted is not None and result.predicted_side is None:
         parts.append(
             f"{plain_name(predicted).capitalize()} is no scene of this dataset, so it has no core "
             "concepts here."
         )
-    for name in ("predicted",) if result["correct"] else ("predicted", "target"):
-        side = sides.get(name)
-        if not side:
-            continue
-        if not side["core"]:
-            parts.append(f"No core concepts are known for {plain_name(side['scene'])}.")
-            continue
-        met, missed = side["met"], side["missed"]
-        text = (
-            f"Of the {len(side['core'])} core concepts of {plain_name(side['scene'])} they met "
-            f"{len(met)}" + (f" ({_listed([m['concept'] for m in met])})" if met else "")
-        )
-        present = [m["concept"] for m in missed if m["annotated"]]
-        absent = [m["concept"] for m in missed if m["annotated"] is False]
-        if present:
-            text += f"; {_listed(present)} {_are(present)} in the photo but went unseen"
-        if absent:
-            text += f"; {_listed(absent)} {_are(absent)} not in the photo"
-        parts.append(text + ".")
-        if name == "predicted" and not met and not result["correct"]:
-            parts.append("So its core concepts do not explain this answer.")
+    parts += [
+        told
+        for name in (("predicted",) if result.correct else ("predicted", "target"))
+        for told in _of_side(result, name)
+    ]
     return " ".join(parts)
+
+
+def _of_side(result: Account, name: str) -> list[str]:
+    """What the sentence says of one scene."""
+    side = result.sides.get(name)
+    if side is None:
+        return []
+    if not side.core:
+        return [f"No core concepts are known for {plain_name(side.scene)}."]
+    text = (
+        f"Of the {len(side.core)} core concepts of {plain_name(side.scene)} they met "
+        f"{len(side.met)}" + (f" ({listed([m.concept for m in side.met])})" if side.met else "")
+    )
+    present = [m.concept for m in side.missed if m.annotated]
+    absent = [m.concept for m in side.missed if m.annotated is False]
+    if present:
+        text += f"; {listed(present)} {_are(present)} in the photo but went unseen"
+    if absent:
+        text += f"; {listed(absent)} {_are(absent)} not in the photo"
+    told = [text + "."]
+    if name == "predicted" and not side.met and not result.correct:
+        told.append("So its core concepts do not explain this answer.")
+    return told
 
 
 def _are(names: Sequence[str]) -> str:

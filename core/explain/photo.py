@@ -17,7 +17,7 @@ from PIL import Image
 from core.dissect.counts import upsample_torch
 from core.dissect.labels import better_than_chance, unit_labels
 from core.dissect.significance import FDR
-from core.explain.account import finish
+from core.explain.account import Account, Seen, SeenBy, finish
 from core.explain.learned import LEFT_OUT, learned_concepts, stand_in_concepts
 from core.explain.metrics import consistency, similarity
 from core.foundation.errors import UnitscopeError
@@ -84,7 +84,7 @@ def explain_photo(
     model: LoadedModel | None = None,
     per_unit: int = 1,
     chance: float = CHANCE,
-) -> dict[str, Any]:
+) -> Account:
     """The account of :func:`core.explain.account.account` for any photo, without masks.
 
     The network is run once. A unit is active where its upsampled map exceeds its threshold of
@@ -120,56 +120,46 @@ def explain_photo(
     active = (grid.amax((1, 2)).numpy() > thresholds) & (peaks > thresholds)
     labels = speaking_labels(run, layer, per_unit, chance=chance)
     firing = labels[active[labels["unit"].to_numpy()]]
-    answer: dict[str, Any] = {"predicted": None, "predicted_scene": None, "confidence": None}
+    predicted = scene = confidence = None
     if forward.answers:
         logits = passed.logits[0].astype(np.float64)
         shares = np.exp(logits - logits.max())
-        predicted = int(logits.argmax())
-        classes = run.sql("SELECT name FROM classes ORDER BY class")["name"].tolist()
-        scene = run.sql("SELECT name FROM scenes WHERE class = ?", [predicted])["name"]
-        answer = {
-            "predicted": classes[predicted],
-            "predicted_scene": scene[0] if len(scene) else None,
-            "confidence": float(shares[predicted] / shares.sum()),
-        }
+        best = int(logits.argmax())
+        predicted = run.sql("SELECT name FROM classes WHERE class = ?", [best])["name"][0]
+        scenes = run.sql("SELECT name FROM scenes WHERE class = ?", [best])["name"]
+        scene = scenes[0] if len(scenes) else None
+        confidence = float(shares[best] / shares.sum())
     spoken = []
-    for (concept, category), part in firing.groupby(["name", "category"], sort=False):
+    for (concept, name_of, category), part in firing.groupby(
+        ["concept", "name", "category"], sort=False
+    ):
         part = part.sort_values(["iou", "unit"], ascending=[False, True])
-        spoken.append(
-            {
-                "concept": concept,
-                "category": category,
-                "iou": float(part["iou"].iloc[0]),
-                "units": [
-                    {
-                        "unit": int(u),
-                        "iou": float(v),
-                        "peak": float(peaks[u] / t) if t > 0 else None,
-                    }
-                    for u, v, t in zip(
-                        part["unit"][:5], part["iou"], part["threshold"], strict=False
-                    )
-                ],
-                "count": len(part),
-            }
+        units = tuple(
+            SeenBy(int(u), float(v), float(peaks[u] / t) if t > 0 else None)
+            for u, v, t in zip(part["unit"][:5], part["iou"], part["threshold"], strict=False)
         )
-    spoken.sort(key=lambda s: (-s["count"], -s["iou"], s["concept"]))
+        iou = float(part["iou"].iloc[0])
+        spoken.append(Seen(int(concept), name_of, category, iou, units, len(part)))
+    spoken.sort(key=lambda one: (-one.count, -one.iou, one.concept))
     learned = stand_in_concepts(firing, np.ones((1, len(peaks)), bool), len(core.concepts))[0]
-    result = {
-        "image": name,
-        "split": None,
-        **answer,
-        "no_answers": run.no_answers,
-        "target": None,
-        "correct": None,
-        "layer": name_of_layer,
-        "strategy": "unit_labels",
-        "iou": "dataset",
-        "core": core.kind,
-        "tau": None,
-        "active_units": int(active.sum()),
-        "seen": spoken,
-    }
+    result = Account(
+        name,
+        None,
+        predicted,
+        scene,
+        None,
+        run.no_answers,
+        confidence,
+        None,
+        name_of_layer,
+        "unit_labels",
+        "dataset",
+        core.kind,
+        None,
+        int(active.sum()),
+        tuple(spoken),
+        masks=False,
+    )
     return finish(result, core, learned, None)
 
 

@@ -1,14 +1,14 @@
-"""Charts of one photo's account: how well what the units saw fits each scene."""
+"""Charts of one photo: what caused its answer, and how well what the units saw fits each scene."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
-from core.figures.base import BLUE, GREY, INK, ORANGE, Caption, titled
+from core.figures.base import BLUE, GREY, INK, ORANGE, WIDTH, Caption, titled
 from core.foundation.names import place, plain_name
 
 TITLES = {
@@ -114,3 +114,137 @@ def measure(
     height = 34 * len(rows)
     chart = alt.layer(ticks, bars, text).properties(width=NARROW, height=height)
     return titled(chart, TITLES[name], caption, dark)
+
+
+MEASURED, CREDITED, ELSEWHERE = "measured effect", "evidence", "regions elsewhere (control)"
+"""What the chart of causes shows of each concept."""
+
+MOST_CAUSES = 14
+"""Concepts of one chart; of more, those of the largest measured effect."""
+
+
+def by(fillings: Sequence[str], controls: int, layer: str, kind: str) -> str:
+    """How causes were measured, for a caption.
+
+    >>> by(("inpaint", "blur"), 8, "layer4", "linear head")
+    'effect: filled by inpaint, blur; 8 regions elsewhere; evidence: linear head of layer4'
+    """
+    control = f"; {controls} regions elsewhere" if controls else ""
+    return f"effect: filled by {', '.join(fillings)}{control}; evidence: {kind} of {layer}"
+
+
+def causes(
+    frame: pd.DataFrame, a: str, b: str, caption: Caption, dark: bool = False, widest: int = 820
+) -> Any:
+    """What each concept did to the margin of one scene over another, measured and by evidence.
+
+    frame : :func:`core.views.causes.causes_frame`. a, b : the scenes. Two bars a concept: the
+    measured effect, with the range over the fillings as a line and the band of regions elsewhere
+    in grey, and the evidence.
+    """
+    order = frame.reindex(frame["effect"].abs().sort_values(ascending=False, kind="stable").index)
+    data = frame.loc[sorted(order.index[:MOST_CAUSES])].sort_values(
+        "effect", ascending=False, kind="stable"
+    )
+    data = data.assign(
+        band=[
+            "not measured" if pd.isna(low) else f"{low:+.2f} to {high:+.2f}"
+            for low, high in zip(data["low"], data["high"], strict=True)
+        ],
+        removed=[
+            plain_name(name) + (f" ({change})" if change else "")
+            for name, change in zip(data["without"], data["change"], strict=True)
+        ],
+    )
+    names = data["concept"].tolist()
+    kinds = [MEASURED, CREDITED, ELSEWHERE]
+    color = alt.Color(
+        "kind:N",
+        title=None,
+        sort=kinds,
+        scale=alt.Scale(domain=kinds, range=[BLUE[dark], ORANGE[dark], GREY[dark]]),
+    )
+    y = alt.Y("concept:N", title=None, sort=names, axis=alt.Axis(labelLimit=150))
+    place_of = alt.YOffset("kind:N", scale=alt.Scale(domain=[MEASURED, CREDITED]))
+    title = f"margin of {plain_name(a)} over {plain_name(b)} that rests on it (logits)"
+    axis = alt.Axis(tickCount=7, format="+.2~f", grid=True)
+    tooltip = [
+        alt.Tooltip("concept", title="concept"),
+        alt.Tooltip("effect", title=MEASURED, format="+.3f"),
+        alt.Tooltip("evidence", title=CREDITED, format="+.3f"),
+        alt.Tooltip("band", title=ELSEWHERE),
+        alt.Tooltip("removed", title="answer without it"),
+        alt.Tooltip("answer", title=f"for {plain_name(a)}"),
+        alt.Tooltip("against", title=f"for {plain_name(b)}"),
+    ]
+    both = pd.concat(
+        [
+            data.assign(kind=MEASURED, value=data["effect"]),
+            data.assign(kind=CREDITED, value=data["evidence"]),
+        ]
+    )
+    bands = data.dropna(subset="low").assign(kind=ELSEWHERE, at=MEASURED)
+    x = alt.X("value:Q", title=title, axis=axis)
+    behind = alt.YOffset("at:N", scale=alt.Scale(domain=[MEASURED, CREDITED]))
+    band = (
+        alt.Chart(bands)
+        .mark_bar(opacity=0.75, size=13)
+        .encode(alt.X("low:Q", title=title, axis=axis), y, color, behind, x2="high:Q")
+        .encode(tooltip=tooltip)
+    )
+    bars = (
+        alt.Chart(both)
+        .mark_bar(size=7, cornerRadiusEnd=1)
+        .encode(x, y, color, place_of, tooltip=tooltip)
+    )
+    ranges = (
+        alt.Chart(data.assign(kind=MEASURED))
+        .mark_rule(color=INK[dark], strokeWidth=1.2)
+        .encode(alt.X("least:Q", title=title, axis=axis), y, place_of, x2="most:Q")
+    )
+    zero = alt.Chart(pd.DataFrame({"value": [0]})).mark_rule(color=INK[dark], opacity=0.5)
+    chart = alt.layer(band, bars, ranges, zero.encode(x="value:Q"))
+    chart = chart.properties(width=WIDTH, height=34 * len(names))
+    words = f"What speaks for {plain_name(a)} and against {plain_name(b)}"
+    more = len(frame) - len(data)
+    if more > 0:
+        words += f": the {len(data)} largest of {len(frame)}"
+    return titled(chart, words, caption, dark, around=44, widest=widest)
+
+
+def answers(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+    """The most probable classes before and after an edit, as two bars each.
+
+    frame : scene, before, after (probabilities).
+    """
+    kinds = ["photo as it is", "edited photo"]
+    data = frame.assign(name=[plain_name(n) for n in frame["scene"]])
+    both = pd.concat(
+        [
+            data.assign(kind=kinds[0], value=data["before"]),
+            data.assign(kind=kinds[1], value=data["after"]),
+        ]
+    )
+    y = alt.Y("name:N", title=None, sort=data["name"].tolist(), axis=alt.Axis(labelLimit=120))
+    scale = alt.Scale(domain=[0, 1.12])
+    x = alt.X(
+        "value:Q",
+        title="probability (softmax)",
+        scale=scale,
+        axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
+    )
+    offset = alt.YOffset("kind:N", sort=kinds)
+    color = alt.Color(
+        "kind:N",
+        title=None,
+        sort=kinds,
+        scale=alt.Scale(domain=kinds, range=[GREY[dark], BLUE[dark]]),
+    )
+    bars = alt.Chart(both).mark_bar(cornerRadiusEnd=2).encode(x, y, color, offset)
+    text = (
+        alt.Chart(both)
+        .mark_text(align="left", dx=4, color=INK[dark], fontSize=11)
+        .encode(x, y, offset, text=alt.Text("value:Q", format=".0%"))
+    )
+    chart = alt.layer(bars, text).properties(width=NARROW, height=36 * len(data))
+    return titled(chart, "The network’s answer", caption, dark, around=40)

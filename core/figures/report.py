@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -54,6 +54,10 @@ from core.views.units import (
     unit_facts,
     unit_images,
 )
+
+if TYPE_CHECKING:  # PyTorch comes with it
+    from core.attribution.case import Opened
+    from core.views.knowledge import Known
 
 ACCOUNT = ("minmax_threshold", "image", "scc")
 """Strategy, IoU and core concepts of the accounts in a report."""
@@ -150,8 +154,9 @@ def report(
         parts += _figures(drawn, numbers)
     for unit in units:
         parts += _unit(view, unit, photos, numbers)
+    network = _network(view) if images else ""
     for image in images:
-        parts += _account(view, image, photos, numbers)
+        parts += _account(view, image, photos, numbers, network)
     for name in listed if tables is None else tables:
         if name not in TABLES:
             raise unknown("table", name, TABLES)
@@ -302,7 +307,59 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
     return parts
 
 
-def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> list[str]:
+def _network(view: View) -> Opened | str:
+    """The run's network, open; or why it cannot be, in words."""
+    from core.views import causes
+
+    try:
+        return causes.open_layer(view.run, view.layer)
+    except UnitscopeError as err:
+        return str(err)
+
+
+def _causes(
+    view: View, image: str, known: Known, network: Opened | str, numbers: Iterator[int]
+) -> list[str]:
+    """What caused the answer to a photo: sentence, chart, table; or why it is not told."""
+    from core.views import causes
+
+    try:
+        if isinstance(network, str):
+            raise UnitscopeError(network)
+        told = causes.causes(view.run, network, known, image, ACCOUNT[2])
+    except UnitscopeError as err:
+        return [f"<p>What caused the answer is not told: {escape(str(err))}.</p>"]
+    found = told.causes
+    way = of_photo.by(
+        found.question.fillings, found.question.controls, found.layer, found.evidence_kind
+    )
+    facts = view.facts
+    where = f"photo {image} ({found.split})"
+    caption = Caption(facts.dataset, facts.model, found.layer, way, where)
+    rows = causes.causes_frame(told)
+    chart = of_photo.causes(rows, found.answer, found.against, caption)
+    columns = {
+        "concept": "concept",
+        "effect": "effect",
+        "low": "elsewhere from",
+        "high": "to",
+        "evidence": "evidence",
+        "without": "answer without it",
+        "answer": f"for {plain_name(found.answer)}",
+        "against": f"for {plain_name(found.against)}",
+    }
+    rows = rows[list(columns)].rename(columns=columns).round(3)
+    rows["answer without it"] = rows["answer without it"].map(plain_name)
+    parts = [f"<p>{escape(found.sentence)}</p>"]
+    if found.disagreement:
+        parts.append(f"<p>Evidence and measured effect disagree. {escape(found.disagreement)}</p>")
+    parts += _figures({"What caused the answer": chart}, numbers)
+    return [*parts, _table(f"What caused the answer to photo {image}", rows, caption, 3)]
+
+
+def _account(
+    view: View, image: str, photos: bool, numbers: Iterator[int], network: Opened | str
+) -> list[str]:
     """The section of one photo: as the Explain page has it."""
     from core.views import explain, knowledge
 
@@ -310,7 +367,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     number = image_number(run, image)
     spec = knowledge.own_knowledge(run)
     known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
-    account = explain.account(run, known, image, layer, *ACCOUNT)
+    told = explain.account(run, known, image, layer, *ACCOUNT)
     facts = view.facts
     caption = Caption(
         facts.dataset,
@@ -323,10 +380,12 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
     if photos:
         seen = _picture(thumbnail(run, number, 480), f"Photo {image}", f"photo {image}")
         parts.append(_strip([seen]))
-    parts.append(f"<p>{escape(account['sentence'])}</p>")
-    frame = pd.DataFrame(account["scenes"])
+    parts += _causes(view, image, known, network, numbers)
+    parts.append("<h3>The paper’s account</h3>")
+    parts.append(f"<p>{escape(told.account.sentence)}</p>")
+    frame = pd.DataFrame(told.account.scenes)
     if len(frame):
-        both = {name: side["scene"] for name, side in account["sides"].items()}
+        both = {name: side.scene for name, side in told.account.sides.items()}
         parts += _figures(
             {
                 title: of_photo.measure(frame, name, both, caption)
@@ -334,7 +393,7 @@ def _account(view: View, image: str, photos: bool, numbers: Iterator[int]) -> li
             },
             numbers,
         )
-    rows = explain.account_table(account)
+    rows = explain.account_table(told)
     if len(rows):
         rows["iou"] = rows["iou"].round(4)
         rows["scene"] = rows["scene"].map(plain_name)

@@ -122,6 +122,21 @@ class Sign(Term):
     NEGATIVE = "negative", "negative", "lowest contribution scores"
 
 
+class Standing(Term):
+    """Standing of a concept towards a scene.
+
+    Core: one of its core concepts. Used: its measured effect speaks for the scene, beyond what
+    regions elsewhere do.
+    """
+
+    CORE_USED = "core_used", "core and used", "the scene is made of it, and the answer rests on it"
+    CORE_UNUSED = "core_unused", "core and unused", "the scene is made of it, without effect"
+    SHORTCUT = "shortcut", "used and not core", "a shortcut: the answer rests on it all the same"
+    NEITHER = "neither", "neither", "not core, and without effect"
+    CORE_UNTESTED = "core_untested", "core, not tested", "no regions elsewhere to compare it with"
+    UNTESTED = "untested", "not tested", "no regions elsewhere to compare it with"
+
+
 class Over(Term):
     """Images summed over in Eq. 9.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from core.foundation.settings import ROOT
 from core.foundation.versions import WORLD
 from core.rooms.drawing import indoor, outdoor
 from core.rooms.drawing.colors import NAMES, color_names
-from core.rooms.drawing.tracer import Picture
+from core.rooms.drawing.tracer import Picture, World
 
 SIZE = 192
 """Photos are SIZE × SIZE pixels; their label maps too."""
@@ -48,18 +48,24 @@ def _vocabulary() -> list[Concept]:
     return [Concept(k + 1, name, category) for k, (name, category) in enumerate(rows)]
 
 
-def draw_picture(seed: int, scene: str, split: str, number: int, size: int = SIZE) -> Picture:
-    """Photo `number` of a scene and split, with its masks: a pure function of its arguments.
+def build_world(seed: int, scene: str, split: str, number: int) -> World:
+    """The finished scene of photo `number` of a scene and split: a pure function of its arguments.
 
     The random numbers of one photo depend on nothing but these four, so that any photo can be
-    drawn alone and larger sets begin with the smaller ones.
+    drawn alone and larger sets begin with the smaller ones. Raises UnitscopeError for names that
+    do not exist.
     """
     if scene not in SCENES:
         raise unknown("scene", scene, SCENES)
     if split not in SPLITS:
         raise unknown("split", split, SPLITS)
     rng = np.random.default_rng([seed, zlib.crc32(scene.encode()), SPLITS.index(split), number])
-    return SCENES[scene](rng).render(size)
+    return SCENES[scene](rng)
+
+
+def draw_picture(seed: int, scene: str, split: str, number: int, size: int = SIZE) -> Picture:
+    """Photo `number` of a scene and split, with its masks; arguments as of :func:`build_world`."""
+    return build_world(seed, scene, split, number).render(size)
 
 
 class Rooms(SceneDataset):
@@ -137,6 +143,46 @@ class Rooms(SceneDataset):
         """Hex digest over the seed, the numbers of photos and the drawing code."""
         return self._digest
 
+    # -- scenes -------------------------------------------------------------------------------
+
+    def recipe(self, index: int) -> tuple[int, str, str, int]:
+        """What photo `index` is drawn from: seed, scene, split and number."""
+        scene = self.scenes[self.scene[index]]
+        return self.seed, scene, self.split[index], self._number[index]
+
+    def world(self, index: int) -> World:
+        """The finished scene of photo `index`, a new one at each call."""
+        return build_world(*self.recipe(index))
+
+    def scene_key(self, index: int) -> Hashable:
+        """What two photos have in common, of whatever dataset, that show one scene alike."""
+        return self.recipe(index)
+
+    def meter(self, index: int) -> float:
+        """Reading of the camera's meter at which photo `index` is exposed; 0: its own."""
+        return 0.0
+
+    def picture(self, index: int) -> Picture:
+        """Photo `index` with its masks, drawn now."""
+        return draw_picture(*self.recipe(index))
+
+    def planes(self, picture: Picture) -> np.ndarray:
+        """Concept ids of a picture of this world, uint16 (4, H, W): object, part, material,
+        colour, 0 where nothing is named. Raises UnitscopeError for a name that is no concept."""
+        planes = np.zeros((4, *picture.object.shape), "<u2")
+        for k, plane in enumerate(("object", "part", "material")):
+            names = picture.names[plane]
+            try:
+                ids = [0] + [self._id_of[name, plane] if name else 0 for name in names[1:]]
+            except KeyError as err:
+                raise UnitscopeError(
+                    f"rooms: a picture shows the {plane} {err.args[0][0]!r}, which the "
+                    "scene modules' lists of names do not have"
+                ) from None
+            planes[k] = np.array(ids, np.uint16)[getattr(picture, plane)]
+        planes[3] = color_names(picture.rgb).astype(np.uint16) + self._first_color
+        return planes
+
     # -- files --------------------------------------------------------------------------------
 
     def _photo_path(self, index: int) -> Path:
@@ -156,21 +202,8 @@ class Rooms(SceneDataset):
             part.unlink(missing_ok=True)
 
     def _draw_one(self, index: int) -> None:
-        picture = draw_picture(
-            self.seed, self.scenes[self.scene[index]], self.split[index], self._number[index]
-        )
-        planes = np.zeros((4, SIZE, SIZE), "<u2")
-        for k, plane in enumerate(("object", "part", "material")):
-            names = picture.names[plane]
-            try:
-                ids = [0] + [self._id_of[name, plane] if name else 0 for name in names[1:]]
-            except KeyError as err:
-                raise UnitscopeError(
-                    f"rooms: {self.ids[index]} shows the {plane} {err.args[0][0]!r}, which the "
-                    "scene modules' lists of names do not have"
-                ) from None
-            planes[k] = np.array(ids, np.uint16)[getattr(picture, plane)]
-        planes[3] = color_names(picture.rgb).astype(np.uint16) + self._first_color
+        picture = self.picture(index)
+        planes = self.planes(picture)
         self.folder.mkdir(parents=True, exist_ok=True)
         packed = zlib.compress(planes.tobytes(), 1)
         self._write(self._labels_path(index), lambda p: p.write_bytes(packed))

@@ -12,6 +12,7 @@ from PIL import Image
 
 from core.datasets.decode import photo_of
 from core.explain import account as accounts
+from core.explain.account import Account, Listed, Seen
 from core.explain.account import spoken as spoken
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.vocabulary import Core
@@ -20,6 +21,7 @@ from core.views.images import Filter, fitting
 from core.views.images import concepts as concepts_of
 from core.views.knowledge import Known
 from core.views.pictures import active_region, encoded, outline, sized_photo
+from core.views.runs import usual_splits
 
 SIDES = ("predicted", "target")
 GROUPS = ("met", "missed", "foreign")
@@ -27,66 +29,94 @@ MEASURES = {"CM": False, "SM": False, "DM": True}
 """Eqs. 3, 4, 5 → does a small value mean that the photo is like the scene?"""
 
 
+@dataclass(frozen=True)
+class Name:
+    """A concept as the other pages have it: its label in addresses, and as people read it."""
+
+    label: str
+    shown: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """An account for people to read.
+
+    account : the paper's account. names : of its concepts, by id. photo : JPEG of what the network
+    saw, of a photo of one's own alone.
+    """
+
+    account: Account
+    names: dict[int, Name]
+    photo: bytes = b""
+
+    def shown(self, item: Seen | Listed) -> str:
+        """A concept as people read it."""
+        return self.names[item.id].shown
+
+    def label(self, item: Seen | Listed) -> str:
+        """A concept as addresses have it."""
+        return self.names[item.id].label
+
+
 def account(
     run: Run, known: Known, image: str, layer: str, strategy: str, iou: str, kind: str
-) -> dict[str, Any]:
+) -> Told:
     """:func:`core.explain.account.account` by core concepts of a `kind`, for people to read.
 
-    Beyond what that gives: in every `seen`, and every concept of a side, `id`, `label` and
-    `shown` (:func:`core.views.images.concepts`). Raises UnitscopeError as that does, and for an
-    unknown kind.
+    Raises UnitscopeError as that does, and for an unknown kind.
     """
     Core.of(kind)
     found = accounts.account(run, known.core[kind], image, layer, strategy, iou)
-    return _labelled(run, known, found)
+    return _labelled(run, found)
 
 
-def _labelled(run: Run, known: Known, found: dict[str, Any]) -> dict[str, Any]:
+def _labelled(run: Run, found: Account, photo: bytes = b"") -> Told:
     """Names as the other pages have them, in addition to those of the account."""
-    named = {(r.name, r.category): r for r in concepts_of(run).itertuples(index=False)}
-    listed = [item for side in found["sides"].values() for group in GROUPS for item in side[group]]
-    for item in [*found["seen"], *listed]:
-        own = named[item["concept"], item["category"]]
-        item["id"], item["label"], item["shown"] = int(own.concept), own.label, own.shown
-    return found
+    listed = [item for side in found.sides.values() for g in GROUPS for item in getattr(side, g)]
+    wanted = {item.id for item in [*found.seen, *listed]}
+    names = {
+        int(own.concept): Name(own.label, own.shown)
+        for own in concepts_of(run).itertuples(index=False)
+        if own.concept in wanted
+    }
+    return Told(found, names, photo)
 
 
-def account_table(found: dict[str, Any]) -> pd.DataFrame:
+def account_table(told: Told) -> pd.DataFrame:
     """An account as one table: side, scene, concept, group (met, missed, foreign), annotated,
     where, iou, units (numbers, the strongest first)."""
-    seen = {one["id"]: one for one in found["seen"]}
+    seen = {one.id: one for one in told.account.seen}
     rows = []
-    for side in SIDES:
-        facts = found["sides"].get(side)
-        if facts is None:
-            continue
+    for side, facts in told.account.sides.items():
         for group in GROUPS:
-            for item in facts[group]:
-                one = seen.get(item["id"], {})
+            for item in getattr(facts, group):
+                one = seen.get(item.id)
                 rows.append(
                     {
                         "side": side,
-                        "scene": facts["scene"],
-                        "concept": item["shown"],
+                        "scene": facts.scene,
+                        "concept": told.shown(item),
                         "group": group,
-                        "annotated": item["annotated"],
-                        "where": (one.get("where") or {}).get("words", ""),
-                        "iou": one.get("iou"),
-                        "units": ", ".join(str(u["unit"]) for u in one.get("units", [])),
+                        "annotated": item.annotated,
+                        "where": one.where.words if one and one.where else "",
+                        "iou": one.iou if one else None,
+                        "units": ", ".join(str(u.unit) for u in one.units) if one else "",
                     }
                 )
     columns = ["side", "scene", "concept", "group", "annotated", "where", "iou", "units"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def verdict(found: dict[str, Any]) -> dict[str, bool | None]:
+def verdict(found: Account) -> dict[str, bool | None]:
     """Of Eq. 6, for one photo: is the measure strictly larger at the predicted scene than at the
     true one? By measure; None where a scene is missing, has no core concepts or is the other."""
-    row = {one["scene"]: one for one in found["scenes"]}
-    predicted, target = (row.get((found["sides"].get(side) or {}).get("scene")) for side in SIDES)
-    if not predicted or not target or predicted is target or not found["seen"]:
+    row = {one.scene: one for one in found.scenes}
+    predicted, target = (
+        row.get(side.scene) if side else None for side in (found.predicted_side, found.target_side)
+    )
+    if predicted is None or target is None or predicted is target or not found.seen:
         return dict.fromkeys(MEASURES)
-    return {name: bool(predicted[name] > target[name]) for name in MEASURES}
+    return {name: getattr(predicted, name) > getattr(target, name) for name in MEASURES}
 
 
 # -- which photo ----------------------------------------------------------------------------
@@ -122,12 +152,14 @@ def place(run: Run, choice: Filter, image: int) -> Place:
 
 def clearest(run: Run, choice: Filter) -> str | None:
     """Of the photos that fit, the mistake the network is surest of; the surest photo where it
-    makes none; None where nothing fits."""
+    makes none; None where nothing fits. Photos of the test split go first, where there is one: of
+    those that the network learned, it knows the answers by heart."""
     where, values = fitting(run, choice)
+    splits = run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()
     frame = run.sql(
-        f"""SELECT id FROM ({where})
-        ORDER BY correct NULLS LAST, confidence DESC NULLS LAST, image LIMIT 1""",
-        values,
+        f"""SELECT id FROM ({where}) ORDER BY split IS DISTINCT FROM ?,
+        correct NULLS LAST, confidence DESC NULLS LAST, image LIMIT 1""",
+        [*values, usual_splits(splits)[1]],
     )
     return str(frame["id"].iloc[0]) if len(frame) else None
 
@@ -169,6 +201,20 @@ def evidence(
     return encoded(photo)
 
 
+def regions_photo(run: Run, image: int, concepts: tuple[int, ...], side: int = 480) -> bytes:
+    """JPEG of a photo, bright where any of some concepts (ids) is annotated, the rest dim; as it is
+    where there are none."""
+    photo = sized_photo(run, image, side)
+    if concepts:
+        here = np.isin(run.label_maps(image), concepts).any(0)
+        mask = Image.fromarray(here.astype(np.uint8) * 255)
+        mask = mask.resize(photo.size, Image.Resampling.NEAREST)
+        dim = Image.blend(photo.convert("L").convert("RGB"), Image.new("RGB", photo.size), 0.55)
+        photo = Image.composite(photo, dim, mask)
+        outline(photo, mask)
+    return encoded(photo)
+
+
 # -- photos without masks -------------------------------------------------------------------
 
 
@@ -195,9 +241,9 @@ def open_network(run: Run) -> Network:
 
 def own_photo(
     run: Run, known: Known, network: Network, data: bytes, name: str, layer: str, kind: str
-) -> dict[str, Any]:
-    """:func:`core.explain.photo.explain_photo` of an image file's bytes, labelled as an
-    :func:`account` is; `photo` holds a JPEG of what the network saw.
+) -> Told:
+    """:func:`core.explain.photo.explain_photo` of an image file's bytes, as :func:`account` gives
+    it, with a JPEG of what the network saw.
 
     Raises UnitscopeError for bytes that are no image, or a photo too small for the network's
     preprocessing, saying which file and why.
@@ -210,5 +256,4 @@ def own_photo(
             found = explain_photo(run, known.core[kind], photo, name, layer, network.model)
     except UnitscopeError as err:
         raise BadFile(name, str(err)) from err
-    found["photo"] = encoded(network.model.preprocessing.view(photo).convert("RGB"))
-    return _labelled(run, known, found)
+    return _labelled(run, found, encoded(network.model.preprocessing.view(photo).convert("RGB")))

@@ -30,6 +30,7 @@ from core.views.runs import Summary, try_summary
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution, UnitConcepts
     from core.ablation.toggler import Toggler
+    from core.attribution.case import Opened
     from core.dissect.formula_search import Sizes
     from core.dissect.signatures import Signatures
     from core.knowledge.graph import Graph
@@ -118,6 +119,7 @@ class Deferred:
 BY_DIGEST: dict[str, Callable[[Any], str]] = {
     "Known": lambda known: known.digest,
     "Network": lambda network: network.digest,
+    "Opened": lambda opened: f"{opened.run.path}:{opened.run.digest}:{opened.recorded.layer}",
     "Toggler": lambda toggler: f"{toggler.run.path}:{toggler.run.digest}:{toggler.layer}",
     "Contribution": lambda scores: f"{scores.words()}:{scores.layer}",
 }
@@ -225,6 +227,30 @@ def network(run: Run) -> Network:
     Raises UnitscopeError where it is no longer the one the run was made with.
     """
     return _network(run, f"{run.path}:{run.digest}")
+
+
+# Networks are large; a layer that cannot be opened is not tried again at every click.
+@st.cache_resource(max_entries=2, show_spinner="Opening the network …")
+def _opened(_run: Run, stamp: str, layer: str) -> Opened | UnitscopeError:
+    from core.views import causes
+
+    try:
+        return causes.open_layer(_run, layer)
+    except UnitscopeError as err:
+        return err
+
+
+@_sound
+def opened(run: Run, layer: str) -> Opened:
+    """A layer of a run with its network open, so that edited photos can be shown to it.
+
+    Raises UnitscopeError where the network is no longer the one the run was made with, or answers
+    nothing.
+    """
+    found = _opened(run, f"{run.path}:{run.digest}", layer)
+    if isinstance(found, UnitscopeError):
+        raise found
+    return found
 
 
 _photos: deque[float] = deque()

@@ -258,7 +258,7 @@ def test_an_account_is_its_facts(tiny_run, graph):
         "JOIN scenes t USING (scene) JOIN scenes p ON p.class = i.predicted ORDER BY image"
     )
     wrong = truth[~truth["correct"].astype(bool) & (truth["target"] == "attic")].iloc[0]
-    told = account(tiny_run, core, wrong["id"], "body.3", "whole_layer")
+    told = account(tiny_run, core, wrong["id"], "body.3", "whole_layer").to_json()
     rows = unit_ious(tiny_run, "body.3")
     rows = rows[rows["image"] == wrong["image"]]
     names = dict(tiny_run.sql("SELECT concept, name FROM concepts").to_numpy())
@@ -329,7 +329,7 @@ def test_a_photo_without_masks(tiny_run, graph):
     units that the run found active in it."""
     core = all_core_concepts(tiny_run, graph)["scc"]
     data = open_dataset(tiny_run.info["settings"]["dataset"]["spec"])
-    told = explain_photo(tiny_run, core, data.photo(17), "mine", "body.3", chance=1.0)
+    told = explain_photo(tiny_run, core, data.photo(17), "mine", "body.3", chance=1.0).to_json()
     row = tiny_run.sql(
         "SELECT c.name, i.confidence FROM images i JOIN classes c ON c.class = i.predicted "
         "WHERE i.image = 17"

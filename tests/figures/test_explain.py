@@ -17,9 +17,9 @@ from tests.two_runs import LAYER
 @pytest.mark.parametrize("dark", [False, True])
 def test_figures_say_what_they_show(run, known, dark):
     caption = Caption("tiny", "net", LAYER, "threshold, IoU in photo, SCC", "photo 004")
-    told = explain.account(run, known, "004", LAYER, "whole_layer", "image", "top10")
-    both = {side: facts["scene"] for side, facts in told["sides"].items()}
-    frame = pd.DataFrame(told["scenes"])
+    told = explain.account(run, known, "004", LAYER, "whole_layer", "image", "top10").account
+    both = {side: facts.scene for side, facts in told.sides.items()}
+    frame = pd.DataFrame(told.scenes)
     for name in explain.MEASURES:
         svg = export(
             explain_figures.measure(frame, name, both, caption, dark), "svg", dark

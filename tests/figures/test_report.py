@@ -16,7 +16,7 @@ from core.figures.export import export
 from core.figures.report import ACCOUNT, report
 from core.figures.units import iou_chance
 from core.foundation.errors import UnitscopeError
-from core.views import explain, knowledge
+from core.views import causes, explain, knowledge
 from core.views.names import shown_name
 from core.views.runs import summary
 from core.views.units import iou_histogram, unit_concepts, unit_table
@@ -120,10 +120,13 @@ def test_units_and_photos_get_sections_of_their_own(tiny_run):
     assert shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
     spec = knowledge.own_knowledge(tiny_run)
     known = knowledge.know(tiny_run, knowledge.open_knowledge(spec), spec)
-    told = explain.account(tiny_run, known, "010", "body.3", *ACCOUNT)
-    assert told["sentence"] in said
+    told = explain.account(tiny_run, known, "010", "body.3", *ACCOUNT).account
+    assert told.sentence in said
     svgs = sum(tag == "svg" for tag, _ in page.tags)
-    assert svgs == 6 + (3 if told["scenes"] else 0)
+    assert svgs == 7 + (3 if told.scenes else 0)
+    network = causes.open_layer(tiny_run, "body.3")
+    caused = causes.causes(tiny_run, network, known, "010", ACCOUNT[2]).causes
+    assert caused.sentence in said and said.index(caused.sentence) < said.index(told.sentence)
     names = re.findall(r'\bid="([^"]+)"', text)
     assert len(names) == len(set(names))
     assert "<img" not in report(view, [], [], False, [3], ["010"])

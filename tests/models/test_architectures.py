@@ -7,6 +7,7 @@ hook, written here for each layout of outputs without any code of core.models.ho
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,11 @@ from core.models.head import CLOSE
 from core.models.hooks import token_grid
 from core.models.load import load_model
 from core.paper.tables import all_core_concepts
+from core.runs.run_file import Run
 from tests import tiny
 from tests.ablation.networks import seen_photos
 
-IMAGES = 6
+IMAGES = 3
 OFF = (0, 2, 5, 11)
 HALF = 7
 
@@ -40,34 +42,43 @@ slow = pytest.mark.slow
 # Network, side of its input, default layer, layout of that layer's output, options of its making.
 MAPS, LAST = "maps", "last"
 NETWORKS = [
-    ("torchvision:alexnet", 64, "features.11", MAPS, {}),
+    pytest.param("torchvision:alexnet", 64, "features.11", MAPS, {}, marks=slow),
     pytest.param("torchvision:vgg11", 64, "features.19", MAPS, {}, marks=slow),
     ("torchvision:squeezenet1_1", 64, "features", MAPS, {}),
     ("torchvision:resnet18", 64, "layer4", MAPS, {}),
     ("torchvision:densenet121", 64, "features", MAPS, {}),
     ("torchvision:googlenet", 64, "inception5b", MAPS, {"init_weights": False}),
-    ("torchvision:inception_v3", 80, "Mixed_7c", MAPS, {"init_weights": False}),
+    pytest.param(
+        "torchvision:inception_v3", 80, "Mixed_7c", MAPS, {"init_weights": False}, marks=slow
+    ),
     ("torchvision:mobilenet_v2", 64, "features", MAPS, {}),
     ("torchvision:mobilenet_v3_small", 64, "features", MAPS, {}),
     ("torchvision:shufflenet_v2_x0_5", 64, "conv5", MAPS, {}),
     ("torchvision:mnasnet0_5", 64, "layers", MAPS, {}),
     ("torchvision:efficientnet_b0", 64, "features", MAPS, {}),
     ("torchvision:regnet_x_400mf", 64, "trunk_output", MAPS, {}),
-    ("torchvision:convnext_tiny", 64, "features", MAPS, {}),
-    ("torchvision:swin_t", 64, "norm", LAST, {}),
-    ("torchvision:swin_v2_t", 64, "norm", LAST, {}),
+    pytest.param("torchvision:convnext_tiny", 64, "features", MAPS, {}, marks=slow),
+    pytest.param("torchvision:swin_t", 64, "norm", LAST, {}, marks=slow),
+    pytest.param("torchvision:swin_v2_t", 64, "norm", LAST, {}, marks=slow),
     pytest.param("torchvision:maxvit_t", 224, "blocks.3", MAPS, {}, marks=slow),
-    ("torchvision:vit_b_32", 96, "encoder.layers.encoder_layer_10", 1, {"image_size": 96}),
+    pytest.param(
+        "torchvision:vit_b_32",
+        96,
+        "encoder.layers.encoder_layer_10",
+        1,
+        {"image_size": 96},
+        marks=slow,
+    ),
     ("timm:resnet18", 64, "layer4", MAPS, {}),
-    ("timm:densenet121", 64, "features", MAPS, {}),
+    pytest.param("timm:densenet121", 64, "features", MAPS, {}, marks=slow),
     ("timm:efficientnet_b0", 64, "bn2", MAPS, {}),
     ("timm:mobilenetv3_small_050", 64, "blocks", MAPS, {}),
     ("timm:regnetx_002", 64, "s4", MAPS, {}),
     ("timm:convnext_atto", 64, "stages", MAPS, {}),
     pytest.param("timm:swin_tiny_patch4_window7_224", 224, "norm", LAST, {}, marks=slow),
     pytest.param("timm:swinv2_tiny_window8_256", 256, "norm", LAST, {}, marks=slow),
-    ("timm:vit_tiny_patch16_224", 224, "blocks.10", 1, {}),
-    ("timm:deit_tiny_distilled_patch16_224", 224, "blocks.10", 2, {}),
+    pytest.param("timm:vit_tiny_patch16_224", 224, "blocks.10", 1, {}, marks=slow),
+    pytest.param("timm:deit_tiny_distilled_patch16_224", 224, "blocks.10", 2, {}, marks=slow),
     pytest.param("timm:vit_small_patch16_dinov3", 256, "blocks.11", 5, {}, marks=slow),
 ]
 
@@ -202,7 +213,7 @@ def test_an_architecture_end_to_end(tmp_path, name, side, layer, layout, options
     assert toggler.toggle(Edit(OFF)).accuracy[0].n == IMAGES
     core = all_core_concepts(run, open_knowledge("builtin"), kinds=["top10"])["top10"]
     photo = read_photo(folder / "images" / "000.png")
-    assert explain_photo(run, core, photo, "000.png")["sentence"]
+    assert explain_photo(run, core, photo, "000.png", model=model).sentence
     run.close()
 
 
@@ -225,49 +236,80 @@ def test_every_family_is_tried_here():
     assert tried == {(f.package, f.kind) for f in FAMILIES} - {("timm", "VGG")}
 
 
-def test_the_last_block_of_a_class_token_transformer_is_told_to_do_nothing(tmp_path):
-    spec = checkpoint(tmp_path / "w.pt", "torchvision:vit_b_32", 96, {"image_size": 96})
-    folder = tiny.write_folder(tmp_path / "photos", 3)
-    last = "encoder.layers.encoder_layer_11"
-    request = Settings(f"folder:{folder}", spec, layers=(last,), q=0.05, shuffles=0)
-    toggler = prepare(execute(plan(request), tmp_path / "runs", threads=1))
+LAST_BLOCK = "encoder.layers.encoder_layer_11"
+
+
+@pytest.fixture(scope="module")
+def transformer(tmp_path_factory):
+    """(SPEC, dataset, run) of a transformer with a class token: its default layer and its last."""
+    base = tmp_path_factory.mktemp("transformer")
+    spec = checkpoint(base / "w.pt", "torchvision:vit_b_32", 96, {"image_size": 96})
+    dataset = f"folder:{tiny.write_folder(base / 'photos', 6)}"
+    layers = ("encoder.layers.encoder_layer_10", LAST_BLOCK)
+    work = plan(Settings(dataset, spec, layers=layers, q=0.05, shuffles=0))
+    run = execute(work, base / "runs", threads=1)
+    assert work.sizes["maps"] == kept(run)
+    return spec, dataset, run
+
+
+@pytest.mark.slow
+def test_the_last_block_of_a_class_token_transformer_is_told_to_do_nothing(transformer):
+    toggler = prepare(transformer[2], LAST_BLOCK)
     assert "answer does not come from these maps" in toggler.check.why
     assert (toggler.logits_after(Edit(OFF)) == toggler.logits()).all()
 
 
-@pytest.mark.parametrize("name", ["torchvision:vit_b_32", "timm:vit_tiny_patch16_224"])
-def test_a_transformer_is_replayed_as_exactly_as_promised_unless_told_otherwise(tmp_path, name):
+def kept(run) -> int:
+    """Bytes of the maps of a run's layers and of what was beside them."""
+    return sum(run.array(f"{a}-{b}").nbytes for a in ("maps", "beside") for b in run.layer_names)
+
+
+def rounded(run, bits: int) -> None:
+    """The first layer's tail is replayed, as exactly as promised from 32 bits alone."""
+    first = run.layer_names[0]
+    assert run.array(f"maps-{first}").dtype.itemsize == bits // 8
+    toggler = prepare(run, first)
+    toggler.logits()
+    assert toggler.method == "replayed tail"
+    assert (toggler.check.recorded <= CLOSE) == (bits == 32)
+    assert ("rounding moves the logits" in toggler.check.why) == (bits == 16)
+
+
+@pytest.mark.slow
+def test_a_transformer_is_replayed_as_exactly_as_promised_unless_told_otherwise(
+    transformer, tmp_path
+):
     """Its tokens rounded to half precision would move the logits by more than 1e-5."""
-    if name.startswith("timm:"):
-        pytest.importorskip("timm")
-    side, options = (96, {"image_size": 96}) if "b_32" in name else (224, {})
-    spec = checkpoint(tmp_path / "w.pt", name, side, options)
+    spec, dataset, run = transformer
+    rounded(run, 32)
+    asked = Settings(dataset, spec, q=0.05, shuffles=0, map_type="float16")
+    rounded(execute(plan(asked), tmp_path / "runs", threads=1), 16)
+
+
+@pytest.mark.slow
+def test_so_is_one_of_timm(tmp_path):
+    pytest.importorskip("timm")
+    spec = checkpoint(tmp_path / "w.pt", "timm:vit_tiny_patch16_224", 224, {})
     folder = tiny.write_folder(tmp_path / "photos", 6)
-    for map_type, item in (("auto", 4), ("float16", 2)):
-        request = Settings(f"folder:{folder}", spec, q=0.05, shuffles=0, map_type=map_type)
-        work = plan(request)
+    for map_type, bits in (("auto", 32), ("float16", 16)):
+        work = plan(Settings(f"folder:{folder}", spec, q=0.05, shuffles=0, map_type=map_type))
         run = execute(work, tmp_path / "runs", threads=1)
-        layer = run.layer_names[0]
-        kept = run.array(f"maps-{layer}").nbytes + run.array(f"beside-{layer}").nbytes
-        assert work.sizes["maps"] == kept
-        assert run.array(f"maps-{layer}").dtype.itemsize == item
-        toggler = prepare(run)
-        toggler.logits()
-        assert toggler.method == "replayed tail"
-        assert (toggler.check.recorded <= CLOSE) == (map_type == "auto")
-        assert ("rounding moves the logits" in toggler.check.why) == (map_type == "float16")
+        assert work.sizes["maps"] == kept(run)
+        rounded(run, bits)
 
 
-def test_a_tail_without_the_class_token_recorded_is_not_replayed(tmp_path):
+@pytest.mark.slow
+def test_a_tail_without_the_class_token_recorded_is_not_replayed(transformer, tmp_path):
     """Runs of older versions have no such array: they are still toggled, by the whole network."""
-    spec = checkpoint(tmp_path / "w.pt", "torchvision:vit_b_32", 96, {"image_size": 96})
-    folder = tiny.write_folder(tmp_path / "photos", 3)
-    run = execute(plan(Settings(f"folder:{folder}", spec, q=0.05, shuffles=0)), tmp_path / "r")
-    layer = run.layer_names[0]
-    assert run.array(f"beside-{layer}").shape == (3, 1, 768)
-    (run.arrays / f"beside-{layer}.npy").unlink()
-    toggler = prepare(run)
-    assert toggler.method == "whole forward" and "did not record" in toggler.check.why
+    made = transformer[2]
+    shutil.copy(made.path, tmp_path)
+    shutil.copytree(made.arrays, tmp_path / made.arrays.name)
+    with Run(tmp_path / made.path.name) as run:
+        layer = run.layer_names[0]
+        assert run.array(f"beside-{layer}").shape == (6, 1, 768)
+        (run.arrays / f"beside-{layer}.npy").unlink()
+        toggler = prepare(run, layer)
+        assert toggler.method == "whole forward" and "did not record" in toggler.check.why
 
 
 @pytest.mark.parametrize(

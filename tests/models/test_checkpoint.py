@@ -327,33 +327,35 @@ def _pointing():
     return Reduced(_scalar, (Reduced(np.dtype, (("V8", field),)), b"AAAAAAAA"))
 
 
-@pytest.mark.parametrize(
-    ("number", "reason"),
-    [
-        (_pointing(), "a NumPy type 'O8'"),
-        (Reduced(_scalar, (np.dtype("O"), b"AAAAAAAA")), "a NumPy type 'O8'"),
-        (Reduced(_scalar, (np.dtype("V8"), b"AAAAAAAA")), "a NumPy type 'V8'"),
-        (Reduced(_scalar, (np.dtype([("a", "f8")]), b"AAAAAAAA")), "a NumPy type 'V8'"),
-        (Reduced(_scalar, (np.dtype("f8"), b"AAAA")), "in other than its bytes"),
-        (Reduced(_scalar, (3, b"AAAA")), "without a type"),
-        (Reduced(np.dtype, ("f8",), (3, "x")), "without a byte order"),
-    ],
-)
-def test_numpy_types_that_a_file_makes_up_are_refused(tmp_path, number, reason):
+MADE_UP = [
+    (_pointing(), "a NumPy type 'O8'"),
+    (Reduced(_scalar, (np.dtype("O"), b"AAAAAAAA")), "a NumPy type 'O8'"),
+    (Reduced(_scalar, (np.dtype("V8"), b"AAAAAAAA")), "a NumPy type 'V8'"),
+    (Reduced(_scalar, (np.dtype([("a", "f8")]), b"AAAAAAAA")), "a NumPy type 'V8'"),
+    (Reduced(_scalar, (np.dtype("f8"), b"AAAA")), "in other than its bytes"),
+    (Reduced(_scalar, (3, b"AAAA")), "without a type"),
+    (Reduced(np.dtype, ("f8",), (3, "x")), "without a byte order"),
+]
+
+
+def test_numpy_types_that_a_file_makes_up_are_refused(tmp_path):
     """In a process of its own: NumPy's own types would end it."""
-    path = tmp_path / "w.pth"
-    torch.save({"state_dict": {"a": torch.ones(2)}, "lr": number}, path)
+    for k, (number, _) in enumerate(MADE_UP):
+        torch.save({"state_dict": {"a": torch.ones(2)}, "lr": number}, tmp_path / f"{k}.pth")
     code = f"""
 from core.foundation.errors import UnitscopeError
 from core.models.checkpoint import read_checkpoint
-try:
-    print(read_checkpoint({str(path)!r}))
-except UnitscopeError as told:
-    print("refused:", told)
+for k in range({len(MADE_UP)}):
+    try:
+        print(read_checkpoint(f"{tmp_path}/{{k}}.pth"), flush=True)
+    except UnitscopeError as told:
+        print("refused:", str(told).replace(chr(10), " "), flush=True)
 """
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert ran.returncode == 0, ran.returncode
-    assert ran.stdout.startswith("refused:") and reason in ran.stdout, ran.stdout
+    lines = ran.stdout.splitlines()
+    assert ran.returncode == 0, f"it ended at {MADE_UP[len(lines)][0]}: {ran.returncode}"
+    for line, (number, reason) in zip(lines, MADE_UP, strict=True):
+        assert line.startswith("refused:") and reason in line, (number, line)
 
 
 @pytest.mark.filterwarnings("ignore")

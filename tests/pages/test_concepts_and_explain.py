@@ -59,15 +59,15 @@ def test_the_pages_are_in_their_order():
 
 def test_explain_says_what_the_command_line_says(cache, run, known):
     at = show("pages/4_Explain.py", image="010", strategy="highest_iou", cc="top10")
-    told = explain.account(run, known, "010", LAYER, "highest_iou", "image", "top10")
-    assert told["sentence"] in text_of(at)
-    titles = [spec["title"]["text"] for spec in specs(at)]
-    assert titles == list(explain_figures.TITLES.values())
-    for spec in specs(at):
+    told = explain.account(run, known, "010", LAYER, "highest_iou", "image", "top10").account
+    assert told.sentence in text_of(at)
+    paper = [spec for spec in specs(at) if spec["title"]["text"] in explain_figures.TITLES.values()]
+    assert len(paper) == 3
+    for spec in paper:
         said = " ".join(spec["title"]["subtitle"])
         assert "tiny" in said and LAYER in said and "TOP10" in said and "photo 010" in said
-    wide = at.dataframe[0].value
-    assert wide.iloc[0]["CM"] == pytest.approx(told["scenes"][0]["CM"])
+    wide = next(frame.value for frame in at.dataframe if "CM" in frame.value)
+    assert wide.iloc[0]["CM"] == pytest.approx(told.scenes[0].CM)
 
 
 def test_settings_go_to_the_address_and_change_the_account_at_once(cache, run, known):
@@ -75,10 +75,10 @@ def test_settings_go_to_the_address_and_change_the_account_at_once(cache, run, k
     at.selectbox(key="at-cc").set_value("top10").run()
     assert at.query_params["cc"] in ("top10", ["top10"])
     told = explain.account(run, known, "010", LAYER, "minmax_threshold", "image", "top10")
-    assert told["sentence"] in text_of(at)
+    assert told.account.sentence in text_of(at)
     at.selectbox(key="at-strategy").set_value("whole_layer").run()
     told = explain.account(run, known, "010", LAYER, "whole_layer", "image", "top10")
-    assert told["sentence"] in text_of(at)
+    assert told.account.sentence in text_of(at)
 
 
 def test_a_photo_is_chosen_by_id_pair_and_chance(cache, run):
@@ -100,13 +100,14 @@ def test_a_photo_is_chosen_by_id_pair_and_chance(cache, run):
 
 def test_a_concept_is_shown_with_the_units_that_saw_it(cache, run, known):
     told = explain.account(run, known, "010", LAYER, "whole_layer", "image", "scc")
-    one = told["seen"][0]
-    at = show("pages/4_Explain.py", image="010", strategy="whole_layer", see=one["label"])
+    one = told.account.seen[0]
+    label = told.label(one)
+    at = show("pages/4_Explain.py", image="010", strategy="whole_layer", see=label)
     said = text_of(at)
-    assert f"Bright: **{one['shown']}**" in said
-    assert f"where unit {one['units'][0]['unit']} is lit" in said
-    unit = str(one["units"][-1]["unit"])
-    at = show("pages/4_Explain.py", image="010", strategy="whole_layer", see=one["label"], lit=unit)
+    assert f"Bright: **{told.shown(one)}**" in said
+    assert f"where unit {one.units[0].unit} is lit" in said
+    unit = str(one.units[-1].unit)
+    at = show("pages/4_Explain.py", image="010", strategy="whole_layer", see=label, lit=unit)
     assert f"where unit {unit} is lit" in text_of(at)
     at = show("pages/4_Explain.py", image="010", see="thing 77")
     assert "no “thing 77” annotated" in text_of(at)
@@ -162,7 +163,7 @@ def test_a_run_without_maps_is_explained_without_lit_regions(cache, bare, run, k
         run=bare.digest,
         image="010",
         strategy="whole_layer",
-        see=told["seen"][0]["label"],
+        see=told.label(told.account.seen[0]),
     )
     assert "kept no activation maps" in text_of(at) and not at.warning
     assert not show("pages/3_Concepts.py", run=bare.digest, view="find", concept="thing 2").warning

@@ -38,21 +38,22 @@ def test_accounts_are_told_with_names_and_judged(run, known):
     ids = run.sql("SELECT id FROM images ORDER BY image")["id"].tolist()
     for strategy, kind in itertools.product(STRATEGIES, Core):
         told = explain.account(run, known, ids[4], LAYER, strategy, "image", kind)
-        for one in told["seen"]:
-            assert concept_id(run, one["label"]) == one["id"]
+        found = told.account
+        for one in found.seen:
+            assert concept_id(run, told.label(one)) == one.id
         frame = explain.account_table(told)
-        for side, facts in told["sides"].items():
+        for side, facts in found.sides.items():
             part = frame[frame["side"] == side]
             assert set(part["concept"]) == {
-                i["shown"] for g in ("met", "missed", "foreign") for i in facts[g]
+                told.shown(i) for g in ("met", "missed", "foreign") for i in getattr(facts, g)
             }
-            assert (part["group"] == "met").sum() == len(facts["met"])
-        row = {one["scene"]: one for one in told["scenes"]}
-        verdict = explain.verdict(told)
-        a, b = (told["sides"].get(side, {}).get("scene") for side in explain.SIDES)
+            assert (part["group"] == "met").sum() == len(facts.met)
+        row = {one.scene: one for one in found.scenes}
+        verdict = explain.verdict(found)
+        a, b = (found.sides[side].scene if side in found.sides else "" for side in explain.SIDES)
         for name, value in verdict.items():
-            if a in row and b in row and a != b and told["seen"]:
-                assert value == (row[a][name] > row[b][name])
+            if a in row and b in row and a != b and found.seen:
+                assert value == (getattr(row[a], name) > getattr(row[b], name))
             else:
                 assert value is None
     with pytest.raises(UnitscopeError, match="kind of core concepts"):
@@ -87,8 +88,10 @@ def test_photos_are_gone_through_in_order(run, choice):
     if not total:
         assert surest is None
         return
-    wrong = frame[frame["correct"] == False]  # noqa: E712 (NULL is neither)
-    best = wrong if len(wrong) else frame
+    tested = frame[frame["split"] == "test"]
+    tested = tested if len(tested) else frame
+    wrong = tested[tested["correct"] == False]  # noqa: E712 (NULL is neither)
+    best = wrong if len(wrong) else tested
     assert frame.set_index("id").loc[surest, "confidence"] == best["confidence"].max()
     if total > 5:
         assert len(drawn) > 1
@@ -127,11 +130,11 @@ def test_a_photo_of_ones_own(run, known):
     network = explain.open_network(run)
     hooks = [m for m in network.model.module.modules() if m._forward_hooks]
     told = explain.own_photo(run, known, network, picture_bytes(64, 48), "my.png", LAYER, "scc")
-    assert told["image"] == "my.png" and told["target"] is None
-    assert set(told["sides"]) == {"predicted"} and told["scenes"]
-    assert all(item["annotated"] is None for item in told["sides"]["predicted"]["met"])
+    assert told.account.image == "my.png" and told.account.target is None
+    assert set(told.account.sides) == {"predicted"} and told.account.scenes
+    assert all(item.annotated is None for item in told.account.sides["predicted"].met)
     # What the network sees of any photo: the middle of it, in its own size.
-    assert Image.open(io.BytesIO(told["photo"])).size == (24, 24)
+    assert Image.open(io.BytesIO(told.photo)).size == (24, 24)
     assert hooks == [m for m in network.model.module.modules() if m._forward_hooks] == []
     for data, why in ((b"", "empty"), (b"not an image", "image"), (picture_bytes(64, 48)[:80], "")):
         with pytest.raises(BadFile, match=r"my\.png") as caught:
@@ -179,8 +182,9 @@ def test_concepts_that_share_a_name_are_told_apart(tmp_path):
     made = execute(plan(settings), tmp_path / "cache")
     known = knowledge.know(made, knowledge.open_knowledge("builtin"), "builtin")
     told = explain.account(made, known, "003", LAYER, "whole_layer", "image", "top10")
-    items = [i for side in told["sides"].values() for g in explain.GROUPS for i in side[g]]
-    for item in [*told["seen"], *items]:
-        assert concept_id(made, item["label"]) == item["id"]
-    both = {i["label"] for i in items if i["concept"] == "thing 1"}
+    sides = told.account.sides.values()
+    items = [i for side in sides for g in explain.GROUPS for i in getattr(side, g)]
+    for item in [*told.account.seen, *items]:
+        assert concept_id(made, told.label(item)) == item.id
+    both = {told.label(i) for i in items if i.concept == "thing 1"}
     assert both == {"thing 1 (object)", "thing 1 (part)"}

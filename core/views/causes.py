@@ -1,0 +1,216 @@
+"""What caused the answer to one photo, as pages show it; PyTorch comes with this module."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from core.attribution.account import Cause, Causes, Question, edited
+from core.attribution.account import causes as causes_of
+from core.attribution.case import Opened
+from core.attribution.effects import open_photo
+from core.attribution.fillings import FILLINGS, USUAL
+from core.foundation.errors import UnitscopeError
+from core.foundation.vocabulary import Core
+from core.runs.run_file import Run
+from core.views import rooms
+from core.views.explain import Name
+from core.views.images import concepts as concepts_of
+from core.views.knowledge import Known
+from core.views.pictures import encoded
+
+TESTED = 5
+"""Concepts that get a control band on a page: their bands are nearly all that has to be run."""
+
+REDRAWN = "redrawn"
+"""The name of the way that draws a photo of `rooms` again without the concept."""
+
+SHOWN = 5
+"""Classes of which an edit's answer is shown, the most probable before and after."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Causes for people to read.
+
+    causes : as :func:`core.attribution.account.causes` gives them. names : of their concepts, by
+    id. ways : fillings that can be had here → what they are; with :data:`REDRAWN` where the
+    photo can be drawn again.
+    """
+
+    causes: Causes
+    names: dict[int, Name]
+    ways: dict[str, str]
+
+    def shown(self, cause: Cause) -> str:
+        """A concept as people read it."""
+        return self.names[cause.concept].shown
+
+    def label(self, cause: Cause) -> str:
+        """A concept as addresses have it."""
+        return self.names[cause.concept].label
+
+
+@dataclass(frozen=True)
+class After:
+    """A photo after an edit, and what the network answers.
+
+    photo : JPEG of what the network saw. answer : class; was : of the photo as it is.
+    margin : z_a − z_b of the classes asked; before : of the photo as it is. shares : scene,
+    before, after (softmax) of the most probable classes.
+    """
+
+    photo: bytes
+    answer: str
+    was: str
+    margin: float
+    before: float
+    shares: pd.DataFrame = field(compare=False)
+
+
+def open_layer(run: Run, layer: str) -> Opened:
+    """A layer with its network open. Raises UnitscopeError where it cannot be."""
+    return Opened.of(run, layer)
+
+
+def ways(run: Run) -> dict[str, str]:
+    """Fillings → what they are, those that can be had here; :data:`REDRAWN` last."""
+    told = {row.name: row.about for row in FILLINGS}
+    return told | ({REDRAWN: "drawn again without it"} if rooms.can_edit(run) else {})
+
+
+def causes(
+    run: Run,
+    opened: Opened,
+    known: Known,
+    image: str,
+    kind: str,
+    pair: tuple[str, str] = ("", ""),
+    filling: str = "",
+    categories: tuple[str, ...] = (),
+) -> Shown:
+    """What caused the answer to a photo, held against knowledge.
+
+    image : id. kind : of core concepts. pair : classes a and b, "" for the usual ones. filling :
+    "" for the usual ones together. Raises UnitscopeError as
+    :func:`core.attribution.account.causes` does, and for an unknown kind.
+    """
+    Core.of(kind)
+    chosen = (filling,) if filling and filling != REDRAWN else USUAL
+    question = Question(
+        pair[0] or None, pair[1] or None, chosen, tested=TESTED, categories=categories
+    )
+    found = causes_of(open_photo(opened, image), known.core[kind], question)
+    wanted = {row.concept for row in found.rows}
+    names = {
+        int(own.concept): Name(own.label, own.shown)
+        for own in concepts_of(run).itertuples(index=False)
+        if own.concept in wanted
+    }
+    return Shown(found, names, ways(run))
+
+
+def causes_frame(told: Shown) -> pd.DataFrame:
+    """Causes as a table: concept, label, category, effect, least, most, low, high (the band; NaN
+    where there is none), evidence, area, without (class), change, answer, against (standings in
+    words, "" where none), note."""
+    columns = (
+        *("concept", "label", "category", "effect", "least", "most", "low", "high", "evidence"),
+        *("area", "without", "change", "answer", "against", "note"),
+    )
+    rows = [
+        (
+            told.shown(row),
+            told.label(row),
+            row.category,
+            row.effect,
+            row.least,
+            row.most,
+            *(row.band or (np.nan, np.nan)),
+            row.evidence,
+            row.area,
+            row.removed.answer,
+            row.removed.change,
+            row.standing_answer.short if row.standing_answer else "",
+            row.standing_against.short if row.standing_against else "",
+            row.contradicts or row.no_band,
+        )
+        for row in told.causes.rows
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def taken_away(
+    run: Run,
+    opened: Opened,
+    image: int,
+    concepts: tuple[int, ...],
+    filling: str,
+    pair: tuple[str, str],
+) -> After:
+    """A photo without some concepts (ids) together, and the answer to it.
+
+    image : number in the run. filling : a filling, or :data:`REDRAWN`.
+
+    Raises UnitscopeError for a concept that the photo does not show, and where nothing would be
+    left, or the photo cannot be drawn again without one of them.
+    """
+    if filling == REDRAWN:
+        named = concepts_of(run).set_index("concept")
+        kinds = {c: str(named.loc[c, "category"]) for c in concepts}
+        if other := [c for c, kind in kinds.items() if kind not in ("object", "part")]:
+            raise UnitscopeError(
+                f"{named.loc[other[0], 'shown']} is a {kinds[other[0]]}: objects and parts alone "
+                "can be left out of a drawing"
+            )
+        without = [f"{kinds[c]}:{named.loc[c, 'name']}" for c in concepts]
+        return redrawn(run, opened, image, _edit_without(without), pair)
+    return _after(opened, image, edited(opened.case(image), concepts, filling), pair)
+
+
+def redrawn(run: Run, opened: Opened, image: int, edit: str, pair: tuple[str, str]) -> After:
+    """A photo of `rooms` after an edit of its scene, and the answer to it.
+
+    edit : as :meth:`core.rooms.counterfactual.SceneEdit.to_json` writes it. Raises UnitscopeError
+    for an edit that cannot be made or changes nothing.
+    """
+    photo = Image.open(io.BytesIO(rooms.edited_photo(run, image, edit))).convert("RGB")
+    return _after(opened, image, np.array(opened.preprocessing.view(photo)), pair)
+
+
+def _edit_without(names: Sequence[str]) -> str:
+    from core.rooms.counterfactual import SceneEdit
+
+    return SceneEdit(without=tuple(names)).to_json()
+
+
+def _after(opened: Opened, image: int, photo: np.ndarray, pair: tuple[str, str]) -> After:
+    case = opened.case(image)
+    logits = np.stack([case.logits, opened.logits(photo[None])[0]]).astype(np.float64)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    shares /= shares.sum(1, keepdims=True)
+    top = np.argsort(-shares.max(0), kind="stable")[:SHOWN]
+    a, b = (opened.class_of(name) for name in pair)
+    frame = pd.DataFrame(
+        {
+            "scene": [opened.classes[k] for k in top],
+            "before": shares[0, top],
+            "after": shares[1, top],
+        }
+    )
+    picture = Image.fromarray(photo)
+    scale = max(1, round(480 / max(picture.size)))
+    size = (picture.width * scale, picture.height * scale)
+    return After(
+        encoded(picture.resize(size, Image.Resampling.LANCZOS)),
+        opened.classes[int(logits[1].argmax())],
+        opened.classes[int(logits[0].argmax())],
+        float(logits[1, a] - logits[1, b]),
+        float(logits[0, a] - logits[0, b]),
+        frame,
+    )
