@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.ablation.contribution import Contribution
     from core.ablation.result import Toggled
     from core.ablation.toggler import Toggler
-    from core.attribution.account import Causes
+    from core.attribution.account import Causes, Question
     from core.attribution.case import Opened
     from core.attribution.judged import Truth
     from core.explain.account import Account
@@ -289,36 +289,22 @@ class Run(run_file.Run):
     def causes(
         self,
         image: str,
-        answer: str | None = None,
-        against: str | None = None,
-        fillings: Sequence[str] = (),
-        categories: Sequence[str] = (),
+        question: Question | None = None,
         cc: str = "scc",
         layer: str | None = None,
         knowledge: str | None = None,
         overrides: str | Path | None = None,
-        controls: int = 8,
-        seed: int = 0,
     ) -> Causes:
         """What caused the answer to an image, by its id: :func:`core.attribution.account.causes`.
         As ``python -m core explain --image``. The network is run.
 
-        answer, against : classes that are held against each other; where None, the network's answer
-        and the true scene (or the runner-up). fillings, categories : the usual ones where empty.
+        question : which classes are held against each other, by which fillings and categories;
+        the network's answer and the true scene (or the runner-up) where None.
         """
-        from core.attribution.account import Question, causes
+        from core.attribution.account import causes
         from core.attribution.effects import open_photo
 
         core = self.core_concepts(cc, knowledge, overrides)
-        question = Question(
-            answer,
-            against,
-            tuple(fillings) or Question.fillings,
-            controls,
-            None,
-            tuple(categories),
-            seed,
-        )
         return causes(open_photo(self.opened(layer), image), core, question)
 
     def explain(
