@@ -797,6 +797,33 @@ def ablation(given: Inputs) -> Any:
     return out
 
 
+def reliance(_inputs: Inputs) -> Any:
+    """What made-up effects rest on, their mistakes sorted, their failures foretold."""
+    from core.attribution import failure, labels, mistakes
+    from core.attribution.reliance import reliance as rests_on
+    from tests.attribution.made import SCENES, core_of, made
+
+    pulls = {("bed", "attic"): 1.0, ("lamp", "barn"): 1.0, ("cow", "attic"): 2.0}
+    measured = made(20, pulls, noise=1.2, seed=7)
+    core = core_of({"attic": ("bed", "hay"), "barn": ("cow",)})
+    found = rests_on(measured, core)
+    given = measured.images["target"].to_numpy()
+    odds = np.exp(measured.before.astype(np.float64))
+    suspected, likeliest = labels.confident(odds / odds.sum(1, keepdims=True), given)
+    sorted_ = mistakes.sort_mistakes(measured, core, SCENES)
+    told = failure.features(measured, measured.evidence[:, 0].astype(np.float64), core, SCENES)
+    return {
+        "rows": found.rows[["scene", "name", "net", "low", "share", "p", "q"]].to_dict("list"),
+        "standings": [str(one) for one in found.rows["standing"]],
+        "pulls": found.shortcuts(all_rows=True)[["scene", "name", "net", "q"]].to_dict("list"),
+        "kinds": [str(one) for one in sorted_.errors["kind"]],
+        "slices": sorted_.slices[["scene", "name", "rate", "expected", "q"]].to_dict("list"),
+        "suspected": [np.flatnonzero(suspected).tolist(), likeliest.tolist()],
+        "shares": {name: told[name].dropna().sum() for name in failure.SHARES},
+        "auroc": failure.auroc(-told["confidence"].to_numpy(), told["wrong"].to_numpy(bool)),
+    }
+
+
 def svm(given: Inputs) -> Any:
     from core.retrain.svm import accuracies, fit_svm
 
@@ -1172,6 +1199,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             "ablation.kernels",
         ),
         TRAINED,
+    ),
+    "reliance": (
+        reliance,
+        tuple(
+            f"attribution.{module}"
+            for module in ("chance", "failure", "labels", "mistakes", "reliance")
+        ),
+        CLOSE,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),
     "re-training": (
