@@ -53,7 +53,7 @@ optional: setup
 lock:
 	@test -x $(VENV)-lock/bin/uv || { $(PYTHON) -m venv $(VENV)-lock && $(VENV)-lock/bin/pip install --quiet uv; }
 	@agree=; for part in requirements requirements-optional requirements-dev; do \
-	  $(VENV)-lock/bin/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 \
+	  $(VENV)-lock/bin/uv pip compile --quiet --universal --fork-strategy fewest --generate-hashes --python-version 3.11 \
 	    --no-header --no-annotate $(UPGRADE) $$agree -o $$part.lock $$part.txt || exit 1; \
 	  agree="$$agree -c $$part.lock"; done
 
@@ -74,11 +74,11 @@ run: rooms
 test: setup-dev
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
 	  echo "No Chromium here: the browser tests are left out. On Debian: apt-get install chromium"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 # After a change, with the tests of what was changed; `make test` comes before a commit is handed on.
 test-fast: setup-dev
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile \
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder \
 	  -m "not slow and not browser and not real" --ignore tests/pages $(ARGS)
 
 check: setup-dev

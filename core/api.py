@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.ablation.toggler import Toggler
     from core.attribution.account import Causes
     from core.attribution.case import Opened
+    from core.attribution.judged import Truth
     from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
@@ -357,6 +358,29 @@ class Run(run_file.Run):
         graph = open_knowledge(knowledge or own_knowledge(self))
         table = table_1(self, graph, splits, iou, layer, seed=seed, overrides=_path(overrides))
         return _given(frame_of(table), arrow)
+
+    def truth(
+        self,
+        methods: Sequence[str] = (),
+        split: str = "",
+        photos: int = 120,
+        by: str | None = None,
+        layer: str | None = None,
+        seed: int = 0,
+        progress: Report | None = None,
+    ) -> Truth:
+        """How true each way of saying why is: :func:`core.attribution.truth.hold_against_truth`.
+
+        The answer has `.rows` with every figure, `.figure(method, name)`, `.beyond(one, other,
+        name)` and the frame `.scores`. As ``python -m core truth``. The network is run, and what
+        was found out is kept beside the run.
+        """
+        from core.attribution.case import Opened
+        from core.attribution.judged import Asked
+        from core.attribution.truth import hold_against_truth
+
+        asked = Asked(tuple(methods), split, photos, by, layer, seed)
+        return hold_against_truth(Opened.of(self, layer), asked, progress)
 
     # -- interventions --------------------------------------------------------------------
 

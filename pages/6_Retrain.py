@@ -6,7 +6,6 @@ import math
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -27,6 +26,7 @@ from core.views.knowledge import spoken_name
 from core.views.names import short_name
 from core.views.retrain import NAMES
 from core.views.runs import cache_root
+from core.views.work import Task
 from pages.parts import access, address, changes, draw, explanations, run_form, watch
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
@@ -93,7 +93,7 @@ def choose_result(names: list[str], shown: dict[str, str], noun: str) -> str:
 def at_work(root: Path, kind: str) -> None:
     """What is in the making, read again every two seconds."""
     rows = retrain.at_work(root, kind)
-    states = {reply["job"].name if reply["job"] else reply["run"]: reply["state"] for reply in rows}
+    states = {task.name: task.state for task in rows}
     seen = st.session_state.setdefault(f"over-{kind}", states)
     if states != seen:
         # One has begun, ended or stopped while we watched: results and form must learn of it.
@@ -102,17 +102,16 @@ def at_work(root: Path, kind: str) -> None:
     if not rows:
         return
     st.subheader("Not finished yet")
-    for reply in rows:
+    for task in rows:
         with st.container(border=True):
-            one_at_work(reply, root, kind)
+            one_at_work(task, root, kind)
 
 
-def one_at_work(reply: dict[str, Any], root: Path, kind: str) -> None:
+def one_at_work(task: Task, root: Path, kind: str) -> None:
     """One training that is not finished, or was a moment ago."""
-    job: jobs.Job | None = reply["job"]
-    name = job.name if job else reply["run"]
-    st.markdown(f"**{reply.get('what') or name}**")
-    watch.state(reply, STEPS)
+    job, name = task.job, task.name
+    st.markdown(f"**{task.what or name}**")
+    watch.state(task, STEPS)
 
     def shown() -> None:
         assert job is not None
@@ -130,16 +129,15 @@ def one_at_work(reply: dict[str, Any], root: Path, kind: str) -> None:
         changes.start_training(job.arguments, root)
 
     watch.controls(
-        reply,
-        name,
+        task,
         root,
         shown,
         again if job else None,
-        lambda: confirm_discard(reply.get("run", name), root, name if job else ""),
+        lambda: confirm_discard(task.run, root, name if job else ""),
     )
-    if reply.get("command"):
+    if task.command:
         with st.expander("On the command line", icon=":material/code:"):
-            st.code(reply["command"], language="bash", wrap_lines=True)
+            st.code(task.command, language="bash", wrap_lines=True)
 
 
 @st.dialog("Discard what this training has done?")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import command, quantile_words
 from core.runs.store import list_runs
@@ -44,19 +42,19 @@ def at_work(root: Path) -> None:
     if not rows:
         return
     st.subheader("At work")
-    for result in rows:
+    for task in rows:
         with st.container(border=True):
-            one_at_work(result, root)
+            one_at_work(task, root)
 
 
-def one_at_work(result: dict[str, Any], root: Path) -> None:
+def one_at_work(task: starting.Task, root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
-    job: jobs.Job | None = result["job"]
-    name = result["run"]
-    what = " · ".join(short_name(result[key]) for key in ("dataset", "model") if result.get(key))
-    layers = ", ".join(result.get("layers", []))
+    job, name = task.job, task.run
+    what = " · ".join(short_name(one) for one in (task.dataset, task.model) if one)
+    layers = ", ".join(task.layers)
+    request = task.beat.request if task.beat else None
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
-    watch.state(result, STEPS)
+    watch.state(task, STEPS)
 
     def shown() -> None:
         st.page_link(
@@ -67,12 +65,12 @@ def one_at_work(result: dict[str, Any], root: Path) -> None:
         )
 
     def again() -> None:
-        asked = list(job.arguments) if job else starting.arguments(result["request"], root)
+        asked = list(job.arguments) if job else starting.arguments(request or {}, root)
         changes.start_run(asked, name, root)
 
-    watch.controls(result, name, root, shown, again, lambda: confirm_discard(name, root))
-    if job is None and result["state"] == "stopped" and "request" in result:
-        st.code(command(result["request"]), language="bash", wrap_lines=True)
+    watch.controls(task, root, shown, again, lambda: confirm_discard(name, root))
+    if job is None and task.state == "stopped" and request:
+        st.code(command(request), language="bash", wrap_lines=True)
 
 
 @st.dialog("Discard what this run has done?")

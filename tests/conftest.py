@@ -15,12 +15,31 @@ from core.views.runs import resolve
 from core.views.units import has_maps
 from tests.browsing import FLAGS
 
+LONGEST = (
+    "models/test_architectures.py",
+    "test_golden.py",
+    "pages/test_access.py",
+    "pages/test_browser.py",
+    "pages/test_browser_runs.py",
+    "dissect/test_run.py",
+    "pages/test_browser_explain.py",
+    "reproduce/test_reproduce.py",
+    "pages/test_retrain_page.py",
+    "pages/test_faults.py",
+    "foundation/test_jobs.py",
+    "models/test_backbones.py",
+)
+"""Files that take longest, which are begun first: at the end no process waits for another.
+test_golden.py is among the first because it compiles kernels that many others use."""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that read the real data sets are marked so."""
+    """Tests that read the real data sets are marked so; the longest files come first."""
     for item in items:
         if "data_dir" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.real)
+    order = {Path(__file__).parent / name: at for at, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path, len(order)))
 
 
 @pytest.fixture(scope="session")

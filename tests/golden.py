@@ -17,7 +17,7 @@ import pkgutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -576,6 +576,27 @@ def effects(given: Inputs) -> Any:
     return out
 
 
+def truth(given: Inputs) -> Any:
+    from core.attribution.case import Opened
+    from core.attribution.judged import FIGURES, Asked
+    from core.attribution.methods import METHODS
+    from core.attribution.truth import hold_against_truth
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    own = [method for method in METHODS if not method.needs]
+    found = hold_against_truth(opened, Asked(tuple(m.name for m in own), "test", 3, "mean"))
+    return {
+        "said": {method.name: method.ask(case, 0, 1) for method in own},
+        "judged": {
+            f"{row.method} {row.answers}": [row.figures[name].value for name in FIGURES]
+            for row in found.rows
+        },
+        "best": [figure.value for figure in found.best.values()],
+        "background": [figure.value for figure in found.background.values()],
+    }
+
+
 def signatures_(given: Inputs) -> Any:
     from core.dissect.signatures import signatures
 
@@ -776,6 +797,33 @@ def ablation(given: Inputs) -> Any:
     return out
 
 
+def reliance(_inputs: Inputs) -> Any:
+    """What made-up effects rest on, their mistakes sorted, their failures foretold."""
+    from core.attribution import failure, labels, mistakes
+    from core.attribution.reliance import reliance as rests_on
+    from tests.attribution.made import SCENES, core_of, made
+
+    pulls = {("bed", "attic"): 1.0, ("lamp", "barn"): 1.0, ("cow", "attic"): 2.0}
+    measured = made(20, pulls, noise=1.2, seed=7)
+    core = core_of({"attic": ("bed", "hay"), "barn": ("cow",)})
+    found = rests_on(measured, core)
+    given = measured.images["target"].to_numpy()
+    odds = np.exp(measured.before.astype(np.float64))
+    suspected, likeliest = labels.confident(odds / odds.sum(1, keepdims=True), given)
+    sorted_ = mistakes.sort_mistakes(measured, core, SCENES)
+    told = failure.features(measured, measured.evidence[:, 0].astype(np.float64), core, SCENES)
+    return {
+        "rows": found.rows[["scene", "name", "net", "low", "share", "p", "q"]].to_dict("list"),
+        "standings": [str(one) for one in found.rows["standing"]],
+        "pulls": found.shortcuts(all_rows=True)[["scene", "name", "net", "q"]].to_dict("list"),
+        "kinds": [str(one) for one in sorted_.errors["kind"]],
+        "slices": sorted_.slices[["scene", "name", "rate", "expected", "q"]].to_dict("list"),
+        "suspected": [np.flatnonzero(suspected).tolist(), likeliest.tolist()],
+        "shares": {name: told[name].dropna().sum() for name in failure.SHARES},
+        "auroc": failure.auroc(-told["confidence"].to_numpy(), told["wrong"].to_numpy(bool)),
+    }
+
+
 def svm(given: Inputs) -> Any:
     from core.retrain.svm import accuracies, fit_svm
 
@@ -783,7 +831,7 @@ def svm(given: Inputs) -> Any:
     target = np.arange(60) % 3
     values = rng.integers(0, 6, (60, 5)) + 2 * np.eye(5)[target] * 2
     fitted = fit_svm(values[:40], target[:40], values[40:])
-    rows = pd.DataFrame(accuracies(given.svm))
+    rows = pd.DataFrame([asdict(row) for row in accuracies(given.svm)])
     return {
         "fixed": [fitted.predicted, fitted.cost, fitted.validation],
         "accuracies": rows[["features", "cost", "right", "n", "accuracy", "validation", "gain"]],
@@ -1099,6 +1147,24 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
+    "truth": (
+        truth,
+        tuple(
+            f"attribution.{module}"
+            for module in (
+                "methods",
+                "accounts",
+                "controls",
+                "gradients",
+                "occlusion",
+                "sampled",
+                "redrawn",
+                "judged",
+                "truth",
+            )
+        ),
+        TRAINED,
+    ),
     "signatures": (signatures_, ("dissect.signatures", "dissect.signature_kernels"), CLOSE),
     "formulas": (
         formulas,
@@ -1133,6 +1199,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             "ablation.kernels",
         ),
         TRAINED,
+    ),
+    "reliance": (
+        reliance,
+        tuple(
+            f"attribution.{module}"
+            for module in ("chance", "failure", "labels", "mistakes", "reliance")
+        ),
+        CLOSE,
     ),
     "SVM": (svm, ("retrain.svm",), TRAINED),
     "re-training": (

@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -88,19 +89,25 @@ def foreign(*sources: Path, whole: bool = True) -> set[str]:
 
     whole : imports inside functions as well; otherwise only what importing the file needs.
     """
-    heads = set()
-    for file in sources:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        if not whole:
-            tree.body = [
-                node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)
-            ]
-        heads |= {name.split(".")[0] for name in _imported(tree)}
+    heads = {head for file in sources for head in _heads(file, whole)}
     return {
         PACKAGES.get(head, head.replace("_", "-"))
         for head in heads - OWN
         if head not in sys.stdlib_module_names
     }
+
+
+@cache
+def _heads(file: Path, whole: bool) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    if not whole:
+        tree.body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {name.split(".")[0] for name in _imported(tree)}
+
+
+def _last_name(called: ast.expr) -> str:
+    """`f` of f(), x.f() and x[0].f(); "" of what is called by no name."""
+    return getattr(called, "attr", getattr(called, "id", ""))
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -109,7 +116,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             yield node.module or ""
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in BY_NAME:
+        elif isinstance(node, ast.Call) and _last_name(node.func) in BY_NAME:
             first = node.args[0] if node.args else None
             if isinstance(first, ast.Constant) and isinstance(first.value, str):
                 yield first.value

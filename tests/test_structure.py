@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import LONGEST
+
 ROOT = Path(__file__).resolve().parents[1]
 
 PACKAGES = [
@@ -188,3 +190,7 @@ def test_functions_have_few_parameters():
                 given = node.args
                 count = len(given.posonlyargs + given.args + given.kwonlyargs)
                 assert count < 12, f"{file.name}: {node.name} takes {count}: make it a dataclass"
+
+
+def test_files_that_are_begun_first_are_there():
+    assert not [name for name in LONGEST if not (ROOT / "tests" / name).is_file()]

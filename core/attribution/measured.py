@@ -6,6 +6,7 @@ shards of photos: stopped, it resumes with the first that is missing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from core.ablation.images import images_of
+from core.ablation.images import class_names, images_of
 from core.attribution.case import Case, Opened
 from core.attribution.effects import CONTROLS, MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
@@ -123,20 +124,13 @@ def measure_splits(
     splits hold no image, and where none of them has an annotated region.
     """
     run = opened.run
-    known_values(run, "split", "images", asked.splits)
-    images = images_of(run)
-    if asked.splits is not None:
-        images = images[images["split"].isin(asked.splits)].reset_index(drop=True)
-    if not len(images):
-        raise UnitscopeError("the splits hold no images")
+    images = _images(run, asked)
     meter = Meter(progress, beat)
     meter.start("effects", len(images))
     parts = []
-    for start in range(0, len(images), SHARD):
-        numbers = images["image"].to_numpy()[start : start + SHARD]
-        path = derived(run, "effects", [asked.facts(run), numbers.tolist()], "npz")
-        held = read_arrays(path)
-        if held is None or not _fits(held, len(numbers), len(opened.classes), asked):
+    for start, numbers, path in _shards(run, asked, images):
+        held = _read(path, len(numbers), len(opened.classes), asked)
+        if held is None:
             if stop():
                 raise Stopped(f"{meter.done} of {len(images)} photos are measured; {STOPPED}")
             held = _shard(opened, asked, numbers)
@@ -146,6 +140,51 @@ def measure_splits(
             meter.skip(len(numbers))
         parts.append(held | {"photo": held["photo"] + start})
     return _joined(run, asked, images, parts)
+
+
+def read_splits(run: Run, asked: Asked) -> Measured | None:
+    """What :func:`measure_splits` has kept, without the network; None where it is not whole.
+
+    Raises UnitscopeError as that does.
+    """
+    images, classes = _images(run, asked), len(class_names(run))
+    parts = []
+    for start, numbers, path in _shards(run, asked, images):
+        held = _read(path, len(numbers), classes, asked)
+        if held is None:
+            return None
+        parts.append(held | {"photo": held["photo"] + start})
+    return _joined(run, asked, images, parts)
+
+
+def so_far(run: Run, asked: Asked) -> tuple[int, int]:
+    """(photos that are measured, photos of the splits); files are looked for, not read."""
+    images = _images(run, asked)
+    done = [len(numbers) for _, numbers, path in _shards(run, asked, images) if path.is_file()]
+    return sum(done), len(images)
+
+
+def _images(run: Run, asked: Asked) -> pd.DataFrame:
+    known_values(run, "split", "images", asked.splits)
+    images = images_of(run)
+    if asked.splits is not None:
+        images = images[images["split"].isin(asked.splits)].reset_index(drop=True)
+    if not len(images):
+        raise UnitscopeError("the splits hold no images")
+    return images
+
+
+def _shards(run: Run, asked: Asked, images: pd.DataFrame) -> Iterator[tuple[int, np.ndarray, Path]]:
+    """First row, image numbers and file of every shard."""
+    facts, every = asked.facts(run), images["image"].to_numpy()
+    for start in range(0, len(images), SHARD):
+        numbers = every[start : start + SHARD]
+        yield start, numbers, derived(run, "effects", [facts, numbers.tolist()], "npz")
+
+
+def _read(path: Path, images: int, classes: int, asked: Asked) -> dict[str, np.ndarray] | None:
+    held = read_arrays(path)
+    return held if held is not None and _fits(held, images, classes, asked) else None
 
 
 def _save(held: dict[str, np.ndarray], path: Path) -> None:

@@ -24,10 +24,12 @@ from core.cli import (
     get,
     knowledge,
     merging,
+    reliance,
     reproduce,
     retrain,
     rooms,
     runs,
+    truth,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
@@ -48,6 +50,8 @@ VERBS = (
     knowledge,
     merging,
     explain,
+    truth,
+    reliance,
     ablation,
     retrain,
     export,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from core.cli.common import (
     THREADS,
@@ -17,6 +17,9 @@ from core.cli.common import (
     whole,
 )
 from core.foundation.errors import UnitscopeError
+
+if TYPE_CHECKING:
+    from core.datasets.check import DatasetReport, ProblemKind
 
 
 def add(verb: Verb) -> None:
@@ -134,21 +137,30 @@ def _check(given: argparse.Namespace) -> Answer:
     known = _known_scenes(dataset.scenes, given.knowledge)
     with stoppable() as stop:
         report = check(dataset, given.limit, show_progress, stop, given.threads)
-    facts = report.facts() | {"knowledge": known}
-    return facts, _check_text(facts)
+    result = report.report()
+    return result.to_json() | {"knowledge": known._asdict()}, _check_text(result, known)
 
 
-def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
+class _KnownScenes(NamedTuple):
     """Which scenes have a node in the knowledge graph, without which they have no core concepts.
 
-    Keys: graph; nodes (scene → node, as the name itself says); guessed (scene → node of a name
-    spelt nearly alike, or one that is only suggested: its head noun); missing (scenes without any).
+    graph : its SPEC. nodes : scene → node, as the name itself says. guessed : scene → node of a
+    name spelt nearly alike, or one that is only suggested: its head noun. missing : scenes without
+    any.
     """
+
+    graph: str
+    nodes: dict[str, str]
+    guessed: dict[str, str]
+    missing: list[str]
+
+
+def _known_scenes(scenes: list[str], spec: str) -> _KnownScenes:
     from core.knowledge.align import align
     from core.knowledge.kinds import open_knowledge
 
     if not scenes:
-        return {"graph": spec, "nodes": {}, "guessed": {}, "missing": []}
+        return _KnownScenes(spec, {}, {}, [])
     frame = align(scenes, open_knowledge(spec))
     guess = frame["kind"].isin(["head_noun", "fuzzy"]) | (frame["suggested"] != "")
     frame["node"] = frame["node"].fillna(frame["suggested"].replace("", None))
@@ -157,22 +169,19 @@ def _known_scenes(scenes: list[str], spec: str) -> dict[str, Any]:
     def pairs(rows: Any) -> dict[str, str]:
         return dict(zip(frame["name"][rows], frame["node"][rows], strict=True))
 
-    return {
-        "graph": spec,
-        "nodes": pairs(~guess & ~none),
-        "guessed": pairs(guess & ~none),
-        "missing": frame["name"][none].tolist(),
-    }
+    return _KnownScenes(
+        spec, pairs(~guess & ~none), pairs(guess & ~none), frame["name"][none].tolist()
+    )
 
 
-def _known_lines(known: dict[str, Any], few: int = 5) -> list[str]:
-    guessed, missing = known["guessed"], known["missing"]
-    total = len(known["nodes"]) + len(guessed) + len(missing)
+def _known_lines(known: _KnownScenes, few: int = 5) -> list[str]:
+    guessed, missing = known.guessed, known.missing
+    total = len(known.nodes) + len(guessed) + len(missing)
     if not total:
         return []
     lines = [
-        f"            {len(known['nodes']):,} of them with a node in the knowledge graph "
-        f"({known['graph']})"
+        f"            {len(known.nodes):,} of them with a node in the knowledge graph "
+        f"({known.graph})"
     ]
     pairs = [f"{name} → {node}" for name, node in guessed.items()]
     for what, names in (("by a guess", pairs), ("without one, so without core concepts", missing)):
@@ -182,46 +191,46 @@ def _known_lines(known: dict[str, Any], few: int = 5) -> list[str]:
     return lines
 
 
-def _check_text(result: dict[str, Any]) -> str:
-    read, usable = result["read"], result["usable"]
-    lines = [f"dataset     {result['spec']}: {_count(result['images'], 'image')}"]
-    if result["labels_by"]:
-        lines.append(f"labels      predicted by {result['labels_by']}, not made by people")
-    state = ", stopped" if result["stopped"] else ""
+def _check_text(result: DatasetReport, known: _KnownScenes) -> str:
+    read, usable = result.read, result.usable
+    lines = [f"dataset     {result.spec}: {_count(result.images, 'image')}"]
+    if result.labels_by:
+        lines.append(f"labels      predicted by {result.labels_by}, not made by people")
+    state = ", stopped" if result.stopped else ""
     lines.append(f"read        {read:,}{state}; {usable:,} can be used")
-    splits = ", ".join(f"{name} {count:,}" for name, count in result["splits"].items())
+    splits = ", ".join(f"{name} {count:,}" for name, count in result.splits.items())
     lines.append(f"splits      {splits}")
     most = sorted(
-        ((sum(count.values()), name) for name, count in result["scenes"].items()),
+        ((sum(count.values()), name) for name, count in result.scenes.items()),
         key=lambda row: (-row[0], row[1]),
     )
     if most:
         first = ", ".join(f"{name} {count:,}" for count, name in most[:5])
         more = ", …" if len(most) > 5 else ""
         lines.append(f"scenes      {len(most):,}: {first}{more}")
-        if result["rare_scenes"]:
-            lines.append(f"            {result['rare_scenes']:,} of them with fewer than 5 images")
-        lines += _known_lines(result["knowledge"])
-    if result["unnamed"]:
-        lines.append(f"            {_count(result['unnamed'], 'image')} without a scene")
-    for name, row in result["categories"].items():
-        channels = row["channels"]
+        if result.rare_scenes:
+            lines.append(f"            {result.rare_scenes:,} of them with fewer than 5 images")
+        lines += _known_lines(known)
+    if result.unnamed:
+        lines.append(f"            {_count(result.unnamed, 'image')} without a scene")
+    for name, row in result.categories.items():
+        channels = row.channels
         where = _count(channels, "channel") if channels else "of whole photos"
         share = ""
-        if channels and row["annotated"] is not None:
-            share = f", {row['annotated']:.1%} of the pixels annotated"
+        if channels and row.annotated is not None:
+            share = f", {row.annotated:.1%} of the pixels annotated"
         lines.append(
-            f"{name:11} {_count(row['concepts'], 'concept')}, {row['found']:,} in the photos read, "
+            f"{name:11} {_count(row.concepts, 'concept')}, {row.found:,} in the photos read, "
             f"{where}{share}"
         )
-    for what, sizes in (("photos", result["photo_sizes"]), ("masks", result["mask_sizes"])):
+    for what, sizes in (("photos", result.photo_sizes), ("masks", result.mask_sizes)):
         if sizes:
             shown = ", ".join(f"{w}×{h} ({n:,})" for w, h, n in sizes[:3])
             more = f" and {len(sizes) - 3:,} more sizes" if len(sizes) > 3 else ""
             lines.append(f"{what:11} {shown}{more}")
-    if result["bare"]:
-        lines.append(f"            {_count(result['bare'], 'photo')} read without any annotation")
-    return "\n".join([*lines, *_note_lines(result["notes"]), *_problem_lines(result["problems"])])
+    if result.bare:
+        lines.append(f"            {_count(result.bare, 'photo')} read without any annotation")
+    return "\n".join([*lines, *_note_lines(result.notes), *_problem_lines(result.problems)])
 
 
 def _count(number: int, what: str) -> str:
@@ -232,19 +241,19 @@ def _note_lines(notes: list[str]) -> list[str]:
     return [f"note        {note}" for note in notes]
 
 
-def _problem_lines(problems: list[dict[str, Any]]) -> list[str]:
+def _problem_lines(problems: list[ProblemKind]) -> list[str]:
     if not problems:
         return ["problems    none"]
-    total = sum(row["count"] for row in problems)
+    total = sum(row.count for row in problems)
     lines = [f"problems    {total:,}, of {_count(len(problems), 'kind')}"]
     for row in problems:
-        lines.append(f"  {row['count']:,} × {row['kind']}")
-        lines += [f"      {path}: {reason}" for _, path, reason in row["first"]]
+        lines.append(f"  {row.count:,} × {row.kind}")
+        lines += [f"      {path}: {reason}" for _, path, reason in row.first]
     return lines
 
 
 def _folder_from(given: argparse.Namespace) -> Answer:
-    from core.datasets.check import grouped
+    from core.datasets.check import grouped, problems_json
     from core.datasets.convert import check_target, folder_from_dataset
     from core.datasets.instances import Instances
     from core.datasets.readers.labelme import folder_from_labelme
@@ -263,7 +272,7 @@ def _folder_from(given: argparse.Namespace) -> Answer:
         "labels": made.labels,
         "scenes": made.scenes,
         "notes": made.notes,
-        "problems": problems,
+        "problems": problems_json(problems),
     }
     labels = ", ".join(f"{count} {category}" for category, count in made.labels.items())
     lines = [

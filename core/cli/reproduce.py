@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,12 @@ def _reproduce(given: argparse.Namespace) -> Answer:
         ahead = plan(work)
         text = plan_text(ahead)
         if given.plan:
-            return ahead, f"{text}\n\nnothing was run"
+            return asdict(ahead), f"{text}\n\nnothing was run"
         say(text + "\n")
         if not work.makeable:
             raise UnitscopeError(
                 f"nothing that was asked for can be made; missing: "
-                f"{', '.join(one['key'] for one in ahead['inputs'] if one['needed'])} (above: "
+                f"{', '.join(one.key for one in ahead.inputs if one.needed)} (above: "
                 "how to get them)"
             )
         folder = Folder(to, work)

@@ -180,7 +180,7 @@ def _pe(given: argparse.Namespace) -> Answer:
     reply = pe_of(Run(find_run(given.run, given.out)), given)
     rows = accuracies(reply)
     facts = {k: v for k, v in reply.items() if k not in ("rows", "target", "network")}
-    return {**facts, "methods": rows}, pe_text(reply, rows)
+    return {**facts, "methods": [asdict(row) for row in rows]}, pe_text(reply, rows)
 
 
 def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:
@@ -232,20 +232,16 @@ def _list(given: argparse.Namespace) -> Answer:
     from core.views.work import unfinished
 
     rows = results(given.out).to_dict("records")
-    going = [row for kind in ("retrain", "svm") for row in unfinished(given.out, kind=kind)]
+    going = [task for kind in ("retrain", "svm") for task in unfinished(given.out, kind=kind)]
     lines = [
         f"{row['digest']}  finished  {row['dataset']}  {row['model']}  {row['cc'] or 'control'}  "
         f"λ {row['weights']}  {row['seeds']} seeds"
         for row in rows
     ]
-    lines += [
-        f"{row['run']}  {row['state']}  {row.get('what', '')}  {row.get('stage', '')} "
-        f"{row.get('done', 0)}/{row.get('total', '?')}"
-        for row in going
-    ]
-    return {"finished": rows, "unfinished": going}, "\n".join(lines) or (
-        "no re-trainings yet: make one with `python -m core retrain cc RUN`"
-    )
+    lines += [f"{task.run}  {task.state}  {task.what}  {task.where}" for task in going]
+    return {"finished": rows, "unfinished": [task.to_json() for task in going]}, "\n".join(
+        lines
+    ) or ("no re-trainings yet: make one with `python -m core retrain cc RUN`")
 
 
 def _show(given: argparse.Namespace) -> Answer:

@@ -352,7 +352,7 @@ def _runs(given: argparse.Namespace) -> Answer:
         except Exception as err:  # whatever is wrong with one file, the others are listed
             why = str(err) or type(err).__name__
             rows.append({"state": "unreadable", "run": path.stem, "why": why})
-    rows += [{**result, "state": "unfinished"} for result in unfinished(given.out)]
+    going = unfinished(given.out)
     lines = []
     for row in rows:
         if row["state"] == "finished":
@@ -361,14 +361,10 @@ def _runs(given: argparse.Namespace) -> Answer:
                 f"{row['run']}  finished    {row['dataset']}  {row['model']}  {layers}  "
                 f"{row['images']['used']} images"
             )
-        elif row["state"] == "unfinished":
-            where = f"{row.get('stage', '')} {row.get('done', 0)}/{row.get('total', '?')}"
-            lines.append(
-                f"{row['run']}  unfinished  {row.get('dataset', '')}  "
-                f"{row.get('model', '')}  {where}"
-            )
         else:
             lines.append(f"{row['run']}  unreadable  {row['why']}")
+    lines += [f"{t.run}  unfinished  {t.dataset}  {t.model}  {t.where}" for t in going]
+    rows += [{**task.to_json(), "state": "unfinished"} for task in going]
     return {"runs": rows}, "\n".join(lines) or "no runs yet: make one with `python -m core run`"
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +29,77 @@ class _Seen(NamedTuple):
     concepts: np.ndarray
 
 
+@dataclass(frozen=True)
+class ProblemKind:
+    """Problems of one kind. first : a few of them."""
+
+    kind: str
+    count: int
+    first: list[Problem]
+
+
+class CategoryReport(NamedTuple):
+    """Concepts of one category.
+
+    concepts : in the dataset. found : in the images read. channels : planes of the label maps; 0
+    where its concepts hold for whole photos. annotated : mean share of the pixels of the images
+    read; None where none could be.
+    """
+
+    concepts: int
+    found: int
+    channels: int
+    annotated: float | None
+
+
+@dataclass(frozen=True)
+class DatasetReport:
+    """What a check found.
+
+    Attributes
+    ----------
+    dataset, spec : its name and SPEC. labels_by : the network that predicted the labels; empty
+        where people made them.
+    images : in the tables. read : of them. usable : of those read. stopped : was it stopped?
+    splits : images of each. scenes : name → images of each split.
+    rare_scenes : with fewer than :data:`FEW` images. unnamed : images without a scene.
+    categories : by name. unused : category → concepts in no image read.
+    bare : images read without any annotated pixel.
+    photo_sizes, mask_sizes : [width, height, images], most images first.
+    notes : of the dataset. problems : by kind, most first.
+    """
+
+    dataset: str
+    spec: str
+    labels_by: str
+    images: int
+    read: int
+    usable: int
+    stopped: bool
+    splits: dict[str, int]
+    scenes: dict[str, dict[str, int]]
+    rare_scenes: int
+    unnamed: int
+    categories: dict[str, CategoryReport]
+    unused: dict[str, list[str]]
+    bare: int
+    photo_sizes: list[list[int]]
+    mask_sizes: list[list[int]]
+    notes: list[str]
+    problems: list[ProblemKind]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            **{item.name: getattr(self, item.name) for item in fields(self)},
+            "categories": {name: row._asdict() for name, row in self.categories.items()},
+            "problems": problems_json(self.problems),
+        }
+
+
 @dataclass
 class Checked:
-    """The outcome of a check; see :meth:`facts`."""
+    """Counts while a dataset is read; :meth:`report` says what they are."""
 
     dataset: SceneDataset
     read: int = 0
@@ -44,18 +112,8 @@ class Checked:
     images_of: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     problems: list[Problem] = field(default_factory=list)
 
-    def facts(self) -> dict[str, Any]:
-        """All that was found, as plain data.
-
-        Keys: dataset, spec, labels_by (the network that predicted the labels; empty where people
-        made them), images (in the tables), read, usable (of those read), stopped,
-        splits (images of each), scenes (name → images of each split), rare_scenes, unnamed
-        (images without a scene), categories (name → concepts, found, channels, annotated: mean
-        share of the pixels of the images read), unused (concepts in no image read, by category),
-        bare (images read without any annotated pixel), photo_sizes and mask_sizes ([width,
-        height, images], most images first), notes (of the dataset), problems (kind, count, first:
-        [image, file, reason]).
-        """
+    def report(self) -> DatasetReport:
+        """All that was found."""
         data = self.dataset
         scenes: dict[str, Counter[str]] = {name: Counter() for name in data.scenes}
         unnamed = 0
@@ -64,6 +122,31 @@ class Checked:
                 unnamed += 1
             else:
                 scenes[data.scenes[place]][split] += 1
+        categories, unused = self._categories()
+        return DatasetReport(
+            dataset=data.name,
+            spec=data.spec,
+            labels_by=data.labels_by,
+            images=len(data),
+            read=self.read,
+            usable=self.usable,
+            stopped=self.stopped,
+            splits=dict(sorted(Counter(data.split).items())),
+            scenes={name: dict(sorted(count.items())) for name, count in scenes.items()},
+            rare_scenes=sum(0 < sum(count.values()) < FEW for count in scenes.values()),
+            unnamed=unnamed,
+            categories=categories,
+            unused=unused,
+            bare=self.bare,
+            photo_sizes=_sizes(self.sizes),
+            mask_sizes=_sizes(self.masks),
+            notes=data.notes,
+            problems=grouped(self.problems),
+        )
+
+    def _categories(self) -> tuple[dict[str, CategoryReport], dict[str, list[str]]]:
+        """(by category, category → concepts in no image read)."""
+        data = self.dataset
         kinds = [channel.category for channel in data.channels]
         kinds = list(dict.fromkeys(kinds + [concept.category for concept in data.concepts]))
         seen = self.images_of > 0 if len(self.images_of) else np.zeros(len(data.concepts), bool)
@@ -72,34 +155,15 @@ class Checked:
         for kind in kinds:
             own = [c for c in data.concepts if c.category == kind]
             there = [c for c in own if seen[c.id - 1]]
-            categories[kind] = {
-                "concepts": len(own),
-                "found": len(there),
-                "channels": sum(c.category == kind for c in data.channels),
-                "annotated": self.annotated.get(kind, 0.0) / self.usable if self.usable else None,
-            }
+            categories[kind] = CategoryReport(
+                len(own),
+                len(there),
+                sum(c.category == kind for c in data.channels),
+                self.annotated.get(kind, 0.0) / self.usable if self.usable else None,
+            )
             if len(there) < len(own):
                 unused[kind] = [c.name for c in own if not seen[c.id - 1]]
-        return {
-            "dataset": data.name,
-            "spec": data.spec,
-            "labels_by": data.labels_by,
-            "images": len(data),
-            "read": self.read,
-            "usable": self.usable,
-            "stopped": self.stopped,
-            "splits": dict(sorted(Counter(data.split).items())),
-            "scenes": {name: dict(sorted(count.items())) for name, count in scenes.items()},
-            "rare_scenes": sum(0 < sum(count.values()) < FEW for count in scenes.values()),
-            "unnamed": unnamed,
-            "categories": categories,
-            "unused": unused,
-            "bare": self.bare,
-            "photo_sizes": _sizes(self.sizes),
-            "mask_sizes": _sizes(self.masks),
-            "notes": data.notes,
-            "problems": grouped(self.problems),
-        }
+        return categories, unused
 
 
 def check(
@@ -214,13 +278,18 @@ def kind_of(reason: str) -> str:
     return re.sub(r"'[^']*'|[0-9](?:[0-9,.]*[0-9])?", "…", reason)
 
 
-def grouped(problems: list[Problem], show: int = 3) -> list[dict[str, Any]]:
-    """Problems by kind, most first: kind, count and the first `show` of each."""
+def grouped(problems: list[Problem], show: int = 3) -> list[ProblemKind]:
+    """Problems by kind, most first, with the first `show` of each."""
     groups: dict[str, list[Problem]] = {}
     for problem in problems:
         groups.setdefault(kind_of(problem.reason), []).append(problem)
     rows = sorted(groups.items(), key=lambda row: -len(row[1]))
+    return [ProblemKind(kind, len(group), group[:show]) for kind, group in rows]
+
+
+def problems_json(kinds: list[ProblemKind]) -> list[dict[str, Any]]:
+    """Problems as plain data: kind, count, first ([image, file, reason])."""
     return [
-        {"kind": kind, "count": len(group), "first": [list(p) for p in group[:show]]}
-        for kind, group in rows
+        {"kind": one.kind, "count": one.count, "first": [list(p) for p in one.first]}
+        for one in kinds
     ]

@@ -27,7 +27,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ import filelock
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
+from core.foundation.progress import Heartbeat
 from core.foundation.settings import ROOT, limits
 
 ALIVE = ("starting", "running", "stopping")
@@ -67,7 +68,7 @@ class Job:
     ended: float | None
     status: int | None
     error: str
-    progress: dict[str, Any] | None
+    progress: Heartbeat | None
     folder: Path
 
     @property
@@ -125,9 +126,9 @@ def _born(pid: int) -> str:
     return "" if not record or record[0].startswith("Z") else record[-1].strip()
 
 
-def _lives(record: dict[str, Any], who: str) -> bool:
-    """Whether the ``keeper`` or the ``child`` that a job file names is still there."""
-    return bool(record.get(f"{who}_born")) and _born(record[who]) == record[f"{who}_born"]
+def _lives(pid: int, born: str) -> bool:
+    """Whether a process is still there, and not another one of its number."""
+    return bool(born) and _born(pid) == born
 
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
@@ -170,14 +171,9 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
                 "stop one, or wait"
             )
         (folder / "stop").unlink(missing_ok=True)
-        facts = {
-            "arguments": [str(one) for one in arguments],
-            "progress": progress,
-            "started": time.time(),
-        }
         for record in ("log", "out"):
             (folder / record).unlink(missing_ok=True)
-        write_text(folder / "job.json", json.dumps(facts))
+        _Record(tuple(map(str, arguments)), time.time(), progress).write(folder)
         with (folder / "keeper").open("wb") as said:
             keeper = subprocess.Popen(
                 [sys.executable, "-m", "core.foundation.jobs", str(root.resolve()), name],
@@ -201,23 +197,23 @@ def watch(name: str, root: Path) -> Job | None:
     """
     folder = _folder(root, name)
     try:
-        record = _read(folder)
+        record = _Record.read(folder)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as err:
         error = f"its file {folder / 'job.json'} is damaged ({err}); it can be dismissed"
         return Job(name, (), "failed", 0.0, None, None, error, None, folder)
-    status, error = record.get("status"), ""
+    status, error = record.status, ""
     asked = (folder / "stop").exists()
     if status is not None:
         state = "finished" if status == 0 else "stopped" if status in _STOPPED else "failed"
-    elif record.get("keeper") is None:
+    elif record.keeper is None:
         # A start that lies in the future was written before the clock was set back.
-        late = abs(time.time() - record["started"]) > PATIENCE
+        late = abs(time.time() - record.started) > PATIENCE
         state = "failed" if late else "stopping" if asked else "starting"
         if late:
             error = _last_words(_tail(folder / "keeper")) or "it never began"
-    elif _lives(record, "keeper") or _lives(record, "child"):
+    elif record.keeper_lives or record.child_lives:
         state = "stopping" if asked else "running"
     elif _answered(folder, record):
         # The keeper was killed; the work went on without it and gave its answer.
@@ -232,10 +228,10 @@ def watch(name: str, root: Path) -> Job | None:
             error += ", often a sign that the memory did not suffice"
     return Job(
         name,
-        tuple(record["arguments"]),
+        record.arguments,
         state,
-        record["started"],
-        record.get("ended"),
+        record.started,
+        record.ended,
         status,
         error,
         _progress(root, record),
@@ -243,42 +239,80 @@ def watch(name: str, root: Path) -> Job | None:
     )
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    """The facts of job.json. Raises OSError, or ValueError where they are of another shape."""
-    try:
-        record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    number = (int, float)
-    kinds: dict[str, Any] = {
-        "arguments": list,
-        "started": number,
-        "progress": str,
-        "status": int,
-        "ended": number,
-        "keeper": int,
-        "keeper_born": str,
-        "child": int,
-        "child_born": str,
-    }
-    if not isinstance(record, dict) or not {"arguments", "started"} <= record.keys():
-        raise ValueError("it is no job's")
-    for key, kind in kinds.items():
-        if record.get(key) is not None and not isinstance(record[key], kind):
-            raise ValueError(f"its {key!r} is {type(record[key]).__name__}")
-    if not all(isinstance(one, str) for one in record["arguments"]):
-        raise ValueError("its arguments are no texts")
-    if not all(math.isfinite(record.get(key) or 0) for key in ("started", "ended")):
-        raise ValueError("its times are no times")
-    progress = Path(record.get("progress") or "")
-    if progress.is_absolute() or ".." in progress.parts:
-        raise ValueError("its progress file lies elsewhere")
-    return record
+@dataclass(frozen=True)
+class _Record:
+    """The file job.json: what was asked for, and the two processes that are at work on it.
+
+    arguments, started, progress, status, ended : as of :class:`Job` and :func:`start`. keeper,
+    child : process ids of the keeper and of the command. keeper_born, child_born : of
+    :func:`_born`.
+    """
+
+    arguments: tuple[str, ...]
+    started: float
+    progress: str = ""
+    status: int | None = None
+    ended: float | None = None
+    keeper: int | None = None
+    keeper_born: str = ""
+    child: int | None = None
+    child_born: str = ""
+
+    @classmethod
+    def read(cls, folder: Path) -> _Record:
+        """Raises OSError, or ValueError where the file is of another shape."""
+        try:
+            record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+        if not isinstance(record, dict) or not {"arguments", "started"} <= record.keys():
+            raise ValueError("it is no job's")
+        held = {f.name: record[f.name] for f in fields(cls) if record.get(f.name) is not None}
+        for key, value in held.items():
+            if not isinstance(value, _KINDS[key]):
+                raise ValueError(f"its {key!r} is {type(value).__name__}")
+        if not all(isinstance(one, str) for one in held["arguments"]):
+            raise ValueError("its arguments are no texts")
+        if not all(math.isfinite(held.get(key, 0)) for key in ("started", "ended")):
+            raise ValueError("its times are no times")
+        progress = Path(held.get("progress", ""))
+        if progress.is_absolute() or ".." in progress.parts:
+            raise ValueError("its progress file lies elsewhere")
+        return cls(**{**held, "arguments": tuple(held["arguments"])})
+
+    def write(self, folder: Path) -> None:
+        """Write it, whole, without what is not known yet."""
+        known = {key: value for key, value in asdict(self).items() if value is not None}
+        write_text(folder / "job.json", json.dumps(known))
+
+    @property
+    def keeper_lives(self) -> bool:
+        """Whether the keeper is still there."""
+        return self.keeper is not None and _lives(self.keeper, self.keeper_born)
+
+    @property
+    def child_lives(self) -> bool:
+        """Whether the command is still there."""
+        return self.child is not None and _lives(self.child, self.child_born)
 
 
-def _answered(folder: Path, record: dict[str, Any]) -> bool:
+_NUMBER = (int, float)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "arguments": list,
+    "started": _NUMBER,
+    "progress": str,
+    "status": int,
+    "ended": _NUMBER,
+    "keeper": int,
+    "keeper_born": str,
+    "child": int,
+    "child_born": str,
+}
+
+
+def _answered(folder: Path, record: _Record) -> bool:
     """Whether a command that was asked for JSON printed its answer, which it does last."""
-    if "--json" not in record["arguments"]:
+    if "--json" not in record.arguments:
         return False
     try:
         answer = json.loads((_tail(folder / "out", 2**22).splitlines() or [""])[-1])
@@ -313,42 +347,17 @@ def _last_words(log: str) -> str:
     return lines[-1] if lines else ""
 
 
-def _progress(root: Path, record: dict[str, Any]) -> dict[str, Any] | None:
-    if not record.get("progress"):
+def _progress(root: Path, record: _Record) -> Heartbeat | None:
+    if not record.progress:
         return None
-    path = root / record["progress"]
+    path = root / record.progress
     try:
         # What an earlier start left says nothing of this one.
-        if path.stat().st_mtime < record["started"]:
+        if path.stat().st_mtime < record.started:
             return None
     except OSError:
         return None
-    return read_progress(path)
-
-
-def read_progress(path: Path) -> dict[str, Any] | None:
-    """A heartbeat as the work wrote it; None where there is none, or it is damaged."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    number = (int, float)
-    kinds: dict[str, Any] = {
-        "stage": str,
-        "done": int,
-        "total": int,
-        "rate": number,
-        "left": number,
-        "time": number,
-        "dataset": str,
-        "model": str,
-        "layers": list,
-        "request": dict,
-    }
-    good = isinstance(record, dict) and all(
-        record.get(key) is None or isinstance(record[key], kind) for key, kind in kinds.items()
-    )
-    return record if good else None
+    return Heartbeat.read(path)
 
 
 def every(root: Path) -> list[Job]:
@@ -370,15 +379,19 @@ def cancel(name: str, root: Path, at_once: bool = False) -> None:
     if job is None or not job.alive:
         raise UnitscopeError(f"job {name} is not at work" if job else f"there is no job {name}")
     (job.folder / "stop").touch()
-    record = _read(job.folder)
+    record = _Record.read(job.folder)
     # The keeper passes SIGTERM on; where it is gone, or there is no time, the work gets it.
-    for who in ("child",) if at_once else ("keeper", "child"):
-        if _lives(record, who):
-            try:
-                os.kill(record[who], signal.SIGKILL if at_once else signal.SIGTERM)
-            except ProcessLookupError:
-                continue
-            return
+    living = [
+        pid
+        for pid, lives in ((record.keeper, record.keeper_lives), (record.child, record.child_lives))
+        if pid is not None and lives and not (at_once and pid == record.keeper)
+    ]
+    for pid in living:
+        try:
+            os.kill(pid, signal.SIGKILL if at_once else signal.SIGTERM)
+        except ProcessLookupError:
+            continue
+        return
 
 
 def forget(name: str, root: Path) -> None:
@@ -397,7 +410,7 @@ def forget(name: str, root: Path) -> None:
 def _keep(root: Path, name: str) -> None:
     """Run the command of a job to its end, and write down how it ended."""
     folder = _folder(root, name)
-    record = json.loads((folder / "job.json").read_text(encoding="utf-8"))
+    record = _Record.read(folder)
     child: subprocess.Popen[bytes] | None = None
 
     def hand_on(*_: object) -> None:
@@ -407,27 +420,27 @@ def _keep(root: Path, name: str) -> None:
 
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(signum, hand_on)
-    record |= {"keeper": os.getpid(), "keeper_born": _born(os.getpid())}
-    write_text(folder / "job.json", json.dumps(record))
+    record = replace(record, keeper=os.getpid(), keeper_born=_born(os.getpid()))
+    record.write(folder)
     # The app and whatever else runs here go first.
     os.nice(5)
     if not (folder / "stop").exists():
         with (folder / "log").open("wb") as log, (folder / "out").open("wb") as out:
             child = subprocess.Popen(
-                [sys.executable, "-m", "core", *record["arguments"]],
+                [sys.executable, "-m", "core", *record.arguments],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=log,
             )
-        record |= {"child": child.pid, "child_born": _born(child.pid)}
-        write_text(folder / "job.json", json.dumps(record))
+        record = replace(record, child=child.pid, child_born=_born(child.pid))
+        record.write(folder)
         if (folder / "stop").exists():
             hand_on()
         status = child.wait()
     else:
         status = 130
-    write_text(folder / "job.json", json.dumps({**record, "status": status, "ended": time.time()}))
+    replace(record, status=status, ended=time.time()).write(folder)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ One protocol for everything that takes more than a moment. A function takes
   finished is kept: the same call resumes it.
 
 :class:`Meter` does the counting. Given a file, it leaves a *heartbeat* there, which the app reads
-(:func:`core.foundation.jobs.read_progress`).
+(:meth:`Heartbeat.read`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -65,6 +65,74 @@ class Progress:
         left = "" if self.left is None else f", {duration(self.left)} left"
         rate = f"{self.rate:.0f}" if self.rate >= 10 else f"{self.rate:.2g}"
         return f"{self.stage} {self.done}/{self.total or '?'} {self.of}, {rate}/s{left}"
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What long work left for other processes to see (:class:`Meter`).
+
+    Attributes
+    ----------
+    stage, done, total, rate, left : of :class:`Progress`. time : when, in seconds since 1970.
+    pid : the process that did the work.
+    dataset, model, layers : of a run. request : its settings. what, command : of a re-training, in
+        words and as the command line that resumes it.
+    """
+
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    rate: float = 0.0
+    left: float | None = None
+    time: float = 0.0
+    pid: int | None = None
+    dataset: str = ""
+    model: str = ""
+    layers: tuple[str, ...] = ()
+    request: Mapping[str, Any] | None = None
+    what: str = ""
+    command: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> Heartbeat | None:
+        """As the work wrote it; None where there is none yet, or it is damaged."""
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return None
+        if not isinstance(record, dict) or not record:
+            return None
+        held: dict[str, Any] = {}
+        for field in fields(cls):
+            value = record.get(field.name)
+            if value is None:
+                continue
+            if not isinstance(value, _KINDS[field.name]):
+                return None
+            held[field.name] = value
+        return cls(**{**held, "layers": tuple(held.get("layers", ()))})
+
+    def to_json(self) -> dict[str, Any]:
+        """What it says, without what it does not."""
+        return {key: value for key, value in asdict(self).items() if value not in (None, "", ())}
+
+
+_NUMBER = (int, float)
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "stage": str,
+    "done": int,
+    "total": int,
+    "rate": _NUMBER,
+    "left": _NUMBER,
+    "time": _NUMBER,
+    "pid": int,
+    "dataset": str,
+    "model": str,
+    "layers": list,
+    "request": dict,
+    "what": str,
+    "command": str,
+}
 
 
 def of_bytes(stage: str, done: int, total: int, fresh: int, began: float) -> Progress:

@@ -39,7 +39,11 @@ VERSIONS: dict[str, int] = {
     # Contribution scores (Eq. 9), protocols of ablation, searches for units.
     "ablation": 1,
     # What taking a concept out of a photo does to the logits, and evidence for a margin.
-    "effects": 1,
+    "effects": 2,
+    # What ways of saying why give, and how they fare against true effects.
+    "truth": 1,
+    # What scenes rest on, mistakes sorted, failures foretold: all from effects.
+    "reliance": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).

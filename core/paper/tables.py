@@ -489,25 +489,25 @@ def table_6(results: Sequence[SvmResult]) -> Table:
         rows = accuracies(result)
         base = rows[0]
         for row in rows[1:]:
-            groups = row["groups"]
-            if row["method"] == "network":
+            groups = row.groups
+            if row.method == "network":
                 labels = ("network", "–")
             elif groups == ["hidden"]:
                 labels = ("SVM (hidden state)", "–")
             elif groups == [MASKS_ALONE]:
                 labels = ("SVM (masks alone)", "masks")
             elif groups == list(GROUPS):
-                kind = Core.of(row["cc"]).short if row["cc"] in tuple(Core) else row["cc"]
-                labels = (f"SVM ({kind})", row["source"])
+                kind = Core.of(row.cc).short if row.cc in tuple(Core) else row.cc
+                labels = (f"SVM ({kind})", row.source or "")
             else:
                 continue
             figures.setdefault(labels, {})[name] = Estimate(
-                row["accuracy"],
-                row["low"],
-                row["high"],
-                base["accuracy"],
-                *interval(base["right"], base["n"]),
-                row["n"],
+                row.accuracy,
+                row.low,
+                row.high,
+                base.accuracy,
+                *interval(base.right, base.n),
+                row.n,
             )
         notes.append(
             f"{name}: {result['layer']}, {result['n_train']} training images "

@@ -10,12 +10,12 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from core.foundation.progress import duration
 from core.paper.printed import PARTS
-from core.reproduce.check import runs_of
+from core.reproduce.check import Input, runs_of
 from core.reproduce.produce import curves_of
 from core.reproduce.profiles import KS, Disabling, Explaining, Merging, Retrainings
 from core.reproduce.work import Work, failure
@@ -209,72 +209,96 @@ def _trainings(work: Work, key: str, part: Retrainings) -> Iterable[Step]:
         )
 
 
-def plan(work: Work) -> dict[str, Any]:
-    """What is there, what is missing, what would be done: plain data, nothing kept.
+@dataclass(frozen=True)
+class Ahead:
+    """What is there, what is missing, what would be done.
 
-    Keys: profile, about, quick, inputs, left_out (see :class:`core.reproduce.check.Checked`), steps
-    (of :class:`Step`), seconds, low, high (of the steps whose time is known), unknown (how many are
-    not), size, free (bytes).
+    Attributes
+    ----------
+    profile, about, quick : what was asked for. inputs, left_out : of
+        :class:`core.reproduce.check.Checked`.
+    steps : in their order. seconds, low, high : of those whose time is known. unknown : how many
+        are not.
+    size, free : bytes on disk.
     """
+
+    profile: str
+    about: str
+    quick: bool
+    inputs: list[Input]
+    left_out: dict[str, str]
+    steps: list[Step]
+    seconds: float
+    low: float
+    high: float
+    unknown: int
+    size: int
+    free: int
+
+
+def plan(work: Work) -> Ahead:
+    """What `reproduce` would do; nothing is kept."""
     checked = work.checked
     made = steps(work)
     known = [one for one in made if one.seconds is not None]
     where = work.root
     while not where.exists():
         where = where.parent
-    return {
-        "profile": work.profile.name,
-        "about": work.profile.about,
-        "quick": work.small,
-        "inputs": checked.inputs,
-        "left_out": checked.left_out,
-        "steps": [asdict(one) for one in made],
-        **{
-            name: sum(getattr(one, name) or 0.0 for one in known)
-            for name in ("seconds", "low", "high")
-        },
-        "unknown": len(made) - len(known),
-        "size": sum(one.size for one in made),
-        "free": shutil.disk_usage(where).free,
-    }
+    return Ahead(
+        profile=work.profile.name,
+        about=work.profile.about,
+        quick=work.small,
+        inputs=checked.inputs,
+        left_out=checked.left_out,
+        steps=made,
+        seconds=sum(one.seconds or 0.0 for one in known),
+        low=sum(one.low or 0.0 for one in known),
+        high=sum(one.high or 0.0 for one in known),
+        unknown=len(made) - len(known),
+        size=sum(one.size for one in made),
+        free=shutil.disk_usage(where).free,
+    )
 
 
-def plan_text(result: dict[str, Any]) -> str:
+def plan_text(result: Ahead) -> str:
     """The plan for a terminal."""
-    lines = [f"Profile {result['profile']}: {result['about']}", "", "Inputs:"]
-    for one in result["inputs"]:
-        parts = ", ".join(one["parts"]) or "nothing that was asked for"
-        sign = "missing" if one["needed"] else "not used" if one["missing"] else "found"
-        others = f", or {', '.join(one['instead'])}" if one["instead"] else ""
-        lines.append(f"  {sign:8} {one['key']}{others}: {one['what']} (for {parts})")
-        if one["needed"]:
-            lines += [f"{'':11}{file}" for file in one["missing"]]
-            lines.append(f"{'':11}to get it: {one['bring']}")
-    if result["left_out"]:
+    lines = [f"Profile {result.profile}: {result.about}", "", "Inputs:"]
+    for one in result.inputs:
+        parts = ", ".join(one.parts) or "nothing that was asked for"
+        sign = "missing" if one.needed else "not used" if one.missing else "found"
+        others = f", or {', '.join(one.instead)}" if one.instead else ""
+        lines.append(f"  {sign:8} {one.key}{others}: {one.what} (for {parts})")
+        if one.needed:
+            lines += [f"{'':11}{file}" for file in one.missing]
+            lines.append(f"{'':11}to get it: {one.bring}")
+    if result.left_out:
         lines += ["", "Left out for want of inputs:"]
-        lines += [f"  {PARTS[key].title}" for key in result["left_out"]]
-    if result["steps"]:
+        lines += [f"  {PARTS[key].title}" for key in result.left_out]
+    if result.steps:
         lines += ["", "To do:"]
-    for one in result["steps"]:
-        if one["state"] == "finished":
-            about = "finished"
-        elif one["seconds"] is None:
-            about = f"{one['state']}; {one['how']}"
-        else:
-            about = (
-                f"{one['state']}; about {duration(one['seconds'])} ({duration(one['low'])} to "
-                f"{duration(one['high'])}), {one['how']}"
-            )
-        size = f", {one['size'] / 1e6:.0f} MB" if one["size"] else ""
-        lines.append(f"  {one['what']}\n      {about}{size}")
-    if result["steps"]:
-        more = f", and {result['unknown']} steps not timed" if result["unknown"] else ""
+    lines += [_step_text(step) for step in result.steps]
+    if result.steps:
+        more = f", and {result.unknown} steps not timed" if result.unknown else ""
         lines += [
             "",
-            f"In all about {duration(result['seconds'])} ({duration(result['low'])} to "
-            f"{duration(result['high'])}){more}, and the tables themselves (seconds to minutes); "
-            f"{result['size'] / 1e9:.2f} GB, {result['free'] / 1e9:.1f} GB are free",
+            f"In all about {duration(result.seconds)} ({duration(result.low)} to "
+            f"{duration(result.high)}){more}, and the tables themselves (seconds to minutes); "
+            f"{result.size / 1e9:.2f} GB, {result.free / 1e9:.1f} GB are free",
         ]
-    if result["quick"]:
+    if result.quick:
         lines += ["", "QUICK: made small to see whether everything works. Quote nothing of it."]
     return "\n".join(lines)
+
+
+def _step_text(step: Step) -> str:
+    if step.state == "finished":
+        about = "finished"
+    elif step.seconds is None:
+        about = f"{step.state}; {step.how}"
+    else:
+        about = (
+            f"{step.state}; about {duration(step.seconds)} ({duration(step.low or 0)} to "
+            f"{duration(step.high or 0)}), {step.how}"
+        )
+    size = f", {step.size / 1e6:.0f} MB" if step.size else ""
+    return f"  {step.what}\n      {about}{size}"

@@ -20,20 +20,39 @@ Facts = dict[str, Any]
 
 
 @dataclass(frozen=True)
+class Input:
+    """One need of a profile.
+
+    Attributes
+    ----------
+    key, what : its name, and what it is. files, missing : all of its files; those not there.
+    bring : how to get it. parts : keys that want it. instead : needs that would do as well.
+    needed : is it missing, and nothing that would do is there?
+    """
+
+    key: str
+    what: str
+    files: list[str]
+    missing: list[str]
+    bring: str
+    parts: list[str]
+    instead: list[str]
+    needed: bool
+
+
+@dataclass(frozen=True)
 class Checked:
     """What of a profile's inputs is there.
 
     Attributes
     ----------
-    inputs : of each need: key, what, files, missing (files), bring (how to get it), parts (keys
-        that want it), instead (keys of needs that would do as well), needed (is it missing, and
-        nothing that would do is there?).
+    inputs : of each need.
     specs : key of ``either`` → the SPEC taken.
     absent : key of a need that is not there → in words what is missing and how to get it.
     left_out : part → why it cannot be made at all.
     """
 
-    inputs: list[Facts]
+    inputs: list[Input]
     specs: dict[str, str]
     absent: dict[str, str]
     left_out: dict[str, str]
@@ -80,16 +99,16 @@ def check(profile: Profile, data: Path, keys: Sequence[str]) -> Checked:
         of = stands_for.get(key, key)
         instead = [n for _, needs in profile.either.get(of, ()) if key not in needs for n in needs]
         inputs.append(
-            {
-                "key": key,
-                "what": asked.what,
-                "files": [file.replace("{data}", str(data)) for file in asked.files],
-                "missing": missing[key],
-                "bring": asked.bring(data),
-                "parts": wanted[key],
-                "instead": instead,
-                "needed": bool(missing[key]) and of in absent,
-            }
+            Input(
+                key,
+                asked.what,
+                [file.replace("{data}", str(data)) for file in asked.files],
+                missing[key],
+                asked.bring(data),
+                wanted[key],
+                instead,
+                needed=bool(missing[key]) and of in absent,
+            )
         )
     return Checked(inputs, specs, absent, left_out)
 

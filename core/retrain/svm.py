@@ -452,14 +452,44 @@ def _one(job: Job, tables: Tables, parts: _Parts, seed: int, folder: Path, meter
 # -- what came out --------------------------------------------------------------------------
 
 
-def accuracies(result: SvmResult) -> list[dict[str, Any]]:
-    """One row a method, plain data: the majority scene, the network, every SVM.
+@dataclass(frozen=True)
+class MethodAccuracy:
+    """How often one method names the scene of a test image.
 
-    method, cc, source, groups, needs_masks (of the test photo), cost, features, validation
-    (cross-validated), right, n, accuracy, low, high (Wilson's 95 % interval over test images),
-    gain over the network with its paired 95 % interval over images (gain_low, gain_high), and
-    over the SVM on the hidden state alone (hidden_gain, hidden_low, hidden_high; None without it).
+    Attributes
+    ----------
+    method : "most frequent scene", "network" or "SVM"; the next entries are of SVMs alone.
+    cc : kind of core concepts. source : of LC(x). groups : of features. needs_masks : of the test
+        photo. cost : C. features : how many. validation : cross-validated accuracy.
+    right, n, accuracy : of test images. low, high : Wilson's 95 % interval over them.
+    gain, gain_low, gain_high : over the network, with its paired 95 % interval over images.
+    hidden_gain, hidden_low, hidden_high : the same over the SVM on the hidden state alone; None
+        without it.
     """
+
+    method: str
+    cc: str | None
+    source: str | None
+    groups: list[str] | None
+    needs_masks: bool
+    cost: float | None
+    features: int | None
+    validation: float | None
+    right: int
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    gain: float
+    gain_low: float
+    gain_high: float
+    hidden_gain: float | None
+    hidden_low: float | None
+    hidden_high: float | None
+
+
+def accuracies(result: SvmResult) -> list[MethodAccuracy]:
+    """The majority scene, the network, and every SVM of a result."""
     target = np.asarray(result["target"])
     network = np.asarray(result["network"]) == target
     rows = [row for row in result["rows"] if row["groups"] == ["hidden"]]
@@ -474,30 +504,25 @@ def accuracies(result: SvmResult) -> list[dict[str, Any]]:
     for method, row, predicted in compared:
         right = predicted == target
         low, high = interval(int(right.sum()), n)
-        gain = _against(right, network)
         hidden = _against(right, alone) if alone is not None else (None, None, None)
         out.append(
-            {
-                "method": method,
-                "cc": row.get("cc"),
-                "source": row.get("source"),
-                "groups": row.get("groups"),
-                "needs_masks": row.get("source") == "masks",
-                "cost": row.get("cost"),
-                "features": row.get("features"),
-                "validation": row.get("validation"),
-                "right": int(right.sum()),
-                "n": n,
-                "accuracy": float(right.mean()),
-                "low": low,
-                "high": high,
-                "gain": gain[0],
-                "gain_low": gain[1],
-                "gain_high": gain[2],
-                "hidden_gain": hidden[0],
-                "hidden_low": hidden[1],
-                "hidden_high": hidden[2],
-            }
+            MethodAccuracy(
+                method,
+                row.get("cc"),
+                row.get("source"),
+                row.get("groups"),
+                row.get("source") == "masks",
+                row.get("cost"),
+                row.get("features"),
+                row.get("validation"),
+                int(right.sum()),
+                n,
+                float(right.mean()),
+                low,
+                high,
+                *_against(right, network),
+                *hidden,
+            )
         )
     return out
 

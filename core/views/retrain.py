@@ -13,10 +13,10 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -32,7 +32,10 @@ from core.foundation.vocabulary import Golden
 from core.retrain.result import CONTROL, RetrainResult, SvmResult, Training
 from core.runs.run_file import Run
 from core.views.names import short_name
-from core.views.work import unfinished
+from core.views.work import Task, unfinished
+
+if TYPE_CHECKING:  # it brings PyTorch
+    from core.retrain.svm import MethodAccuracy
 
 NAMES = {CONTROL: "control", **Golden.shorts()}
 
@@ -240,10 +243,10 @@ def summary_text(record: RetrainResult, table: pd.DataFrame) -> str:
 
 def table_6(record: SvmResult) -> pd.DataFrame:
     """Every SVM of one result of :func:`core.retrain.svm.retrain_pe`, with the network and the
-    most frequent scene: the columns of :func:`core.retrain.svm.accuracies`, groups in words."""
+    most frequent scene: columns as :class:`core.retrain.svm.MethodAccuracy`, groups in words."""
     from core.retrain.svm import accuracies
 
-    frame = pd.DataFrame(accuracies(record))
+    frame = pd.DataFrame([asdict(row) for row in accuracies(record)])
     frame["groups"] = [" + ".join(groups) if groups else "" for groups in frame["groups"]]
     return frame
 
@@ -281,7 +284,7 @@ def find_result(asked: Retraining, root: Path) -> str:
     return ""
 
 
-def pe_text(record: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
+def pe_text(record: SvmResult, rows: Sequence[MethodAccuracy]) -> str:
     """Accuracies of every SVM for a terminal, in percent."""
     from core.retrain.svm import SOURCES
 
@@ -304,13 +307,13 @@ def pe_text(record: SvmResult, rows: Sequence[dict[str, Any]]) -> str:
         return f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]"
 
     for row in rows:
-        span = f"{100 * row['accuracy']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}]"
-        cost = "" if row["cost"] is None else f"{row['cost']:g}"
+        span = f"{100 * row.accuracy:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
+        cost = "" if row.cost is None else f"{row.cost:g}"
         lines.append(
-            f"{row['method']:20} {NAMES.get(row['cc'] or '', ''):4} {row['source'] or '':7} "
-            f"{' + '.join(row['groups'] or []):22} {span:>20} "
-            f"{gain(row['gain'], row['gain_low'], row['gain_high']):>22} "
-            f"{gain(row['hidden_gain'], row['hidden_low'], row['hidden_high']):>22} {cost:>6}"
+            f"{row.method:20} {NAMES.get(row.cc or '', ''):4} {row.source or '':7} "
+            f"{' + '.join(row.groups or []):22} {span:>20} "
+            f"{gain(row.gain, row.gain_low, row.gain_high):>22} "
+            f"{gain(row.hidden_gain, row.hidden_low, row.hidden_high):>22} {cost:>6}"
         )
     lines += [
         "",
@@ -515,37 +518,26 @@ def start(arguments: Sequence[str], root: Path) -> jobs.Job:
     return jobs.start(job_name(arguments), arguments, root)
 
 
-def at_work(root: Path, kind: str) -> list[dict[str, Any]]:
+def at_work(root: Path, kind: str) -> list[Task]:
     """Re-trainings (`kind` ``cc``) or SVMs (``pe``) in the making, stopped or failed, and those
-    that a job finished within the hour, the one started last first.
-
-    Keys: job (:class:`core.foundation.jobs.Job`; None for one of the command line), state, what,
-    command; stage, done, total, rate, left, age of its heartbeat, where there is one.
-    """
-    beats = unfinished(root, kind={"cc": "retrain", "pe": "svm"}[kind])
+    that a job finished within the hour, the one started last first."""
+    left = unfinished(root, kind={"cc": "retrain", "pe": "svm"}[kind])
     rows = []
     for job in jobs.every(root):
         if tuple(job.arguments[:2]) != ("retrain", kind) or job.name.startswith(TIMING):
             continue
         commands = (_command(job.arguments), _command(job.arguments, whole=True))
-        mine = [beat for beat in beats if beat.get("command") in commands]
-        beats = [beat for beat in beats if beat.get("command") not in commands]
+        mine = [task for task in left if task.command in commands]
+        left = [task for task in left if task.command not in commands]
         if job.state == "finished" and time.time() - (job.ended or 0) > SEEN:
             continue
-        beat = mine[0] if mine else {}
+        task = Task(job.name, job.state, job, what=_what(job.arguments), command=commands[0])
+        beat = mine[0].beat if mine else None
         # What an earlier start of it left is no sign of life of this one.
-        if job.alive and beat.get("time", 0) < job.started:
-            beat = {}
-        rows.append(
-            {
-                **beat,
-                "job": job,
-                "state": job.state,
-                "command": commands[0],
-                "what": _what(job.arguments),
-            }
-        )
-    return rows + [{**beat, "job": None} for beat in beats]
+        if beat is not None and not (job.alive and beat.time < job.started):
+            task = replace(task, run=mine[0].run, beat=beat, age=mine[0].age)
+        rows.append(task)
+    return rows + left
 
 
 def _command(arguments: Sequence[str], whole: bool = False) -> str:

@@ -10,13 +10,15 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from core.foundation import jobs
 from core.foundation.digest import digest_of
 from core.foundation.files import Sole
-from core.foundation.jobs import read_progress
+from core.foundation.progress import Heartbeat
 from core.foundation.settings import command
 
 CHECK = "check-"
@@ -61,7 +63,7 @@ def known_layers(request: Mapping[str, Any], root: Path) -> dict[str, Any] | Non
     pair = (str(request["dataset"]), str(request["model"]))
     for job in jobs.every(root):
         if job.name.startswith(CHECK) and job.state == "finished":
-            said = dict(zip(job.arguments, job.arguments[1:], strict=False))
+            said = dict(pairwise(job.arguments))
             if (said.get("--dataset"), said.get("--model")) == pair:
                 return job.answer()
     return None
@@ -76,8 +78,50 @@ STALE = 30.0
 """Seconds without a heartbeat after which a run in the making counts as stopped."""
 
 
-def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dict[str, Any]]:
-    """Runs in the making, or stopped, under `root`: their progress files and a `state`.
+@dataclass(frozen=True)
+class Task:
+    """Long work that is being done, was stopped or failed, or was finished within the hour.
+
+    Attributes
+    ----------
+    run : what its unfinished work lies under (``RUN.partial``), or its job's name where there is
+        none yet.
+    state : as of :class:`core.foundation.jobs.Job`; of the heartbeat where there is no job.
+    job : None where it was started on the command line.
+    beat : its last heartbeat; None where none was written yet. age : of it, in seconds.
+    dataset, model, layers : of a run. what, command : of a re-training.
+    """
+
+    run: str
+    state: str
+    job: jobs.Job | None = None
+    beat: Heartbeat | None = None
+    age: float | None = None
+    dataset: str = ""
+    model: str = ""
+    layers: tuple[str, ...] = ()
+    what: str = ""
+    command: str = ""
+
+    @property
+    def name(self) -> str:
+        """What it is known by: the name of its job, or `run`."""
+        return self.job.name if self.job else self.run
+
+    @property
+    def where(self) -> str:
+        """How far it is, in a few words."""
+        beat = self.beat
+        return f"{beat.stage} {beat.done}/{beat.total or '?'}" if beat else " 0/?"
+
+    def to_json(self) -> dict[str, Any]:
+        """The heartbeat, with run, state and age."""
+        beat = self.beat.to_json() if self.beat else {}
+        return {**beat, "run": self.run, "state": self.state, "age": self.age}
+
+
+def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[Task]:
+    """Work that is not finished under `root`, by its folders alone, whoever started it.
 
     kind : what is in the making, by the word before its digest: ``retrain`` or ``svm``; runs have
     none.
@@ -91,44 +135,55 @@ def unfinished(root: Path, now: float | None = None, kind: str = "") -> list[dic
             continue
         if folder.with_suffix(".json" if kind else ".duckdb").exists():
             continue  # finished, and killed while it cleaned up
-        beat = read_progress(folder / "progress.json") or {}
-        age = (time.time() if now is None else now) - beat.get("time", 0)
-        state = "starting" if not beat else "stopped" if age > STALE else "running"
-        rows.append({**beat, "run": folder.stem, "state": state, "age": age if beat else None})
+        beat = Heartbeat.read(folder / "progress.json")
+        if beat is None:
+            rows.append(Task(folder.stem, "starting"))
+            continue
+        age = (time.time() if now is None else now) - beat.time
+        rows.append(
+            Task(
+                folder.stem,
+                "stopped" if age > STALE else "running",
+                beat=beat,
+                age=age,
+                dataset=beat.dataset,
+                model=beat.model,
+                layers=beat.layers,
+                what=beat.what,
+                command=beat.command,
+            )
+        )
     return rows
 
 
 # -- at work ----------------------------------------------------------------------------------
 
 
-def at_work(root: Path) -> list[dict[str, Any]]:
-    """Runs in the making, stopped or failed, and those that a job finished within the hour.
-
-    Keys: run (digest), job (a :class:`core.foundation.jobs.Job`, or None for a run started on the
-    command line), state (as of jobs; of the heartbeat where there is none), dataset, model, layers,
-    stage, done, total, rate, left, age (seconds since the last heartbeat), request or arguments.
-    """
-    beats = {beat["run"]: beat for beat in unfinished(root)}
+def at_work(root: Path) -> list[Task]:
+    """Runs in the making, stopped or failed, and those that a job finished within the hour."""
+    left = {task.run: task for task in unfinished(root)}
     rows = []
     for job in jobs.every(root):
         if job.name.startswith(CHECK) or not (job.arguments and job.arguments[0] == "run"):
             continue
-        beat = beats.pop(job.name, {})
+        task = left.pop(job.name, None)
         if job.state == "finished" and time.time() - (job.ended or 0) > SEEN:
             continue
-        said = dict(zip(job.arguments, job.arguments[1:], strict=False))
-        named = {
-            "dataset": said.get("--dataset", ""),
-            "model": said.get("--model", ""),
-            "layers": [
-                value
-                for flag, value in zip(job.arguments, job.arguments[1:], strict=False)
-                if flag == "--layer"
-            ],
-        }
-        now = job.progress if job.alive else beat
-        rows.append({**named, **(now or {}), "run": job.name, "job": job, "state": job.state})
-    return rows + [{**beat, "job": None} for beat in beats.values()]
+        pairs = list(pairwise(job.arguments))
+        said = dict(pairs)
+        rows.append(
+            Task(
+                job.name,
+                job.state,
+                job,
+                job.progress if job.alive else task.beat if task else None,
+                task.age if task else None,
+                said.get("--dataset", ""),
+                said.get("--model", ""),
+                tuple(value for flag, value in pairs if flag == "--layer"),
+            )
+        )
+    return rows + list(left.values())
 
 
 def discard(digest: str, root: Path, job: str = "") -> None:

@@ -78,6 +78,15 @@ def start_training(arguments: Sequence[str], root: Path) -> jobs.Job:
     return retrain.start(arguments, root)
 
 
+def start_measuring(arguments: Sequence[str], root: Path) -> jobs.Job:
+    """:func:`core.views.reliance.start`."""
+    from core.views import reliance
+
+    check_named_files(arguments)
+    require_owner("measure effects", arguments=list(arguments))
+    return reliance.start(arguments, root)
+
+
 def stop(name: str, root: Path, at_once: bool = False) -> None:
     """:func:`core.foundation.jobs.cancel`."""
     require_owner("end job at once" if at_once else "stop job", job=name)

@@ -385,3 +385,47 @@ network and knowledge. Where that does as well, the gain is the annotator’s.
 
 Intervals are 95 %, of accuracies Wilson’s, of gains Agresti and Min’s for matched pairs.
 """
+
+RELIANCE = r"""
+For every photo $i$ of the scene that shows the concept, it is what the scene's margin $m$ loses
+without the concept, beyond what it loses without regions of the same shape elsewhere,
+$$d_i = [m(x)-m(x\setminus c)] - \overline{[m(x)-m(x\setminus \text{elsewhere})]},$$
+averaged over the photos, with Student's 95 % interval. The scene's **lead** is its mean margin.
+**Relied on** is what carries more than a fiftieth of the lead, by more than luck (sign-flip test,
+false discovery rate 5 % over all pairs of a scene and a concept). **Core** is what the knowledge
+graph says belongs to the scene. **Core but ignored**: all of the interval lies below a fiftieth
+of the lead. Filling a region is no perfect way of taking a thing away; the control bears the same
+paint.
+"""
+
+SHORTCUTS = r"""
+Over **all** photos that show the concept, whatever their true scene: what taking it away costs the
+margin of the listed scene over the mean of all others, beyond its control. A shortcut pulls photos
+of other scenes too (*on other scenes*). Rows are ordered by the lower end of the interval, as a
+share of the scene's lead; $q$ is the sign-flip test's p-value adjusted by Benjamini and Hochberg
+over all pairs of a scene and a concept.
+"""
+
+MISTAKES = r"""
+Each wrong answer is of the first kind that fits. **Wrong label suspected**: cross-validated
+classifiers on the pooled features and on what is annotated both say the same other scene, by
+confident learning (Northcutt et al. 2021). **Misled**: without one concept the answer is right,
+without a region of its shape elsewhere it is not, and the concept is used. **Ambiguous**: core
+concepts of both scenes are there and used. **Missed**: core concepts of the true scene are there,
+and none is used. **Unexplained**: the rest. *Used* means an effect, beyond its control, of at least
+a tenth of what right answers lead by.
+"""
+
+SLICES = r"""
+*Expected* is the error rate that the photos with the concept would have if wrong answers fell by
+chance within each scene. $p$ is of Fisher's exact test, over several scenes with their
+hypergeometric distributions convolved; $q$ is adjusted by Benjamini and Hochberg over all slices.
+"""
+
+FAILURE = r"""
+**AUROC**: the chance that a wrong answer's score lies above a right one's; 0.5 is chance. Each
+score is a logistic regression fitted on the other split; intervals are of 2,000 bootstrap resamples
+of photos. The **share of evidence** is how much of all positive evidence for the answer lies on its
+core concepts; the **share of effect** is the same with measured effects. The **share of area** uses
+masks alone: where it does as well, the annotator knows it, not the network.
+"""

@@ -37,6 +37,7 @@ PAGES: Registry[Page] = Registry(
         Page("Disable", "pages/5_Disable.py", "predictions without units", icon="toggle_off"),
         Page("Retrain", "pages/6_Retrain.py", "training on concepts", icon="model_training"),
         Page("Compare", "pages/7_Compare.py", "runs side by side", icon="compare"),
+        Page("Reliance", "pages/8_Reliance.py", "what scenes rest on", icon="foundation"),
         Page("Runs", "pages/9_Runs.py", "start, watch and delete runs", icon="storage"),
     ),
     Page,

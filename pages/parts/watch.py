@@ -5,33 +5,27 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import streamlit as st
 
-from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.progress import duration
+from core.foundation.progress import Heartbeat, duration
+from core.views.work import Task
 from pages.parts import access, changes
 
 HURRY = 10.0
 """Seconds after which work that was asked to stop may be ended the hard way."""
 
 
-def state(result: dict[str, Any], steps: Mapping[str, str]) -> None:
-    """How far it is, or how it ended.
-
-    told : job (None where it was started on the command line), state, and stage, done, total,
-    rate, left and age where there was a heartbeat. steps : stage → what people call it.
-    """
-    job: jobs.Job | None = result["job"]
-    now = result["state"]
+def state(task: Task, steps: Mapping[str, str]) -> None:
+    """How far it is, or how it ended. steps : stage → what people call it."""
+    job, now, beat = task.job, task.state, task.beat
     if now == "finished":
         st.markdown(":green[:material/check_circle:] **Finished.**")
     elif now == "failed":
         st.markdown(":red[:material/error:] **It failed:**")
         st.text(job.error if job else "")
-    elif now == "starting" or "done" not in result:
+    elif now == "starting" or beat is None:
         if now == "stopped":
             st.markdown(":orange[**Stopped**] before it had done anything.")
         elif now == "stopping":
@@ -39,11 +33,11 @@ def state(result: dict[str, Any], steps: Mapping[str, str]) -> None:
         else:
             st.caption("Begun: opening the photos, loading the network.")
     else:
-        bar(result, steps)
-    if now == "stopped" and "done" in result:
+        bar(beat, now, steps)
+    if now == "stopped" and beat is not None:
         stopped_at = job.error if job and job.error else ""
         if job is None:
-            stopped_at = f"no sign of life for {duration(result['age'])}"
+            stopped_at = f"no sign of life for {duration(task.age or 0)}"
         st.markdown(
             ":orange[**Stopped.**] "
             + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
@@ -51,24 +45,23 @@ def state(result: dict[str, Any], steps: Mapping[str, str]) -> None:
         )
 
 
-def bar(result: dict[str, Any], steps: Mapping[str, str]) -> None:
+def bar(beat: Heartbeat, now: str, steps: Mapping[str, str]) -> None:
     """How far it is."""
-    done, total = result["done"], max(1, result["total"])
-    said = f"{steps.get(result['stage'], result['stage'])}: {done:,} of {total:,} images"
-    if result["state"] == "running":
-        rate, left = result.get("rate") or 0, result.get("left")
+    done, total = beat.done, max(1, beat.total)
+    said = f"{steps.get(beat.stage, beat.stage)}: {done:,} of {total:,} images"
+    if now == "running":
+        rate, left = beat.rate, beat.left
         said += (
             f", {rate:.0f} a second" if rate >= 1 else f", one in {1 / rate:.0f} s" if rate else ""
         )
         said += f", {duration(left)} left in this step" if left else ""
-    elif result["state"] == "stopping":
+    elif now == "stopping":
         said += ", stopping …"
     st.progress(min(1.0, done / total), text=said)
 
 
 def controls(
-    result: dict[str, Any],
-    name: str,
+    task: Task,
     root: Path,
     shown: Callable[[], None],
     again: Callable[[], None] | None,
@@ -80,8 +73,8 @@ def controls(
     tries a failed one anew; None where that cannot be done here. drop : throws away what a
     stopped one has done.
     """
-    job: jobs.Job | None = result["job"]
-    now, own = result["state"], access.may_change()
+    job, name, now = task.job, task.name, task.state
+    own = access.may_change()
     with st.container(horizontal=True, vertical_alignment="center"):
         if job is None and now in ("running", "starting"):
             st.caption("Started on the command line; stop it there with Ctrl-C.")

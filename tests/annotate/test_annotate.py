@@ -471,35 +471,40 @@ def test_annotate_run_show(tmp_path, capsys, monkeypatch):
     assert not at.exception and any(by in str(frame.value.to_dict()) for frame in at.dataframe)
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        (["none"], "no folder of photos none"),
-        (["p", "--model", "torchvison:x"], "is 'torchvision' meant"),
-        (["p", "--scenes", "none.csv"], "no file none.csv"),
-        (["p", "--least-confidence", "1.5"], "0 … 1, not 1.5"),
-        (["p", "--batch", "0"], "1 photo or more, not 0"),
-        (["p", "--to", "p"], "holds the photos"),
-        (["p", "--to", "p/set"], "lies within the photos"),
-    ],
-)
-def test_mistakes_come_before_pytorch(tmp_path, more, message):
+MISTAKES = [
+    (["none"], "no folder of photos none"),
+    (["p", "--model", "torchvison:x"], "is 'torchvision' meant"),
+    (["p", "--scenes", "none.csv"], "no file none.csv"),
+    (["p", "--least-confidence", "1.5"], "0 … 1, not 1.5"),
+    (["p", "--batch", "0"], "1 photo or more, not 0"),
+    (["p", "--to", "p"], "holds the photos"),
+    (["p", "--to", "p/set"], "lies within the photos"),
+]
+
+
+def test_mistakes_come_before_pytorch(tmp_path):
     write_photos(tmp_path / "p", {"a.png": (64, 48)})
-    if "--model" not in more:
-        more = [*more, "--model", "torchvision:fcn_resnet50"]
-    if "--to" not in more:
-        more = [*more, "--to", "out"]
+    usual = {"--model": "torchvision:fcn_resnet50", "--to": "out"}
+    asked = [
+        ["annotate", *more, *(word for k, v in usual.items() if k not in more for word in (k, v))]
+        for more, _ in MISTAKES
+    ]
     program = (
-        "import sys; from core.cli import main; status = main(sys.argv[1:]);"
-        "assert status == 2 and 'torch' not in sys.modules"
+        "import json, sys; from core.cli import main\n"
+        "for given in json.loads(sys.argv[1]):\n"
+        "    assert main(given) == 2 and 'torch' not in sys.modules, given\n"
+        "    print('--', file=sys.stderr)"
     )
-    root = Path(__file__).parents[2]
     told = subprocess.run(
-        [sys.executable, "-c", program, "annotate", *more],
+        [sys.executable, "-c", program, json.dumps(asked)],
         cwd=tmp_path,
         text=True,
         capture_output=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
     )
-    assert told.returncode == 0 and message in told.stderr, told.stderr
+    assert told.returncode == 0, told.stderr
+    *each, rest = told.stderr.split("--\n")
+    assert not rest
+    for text, (_, message) in zip(each, MISTAKES, strict=True):
+        assert message in text
     assert not (tmp_path / "out").exists()

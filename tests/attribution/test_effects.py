@@ -110,6 +110,22 @@ def test_blur_is_a_weighted_mean_of_the_outside():
         assert np.abs(filled[y, x] - expected).max() <= 0.51
 
 
+def test_smooth_is_the_mean_of_its_neighbours():
+    rng = np.random.default_rng(5)
+    photo, region = photo_and_region(rng)
+    region[:3, :5] = True  # a corner: at the photo's edge fewer neighbours
+    filled = fillings.smooth(photo, region, rng).astype(float)
+    exact = np.where(region[..., None], 128.0, photo.astype(float))
+    there = np.pad(np.ones(region.shape), 1)[..., None]
+    for _ in range(1500):
+        beyond = np.pad(exact, ((1, 1), (1, 1), (0, 0)))
+        around = [(0, 1), (2, 1), (1, 0), (1, 2)]
+        parts = [(beyond * there)[y : y + 20, x : x + 24] for y, x in around]
+        counts = [there[y : y + 20, x : x + 24] for y, x in around]
+        exact[region] = (sum(parts) / sum(counts))[region]
+    assert np.abs(filled - exact).max() <= 0.51
+
+
 def test_mean_and_noise_are_like_the_outside():
     rng = np.random.default_rng(4)
     photo, region = photo_and_region(rng, 200, 200)
@@ -148,6 +164,17 @@ def test_regions_elsewhere_keep_shape_and_size():
 # -- measured effects -----------------------------------------------------------------------------
 
 
+def with_margin(case, mask):
+    """Every pixel within half a cell of the region, up and down or sideways or both."""
+    cells = case.opened.run.info["settings"]["grid"][1]
+    reach = int(0.5 * len(mask) / cells + 0.5)
+    assert reach > 0
+    wide = mask.copy()
+    for y, x in zip(*np.nonzero(mask), strict=True):
+        wide[max(0, y - reach) : y + reach + 1, max(0, x - reach) : x + reach + 1] = True
+    return mask if wide.all() else wide
+
+
 def test_effects_are_those_of_edited_photos(opened):
     case = opened.case(int(opened.recorded.numbers[3]))
     found = measure(case, ("mean", "blur"), controls=3, seed=1)
@@ -155,7 +182,7 @@ def test_effects_are_those_of_edited_photos(opened):
     a, b = 2, 0
     for f, fill in enumerate((fillings.mean, fillings.blur)):
         for row, mask in enumerate(case.regions.masks):
-            edited = fill(case.photo, mask, np.random.default_rng(0))
+            edited = fill(case.photo, with_margin(case, mask), np.random.default_rng(0))
             with torch.inference_mode():
                 logits = first_of(module(opened.forward.inputs(edited[None])))[0].numpy()
             assert found.after[f, row] == pytest.approx(logits, abs=1e-5)
@@ -179,7 +206,7 @@ def test_concepts_are_taken_away_together(opened):
     case = opened.case(int(opened.recorded.numbers[3]))
     names = case.regions.names[:2]
     both = without(case, names, "mean")
-    region = case.regions.masks[:2].any(0)
+    region = with_margin(case, case.regions.masks[:2].any(0))
     assert (both == fillings.mean(case.photo, region, np.random.default_rng(0))).all()
     assert without(case, (), "mean") is case.photo
     with pytest.raises(UnitscopeError, match="unknown concept of this photo"):
@@ -304,7 +331,7 @@ def test_a_split_is_measured_photo_by_photo_and_resumed(opened):
     a, b = whole.images["predicted"].to_numpy(), whole.images["against"].to_numpy()
     assert whole.effect(a, b)[row] == pytest.approx(found.margin(a[photo], b[photo])[at])
     assert whole.control_effect(a, b)[row] == pytest.approx(
-        np.nanmean(found.control(a[photo], b[photo])[at])
+        np.nanmean(found.control(a[photo], b[photo])[at]), abs=1e-6
     )
     found_evidence = concept_evidence(case, evidence(case, case.predicted, case.against))
     assert whole.evidence[row, 0] == pytest.approx(found_evidence[at], abs=1e-5)

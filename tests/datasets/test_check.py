@@ -24,7 +24,7 @@ def folder(tmp_path) -> Path:
 
 def test_the_counts_are_those_of_a_plain_loop(folder):
     data = open_dataset(f"folder:{folder}")
-    told = check(data, threads=3).facts()
+    told = check(data, threads=3).report().to_json()
     assert told["images"] == told["read"] == told["usable"] == 12 and told["problems"] == []
     assert told["splits"] == {"test": 6, "train": 6}
     assert told["scenes"] == {name: {"test": 2, "train": 2} for name in tiny.SCENES}
@@ -103,7 +103,7 @@ def test_scenes_are_looked_up_in_the_knowledge_graph(folder, capsys, tmp_path):
 
 
 def test_it_can_be_stopped(folder):
-    told = check(open_dataset(f"folder:{folder}"), stop=lambda: True, threads=1).facts()
+    told = check(open_dataset(f"folder:{folder}"), stop=lambda: True, threads=1).report().to_json()
     assert told["stopped"] and told["read"] == told["usable"] == 1
 
 
@@ -129,7 +129,7 @@ def test_groups_come_by_size():
         Problem("", "b", "gone"),
         Problem("", "a", "line 22: bad"),
     ]
-    assert [(row["kind"], row["count"]) for row in grouped(rows)] == [
+    assert [(row.kind, row.count) for row in grouped(rows)] == [
         ("line …: bad", 2),
         ("gone", 1),
     ]
@@ -138,7 +138,7 @@ def test_groups_come_by_size():
 def test_predicted_labels_are_told(folder, capsys):
     (folder / "labels_by.json").write_text(json.dumps({"labels_by": "seg:net"}), encoding="utf-8")
     data = open_dataset(f"folder:{folder}")
-    assert data.labels_by and check(data).facts()["labels_by"] == data.labels_by
+    assert data.labels_by and check(data).report().to_json()["labels_by"] == data.labels_by
     assert main(["datasets", "check", f"folder:{folder}"]) == 0
     assert f"predicted by {data.labels_by}" in capsys.readouterr().out
 
@@ -147,5 +147,5 @@ def test_photos_without_annotation_are_counted(tmp_path):
     root = tiny.write_folder(tmp_path / "photos", images=6)
     for path in (root / "masks").glob("00[01]*"):
         path.unlink()
-    told = check(open_dataset(f"folder:{root}")).facts()
+    told = check(open_dataset(f"folder:{root}")).report().to_json()
     assert told["bare"] == 2 and told["mask_sizes"] == [[40, 32, 4]]

@@ -261,6 +261,7 @@ def _command(settings: Settings, out: Path, *more: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_random_moments_is_the_same(settings, whole, tmp_path):
     """SIGKILL, so that nothing can be tidied up, at moments spread over the whole run."""
     rng = np.random.default_rng(int(os.environ.get("UNITSCOPE_KILL_SEED", "0")))

@@ -66,7 +66,7 @@ def slow_run(photos: Path, root: Path, *more: str) -> list[str]:
 
 
 def begun(job: jobs.Job) -> bool:
-    return bool(job.progress and job.progress["done"] >= 32)
+    return bool(job.progress and job.progress.done >= 32)
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(photos, tmp_path):
     with pytest.raises(UnitscopeError, match="at work already"):
         jobs.start(name, command, tmp_path, mark)
     job = wait(name, tmp_path, begun)
-    assert job.state == "running" and job.progress["total"] == 320
+    assert job.state == "running" and job.progress.total == 320
     # Another process, as after a restart of the app, sees the same.
     seen = subprocess.run(
         [
@@ -109,7 +109,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(photos, tmp_path):
     again = jobs.start(name, job.arguments, tmp_path, mark)
     assert again.progress is None  # what the stopped one left is not this one's
     first = wait(name, tmp_path, lambda one: bool(one.progress) or over(one))
-    assert first.progress["done"] >= 32 * shards or first.progress["stage"] != "collect"
+    assert first.progress.done >= 32 * shards or first.progress.stage != "collect"
     job = wait(name, tmp_path, over)
     assert (job.state, job.status, job.error) == ("finished", 0, "")
     run = Run(tmp_path / f"{name}.duckdb")
@@ -137,21 +137,23 @@ def test_a_check_answers_with_sizes_layers_and_time(photos, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["jobs"]
 
 
+def with_child(job: jobs.Job) -> bool:
+    """Whether its command has begun."""
+    return '"child": ' in (job.folder / "job.json").read_text()
+
+
 @pytest.mark.slow
 def test_work_that_is_killed_is_told_as_stopped(photos, tmp_path):
     command = slow_run(photos, tmp_path)
     jobs.start("victim", command, tmp_path)
-    told = wait("victim", tmp_path, lambda job: job.state == "running")
+    told = wait("victim", tmp_path, with_child)
     facts = json.loads((told.folder / "job.json").read_text())
-    if "child" not in facts:
-        time.sleep(0.5)
-        facts = json.loads((told.folder / "job.json").read_text())
     os.kill(facts["child"], signal.SIGKILL)
     job = wait("victim", tmp_path, over)
     assert job.state == "stopped" and "SIGKILL" in job.error
     # The keeper and the work together, as when the machine goes down.
     jobs.start("victim", command, tmp_path)
-    wait("victim", tmp_path, lambda job: "child" in (job.folder / "job.json").read_text())
+    wait("victim", tmp_path, with_child)
     facts = json.loads((told.folder / "job.json").read_text())
     for who in ("keeper", "child"):
         os.kill(facts[who], signal.SIGKILL)

@@ -42,34 +42,43 @@ slow = pytest.mark.slow
 # Network, side of its input, default layer, layout of that layer's output, options of its making.
 MAPS, LAST = "maps", "last"
 NETWORKS = [
-    ("torchvision:alexnet", 64, "features.11", MAPS, {}),
+    pytest.param("torchvision:alexnet", 64, "features.11", MAPS, {}, marks=slow),
     pytest.param("torchvision:vgg11", 64, "features.19", MAPS, {}, marks=slow),
     ("torchvision:squeezenet1_1", 64, "features", MAPS, {}),
     ("torchvision:resnet18", 64, "layer4", MAPS, {}),
     ("torchvision:densenet121", 64, "features", MAPS, {}),
     ("torchvision:googlenet", 64, "inception5b", MAPS, {"init_weights": False}),
-    ("torchvision:inception_v3", 80, "Mixed_7c", MAPS, {"init_weights": False}),
+    pytest.param(
+        "torchvision:inception_v3", 80, "Mixed_7c", MAPS, {"init_weights": False}, marks=slow
+    ),
     ("torchvision:mobilenet_v2", 64, "features", MAPS, {}),
     ("torchvision:mobilenet_v3_small", 64, "features", MAPS, {}),
     ("torchvision:shufflenet_v2_x0_5", 64, "conv5", MAPS, {}),
     ("torchvision:mnasnet0_5", 64, "layers", MAPS, {}),
     ("torchvision:efficientnet_b0", 64, "features", MAPS, {}),
     ("torchvision:regnet_x_400mf", 64, "trunk_output", MAPS, {}),
-    ("torchvision:convnext_tiny", 64, "features", MAPS, {}),
-    ("torchvision:swin_t", 64, "norm", LAST, {}),
-    ("torchvision:swin_v2_t", 64, "norm", LAST, {}),
+    pytest.param("torchvision:convnext_tiny", 64, "features", MAPS, {}, marks=slow),
+    pytest.param("torchvision:swin_t", 64, "norm", LAST, {}, marks=slow),
+    pytest.param("torchvision:swin_v2_t", 64, "norm", LAST, {}, marks=slow),
     pytest.param("torchvision:maxvit_t", 224, "blocks.3", MAPS, {}, marks=slow),
-    ("torchvision:vit_b_32", 96, "encoder.layers.encoder_layer_10", 1, {"image_size": 96}),
+    pytest.param(
+        "torchvision:vit_b_32",
+        96,
+        "encoder.layers.encoder_layer_10",
+        1,
+        {"image_size": 96},
+        marks=slow,
+    ),
     ("timm:resnet18", 64, "layer4", MAPS, {}),
-    ("timm:densenet121", 64, "features", MAPS, {}),
+    pytest.param("timm:densenet121", 64, "features", MAPS, {}, marks=slow),
     ("timm:efficientnet_b0", 64, "bn2", MAPS, {}),
     ("timm:mobilenetv3_small_050", 64, "blocks", MAPS, {}),
     ("timm:regnetx_002", 64, "s4", MAPS, {}),
     ("timm:convnext_atto", 64, "stages", MAPS, {}),
     pytest.param("timm:swin_tiny_patch4_window7_224", 224, "norm", LAST, {}, marks=slow),
     pytest.param("timm:swinv2_tiny_window8_256", 256, "norm", LAST, {}, marks=slow),
-    ("timm:vit_tiny_patch16_224", 224, "blocks.10", 1, {}),
-    ("timm:deit_tiny_distilled_patch16_224", 224, "blocks.10", 2, {}),
+    pytest.param("timm:vit_tiny_patch16_224", 224, "blocks.10", 1, {}, marks=slow),
+    pytest.param("timm:deit_tiny_distilled_patch16_224", 224, "blocks.10", 2, {}, marks=slow),
     pytest.param("timm:vit_small_patch16_dinov3", 256, "blocks.11", 5, {}, marks=slow),
 ]
 
@@ -243,6 +252,7 @@ def transformer(tmp_path_factory):
     return spec, dataset, run
 
 
+@pytest.mark.slow
 def test_the_last_block_of_a_class_token_transformer_is_told_to_do_nothing(transformer):
     toggler = prepare(transformer[2], LAST_BLOCK)
     assert "answer does not come from these maps" in toggler.check.why
@@ -265,6 +275,7 @@ def rounded(run, bits: int) -> None:
     assert ("rounding moves the logits" in toggler.check.why) == (bits == 16)
 
 
+@pytest.mark.slow
 def test_a_transformer_is_replayed_as_exactly_as_promised_unless_told_otherwise(
     transformer, tmp_path
 ):
@@ -275,6 +286,7 @@ def test_a_transformer_is_replayed_as_exactly_as_promised_unless_told_otherwise(
     rounded(execute(plan(asked), tmp_path / "runs", threads=1), 16)
 
 
+@pytest.mark.slow
 def test_so_is_one_of_timm(tmp_path):
     pytest.importorskip("timm")
     spec = checkpoint(tmp_path / "w.pt", "timm:vit_tiny_patch16_224", 224, {})
@@ -286,6 +298,7 @@ def test_so_is_one_of_timm(tmp_path):
         rounded(run, bits)
 
 
+@pytest.mark.slow
 def test_a_tail_without_the_class_token_recorded_is_not_replayed(transformer, tmp_path):
     """Runs of older versions have no such array: they are still toggled, by the whole network."""
     made = transformer[2]

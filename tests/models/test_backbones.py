@@ -174,6 +174,7 @@ def bare(own, tmp_path, capsys):
     return Run(Path(facts["path"]))
 
 
+@pytest.mark.slow
 def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
     out = ["--out", str(bare.path.parent)]
     images = bare.sql("SELECT predicted, confidence, correct FROM images")
@@ -232,6 +233,7 @@ PAGES = {
 }
 
 
+@pytest.mark.slow
 def test_every_page_of_a_run_without_classes(bare, monkeypatch):
     monkeypatch.setenv("UNITSCOPE_CACHE", str(bare.path.parent))
     image = bare.sql("SELECT id FROM images LIMIT 1")["id"][0]

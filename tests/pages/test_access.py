@@ -120,6 +120,7 @@ def test_nobody_changes_anything_without_standing(cache, tiny_run, served, mode)
         lambda: changes.start_run(["run", "--dataset", "rooms", "--model", "rooms"], "a", cache),
         lambda: changes.start_check(["run", "--dataset", "rooms", "--model", "rooms"], cache),
         lambda: changes.start_training(["retrain", "cc"], cache),
+        lambda: changes.start_measuring(["reliance", "a"], cache),
         lambda: changes.stop("a", cache),
         lambda: changes.dismiss("a", cache),
         lambda: changes.save_set(tiny_run, "body.3", "mine", [1]),

@@ -313,9 +313,9 @@ def test_jobs_and_heartbeats_are_brought_together(asked, tmp_path):
         beat = {"stage": "train", "done": 5, "total": 10, "command": command, "time": time.time()}
         (partial / "progress.json").write_text(json.dumps(beat))
     mine, other = shown.at_work(tmp_path, "cc")
-    assert mine["job"].name == name and mine["state"] == "stopped"
-    assert mine["run"] == f"retrain-{'a' * 16}" and mine["done"] == 5
-    assert other["job"] is None and other["run"] == f"retrain-{'b' * 16}"
+    assert mine.job.name == name and mine.state == "stopped"
+    assert mine.run == f"retrain-{'a' * 16}" and mine.beat.done == 5
+    assert other.job is None and other.run == f"retrain-{'b' * 16}"
     assert shown.at_work(tmp_path, "pe") == []
 
 
@@ -420,7 +420,7 @@ def test_a_training_is_stopped_and_gone_on_with(browser, folder, tmp_path):
         server.stop()
     assert not list(tmp_path.glob("retrain-*.json"))
     (left,) = shown.at_work(tmp_path, "cc")
-    assert left["state"] == "stopped" and left["run"].startswith("retrain-") and left["total"]
+    assert left.state == "stopped" and left.run.startswith("retrain-") and left.beat.total
     server = Server(tmp_path)  # the server may be another one by then
     try:
         visit = Visit(browser, server)

@@ -209,7 +209,7 @@ def test_mistakes_in_what_is_asked(capsys, arguments, message):
 def test_inputs_are_looked_for(tmp_path):
     data = tiny_reproduce.write(tmp_path)
     told = check(TINY, data, KEYS)
-    assert {one["key"] for one in told.inputs if one["missing"]} == {"weights"}
+    assert {one.key for one in told.inputs if one.missing} == {"weights"}
     assert set(told.left_out) == {"figure4"} and "core get tiny-weights" in told.left_out["figure4"]
     (data / "facts.tsv").unlink()
     assert set(check(TINY, data, KEYS).left_out) == set(KEYS)
@@ -222,12 +222,12 @@ def test_inputs_are_looked_for(tmp_path):
     (data / "old").symlink_to(data / "elsewhere" / "photos")
     old = check(EITHER, data, ["table1"])
     assert old.specs == {"set": "folder:{data}/old"}
-    told = {one["key"]: one for one in old.inputs}
-    assert told["elsewhere"]["instead"] == ["photos"] and told["facts"]["instead"] == []
-    assert [key for key, one in told.items() if one["needed"]] == ["facts", "weights"]
+    told = {one.key: one for one in old.inputs}
+    assert told["elsewhere"].instead == ["photos"] and told["facts"].instead == []
+    assert [key for key, one in told.items() if one.needed] == ["facts", "weights"]
     none = check(EITHER, tmp_path / "x", ["table1"])
     assert "core get old" in none.left_out["table1"] and "; or " in none.left_out["table1"]
-    assert [one["parts"] for one in none.inputs if one["key"] in ("photos", "elsewhere")] == [
+    assert [one.parts for one in none.inputs if one.key in ("photos", "elsewhere")] == [
         ["table1"],
         ["table1"],
     ]
@@ -260,6 +260,7 @@ def told(whole):
     return json.loads((whole[1] / "results.json").read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_all_parts_but_those_without_inputs_are_there(whole, told):
     _, folder = whole
     assert list(told["parts"]) == [key for key in KEYS if key != "figure4"]
@@ -276,6 +277,7 @@ def test_all_parts_but_those_without_inputs_are_there(whole, told):
     assert "tiny-weights" in six["SVM (ICC)",]["Opensurfaces"]["why"]
 
 
+@pytest.mark.slow
 def test_every_cell_is_its_figure_and_the_difference(told):
     cells = [
         cell
@@ -300,6 +302,7 @@ def percent(rows, column):
     return [None if row[column]["value"] is None else 100 * row[column]["value"] for row in rows]
 
 
+@pytest.mark.slow
 def test_tables_are_what_the_separate_verb_gives(whole, told, capsys):
     work, _ = whole
     run = work.run("net")
@@ -338,6 +341,7 @@ def test_tables_are_what_the_separate_verb_gives(whole, told, capsys):
     assert five["170",]["cells"]["TransE"]["why"].startswith("not run")
 
 
+@pytest.mark.slow
 def test_figures_are_what_the_separate_verbs_give(whole, told, capsys):
     work, _ = whole
     run = work.run("net")
@@ -387,6 +391,7 @@ def strip(row):
     return {k: v for k, v in row.items() if row["ranking"] != "random" or k in ("k", "before")}
 
 
+@pytest.mark.slow
 def test_the_files_are_well_formed(whole):
     _, folder = whole
     page = (folder / "report.html").read_text(encoding="utf-8")
@@ -408,6 +413,7 @@ def test_the_files_are_well_formed(whole):
     assert "| Threshold | SCC |" in text and "78.03 (" in text
 
 
+@pytest.mark.slow
 def test_stopped_at_many_places_it_gives_the_same_bytes(data, whole, tmp_path):
     work, folder = whole
     made = tmp_path / "report"
@@ -427,13 +433,14 @@ def test_stopped_at_many_places_it_gives_the_same_bytes(data, whole, tmp_path):
             assert (made / path.name).read_bytes() == path.read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_finished_work_is_only_read(data, whole):
     work, folder = whole
     before = {p: p.stat().st_mtime_ns for p in folder.parent.rglob("*.svg")}
     runs = {p: p.stat().st_mtime_ns for p in folder.parent.glob("*.duckdb")}
     again = work_of(data, work.root)
     ahead = plan(again)
-    assert {one["state"] for one in ahead["steps"]} == {"finished"} and ahead["seconds"] == 0
+    assert {one.state for one in ahead.steps} == {"finished"} and ahead.seconds == 0
     old = (folder / "results.json").read_bytes()
     reproduce(again, Folder(folder, again).write)
     assert (folder / "results.json").read_bytes() == old
@@ -441,6 +448,7 @@ def test_finished_work_is_only_read(data, whole):
     assert runs == {p: p.stat().st_mtime_ns for p in folder.parent.glob("*.duckdb")}
 
 
+@pytest.mark.slow
 def test_figures_are_drawn_anew_when_they_are_drawn_otherwise(data, whole, monkeypatch):
     work, folder = whole
     again = work_of(data, work.root, keys=["figure3"])
@@ -451,6 +459,7 @@ def test_figures_are_drawn_anew_when_they_are_drawn_otherwise(data, whole, monke
     assert (folder / "figure_3-paper.svg").stat().st_mtime_ns > before
 
 
+@pytest.mark.slow
 def test_a_part_that_fails_does_not_keep_the_others_back(data, tmp_path):
     bad = tmp_path / "data"
     bad.mkdir()
@@ -459,7 +468,7 @@ def test_a_part_that_fails_does_not_keep_the_others_back(data, tmp_path):
     (bad / "other.pt").write_bytes(b"no weights")
     work = work_of(bad, tmp_path / "runs", keys=["table1", "table4", "table6", "figure4"])
     ahead = plan(work)
-    assert any(one["how"].startswith("fails: ") for one in ahead["steps"])
+    assert any(one.how.startswith("fails: ") for one in ahead.steps)
     parts, left_out = reproduce(work, lambda *_: None)
     assert list(parts) == ["table1", "table4", "table6"]
     assert left_out.keys() == {"figure4"} and "UnpicklingError" in left_out["figure4"]
@@ -472,6 +481,7 @@ def test_a_part_that_fails_does_not_keep_the_others_back(data, tmp_path):
     assert "UnpicklingError" in six["SVM (SCC)",]["Opensurfaces"].why
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_says_so(capsys, data, tmp_path):
     """By the command line, in a process of its own that is killed without warning."""
     arguments = [
@@ -540,6 +550,7 @@ def test_seeds_are_those_asked_for(data, tmp_path):
     assert TINY.parts["figure5"].models[paper.NETWORK][0].seeds == 2
 
 
+@pytest.mark.slow
 def test_another_graph_is_another_result(data, tmp_path, whole):
     """What is kept beside a run is kept by the facts it was made with."""
     work, _ = whole

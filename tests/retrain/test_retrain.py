@@ -318,7 +318,7 @@ def test_a_killed_one_goes_on_to_the_same_bytes(asked, finished, tmp_path, after
     # Not among the runs in the making, but among the re-trainings.
     assert unfinished(tmp_path) == []
     going = unfinished(tmp_path, kind="retrain")
-    assert [(row["run"], row["state"]) for row in going] == [(f"retrain-{work.digest}", "running")]
+    assert [(task.run, task.state) for task in going] == [(f"retrain-{work.digest}", "running")]
     seen = []
     retrain(work, tmp_path, progress=seen.append)
     assert seen[-1].done == seen[-1].total

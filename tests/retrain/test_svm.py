@@ -161,18 +161,18 @@ def test_what_comes_out(told, tiny_run):
         ("top10", "labels", 3),
     ]
     rows = accuracies(told)
-    assert [row["method"] for row in rows[:2]] == ["most frequent scene", "network"]
+    assert [row.method for row in rows[:2]] == ["most frequent scene", "network"]
     scored = tiny_run.sql("SELECT correct FROM images WHERE split = 'test'")["correct"]
-    assert rows[1]["right"] == int(scored.sum()) and rows[1]["n"] == 75
+    assert rows[1].right == int(scored.sum()) and rows[1].n == 75
     for row, own in zip(rows[2:], told["rows"], strict=True):
-        assert row["right"] == sum(
+        assert row.right == sum(
             p == t for p, t in zip(own["predicted"], told["target"], strict=True)
         )
-        assert row["low"] <= row["accuracy"] <= row["high"]
-        assert row["needs_masks"] == (own["source"] == "masks")
-        assert row["gain"] == pytest.approx((row["right"] - rows[1]["right"]) / 75)
-        assert row["gain_low"] <= row["gain"] <= row["gain_high"]
-    assert rows[2]["hidden_gain"] == 0
+        assert row.low <= row.accuracy <= row.high
+        assert row.needs_masks == (own["source"] == "masks")
+        assert row.gain == pytest.approx((row.right - rows[1].right) / 75)
+        assert row.gain_low <= row.gain <= row.gain_high
+    assert rows[2].hidden_gain == 0
     frame = shown.table_6(told)
     assert len(frame) == len(rows) and frame["groups"].iloc[-1] == "metrics + mrr + hidden"
 

@@ -1,0 +1,74 @@
+"""The test of truth as a tab: how every way of saying why fares against true effects."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from core.figures import truth as figures
+from core.figures.base import Caption
+from core.foundation.errors import UnitscopeError
+from core.views import truth
+from pages.parts import address, draw
+from pages.parts.frame import Context
+
+HOW = """
+Each dot is a way of saying why, with its 95 % interval over photos; dashed lines are chance.
+**Rank correlation**: importance against the true effect of each concept, within a photo.
+**Top concept right**: the concept put first has the largest effect. **Deletion**: the answer
+changes without it. **Preservation**: the answer stays without the less important half.
+**Target sensitivity**: each of two scenes is given what truly sets it off.
+**Distractibility**: what does nothing is given less than what does much (FunnyBirds’ protocols,
+Hesse et al., ICCV 2023).
+"""
+
+
+def tab(ctx: Context) -> None:
+    """Draw it for the run of the page; what to do where it was not found out yet."""
+    found = truth.truths(ctx.run)  # not from the cache: it may be found out meanwhile
+    if not found:
+        st.info(
+            "Nobody has held the ways of saying why against the truth on this run yet. It takes "
+            "minutes to an hour; stopped, it resumes.",
+            icon=":material/fact_check:",
+        )
+        st.code(truth.measure_command(ctx.run), language="sh")
+        return
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        name = address.select("tested", "Tested on", list(found))
+    with right:
+        every = address.toggle("variants", "All variants of the paper’s account")
+    chosen = found[name]
+    figure = address.select(
+        "figure",
+        "Figure",
+        list(truth.NAMES),
+        "rank",
+        widget=st.segmented_control,
+        format_func=truth.NAMES.get,
+    )
+    caption = Caption(
+        ctx.facts.dataset, ctx.facts.model, ctx.layer, truth.truth_words(chosen.by), name
+    )
+    try:
+        frame = truth.figures_of(chosen, figure, every)
+    except UnitscopeError as err:
+        st.info(f"{err}.", icon=":material/filter_alt_off:")
+        return
+    draw.chart(
+        lambda dark: figures.methods(frame, figure, caption, dark),
+        f"truth-{figure}",
+        f"Dots with intervals: {truth.NAMES[figure].lower()} of every way of saying why",
+        HOW,
+    )
+    for kind, counted in chosen.photos.items():
+        if counted:
+            st.subheader(figures.KINDS[kind].capitalize())
+            draw.table(
+                truth.table_of(chosen, kind, every),
+                f"truth-{kind}",
+                f"How true each way of saying why is on {kind} answers",
+                caption=f"How true is each way of saying why, on {kind} answers",
+            )
+            for note in truth.notes_of(chosen, kind):
+                st.caption(note)

@@ -1,0 +1,100 @@
+"""The page Reliance on a run whose effects are measured, and on one whose are not."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from core.cli import main
+from core.views import reliance as shown
+from core.views.reliance import Wanted
+from pages.parts import changes
+from tests.pages.showing import show, specs, text_of
+
+pytestmark = pytest.mark.usefixtures("facts_without_effect")
+
+PAGE = "pages/8_Reliance.py"
+QUICK = {"fillings": "mean", "controls": "1"}
+
+
+@pytest.fixture(scope="module")
+def root(tiny_run, tmp_path_factory):
+    """A run with the effects of both splits."""
+    root = tmp_path_factory.mktemp("runs")
+    shutil.copy(tiny_run.path, root)
+    (root / tiny_run.arrays.name).symlink_to(tiny_run.arrays)
+    given = [tiny_run.digest, "--out", str(root), "--filling", "mean", "--controls", "1"]
+    facts = root / "facts.tsv"
+    facts.write_text("AtLocation\tthing 1\tattic\nHasA\tattic\tpiece 6\nHasA\tbarn\tthing 2\n")
+    assert main(["failure", *given, "--layer", "body.3", "--knowledge", f"triples:{facts}"]) == 0
+    return root
+
+
+@pytest.fixture(autouse=True)
+def cache(root, monkeypatch):
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
+
+
+def knowing(root, **address):
+    return {"knowledge": f"triples:{root / 'facts.tsv'}", **QUICK, **address}
+
+
+@pytest.mark.parametrize("view", ["", "shortcuts", "mistakes", "failure"])
+def test_every_view_opens_by_its_own_address(root, view):
+    at = show(PAGE, **knowing(root, view=view))
+    assert not at.error and at.title[0].value == "What scenes rest on"
+    assert "not measured yet" not in text_of(at)
+    assert len(specs(at)) == {"shortcuts": 0}.get(view, 1)
+
+
+def test_a_scene_and_one_of_its_concepts(root, tiny_run):
+    at = show(PAGE, **knowing(root, scene="barn", concept="2", of="barn"))
+    (spec,) = specs(at)
+    assert spec["title"]["text"] == "What barn rests on"
+    assert "photos with thing 2" in text_of(at)
+
+
+def test_without_effects_it_offers_a_job_to_owners_alone(root, owner, monkeypatch):
+    started = []
+    monkeypatch.setattr(changes, "start_measuring", lambda asked, root: started.append(asked))
+    at = show(PAGE, controls="2", fillings="mean")
+    assert "not measured yet" in text_of(at)
+    assert "python -m core reliance" in at.code[0].value and "--out" not in at.code[0].value
+    at.button(key="do-reliance").click().run()
+    (asked,) = started
+    assert asked[0] == "reliance" and asked[asked.index("--controls") + 1] == "2"
+
+
+def test_others_see_the_command_alone(root):
+    at = show(PAGE, controls="2", fillings="mean")
+    assert not [b for b in at.button if b.key == "do-reliance"]
+    assert "python -m core reliance" in at.code[0].value
+
+
+def test_the_state_counts_photos_and_photos_of_a_row_are_ranked(root, tiny_run):
+    from core.runs.run_file import Run
+
+    with Run(root / tiny_run.path.name) as run:
+        wanted = Wanted("test", ("mean",), 1)
+        assert shown.state(run, wanted, "body.3").whole
+        other = shown.state(run, Wanted("test", ("mean",), 3), "body.3")
+        assert (other.done, other.total) == (0, 75) and other.seconds > 0
+        frame = shown.photos_of(run, wanted, "body.3", "barn", 2)
+        assert set(frame["scene"]) == {"barn"} and len(frame)
+        net = frame["net"].dropna()
+        assert net.is_monotonic_decreasing
+        every = shown.photos_of(run, wanted, "body.3", "barn", 2, pull=True)
+        assert len(every) > len(frame)
+
+
+def test_a_job_is_named_by_its_command_line(root):
+    class Named:
+        digest = "abc"
+
+    asked = shown.arguments("reliance", Named, root, Wanted("test", ("mean",), 1), "body.3")
+    assert shown.command(asked) == (
+        "python -m core reliance abc --split test --filling mean --controls 1 --layer body.3"
+    )
+    assert shown.at_work(asked, root) is None
+    assert shown.job_name(asked) == shown.job_name(list(asked))
