@@ -38,6 +38,9 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.attribution.account import Causes, Question
     from core.attribution.case import Opened
     from core.attribution.judged import Truth
+    from core.attribution.measured import Measured
+    from core.attribution.mistakes import Mistakes
+    from core.attribution.reliance import Reliance
     from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
@@ -368,6 +371,40 @@ class Run(run_file.Run):
 
         asked = Asked(tuple(methods), split, photos, by, layer, seed)
         return hold_against_truth(Opened.of(self, layer), asked, progress)
+
+    # -- what answers rest on -------------------------------------------------------------
+
+    def effects(
+        self, splits: Sequence[str] | None = None, progress: Report | None = None, **asked: Any
+    ) -> Measured:
+        """What taking each concept out of each photo does, measured or read where it was:
+        :func:`core.attribution.measured.measure_splits`. asked : other fields of its ``Asked``."""
+        from core.attribution.case import Opened
+        from core.attribution.measured import Asked, measure_splits, read_splits
+
+        chosen = Asked(splits=None if splits is None else tuple(splits), **asked)
+        kept = read_splits(self, chosen)
+        if kept is not None:
+            return kept
+        return measure_splits(Opened.of(self, chosen.layer), chosen, progress)
+
+    def reliance(
+        self, measured: Measured, cc: str = "scc", knowledge: str | None = None, **asked: Any
+    ) -> Reliance:
+        """What every scene rests on, of :meth:`effects`; `.rows` and `.shortcuts()` are frames:
+        :func:`core.attribution.reliance.reliance`. As ``python -m core reliance``."""
+        from core.attribution.reliance import reliance
+
+        return reliance(measured, self.core_concepts(cc, knowledge), **asked)
+
+    def mistakes(
+        self, measured: Measured, cc: str = "scc", knowledge: str | None = None
+    ) -> Mistakes:
+        """Every wrong answer sorted by what was measured; `.errors`, `.counts` and `.slices` are
+        frames: :mod:`core.attribution.mistakes`. As ``python -m core mistakes``."""
+        from core.attribution.mistakes import sort_split
+
+        return sort_split(self, measured, self.core_concepts(cc, knowledge))
 
     # -- interventions --------------------------------------------------------------------
 

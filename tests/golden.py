@@ -576,6 +576,27 @@ def effects(given: Inputs) -> Any:
     return out
 
 
+def caused(given: Inputs) -> Any:
+    from core.attribution.account import Question, causes, edited
+    from core.attribution.case import Opened
+
+    opened = Opened.of(given.run)
+    case = opened.case(int(opened.recorded.numbers[3]))
+    found = causes(case, given.cores["icc"], Question(controls=2, tested=3))
+    return {
+        "margin": [found.margin, found.bias, found.gap],
+        "rows": [
+            [row.name, row.effect, row.least, row.most, *(row.band or ()), row.evidence]
+            for row in found.rows
+        ],
+        "said": [
+            [row.removed.answer, row.standing_answer, row.standing_against] for row in found.rows
+        ],
+        "sentence": found.sentence,
+        "edited": edited(case, [row.concept for row in found.rows[:2]], "mean"),
+    }
+
+
 def truth(given: Inputs) -> Any:
     from core.attribution.case import Opened
     from core.attribution.judged import FIGURES, Asked
@@ -1147,6 +1168,7 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         ),
         TRAINED,
     ),
+    "causes": (caused, ("attribution.account",), TRAINED),
     "truth": (
         truth,
         tuple(

@@ -79,6 +79,7 @@ def write_photos(folder: Path) -> Path:
             Image.fromarray(photo).resize((32, 32)).save(folder / scene / f"{k}.jpg")
             mask = np.zeros((32, 32), np.uint8)
             mask[4 + k : 20, 6:24] = value
+            mask[:3], mask[28:] = 3, 4
             Image.fromarray(mask).save(folder / scene / f"{k}.png")
     return folder
 
@@ -117,6 +118,7 @@ def said(home: Path) -> list[dict[str, Any]]:
         ["tables", "latest", "--out", out],
         ["show", "latest", "--out", out, "--labels", "covrage"],
         ["datasets", "check", str(photos)],
+        ["truth", "latest", "--out", out, "--methods", "edges", "--by", "mean", "--photos", "3"],
     ]
     asked = json.dumps([[*command, "--json"] for command in commands])
     lines = python(COMMANDS, asked, home=home).splitlines()
@@ -137,6 +139,8 @@ def test_a_labelling_method_labels_a_run(said):
     assert labels["top"] and {row["label"] for row in labels["top"]} <= {
         "sink",
         "bed",
+        "lamp",
+        "rug",
         "kitchen",
         "bedroom",
     }
@@ -148,6 +152,15 @@ def test_a_metric_is_a_column_of_the_tables(said):
         right, wrong = (row[f"CM_{of}"]["n"] for of in ("TP", "TFP"))
         assert (row["OC_TP"]["n"], row["OC_TFP"]["n"], row["OC_FP"]["n"]) == (right, wrong, wrong)
     assert any(row["OC_TP"]["n"] + row["OC_TFP"]["n"] for row in said[4]["rows"])
+
+
+def test_a_way_of_saying_why_is_held_against_the_truth(said):
+    tables = said[7]["tables"].values()
+    assert said[7]["by"] == "mean" and tables
+    for table in tables:
+        about = [row["says how much each concept matters"] for row in table["rows"]]
+        assert about == ["what has many edges matters", "at random"]
+        assert all(-1 <= row["rank"]["value"] <= 1 for row in table["rows"])
 
 
 def test_unknown_names_are_told_the_nearest_and_what_was_left_out(said):

@@ -116,21 +116,21 @@ def measure(
     return titled(chart, TITLES[name], caption, dark)
 
 
-MEASURED, CREDITED, ELSEWHERE = "measured effect", "evidence", "regions elsewhere (control)"
+MEASURED, CREDITED, ELSEWHERE = "measured effect", "evidence", "regions elsewhere"
 """What the chart of causes shows of each concept."""
 
 MOST_CAUSES = 14
 """Concepts of one chart; of more, those of the largest measured effect."""
 
 
-def by(fillings: Sequence[str], controls: int, layer: str, kind: str) -> str:
+def by(fillings: Sequence[str], controls: int, kind: str) -> str:
     """How causes were measured, for a caption.
 
-    >>> by(("inpaint", "blur"), 8, "layer4", "linear head")
-    'effect: filled by inpaint, blur; 8 regions elsewhere; evidence: linear head of layer4'
+    >>> by(("inpaint", "blur"), 8, "linear head")
+    'filled by inpaint, blur; 8 regions elsewhere; evidence: linear head'
     """
     control = f"; {controls} regions elsewhere" if controls else ""
-    return f"effect: filled by {', '.join(fillings)}{control}; evidence: {kind} of {layer}"
+    return f"filled by {', '.join(fillings)}{control}; evidence: {kind}"
 
 
 def causes(
@@ -166,7 +166,7 @@ def causes(
     )
     y = alt.Y("concept:N", title=None, sort=names, axis=alt.Axis(labelLimit=150))
     place_of = alt.YOffset("kind:N", scale=alt.Scale(domain=[MEASURED, CREDITED]))
-    title = f"margin of {plain_name(a)} over {plain_name(b)} that rests on it (logits)"
+    title = f"margin of {plain_name(a)} over {plain_name(b)} (logits)"
     axis = alt.Axis(tickCount=7, format="+.2~f", grid=True)
     tooltip = [
         alt.Tooltip("concept", title="concept"),

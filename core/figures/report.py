@@ -330,9 +330,7 @@ def _causes(
     except UnitscopeError as err:
         return [f"<p>What caused the answer is not told: {escape(str(err))}.</p>"]
     found = told.causes
-    way = of_photo.by(
-        found.question.fillings, found.question.controls, found.layer, found.evidence_kind
-    )
+    way = of_photo.by(found.question.fillings, found.question.controls, found.evidence_kind)
     facts = view.facts
     where = f"photo {image} ({found.split})"
     caption = Caption(facts.dataset, facts.model, found.layer, way, where)

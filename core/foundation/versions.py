@@ -42,6 +42,8 @@ VERSIONS: dict[str, int] = {
     "effects": 2,
     # What ways of saying why give, and how they fare against true effects.
     "truth": 1,
+    # What caused one answer: effects, control bands, evidence and standings of one photo.
+    "causes": 1,
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
     "reliance": 1,
     # The classifiers of Table 6 that read learned concepts.

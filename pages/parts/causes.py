@@ -65,9 +65,7 @@ def section(ctx: Context, known: Known, image: int, image_id: str, kind: str) ->
     found = told.causes
     st.html(f'<p class="account">{_escaped(found.sentence)}</p>')
     frame = causes.causes_frame(told)
-    way = figures.by(
-        found.question.fillings, found.question.controls, found.layer, found.evidence_kind
-    )
+    way = figures.by(found.question.fillings, found.question.controls, found.evidence_kind)
     split = f"photo {image_id} ({found.split})"
     caption = Caption(ctx.facts.dataset, ctx.facts.model, found.layer, way, split)
     draw.chart(
@@ -189,12 +187,12 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
         if row.units:
             units = ", ".join(
                 f"[{u.unit}](Units{address.query(address.kept(unit=str(u.unit)))}) "
-                f"({u.evidence:+.2f})"
+                f"({_signed(u.evidence)})"
                 for u in row.units[:UNITS]
             )
             st.caption(
                 f"Units of {ctx.layer} that carry the evidence of {told.shown(row)} "
-                f"({row.evidence:+.2f} in all): {units}"
+                f"({_signed(row.evidence)} in all): {units}"
             )
 
 
@@ -218,7 +216,7 @@ def answered(
         still = "still " if after.answer == after.was else "now "
         st.markdown(
             f"It {still}answers **{plain_name(after.answer)}**. The margin of {a} over {b} goes "
-            f"from {after.before:+.2f} to **{after.margin:+.2f}**."
+            f"from {_signed(after.before)} to **{_signed(after.margin)}**."
         )
         caption = Caption(ctx.facts.dataset, ctx.facts.model, "", words, photo)
         draw.chart(
@@ -368,7 +366,8 @@ def standing_side(told: Shown, side: SceneCore, first: bool, tone: str) -> draw.
                     "href": address.here(without=label),
                     "hint": f"Take {told.shown(row)} away",
                     "current": label in address.get("without").split(BETWEEN),
-                    "sub": f"{effect:+.2f} for it" + (f"; {row.no_band}" if row.no_band else ""),
+                    "sub": f"{_signed(effect)} for it"
+                    + (f"; {row.no_band}" if row.no_band else ""),
                 }
             )
         if items:
@@ -427,6 +426,10 @@ def as_table(told: Shown, frame: pd.DataFrame, caption: Caption, image_id: str) 
                 f"{one.rest:+.3f} from the rest of the photo, {found.bias + found.beside:+.3f} "
                 f"bias = {total:+.3f}; margin {found.margin:+.3f}."
             )
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _escaped(text: str) -> str:

@@ -24,6 +24,7 @@ from core.foundation.errors import UnitscopeError
 LINEAR = (
     "occlusion-*",
     "combined*",
+    "measured",
     "evidence",
     "gradient",
     "integrated",
@@ -124,6 +125,7 @@ def test_measured_and_combined(case):
     assert METHODS.row("combined").ask(case, 0, 1) == pytest.approx(
         (each[0] + each[1] + exact) / 3, abs=1e-6
     )
+    assert METHODS.row("measured").ask(case, 0, 1) == pytest.approx((each[0] + each[1]) / 2)
     assert occlusion.occlusion(case, 0, 1, "smooth") == pytest.approx(each[1], abs=1e-6)
     mean = [measure(case, (name,), occlusion.CONTROLS) for name in occlusion.PLAIN]
     expected = []
