@@ -35,6 +35,7 @@ from core.foundation.progress import Progress, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.knowledge.align import align
 from core.knowledge.graph import Graph
+from core.runs.arrays import UNREADABLE
 
 MODELS = ("TransE", "DistMult", "TransD", "ProjE")
 
@@ -403,18 +404,16 @@ def read_embedding(path: Path) -> Embedding:
     try:
         with np.load(path, allow_pickle=False) as held:
             facts = parse_json(held["facts"].tobytes())
-            names = held["names"].tobytes().decode().split("\n")
-            vectors, losses = held["vectors"], held["losses"]
-    except (OSError, ValueError, KeyError) as err:
+            return Embedding(
+                path.stem.removeprefix("embedding-"),
+                Training(**facts["training"]),
+                held["names"].tobytes().decode().split("\n"),
+                held["vectors"],
+                held["losses"],
+                facts["quality"],
+            )
+    except UNREADABLE as err:
         raise UnitscopeError(f"{path} is no embedding ({err}); remove it to train again") from err
-    return Embedding(
-        path.stem.removeprefix("embedding-"),
-        Training(**facts["training"]),
-        names,
-        vectors,
-        losses,
-        facts["quality"],
-    )
 
 
 def _state_path(path: Path) -> Path:
