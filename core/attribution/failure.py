@@ -85,7 +85,7 @@ class Failure:
         """What came out, in words."""
         row = self.scores.set_index("score")
         alone, both = row.loc["share of evidence"], row.loc["confidence and share of evidence"]
-        told = row.loc["confidence"]
+        told, masks = row.loc["confidence"], row.loc["share of area"]
         verdict = (
             "adds to the confidence"
             if both["gain_low"] > 0
@@ -98,7 +98,9 @@ class Failure:
             f"AUROC of {alone['auroc']:.2f} [{alone['low']:.2f}, {alone['high']:.2f}]; the softmax "
             f"confidence with {told['auroc']:.2f} [{told['low']:.2f}, {told['high']:.2f}]. Beside "
             f"it, the share {verdict}: {both['gain']:+.3f} "
-            f"[{both['gain_low']:+.3f}, {both['gain_high']:+.3f}]."
+            f"[{both['gain_low']:+.3f}, {both['gain_high']:+.3f}]. The share of area, which needs "
+            f"the masks alone and no network, reaches {masks['auroc']:.2f} [{masks['low']:.2f}, "
+            f"{masks['high']:.2f}]."
         )
 
 
