@@ -238,8 +238,9 @@ def predict_failure(
     for name, values in fitted.items():
         own = np.array(drawn[name])
         low, high = np.quantile(own, [0.025, 0.975])
-        first = name == "confidence"
-        ends = (np.nan, np.nan) if first else np.quantile(own - base, [0.025, 0.975])
+        ends = np.quantile(own - base, [0.025, 0.975])
+        if name == "confidence":
+            ends = np.full(2, np.nan)
         value = auroc(values, wrong)
         rows.append(
             {
