@@ -125,6 +125,7 @@ def said(home: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+@pytest.mark.slow
 def test_a_reader_and_a_model_family_are_listed_and_dissected(said):
     datasets, models, run = said[:3]
     assert "outdoors:DIR" in [row["form"] for row in datasets["kinds"]]
@@ -133,6 +134,7 @@ def test_a_reader_and_a_model_family_are_listed_and_dissected(said):
     assert [layer["units"] for layer in run["layers"]] == [6]
 
 
+@pytest.mark.slow
 def test_a_labelling_method_labels_a_run(said):
     labels = said[3]["labels"]
     assert labels["method"] == "coverage"
@@ -146,6 +148,7 @@ def test_a_labelling_method_labels_a_run(said):
     }
 
 
+@pytest.mark.slow
 def test_a_metric_is_a_column_of_the_tables(said):
     for row in said[4]["rows"]:
         assert list(row)[2:9] == ["CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP"]
@@ -163,6 +166,7 @@ def test_a_way_of_saying_why_is_held_against_the_truth(said):
         assert all(-1 <= row["rank"]["value"] <= 1 for row in table["rows"])
 
 
+@pytest.mark.slow
 def test_unknown_names_are_told_the_nearest_and_what_was_left_out(said):
     assert "unknown labelling method 'covrage'; nearest: coverage; forms: " in said[5]["error"]
     unknown = said[6]["error"]
@@ -170,6 +174,7 @@ def test_unknown_names_are_told_the_nearest_and_what_was_left_out(said):
     assert "(left out: mine.nowhere:ROW: No module named 'mine.nowhere')" in unknown
 
 
+@pytest.mark.slow
 def test_a_page_is_listed_and_opens(home, said):
     app = home / "app"
     shutil.copytree(ROOT / "pages", app / "pages", ignore=shutil.ignore_patterns("__pycache__"))

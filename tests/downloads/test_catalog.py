@@ -133,6 +133,7 @@ def test_a_plain_file_is_verified_again_when_it_was_touched(site, tmp_path):
     assert [seen[1] for seen in site.seen] == [None, "bytes=100000-"]
 
 
+@pytest.mark.slow
 def test_a_get_that_is_killed_anywhere_is_gone_on_with_and_leaves_nothing(tmp_path):
     """An archive, a file of the server and one of a folder, killed before each file operation.
 
