@@ -41,7 +41,7 @@ VERSIONS: dict[str, int] = {
     # What taking a concept out of a photo does to the logits, and evidence for a margin.
     "effects": 2,
     # What ways of saying why give, and how they fare against true effects.
-    "truth": 1,
+    "truth": 2,
     # What caused one answer: effects, control bands, evidence and standings of one photo.
     "causes": 1,
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
