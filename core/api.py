@@ -296,8 +296,6 @@ class Run(run_file.Run):
         layer: str | None = None,
         knowledge: str | None = None,
         overrides: str | Path | None = None,
-        controls: int = 8,
-        seed: int = 0,
     ) -> Causes:
         """What caused the answer to an image, by its id: :func:`core.attribution.account.causes`.
         As ``python -m core explain --image``. The network is run.
@@ -309,15 +307,8 @@ class Run(run_file.Run):
         from core.attribution.effects import open_photo
 
         core = self.core_concepts(cc, knowledge, overrides)
-        question = Question(
-            answer,
-            against,
-            tuple(fillings) or Question.fillings,
-            controls,
-            None,
-            tuple(categories),
-            seed,
-        )
+        ways = tuple(fillings) or Question.fillings
+        question = Question(answer, against, ways, categories=tuple(categories))
         return causes(open_photo(self.opened(layer), image), core, question)
 
     def explain(
