@@ -473,6 +473,16 @@ def one_account(ctx: Context, known: Known) -> None:
 def paper(ctx: Context, known: Known, image: int, image_id: str, kind: str) -> Account:
     """The paper's account of a photo of the run."""
     strategy, eq2 = settings()
+    if not ctx.facts.no_answers:
+        tested = explain.worth(ctx.run, strategy, eq2, kind)
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(tested or "What such an account is worth can be tested on this run.")
+            st.page_link(
+                page_files()["Reliance"],
+                label="Test of truth",
+                icon=":material/fact_check:",
+                query_params=address.kept(view="truth"),
+            )
     told = ctx.ask(explain.account, known, image_id, ctx.layer, strategy, eq2, kind)
     result = told.account
     st.html(f'<p class="account">{_escaped(result.sentence)}</p>')

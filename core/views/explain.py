@@ -119,6 +119,29 @@ def verdict(found: Account) -> dict[str, bool | None]:
     return {name: getattr(predicted, name) > getattr(target, name) for name in MEASURES}
 
 
+def worth(run: Run, strategy: str, iou: str, kind: str) -> str:
+    """What the paper's account was found to be worth on a run, beside measured effects, in a
+    sentence; "" where nobody has tested it (``python -m core truth RUN``)."""
+    from core.attribution.judged import ANSWERS
+    from core.views.truth import truths
+
+    mine = "-".join(["account", *(part.replace("_", "-") for part in (strategy, iou, kind))])
+    for tested, found in truths(run).items():
+        rows = {(row.method, row.answers): row.figures["rank"] for row in found.rows}
+        for answers in ANSWERS:
+            told = [
+                f"{words} {one.value:.2f} ({one.low:.2f} to {one.high:.2f})".replace("-", "−")
+                for method, words in ((mine, "this account"), ("occlusion-inpaint", "measured"))
+                if (one := rows.get((method, answers))) is not None and one.n
+            ]
+            if len(told) == 2:
+                return (
+                    f"Held against what removals truly do ({tested}), rank correlation on "
+                    f"{answers} answers, with 95 % intervals: {told[0]}; {told[1]}."
+                )
+    return ""
+
+
 # -- which photo ----------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ def server(cache) -> Iterator[Server]:
 @pytest.mark.parametrize(
     ("path", "title", "charts", "graphs"),
     [
-        ("Explain?image=010&strategy=whole_layer&see=thing+1", "Why did the network", 3, 0),
+        ("Explain?image=010&strategy=whole_layer&see=thing+1", "Why did the network", 5, 0),
         ("Concepts?scene=attic", "What are scenes", 0, 1),
         ("Concepts?view=groups", "What are scenes", 0, 0),
         ("Units?view=map", "Units", 0, 1),
@@ -104,6 +104,22 @@ def test_an_account_is_followed(browser, server):
     page.wait_for_url("**/Units?*unit=*")
     visit.settle()
     visit.titled("Unit ")
+    visit.check()
+    page.close()
+
+
+def test_a_concept_is_clicked_away(browser, server):
+    """The answer moves at once, and the address holds what is away."""
+    visit = Visit(browser, server)
+    page = visit.page
+    visit.open("Explain?image=010&without=none")
+    page.get_by_text("Choose what to take away above.").wait_for()
+    page.get_by_test_id("stButtonGroup").get_by_role("button", name="thing 2").click()
+    page.wait_for_url("**without=thing+2*")
+    page.get_by_text("What the network saw: without thing 2").wait_for()
+    page.reload()
+    visit.settle()
+    page.get_by_text("What the network saw: without thing 2").wait_for()
     visit.check()
     page.close()
 

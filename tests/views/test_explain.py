@@ -97,6 +97,25 @@ def test_photos_are_gone_through_in_order(run, choice):
         assert len(drawn) > 1
 
 
+def test_what_an_account_is_worth_is_what_the_test_of_truth_found(run, monkeypatch):
+    from types import SimpleNamespace as Row
+
+    from core.views import truth
+
+    assert explain.worth(run, "minmax_threshold", "image", "scc") == ""
+    figure = {"rank": Row(value=-0.04, low=-0.11, high=0.03, n=9)}
+    measured = {"rank": Row(value=0.7, low=0.6, high=0.8, n=9)}
+    rows = [
+        Row(method="account-highest-iou-dataset-normalised-icc", answers="wrong", figures=figure),
+        Row(method="occlusion-inpaint", answers="wrong", figures=measured),
+    ]
+    monkeypatch.setattr(truth, "truths", lambda _run: {"test, 9 photos": Row(rows=rows)})
+    told = explain.worth(run, "highest_iou", "dataset_normalised", "icc")
+    assert "wrong answers" in told and "test, 9 photos" in told
+    assert "this account −0.04 (−0.11 to 0.03); measured 0.70 (0.60 to 0.80)" in told
+    assert explain.worth(run, "highest_iou", "image", "icc") == ""
+
+
 def test_evidence_shows_the_mask_and_the_lit_region(run):
     image, side = 3, 120
     rows = unit_ious(run, LAYER, "image", image)
