@@ -50,6 +50,8 @@ VERSIONS: dict[str, int] = {
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).
     "re-training": 1,
+    # Where a planted thing stands in a scene of `rooms`, and how it looks.
+    "planting": 1,
     # The paper's tables of a finished run.
     "tables": 1,
     # Charts, as the reproduction keeps them.
