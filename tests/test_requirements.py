@@ -22,7 +22,7 @@ PACKAGES = {
 }
 """Import name → package, where they differ."""
 
-OWN = {"", "app", "benchmarks", "core", "pages", "tests", "unitscope"}
+OWN = {"", "app", "benchmarks", "core", "docs", "pages", "tests", "unitscope"}
 BY_NAME = {"optional", "importorskip", "import_module", "find_spec"}
 """Functions that are given a module's name as text."""
 
