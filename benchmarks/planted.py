@@ -14,10 +14,12 @@ false alarm.
 
 The ranking here, :func:`by_redrawing`, is the plainest there is: the concept is taken out of test
 photos by drawing them again, and the change of the scene's margin (its logit minus the largest
-other) averaged over all photos that show it, of whatever scene. Concepts seen in fewer than
-:data:`FEW` photos are left out. It flags what is no core concept, moves the margin by more than
-:data:`LEAST`, and whose mean change is above 0 by a one-sided t-test at a false discovery rate of
-5 % (Benjamini and Hochberg, over all scenes and concepts of a network).
+other), less the median change over all scenes, is averaged over all photos that show it, of
+whatever scene. Concepts seen in fewer than :data:`FEW` photos are left out. It flags what is no
+core concept, moves the margin by more than :data:`LEAST`, and whose mean change is above 0 by a
+one-sided t-test at a false discovery rate of 5 % (Benjamini and Hochberg, over all scenes and
+concepts of a network). Without the median, a first look at 15 photos flagged a purple umbrella in
+8 of 15 scenes of a clean network: a strange thing unsettles it. With it, in none.
 
 Photos, networks and results are kept in the folder, so that a run that was stopped goes on. The
 results are one JSON file.
@@ -233,9 +235,11 @@ def by_redrawing(trained: Trained) -> list[Ranked]:
     for name, rises in changes.items():
         if len(rises) < FEW:
             continue
-        tested = stats.ttest_1samp(np.array(rises), 0.0, alternative="greater")
+        # Whatever unsettles the network raises the margins of all scenes but the answer's.
+        more = np.array(rises) - np.median(rises, 1, keepdims=True)
+        tested = stats.ttest_1samp(more, 0.0, alternative="greater")
         for k, scene in enumerate(SCENES):
-            rows.append((scene, name, float(np.mean(rises, 0)[k])))
+            rows.append((scene, name, float(more.mean(0)[k])))
             chances.append(float(np.nan_to_num(tested.pvalue[k], nan=1.0)))
     sure = stats.false_discovery_control(chances) <= 0.05
     return [
