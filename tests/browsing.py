@@ -184,3 +184,16 @@ class Visit:
 
     def title(self) -> str:
         return self.page.locator("h1").first.inner_text()
+
+    def titled(self, begins: str = "", other: str = "") -> str:
+        """The title as soon as it begins so and is not the `other` one: a busy browser may draw it
+        a while after the script has ended."""
+        self.page.wait_for_function(
+            """([begins, other]) => {
+                const title = document.querySelector("h1")?.innerText ?? "";
+                return title.startsWith(begins) && title !== other;
+            }""",
+            arg=[begins, other],
+            timeout=60_000,
+        )
+        return self.title()
