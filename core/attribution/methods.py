@@ -201,7 +201,7 @@ def chosen_methods(names: Sequence[str] = ()) -> list[Method]:
     Raises UnitscopeError for an unknown name, and for one whose package is missing.
 
     >>> [m.name for m in chosen_methods(["area", "contribution-*"])]
-    ['area', 'contribution-scc', 'contribution-icc', 'contribution-top10']
+    ['area', 'contribution-top10', 'contribution-scc', 'contribution-icc']
     """
     if not names:
         return [method for method in METHODS if not missing(method)]
