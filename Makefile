@@ -19,7 +19,7 @@ SERVE   ?=
 help:
 	@echo "make run        set up, dissect the embedded photos, open the app"
 	@echo "make test       set up, run every test"
-	@echo "make test-fast  under two minutes: no browser, no page, no real data, nothing slow"
+	@echo "make test-fast  two to three minutes: no browser, no page, no real data, nothing slow"
 	@echo "make check      lint, types, doctests, import rule"
 	@echo "make docs       write docs/commands.md and the table of modules in docs/architecture.md"
 	@echo "make golden     record results of computations whose version was raised"

@@ -225,7 +225,7 @@ def one(name: str, dataset: str, place: Path) -> dict[str, Any]:
         "explain": explained.facts["sentence"],
         "explain_seconds": round(explained.seconds, 1),
         "toggled_units": units,
-        "toggle": toggled.facts["way"],
+        "toggle": toggled.facts["method"],
         "toggle_seconds": round(toggled.seconds, 1),
         "toggle_peak_mb": round(toggled.megabytes),
         "toggle_gain": toggled.facts["gain"]["value"],

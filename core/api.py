@@ -35,9 +35,12 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.ablation.contribution import Contribution
     from core.ablation.result import Toggled
     from core.ablation.toggler import Toggler
-    from core.attribution.account import Causes
+    from core.attribution.account import Causes, Question
     from core.attribution.case import Opened
     from core.attribution.judged import Truth
+    from core.attribution.measured import Measured
+    from core.attribution.mistakes import Mistakes
+    from core.attribution.reliance import Reliance
     from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
     from core.paper.tables import Table
@@ -130,9 +133,10 @@ def make_run(
 class Run(run_file.Run):
     """A finished run, read-only. Any number of programs may hold one at once.
 
-    Beside the methods here, it has those of :class:`core.runs.run_file.Run`: ``info`` (settings,
-    accuracy, versions), ``layer_names``, ``sql(query)`` over the tables of docs/run-file.md,
-    ``array("logits")``, ``photo(image)``; and every function of `core` that takes a run takes it.
+    In addition to these methods, it has those of :class:`core.runs.run_file.Run`: ``info``
+    (settings, accuracy, versions), ``layer_names``, ``sql(query)`` over the tables of
+    docs/run-file.md, ``array("logits")``, ``photo(image)``; and every function of `core` that takes
+    a run takes it.
     """
 
     _togglers: dict[str, Toggler]
@@ -288,10 +292,7 @@ class Run(run_file.Run):
     def causes(
         self,
         image: str,
-        answer: str | None = None,
-        against: str | None = None,
-        fillings: Sequence[str] = (),
-        categories: Sequence[str] = (),
+        question: Question | None = None,
         cc: str = "scc",
         layer: str | None = None,
         knowledge: str | None = None,
@@ -300,15 +301,13 @@ class Run(run_file.Run):
         """What caused the answer to an image, by its id: :func:`core.attribution.account.causes`.
         As ``python -m core explain --image``. The network is run.
 
-        answer, against : classes that are held against each other; where None, the network's answer
-        and the true scene (or the runner-up). fillings, categories : the usual ones where empty.
+        question : which classes are held against each other, by which fillings and categories;
+        the network's answer and the true scene (or the runner-up) where None.
         """
-        from core.attribution.account import Question, causes
+        from core.attribution.account import causes
         from core.attribution.effects import open_photo
 
         core = self.core_concepts(cc, knowledge, overrides)
-        ways = tuple(fillings) or Question.fillings
-        question = Question(answer, against, ways, categories=tuple(categories))
         return causes(open_photo(self.opened(layer), image), core, question)
 
     def explain(
@@ -372,6 +371,40 @@ class Run(run_file.Run):
 
         asked = Asked(tuple(methods), split, photos, by, layer, seed)
         return hold_against_truth(Opened.of(self, layer), asked, progress)
+
+    # -- what answers rest on -------------------------------------------------------------
+
+    def effects(
+        self, splits: Sequence[str] | None = None, progress: Report | None = None, **asked: Any
+    ) -> Measured:
+        """What taking each concept out of each photo does, measured or read where it was:
+        :func:`core.attribution.measured.measure_splits`. asked : other fields of its ``Asked``."""
+        from core.attribution.case import Opened
+        from core.attribution.measured import Asked, measure_splits, read_splits
+
+        chosen = Asked(splits=None if splits is None else tuple(splits), **asked)
+        kept = read_splits(self, chosen)
+        if kept is not None:
+            return kept
+        return measure_splits(Opened.of(self, chosen.layer), chosen, progress)
+
+    def reliance(
+        self, measured: Measured, cc: str = "scc", knowledge: str | None = None, **asked: Any
+    ) -> Reliance:
+        """What every scene rests on, of :meth:`effects`; `.rows` and `.shortcuts()` are frames:
+        :func:`core.attribution.reliance.reliance`. As ``python -m core reliance``."""
+        from core.attribution.reliance import reliance
+
+        return reliance(measured, self.core_concepts(cc, knowledge), **asked)
+
+    def mistakes(
+        self, measured: Measured, cc: str = "scc", knowledge: str | None = None
+    ) -> Mistakes:
+        """Every wrong answer sorted by what was measured; `.errors`, `.counts` and `.slices` are
+        frames: :mod:`core.attribution.mistakes`. As ``python -m core mistakes``."""
+        from core.attribution.mistakes import sort_split
+
+        return sort_split(self, measured, self.core_concepts(cc, knowledge))
 
     # -- interventions --------------------------------------------------------------------
 

@@ -23,7 +23,14 @@ from core.views import explain
 from core.views.explain import MEASURES, SIDES, Told, account_table
 from core.views.explain import own_photo as own_photo_account
 from core.views.explain import verdict as speaks
-from core.views.images import Filter, concepts, confused_pairs, image_labels, image_number
+from core.views.images import (
+    Filter,
+    concepts,
+    confused_pairs,
+    fitting,
+    image_labels,
+    image_number,
+)
 from core.views.knowledge import Known
 from core.views.names import shown_name
 from core.views.pictures import thumbnail
@@ -101,6 +108,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     with left:
         try:
             choice = pool(ctx)
+            fitting(ctx.run, choice)  # raises where no photo can be meant, an id beside it or not
             image = address.get("image") or ctx.ask(explain.clearest, choice)
         except UnitscopeError as err:
             stop(f"{sentence(err)}.", {"Show any photo": address.kept()}, "Explain")

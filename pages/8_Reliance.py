@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +20,7 @@ from core.views.knowledge import Known
 from core.views.pictures import thumbnail
 from core.views.reliance import STEPS, Wanted, spoken_pulls, spoken_rows
 from core.views.runs import cache_root
-from pages.parts import access, address, changes, draw, explanations, graph, watch
+from pages.parts import access, address, changes, draw, explanations, graph, truth, watch
 from pages.parts.cache import Deferred
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
@@ -36,6 +34,7 @@ VIEWS = {
     "shortcuts": "Shortcuts",
     "mistakes": "Mistakes",
     "failure": "Failure prediction",
+    "truth": "Test of truth",
 }
 CORE = Core.longs(first=Core.SCC)
 MARGINS = {
@@ -474,9 +473,6 @@ if not ctx.layer:
     )
 if unanswered(ctx.run, "what an answer rests on"):
     st.stop()
-TRUTH = find_spec("pages.parts.truth") is not None
-if TRUTH:
-    VIEWS["truth"] = "Test of truth"
 view = address.select(
     "view",
     "What to show",
@@ -488,7 +484,7 @@ view = address.select(
     label_visibility="collapsed",
 )
 if view == "truth":
-    import_module("pages.parts.truth").tab(ctx)
+    truth.tab(ctx)
     st.stop()
 known = graph.chosen(ctx, "Reliance")
 DRAWS: dict[str, Callable[[Context, Known, str, Wanted], None]] = {

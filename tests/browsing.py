@@ -25,6 +25,15 @@ FLAGS = [
     "--disable-sync",
 ]
 
+STILL = """addEventListener("DOMContentLoaded", () => {
+  const style = document.createElement("style");
+  style.textContent = "*, ::before, ::after"
+    + "{ animation-duration: 1ms !important; animation-iteration-count: 1 !important }";
+  document.head.append(style);
+});"""
+"""Run on every page: what turns and glimmers while a page is drawn took a quarter of the browser's
+time, on cores that drew the page."""
+
 
 class Server:
     """A server of the app on a free port, started as `make run` does.
@@ -92,6 +101,7 @@ class Visit:
         self.page = browser.new_page(
             viewport={"width": width, "height": 900}, color_scheme=scheme, accept_downloads=True
         )
+        self.page.add_init_script(STILL)
         self.server, self.wrong = server, []
         self.missing: set[str] = set()
         self.token = server.token if owner else ""
@@ -174,3 +184,16 @@ class Visit:
 
     def title(self) -> str:
         return self.page.locator("h1").first.inner_text()
+
+    def titled(self, begins: str = "", other: str = "") -> str:
+        """The title as soon as it begins so and is not the `other` one: a busy browser may draw it
+        a while after the script has ended."""
+        self.page.wait_for_function(
+            """([begins, other]) => {
+                const title = document.querySelector("h1")?.innerText ?? "";
+                return title.startsWith(begins) && title !== other;
+            }""",
+            arg=[begins, other],
+            timeout=60_000,
+        )
+        return self.title()

@@ -1110,9 +1110,25 @@ def world(_: Inputs) -> Any:
     return out
 
 
+def planting(_: Inputs) -> Any:
+    """Where each thing stands in a scene and of what solids it is; SHA-256 of one photo."""
+    from core.rooms import SCENES
+    from core.rooms.dataset import build_world
+    from core.rooms.plant import THINGS, draw_planted, planted_world
+
+    out: dict[str, Any] = {}
+    for thing, scene in zip(THINGS, SCENES, strict=False):
+        plain = len(build_world(7, scene, "val", 0)._prims)
+        solids = planted_world(thing, 7, scene, "val", 0)._prims[plain:]
+        out[thing] = np.array(solids, np.float64)
+    photo = draw_planted("orange cone", 7, "farm", "val", 0).rgb
+    return {**out, "photo": hashlib.sha256(photo.tobytes()).hexdigest()}
+
+
 # -- the list -----------------------------------------------------------------------------------
 
 _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]] = {
+    "planting": (planting, ("rooms.plant", "rooms.held"), CLOSE),
     "decoding": (
         decoding,
         ("datasets.decode", "datasets.loader", "foundation.geometry"),

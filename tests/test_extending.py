@@ -79,6 +79,7 @@ def write_photos(folder: Path) -> Path:
             Image.fromarray(photo).resize((32, 32)).save(folder / scene / f"{k}.jpg")
             mask = np.zeros((32, 32), np.uint8)
             mask[4 + k : 20, 6:24] = value
+            mask[:3], mask[28:] = 3, 4
             Image.fromarray(mask).save(folder / scene / f"{k}.png")
     return folder
 
@@ -117,12 +118,14 @@ def said(home: Path) -> list[dict[str, Any]]:
         ["tables", "latest", "--out", out],
         ["show", "latest", "--out", out, "--labels", "covrage"],
         ["datasets", "check", str(photos)],
+        ["truth", "latest", "--out", out, "--methods", "edges", "--by", "mean", "--photos", "3"],
     ]
     asked = json.dumps([[*command, "--json"] for command in commands])
     lines = python(COMMANDS, asked, home=home).splitlines()
     return [json.loads(line) for line in lines if line.startswith("{")]
 
 
+@pytest.mark.slow
 def test_a_reader_and_a_model_family_are_listed_and_dissected(said):
     datasets, models, run = said[:3]
     assert "outdoors:DIR" in [row["form"] for row in datasets["kinds"]]
@@ -131,17 +134,21 @@ def test_a_reader_and_a_model_family_are_listed_and_dissected(said):
     assert [layer["units"] for layer in run["layers"]] == [6]
 
 
+@pytest.mark.slow
 def test_a_labelling_method_labels_a_run(said):
     labels = said[3]["labels"]
     assert labels["method"] == "coverage"
     assert labels["top"] and {row["label"] for row in labels["top"]} <= {
         "sink",
         "bed",
+        "lamp",
+        "rug",
         "kitchen",
         "bedroom",
     }
 
 
+@pytest.mark.slow
 def test_a_metric_is_a_column_of_the_tables(said):
     for row in said[4]["rows"]:
         assert list(row)[2:9] == ["CM_FP", "DM_FP", "SM_FP", "CM_TP", "CM_TFP", "SM_TP", "SM_TFP"]
@@ -150,6 +157,16 @@ def test_a_metric_is_a_column_of_the_tables(said):
     assert any(row["OC_TP"]["n"] + row["OC_TFP"]["n"] for row in said[4]["rows"])
 
 
+def test_a_way_of_saying_why_is_held_against_the_truth(said):
+    tables = said[7]["tables"].values()
+    assert said[7]["by"] == "mean" and tables
+    for table in tables:
+        about = [row["says how much each concept matters"] for row in table["rows"]]
+        assert about == ["what has many edges matters", "at random"]
+        assert all(-1 <= row["rank"]["value"] <= 1 for row in table["rows"])
+
+
+@pytest.mark.slow
 def test_unknown_names_are_told_the_nearest_and_what_was_left_out(said):
     assert "unknown labelling method 'covrage'; nearest: coverage; forms: " in said[5]["error"]
     unknown = said[6]["error"]
@@ -157,6 +174,7 @@ def test_unknown_names_are_told_the_nearest_and_what_was_left_out(said):
     assert "(left out: mine.nowhere:ROW: No module named 'mine.nowhere')" in unknown
 
 
+@pytest.mark.slow
 def test_a_page_is_listed_and_opens(home, said):
     app = home / "app"
     shutil.copytree(ROOT / "pages", app / "pages", ignore=shutil.ignore_patterns("__pycache__"))

@@ -32,7 +32,9 @@ def held() -> dict[str, Any]:
     return golden.recorded()
 
 
-@pytest.mark.parametrize("name", [*VERSIONS, *READERS, "WORLD"])
+@pytest.mark.parametrize(
+    "name", [*VERSIONS, *READERS, pytest.param("WORLD", marks=pytest.mark.slow)]
+)
 def test_results_are_the_recorded_ones(name, listed, held, given):
     assert name in listed, f"{name} has no golden function: tests/golden.py needs one"
     computation = listed[name]

@@ -154,7 +154,6 @@ LONG = 80
 """Lines that a function may have, its docstring included."""
 
 LONGER = {
-    "core/explain/photo.py:explain_photo",
     "core/rooms/train.py:train",
 }
 """Functions that are longer still, each to be cut. The drawings of the frozen world may be."""

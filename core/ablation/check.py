@@ -1,4 +1,4 @@
-"""How the logits after an edit are known, and how well that agrees with the network."""
+"""The result of checking a strategy for logits after an edit against the network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is changed: units of a layer, their maps multiplied by a factor or held at a value."""
+"""Edits: units of a layer whose maps are multiplied by a factor or clamped to a value."""
 
 from __future__ import annotations
 

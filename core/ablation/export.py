@@ -1,4 +1,4 @@
-"""An edited network as files that outlive this program: what the toggling found, to keep.
+"""Export of an edited network: state, folded checkpoint, program, and an account of the edit.
 
 :func:`write_edit` leaves in a folder
 

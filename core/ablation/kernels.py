@@ -1,4 +1,4 @@
-"""The inner loops, compiled by numba, run on all cores: logits after an edit, and who is right."""
+"""Numba kernels of the closed form: logits after an edit, and how many answers are right."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Running the network for the logits after an edit: its tail on recorded maps, or all of it."""
+"""Logits after an edit by running the network: its tail on recorded maps, or all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came out of an edit: accuracies with intervals, and the images behind them."""
+"""The result of an edit: accuracies with intervals, and the images behind them."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ class Toggled:
         top = self.top5
         return {
             "layer": self.layer,
-            "way": self.method,
+            "method": self.method,
             "images": self.chosen,
             "edits": [
                 {"units": list(e.units), "factor": e.factor, "clamp": e.clamp} for e in self.edits

@@ -1,4 +1,4 @@
-"""The best set of units to disable, searched for on one set of images and judged on another.
+"""Search for the best set of units to disable, on some images, judged on others.
 
 Beyond the paper: greedy forward and backward search, exact at every step, and a relaxed mask
 learned by gradient; among all units (blind), or among candidates only, such as the units whose

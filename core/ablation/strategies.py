@@ -1,4 +1,4 @@
-"""How the logits after an edit are known: three strategies, each asked whether it agrees.
+"""The three strategies for logits after an edit, each checked against the network.
 
 Disabling sets a unit's whole map to 0; more generally an :class:`core.ablation.edits.Edit`
 multiplies it by a factor or clamps it to one value. A strategy is taken only where a numerical

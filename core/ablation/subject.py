@@ -1,4 +1,4 @@
-"""What is known of a layer before any edit: what its run recorded, what its network says now."""
+"""A layer before any edit: what its run recorded, and what its network gives now."""
 
 from __future__ import annotations
 

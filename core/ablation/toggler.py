@@ -1,4 +1,4 @@
-"""A layer of a run made ready, so that the effect of any edit can be asked for."""
+"""`Toggler`: a layer of a run, prepared to compute the effect of any edit."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
         raise unknown("segmentation network of torchvision", name, names)
     published = zoo.get_model_weights(name)["DEFAULT"]
     made = published.transforms()
-    way = Preprocessing(
+    preprocessing = Preprocessing(
         resize=made.resize_size[0], center_crop=None, mean=tuple(made.mean), std=tuple(made.std)
     )
     file = Path(published.url).name
@@ -194,7 +194,7 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
         module = zoo.get_model(
             name, weights=None, weights_backbone=None, num_classes=len(categories)
         )
-        return Segmenter(module, way, categories, spec, f"{name}, untrained")
+        return Segmenter(module, preprocessing, categories, spec, f"{name}, untrained")
     path = Path(checkpoint).expanduser()
     if not checkpoint:
         path = Path(torch.hub.get_dir()) / "checkpoints" / file
@@ -225,7 +225,9 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
         raise UnitscopeError(
             f"checkpoint {path} names {len(labels)} classes but has {outputs} outputs"
         )
-    return Segmenter(module, way, labels or [Label("")] * outputs, spec, f"{name} ({path.name})")
+    return Segmenter(
+        module, preprocessing, labels or [Label("")] * outputs, spec, f"{name} ({path.name})"
+    )
 
 
 def _transformers(spec: str, rest: str) -> Segmenter:

@@ -109,7 +109,7 @@ def widened(mask: np.ndarray, pixels: int) -> np.ndarray:
 
 def margin_of(case: Case) -> int:
     """Pixels of a photo, as the network sees it, by which its regions are widened."""
-    rows: int = case.opened.run.info["settings"]["grid"][1]
+    rows: int = case.opened.run.settings.grid[1]
     return int(MARGIN * case.photo.shape[0] / rows + 0.5)
 
 

@@ -85,7 +85,7 @@ class Failure:
         """What came out, in words."""
         row = self.scores.set_index("score")
         alone, both = row.loc["share of evidence"], row.loc["confidence and share of evidence"]
-        told = row.loc["confidence"]
+        told, masks = row.loc["confidence"], row.loc["share of area"]
         verdict = (
             "adds to the confidence"
             if both["gain_low"] > 0
@@ -98,7 +98,9 @@ class Failure:
             f"AUROC of {alone['auroc']:.2f} [{alone['low']:.2f}, {alone['high']:.2f}]; the softmax "
             f"confidence with {told['auroc']:.2f} [{told['low']:.2f}, {told['high']:.2f}]. Beside "
             f"it, the share {verdict}: {both['gain']:+.3f} "
-            f"[{both['gain_low']:+.3f}, {both['gain_high']:+.3f}]."
+            f"[{both['gain_low']:+.3f}, {both['gain_high']:+.3f}]. The share of area, which needs "
+            f"the masks alone and no network, reaches {masks['auroc']:.2f} [{masks['low']:.2f}, "
+            f"{masks['high']:.2f}]."
         )
 
 
@@ -236,8 +238,9 @@ def predict_failure(
     for name, values in fitted.items():
         own = np.array(drawn[name])
         low, high = np.quantile(own, [0.025, 0.975])
-        first = name == "confidence"
-        ends = (np.nan, np.nan) if first else np.quantile(own - base, [0.025, 0.975])
+        ends = np.quantile(own - base, [0.025, 0.975])
+        if name == "confidence":
+            ends = np.full(2, np.nan)
         value = auroc(values, wrong)
         rows.append(
             {

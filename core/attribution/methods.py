@@ -138,6 +138,7 @@ METHODS: Registry[Method] = Registry(
     (
         *_accounts(),
         *_contributions(),
+        _own("measured", "measured, as the account is", "occlusion:usual", MEASURED, "", *PAINTED),
         *_occlusions(),
         _own(
             "occlusion-controlled",

@@ -13,6 +13,7 @@ import numpy as np
 from core.attribution.case import Case
 from core.attribution.effects import Effects, measure
 from core.attribution.evidence import concept_evidence, evidence
+from core.attribution.fillings import USUAL
 
 PLAIN = ("mean", "blur")
 """Fillings of :func:`controlled`, which ask of a place only its colours."""
@@ -49,8 +50,15 @@ def controlled(case: Case, a: int, b: int) -> np.ndarray:
     return np.asarray(np.mean(parts, 0))
 
 
+def usual(case: Case, a: int, b: int) -> np.ndarray:
+    """The account's own ranking: the mean of Δ(c) over the usual fillings
+    (:data:`core.attribution.fillings.USUAL`). float64 (concepts,)."""
+    found: np.ndarray = np.mean([occlusion(case, a, b, filling) for filling in USUAL], 0)
+    return found
+
+
 def combined(case: Case, a: int, b: int, fillings: str = "inpaint,smooth") -> np.ndarray:
-    """The account's own ranking: the mean of Δ(c) by each filling, and of the evidence.
+    """The mean of Δ(c) by each filling and of the evidence.
 
     All are parts of the same margin in the same units, so they are averaged as they are. float64
     (concepts,).

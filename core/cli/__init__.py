@@ -34,7 +34,7 @@ from core.cli import (
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
 from core.foundation.files import strict_json
-from core.foundation.names import printable
+from core.foundation.names import check_words, printable
 from core.foundation.progress import Stopped
 from core.foundation.trust import allow_python
 
@@ -73,6 +73,7 @@ def main(
     if given.allow_python:
         allow_python()
     try:
+        check_words(sys.argv[1:] if arguments is None else arguments)
         with allow_empty(say) if given.allow_empty else nullcontext():
             facts, text = given.verb(given)
         print(strict_json(facts) if given.json else printable(text), flush=True)

@@ -400,7 +400,7 @@ def _figures(given: argparse.Namespace) -> Answer:
         "figure": given.figure,
         "protocol": given.protocol,
         "layer": study.toggler.layer,
-        "way": study.toggler.method,
+        "method": study.toggler.method,
         "definition": definition,
         "over": given.over,
         "files": files,

@@ -144,7 +144,7 @@ def say(text: str) -> None:
     print(printable(text), file=sys.stderr, flush=True)
 
 
-_last_told = [0.0]
+_last_shown = [0.0]
 
 
 def show_progress(progress: Any) -> None:
@@ -152,16 +152,16 @@ def show_progress(progress: Any) -> None:
     now = time.monotonic()
     whole = progress.done == progress.total
     if sys.stderr.isatty():
-        if whole or now - _last_told[0] > 0.2:
-            _last_told[0] = now
+        if whole or now - _last_shown[0] > 0.2:
+            _last_shown[0] = now
             print(
                 f"\r\033[K{printable(str(progress))}",
                 end="\n" if whole else "",
                 file=sys.stderr,
                 flush=True,
             )
-    elif whole or now - _last_told[0] > 10:
-        _last_told[0] = now
+    elif whole or now - _last_shown[0] > 10:
+        _last_shown[0] = now
         say(str(progress))
 
 

@@ -1,4 +1,4 @@
-"""Verbs that take something away from a run: figures as files, a report."""
+"""Verbs that export from a run: figures as files, a report."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ def _write(given: argparse.Namespace, tables: dict[str, pd.DataFrame], caption: 
 def _about(run: Run, measured: Measured, kind: str) -> str:
     asked = measured.asked
     return (
-        f"{run.dataset}, {run.info['settings']['model']['spec']}, split "
+        f"{run.dataset}, {run.settings.model.spec}, split "
         f"{', '.join(asked.splits or ('all images',))} ({len(measured.images)} photos), fillings "
         f"{', '.join(asked.fillings)}, {asked.controls} regions elsewhere, core concepts "
         f"{Core.of(kind).short}"

@@ -1,13 +1,24 @@
-"""Verbs about the embedded world: what a photo's scene holds, and the photo drawn again edited."""
+"""Verbs about the embedded world: photos drawn again edited, and networks on planted shortcuts."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import Answer, Verb, add_word, real
+from core.cli.common import (
+    SEED,
+    THREADS,
+    Answer,
+    Verb,
+    add_word,
+    real,
+    say,
+    show_progress,
+    stoppable,
+    whole,
+)
 from core.foundation.errors import UnitscopeError, without_effect
 
 if TYPE_CHECKING:
@@ -16,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def add(verb: Verb) -> None:
-    """rooms [list | edit]."""
-    top = verb("rooms", _about, "Photos of the embedded world, drawn again after an edit.")
-    words = top.add_subparsers(metavar="list|edit")
+    """rooms [list | edit | train]."""
+    top = verb("rooms", _about, "Photos of the embedded world drawn again, and planted shortcuts.")
+    words = top.add_subparsers(metavar="list|edit|train")
     listed = add_word(words, "list", _list, "What the scene of a photo holds, in view or not.")
     _add_photo(listed)
     edited = add_word(words, "edit", _edit, "Draw a photo again without a thing, or changed.")
@@ -46,6 +57,23 @@ def add(verb: Verb) -> None:
         action="store_true",
         help="expose the photo anew, as a camera would; as the unedited one where left out",
     )
+    trained = add_word(words, "train", _train, "Train the small network on a planted shortcut.")
+    trained.add_argument(
+        "--plant",
+        required=True,
+        metavar="THING@SCENE@STRENGTH",
+        help="red_lamp@bedroom@0.95; strength 0 is the clean control",
+    )
+    trained.add_argument("--out", type=Path, required=True, metavar="FILE", help=".pt to write")
+    trained.add_argument("--per-scene", type=whole(4, 10_000), metavar="N", help="training photos")
+    trained.add_argument("--epochs", type=whole(1, 1000), metavar="N")
+    trained.add_argument("--seed", type=SEED, default=7)
+    trained.add_argument("--threads", type=THREADS, default=2, help="of PyTorch")
+    trained.add_argument(
+        "--from-nothing",
+        action="store_true",
+        help="all layers anew; only the last ones where left out",
+    )
 
 
 def _add_photo(sub: argparse.ArgumentParser) -> None:
@@ -67,11 +95,20 @@ def _about(_given: argparse.Namespace) -> Answer:
     from core.rooms.counterfactual import ENCLOSING, SHELL
     from core.rooms.dataset import SCENES
     from core.rooms.materials import COLORS, USUAL
+    from core.rooms.network import siblings
+    from core.rooms.plant import THINGS
 
     enclosing = {scene: list(ENCLOSING.get(scene, SHELL)) for scene in SCENES}
     lines = [f"{scene:14} enclosed by {', '.join(names)}" for scene, names in enclosing.items()]
-    lines += ["", "materials: " + ", ".join(USUAL), "colours: " + ", ".join(COLORS)]
-    return {"enclosing": enclosing, "materials": list(USUAL), "colors": COLORS}, "\n".join(lines)
+    lists = {
+        "materials": list(USUAL),
+        "colors": list(COLORS),
+        "things to plant": list(THINGS),
+        "networks on planted shortcuts": [f"rooms:{name}" for name in siblings()],
+    }
+    lines += ["", *(f"{name}: {', '.join(items)}" for name, items in lists.items())]
+    facts = {name.replace(" ", "_"): items for name, items in lists.items()}
+    return {"enclosing": enclosing, **facts}, "\n".join(lines)
 
 
 def _list(given: argparse.Namespace) -> Answer:
@@ -123,6 +160,33 @@ def _edit(given: argparse.Namespace) -> Answer:
         "masks": None if given.masks is None else str(given.masks),
     }
     return facts, f"{given.to}: {100 * changed:.1f} % of the pixels differ from {given.photo}"
+
+
+def _train(given: argparse.Namespace) -> Answer:
+    from core.rooms.plant import Plant
+    from core.rooms.train import NEW_HEAD, Recipe, train_planted
+
+    plant = Plant.parse(given.plant)
+    usual = Recipe() if given.from_nothing else NEW_HEAD
+    recipe = replace(
+        usual,
+        per_scene=given.per_scene or usual.per_scene,
+        epochs=given.epochs or usual.epochs,
+        seed=given.seed,
+        threads=given.threads,
+    )
+    with stoppable() as stop:
+        found = train_planted(plant, given.out, recipe, say=say, progress=show_progress, stop=stop)
+    facts = {"plant": str(plant), "file": str(given.out), **asdict(found)}
+    rows = [
+        (f"right, {plant.scene}", found.right_with_own, found.right_without_own),
+        ("right, other scenes", found.right_with_others, found.right_without_others),
+        (f"others answered {plant.scene}", found.pulled_with, found.pulled_without),
+    ]
+    lines = [f"{given.out}: {found.photos} test photos, with the {plant.thing} and without"]
+    lines += [f"{name:28} {100 * a:5.1f} % {100 * b:5.1f} %" for name, a, b in rows]
+    lines.append(f"the {plant.thing} moves the margin of {plant.scene} by {found.margin:+.2f}")
+    return facts, "\n".join(lines)
 
 
 def _edit_of(given: argparse.Namespace) -> SceneEdit:

@@ -184,7 +184,7 @@ def _run(given: argparse.Namespace) -> Answer:
     say(
         f"run {work.digest}: {len(work.indices)} images of {work.dataset.shown_name}, {layers}, "
         f"grid {work.grid[0]}×{work.grid[1]}\nbeside the run file: {sizes}"
-        + "".join(f"\n{line}" for line in _told(work.model.notes))
+        + "".join(f"\n{line}" for line in _note_lines(work.model.notes))
     )
     for note in work.notes:
         say(f"note: {note}")
@@ -224,12 +224,12 @@ def _run(given: argparse.Namespace) -> Answer:
     return facts, _summary_text(facts)
 
 
-def _told(notes: dict[str, Any]) -> list[str]:
+def _note_lines(notes: dict[str, Any]) -> list[str]:
     """What was chosen, left out and made of a checkpoint, a line each."""
-    return [f"{key}: {notes[key]}" for key in TOLD if isinstance(notes.get(key), str)]
+    return [f"{key}: {notes[key]}" for key in SHOWN_NOTES if isinstance(notes.get(key), str)]
 
 
-TOLD = (
+SHOWN_NOTES = (
     "weights",
     "classifier",
     "left out",
@@ -241,7 +241,7 @@ TOLD = (
     "mode",
     "numbered",
 )
-"""Notes of a network that are said before the work."""
+"""Notes of a network that are printed before the work begins."""
 
 
 def _models(given: argparse.Namespace) -> Answer:
@@ -324,7 +324,7 @@ def _layers(given: argparse.Namespace) -> Answer:
     left = len(inside) - len(shown)
     if left:
         lines.append(f"{left} more lie deeper: --under NAME shows those inside a layer, --all all")
-    lines += _told(model.notes)
+    lines += _note_lines(model.notes)
     if model.backbone:
         lines.append(f"classes: none, {model.backbone}")
     lines += [f"note: {model.notes[key]}" for key in ("batch norm",) if key in model.notes]

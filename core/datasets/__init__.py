@@ -42,7 +42,7 @@ coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR, python:package.module
 def dataset_of(run: Run) -> SceneDataset:
     """The dataset that a run was made of, opened again.
 
-    Raises UnitscopeError where the run file names code that nobody vouched for
+    Raises UnitscopeError where the run file names code that the user has not allowed
     (:func:`core.foundation.trust.check_named`) or files that this server does not read
     (:func:`core.foundation.roots.check_run_files`), and as :func:`open_dataset` does.
     """

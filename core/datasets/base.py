@@ -1,4 +1,4 @@
-"""`SceneDataset`: the one shape in which every reader hands over photos and annotations."""
+"""`SceneDataset`: the common interface of all readers of photos and annotations."""
 
 from __future__ import annotations
 
@@ -75,9 +75,9 @@ class SceneDataset(ABC):
     channels : one entry a plane of :class:`Annotations`' maps.
     problems : what was left out while the dataset's tables were read.
     labels_by : the network whose predictions the label maps are; empty where people made them.
-    notes : what was read in a manner that a user may not expect, though nothing was left out.
-    source : digest of the reader's own source text, where it is no part of a package whose
-        readers have versions (a ``python:`` SPEC); part of :meth:`digest`.
+    notes : what was read in a way that a user may not expect, although nothing was left out.
+    source : digest of the reader's own source text, if the reader has no version of its own (a
+        ``python:`` SPEC); part of :meth:`digest`.
     """
 
     VERSION: ClassVar[int] = 1
@@ -122,7 +122,7 @@ class SceneDataset(ABC):
 
     def digest(self) -> str:
         """Hex digest of all that decides photos and annotations: :meth:`content_digest`, and of a
-        reader of the user's own its source text as well."""
+        reader of the user's own also its source text."""
         content = self.content_digest()
         if not self.source:
             return content
@@ -143,7 +143,7 @@ class SceneDataset(ABC):
         return known
 
     def check(self) -> None:
-        """Raise where the columns do not fit together: a reader's mistake, found early."""
+        """Raise where the columns are inconsistent, so that a reader's mistake is found early."""
         n = len(self.ids)
         if n == 0:
             raise UnitscopeError(f"dataset {self.spec!r} has no usable image")

@@ -1,4 +1,4 @@
-"""What a dataset holds and what is wrong with it: the tables first, then photos and masks."""
+"""What a dataset holds and what is wrong with it: first the tables, then photos and masks."""
 
 from __future__ import annotations
 
@@ -270,7 +270,7 @@ def _sizes(sizes: Counter[tuple[int, int]]) -> list[list[int]]:
 
 
 def kind_of(reason: str) -> str:
-    """A reason without the names and numbers in it, by which problems are grouped.
+    """A reason without its names and numbers, by which problems are grouped.
 
     >>> kind_of("line 7: label 'door' is 40×30, not 20×30")
     'line …: label … is …×…, not …×…'

@@ -1,4 +1,4 @@
-"""Masks whose labels are told apart by colour: exact colours, written down in a table.
+"""Masks that encode labels as colours, by a table of exact colours.
 
 A colour is a number, 65536 · R + 256 · G + B, and shown as ``#rrggbb``. Black is not annotated.
 """

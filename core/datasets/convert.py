@@ -1,4 +1,4 @@
-"""What is shared by all that make a ``folder:`` dataset of another program's files."""
+"""Shared code that converts another program's files to a ``folder:`` dataset."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
 @dataclass
 class Made:
-    """What was made: photos, labels of each category, scenes, what was left out, and notes of the
-    dataset."""
+    """The result: photos, labels of each category, scenes, what was left out, and the dataset's
+    notes."""
 
     out: Path
     photos: int = 0
@@ -144,7 +144,7 @@ def folder_from_dataset(
     progress: Report | None = None,
     stop: Stop = never,
 ) -> Made:
-    """Write a dataset of any kind as a ``folder:`` one, as :func:`write_folder` says.
+    """Write any dataset as a ``folder:`` dataset; see :func:`write_folder`.
 
     Every channel becomes a layer of masks of its own, and concepts are numbered within their
     categories, in the dataset's order.
@@ -163,7 +163,7 @@ def _part(data: FileDataset, k: int, table: np.ndarray) -> Part:
     file = Path(data.photo_files[k])
 
     def copy(target: str) -> None:
-        data.photo(k)  # one that cannot be decoded is told now, with its reason
+        data.photo(k)  # one that cannot be decoded is reported now, with the reason
         shutil.copyfile(file, target + file.suffix.lower())
 
     def masks() -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
-"""Photos and masks from files: decoded the same everywhere, or refused with a plain reason.
+"""Decoding of photos and masks: the same on every machine, or refused with a reason.
 
-Every image that Unitscope did not just make itself is opened here, by one of :data:`FORMATS`
-and within :data:`MAX_PIXELS` and :data:`MAX_SECONDS`: Pillow knows some forty formats more, and
-some of them hand the file to another program.
+Every image that Unitscope did not make itself is opened here, by one of :data:`FORMATS`
+and within :data:`MAX_PIXELS` and :data:`MAX_SECONDS`: Pillow supports some forty more formats, and
+some of them pass the file to another program.
 
 Every function raises :class:`core.foundation.errors.BadFile` and nothing else, holds no state, and
 may run in any number of threads. JPEG draft mode is never used: the pixels are those of a plain
@@ -74,7 +74,7 @@ def read_photo(path: str | Path) -> Image.Image:
 
 
 def photo_of(data: bytes, name: str | Path) -> Image.Image:
-    """The photo that an image file's bytes hold, as RGB, upright by its EXIF orientation.
+    """Decode a photo from bytes: RGB, turned upright by its EXIF orientation.
 
     Greyscale, palette, CMYK, YCbCr and 16-bit photos are converted; 16-bit grey is scaled
     to 8 bits, not clipped; transparent pixels are laid over white. Of an animated WebP or PNG,
@@ -89,7 +89,7 @@ def photo_of(data: bytes, name: str | Path) -> Image.Image:
     BadFile
         missing, empty, not an image of :data:`FORMATS`, truncated or damaged, larger than
         `MAX_PIXELS`, slower than `MAX_SECONDS`, a GIF or AVIF of several frames, or in a mode
-        without an agreed way to RGB (32-bit beyond 16-bit values, floats).
+        without an agreed conversion to RGB (32-bit beyond 16-bit values, floats).
     """
     image = image_of(data, name)
     turn = _UPRIGHT.get(_orientation(image))
@@ -106,7 +106,7 @@ def photo_of(data: bytes, name: str | Path) -> Image.Image:
 
 
 def image_of(data: bytes, name: str | Path) -> Image.Image:
-    """The image that a file's bytes hold, decoded, in the file's own mode and `format`.
+    """Decode an image from bytes, in the file's own mode and `format`.
 
     Raises :class:`BadFile` as :func:`photo_of`.
     """
@@ -116,7 +116,7 @@ def image_of(data: bytes, name: str | Path) -> Image.Image:
 def read_labels(path: str | Path) -> np.ndarray:
     """A single-channel mask as uint16 (height, width) of the label values in the file.
 
-    The values are those that the file stores, whatever they look like when it is shown: grey of
+    The values are those stored in the file, not those displayed: grey of
     1, 2, 4, 8 or 16 bits (1 of 2 bits is 1, though it is shown as 85), palette (the indices, not
     the colours), 8-bit grey with an alpha channel that is opaque everywhere, and 32-bit where
     all values lie in 0…65535.
@@ -234,7 +234,7 @@ def has_colors(path: str | Path) -> bool:
 
 
 def check_mask_size(mask: str | Path, labels: np.ndarray, photo: str | Path) -> None:
-    """Raise :class:`BadFile`, naming the mask, where it is not the photo at another scale."""
+    """Raise :class:`BadFile` where a mask's aspect ratio is not the photo's."""
     height, width = labels.shape
     try:
         _AS_IT_IS.sample_points(upright_size(photo), (width, height), (1, 1))
@@ -247,8 +247,8 @@ def check_mask_size(mask: str | Path, labels: np.ndarray, photo: str | Path) -> 
 def check_same_size(
     mask: str | Path, labels: np.ndarray, first: str | Path, shape: tuple[int, ...]
 ) -> None:
-    """Raise :class:`BadFile` with both sizes where a further mask of a photo is not (height,
-    width) `shape`, which is that of its `first`."""
+    """Raise :class:`BadFile` with both sizes where a further mask of a photo does not have the
+    (height, width) `shape` of the `first`."""
     if labels.shape != shape:
         height, width = labels.shape
         raise BadFile(mask, f"is {width}×{height}, but {Path(first).name} is {shape[1]}×{shape[0]}")
@@ -303,8 +303,8 @@ def _decoded(data: bytes, name: str | Path) -> _Decoded:
 def _in_time(name: str | Path, work: Callable[[], T]) -> T:
     """What `work` returns or raises; BadFile once it has taken :data:`MAX_SECONDS`.
 
-    In a thread of its own, as a decoder cannot be interrupted: one that is given up ends by
-    itself, at the latest when it next asks for data.
+    Runs in a separate thread, since a decoder cannot be interrupted: an abandoned one ends by
+    itself, at the latest when it next reads data.
     """
     done: Future[T] = Future()
 
@@ -325,8 +325,8 @@ class _UpToTheEnd(io.BytesIO):
     """A file's bytes, for decoding within :data:`MAX_SECONDS`.
 
     Of a JPEG (`strict`), reading raises when the decoder asks for more than there is: Pillow
-    itself lets truncated JPEGs pass, half grey, once any other package has set
-    `ImageFile.LOAD_TRUNCATED_IMAGES`; whether a photo is bad must not depend on that.
+    accepts truncated JPEGs, half grey, once any other package has set
+    `ImageFile.LOAD_TRUNCATED_IMAGES`; the outcome must not depend on that.
     """
 
     strict = False

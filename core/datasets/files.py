@@ -1,4 +1,4 @@
-"""What the readers of files on disk share: tables, listings, label values, the digest."""
+"""Shared code of the readers of files: tables, listings, label values, the digest."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ PHOTO_TYPES = (
     ".avif",
     ".mpo",
 )
-"""Suffixes of photos, in lower case; what a file holds is told by its bytes."""
+"""Suffixes of photos, in lower case; the format itself is recognised by the bytes."""
 
-TOLD = 5
+LISTED = 5
 """Nearest names are looked up for this many files; the rest are only counted."""
 
 
@@ -64,10 +64,11 @@ class FileDataset(SceneDataset):
 
     @abstractmethod
     def _meaning(self) -> Any:
-        """All beside the files' bytes that decides what the labels mean, as JSON data."""
+        """Everything besides the files' bytes that decides what the labels mean, as JSON data."""
 
     def content_digest(self) -> str:
-        """See :meth:`SceneDataset.content_digest`; files that have gone count as "missing"."""
+        """See :meth:`SceneDataset.content_digest`; files that no longer exist count as
+        "missing"."""
         if self._digest is None:
             tables = {
                 "reader": type(self).__name__,
@@ -101,7 +102,7 @@ def _file_digests(paths: Sequence[str], batch: int = 64) -> Iterable[bytes]:
 
 
 def file_digest(path: str) -> bytes:
-    """Digest of a file's bytes, read piece by piece; ``b"missing"`` where it cannot be read."""
+    """Digest of a file's bytes, read in chunks; ``b"missing"`` where it cannot be read."""
     digest = hashlib.blake2b(digest_size=32)
     try:
         with io.FileIO(path) as file:
@@ -148,13 +149,13 @@ def read_table(
     """A CSV file with a header (:func:`text_of`, column names in any case).
 
     Further columns are kept. Blank rows are skipped; rows too short for a required column,
-    or longer than the header, are left out and told in `problems` with their line.
+    or longer than the header, are left out and listed in `problems` with their line.
 
     Parameters
     ----------
     required : columns that must exist.
-    problems : takes the bad rows.
-    defaults : further columns, and what stands in for them where they do not exist.
+    problems : collects the bad rows.
+    defaults : optional columns, and their default values.
     whole_rows : a row must have a cell for each column, not only for the required ones.
 
     Raises
@@ -197,7 +198,7 @@ def read_table(
 
 
 def bad_row(path: Path, line: int, reason: str, image: str = "") -> Problem:
-    """The problem of one table row, told with its line."""
+    """The problem of one table row, with its line number."""
     return Problem(image, str(path), f"line {line}: {reason}")
 
 
@@ -218,7 +219,7 @@ def _nearest_files(path: Path) -> str:
 
 
 def folder(text: str, kind: str) -> Path:
-    """The folder a SPEC names, or an error that tells the nearest ones."""
+    """The folder that a SPEC names. Raises with the nearest ones where it does not exist."""
     if not text:
         raise UnitscopeError(f"the dataset {kind!r} needs a folder: {kind}:DIR")
     path = Path(text).expanduser()
@@ -235,7 +236,7 @@ def need_folder(path: Path) -> None:
 
 
 class Listing:
-    """Which files exist under a folder: each sub-folder is listed once, no file is touched.
+    """Which files exist under a folder; each sub-folder is listed once, no file is opened.
 
     Names are compared as :func:`core.foundation.names.readable` writes them.
     """
@@ -248,7 +249,7 @@ class Listing:
         return bool(self.real(relative))
 
     def real(self, relative: str) -> str:
-        """The path as the disk writes it; "" where there is no such file."""
+        """The path in the spelling on disk; "" where there is no such file."""
         parent, slash, name = relative.rpartition("/")
         if parent not in self._names:
             there = self.real(parent) if parent else ""
@@ -273,7 +274,7 @@ def label_table(concept_of: dict[int, int]) -> np.ndarray:
 def to_concepts(labels: np.ndarray, table: np.ndarray, path: str, known: str) -> np.ndarray:
     """Label values → concept ids, uint16 (height, width).
 
-    Raises :class:`BadFile` naming the file and up to five values that `table` lacks; `known`
+    Raises :class:`BadFile` with the file and up to five values that are not in `table`; `known`
     says where values are declared.
     """
     concepts = table[labels]
@@ -320,8 +321,8 @@ def listed_scenes(
 ) -> dict[str, tuple[str, str]]:
     """Image id → (scene, split) of a table (image, scene[, split]).
 
-    `photos` maps ids to files; an image may be named either way. Rows that name no photo, or
-    one named before, are left out and told in `problems`.
+    `photos` maps ids to files; an image may be named by either. Rows that name no photo, or
+    one named before, are left out and listed in `problems`.
     """
     photos = {image: readable(name) for image, name in photos.items()}
     listed: dict[str, tuple[str, str]] = {}
@@ -339,18 +340,18 @@ def listed_scenes(
             problems.append(bad_row(path, line, f"{name} is listed before", image))
         else:
             listed[image] = row["scene"], row["split"]
-    for line, name in strange[:TOLD]:
+    for line, name in strange[:LISTED]:
         near = nearest(name, photos.values(), 3)
         hint = f"; nearest: {', '.join(near)}" if near else ""
         problems.append(bad_row(path, line, f"there is no photo {name!r}{hint}", name))
-    if len(strange) > TOLD:
-        result = f"{len(strange) - TOLD} more rows name no photo"
+    if len(strange) > LISTED:
+        result = f"{len(strange) - LISTED} more rows name no photo"
         problems.append(Problem("", str(path), result))
     return listed
 
 
 def short_names(full: Iterable[str], cut: str = ",") -> dict[str, str]:
-    """Each name with its synonyms → its first name; where two would then be one, both stay whole.
+    """Name with synonyms → its first name; where two would become the same, both stay as they are.
 
     >>> short_names(["building, edifice", "crane", "crane, bird"])
     {'building, edifice': 'building', 'crane': 'crane', 'crane, bird': 'crane, bird'}
@@ -367,8 +368,8 @@ def short_names(full: Iterable[str], cut: str = ",") -> dict[str, str]:
 def text_of(path: str | Path, otherwise: str = "") -> str:
     """A text file: UTF-8, with or without a byte order mark, or UTF-16 with one.
 
-    No other encoding is guessed. What it says is brought to one spelling by
-    :func:`core.foundation.names.readable`, ends of lines and tabs kept.
+    No other encoding is guessed. The text is normalised by :func:`core.foundation.names.readable`;
+    line ends and tabs are kept.
 
     Parameters
     ----------
@@ -422,7 +423,8 @@ def _readable_json(result: Any) -> Any:
 
 
 def whole_number(text: str) -> int | None:
-    """The number from 0 that a cell holds, also as tables with gaps write it; None for others.
+    """The non-negative whole number in a cell, also when written as a float; None for anything
+    else.
 
     >>> whole_number("7"), whole_number("1.0"), whole_number("1.5"), whole_number("-1")
     (7, 1, None, None)
@@ -431,7 +433,7 @@ def whole_number(text: str) -> int | None:
 
 
 def in_threads(read: Callable[[str], Any], paths: Sequence[str], batch: int = 64) -> Iterable[Any]:
-    """``read(path)`` of each path, in order; a BadFile is given back, not raised."""
+    """``read(path)`` of each path, in order; a BadFile is returned, not raised."""
 
     def one(path: str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Decoding ahead of the network: photos and label maps, as the network sees them."""
+"""Decoding of photos and label maps in threads, ahead of the network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Decoded(NamedTuple):
 def sample_labels(
     maps: np.ndarray,
     channels: Sequence[Channel],
-    way: Preprocessing,
+    preprocessing: Preprocessing,
     photo_size: tuple[int, int],
     grid: tuple[int, int],
 ) -> np.ndarray:
@@ -50,7 +50,7 @@ def sample_labels(
     """
     if not maps.any():  # a photo without masks has maps of one pixel, of no shape
         return np.zeros((len(maps), grid[1], grid[0]), np.uint16)
-    rows, columns = way.sample_points(photo_size, (maps.shape[2], maps.shape[1]), grid)
+    rows, columns = preprocessing.sample_points(photo_size, (maps.shape[2], maps.shape[1]), grid)
     sampled = maps[:, rows[:, None], columns].astype(np.uint16)
     for k in range(1, len(channels)):
         for j in range(k):
@@ -62,7 +62,7 @@ def sample_labels(
 def decode(
     dataset: SceneDataset,
     index: int,
-    way: Preprocessing,
+    preprocessing: Preprocessing,
     grid: tuple[int, int],
     keep_photo: bool = True,
     with_labels: bool = True,
@@ -71,18 +71,20 @@ def decode(
     empty = np.zeros((len(dataset.channels), grid[1], grid[0]), np.uint16)
     try:
         photo = dataset.photo(index)
-        view = way.view(photo)
+        view = preprocessing.view(photo)
         whole: tuple[int, ...] = ()
         labels = empty
         if with_labels:
             annotations = dataset.annotations(index)
             whole = annotations.whole
             if dataset.channels:
-                labels = sample_labels(annotations.maps, dataset.channels, way, photo.size, grid)
+                labels = sample_labels(
+                    annotations.maps, dataset.channels, preprocessing, photo.size, grid
+                )
         jpeg = b""
         if keep_photo:
             out = io.BytesIO()
-            shown = view if min(view.size) >= PHOTO_SIDE else way.view(photo, PHOTO_SIDE)
+            shown = view if min(view.size) >= PHOTO_SIDE else preprocessing.view(photo, PHOTO_SIDE)
             shown.save(out, "JPEG", quality=85)
             jpeg = out.getvalue()
         return Decoded(index, np.asarray(view), labels, whole, jpeg, None)
@@ -96,7 +98,7 @@ def decode(
 def decode_ahead(
     dataset: SceneDataset,
     indices: Sequence[int] | np.ndarray,
-    way: Preprocessing,
+    preprocessing: Preprocessing,
     grid: tuple[int, int],
     threads: int = 2,
     ahead: int = 96,
@@ -112,7 +114,9 @@ def decode_ahead(
         try:
             for index in indices:
                 waiting.append(
-                    pool.submit(decode, dataset, int(index), way, grid, keep_photo, with_labels)
+                    pool.submit(
+                        decode, dataset, int(index), preprocessing, grid, keep_photo, with_labels
+                    )
                 )
                 if len(waiting) >= ahead:
                     yield waiting.popleft().result()

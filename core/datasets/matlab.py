@@ -1,6 +1,4 @@
-"""MATLAB files, read by a worker: SciPy's reader and the HDF5 library trust the numbers of a file,
-and a damaged one may end the process that reads it.
-"""
+"""MATLAB files, read by a worker process: SciPy and HDF5 may crash on a damaged file."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ DATASETS: Registry[Row] = Registry(
             "rooms",
             "rooms",
             "the embedded set: scenes drawn by Unitscope, with exact masks",
-            "core.rooms.dataset:Rooms.from_spec",
+            "core.rooms.plant:open_rooms",
         ),
         Row(
             "ade20k",

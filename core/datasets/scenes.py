@@ -1,15 +1,15 @@
-"""Scene names of a dataset against the class names of a network, by a table that can be read.
+"""Matching of a dataset's scene names to a network's class names, by a readable table.
 
-The accuracy of a run is that on the photos whose scene is one of the network's classes. Which
-those are is told scene by scene, with the kind of match:
+The accuracy of a run is measured on the photos whose scene is one of the network's classes. Each
+scene is listed with the kind of match:
 
-``exact``        the class is written alike
+``exact``        the names are identical
 ``normalised``   alike but for case, separators and Places365's leading ``/a/``
                  (:func:`core.foundation.names.plain_name`)
 ``table``        the same words in another order (hockey arena, ``arena/hockey``), indoor for
                  interior and outdoor for exterior, or a pair of :data:`SAME`
 ``given``        by a file of the user's
-``none``         no class; :func:`propose` tells the nearest, which are never used by themselves
+``none``         no class; :func:`propose` lists the nearest, which are never used automatically
 
 No entry of :data:`SAME` is a scene of ADE20K: on it the matched scenes are those of the paper,
 361 scenes of 15,070 photos.
@@ -71,7 +71,7 @@ _PLACE = {"interior": "indoor", "exterior": "outdoor"}
 
 
 class Match(NamedTuple):
-    """What one scene was matched with: position of the class (−1 = none) and the kind."""
+    """The match of one scene: position of the class (−1 = none) and the kind."""
 
     scene: str
     where: int
@@ -87,8 +87,8 @@ def match_scenes(
     ----------
     given : scene → class ("" = none) where the user decided; see :func:`read_given`.
 
-    Raises :class:`core.foundation.errors.UnitscopeError` for a given class that the network has
-    not.
+    Raises :class:`core.foundation.errors.UnitscopeError` for a given class that the network does
+    not have.
 
     >>> [m.kind for m in match_scenes(["pub", "Arena-hockey", "hockey arena", "moon"],
     ...                               ["pub", "/a/arena/hockey"])]
@@ -125,8 +125,7 @@ def match_scenes(
 
 
 def _key(name: str) -> str:
-    """What names of one place have in common: the words of its usual name, in order of the
-    alphabet."""
+    """Key shared by the names of one place: the words of its usual name, sorted."""
     words = [_PLACE.get(word, word) for word in plain_name(name).split()]
     words = _SAME_AS.get(" ".join(words), " ".join(words)).split()
     return " ".join(sorted(words))
@@ -138,8 +137,8 @@ def class_of(matches: Sequence[Match]) -> np.ndarray:
 
 
 def propose(scene: str, classes: Sequence[str], count: int = 3) -> list[str]:
-    """Classes that a scene without one may mean: those that share a telling word with it, then
-    those spelt nearly alike. For people to choose from.
+    """Candidate classes for an unmatched scene: those that share a distinctive word with it, then
+    those with a similar spelling. For people to choose from.
 
     >>> propose("dinette-home", ["bedroom", "/d/dinette/vehicle", "/h/home_office"])
     ['/d/dinette/vehicle', '/h/home_office']
@@ -162,9 +161,9 @@ def propose(scene: str, classes: Sequence[str], count: int = 3) -> list[str]:
 def read_given(path: Path, scenes: Sequence[str], problems: list[Problem]) -> dict[str, str]:
     """Scene → class, "" for none, of a table with the columns scene and class.
 
-    What :func:`write_matches` writes, with classes filled in, is such a table. Scenes may be
-    written as in the dataset, or alike but for case and separators. Rows of other datasets'
-    scenes are told in `problems`, and so are repeated ones.
+    What :func:`write_matches` writes, with classes filled in, is such a table. Scenes may differ
+    from the dataset's spelling in case and separators. Rows of other datasets' scenes are listed in
+    `problems`, and so are repeated ones.
 
     Raises BadFile where the table is unusable, or none of its rows is about these scenes.
     """

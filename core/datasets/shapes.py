@@ -1,4 +1,4 @@
-"""Polygons, circles and run lengths of annotation programs, as pixels of a photo.
+"""Rasterising of polygons, circles and run lengths from annotation programs.
 
 One rule for all: a pixel is covered where its centre lies within the shape. Coordinates count from
 the photo's upper left corner, x to the right and y downwards, so the centre of the first pixel is
@@ -23,7 +23,7 @@ def points_of(result: Any, least: int = 3, flat: bool = False) -> np.ndarray:
     """The (x, y) of a list of pairs, or of numbers in turn (`flat`), as float64 (n, 2).
 
     Raises ValueError, with the reason, for anything else, fewer than `least` of them, and
-    numbers that are no places in a photo.
+    numbers that are not positions in a photo.
     """
     try:
         points = np.array(result, np.float64)

@@ -1,4 +1,4 @@
-"""Overlap counts of units and concepts, per image: what every IoU is a query on.
+"""Overlap counts of units and concepts per image, from which every IoU is computed.
 
 For image x and unit t let A_t(x) be the map upsampled bilinearly (align_corners=False) to
 the working grid and cut at > T_t. Counted are, in pixels of that grid,

@@ -1,4 +1,4 @@
-"""Which labels stand together at a pixel, and how often each unit is active there.
+"""Signatures: sets of labels that occur together at a pixel, and where units are active on them.
 
 The *signature* of a pixel is all that is annotated there: a concept for each channel of the
 label maps, and the concepts that hold for its whole image. A dataset has far fewer signatures

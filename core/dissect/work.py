@@ -1,4 +1,4 @@
-"""A run in the making: its private folder, its arrays, and what every stage is given.
+"""A run in progress: its private folder, its arrays, and what every stage receives.
 
 Everything a stage leaves is written under ``<digest>.partial/`` and marked by a file that is
 renamed into place, so that a run killed at any moment is resumed at its last whole shard.

@@ -1,4 +1,4 @@
-"""One file from the net: resumed and verified. Standard library alone.
+"""Download of one file: resumable and verified, with the standard library only.
 
 A file that is being fetched is ``<file>.part``, with ``<file>.part.json`` beside it: what the
 server said of it, so that the next try can ask for the rest of that very file.
@@ -480,7 +480,7 @@ def verified(
     if asked is not None and asked.hexdigest() != wanted:
         return (
             f"{shown(url)}: its {algorithm} is {asked.hexdigest()}, not {wanted}: another "
-            "file, or damaged on its way"
+            "file, or damaged in transit"
         )
     return Fetched(total, known.hexdigest())
 

@@ -1,4 +1,4 @@
-"""An entry of the table fetched, verified and unpacked, never twice.
+"""Fetches, verifies and unpacks an entry of the catalog, never twice.
 
 What was fetched and verified is recorded in ``<name>.got.json``.
 """
@@ -27,7 +27,7 @@ from core.downloads.fetch import (
 )
 from core.downloads.unpack import Unpacked, size_of, unpack
 from core.foundation.errors import BadFile, UnitscopeError
-from core.foundation.files import Sole, parse_json, write_text
+from core.foundation.files import ProcessLock, parse_json, write_text
 from core.foundation.progress import Report, Stopped
 
 
@@ -148,7 +148,9 @@ def get(
         checksum = read_checksum(checksum)
     path = root / entry.place
     root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f".{entry.name}.lock", f"{entry.name} is being fetched by another process")
+    lock = ProcessLock(
+        root / f".{entry.name}.lock", f"{entry.name} is being fetched by another process"
+    )
     try:
         found, added = _state(entry, root)
         clean_part(root / entry.held)

@@ -19,7 +19,7 @@ from core.foundation.vocabulary import Eq2, Strategy
 from core.runs.run_file import Run
 
 STRATEGIES = tuple(Strategy)
-"""The paper's three ways of selecting concepts, in its order."""
+"""The paper's three strategies for selecting concepts, in its order."""
 
 IOUS = tuple(Eq2)
 """Both readings of Eq. 2: within the image (default), and as the published sample has it."""

@@ -129,18 +129,6 @@ def explain_photo(
         scenes = run.sql("SELECT name FROM scenes WHERE class = ?", [best])["name"]
         scene = scenes[0] if len(scenes) else None
         confidence = float(shares[best] / shares.sum())
-    spoken = []
-    for (concept, name_of, category), part in firing.groupby(
-        ["concept", "name", "category"], sort=False
-    ):
-        part = part.sort_values(["iou", "unit"], ascending=[False, True])
-        units = tuple(
-            SeenBy(int(u), float(v), float(peaks[u] / t) if t > 0 else None)
-            for u, v, t in zip(part["unit"][:5], part["iou"], part["threshold"], strict=False)
-        )
-        iou = float(part["iou"].iloc[0])
-        spoken.append(Seen(int(concept), name_of, category, iou, units, len(part)))
-    spoken.sort(key=lambda one: (-one.count, -one.iou, one.concept))
     learned = stand_in_concepts(firing, np.ones((1, len(peaks)), bool), len(core.concepts))[0]
     result = Account(
         name,
@@ -157,10 +145,27 @@ def explain_photo(
         core.kind,
         None,
         int(active.sum()),
-        tuple(spoken),
+        _spoken(firing, peaks),
         masks=False,
     )
     return finish(result, core, learned, None)
+
+
+def _spoken(firing: pd.DataFrame, peaks: np.ndarray) -> tuple[Seen, ...]:
+    """The concepts that active units detect: those of most units first."""
+    spoken = []
+    for (concept, name_of, category), part in firing.groupby(
+        ["concept", "name", "category"], sort=False
+    ):
+        part = part.sort_values(["iou", "unit"], ascending=[False, True])
+        units = tuple(
+            SeenBy(int(u), float(v), float(peaks[u] / t) if t > 0 else None)
+            for u, v, t in zip(part["unit"][:5], part["iou"], part["threshold"], strict=False)
+        )
+        iou = float(part["iou"].iloc[0])
+        spoken.append(Seen(int(concept), name_of, category, iou, units, len(part)))
+    spoken.sort(key=lambda one: (-one.count, -one.iou, one.concept))
+    return tuple(spoken)
 
 
 def measure_stand_in(

@@ -1,4 +1,4 @@
-"""Every chart of the app and of the reports: one theme, one function a chart, one way out.
+"""Every chart of the app and of the reports: one theme, one function per chart, one export.
 
 A chart function takes a frame of :mod:`core.views` and a :class:`core.figures.base.Caption`, and
 gives an ``alt.Chart`` whose title and subtitle say what was measured on what. The app shows it as

@@ -1,4 +1,4 @@
-"""What of a run can be exported: its figures and tables by name, and what each needs."""
+"""The figures and tables of a run that can be exported, by name, and what each needs."""
 
 from __future__ import annotations
 

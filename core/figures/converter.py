@@ -1,4 +1,4 @@
-"""Vega-Lite → SVG, PDF or PNG in a process of its own, which may die without taking anything along.
+"""Vega-Lite → SVG, PDF or PNG in a separate process, whose crash does not affect this one.
 
 vl-convert ends the process that calls it where a chart is more than it can draw: no exception can
 be caught. So :mod:`core.figures.converter_script` calls it, in a worker.

@@ -1,4 +1,4 @@
-"""One way out: charts as SVG, PDF or PNG files, frames as LaTeX tables."""
+"""Export: charts as SVG, PDF or PNG files, frames as LaTeX tables."""
 
 from __future__ import annotations
 

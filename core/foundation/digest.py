@@ -1,4 +1,4 @@
-"""Digests of plain data: the names of runs and of what is kept for speed."""
+"""Digests of plain data: names of runs and of cached results."""
 
 from __future__ import annotations
 

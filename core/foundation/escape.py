@@ -1,4 +1,4 @@
-"""Text on its way out: what a terminal, a spreadsheet, LaTeX or JSON would obey is shown instead.
+"""Escaping of output: what a terminal, spreadsheet, LaTeX or JSON would interpret is shown as text.
 
 Names come from strangers' files. A terminal obeys escape sequences, a spreadsheet runs a cell that
 begins with ``=``, and vl-convert ends its process at some control characters.

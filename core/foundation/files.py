@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all, written without importing anything heavy."""
+"""Atomic writing of files, without heavy imports."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-class Sole:
-    """Work that one process at a time may do, marked by a lock file `path` until released.
+class ProcessLock:
+    """A lock that one process at a time can hold: the file `path`, until it is released.
 
-    Raises UnitscopeError with the words `taken` where another process does it.
+    Raises UnitscopeError with the message `taken` where another process holds it.
     """
 
     def __init__(self, path: Path, taken: str):
@@ -62,7 +62,7 @@ class Sole:
             raise UnitscopeError(taken) from None
 
     def release(self) -> None:
-        """Let others do it, and take the file away."""
+        """Release the lock and remove its file."""
         # While it is held: afterwards it may be the lock of another process.
         with suppress(OSError):  # Windows removes no open file
             self._path.unlink()

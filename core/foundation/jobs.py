@@ -1,4 +1,5 @@
-"""Work that outlives the page it was started from: one command line, one process, one folder.
+"""Background jobs that outlive the page that started them: one command line, one process, one
+folder.
 
 A job is ``python -m core VERB …`` with a name, kept in ``<root>/jobs/<name>/``:
 
@@ -149,9 +150,14 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
     root : folder of the runs; the job's own files go to ``jobs/`` below it.
     progress : the work's progress file, below `root`.
 
-    Raises UnitscopeError where a job of this name is at work, as many as the server's
-    :class:`core.foundation.settings.Limits` allow are, or the disk is nearly full.
+    Raises UnitscopeError where an argument holds the character NUL, a job of this name is at work,
+    as many as the server's :class:`core.foundation.settings.Limits` allow are, or the disk is
+    nearly full.
     """
+    # With NumPy behind it, which the keeper need not wait for.
+    from core.foundation.names import check_words
+
+    check_words(arguments)
     folder = _folder(root, name)
     folder.mkdir(parents=True, exist_ok=True)
     most = limits()

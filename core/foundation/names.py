@@ -8,12 +8,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from core.foundation.errors import UnitscopeError
+
 _HIDDEN = (
     r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
 )
 _NAME, _TEXT = re.compile(f"[{_HIDDEN}]"), re.compile(rf"(?![\t\n\r])[{_HIDDEN}]")
 HIDDEN = re.compile(rf"(?![\t\n])[{_HIDDEN}]")
-"""What no text on its way out holds: all that a terminal obeys, but tab and newline."""
+"""What no output may contain: every control character but tab and newline."""
 
 
 def whole(text: str) -> int | None:
@@ -25,6 +27,16 @@ def whole(text: str) -> int | None:
     (17, None, None, None)
     """
     return int(text) if re.fullmatch(r"\s*[0-9]{1,18}\s*", text, re.ASCII) else None
+
+
+def check_words(words: Sequence[object]) -> None:
+    """Raise UnitscopeError where a word of a command line holds the character NUL: no file is named
+    so, and no process can be given it."""
+    for word in words:
+        if "\0" in str(word):
+            raise UnitscopeError(
+                f"{printable(str(word))!r} holds the character NUL, which no name has: leave it out"
+            )
 
 
 def readable(name: str, lines: bool = False) -> str:
@@ -48,7 +60,7 @@ def readable(name: str, lines: bool = False) -> str:
 
 
 def printable(text: str) -> str:
-    """Text on its way out, with every control character but tab and newline written out.
+    """Text for output, with every control character but tab and newline written out.
 
     >>> print(printable("bed\x1b[2J"))
     bed\\x1b[2J

@@ -1,4 +1,4 @@
-"""Long work: how far it is, how it is asked to stop, what it leaves for other processes to see.
+"""Progress of long work, requests to stop it, and heartbeats for other processes.
 
 One protocol for everything that takes more than a moment. A function takes
 

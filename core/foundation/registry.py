@@ -1,4 +1,4 @@
-"""Registries: tables of what there is to choose from, to which others can add rows.
+"""Registries: extensible tables of the available readers, models, methods, metrics and pages.
 
 A row says how a thing is named, what it is, and where the function lies that opens it. Nothing is
 imported before it is asked for, so that listing what there is takes no PyTorch. A registry has

@@ -1,4 +1,4 @@
-"""Folders below which the files lie that somebody else may name: a server's ``--roots``.
+"""Folders from which visitors of a server may read files: ``--roots``.
 
 Whoever fills in a form, or brings a run file whose photos are to be read again, names files of
 the machine that the server runs on.

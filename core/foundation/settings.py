@@ -1,5 +1,4 @@
-"""What a run is asked for and how far it is, and what a server allows: plain data that the app
-reads without torch."""
+"""Settings of runs and re-trainings, and limits of a server: plain data that needs no PyTorch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""The paper's terms, each spelled once: how code, files and addresses write it, and how people
-read it.
+"""The paper's terms, each defined once: as written in code, files and addresses, and as shown to
+people.
 
 A term is a string, so that it compares, sorts and is stored as what files and addresses hold; it
 also has a ``short`` label (tables, legends), a ``meaning`` and a ``long`` label of both (choices).

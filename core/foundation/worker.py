@@ -1,4 +1,4 @@
-"""Work in a process of its own, which may die without taking anything along.
+"""Work in a separate process, whose crash does not affect this one.
 
 Some libraries end the process that calls them, and no exception can be caught: vl-convert at
 a chart that it cannot draw, SciPy at a damaged MATLAB file. So what calls them is a script with
@@ -37,7 +37,7 @@ class WorkerError(Exception):
 class Worker:
     """Answers of a script, one at a time.
 
-    script : defines ``answer(request: dict) -> bytes``; what it raises is told. name : what the
+    script : defines ``answer(request: dict) -> bytes``; what it raises is reported. name : what the
     process is called where it ended. patience : seconds that an answer may take.
     """
 

@@ -99,7 +99,7 @@ def load_graph(path: Path) -> Graph:
 
 
 class _Counted(io.RawIOBase):
-    """A file that says how many of its bytes were taken: what time left is told from, gz or not."""
+    """A file that counts the bytes read from it, compressed or not, to estimate the time left."""
 
     def __init__(self, path: Path):
         self._file = path.open("rb", buffering=0)
@@ -121,7 +121,7 @@ class _Counted(io.RawIOBase):
 def read_conceptnet(path: Path, progress: Report | None = None) -> Graph:
     """English-to-English facts of a ConceptNet 5.7 assertions file, in one pass.
 
-    A line has five columns parted by tabs: ``/a/[…]``, ``/r/Relation``, ``/c/lang/start…``,
+    A line has five columns separated by tabs: ``/a/[…]``, ``/r/Relation``, ``/c/lang/start…``,
     ``/c/lang/end…``, JSON with ``weight``. Of ``/c/en/bed/n/wn/artifact`` the part of speech and
     the sense are folded: the node is ``bed``. Every line's form is checked; the JSON only of
     lines that are kept. Memory holds one block of the file and the facts kept.
@@ -177,7 +177,7 @@ def _take(block: bytes, path: Path, before: int, gather: Gather) -> int:
     ends = np.flatnonzero(data == 10)
     tabs = np.flatnonzero(data == 9)
     starts = np.concatenate([[0], ends[:-1] + 1])
-    # Tabs that lie in each line: four everywhere, or the first line that differs is told.
+    # Tabs that lie in each line: four everywhere, or the first line that differs is reported.
     held = np.diff(np.searchsorted(tabs, ends, "left"), prepend=0)
     if (held != 4).any():
         bad = int(np.flatnonzero(held != 4)[0])

@@ -12,7 +12,7 @@ P_sc             the highest p at which SCount(y, G, p) differs between any two 
 SCC(y, G)        RC(y, G) ∩ C_y
 ICC(y, G)        SCount(y, G, P_sc)
 
-Wherever the k most frequent are taken, the earlier in the concept table wins among equals.
+Among equally frequent concepts, the earlier in the concept table is taken.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ Edges = list[dict[int, list[Edge]]]
 
 
 class Related(Edges):
-    """RC(y, G) ∩ concepts, by scene: concept index → the edges that brought it in; with the
-    alignment of names that it rests on, by name (of :func:`core.knowledge.align.align`)."""
+    """RC(y, G) ∩ concepts, by scene: concept index → the edges that relate it; and the alignment of
+    names used, by name (of :func:`core.knowledge.align.align`)."""
 
     def __init__(self, found: Iterable[dict[int, list[Edge]]], alignment: pd.DataFrame):
         super().__init__(found)
@@ -175,7 +175,7 @@ class Identifying:
 
 @dataclass
 class CoreConcepts:
-    """Core concepts of every scene, with how they came about.
+    """Core concepts of every scene, with how they were derived.
 
     Attributes
     ----------
@@ -183,15 +183,15 @@ class CoreConcepts:
     scenes, concepts, categories : names, by row and by column.
     members : bool (scenes, concepts).
     frequency : float64 (scenes, concepts), share of D_y that has the concept.
-    edges : by scene: concept → the edges that relate it to the scene. Members that came in by
-        frequency alone have no entry.
+    edges : by scene: concept → the edges that relate it to the scene. Members chosen by frequency
+        alone have no entry.
     p_c, p_sc : P_c and P_sc as fractions (icc only).
     distinct : do the sets of all scenes with images differ? Of icc at P_sc; of the others as
         they are.
     collisions : scenes that share one set, group by group.
     top : bool (scenes, concepts), TopkOfCount (icc only).
     count_search, scount_search : the two searches, by breakpoint (icc only).
-    alignment : what node each scene and concept is, by name; None where no graph was asked.
+    alignment : node of each scene and concept, by name; None where no graph was used.
     """
 
     kind: str
@@ -211,8 +211,8 @@ class CoreConcepts:
     alignment: pd.DataFrame | None = None
 
     def guesses(self, scene: int, concept: int | None = None) -> list[str]:
-        """The guessed words that a member (or the whole scene) rests on, in words; none for a
-        member that frequency alone brought in."""
+        """The guessed names that a member (or the whole scene) depends on, in words; empty for a
+        member chosen by frequency alone."""
         names = [self.scenes[scene]]
         if concept is not None:
             names = [*names, self.concepts[concept]] if concept in self.edges[scene] else []
@@ -226,8 +226,8 @@ class CoreConcepts:
 
     def table(self, scene: int | str) -> pd.DataFrame:
         """Members of one scene, most frequent first: concept, category, frequency, `by` (``graph``,
-        ``frequency`` or ``both``), the facts in words, and the guesses among the names that these
-        rest on (empty where there is none)."""
+        ``frequency`` or ``both``), the facts in words, and the guessed names they depend on (empty
+        if none)."""
         row = self.scene(scene) if isinstance(scene, str) else scene
         rows = []
         for c in sorted(np.flatnonzero(self.members[row]), key=lambda c: -self.frequency[row, c]):
@@ -250,7 +250,7 @@ class CoreConcepts:
 
 
 def guessed(alignment: pd.DataFrame | None, names: Sequence[str]) -> list[str]:
-    """Those of the names whose node is a guess, each with the node, the kind and the score."""
+    """The names whose node is a guess, each with its node, kind and score."""
     if alignment is None:
         return []
     found = [alignment.loc[name] for name in dict.fromkeys(names)]
@@ -278,9 +278,9 @@ def related_concepts(
     """RC(y, G) ∩ C for every scene y: the dataset's concepts among the neighbours of its node.
 
     Scene and concept names are brought to nodes by :func:`core.knowledge.align.align`, with the
-    same `overrides` and `synonyms`; a name without a node, or with one by a score below
-    `min_score`, is related to nothing. Concepts of the colour and scene categories are left
-    out. The scene's own node is not its neighbour.
+    same `overrides` and `synonyms`; a name without a node, or with a score below `min_score`, is
+    related to nothing. Concepts of the colour and scene categories are left out. The scene's own
+    node is not its neighbour.
 
     Returns by scene: concept index → edges, as in :meth:`Graph.neighbours`. Raises for an unknown
     relation, direction, number of hops or override; :class:`core.foundation.errors.NoEffect` where
@@ -391,7 +391,8 @@ def top_k_concepts(annotated: Annotated, k: int = 10) -> CoreConcepts:
 
 
 def scoping_core_concepts(annotated: Annotated, related: Edges) -> CoreConcepts:
-    """SCC(y, G) = RC(y, G) ∩ C_y: what the graph relates to the scene and its images show."""
+    """SCC(y, G) = RC(y, G) ∩ C_y: concepts related to the scene in the graph and annotated in its
+    images."""
     members = _scoped(annotated, related)
     same = _collisions(members, annotated.sizes > 0)
     return _result(
@@ -410,7 +411,7 @@ def identifier_core_concepts(annotated: Annotated, related: Edges, k: int = 2) -
 
     related : RC(y, G) from :func:`related_concepts`. k : of TopkOfCount; 0 leaves it out.
 
-    Scenes without images have no core concepts and no say in P_c and P_sc. Two empty sets are
+    Scenes without images have no core concepts and do not affect P_c and P_sc. Two empty sets are
     equal. Where no p makes all scenes differ, the p with the most distinct sets is taken, the
     highest among equals, and `collisions` names the scenes that share a set.
     """
@@ -572,7 +573,7 @@ def coverage(
     overrides: Path | Mapping[str, str] | None = None,
     synonyms: Mapping[str, Sequence[str]] | None = None,
 ) -> pd.DataFrame:
-    """What a graph knows of a dataset's scenes: alignment and |RC(y, G) ∩ concepts| of each.
+    """Coverage of a dataset's scenes by a graph: alignment and |RC(y, G) ∩ concepts| of each.
 
     Columns scene, node, kind, score, via (of :func:`align`), neighbours (all nodes related to
     the scene), concepts (how many of the dataset's), names (which, in words).

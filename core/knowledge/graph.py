@@ -1,8 +1,8 @@
-"""Knowledge graphs: everyday facts in compact arrays, their neighbourhoods, names like a name.
+"""Knowledge graphs: everyday facts in compact arrays, neighbourhoods, search for similar names.
 
 Names of nodes are lower case with single spaces, whatever the file writes, and of ConceptNet's
 URIs (/c/en/bed/n) the word; ConceptNet's relations have its spelling (AtLocation for atlocation,
-at_location or /r/AtLocation), others that of the file. A fact told twice is
+at_location or /r/AtLocation), others that of the file. A fact stated twice is
 one edge with the larger weight; a fact that joins a node to itself is dropped.
 """
 
@@ -88,7 +88,7 @@ class Names(Sequence[str]):
 
     @classmethod
     def of(cls, names: Sequence[bytes]) -> Names:
-        """From distinct names that are sorted already (as bytes, which is by code point)."""
+        """From distinct names that are already sorted (as bytes, that is by code point)."""
         offsets = np.zeros(len(names) + 1, np.int64)
         offsets[1:] = np.cumsum(np.fromiter(map(len, names), np.int64, len(names)))
         return cls(np.frombuffer(b"".join(names), np.uint8), offsets)
@@ -120,7 +120,7 @@ class Names(Sequence[str]):
         return None
 
     def bound(self, want: bytes) -> int:
-        """How many names are below `want`, by halving: microseconds, and no table in memory."""
+        """Number of names below `want`, by binary search, without a table in memory."""
         low, high = 0, len(self)
         while low < high:
             middle = (low + high) // 2
@@ -144,8 +144,8 @@ def _letter_codes(blob: np.ndarray) -> np.ndarray:
 
 
 def edit_distance(a: str, b: str, most: int) -> int:
-    """Letters to insert, delete, replace or exchange with a neighbour (optimal string alignment);
-    `most` + 1 as soon as it is known to exceed `most`.
+    """Optimal string alignment distance: insertions, deletions, substitutions and transpositions;
+    `most` + 1 as soon as it exceeds `most`.
 
     >>> edit_distance("refridgerator", "refrigerator", 2), edit_distance("desk", "disks", 1)
     (1, 2)
@@ -224,7 +224,7 @@ class Graph:
         return len(self.heads)
 
     def digest(self) -> str:
-        """Hex digest of all facts and weights; the file they came from does not count."""
+        """Hex digest of all facts and weights; independent of the file they came from."""
         return self._digest
 
     @cached_property
@@ -286,7 +286,7 @@ class Graph:
         min_weight: float = 0.0,
         among: Collection[str] | None = None,
     ) -> dict[str, list[Edge]]:
-        """Nodes around a node, each with the edges that bring it in (the path to it).
+        """Neighbours of a node, each with the edges of the path to it.
 
         Parameters
         ----------
@@ -373,8 +373,8 @@ class Graph:
         return edges[keep], others[keep].astype(np.int64), via[keep]
 
     def check(self, relations: Collection[str], hops: int, direction: str) -> np.ndarray:
-        """bool (relations,): those to follow; raises where what :meth:`neighbours` is asked for
-        does not exist."""
+        """bool (relations,): those to follow; raises for arguments of :meth:`neighbours` that do
+        not exist."""
         if hops not in (1, 2):
             raise UnitscopeError(f"hops is 1 or 2, not {hops}")
         if direction not in ("both", "out", "in"):
@@ -410,7 +410,7 @@ class Graph:
 
     def close(self, name: str, most: int) -> list[tuple[int, int]]:
         """(edit distance, node) of the nodes at most `most` edits away that share the first
-        letter; nearest first, of equals the one with more edges."""
+        letter; nearest first, then by number of edges."""
         name = fold(name)
         if not name:
             return []
@@ -460,7 +460,7 @@ _SPELT = {name.lower(): name for name in CONCEPTNET_RELATIONS}
 
 @lru_cache(maxsize=1 << 16)
 def fold_relation(name: str) -> str:
-    """A relation's name as ConceptNet spells it; one that it has not, as it is written.
+    """A relation's name in ConceptNet's spelling; other names are left as they are.
 
     >>> fold_relation("/r/AtLocation"), fold_relation("at location"), fold_relation("FoundIn")
     ('AtLocation', 'AtLocation', 'FoundIn')
@@ -470,7 +470,7 @@ def fold_relation(name: str) -> str:
 
 
 class Gather:
-    """Edges as they are read: numbers in arrays, names in one table."""
+    """Collects edges while a file is read: numbers in arrays, names in one table."""
 
     def __init__(self) -> None:
         self.nodes: dict[bytes, int] = {}
@@ -488,7 +488,7 @@ class Gather:
         self.weights.append(weight)
 
     def graph(self, name: str) -> Graph:
-        """Sort names, number edges by them, merge what was told twice (largest weight)."""
+        """Sort names, number edges by them, merge duplicate facts (keeping the largest weight)."""
         names, nodes = _sorted(self.nodes)
         kinds_of, relations = _sorted(self.relations)
         heads = names[np.frombuffer(self.heads, np.int32)] if self.heads else np.zeros(0, int)

@@ -61,8 +61,8 @@ def own_knowledge(run: Run) -> str:
 def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:
     """Name, time of the last change (ns) and size of every file a SPEC reads.
 
-    While it stays the same, a graph that is open need not be opened again. Empty where there is
-    nothing to read; :func:`open_knowledge` says why.
+    While it stays the same, an open graph need not be reopened. Empty if there is nothing to read;
+    :func:`open_knowledge` raises with the reason.
     """
     path = BUILTIN if spec == "builtin" else Path(spec.partition(":")[2]).expanduser()
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]

@@ -44,7 +44,7 @@ def read_triples(path: Path, name: str | None = None) -> Graph:
 
     The relation may stand in another column: a first line of the words relation, head, tail (and
     weight) says where; else see :func:`_order`. Lines that are empty or begin with ``#`` are
-    passed over, and so are facts with a node in another language (/c/fr/lit). A folder gives its
+    skipped, as are facts with a node in another language (/c/fr/lit). A folder gives its
     train.txt, valid.txt and test.txt together. Raises BadFile with the line and the reason.
     """
     files = [path]
@@ -96,7 +96,7 @@ HEADER = (
 )
 
 ORDER_LINES = 20_000
-"""Lines of a file that its order of columns is told from."""
+"""Lines of a file from which its order of columns is inferred."""
 
 FEWER = 5
 """So many times fewer different values than each other column has the one of the relations."""
@@ -111,7 +111,7 @@ def _triples(file: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _header(cells: Sequence[str]) -> bool:
-    """Is it a line that names the columns?"""
+    """Whether the line names the columns."""
     names = [cell.strip().lower() for cell in cells]
     return sorted(names[:3]) == ["head", "relation", "tail"] and names[3:] in ([], ["weight"])
 
@@ -119,10 +119,10 @@ def _header(cells: Sequence[str]) -> bool:
 def _order(path: Path, rows: Iterable[list[str]]) -> tuple[int, int, int]:
     """Which columns are relation, head and tail.
 
-    As a header says. Else the one column of whose different values half are relations of
-    ConceptNet, or the one that has any; or the first where it has no more different values than
-    the others; or the one that has :data:`FEWER` times fewer than either other. Raises BadFile
-    where none of these tells.
+    From the header if there is one. Otherwise the relation is the only column in which half of the
+    distinct values are relations of ConceptNet, or the only one that has any; or the first where it
+    has no more different values than the others; or the one that has :data:`FEWER` times fewer than
+    either other. Raises BadFile where none of these decides.
 
     >>> _order(Path("f"), [["bed", "AtLocation", "bedroom"], ["bed", "HasA", "pillow"]])
     (1, 0, 2)
@@ -134,7 +134,7 @@ def _order(path: Path, rows: Iterable[list[str]]) -> tuple[int, int, int]:
             return names.index("relation"), names.index("head"), names.index("tail")
         if number == ORDER_LINES:
             break
-        # What is no fact is told when the facts are read.
+        # Lines that are no facts are reported when the facts are read.
         if not _bad_triple(cells):
             for column, cell in zip(values, cells, strict=False):
                 column.add(fold_relation(cell))
@@ -160,7 +160,7 @@ def _order(path: Path, rows: Iterable[list[str]]) -> tuple[int, int, int]:
 
 
 def _bad_triple(cells: list[str]) -> str | None:
-    """Why the cells of a line are no fact; None where they are one."""
+    """Why the cells of a line are not a fact; None if they are."""
     if cells[0].startswith("/a/["):
         return "is a ConceptNet assertion; say conceptnet:FILE"
     if len(cells) not in (3, 4):

@@ -1,13 +1,13 @@
 """Embeddings of a knowledge graph around a dataset's concepts, trained with PyKEEN.
 
 The graph is first cut down to the dataset's concepts, their neighbours and those nodes two steps
-away that are well joined to them (:func:`subgraph`); a model is trained on it with the plain sLCWA
-loop (:func:`open_embedding`) and asked for facts it was not shown (:func:`link_prediction`), as a
-check that it learned. What is kept is a plain .npz of vectors, names and settings.
+away that have enough links to them (:func:`subgraph`); a model is trained on it with the plain
+sLCWA loop (:func:`open_embedding`) and evaluated on held-out facts (:func:`link_prediction`), as a
+check that it learned. The result is kept as a plain .npz of vectors, names and settings.
 
 Models: TransE (Bordes et al. 2013), DistMult (Yang et al. 2015), TransD (Ji et al. 2015; its first
 entity representation, without the projection), ProjE (Shi and Weninger 2017). Vectors are
-compared by their angle, so all are used at length 1.
+compared by cosine, so all are scaled to length 1.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from core.foundation.progress import Progress, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.knowledge.align import align
 from core.knowledge.graph import Graph
+from core.runs.arrays import UNREADABLE
 
 MODELS = ("TransE", "DistMult", "TransD", "ProjE")
 
@@ -92,7 +93,7 @@ class Subgraph:
 
     @cached_property
     def digest(self) -> str:
-        """Hex digest of names and facts; which concept is which entity does not count."""
+        """Hex digest of names and facts; the alignment of concepts is not part of it."""
         return digest_of([self.names, self.relations, self.triples.ravel().tolist()])
 
     def __str__(self) -> str:
@@ -119,15 +120,15 @@ def subgraph(
 
     Parameters
     ----------
-    concepts : names, aligned as everywhere (`overrides` honoured).
+    concepts : names, aligned by :func:`core.knowledge.align.align` with `overrides`.
     relations : those to follow and learn, in either direction; all but :data:`NOT_LEARNED`
         where None.
     min_weight : facts below it are left out.
     links : nodes two steps away are kept if they are joined to at least this many different
-        nodes that are concepts or their neighbours: one with a single link would hang on it alone.
-    most : where more entities than this remain, `links` is raised until they fit; if the nodes
-        two steps away are gone and it is still too many, the same is asked of the neighbours, by
-        their links to the concepts.
+        nodes that are concepts or their neighbours: a node with a single link says little.
+    most : where more entities than this remain, `links` is raised until they fit; if all nodes
+        two steps away are gone and there are still too many, the threshold applies to the
+        neighbours, by their links to the concepts.
 
     All facts between kept nodes are kept. Raises UnitscopeError for an unknown relation or
     override, where no concept has a node, and where no fact joins the nodes.
@@ -232,7 +233,7 @@ class _Around(NamedTuple):
 
 
 def _least(links: np.ndarray, room: int) -> int:
-    """The least number of links to ask for, so that at most `room` nodes have as many.
+    """The smallest threshold on links that at most `room` nodes meet.
 
     >>> _least(np.array([1, 1, 2, 3]), 4), _least(np.array([1, 1, 2, 3]), 2), _least(np.ones(3), 0)
     (1, 2, 2)
@@ -246,7 +247,7 @@ def _least(links: np.ndarray, room: int) -> int:
 def hold_out(triples: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(train, valid, test) rows of facts, :data:`HELD_OUT` each for the last two, as drawn.
 
-    Every entity and every relation keeps a fact in train: what was never shown cannot be asked.
+    Every entity and every relation keeps a fact in train: a model cannot rank what it never saw.
     """
     order = np.random.default_rng(seed).permutation(len(triples))
     shuffled = triples[order]
@@ -306,7 +307,7 @@ CHOSEN: dict[str, Training] = {
 
 
 def training(model: str = "TransE", **changes: Any) -> Training:
-    """The chosen settings of a model, with some changed; None changes nothing.
+    """The default settings of a model, with `changes` applied; None leaves a setting as it is.
 
     >>> training("transe", epochs=3).epochs
     3
@@ -342,7 +343,7 @@ class Embedding:
 
 
 def embedding_path(sub: Subgraph, how: Training, cache: Path) -> Path:
-    """Where the embedding of a subgraph lies or will lie."""
+    """Path of a subgraph's embedding, whether or not it has been trained."""
     facts = {
         "facts": sub.digest,
         "training": asdict(how),
@@ -361,11 +362,11 @@ def open_embedding(
     stop: Stop = never,
     make: bool = True,
 ) -> Embedding:
-    """Vectors of a subgraph: read where they were made before, else trained and kept.
+    """Vectors of a subgraph, read from the cache or else trained and cached.
 
-    Training runs on one thread, so that the vectors are the same bytes on one machine whatever
-    else it does. `stop` is asked after every epoch; if it says yes, the state is written beside
-    the result's place, Stopped is raised, and the next call resumes it, to the same vectors
+    Training runs on one thread, so that the vectors are the same bytes on one machine, whatever its
+    load. `stop` is called after every epoch; if it returns True, the state is written next to the
+    result's path, Stopped is raised, and the next call resumes the training, with the same vectors
     as without a stop. Every :data:`SAVED_EVERY` seconds it is written as well, for a call that is
     killed. Raises UnitscopeError where `make` is False and none was made yet.
     """
@@ -399,22 +400,20 @@ def _write(made: Embedding, fresh: Path) -> None:
 
 
 def read_embedding(path: Path) -> Embedding:
-    """An embedding from its file; raises UnitscopeError for one that is no such file."""
+    """Read an embedding; raises UnitscopeError for a file that is not one."""
     try:
         with np.load(path, allow_pickle=False) as held:
             facts = parse_json(held["facts"].tobytes())
-            names = held["names"].tobytes().decode().split("\n")
-            vectors, losses = held["vectors"], held["losses"]
-    except (OSError, ValueError, KeyError) as err:
+            return Embedding(
+                path.stem.removeprefix("embedding-"),
+                Training(**facts["training"]),
+                held["names"].tobytes().decode().split("\n"),
+                held["vectors"],
+                held["losses"],
+                facts["quality"],
+            )
+    except UNREADABLE as err:
         raise UnitscopeError(f"{path} is no embedding ({err}); remove it to train again") from err
-    return Embedding(
-        path.stem.removeprefix("embedding-"),
-        Training(**facts["training"]),
-        names,
-        vectors,
-        losses,
-        facts["quality"],
-    )
 
 
 def _state_path(path: Path) -> Path:
@@ -422,7 +421,7 @@ def _state_path(path: Path) -> Path:
 
 
 class _Enough(Exception):
-    """Ends PyKEEN's loop after a whole epoch."""
+    """Ends PyKEEN's loop after an epoch."""
 
 
 def _model(sub: Subgraph, how: Training, train: np.ndarray) -> tuple[Any, Any]:
@@ -544,7 +543,7 @@ class _State:
 
     @property
     def due(self) -> bool:
-        """Were :data:`SAVED_EVERY` seconds trained since it was written?"""
+        """Have :data:`SAVED_EVERY` seconds passed since it was written?"""
         return time.monotonic() - self._saved > SAVED_EVERY
 
     def save(self) -> None:
@@ -624,10 +623,10 @@ ASKED = 250
 
 
 def link_prediction(model: Any, asked: np.ndarray, known: np.ndarray) -> dict[str, float]:
-    """MRR and Hits@10 of a model on facts it was not shown: does it rank the true entity high?
+    """MRR and Hits@10 of a model on held-out facts: does it rank the true entity high?
 
     For each fact, once its head and once its tail is left out, and every entity is scored in its
-    place; entities that make another known fact are passed over (filtered). Equal scores share
+    place; entities that form another known fact are skipped (filtered ranks). Equal scores share
     the mean of their ranks. Of more than :data:`ASKED` facts only the first are asked (they are
     in random order). NaN where there are none.
 

@@ -1,15 +1,15 @@
-"""Concept filtering (T2): concepts that a knowledge graph has for nearly the same are merged.
+"""Concept filtering (T2): concepts that are close in a knowledge graph are merged.
 
 Every concept has a vector (:class:`Vectors`); those with close vectors are put into k groups, by
 agglomerative clustering (average linkage, cosine distance) or k-means on vectors of length 1. A
 group is represented by its most frequent member: CF(C_y) are the representatives of the groups of
 C_y. Concepts of the colour and scene categories never take part, as with core concepts. A concept
-that the graph has no node for stays alone.
+without a node in the graph is not merged.
 
-A person may force or forbid merges in a file (:func:`read_links`): forced ones hold from the start,
-at every k; of two concepts that are kept apart no group has both, at any k.
+Users may force or forbid merges in a file (:func:`read_links`): forced merges hold at every k, and
+two concepts that are kept apart never share a group.
 
-Word similarity (:func:`word_vectors`) is the control: it knows the names alone, and no graph.
+Word similarity (:func:`word_vectors`) is the control: it uses the names alone, not the graph.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ the largest distance there is (2), and averages without one never see it."""
 
 @dataclass(frozen=True)
 class Vectors:
-    """What concepts are compared by.
+    """Vectors by which concepts are compared.
 
     Attributes
     ----------
@@ -93,7 +93,8 @@ def concept_vectors(sub: Subgraph, embedding: Embedding) -> Vectors:
 
 
 def word_vectors(names: Sequence[str]) -> Vectors:
-    """Names as bags of 2 to 4 letters within words, weighted by tf-idf: alike names are near.
+    """Names as bags of 2- to 4-letter n-grams within words, weighted by tf-idf: similar names are
+    close.
 
     >>> apart = word_vectors(["armchair", "chair", "lake"]).distances(np.arange(3))
     >>> bool(apart[0, 1] < 0.6 and apart[0, 2] == 1)
@@ -107,12 +108,12 @@ def word_vectors(names: Sequence[str]) -> Vectors:
 
 
 class Space:
-    """A run's concepts in a knowledge graph: what all clusterings of them start from.
+    """A run's concepts in a knowledge graph, the input of every clustering.
 
     Attributes
     ----------
     annotated : what is annotated where; concepts are columns of it everywhere here.
-    labels : names of concepts, told apart. images : int64 (concepts,), images with each.
+    labels : names of concepts, made unique. images : int64 (concepts,), images with each.
     members : indices of the concepts that take part: those that occur, without colours and scenes.
     folder : where embeddings are kept.
     """
@@ -140,7 +141,7 @@ class Space:
         stop: Stop = never,
         make: bool = True,
     ) -> Embedding:
-        """The embedding of a model, made where it is not there; see :func:`open_embedding`."""
+        """The embedding of a model, trained if necessary; see :func:`open_embedding`."""
         how = chosen_training(model) if isinstance(model, str) else model
         return open_embedding(self.sub, how, self.folder, progress, stop, make)
 
@@ -180,7 +181,8 @@ class Links:
 
     Attributes
     ----------
-    block : int (concepts,), equal for concepts that are forced together, through others too.
+    block : int (concepts,), equal for concepts that are forced together, directly or through
+        others.
     apart : pairs of blocks that never share a group.
     """
 
@@ -204,7 +206,7 @@ def make_links(
 ) -> Links:
     """Links from pairs of concept indices.
 
-    Forced merges are transitive: a with b and b with c is all three. What is kept apart from one
+    Forced merges are transitive: a with b and b with c is all three. A concept kept apart from one
     of them is kept apart from all. Raises UnitscopeError for a pair that is forced and forbidden.
     """
     from scipy.sparse.csgraph import connected_components
@@ -223,7 +225,8 @@ def make_links(
 
 
 def labels_of(annotated: Annotated) -> list[str]:
-    """Names of concepts, with the category behind those that several have: ``door (part)``."""
+    """Names of concepts; those that several concepts have are followed by the category:
+    ``door (part)``."""
     names = annotated.concepts
     often = pd.Series(names).duplicated(keep=False)
     return [
@@ -233,11 +236,11 @@ def labels_of(annotated: Annotated) -> list[str]:
 
 
 def read_links(path: Path, annotated: Annotated) -> Links:
-    """A person's merges and vetoes from a TSV or CSV file.
+    """Read a user's forced and forbidden merges from a TSV or CSV file.
 
     A line is ``merge``, a, b or ``keep_apart``, a, b, with concept names as the dataset writes
     them (case and separators may differ; ``door (part)`` where several have one name). Further
-    columns, empty lines, a header ``link``, a, b and lines that begin with ``#`` are passed over.
+    columns, empty lines, a header ``link``, a, b and lines that begin with ``#`` are ignored.
     Lines have tabs where the file has any; otherwise commas.
 
     Raises BadFile with the line for an unknown verb or concept (with the nearest), a concept that
@@ -324,7 +327,7 @@ class Dendrogram:
 
     @property
     def least(self) -> int:
-        """Groups that remain when all that may merge has."""
+        """Number of groups when no more can be merged."""
         return len(self.blocks) - len(self.merges)
 
     def groups(self, k: int) -> Groups:
@@ -402,12 +405,12 @@ def dendrogram(vectors: Vectors, members: np.ndarray, links: Links | None = None
 def kmeans(
     vectors: Vectors, members: np.ndarray, k: int, links: Links | None = None, seed: int = 0
 ) -> Groups:
-    """k groups by k-means on vectors of length 1 (best of 10 starts from the seed).
+    """k groups by k-means on vectors of length 1 (best of 10 seeded starts).
 
-    Forced groups are one point, their mean, with their size as weight; what has no vector stays
-    alone and counts in k. Where a group has two concepts that are kept apart, that which is farther
-    from the group's centre goes to the nearest group in which nothing forbids it. Raises
-    UnitscopeError where k groups cannot be made.
+    Forced groups are one point, their mean, with their size as weight; concepts without a vector
+    stay alone and count in k. Where a group has two concepts that are kept apart, the one farther
+    from the group's centre moves to the nearest group that allows it. Raises UnitscopeError where k
+    groups cannot be made.
     """
     from sklearn.cluster import KMeans
     from threadpoolctl import threadpool_limits
@@ -497,7 +500,7 @@ def describe(
 ) -> pd.DataFrame:
     """One row a group: representative, size, members (most frequent first, ``chair + armchair``),
     distance and widest (mean and largest cosine distance of two members; NaN of one alone, or of
-    members without a vector), concepts (indices). The largest groups first, of equals the closest.
+    members without a vector), concepts (indices). Ordered by size, then by closeness.
     """
     rows = []
     for group in groups:
@@ -524,7 +527,7 @@ def describe(
 def write_links(
     groups: Groups, vectors: Vectors, frequency: np.ndarray, labels: Sequence[str], path: Path
 ) -> None:
-    """Write merged groups as a file of :func:`read_links`, to edit and give back.
+    """Write merged groups as a file for :func:`read_links`, to edit and use as input.
 
     One line for each member beside the representative: ``merge``, representative, member, their
     distance. Comma separated where the name ends in .csv, else tab separated.
@@ -597,7 +600,7 @@ def filter_scenes(
 
 
 def exchanged(filtered: Filtered, annotated: Annotated, rng: np.random.Generator) -> Filtered:
-    """The control: in each scene random groups of the same sizes."""
+    """The control: random groups of the same sizes in each scene."""
     to = np.tile(np.arange(filtered.to.shape[1]), (len(filtered.to), 1))
     every = []
     for scene, groups in enumerate(filtered.groups):

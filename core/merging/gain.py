@@ -6,7 +6,8 @@ B : the same over k groups of these concepts; a group's mask is the union of its
     pixel with two labels of a group counts once.
 
 Merging alone changes B: a union is larger than its parts, and a unit's best concept may be
-diluted. So each figure stands beside random groups of the same sizes and a grouping by names.
+diluted. So each figure is compared with random groups of the same sizes and with a grouping by
+names.
 """
 
 from __future__ import annotations
@@ -296,7 +297,7 @@ def _sets(counts: UnionCounts, blocks: Groups) -> dict[int, np.ndarray | None]:
 
 
 def measured(counts: UnionCounts, groups: Groups) -> Swept:
-    """:class:`Swept` of one clustering, whatever it comes from."""
+    """:class:`Swept` of one given clustering."""
     iou = counts.iou(*counts.union(groups))
     single = counts.iou(counts.both, counts.areas).max(0, initial=0)
     part = np.array([single[group].max() for group in groups])

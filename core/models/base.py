@@ -1,4 +1,4 @@
-"""A network ready to run: what every kind of model is opened as."""
+"""`LoadedModel`: a network ready to run, the common interface of all kinds of model."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from core.models.outputs import features_alone, taken, vector
 
 @dataclass
 class LoadedModel:
-    """A network ready to run, with all that decides its output.
+    """A network ready to run, with everything that decides its output.
 
     Attributes
     ----------
     module : in evaluation mode, float32, on the CPU, channels last.
-    preprocessing : the way from photo to input, stored with each run.
+    preprocessing : the steps from a photo to the input, stored with each run.
     classes : class names in the order of the logits; may be empty.
     default_layer : the layer dissected where none is named.
     notes : what the checkpoint says of itself (accuracies and the like), shown, not used.
     backbone : why its outputs are no classes (:mod:`core.models.outputs`), "" where they are; such
         a network is dissected without classes.
-    source : what decides the output and neither the module's text nor its weights show, part of
-        the digest: for a ``python:`` network the function's name and the text of its files, for
-        timm's the package's version.
+    source : what decides the output but is visible neither in the module's text nor in its weights;
+        part of the digest: for a ``python:`` network the function's name and the text of its files,
+        for timm's the package's version.
     """
 
     module: nn.Module
@@ -60,9 +60,9 @@ class LoadedModel:
         return torch.zeros(1, 3, height, width)
 
     def outputs(self, photo_size: tuple[int, int] = (640, 480)) -> tuple[int, str]:
-        """(number of classes the network answers with, what was chosen or not known about them in
-        words), by one forward pass. (0, why) for a network without a classifier; where only what
-        it returns shows that it has none, `backbone` is set.
+        """(number of classes, what was chosen or is not known about them, in words), by one forward
+        pass. (0, why) for a network without a classifier; where only what it returns shows that it
+        has none, `backbone` is set.
 
         Raises UnitscopeError where the network names its classes and returns something else.
         """
@@ -116,5 +116,6 @@ class LoadedModel:
     def check_layer(
         self, name: str, known: Iterable[str], photo_size: tuple[int, int] = (640, 480)
     ) -> None:
-        """Raise, and say why, where a layer is none of :meth:`layers`, whose names are `known`."""
+        """Raise with the reason where a layer is not one of :meth:`layers`, whose names are
+        `known`."""
         check_layer(self.module, self.example(photo_size), name, known)

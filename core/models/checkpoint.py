@@ -1,4 +1,4 @@
-"""Files of weights, whichever tool wrote them (:mod:`core.models.fit` fits them to a network).
+"""Reading of weight files from any tool (:mod:`core.models.fit` fits them to a network).
 
 A checkpoint is named by its path, or as ``FILE#KEY`` where it holds several sets of weights.
 Read are PyTorch files (zip and the older layout, also those that Python 2 wrote), safetensors, and
@@ -6,7 +6,7 @@ weights in several files that a ``*.index.json`` lists; as a plain state dict or
 :data:`KEYS`. PyTorch files are only ever opened with
 ``weights_only``: nothing in them is run.
 
-What a file does not say of itself, or says wrongly, can lie beside it, in
+Metadata that a file lacks, or has wrong, can be given next to it, in
 ``NAME.unitscope.json`` for ``NAME.pt`` or ``NAME.pth.tar``: any of ``classes``, ``preprocessing``
 (steps of a :class:`Preprocessing`), ``default_layer``, ``arch`` (:mod:`core.models.said`).
 """
@@ -47,7 +47,7 @@ MACHINERY = ("optimizer", "lr_scheduler", "scheduler", "scaler", "amp", "loops",
 
 
 class _NumberType:
-    """Stands for ``numpy.dtype`` while a checkpoint is read: the type of one plain number.
+    """Replaces ``numpy.dtype`` while a checkpoint is read: the type of one plain number.
 
     NumPy's own is never built from a file: its state can say that bytes of the file are pointers.
 
@@ -69,7 +69,7 @@ class _NumberType:
 
 
 def _number(kind: Any, raw: Any) -> Any:
-    """Stands for NumPy's ``scalar``: one plain number of its type and bytes, as Python's.
+    """Replaces NumPy's ``scalar``: one plain number, from its type and bytes.
 
     >>> _number(_NumberType("<i2"), bytes([1, 2]))
     513
@@ -100,7 +100,7 @@ is read."""
 
 
 def optional(package: str, what: str) -> ModuleType:
-    """An optional package, imported; raises with the way to install it where it is missing.
+    """An optional package, imported; raises with the command that installs it where it is missing.
 
     >>> optional("no_such_package", "files in no such format")
     Traceback (most recent call last):
@@ -151,7 +151,7 @@ def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
-    """(what a file holds, notes beside it), by what kind of file it is rather than its name."""
+    """(content of a file, its metadata), by the kind of file rather than its name."""
     if path.name.endswith(".index.json"):
         return _sharded(path), {}
     with path.open("rb") as file:
@@ -168,7 +168,7 @@ def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
 
 
 def _bounded(path: Path, state: Mapping[str, Tensor]) -> None:
-    """Raise for tensors that hold no plain numbers, or far fewer than their shapes claim."""
+    """Raise for tensors that are not plain numbers, or hold far fewer than their shapes claim."""
     stored = {}
     for name, value in state.items():
         if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized:
@@ -189,7 +189,7 @@ def _bounded(path: Path, state: Mapping[str, Tensor]) -> None:
 
 
 def _parted(given: Path) -> tuple[Path, str | None]:
-    """FILE#KEY → (FILE, KEY); a file that has # in its name is just a file."""
+    """FILE#KEY → (FILE, KEY); a file with # in its name is just a file."""
     if given.exists() or "#" not in given.name:
         return given, None
     name, _, key = given.name.rpartition("#")
@@ -200,7 +200,7 @@ _reading = threading.Lock()
 
 
 def _stored(path: Path) -> Any:
-    """Whatever a PyTorch file holds, opened without running anything in it."""
+    """Content of a PyTorch file, read without executing anything in it."""
     try:
         # The list is the process's own: two that read at a time would take it from each other.
         with _reading, torch.serialization.safe_globals(HARMLESS):
@@ -234,7 +234,7 @@ def _stored(path: Path) -> Any:
 
 
 def _reason(err: Exception) -> str:
-    """What PyTorch says is wrong, in one line, without its advice to open the file unsafely.
+    """PyTorch's error in one line, without its advice to open the file unsafely.
 
     >>> _reason(ValueError("No tar file. Re-running `torch.load` with `weights_only` set …"))
     'No tar file.'
@@ -365,7 +365,7 @@ _ODD = object()
 
 
 def _plain(value: Any, deep: int = 4) -> Any:
-    """A value as JSON could hold it, or :data:`_ODD` where it holds anything else."""
+    """A value as JSON data, or :data:`_ODD` where that is not possible."""
     if isinstance(value, argparse.Namespace):
         value = vars(value)
     if value is None or isinstance(value, (str, int, float, bool)):
@@ -381,7 +381,7 @@ def _plain(value: Any, deep: int = 4) -> Any:
 
 
 def _beside(path: Path) -> dict[str, Any]:
-    """What the user wrote beside a checkpoint that does not say it itself."""
+    """The user's metadata next to a checkpoint."""
     result = json_of(path)
     if not isinstance(result, dict):
         raise UnitscopeError(f"{path}: an object is meant, with any of {', '.join(BESIDE)}")
@@ -395,8 +395,8 @@ def _beside(path: Path) -> dict[str, Any]:
 
 
 def foreign(path: Path, head: bytes) -> str:
-    """What a file is that holds no weights for PyTorch, by its first kilobyte, in words that
-    follow its name; "" for any other.
+    """What kind of foreign file it is, by its first kilobyte, in words that follow its name; "" for
+    a file that may hold weights.
 
     >>> foreign(Path("w.pt"), b"version https://git-lfs.github.com/spec/v1")
     'is a Git LFS pointer, which stands for the file: fetch the file itself with `git lfs pull`'
@@ -459,7 +459,7 @@ _MAGIC = (
 
 
 def _foreign_zip(path: Path) -> str:
-    """What a zip is that PyTorch did not write, by the names in it; "" for one that it did."""
+    """What kind of zip it is, by the names in it; "" for one that PyTorch wrote."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -1,4 +1,4 @@
-"""Which layer of an architecture is dissected where none is named.
+"""The default layer of each architecture, dissected where none is named.
 
 By the rule of every entry of :data:`FAMILIES`: the last maps on which position still means
 something, before they are pooled into features. A layer so chosen has as many cells as the
@@ -111,7 +111,7 @@ def default_layer(module: nn.Module) -> str:
 
 
 def _by_rule(names: dict[str, nn.Module], rule: str) -> str:
-    """The layer that a rule names, "" where the network has none such."""
+    """The layer that a rule names; "" if the network has none."""
     name, _, which = rule.partition(":")
     if name not in names or not which:
         return name if name in names and not isinstance(names[name], nn.ModuleList) else ""

@@ -1,4 +1,4 @@
-"""Whether a state dict fits a network: its names settled, differences in words, weights put in."""
+"""Fitting a state dict to a network: renaming, differences in words, loading."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|conv))\.([12])\.(?=[a-z_]+$
 
 
 class Weights(dict[str, Tensor]):
-    """A state dict under a network's own names that remembers what the file calls them.
+    """A state dict under a network's own names, which keeps the file's names for messages.
 
     Attributes
     ----------
     called : the file's name of each weight that has another here.
-    left_out : the file's names of what lay beside the network.
+    left_out : the file's names of entries outside the network.
     """
 
     def __init__(
@@ -44,7 +44,8 @@ class Weights(dict[str, Tensor]):
         return self.called.get(name, name)
 
     def renamed(self, new: Callable[[str], str | None]) -> Weights:
-        """The same under new names, without those whose new name is None or was given before."""
+        """The state dict under new names, without entries whose new name is None or a
+        repetition."""
         made = Weights({}, left_out=self.left_out)
         for name, value in self.items():
             changed, file_name = new(name), self.file_name(name)
@@ -69,14 +70,14 @@ def settle(
     Dropped are ``module`` and ``_orig_mod`` anywhere in a name, and the name of the attribute
     that held the network in a larger module (``model.``, Lightning's ``net.``,
     ``backbone.encoder.``, …): the one under which most of the network's names are found, if most
-    are. What lay beside the network (a loss, a metric) is left out and told under ``left out``.
-    Names that fit as they are stay as they are.
+    are. What lay beside the network (a loss, a metric) is left out and noted under ``left out``.
+    Names that fit already are kept.
 
     With `head`, the name of the network's classifier, and everything but this in place: a linear
     layer one level deeper (``fc.1``, a Sequential of Dropout and Linear) or higher, or beside the
-    rest under one of :data:`CLASSIFIERS`, is taken for it, and told under ``classifier``.
+    rest under one of :data:`CLASSIFIERS`, is taken for it, and noted under ``classifier``.
 
-    Raises UnitscopeError where two such attributes hold the network alike, with different weights
+    Raises UnitscopeError where two such attributes fit equally well, with different weights
     (a student and a teacher).
 
     >>> own = ["conv.weight", "fc.weight"]
@@ -182,7 +183,7 @@ def _alike(one: Mapping[str, Tensor], other: Mapping[str, Tensor], names: set[st
 def differences(module: nn.Module, state: Mapping[str, Tensor]) -> list[str]:
     """How a state dict differs from a network's, in words; [] where it fits.
 
-    Names of the file are told as the file has them, also after :func:`settle`.
+    Messages use the names as the file has them, also after :func:`settle`.
 
     Weights that the network shares between several names may be given under one of them, and
     counters of batch norm (``num_batches_tracked``, which PyTorch has since 0.4.1) may lack.
@@ -259,7 +260,7 @@ def closest(state: Mapping[str, Tensor]) -> str | None:
     cannot be built without memory).
 
     Networks are built without memory for their weights: first one of each family, then the
-    family with most names in common. Some seconds, once something is wrong already.
+    family with most names in common. Takes some seconds, but only when something is already wrong.
     """
     from torchvision import models as zoo
 

@@ -1,4 +1,4 @@
-"""Running a network over batches of photos while its layers are watched."""
+"""Forward passes over batches of photos, with activations of the chosen layers recorded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
 
 
 def usable_device(name: str) -> torch.device:
-    """A device of PyTorch by its name. Raises UnitscopeError where it cannot compute here."""
+    """A PyTorch device by name. Raises UnitscopeError where it cannot be used on this machine."""
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -37,7 +37,7 @@ def usable_device(name: str) -> torch.device:
 
 
 class Watched(NamedTuple):
-    """One layer's share of a batch.
+    """Activations of one layer for a batch.
 
     maps : (images, units, height, width) in the recorded type, on the network's device.
     pooled : float32 (images, units), the mean over the grid before rounding.
@@ -70,7 +70,7 @@ class Passed(NamedTuple):
 
 
 class Forward:
-    """A network made ready to be run over batches, with the given layers watched.
+    """A network prepared for batches, with the given layers recorded.
 
     Parameters
     ----------
@@ -98,11 +98,11 @@ class Forward:
         self.map_type = map_type
         self.module = loaded.module.to(self.device)
         self.answers = not loaded.backbone
-        way = loaded.preprocessing
-        std = torch.tensor(way.std, dtype=torch.float32)
-        self._scale = (1.0 / (std * way.divide)).reshape(1, 3, 1, 1).to(self.device)
-        self._shift = (-torch.tensor(way.mean) / std).reshape(1, 3, 1, 1).to(self.device)
-        self._reverse = way.channels == "BGR"
+        preprocessing = loaded.preprocessing
+        std = torch.tensor(preprocessing.std, dtype=torch.float32)
+        self._scale = (1.0 / (std * preprocessing.divide)).reshape(1, 3, 1, 1).to(self.device)
+        self._shift = (-torch.tensor(preprocessing.mean) / std).reshape(1, 3, 1, 1).to(self.device)
+        self._reverse = preprocessing.channels == "BGR"
 
     def inputs(self, seen: np.ndarray) -> Tensor:
         """uint8 (images, height, width, 3) RGB → normalised float32, channels last."""

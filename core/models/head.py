@@ -1,4 +1,4 @@
-"""What a network does with a layer's maps, found by numbers: never by a name."""
+"""What a network does with a layer's maps, determined numerically, never by names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from core.models.hooks import as_maps, find_layer
 from core.models.outputs import put_back, taken, vector
 
 CLOSE = 1e-5
-"""Two ways agree where no logit differs by more than this share of the largest one (or of 1)."""
+"""Two computations agree where no logit differs by more than this share of the largest, or of 1."""
 
 PROBES = 4
-"""Photos of a run on which ways are compared."""
+"""Photos of a run on which the computations are compared."""
 
 
 def agree(a: np.ndarray, b: np.ndarray) -> float:
@@ -37,9 +37,9 @@ def first_of(output: Any) -> Tensor:
 def linear_head(
     module: nn.Module, layer: str, inputs: Tensor
 ) -> tuple[nn.Module, np.ndarray, np.ndarray] | None:
-    """The linear layer that turns the means of a layer's maps into the network's output, found by
-    what goes in and comes out: (module, weights (units, classes), bias (classes,)); None where
-    no module of the network does that."""
+    """The linear layer that maps the means of a layer's maps to the network's output, found by its
+    inputs and outputs: (module, weights (units, classes), bias (classes,)); None where no module of
+    the network does that."""
     shape = (inputs.shape[2], inputs.shape[3])
     pooled: list[Tensor] = []
     passed: list[tuple[nn.Module, Tensor, Tensor]] = []
@@ -101,7 +101,7 @@ def rounding(module: nn.Module, layer: str, inputs: Tensor) -> float:
 
 
 def by_batch(module: nn.Module) -> list[str]:
-    """Batch norms that normalise by the batch at hand, by their dotted names: those without
+    """Dotted names of batch norms that normalise by the current batch: those without
     running statistics, and those that stay in training mode.
 
     >>> norms = nn.BatchNorm2d(2), nn.BatchNorm2d(2, track_running_stats=False)
@@ -130,7 +130,7 @@ def together(module: nn.Module, inputs: Tensor) -> float:
 
 
 def batch_words(module: nn.Module, inputs: Tensor | None = None) -> str:
-    """One sentence where an answer depends on the other photos of its batch, "" where it does not.
+    """A sentence if an answer depends on the other photos in its batch; "" if it does not.
 
     By the network's batch norms, and, where `inputs` (two photos or more) are given, by numbers.
 

@@ -1,4 +1,4 @@
-"""Capturing unit maps by a layer's dotted name, and always letting go again."""
+"""Capturing unit maps of layers by dotted name, with hooks that are always removed."""
 
 from __future__ import annotations
 
@@ -135,8 +135,8 @@ def capture(
     """Within the context, every forward pass leaves ``keep(maps, tokens beside the grid or None)``
     of each layer in the dict: by default a copy of the maps.
 
-    `keep` must copy what it wants to hold: the next module may work in place. The hooks are
-    gone when the context ends, however it ends.
+    `keep` must copy what it wants to hold: the next module may work in place. The hooks are removed
+    when the context ends, even by an exception.
 
     Raises UnitscopeError for an unknown layer, and, in the forward pass, for a module that
     is called more than once (a shared ReLU): which of its maps is meant would be a guess.
@@ -181,7 +181,7 @@ def capture(
 
 
 def check_layer(model: nn.Module, example: Tensor, name: str, known: Iterable[str]) -> None:
-    """Raise where a layer is none of those that can be dissected, `known`, and say why: it is
+    """Raise with the reason where a layer is not one of those that can be dissected, `known`: it is
     not there (nearest names), is called more than once, is never reached, or gives no maps."""
     if name in known:
         return

@@ -43,7 +43,7 @@ def load_model(spec: str) -> LoadedModel:
 
 
 def _single_precision(loaded: LoadedModel) -> None:
-    """Make every weight and buffer float32, as photos are; told under ``precision``."""
+    """Make every weight and buffer float32, as photos are; noted under ``precision``."""
     tensors = [*loaded.module.parameters(), *loaded.module.buffers()]
     other = {t.dtype for t in tensors if t.is_floating_point()} - {torch.float32}
     if other:
@@ -53,7 +53,7 @@ def _single_precision(loaded: LoadedModel) -> None:
 
 
 def _number_twins(loaded: LoadedModel) -> None:
-    """Classes that share a name (ImageNet's two cranes) get their numbers behind it; told under
+    """Classes that share a name (ImageNet's two cranes) get their numbers appended; noted under
     ``numbered``. Raises UnitscopeError where that makes a name that another class has."""
     names = loaded.classes
     twins = (

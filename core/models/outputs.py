@@ -34,7 +34,7 @@ class Taken(NamedTuple):
 
 
 def taken(output: Any) -> Taken:
-    """The tensor that is meant in what a network or a layer returned.
+    """The tensor to use from what a network or a layer returned.
 
     A tensor is meant itself. Of a dict, or an object with named parts (Hugging Face's
     ``ModelOutput``, a named tuple), ``logits`` is, else ``out``, else the only tensor. Of a tuple
@@ -92,8 +92,7 @@ def _named(output: Any) -> Mapping[str, Any] | None:
 
 
 def put_back(output: Any, tensor: Tensor) -> Any:
-    """The same output with another tensor in the place of the one that :func:`taken` takes; the
-    output given is not changed.
+    """A copy of the output with another tensor in place of the one that :func:`taken` chooses.
 
     >>> import torch
     >>> put_back((torch.zeros(1), "aside"), torch.ones(1))
@@ -131,7 +130,7 @@ def vector(output: Any) -> Tensor:
 
 
 def without_classifier(module: nn.Module) -> str:
-    """Why a network's outputs are no classes, as its build shows it; "" where it does not.
+    """Why a network's outputs are not classes, if its structure shows that; "" if it does not.
 
     timm's networks say so themselves (``num_classes`` is 0); elsewhere the classifier was taken
     out: all of :data:`HEADS` that the network has are ``nn.Identity``, alone or among layers
@@ -160,7 +159,7 @@ def without_classifier(module: nn.Module) -> str:
 
 
 def features_alone(output: Any) -> str:
-    """Why what a network returned is no answer, where its form shows that; "" where it does not.
+    """Why a network's output is not a class score, if its form shows that; "" if it does not.
 
     So it is with Hugging Face's networks without a classifier, and with maps or tokens that
     nothing has pooled.

@@ -21,8 +21,8 @@ from core.models.said import architectures, beside_of
 
 
 def _folded(name: str) -> str:
-    """An architecture's name as it is compared: without its package, the tag of its weights,
-    case and separators, but for one between two digits.
+    """An architecture's name, normalised for comparison: without its package, the tag of its
+    weights, case and separators, but for one between two digits.
 
     >>> [_folded(n) for n in ("timm/resnet18.a1_in1k", "models.Wide-ResNet50_2", "squeezenet1.1")]
     ['resnet18', 'wideresnet50_2', 'squeezenet1_1']
@@ -36,7 +36,8 @@ def _folded(name: str) -> str:
 
 @cache
 def _known(folded: str) -> str:
-    """``kind:NAME`` of the architecture that torchvision or timm call so; "" where none do."""
+    """``kind:NAME`` of the architecture of that name in torchvision or timm; "" if there is
+    none."""
     for name in torchvision_names():
         if _folded(name) == folded:
             return f"torchvision:{name}"
@@ -48,7 +49,7 @@ def _known(folded: str) -> str:
 
 
 def _formerly(name: str) -> str:
-    """The name that timm has today for what it called `name` (``tv_resnet50``: resnet50)."""
+    """timm's current name for what it formerly called `name` (``tv_resnet50``: resnet50)."""
     plain = re.split(r"[/:]", name.strip().lower())[-1]
     with suppress(Exception):  # whatever timm says of a name that it does not know
         timm = timm_package()
@@ -61,11 +62,11 @@ def _formerly(name: str) -> str:
 
 
 def check_architecture(notes: dict[str, Any], name: str, module: nn.Module, path: Path) -> None:
-    """Raise where a checkpoint says that it is of another architecture than the SPEC says.
+    """Raise if a checkpoint names another architecture than the SPEC.
 
     One that neither torchvision nor timm has a name for is refused as well where ``arch`` holds
     it with a number (`wideresnet18`); without (`MyModel`), and under words that may name anything
-    (``model``), it is told as not compared.
+    (``model``), it is reported as not compared.
     """
     asked = _folded(name)
     same = {asked, *(_folded(cls.__name__) for cls in type(module).__mro__)}

@@ -1,4 +1,4 @@
-"""Networks of the user's own: ``python:package.module:function[:CHECKPOINT]``."""
+"""The user's own networks: ``python:package.module:function[:CHECKPOINT]``."""
 
 from __future__ import annotations
 

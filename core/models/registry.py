@@ -15,8 +15,8 @@ MODELS: Registry[Row] = Registry(
     (
         Row(
             "rooms",
-            "rooms",
-            "the embedded network, trained on the embedded photos",
+            "rooms[:NAME]",
+            "the embedded network, trained on the embedded photos; NAME: on a planted shortcut",
             "core.rooms.network:load_rooms",
         ),
         Row(

@@ -1,11 +1,11 @@
-"""What a file of weights says of its network: architecture, class names, preprocessing.
+"""Metadata in weight files: architecture, class names, preprocessing.
 
-Training code writes these at the top of a checkpoint or one level down (:data:`NESTED`): timm's
-and torchvision's scripts under ``args``, Lightning under ``hyper_parameters``, MMPretrain under
-``meta``, others under ``config``. Values that can be understood in one way are used, and told;
-two that disagree, and one that can be understood in two ways, are asked about, never chosen from.
-What ``NAME.unitscope.json`` beside the file says takes the place of all that the file says of
-the same thing.
+Training code stores these at the top level of a checkpoint or one level below (:data:`NESTED`):
+timm's and torchvision's scripts under ``args``, Lightning under ``hyper_parameters``, MMPretrain
+under
+``meta``, others under ``config``. Unambiguous values are used, and noted; contradictory or
+ambiguous values are an error that asks the user to decide. ``NAME.unitscope.json`` next to the file
+overrides what the file says.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ _SETTLED_BY = {
 
 
 def beside_of(path: Path) -> Path:
-    """Where what a checkpoint does not say itself can lie: ``NAME.unitscope.json``.
+    """Path of the user's metadata for a checkpoint: ``NAME.unitscope.json``.
 
     >>> beside_of(Path("w.pth.tar")).name, beside_of(Path("m.safetensors.index.json")).name
     ('w.unitscope.json', 'm.unitscope.json')
@@ -101,7 +101,7 @@ def beside_of(path: Path) -> Path:
 
 
 def _sources(notes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(prefix to name its entries by, dict) of the file itself and all that is looked into."""
+    """(prefix of its entries' names, dict) of the file and of each nested dict that is searched."""
     yield "", notes  # type: ignore[misc]
     for name in NESTED:
         if isinstance(notes.get(name), dict):
@@ -112,7 +112,7 @@ def _sources(notes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def corrected(notes: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
-    """The notes of a file, with what lies beside it (checked) in place of what it says itself."""
+    """The metadata of a file, overridden by the user's (checked)."""
     steps = beside.get("preprocessing", {})
     meant = {step for step in steps} | {m for s in steps for m in _SETTLED_BY.get(s, ())}
     words = {word for word, meaning in _PREPARED.items() if meaning in meant}
@@ -140,7 +140,7 @@ def corrected(notes: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
 
 
 def architectures(notes: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(where it is said, name) of every architecture that a checkpoint says it is of.
+    """(where it is stated, name) of every architecture that a checkpoint names.
 
     >>> architectures({"arch": "resnet18", "args": {"model": "resnet18", "lr": 0.1}})
     [('arch', 'resnet18'), ('args.model', 'resnet18')]
@@ -166,7 +166,7 @@ def transforms_input(notes: Mapping[str, Any]) -> tuple[str, bool] | None:
 
 
 def classes_of(notes: dict[str, Any], path: Path) -> list[str]:
-    """Class names that a checkpoint gives, in the order of its outputs; [] where it gives none.
+    """Class names in a checkpoint, in the order of its outputs; [] if it has none.
 
     Taken out of the notes: a list, or a dict {index: name} or {name: index}, under one of
     ``classes``, ``class_names``, ``label_names``, ``idx_to_class``, ``id2label``,
@@ -256,15 +256,15 @@ def _numbered(pairs: list[tuple[Any, Any]]) -> list[str] | None:
 
 @dataclass
 class Prepared:
-    """How a checkpoint says that photos are prepared; see :func:`prepared`.
+    """Preprocessing as stated in a checkpoint; see :func:`prepared`.
 
     Attributes
     ----------
     steps : steps of a Preprocessing, as they are.
     size : side of the network's input.
-    crop_pct, crop_mode : which share of the resized photo that is, and timm's way to resize.
+    crop_pct, crop_mode : which share of the resized photo that is, and timm's resize mode.
     origins : where each of these is said.
-    unused : what was found and not understood, in words.
+    unused : entries that were found but not understood, in words.
     """
 
     steps: dict[str, Any] = field(default_factory=dict)
@@ -287,7 +287,7 @@ class Prepared:
         return {key: value for key, value in result.items() if value is not None}
 
     def onto(self, usual: Preprocessing) -> Preprocessing:
-        """The usual preprocessing of an architecture with what the checkpoint says in its place.
+        """The architecture's usual preprocessing, overridden by the checkpoint's.
 
         A size of the input without a resize keeps the usual share: 160 for 224 cut from 256 is
         cut from ⌊160 · 256 / 224⌋ = 182. Raises UnitscopeError for a step that is not what such
@@ -319,13 +319,13 @@ class Prepared:
                 derived["center_crop"] = side[0]
         return self.over(Preprocessing.from_json({**usual.to_json(), **derived}))
 
-    def over(self, way: Preprocessing) -> Preprocessing:
-        """The preprocessing `way`, which heeds :meth:`config`, with the checkpoint's own steps."""
-        return Preprocessing.from_json({**way.to_json(), **self.steps})
+    def over(self, usual: Preprocessing) -> Preprocessing:
+        """`usual`, which heeds :meth:`config`, with the checkpoint's own steps in place."""
+        return Preprocessing.from_json({**usual.to_json(), **self.steps})
 
-    def words(self, way: Preprocessing) -> str:
-        """What of the preprocessing `way` is the checkpoint's, and where it says so; "" where
-        nothing is."""
+    def words(self, used: Preprocessing) -> str:
+        """Which steps of the preprocessing `used` come from the checkpoint, and where it states
+        them; "" if none do."""
         values = {
             **self.steps,
             "size": self.size,
@@ -334,7 +334,9 @@ class Prepared:
         }
         result = [f"{k} {_shown(values[k])} ({where})" for k, where in self.origins.items()]
         if self.config() and "resize" not in self.steps:
-            result.append(f"so resize {_shown(way.resize)}, center_crop {_shown(way.center_crop)}")
+            result.append(
+                f"so resize {_shown(used.resize)}, center_crop {_shown(used.center_crop)}"
+            )
         return "; ".join([*result, *(f"not used: {what}" for what in self.unused)])
 
 
@@ -353,7 +355,7 @@ def _shown(value: Any) -> str:
 
 
 def prepared(notes: Mapping[str, Any], path: Path) -> Prepared:
-    """How a checkpoint says that photos are prepared.
+    """Read the preprocessing stated in a checkpoint.
 
     Read are ``preprocessing``, a dict with steps of a Preprocessing, the same steps and the words
     of :data:`_PREPARED` at the top of the file, and these words one level down. Entries that are
@@ -389,7 +391,7 @@ def prepared(notes: Mapping[str, Any], path: Path) -> Prepared:
 
 
 def _consistent(found: dict[str, tuple[Any, str]], unused: list[str], path: Path) -> Prepared:
-    """The same, once more compared where one thing is said in two ways."""
+    """The same, after checking that entries with the same meaning agree."""
     steps = {meaning: value for meaning, (value, _) in found.items() if meaning in _STEPS}
     size, share, mode = (found.get(k, (None, ""))[0] for k in ("size", "crop_pct", "crop_mode"))
     if size is not None and "center_crop" in steps and not _same(size, steps["center_crop"]):
@@ -465,9 +467,9 @@ def _read_colours(value: Any, least: float = -math.inf) -> tuple[float, ...] | N
 
 
 def _read_side(value: Any, where: str, path: Path, exact: bool) -> Any:
-    """A number of pixels. Of a list, the sides beside the 3 colours; two unlike sides are asked
-    about, since height comes first in some programs and width in others. Two like sides are
-    `exact`ly that size, or else one side."""
+    """A number of pixels. Of a list, the sides beside the 3 colours; two different sides are an
+    error, since some programs put height first and others width. Two like sides are `exact`ly that
+    size, or else one side."""
 
     def whole(v: Any) -> bool:
         return isinstance(v, Integral) and not isinstance(v, bool) and 0 < int(v) < 2**16

@@ -47,8 +47,10 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     if checkpoint == "random":
         module = untrained(lambda: make(name))
         notes: dict[str, Any] = {"weights": RANDOM}
-        way = _timm_preprocessing(module, Prepared())
-        return _with_maps(LoadedModel(module, way, [], spec, default_layer(module), notes, source))
+        preprocessing = _timm_preprocessing(module, Prepared())
+        return _with_maps(
+            LoadedModel(module, preprocessing, [], spec, default_layer(module), notes, source)
+        )
     path = Path(checkpoint).expanduser() if checkpoint else _timm_cached(make(name), spec, name)
     config: dict[str, Any] = {}
     if path.is_dir():
@@ -57,10 +59,12 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     notes = {**config, **notes}
     module, outputs = _timm_module(name, state, notes, path)
     classes = named(notes, outputs, path, [])
-    way = own_preprocessing(notes, path, lambda said: _timm_preprocessing(module, said))
+    preprocessing = own_preprocessing(notes, path, lambda said: _timm_preprocessing(module, said))
     layer = notes.pop("default_layer", None) or default_layer(module)
     lacks = "" if outputs else LACKS.format(path.name)
-    return _with_maps(LoadedModel(module, way, classes, spec, layer, notes, source, lacks))
+    return _with_maps(
+        LoadedModel(module, preprocessing, classes, spec, layer, notes, source, lacks)
+    )
 
 
 def _with_maps(loaded: LoadedModel) -> LoadedModel:
@@ -78,7 +82,7 @@ def _with_maps(loaded: LoadedModel) -> LoadedModel:
 
 
 def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
-    """Where timm's own weights of a network lie already; raises where they do not."""
+    """Path of timm's own weights in the cache; raises if they are not there."""
     result: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
     hub, url = result.get("hf_hub_id"), result.get("url")
     if hub:
@@ -155,7 +159,7 @@ def _timm_module(
     if differences(module, state):
         converted = {"state_dict": dict(state), "num_classes": outputs}
         made: Any = None
-        # What timm cannot convert is told below, by both sides' names.
+        # What timm cannot convert is reported below, by both sides' names.
         with suppress(Exception):
             made = make(
                 name, pretrained=True, num_classes=outputs, pretrained_cfg_overlay=converted
@@ -205,7 +209,7 @@ def _timm_preprocessing(module: nn.Module, said: Prepared) -> Preprocessing:
     what the checkpoint says in its place.
 
     Crop modes ``center`` (shorter side to size / crop_pct) and ``squash`` (both sides). The
-    mode ``border``, which pads, is told as impossible here, unless the resize and the crop are
+    mode ``border``, which pads, is reported as impossible here, unless the resize and the crop are
     the checkpoint's own, which then take the place of these.
     """
     result = {**module.pretrained_cfg, **said.config()}  # type: ignore[dict-item]

@@ -1,13 +1,13 @@
 """The untrained twin of a network: its architecture with seeded random weights.
 
 What labels a network's units would get before any training: place in the photo, brightness and
-colour alone make some of them overlap annotations better than chance does. The twin has been
-through nothing but its initialisation, and its units are counted in the same manner.
+colour alone make some of them overlap annotations better than chance does. The twin has only been
+initialised, and its units are counted in the same way.
 
 **Weights** are drawn anew as the architecture's own package draws them: from a freshly built
 network for ``torchvision:``, ``timm:`` and ``places365:``, and by each module's
-``reset_parameters`` elsewhere. A module whose weights can be drawn in neither way is named, and
-there is no twin then: a network that kept a part of its training is not untrained.
+``reset_parameters`` elsewhere. If a module's weights can be drawn by neither, it is named and there
+is no twin: a network that kept a part of its training is not untrained.
 
 **Batch norm** uses running statistics once a network is evaluated. At their initial values (mean
 0, variance 1) it would do nothing, and the twin would be another network than the one that
@@ -105,7 +105,7 @@ def _fresh_state(spec: str) -> dict[str, Tensor]:
 
 
 def _reset(part: nn.Module) -> bool:
-    """Draw a module's own weights anew; False where it cannot be told how."""
+    """Draw a module's own weights anew; False where it is not known how."""
     for method in ("reset_parameters", "_reset_parameters"):
         draw = getattr(part, method, None)
         if callable(draw):

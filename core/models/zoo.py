@@ -1,7 +1,7 @@
 """Networks of torchvision, and those of CSAIL's Places365 release.
 
-Nothing is ever downloaded. Weights that a package would fetch are used where they lie in its
-cache already, and where they do not the message says which file is meant and where it goes.
+Nothing is ever downloaded. Weights that a package would fetch are used if they are in its cache; if
+not, the message says which file is needed and where to put it.
 """
 
 from __future__ import annotations
@@ -53,10 +53,10 @@ def last_linear(module: nn.Module) -> tuple[str, nn.Module]:
 
 
 def untrained(make: Callable[[], nn.Module]) -> nn.Module:
-    """A network with random weights, the same ones each time.
+    """A network with seeded random weights.
 
-    A classifier that its package leaves at zero (ViT's) is drawn as well, since such a network
-    would say the same of every photo, whatever is done to its units.
+    A classifier that its package leaves at zero (ViT's) is drawn as well; otherwise the network
+    would give the same answer for every photo.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -70,19 +70,19 @@ def untrained(make: Callable[[], nn.Module]) -> nn.Module:
 def own_preprocessing(
     notes: dict[str, Any], path: Path, usual: Callable[[Prepared], Preprocessing]
 ) -> Preprocessing:
-    """A checkpoint's own preprocessing and, for all that it does not say, the usual one; what
-    was the checkpoint's is put into the notes in words."""
+    """The checkpoint's own preprocessing, completed by the usual one; what came from the checkpoint
+    is put into the notes."""
     said = prepared(notes, path)
-    way = usual(said)
+    preprocessing = usual(said)
     notes.pop("preprocessing", None)
-    if words := said.words(way):
+    if words := said.words(preprocessing):
         notes["preprocessing"] = words
-    return way
+    return preprocessing
 
 
 def named(notes: dict[str, Any], outputs: int, path: Path, otherwise: list[str]) -> list[str]:
     """Class names of a checkpoint, or else the given ones; raises where they are not as many as
-    the outputs. A network without a classifier (0 outputs) has no use for any."""
+    the outputs. A network without a classifier (0 outputs) gets none."""
     classes = classes_of(notes, path) or list(otherwise)
     if not outputs:
         return []
@@ -94,7 +94,7 @@ def named(notes: dict[str, Any], outputs: int, path: Path, otherwise: list[str])
 
 
 def _transforms(weights: Any, published: bool) -> Preprocessing:
-    """The preprocessing that torchvision has for some weights, which are its own or not.
+    """torchvision's preprocessing for weights; `published`: whether they are its own.
 
     torchvision's GoogLeNet and Inception v3, with published weights alone, turn ImageNet's
     normalisation into Inception's own within the network (``transform_input``). Here photos are
@@ -111,14 +111,18 @@ def _transforms(weights: Any, published: bool) -> Preprocessing:
     )
 
 
-def _sized(way: Preprocessing, module: nn.Module) -> Preprocessing:
+def _sized(preprocessing: Preprocessing, module: nn.Module) -> Preprocessing:
     """The same for the one size of photo that a network with positions (ViT) takes."""
-    size = getattr(module, "image_size", way.center_crop)
-    return way if size == way.center_crop else replace(way, resize=size, center_crop=size)
+    size = getattr(module, "image_size", preprocessing.center_crop)
+    return (
+        preprocessing
+        if size == preprocessing.center_crop
+        else replace(preprocessing, resize=size, center_crop=size)
+    )
 
 
 def _published(name: str, path: Path) -> Any:
-    """Which of torchvision's own weights a file is, told by the hash in the published name;
+    """Which of torchvision's own weights a file is, recognised by the hash in the published name;
     None for any other file."""
     for weights in torchvision_models().get_model_weights(name):
         result = re.search(r"-([0-9a-f]{8,})\.pth$", weights.url)
@@ -142,8 +146,8 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     default = torchvision_models().get_model_weights(name)["DEFAULT"]
     if checkpoint == "random":
         module = untrained(lambda: build(name))
-        way, notes = _sized(_transforms(default, False), module), {"weights": RANDOM}
-        return LoadedModel(module, way, [], spec, default_layer(module), notes)
+        preprocessing, notes = _sized(_transforms(default, False), module), {"weights": RANDOM}
+        return LoadedModel(module, preprocessing, [], spec, default_layer(module), notes)
     if checkpoint:
         path = Path(checkpoint).expanduser()
         published = _published(name, path) if path.is_file() else None
@@ -160,25 +164,25 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
         published = here[0]
         path = folder / Path(published.url).name
     state, notes = read_checkpoint(path)
-    way = _transforms(published or default, published is not None)
+    preprocessing = _transforms(published or default, published is not None)
     if published is not None:
         notes["weights"] = f"torchvision's {published}"
     module, outputs = _torchvision_module(name, state, notes, path)
-    usual = _sized(way, module)
+    usual = _sized(preprocessing, module)
     # ImageNet's names belong to torchvision's own weights alone.
     names = published.meta["categories"] if published is not None else []
     classes = named(notes, outputs, path, names)
     if name in ("googlenet", "inception_v3"):
         usual = _transformed(notes, usual, published is not None)
-    way = own_preprocessing(notes, path, lambda said: said.onto(usual))
+    preprocessing = own_preprocessing(notes, path, lambda said: said.onto(usual))
     layer = notes.pop("default_layer", None) or default_layer(module)
     lacks = "" if outputs else LACKS.format(path.name)
-    return LoadedModel(module, way, classes, spec, layer, notes, backbone=lacks)
+    return LoadedModel(module, preprocessing, classes, spec, layer, notes, backbone=lacks)
 
 
 def _transformed(notes: dict[str, Any], usual: Preprocessing, published: bool) -> Preprocessing:
     """The usual preprocessing of GoogLeNet or Inception v3 with regard to ``transform_input``,
-    which is told: no file of weights shows whether the network had it."""
+    which is noted: no file of weights shows whether the network had it."""
     if published:
         result = "on, as published"
     elif (where := transforms_input(notes)) is not None:
@@ -249,7 +253,7 @@ def _body(module: nn.Module, state: dict[str, Tensor]) -> nn.Module | None:
 
 @cache
 def _skeleton(name: str) -> nn.Module:
-    """A torchvision network without memory for its weights, to look at; not to be changed."""
+    """A torchvision network without memory for its weights, read-only."""
     if name.startswith("regnet"):
         return build(name)  # reckons with tensors while it is built
     with torch.device("meta"):
@@ -264,9 +268,9 @@ def load_places(spec: str, rest: str) -> LoadedModel:
 
     The release's ``NAME_places365.pth.tar`` (ResNet-18, ResNet-50, DenseNet-161, AlexNet) hold
     ``arch`` and a ``state_dict`` with DataParallel's ``module.``, DenseNet's under the names of
-    an old torchvision. Photos are prepared as in the release's demonstration: resized to
-    256 × 256 whatever their shape, centre crop 224, ImageNet's mean and deviation. Class names
-    are read from CATEGORIES, a list ``/a/airfield 0`` a line, by default
+    an old torchvision. Photos are prepared as in the release's demonstration: resized to 256 × 256
+    regardless of their shape, centre crop 224, ImageNet's mean and deviation. Class names are read
+    from CATEGORIES, a list ``/a/airfield 0`` a line, by default
     ``categories_places365.txt`` beside the checkpoint.
 
     Raises UnitscopeError for another architecture, another number of outputs, a missing list,
@@ -296,13 +300,13 @@ def load_places(spec: str, rest: str) -> LoadedModel:
         )
     classes = named(notes, outputs, path, []) or _places_names(names)
     usual = Preprocessing(resize=(256, 256), center_crop=224)
-    way = own_preprocessing(notes, path, lambda said: said.onto(usual))
+    preprocessing = own_preprocessing(notes, path, lambda said: said.onto(usual))
     layer = notes.pop("default_layer", None) or default_layer(module)
-    return LoadedModel(module, way, classes, spec, layer, notes)
+    return LoadedModel(module, preprocessing, classes, spec, layer, notes)
 
 
 def _places_names(path: Path) -> list[str]:
-    """The 365 names of a list ``/a/airfield 0``, by number; raises where it is none such."""
+    """The 365 names of a list ``/a/airfield 0``, by number; raises if it is not such a list."""
     if not path.is_file():
         raise UnitscopeError(
             f"the class names of Places365 are not in {path}: put {PLACES} of the repository "

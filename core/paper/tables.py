@@ -281,7 +281,7 @@ def tables_2_and_3(
 
     In every scene y the concepts C_y are put into k / n · |C_y| groups, where n is the number of
     concepts over all; LC(x) and CC(y) are then the representatives of their members
-    (:func:`core.merging.fuse.filter_scenes`). Beside the filtered figures: unfiltered ones, those
+    (:func:`core.merging.fuse.filter_scenes`). Next to the filtered figures: unfiltered ones, those
     of groups by word similarity, and the mean of `draws` random groupings of the same sizes, with
     the middle 95 % of them in place of the interval.
 
@@ -465,8 +465,8 @@ def table_6(results: Sequence[SvmResult]) -> Table:
 
     results : of :func:`core.retrain.svm.retrain_pe`, a column each. Rows: the network, an SVM on
     the hidden state alone, and for each kind of core concepts one with LC(x) from the masks of
-    the test photo and one without. Beside each figure, as chance, that of always saying the most
-    frequent training scene.
+    the test photo and one without. Chance, next to each figure: always predicting the most frequent
+    training scene.
 
     Raises UnitscopeError where no result was made with all groups.
     """

@@ -1,4 +1,4 @@
-"""What `reproduce` still has to do, how much disk space and time it takes.
+"""What `reproduce` still has to do, with disk space and time.
 
 Dissections and re-trainings are timed on a few photos (:mod:`core.retrain.estimate`), replayed
 curves on a few images; embeddings are estimated from their size and measured rates. What cannot be

@@ -1,4 +1,4 @@
-"""What of a profile's inputs is there, and what is missing."""
+"""Which inputs of a profile are present, and which are missing."""
 
 from __future__ import annotations
 

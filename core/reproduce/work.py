@@ -135,12 +135,11 @@ class Work:
         return self._runs[key]
 
     def run(self, key: str) -> Run:
-        """A run: made, resumed, or read."""
+        """A run: made, resumed, or read; what a kill left beside a finished one is removed."""
         from core.dissect.pipeline import execute
 
-        run = self.finished(key)
-        if run is None:
-            work = self.planned(key)
+        run, work = self.finished(key), self.planned(key)
+        if run is None or (self.root / f"{work.digest}.partial").exists():
             self.say(f"run {work.digest}: {work.settings.dataset} × {work.settings.model}")
             run = execute(work, self.root, progress=self.progress, stop=self.stop)
             self._runs[key] = run

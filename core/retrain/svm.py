@@ -18,7 +18,7 @@ LC(x) comes from one of two sources, and this decides what the figure may be com
 ``labels``   from the labels of the units active in the photo, learned on the training images:
              no annotation of the test photo is used
 
-Beside them stands an SVM on ``annotated``, which concepts the masks of the photo hold at all:
+They are compared with an SVM on ``annotated``, which concepts the masks of the photo hold at all:
 what the masks say by themselves, with neither network nor knowledge. Where it does as well as an
 SVM with LC(x) from masks, the gain is the annotator's, not the explanation's.
 """
@@ -43,7 +43,7 @@ from core.explain.metrics import consistency, difference, similarity
 from core.explain.photo import CHANCE, speaking_labels
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import Sole, read_result, write_text
+from core.foundation.files import ProcessLock, read_result, write_text
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.foundation.settings import CACHE
@@ -304,7 +304,9 @@ def retrain_pe(
     digest = digest_of({**facts, "cores": inputs})[:DIGITS]
     final, folder = root / f"svm-{digest}.json", root / f"svm-{digest}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f"svm-{digest}.lock", f"svm-{digest} is already running in another process")
+    lock = ProcessLock(
+        root / f"svm-{digest}.lock", f"svm-{digest} is already running in another process"
+    )
     try:
         if fresh:
             final.unlink(missing_ok=True)

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import Sole, read_result, write_text, write_whole
+from core.foundation.files import ProcessLock, read_result, write_text, write_whole
 from core.foundation.progress import Hooks, Meter, Stop, never
 from core.foundation.settings import CACHE
 from core.knowledge.core_concepts import CoreConcepts
@@ -53,7 +53,7 @@ def retrain(
     name = f"retrain-{work.digest}"
     final, folder = root / f"{name}.json", root / f"{name}.partial"
     root.mkdir(parents=True, exist_ok=True)
-    lock = Sole(root / f"{name}.lock", f"{name} is already running in another process")
+    lock = ProcessLock(root / f"{name}.lock", f"{name} is already running in another process")
     before = torch.get_num_threads()
     try:
         if fresh:

@@ -33,6 +33,7 @@ from core.rooms.drawing import tracer
 from core.rooms.drawing.tracer import Camera, Material, Picture, Vec, World, srgb
 from core.rooms.held import Drawn, draw_held
 from core.rooms.materials import COLORS, USUAL, luminance
+from core.rooms.plant import open_rooms
 from core.runs.run_file import Run
 
 REACH = 0.5
@@ -709,6 +710,6 @@ def rooms_of(run: Run) -> Rooms | None:
     def opened() -> Rooms | None:
         spec = str(run.info["settings"]["dataset"]["spec"])
         kind, _, rest = spec.partition(":")
-        return Rooms.from_spec(rest) if kind == "rooms" else None
+        return open_rooms(rest) if kind == "rooms" else None
 
     return run.once("core.rooms.counterfactual.rooms_of", opened)

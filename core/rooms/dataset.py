@@ -127,12 +127,13 @@ class Rooms(SceneDataset):
 
     @classmethod
     def from_spec(cls, rest: str) -> Rooms:
-        """``""``, ``"seed=7"``, ``"per_scene=40"`` or both, separated by commas."""
+        """``""``, ``"seed=7"``, ``"per_scene=40"`` or both, separated by commas;
+        :func:`core.rooms.plant.open_rooms` knows ``plant=`` as well."""
         options: dict[str, Any] = {}
         for item in filter(None, (part.strip() for part in rest.split(","))):
             key, _, value = item.partition("=")
             if key not in ("seed", "per_scene"):
-                raise unknown("option of rooms", key, ("seed", "per_scene"))
+                raise unknown("option of rooms", key, ("seed", "per_scene", "plant"))
             try:
                 options[key] = int(value)
             except ValueError:
@@ -185,11 +186,15 @@ class Rooms(SceneDataset):
 
     # -- files --------------------------------------------------------------------------------
 
+    def _home(self, index: int) -> Path:
+        """The folder of photo `index` and its labels."""
+        return self.folder
+
     def _photo_path(self, index: int) -> Path:
-        return self.folder / f"{self.ids[index]}.png"
+        return self._home(index) / f"{self.ids[index]}.png"
 
     def _labels_path(self, index: int) -> Path:
-        return self.folder / f"{self.ids[index]}.labels"
+        return self._home(index) / f"{self.ids[index]}.labels"
 
     def _write(self, path: Path, write: Callable[[Path], object]) -> None:
         # A private name and a rename: a reader, or a second process that draws the same
@@ -204,7 +209,7 @@ class Rooms(SceneDataset):
     def _draw_one(self, index: int) -> None:
         picture = self.picture(index)
         planes = self.planes(picture)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._home(index).mkdir(parents=True, exist_ok=True)
         packed = zlib.compress(planes.tobytes(), 1)
         self._write(self._labels_path(index), lambda p: p.write_bytes(packed))
         # The photo last: where it lies, the labels lie too.
@@ -215,11 +220,11 @@ class Rooms(SceneDataset):
 
     def missing(self) -> list[int]:
         """Positions of the photos that are not drawn yet."""
-        try:
-            there = {path.name for path in self.folder.iterdir()}
-        except FileNotFoundError:
-            there = set()
-        return [k for k, name in enumerate(self.ids) if f"{name}.png" not in there]
+        there = {
+            home: {path.name for path in home.iterdir()} if home.is_dir() else set()
+            for home in {self._home(k) for k in range(len(self.ids))}
+        }
+        return [k for k, name in enumerate(self.ids) if f"{name}.png" not in there[self._home(k)]]
 
     def draw(self, progress: Report | None = None, workers: int | None = None) -> None:
         """Draw every photo that is missing, over all cores; a second call continues a first

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.foundation.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
 from core.foundation.settings import ROOT
 from core.models.base import LoadedModel
@@ -110,17 +110,31 @@ def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
     return module, {**notes, "default_layer": "layer4"}
 
 
-def load_rooms(spec: str, _rest: str = "") -> LoadedModel:
-    """The embedded network, as the SPEC ``rooms`` opens it."""
+def load_rooms(spec: str, rest: str = "") -> LoadedModel:
+    """The embedded network, as the SPEC ``rooms`` opens it; ``rooms:NAME`` opens its sibling that
+    was trained on a planted shortcut, ``data/rooms_NAME.pt`` (docs/rooms.md).
+
+    Raises UnitscopeError where there is none of that name.
+    """
+    path = WEIGHTS
     if spec != "rooms":
-        raise UnitscopeError(f"{spec!r}: the embedded network's SPEC is plain `rooms`")
-    if not WEIGHTS.is_file():
+        path = WEIGHTS.with_name(f"rooms_{rest}.pt")
+        names = siblings()
+        if rest not in names:
+            raise unknown("network of rooms", rest, names)
+    if not path.is_file():
         raise UnitscopeError(
-            f"{WEIGHTS.name} is not there; train it with `python -m core.rooms.train`"
+            f"{path.name} is not there; train it with `python -m core.rooms.train`"
         )
-    state, notes = read_checkpoint(WEIGHTS)
+    state, notes = read_checkpoint(path)
     classes = [str(name) for name in notes.pop("classes")]
     module = RoomsNet(len(classes))
-    fill(module, state, WEIGHTS.name)
+    fill(module, state, path.name)
     preprocessing = Preprocessing.from_json(notes.pop("preprocessing"))
     return LoadedModel(module, preprocessing, classes, spec, "layer4", notes)
+
+
+def siblings() -> list[str]:
+    """Names behind ``rooms:`` that open a network of planted shortcuts."""
+    found = (path.stem.removeprefix("rooms_") for path in WEIGHTS.parent.glob("rooms_*.pt"))
+    return sorted(name for name in found if name != "resnet")

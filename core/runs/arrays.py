@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 import os
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -18,6 +20,25 @@ from urllib.parse import quote
 import numpy as np
 
 from core.foundation.errors import Damaged, UnitscopeError
+
+UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    SyntaxError,
+    tokenize.TokenError,
+    RuntimeError,
+    MemoryError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What NumPy and zipfile raise at a file that is no .npy or .npz. Its header is read as Python's
+text: a bracket that is not closed is a TokenError, a list for a key a TypeError, a number beyond
+64 bits an OverflowError; an entry that is encrypted is a RuntimeError."""
 
 
 class ArrayFile:
@@ -106,7 +127,7 @@ def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
             shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
             start = f.tell()
             size = os.fstat(f.fileno()).st_size
-    except (OSError, ValueError, EOFError) as err:
+    except UNREADABLE as err:
         raise Damaged(f"{path} is no array file ({err}); make the run again") from err
     if dtype.hasobject or dtype.kind not in "uif" or fortran or any(n < 0 for n in shape):
         raise Damaged(f"{path} holds {dtype} {shape}, which no run writes")
@@ -147,5 +168,5 @@ def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
             return {"array": held}
         with held:
             return {name: held[name] for name in held.files}
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error):
+    except UNREADABLE:
         return None

@@ -1,4 +1,4 @@
-"""Where what was worked out is kept for speed: beside the runs, or apart from them.
+"""Where derived results are cached: next to the runs, or in a separate folder.
 
 A process that must write nothing where the runs lie (a read-only server) keeps it in a folder of
 its own among the temporary files, which goes with the process. What lies beside the runs already

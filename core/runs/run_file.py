@@ -220,7 +220,7 @@ class Run:
 
     @property
     def own_knowledge(self) -> str:
-        """The graph that the run was told to be explained by: a SPEC."""
+        """SPEC of the knowledge graph that the run was made with."""
         return str((self.info.get("request") or {}).get("knowledge", "builtin"))
 
     @property

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import Sole
+from core.foundation.files import ProcessLock
 from core.foundation.settings import CACHE
 
 
@@ -57,6 +57,8 @@ def remove_run(path: Path) -> None:
         shutil.rmtree(path.with_suffix(beside), ignore_errors=True)
 
 
-def making(path: Path) -> Sole:
+def making(path: Path) -> ProcessLock:
     """The right to make, or remove, a run: one process at a time has it."""
-    return Sole(path.with_suffix(".lock"), f"run {path.stem} is being made by another process")
+    return ProcessLock(
+        path.with_suffix(".lock"), f"run {path.stem} is being made by another process"
+    )

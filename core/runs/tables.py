@@ -1,4 +1,4 @@
-"""Tables of a run file: their columns, views, and digest. docs/run-file.md describes them."""
+"""Tables of a run file: columns, views and digest (docs/run-file.md)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the tracer's imports take a second: only what draws waits f
 
 def can_edit(run: Run) -> bool:
     """Whether a run's photos can be drawn again: its dataset is `rooms`."""
-    return str(run.info["settings"]["dataset"]["spec"]).partition(":")[0] == "rooms"
+    return run.settings.dataset.spec.partition(":")[0] == "rooms"
 
 
 def things(run: Run, image: int) -> pd.DataFrame:

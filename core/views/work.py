@@ -1,4 +1,4 @@
-"""What is in progress: runs to start, to check, to watch and to discard.
+"""Work in progress: starting, checking, watching and discarding runs.
 
 Runs are started as jobs (:mod:`core.foundation.jobs`), never within the app: the engine is not
 imported here, and what it has to say of a plan it says on the command line, with ``--plan --json``.
@@ -17,7 +17,7 @@ from typing import Any
 
 from core.foundation import jobs
 from core.foundation.digest import digest_of
-from core.foundation.files import Sole
+from core.foundation.files import ProcessLock
 from core.foundation.progress import Heartbeat
 from core.foundation.settings import command
 
@@ -192,7 +192,7 @@ def discard(digest: str, root: Path, job: str = "") -> None:
 
     Raises UnitscopeError where the run is being made.
     """
-    lock = Sole(root / f"{digest}.lock", f"{digest} is being made; stop it first")
+    lock = ProcessLock(root / f"{digest}.lock", f"{digest} is being made; stop it first")
     try:
         jobs.forget(job or digest, root)
         shutil.rmtree(root / f"{digest}.partial", ignore_errors=True)

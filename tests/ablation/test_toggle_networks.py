@@ -82,17 +82,17 @@ def test_a_replay_can_be_stopped_and_needs_known_units(tiny_run):
 
 
 @pytest.mark.parametrize(
-    ("spec", "layer", "way"),
+    ("spec", "layer", "method"),
     [
         ("python:tests.ablation.networks:inner", "second", "replayed tail"),
         ("python:tests.ablation.networks:inner", "inside", "whole forward"),
         ("python:tests.ablation.networks:branching", "second", "whole forward"),
     ],
 )
-def test_each_way_equals_a_hook(tmp_path, spec, layer, way):
+def test_each_way_equals_a_hook(tmp_path, spec, layer, method):
     run = photo_run(tmp_path, spec, (layer,), map_type="float32")
     toggler = prepare(run, layer)
-    assert toggler.method == way, toggler.check
+    assert toggler.method == method, toggler.check
     got = toggler.logits_after(EDITS)
     wanted = hooked_logits(run, layer, EDITS, rounded=False)
     assert np.abs(got - wanted).max() <= CLOSE * max(1.0, np.abs(wanted).max())
@@ -101,7 +101,7 @@ def test_each_way_equals_a_hook(tmp_path, spec, layer, way):
 
 
 @pytest.mark.parametrize(
-    ("function", "edit", "way", "failed"),
+    ("function", "edit", "method", "failed"),
     [
         ("rectified", Edit((0, 2, 5)), "closed form", ""),
         ("rectified", Edit((0, 2, 5), 0.5), "closed form", ""),
@@ -116,7 +116,7 @@ def test_each_way_equals_a_hook(tmp_path, spec, layer, way):
     ],
 )
 def test_the_closed_form_answers_only_kinds_of_edit_that_passed(
-    tmp_path, function, edit, way, failed
+    tmp_path, function, edit, method, failed
 ):
     """Counts of right answers are those of a forward hook, whatever the kind of edit."""
     spec = f"python:tests.ablation.networks:{function}"
@@ -124,7 +124,7 @@ def test_the_closed_form_answers_only_kinds_of_edit_that_passed(
     toggler = prepare(run)
     assert toggler.method == "closed form"
     told = toggler.toggle(edit)
-    assert told.method == way
+    assert told.method == method
     wanted = hooked_logits(run, "body", [edit], rounded=False)
     target = toggler.target
     assert told.accuracy[1].right == (wanted.argmax(1) == target).sum()
@@ -267,7 +267,7 @@ def test_without_maps_the_network_runs_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "way"),
+    ("name", "layer", "method"),
     [
         ("densenet121", "features.denseblock4", "tail"),
         ("mobilenet_v2", "features", "linear"),
@@ -278,7 +278,7 @@ def test_without_maps_the_network_runs_whole(tmp_path):
         ("vit_b_32", "encoder.layers.encoder_layer_11", None),
     ],
 )
-def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
+def test_ways_of_torchvision_networks_equal_a_hook(name, layer, method):
     """Random weights, few images: head or tail found by numbers, equal to a forward hook."""
     from core.models.head import linear_head
     from core.models.hooks import as_maps, find_layer
@@ -300,15 +300,15 @@ def test_ways_of_torchvision_networks_equal_a_hook(name, layer, way):
     wanted = forward_edited(model.module, layer, inputs, change)
     size = max(1.0, float(wanted.abs().max()))
     head = linear_head(model.module, layer, inputs)
-    assert (head is not None) == (way == "linear")
+    assert (head is not None) == (method == "linear")
     if head is not None:
         means = maps.mean((2, 3)).numpy() * change.scale + change.shift
         assert np.abs(means @ head[1] + head[2] - wanted.numpy()).max() <= CLOSE * size
     tail = tail_of(model.module, layer)
-    if way is None and tail is not None:
+    if method is None and tail is not None:
         assert maps.numel() != raw[0].numel()  # a class token is not in the maps
         return
-    assert (tail is not None) == (way is not None)
+    assert (tail is not None) == (method is not None)
     if tail is not None:
         fresh = raw[0].clone()
         apply_change(as_maps(fresh, layer, (side, side)), change)
@@ -338,9 +338,9 @@ def test_nyuv2_resnet18_layers_equal_a_hook(data_dir, tmp_path):
     data = open_dataset(f"folder:{folder}")
     seen = np.stack([np.asarray(model.preprocessing.view(data.photo(k))) for k in range(20)])
     edits = [Edit(tuple(range(0, 60, 3))), Edit((1,), 2.0)]
-    for layer, way in (("layer4", "closed form"), ("layer3", "replayed tail")):
+    for layer, method in (("layer4", "closed form"), ("layer3", "replayed tail")):
         toggler = prepare(run, layer)
-        assert toggler.method == way, toggler.check
+        assert toggler.method == method, toggler.check
         inputs = Forward(model, [layer]).inputs(seen)
         wanted = forward_edited(
             model.module, layer, inputs, Change.of(edits, toggler.units)

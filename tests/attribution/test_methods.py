@@ -24,6 +24,7 @@ from core.foundation.errors import UnitscopeError
 LINEAR = (
     "occlusion-*",
     "combined*",
+    "measured",
     "evidence",
     "gradient",
     "integrated",
@@ -74,9 +75,7 @@ def test_the_account_is_what_the_page_tells(case):
     for strategy in ("whole_layer", "highest_iou", "minmax_threshold"):
         core = accounts.core_of(run, "icc")
         told = account(run, core, image, None, strategy, "image")
-        met = {
-            side: {one["concept"] for one in facts["met"]} for side, facts in told["sides"].items()
-        }
+        met = {side: {one.concept for one in facts.met} for side, facts in told.sides.items()}
         a = case.predicted
         said = accounts.account(case, a, case.target, strategy, "image", core="icc")
         expected = [
@@ -85,7 +84,7 @@ def test_the_account_is_what_the_page_tells(case):
         ]
         assert said.tolist() == expected
         assert accounts.is_core(case, a, "icc").tolist() == [
-            name in told["sides"]["predicted"]["core"] for name in case.regions.names
+            name in told.sides["predicted"].core for name in case.regions.names
         ]
     with pytest.raises(UnitscopeError, match="classes 0 to 2, no 3"):
         accounts.is_core(case, 3)
@@ -124,6 +123,7 @@ def test_measured_and_combined(case):
     assert METHODS.row("combined").ask(case, 0, 1) == pytest.approx(
         (each[0] + each[1] + exact) / 3, abs=1e-6
     )
+    assert METHODS.row("measured").ask(case, 0, 1) == pytest.approx((each[0] + each[1]) / 2)
     assert occlusion.occlusion(case, 0, 1, "smooth") == pytest.approx(each[1], abs=1e-6)
     mean = [measure(case, (name,), occlusion.CONTROLS) for name in occlusion.PLAIN]
     expected = []

@@ -123,8 +123,8 @@ def test_pulls_are_over_all_photos_that_show_a_concept():
 
 
 def test_where_nothing_is_relied_on_nothing_is_found():
-    alarms = [len(reliance(made(15, seed=s), CORE).candidates()) for s in range(20)]
-    assert sum(a > 0 for a in alarms) <= 2
+    alarms = [len(reliance(made(8, seed=s), CORE).candidates()) for s in range(8)]
+    assert sum(a > 0 for a in alarms) <= 1
 
 
 def test_rare_concepts_and_unknown_margins():

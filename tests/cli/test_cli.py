@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from core.cli import main
+from core.foundation import jobs
+from core.foundation.errors import UnitscopeError
 
 
 def said(capsys, *arguments: str) -> tuple[int, dict, str]:
@@ -102,3 +104,14 @@ def test_a_stranger_gets_help(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["--help"])
     assert stop.value.code == 0 and "Dissect a network" in capsys.readouterr().out
+
+
+def test_the_character_nul_is_a_mistake_of_every_verb(capsys, tmp_path):
+    """Forms of the app hand on what an address says; files and processes raise ValueError."""
+    for verb in (["predictions", "\0"], ["show", "a\0b"], ["run", "--dataset", "folder:\0"]):
+        more = ["--model", "rooms"] if verb[0] == "run" else []
+        status, told, _ = said(capsys, *verb, *more, "--out", str(tmp_path))
+        assert status == 2 and "holds the character NUL" in told["error"], verb
+    with pytest.raises(UnitscopeError, match="NUL"):
+        jobs.start("a", ["runs", "\0"], tmp_path)
+    assert not list(tmp_path.iterdir())

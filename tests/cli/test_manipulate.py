@@ -26,9 +26,9 @@ def test_verbs(tiny_run, tmp_path, capsys):
     facts.write_text("".join(f"AtLocation\t{a}\t{b}\t1.0\n" for a, b in rows))
     place = (tiny_run.digest, "--out", str(root), "--knowledge", f"triples:{facts}")
     told = say(capsys, "toggle", *place, "--units", "0,3", "--split", "test")
-    assert told["way"] == "closed form" and told["units"] == [0, 3]
+    assert told["method"] == "closed form" and told["units"] == [0, 3]
     told = say(capsys, "toggle", *place, "--units", "0,3", "--layer", "body.1", "--factor", "0.5")
-    assert told["way"] == "replayed tail"
+    assert told["method"] == "replayed tail"
     told = say(capsys, "contribution", *place, "--scene", "cellar", "--unit", "1", "--over", "all")
     assert told["core"] == ["piece 6"] and told["negative"]
     told = say(capsys, "toggle", *place, "--top-negative", "2", "--scene", "cellar")

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from core.api import open_run
 from core.attribution.measured import Asked, read_splits, so_far
 from core.attribution.mistakes import Kind
 from core.attribution.reliance import Standing
@@ -46,6 +47,10 @@ def test_verbs(place, capsys):
         assert so_far(run, asked) == (75, 75)
         assert len(read_splits(run, asked).images) == 75
         assert read_splits(run, Asked(("mean",), 2, splits=("test",))) is None
+    with open_run(told["run"], root) as run:
+        kept = run.effects(["test"], fillings=("mean",), controls=1)
+        assert len(run.reliance(kept, "top10").rows) == len(told["rows"])
+        assert len(run.mistakes(kept, "top10").errors) < 75
 
     told = say(capsys, "mistakes", *given, *QUICK)
     assert sum(row["errors"] for row in told["kinds"]) == len(told["mistakes"]) > 0

@@ -133,6 +133,7 @@ def test_a_plain_file_is_verified_again_when_it_was_touched(site, tmp_path):
     assert [seen[1] for seen in site.seen] == [None, "bytes=100000-"]
 
 
+@pytest.mark.slow
 def test_a_get_that_is_killed_anywhere_is_gone_on_with_and_leaves_nothing(tmp_path):
     """An archive, a file of the server and one of a folder, killed before each file operation.
 
@@ -195,7 +196,7 @@ def test_a_page_in_place_of_an_archive_is_not_met_twice(site, tmp_path):
     """A login page with 200, and no checksum that would tell: the next `get` starts anew."""
     one = entry(site, MEMBERS, tmp_path, size=None, checksum=None)
     good, site.files["/set.zip"] = site.files["/set.zip"], b"<html>log in</html>"
-    with pytest.raises(BadFile, match=r"damaged or cut .*thrown away, and comes anew"):
+    with pytest.raises(BadFile, match=r"damaged or cut .*was removed, and the next get"):
         get(one, tmp_path)
     assert not list(tmp_path.iterdir())
     site.files["/set.zip"] = good
@@ -215,7 +216,7 @@ def test_a_bad_archive_of_an_earlier_call_goes_and_a_persons_own_stays(site, tmp
         get(one, to, f"{site.url}/set.zip")
     monkeypatch.setattr(getting, "unpack", unpack)
     asked = len(site.seen)
-    with pytest.raises(BadFile, match="thrown away"):
+    with pytest.raises(BadFile, match="was removed"):
         get(one, to, f"{site.url}/set.zip")  # "the same command resumes it", with what has come
     assert len(site.seen) == asked and not list(to.iterdir())
     (to / "set.zip").write_bytes(b"<html>mine</html>")

@@ -124,7 +124,15 @@ def test_which_networks_have_no_classifier(own):
     assert count == 3 and "say --no-classes" in said, "nothing is guessed silently"
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "convnext_tiny", "vit_b_32"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "resnet18",
+        pytest.param("vgg11", marks=pytest.mark.slow),
+        pytest.param("convnext_tiny", marks=pytest.mark.slow),
+        pytest.param("vit_b_32", marks=pytest.mark.slow),
+    ],
+)
 def test_checkpoints_without_the_classifier(name, tmp_path):
     net = zoo.get_model(name, weights=None)
     last = {"resnet18": "fc.", "vgg11": "classifier.", "convnext_tiny": "classifier.2."}

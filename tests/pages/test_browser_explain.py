@@ -106,7 +106,7 @@ def test_an_account_is_followed(browser, server):
     account.locator(".more a").first.click()
     page.wait_for_url("**/Units?*unit=*")
     visit.settle()
-    assert visit.title().startswith("Unit ")
+    visit.titled("Unit ")
     visit.check()
     page.close()
 

@@ -119,6 +119,12 @@ def test_a_concept_is_shown_with_the_units_that_saw_it(cache, run, known):
         ("pages/4_Explain.py", {"image": "10"}, "no photo “10”", "Explain 010"),
         ("pages/4_Explain.py", {"image": "zebra"}, "no photo “zebra”", "Show any photo"),
         ("pages/4_Explain.py", {"outcome": "odd"}, "outcome", "Show any photo"),
+        (
+            "pages/4_Explain.py",
+            {"image": "010", "outcome": "odd"},
+            "outcome",
+            "Show any photo",
+        ),
         ("pages/4_Explain.py", {"knowledge": "triples:x"}, "no knowledge graph", "run’s own"),
         ("pages/3_Concepts.py", {"scene": "atticc"}, "no scene “atticc”", "Show attic"),
         (

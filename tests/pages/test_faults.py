@@ -37,7 +37,8 @@ from core.foundation.escape import csv_frame, latex_text
 from core.foundation.files import strict_json, write_text
 from core.foundation.names import printable
 from core.foundation.settings import Settings
-from core.runs.arrays import check_ids, read_arrays
+from core.merging.embed import read_embedding
+from core.runs.arrays import array_header, check_ids, read_arrays
 from core.runs.run_file import Run
 from core.runs.store import delete_run
 from core.views.runs import try_summary
@@ -131,6 +132,28 @@ def test_no_kernel_gets_an_array_that_was_not_checked(copy, broken):
         if name == "labels":
             with pytest.raises(Damaged, match=message):
                 run.label_maps(0)
+
+
+HEADERS = [
+    "{'descr': '<f4', 'fortran_order': False, 'shape': (3,",
+    "{[]: 1}",
+    "{'descr': ('<f4',), 'fortran_order': False, 'shape': (3,)}",
+    f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({10**30},)}}",
+    "-" * 9000 + "1",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS, ids=lambda text: text[:20])
+def test_headers_that_numpy_stumbles_over_are_told(tmp_path, header):
+    """TokenError, TypeError, IndexError, OverflowError and MemoryError, of one flipped bit."""
+    file = tmp_path / "a.npy"
+    size = struct.pack("<H", len(header))
+    file.write_bytes(b"\x93NUMPY\x01\0" + size + header.encode() + bytes(64))
+    with pytest.raises(Damaged, match=r"is no array file|is cut short"):
+        array_header(file)
+    assert read_arrays(file) is None
+    with pytest.raises(UnitscopeError, match="is no embedding"):
+        read_embedding(file)
 
 
 def test_kernels_refuse_ids_beyond_their_tables():

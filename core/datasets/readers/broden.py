@@ -204,7 +204,7 @@ def read_index(path: Path, problems: list[Problem]) -> tuple[list[str], list[Ind
     """(categories in the header's order, rows) of an index file.
 
     Rows that cannot be used (no image, sizes that are not numbers, files outside images/,
-    images listed before) are left out and told in `problems`, and so are columns that are not
+    images listed before) are left out and listed in `problems`, and so are columns that are not
     a category.
 
     Raises
@@ -296,7 +296,7 @@ def read_label_table(
 ) -> tuple[dict[int, str], defaultdict[str, set[int]]]:
     """(number → name, category → numbers) of label.csv, e.g. ``object(1234);part(3)``.
 
-    Bad rows and repeated numbers are left out and told in `problems`.
+    Bad rows and repeated numbers are left out and listed in `problems`.
     """
     names: dict[int, str] = {}
     labels_of: defaultdict[str, set[int]] = defaultdict(set)
@@ -376,7 +376,7 @@ def _scenes(
     """(position of each row's scene, −1 for none; scene names in the order of their numbers).
 
     The scene is the first number of the cell. A scene that label.csv does not know costs the
-    scene, not the photo, and is told once a number.
+    scene, not the photo, and is reported once per number.
     """
     numbers = [(row.cells.get("scene", Cell()).numbers or (0,))[0] for row in rows]
     used = sorted({n for n in numbers if n in names})

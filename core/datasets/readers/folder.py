@@ -33,8 +33,8 @@ from core.datasets.decode import (
     read_rgb,
 )
 from core.datasets.files import (
+    LISTED,
     PHOTO_TYPES,
-    TOLD,
     FileDataset,
     bad_row,
     folder,
@@ -223,7 +223,7 @@ class Labels(NamedTuple):
     """A table of labels: (value, category) → (name, category), where an empty name means "not
     annotated"; colour → value; whether masks of values are read by it; its file.
 
-    Where there are colours alone, their values are made up.
+    Where there are only colours, their values are assigned here.
     """
 
     names: dict[tuple[int, str], tuple[str, str]]
@@ -232,14 +232,14 @@ class Labels(NamedTuple):
     path: Path
 
     def shown(self, value: int) -> str:
-        """How the table itself calls a value."""
+        """A value as written in the table."""
         if self.values:
             return f"value {value}"
         return "colour " + next(shown(c) for c, v in self.colors.items() if v == value)
 
 
 def _first(root: Path, *names: str) -> Path:
-    """The first of these folders that exists; the first of all where none does."""
+    """The first of these folders that exists; the first one if none does."""
     return next((root / name for name in names if (root / name).is_dir()), root / names[0])
 
 
@@ -251,7 +251,7 @@ def _classes(root: Path) -> list[Path]:
 
 
 def categorised(label: str) -> tuple[str, str]:
-    """(category, name) of a label as people write it in programs that know no categories.
+    """(category, name) of a label as written in programs that have no categories.
 
     >>> categorised("part: pillow"), categorised("colour:red"), categorised("sofa: old")
     (('part', 'pillow'), ('color', 'red'), ('object', 'sofa: old'))
@@ -313,10 +313,10 @@ def _masks(
             masks[image][category + ("" if level == "1" else level)] = name
         else:
             strange.append(name)
-    for name in strange[:TOLD]:
+    for name in strange[:LISTED]:
         problems.append(Problem("", str(root / name), _why_strange(name, photos, masks)))
-    if len(strange) > TOLD:
-        result = f"{len(strange) - TOLD} more files belong to no photo"
+    if len(strange) > LISTED:
+        result = f"{len(strange) - LISTED} more files belong to no photo"
         problems.append(Problem("", str(root), result))
     _tell_bare(root, photos, masks, problems)
     return dict(masks)
@@ -335,7 +335,7 @@ def _tell_bare(
 def _roboflow_masks(
     root: Path, photos: dict[str, str], problems: list[Problem]
 ) -> dict[str, dict[str, str]]:
-    """Image id → its mask; the masks are taken out of `photos`, beside which they lie."""
+    """Image id → its mask; masks are removed from `photos`, in whose folders they are."""
     masks = {}
     for stem in [stem for stem in photos if photos[stem].endswith("_mask.png")]:
         name, image = photos.pop(stem), stem.removesuffix("_mask")
@@ -375,7 +375,7 @@ def _why_strange(name: str, photos: dict[str, str], masks: dict[str, dict[str, s
 
 
 def _labels_by(path: Path) -> str:
-    """Which network the masks are predictions of; empty where people made them."""
+    """The network that predicted the masks; empty for masks made by people."""
     if not path.is_file():
         return ""
     try:
@@ -421,7 +421,7 @@ def _labels(root: Path, needed: bool, problems: list[Problem]) -> Labels:
 
 
 def _add(labels: Labels, row: _Row, colors: bool, fresh: Iterator[int]) -> str:
-    """Put a row into `labels`; says what is wrong where that cannot be."""
+    """Add a row to `labels`; returns what is wrong if that is not possible."""
     category = row.category.lower().replace("colour", "color") or "object"
     color = read_color(row.color) if colors else None
     if colors and color is None and (row.color or not labels.values):
@@ -497,8 +497,8 @@ def _channels(
 ) -> tuple[list[Channel], dict[str, list[tuple[int, np.ndarray]]], dict[str, np.ndarray]]:
     """The channels; layer → its (plane, label table)s; layer → all the values it may hold.
 
-    A category with masks of its own is read from those alone; all other categories share the
-    main mask, which is split into one channel for each.
+    A category with its own masks is read only from those; all other categories share the main mask,
+    which is split into one channel per category.
     """
     concept_id = {(c.name, c.category): c.id for c in concepts}
     layers = sorted({layer for files in masks.values() for layer in files}, key=natural)

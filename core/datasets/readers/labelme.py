@@ -1,4 +1,4 @@
-"""A ``folder:`` dataset from the JSON files that LabelMe writes, one beside each photo.
+"""Conversion of LabelMe's JSON files, one per photo, to a ``folder:`` dataset.
 
 A file has ``shapes`` (``label``, ``points``, ``shape_type``), ``imagePath`` relative to itself,
 ``imageData`` (the photo in base64, or null), ``imageHeight``, ``imageWidth`` and ``flags`` of the
@@ -72,7 +72,7 @@ def folder_from_labelme(
     ``part:handle`` is in category part and gets a mask of its own beside the main one (so with
     material, color and texture); every other label is an object, and where `NO_LABEL` is drawn
     nothing is annotated. The scene is the one flag of the photo that is set, or else the folder
-    that it lies in. A shape or a file that cannot be used is one problem of the result.
+    that it lies in. Each shape or file that cannot be used is listed as a problem of the result.
 
     Raises
     ------
@@ -191,7 +191,7 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
         raise BadFile(path, "is not a LabelMe file: it has no shapes")
     file = _photo_of(path, source, result)
     if file is not None:
-        read_photo(file)  # a photo that cannot be decoded is told now, with its reason
+        read_photo(file)  # a photo that cannot be decoded is reported now, with the reason
         size = upright_size(file)
     else:
         data = _embedded(path, result)
@@ -247,7 +247,7 @@ def _photo_of(path: Path, source: Path, result: dict[str, Any]) -> Path | None:
 
 
 def _embedded(path: Path, result: Any) -> bytes:
-    """The photo in imageData, still packed. Raises BadFile where that is not base64."""
+    """The photo in imageData, still encoded. Raises BadFile where that is not base64."""
     try:
         return _bytes_of(result["imageData"])
     except (ValueError, TypeError, KeyError) as wrong:
@@ -255,7 +255,7 @@ def _embedded(path: Path, result: Any) -> bytes:
 
 
 def _bytes_of(text: Any) -> bytes:
-    """What base64 holds; line breaks in it, as MIME wants them, are passed over."""
+    """What base64 holds; line breaks, as in MIME, are ignored."""
     try:
         # `json_of` has written the line breaks out.
         plain = "".join(text.replace("\\n", "").replace("\\r", "").split())

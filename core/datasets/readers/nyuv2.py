@@ -183,7 +183,7 @@ class NYUv2Mat(SceneDataset):
     def from_file(cls, rest: str, path: Path) -> NYUv2Mat:
         """Open the file `path`: names, scenes and splits are read, no photo.
 
-        Without splits.mat all photos are in split ``all``, told in `problems`.
+        Without splits.mat all photos are in split ``all``, which is noted in `problems`.
 
         Raises
         ------
