@@ -168,7 +168,7 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
             width="stretch",
             alt=f"Photo {image_id}" + (f"; bright: {', '.join(names)}" if names else ""),
         )
-        st.caption(f"Bright: {', '.join(names)}, as annotated." if names else "The whole photo.")
+        st.caption(f"Outlined: {', '.join(names)}, as annotated." if names else "The whole photo.")
     if not ids:
         with right:
             st.caption("Choose what to take away above.")
