@@ -56,7 +56,7 @@ def fillings() -> dict[str, str]:
     """Fillings that there are, with what they do."""
     from core.attribution.fillings import FILLINGS
 
-    return {row.name: f"{row.name}: {row.what}" for row in FILLINGS}
+    return {row.name: f"{row.name}: {row.about}" for row in FILLINGS}
 
 
 def _asked(wanted: Wanted, layer: str) -> Asked:
