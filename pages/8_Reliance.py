@@ -139,6 +139,10 @@ def at_work(asked: list[str], root: Path) -> None:
         st.rerun()
         return
     name = reliance.job_name(asked)
+
+    def again() -> None:
+        changes.start_measuring(asked, root)
+
     with st.container(border=True):
         watch.state(job, STEPS)
         watch.controls(
@@ -146,7 +150,7 @@ def at_work(asked: list[str], root: Path) -> None:
             name,
             root,
             lambda: None,
-            lambda: changes.start_measuring(asked, root),
+            again,
             lambda: changes.dismiss(name, root),
         )
 
@@ -158,7 +162,7 @@ def about(ctx: Context, known: Known, kind: str, wanted: Wanted) -> Caption:
         ctx.facts.model,
         "",
         f"filled by {', '.join(wanted.fillings)}, {wanted.controls} regions elsewhere, "
-        f"{Core(kind).short} of {known.name}",
+        f"{Core.of(kind).short} of {known.name}",
         f"split {wanted.split}",
     )
 
