@@ -138,13 +138,17 @@ def at_work(asked: list[str], root: Path) -> None:
         st.rerun()
         return
     name = reliance.job_name(asked)
+
+    def again() -> None:
+        changes.start_measuring(asked, root)
+
     with st.container(border=True):
         watch.state(job, STEPS)
         watch.controls(
             job,
             root,
             lambda: None,
-            lambda: begin(asked, root),
+            again,
             lambda: changes.dismiss(name, root),
         )
 

@@ -246,7 +246,8 @@ class _Table:
             return np.zeros(len(self.concepts), bool)
         row = self.core.members[self.core.scenes.index(scene)]
         at = self.concepts["concept"].to_numpy() - 1
-        return np.asarray((at < len(row)) & row[np.minimum(at, len(row) - 1)])
+        members: np.ndarray = (at < len(row)) & row[np.minimum(at, len(row) - 1)]
+        return members
 
     def tested(
         self, d: np.ndarray, scene: str, least: int, worth: float
