@@ -191,7 +191,8 @@ def rival(measured: Measured) -> np.ndarray:
     predicted, target, against = (
         measured.images[name].to_numpy(np.int64) for name in ("predicted", "target", "against")
     )
-    return np.where((predicted == target) | (against < 0), against, predicted)
+    held: np.ndarray = np.where((predicted == target) | (against < 0), against, predicted)
+    return held
 
 
 @dataclass(frozen=True, eq=False)
