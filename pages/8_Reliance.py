@@ -13,7 +13,6 @@ from core.figures import reliance as figures
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.foundation.progress import duration
 from core.foundation.vocabulary import Core
 from core.views import runs as run_views
 from core.views.knowledge import Known
@@ -95,12 +94,11 @@ def missing(ctx: Context, wanted: Wanted, state: reliance.State) -> None:
     """Nothing to show yet: what it costs, the start, how far it is."""
     st.subheader("The effects are not measured yet")
     left = state.total - state.done
-    about = "" if state.seconds is None else f" About **{duration(state.seconds)}** by the time "
-    about += "that the run itself took; whatever else this machine does comes on top." * bool(about)
     st.markdown(
         f"Every annotated concept of {left:,} photos is taken away in turn, and so are regions of "
-        f"its shape elsewhere, and the network runs again on each.{about} What is done is kept: "
-        "stopped, it resumes."
+        f"its shape elsewhere, and the network runs again on each: about "
+        f"**{state.passes:,} forward passes**. How long they take is said once they have begun. "
+        "What is done is kept: stopped, it resumes."
     )
     offer(ctx, "reliance", wanted)
 

@@ -17,9 +17,8 @@ import pandas as pd
 
 from core.ablation.images import class_names, images_of
 from core.attribution.case import Case, Opened
-from core.attribution.effects import CONTROLS, MARGIN, measure
+from core.attribution.effects import MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
-from core.attribution.fillings import USUAL
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
@@ -29,6 +28,14 @@ from core.runs.run_file import Run, derived, known_values
 
 SHARD = 16
 """Photos of a shard."""
+
+FILLINGS = ("inpaint",)
+"""Over whole splits one filling is measured, unless more are asked for: of all it agrees best with
+drawing photos again (docs/truth.md), and a second costs as much again."""
+
+CONTROLS = 4
+"""Regions elsewhere for each concept, over whole splits: means over photos need fewer than the
+account of one."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Asked:
     layer : whose evidence it is; the run's last where None.
     """
 
-    fillings: tuple[str, ...] = USUAL
+    fillings: tuple[str, ...] = FILLINGS
     controls: int = CONTROLS
     seed: int = 0
     splits: tuple[str, ...] | None = None

@@ -68,12 +68,12 @@ def _asked(wanted: Wanted, layer: str) -> Asked:
 
 @dataclass(frozen=True)
 class State:
-    """How far the effects of a split are: photos measured, of all; seconds the rest may take, by
-    the time that the run's own forward passes took (None where it did not note it)."""
+    """How far the effects of a split are: photos measured, of all; about how many edited photos the
+    network must still be run on."""
 
     done: int
     total: int
-    seconds: float | None
+    passes: int
 
     @property
     def whole(self) -> bool:
@@ -86,16 +86,12 @@ def state(run: Run, wanted: Wanted, layer: str) -> State:
     from core.attribution.measured import so_far
 
     done, total = so_far(run, _asked(wanted, layer))
-    each = run.info["seconds"].get("collect")
-    if not each:
-        return State(done, total, None)
     shown = run.sql(
         "SELECT count(*)::DOUBLE / count(DISTINCT image) AS n FROM areas JOIN concepts "
         "USING (concept) WHERE category NOT IN ('color', 'colour', 'scene')"
     )["n"][0]
     passes = shown * len(wanted.fillings) * (1 + wanted.controls)
-    images = run.sql("SELECT count(*) AS n FROM images")["n"][0]
-    return State(done, total, float((total - done) * passes * each / images))
+    return State(done, total, int(round((total - done) * passes, -2)))
 
 
 def measured(run: Run, wanted: Wanted, layer: str) -> Measured:
