@@ -6,7 +6,7 @@ shards of photos: stopped, it resumes with the first that is missing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -74,7 +74,8 @@ class Measured:
     asked : what was measured.
     images : of the splits, as :func:`core.ablation.images.images_of` gives them, with `against`:
         the class that the answer is held against (:attr:`core.attribution.case.Case.against`).
-    rows : photo (row of `images`), concept (id), name, category, area (share of the input).
+    rows : photo (row of `images`), concept (id), name (:func:`told_apart`), category, area (share
+        of the input).
     before : float32 (images, classes), the logits of the photos as they are.
     after : float32 (rows, fillings, classes), with the concept's region filled.
     control : float32 (rows, classes), mean over fillings and regions elsewhere; NaN where a region
@@ -268,6 +269,21 @@ def _fits(held: dict[str, np.ndarray], images: int, classes: int, asked: Asked) 
     )
 
 
+def told_apart(names: Sequence[str], categories: Sequence[str]) -> list[str]:
+    """Names of concepts, with the category where a name stands for concepts of several.
+
+    >>> told_apart(["water", "water", "sand"], ["object", "material", "object"])
+    ['water (object)', 'water (material)', 'sand']
+    """
+    held: dict[str, set[str]] = {}
+    for name, category in zip(names, categories, strict=True):
+        held.setdefault(name, set()).add(category)
+    return [
+        f"{name} ({category})" if len(held[name]) > 1 else name
+        for name, category in zip(names, categories, strict=True)
+    ]
+
+
 def _joined(
     run: Run, asked: Asked, images: pd.DataFrame, parts: list[dict[str, np.ndarray]]
 ) -> Measured:
@@ -283,7 +299,7 @@ def _joined(
         {
             "photo": whole["photo"],
             "concept": whole["concept"],
-            "name": names["name"].to_numpy(),
+            "name": told_apart(names["name"].tolist(), names["category"].tolist()),
             "category": names["category"].to_numpy(),
             "area": whole["area"],
         }
