@@ -359,7 +359,7 @@ class Run(run_file.Run):
         seed: int = 0,
         progress: Report | None = None,
     ) -> Truth:
-        """How true each way of saying why is: :func:`core.attribution.truth.hold_against_truth`.
+        """How true each attribution method is: :func:`core.attribution.truth.hold_against_truth`.
 
         The answer has `.rows` with every figure, `.figure(method, name)`, `.beyond(one, other,
         name)` and the frame `.scores`. As ``python -m core truth``. The network is run, and what

@@ -1,4 +1,4 @@
-"""What every way of saying why must beat: chance, and the mere size of things."""
+"""What every attribution method must beat: chance, and the mere size of things."""
 
 from __future__ import annotations
 

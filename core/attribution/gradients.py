@@ -1,4 +1,4 @@
-"""Ways of saying why by the network's own derivatives at the run's layer."""
+"""Attribution methods by the network's own derivatives at the run's layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ways of saying why: how much each concept of a photo matters, according to whom.
+"""Attribution methods: how much each concept of a photo matters, according to whom.
 
 Every row opens a function of a photo and two classes that says how much each annotated concept
 speaks for the one over the other. The paper's account, measured effects, evidence and what others
@@ -26,7 +26,7 @@ HERE = "core.attribution"
 
 @dataclass(frozen=True)
 class Method(Row):
-    """A way of saying why.
+    """An attribution method.
 
     What `opens` names is called with a photo (:class:`core.attribution.case.Case`), a class a and a
     class b, and `options` by name; it returns float64 (concepts,): the importance of every concept
@@ -133,7 +133,7 @@ def _occlusions() -> Iterator[Method]:
 
 
 METHODS: Registry[Method] = Registry(
-    "way of saying why",
+    "attribution method",
     "unitscope.attribution",
     (
         *_accounts(),

@@ -1,4 +1,4 @@
-"""Ways of saying why that captum brings (an optional package), asked about concepts.
+"""Attribution methods that captum brings (an optional package), asked about concepts.
 
 Their features are the photo's concepts, category by category, and the rest of the photo: what is
 absent takes the photo's mean colour. Where two concepts of a category overlap, the later one has
@@ -40,7 +40,7 @@ def _captum() -> Any:
         return import_module("captum.attr")
     except ImportError as err:
         raise UnitscopeError(
-            f"this way of saying why needs captum, which cannot be imported ({err}): make optional"
+            f"this attribution method needs captum, which cannot be imported ({err}): make optional"
         ) from err
 
 

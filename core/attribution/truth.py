@@ -1,4 +1,4 @@
-"""The test of truth: every way of saying why, against what removals truly do.
+"""The test of truth: every attribution method, against what removals truly do.
 
 A photo has concepts that can be taken out (:mod:`core.attribution.redrawn`), each with its true
 effect Δ(c) on the margin of class a over class b: of a wrong answer over the true scene, of a right

@@ -1,4 +1,4 @@
-"""The verb that holds every way of saying why against the truth."""
+"""The verb that holds every attribution method against the truth."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def add(verb: Verb) -> None:
     """truth."""
     truth = verb(
-        "truth", _truth, "How true is each way of saying why, against true effects; resumes."
+        "truth", _truth, "How true is each attribution method, against true effects; resumes."
     )
     truth.add_argument("run", nargs="?", help="digest, the beginning of one, or `latest`")
     truth.add_argument("--list", action="store_true", help="the methods, and what each is")

@@ -1,4 +1,4 @@
-"""Charts of the test of truth: how each way of saying why fares, with its interval."""
+"""Charts of the test of truth: how each attribution method fares, with its interval."""
 
 from __future__ import annotations
 
@@ -67,5 +67,5 @@ def methods(frame: pd.DataFrame, name: str, caption: Caption, dark: bool = False
     zero = alt.Chart(pd.DataFrame({"x": [0.0]})).mark_rule(color=SOFT[dark]).encode(alt.X("x:Q"))
     layers = zero + lines + spans + dots if low < 0 else lines + spans + dots
     chart = layers.properties(width=WIDTH, height=max(80, 26 * len(order)))
-    title = "How true is each way of saying why?"
+    title = "How true is each attribution method?"
     return titled(chart.configure_axisY(labelColor=INK[dark]), title, caption, dark, 30, 980)

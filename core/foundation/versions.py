@@ -40,7 +40,7 @@ VERSIONS: dict[str, int] = {
     "ablation": 1,
     # What taking a concept out of a photo does to the logits, and evidence for a margin.
     "effects": 2,
-    # What ways of saying why give, and how they fare against true effects.
+    # What attribution methods give, and how they fare against true effects.
     "truth": 2,
     # What caused one answer: effects, control bands, evidence and standings of one photo.
     "causes": 1,

@@ -1,4 +1,4 @@
-"""The table of the test of truth: how every way of saying why fares."""
+"""The table of the test of truth: how every attribution method fares."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def truth_table(found: Truth, answers: str = "wrong") -> Table:
         *(f"{name} is not judged: {why}." for name, why in found.not_judged.items()),
     ]
     return Table(
-        f"How true is each way of saying why, on {answers} answers "
+        f"How true is each attribution method, on {answers} answers "
         f"({found.asked.split or 'all splits'})? The truth: {truth_words(found.by)}",
         ("says how much each concept matters",),
         tuple(HEADS[name] for name in FIGURES),

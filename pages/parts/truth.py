@@ -1,4 +1,4 @@
-"""The test of truth as a tab: how every way of saying why fares against true effects."""
+"""The test of truth as a tab: how every attribution method fares against true effects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pages.parts import address, draw
 from pages.parts.frame import Context
 
 HOW = """
-Each dot is a way of saying why, with its 95 % interval over photos; dashed lines are chance.
+Each dot is an attribution method, with its 95 % interval over photos; dashed lines are chance.
 **Rank correlation**: importance against the true effect of each concept, within a photo.
 **Top concept right**: the concept put first has the largest effect. **Deletion**: the answer
 changes without it. **Preservation**: the answer stays without the less important half.
@@ -27,8 +27,8 @@ def tab(ctx: Context) -> None:
     found = truth.truths(ctx.run)  # not from the cache: it may be found out meanwhile
     if not found:
         st.info(
-            "Nobody has held the ways of saying why against the truth on this run yet. It takes "
-            "minutes to an hour; stopped, it resumes.",
+            "The attribution methods have not been tested on this run yet. The test takes minutes "
+            "to an hour; a stopped one is resumed.",
             icon=":material/fact_check:",
         )
         st.code(truth.measure_command(ctx.run), language="sh")
@@ -58,7 +58,7 @@ def tab(ctx: Context) -> None:
     draw.chart(
         lambda dark: figures.methods(frame, figure, caption, dark),
         f"truth-{figure}",
-        f"Dots with intervals: {truth.NAMES[figure].lower()} of every way of saying why",
+        f"Dots with intervals: {truth.NAMES[figure].lower()} of every attribution method",
         HOW,
     )
     for kind, counted in chosen.photos.items():
@@ -67,8 +67,8 @@ def tab(ctx: Context) -> None:
             draw.table(
                 truth.table_of(chosen, kind, every),
                 f"truth-{kind}",
-                f"How true each way of saying why is on {kind} answers",
-                caption=f"How true is each way of saying why, on {kind} answers",
+                f"How true each attribution method is on {kind} answers",
+                caption=f"How true is each attribution method, on {kind} answers",
             )
             for note in truth.notes_of(chosen, kind):
                 st.caption(note)

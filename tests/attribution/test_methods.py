@@ -1,4 +1,4 @@
-"""Ways of saying why, against slow re-implementations of what each claims to be."""
+"""Attribution methods, against slow re-implementations of what each claims to be."""
 
 from __future__ import annotations
 
@@ -193,7 +193,9 @@ def test_shapley_values_are_means_over_coalitions(case, monkeypatch):
 def test_methods_are_chosen_by_name(monkeypatch):
     assert len(chosen_methods(["account-*"])) == 18
     assert [m.name for m in chosen_methods(["area", "area", "random"])] == ["area", "random"]
-    with pytest.raises(UnitscopeError, match="unknown way of saying why 'evidense'; nearest: evid"):
+    with pytest.raises(
+        UnitscopeError, match="unknown attribution method 'evidense'; nearest: evid"
+    ):
         chosen_methods(["evidense"])
     absent = METHODS.register(Method("absent", "absent", "not here", "m:f", needs="no_such"))
     try:
