@@ -708,8 +708,7 @@ def rooms_of(run: Run) -> Rooms | None:
     """The dataset of a run where it is `rooms`, of whatever seed and size; else None."""
 
     def opened() -> Rooms | None:
-        spec = str(run.info["settings"]["dataset"]["spec"])
-        kind, _, rest = spec.partition(":")
+        kind, _, rest = run.settings.dataset.spec.partition(":")
         return open_rooms(rest) if kind == "rooms" else None
 
     return run.once("core.rooms.counterfactual.rooms_of", opened)

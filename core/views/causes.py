@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +14,7 @@ from core.attribution.account import causes as causes_of
 from core.attribution.case import Opened
 from core.attribution.effects import open_photo
 from core.attribution.fillings import FILLINGS, USUAL
+from core.datasets.decode import photo_of
 from core.foundation.errors import UnitscopeError
 from core.foundation.vocabulary import Core
 from core.runs.run_file import Run
@@ -179,7 +179,7 @@ def redrawn(run: Run, opened: Opened, image: int, edit: str, pair: tuple[str, st
     edit : as :meth:`core.rooms.counterfactual.SceneEdit.to_json` writes it. Raises UnitscopeError
     for an edit that cannot be made or changes nothing.
     """
-    photo = Image.open(io.BytesIO(rooms.edited_photo(run, image, edit))).convert("RGB")
+    photo = photo_of(rooms.edited_photo(run, image, edit), "the photo drawn again")
     return _after(opened, image, np.array(opened.preprocessing.view(photo)), pair)
 
 

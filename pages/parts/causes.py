@@ -84,9 +84,9 @@ def section(ctx: Context, known: Known, image: int, image_id: str, kind: str) ->
                 f"{found.agreement:.2f} (Spearman)."
             )
         )
-        st.info(
-            f"**Evidence and measured effect disagree.** {found.disagreement}{rho}",
-            icon=":material/compare_arrows:",
+        st.markdown(
+            ":orange[:material/compare_arrows:] **Evidence and measured effect disagree.** "
+            f"{found.disagreement}{rho}"
         )
     clicked_away(ctx, network, told, image, image_id)
     if rooms.can_edit(ctx.run):

@@ -19,7 +19,7 @@ def said(capsys, *arguments: str) -> tuple[int, dict, str]:
 
 
 def test_kinds_are_listed(capsys):
-    for verb, expected in (("datasets", "folder:DIR"), ("models", "rooms")):
+    for verb, expected in (("datasets", "folder:DIR"), ("models", "rooms[:NAME]")):
         status, told, _ = said(capsys, verb)
         assert status == 0 and expected in [row["form"] for row in told["kinds"]]
         assert main([verb]) == 0 and expected in capsys.readouterr().out

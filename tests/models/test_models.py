@@ -278,8 +278,8 @@ def test_a_checkpoint_with_code_in_it_is_refused(tmp_path, capsys):
         ("python:tests.tiny", "the form is python:"),
         ("python:tests.tinny:net", "cannot import tests.tinny"),
         ("python:tests.tiny:SCENES", "unknown function"),
-        ("onnx:x", "unknown kind of model 'onnx:x'; forms: rooms, torchvision"),
-        ("rooms:x", "plain `rooms`"),
+        ("onnx:x", r"unknown kind of model 'onnx:x'; forms: rooms\[:NAME\], torchvision"),
+        ("rooms:x", "unknown network of rooms 'x'; known: purple_umbrella, red_lamp"),
     ],
 )
 def test_specs_that_name_nothing_are_told(spec, message):

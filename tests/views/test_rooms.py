@@ -12,6 +12,7 @@ from PIL import Image
 from core.foundation.errors import UnitscopeError
 from core.rooms.counterfactual import SceneEdit, picture, rooms_of
 from core.rooms.dataset import Rooms
+from core.runs.facts import RunSettings
 from core.views import rooms
 
 
@@ -21,7 +22,9 @@ class RoomsRun:
     digest = "abc"
 
     def __init__(self):
-        self.info = {"settings": {"dataset": {"spec": "rooms:seed=9"}}, "dataset_name": "rooms"}
+        source = {"spec": "rooms:seed=9", "digest": ""}
+        self.info = {"settings": {"dataset": source}, "dataset_name": "rooms"}
+        self.settings = RunSettings(self.info["settings"])
 
     def once(self, key, make):
         return make()
