@@ -118,7 +118,8 @@ class Opened:
         return at
 
     def case(self, image: int) -> Case:
-        """One photo. Raises UnitscopeError where it is not there or has no annotated region."""
+        """One photo. Raises UnitscopeError where it is not there, NoRegion where nothing of it is
+        annotated."""
         row = self.row(image)
         photo = self.photos(np.array([image]))[0]
         return Case(self, image, row, photo, regions_of(self.run, image, photo.shape[:2]))

@@ -19,6 +19,7 @@ from core.ablation.images import class_names, images_of
 from core.attribution.case import Case, Opened
 from core.attribution.effects import MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
+from core.attribution.regions import NoRegion
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
@@ -209,8 +210,8 @@ def _shard(opened: Opened, asked: Asked, numbers: np.ndarray) -> dict[str, np.nd
     for at, number in enumerate(numbers):
         try:
             case = opened.case(int(number))
-        except UnitscopeError:
-            continue  # nothing is annotated in it
+        except NoRegion:
+            continue
         against[at] = case.against
         before[at] = case.logits
         found = measure(case, asked.fillings, asked.controls, asked.seed)

@@ -13,6 +13,10 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.runs.run_file import Run
 
 
+class NoRegion(UnitscopeError):
+    """Nothing is annotated in a photo, so that nothing can be taken out of it."""
+
+
 @dataclass(frozen=True, eq=False)
 class Regions:
     """The regions L(x, c) of one photo.
@@ -62,7 +66,7 @@ def regions_of(run: Run, image: int, size: tuple[int, int]) -> Regions:
     size : (height, width) of the network's input; masks are taken from the working grid, each
         input pixel from the grid cell that it lies in.
 
-    Raises UnitscopeError for an image that has no annotated region.
+    Raises NoRegion for an image that has no annotated region.
     """
     labels = run.label_maps(image)
     rows = (np.arange(size[0]) + 0.5) * labels.shape[1] / size[0]
@@ -79,7 +83,7 @@ def regions_of(run: Run, image: int, size: tuple[int, int]) -> Regions:
         and not (mask := (seen == concept).any(0)).all()
     ]
     if not kept:
-        raise UnitscopeError(
+        raise NoRegion(
             "this photo has no annotated region: nothing in it can be taken away or credited"
         )
     ids = np.array([concept for concept, _ in kept])

@@ -51,6 +51,7 @@ from core.attribution.effects import MARGIN
 from core.attribution.judged import ANSWERS, FIGURES, Asked, Judged, Truth, mean_over
 from core.attribution.methods import METHODS, Method, chosen_methods
 from core.attribution.redrawn import Removal, answers_without, removal_of
+from core.attribution.regions import NoRegion
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
@@ -305,8 +306,8 @@ def _photo(opened: Opened, removal: Removal, number: int) -> Photo | None:
     """The truth about an image; None where too few of its concepts can be taken out."""
     try:
         whole = opened.case(number)
-    except UnitscopeError:
-        return None  # nothing is annotated in it
+    except NoRegion:
+        return None
     rows = removal.rows(whole)
     if len(rows) < LEAST:
         return None

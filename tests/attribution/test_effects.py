@@ -19,7 +19,7 @@ from core.attribution.evidence import (
     split_by,
 )
 from core.attribution.measured import Asked, measure_splits
-from core.attribution.regions import Regions, cell_shares, regions_of
+from core.attribution.regions import NoRegion, Regions, cell_shares, regions_of
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.models.head import first_of
@@ -363,3 +363,21 @@ def test_effects_are_of_one_pair_and_any_other():
     assert found.margin(0, 1).tolist() == [1.0, 2.0]
     assert found.margin(1, 0).tolist() == [-1.0, -2.0]
     assert found.answers("mean").tolist() == [0, 1]
+
+
+def test_only_photos_without_a_region_are_left_out(opened, monkeypatch):
+    """A photo that cannot be read is an error, not a photo without regions."""
+
+    def broken(self, image):
+        raise UnitscopeError(f"photo {image} cannot be read")
+
+    monkeypatch.setattr(Opened, "case", broken)
+    with pytest.raises(UnitscopeError, match="cannot be read"):
+        measure_splits(opened, Asked(("noise",), controls=0, seed=99, splits=("test",)))
+
+    def bare(self, image):
+        raise NoRegion("nothing")
+
+    monkeypatch.setattr(Opened, "case", bare)
+    with pytest.raises(UnitscopeError, match="no photo of these splits has an annotated region"):
+        measure_splits(opened, Asked(("noise",), controls=0, seed=99, splits=("train",)))
