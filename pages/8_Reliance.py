@@ -304,15 +304,6 @@ def show_mistakes(ctx: Context, known: Known, kind: str, wanted: Wanted) -> None
         "Share of wrong answers of each kind, with intervals",
         explanations.MISTAKES,
     )
-    flips = ctx.ask(reliance.flips_of, wanted, ctx.layer)
-    if not isinstance(flips, str):
-        both = flips[-1]
-        st.caption(
-            f"How far suspected labels can be trusted: {both.suspected} of {both.labels} labels "
-            f"are suspected as they are ({flips[0].suspected} by the features alone). With "
-            f"{both.flipped} of them made wrong at random, {both.recall[0]:.0%} of those are "
-            f"found, and {both.precision[0]:.0%} of all that is suspected then is one of them."
-        )
     kinds = [str(k) for k, n in zip(found.counts["kind"], found.counts["errors"], strict=True) if n]
     chosen = address.select("kind", "Photos of", kinds, kinds[0], widget=st.segmented_control)
     part = found.errors[found.errors["kind"].astype(str) == chosen]
@@ -352,6 +343,20 @@ def show_mistakes(ctx: Context, known: Known, kind: str, wanted: Wanted) -> None
             column_config=NUMBERS,
         )
     slices(found.slices, found.pairs, caption)
+    label_check(ctx, wanted)
+
+
+def label_check(ctx: Context, wanted: Wanted) -> None:
+    """How far suspected labels can be trusted; last, as it fits classifiers many times."""
+    flips = ctx.ask(reliance.flips_of, wanted, ctx.layer)
+    if not isinstance(flips, str):
+        both = flips[-1]
+        st.caption(
+            f"How far suspected labels can be trusted: {both.suspected} of {both.labels} labels "
+            f"are suspected as they are ({flips[0].suspected} by the features alone). With "
+            f"{both.flipped} of them made wrong at random, {both.recall[0]:.0%} of those are "
+            f"found, and {both.precision[0]:.0%} of all that is suspected then is one of them."
+        )
 
 
 def slices(frame: pd.DataFrame, pairs: pd.DataFrame, caption: Caption) -> None:

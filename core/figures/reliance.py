@@ -147,7 +147,11 @@ def kinds(counts: pd.DataFrame, about: Caption, dark: bool = False) -> Any:
         alt.Tooltip("high", title="to", format=".1%"),
     ]
     bars = base.mark_bar(size=16, color=BLUE[dark], cornerRadiusEnd=2).encode(
-        alt.X("share:Q", title="share of all wrong answers", axis=alt.Axis(format="%")),
+        alt.X(
+            "share:Q",
+            title="share of all wrong answers",
+            axis=alt.Axis(format="%", tickCount=6),
+        ),
         y,
         tooltip=tooltip,
     )
