@@ -577,8 +577,9 @@ def effects(given: Inputs) -> Any:
 
 
 def caused(given: Inputs) -> Any:
-    from core.attribution.account import Question, causes, edited
+    from core.attribution.account import Question, causes
     from core.attribution.case import Opened
+    from core.attribution.effects import edited
 
     opened = Opened.of(given.run)
     case = opened.case(int(opened.recorded.numbers[3]))

@@ -17,7 +17,6 @@ once in n + 1 cases (n: regions of the band).
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -35,7 +34,7 @@ from core.attribution.effects import (
     widened,
 )
 from core.attribution.evidence import Evidence, Split, evidence, split_by
-from core.attribution.fillings import FILLINGS, USUAL
+from core.attribution.fillings import USUAL
 from core.explain.account import listed, scene_row
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import plain_name
@@ -293,28 +292,6 @@ def causes(case: Case, core: CoreConcepts, question: Question | None = None) -> 
     made = _contradicted(made)
     order = importance(effect, credit[rows], case.regions.area[rows])
     return _told(case, question, (a, b), margin, splits, _listed(made, order), core.kind, sides)
-
-
-def edited(case: Case, concepts: Sequence[int], filling: str, seed: int = 0) -> np.ndarray:
-    """The photo with some concepts (ids) taken away together: uint8 (height, width, 3), as
-    :func:`causes` takes each alone.
-
-    Raises UnitscopeError for a concept that the photo does not show, an unknown filling, and where
-    nothing would be left.
-    """
-    here = {int(concept): row for row, concept in enumerate(case.regions.ids)}
-    for concept in concepts:
-        if concept not in here:
-            raise UnitscopeError(f"this photo shows no concept number {concept}")
-    if not concepts:
-        return case.photo
-    together = np.any(case.regions.masks[[here[concept] for concept in concepts]], axis=0)
-    region = widened(together, margin_of(case))
-    if region.all():
-        raise UnitscopeError("nothing of the photo would be left without these concepts")
-    rng = np.random.default_rng([seed, case.image, zlib.crc32(filling.encode())])
-    filled: np.ndarray = FILLINGS.row(filling).load()(case.photo, region, rng)
-    return filled
 
 
 def _pair(case: Case, question: Question) -> tuple[int, int]:

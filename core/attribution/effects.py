@@ -182,17 +182,21 @@ def measure(
     return Effects(case.regions, tuple(fillings), case.logits, after, beside)
 
 
-def without(case: Case, concepts: Sequence[str], filling: str, seed: int = 0) -> np.ndarray:
-    """A photo with the regions of some concepts filled together: uint8 (height, width, 3).
+def edited(case: Case, concepts: Sequence[int], filling: str, seed: int = 0) -> np.ndarray:
+    """The photo with some concepts (ids) taken away together: uint8 (height, width, 3), as
+    :func:`measure` takes each alone.
 
-    Raises UnitscopeError for a concept that the photo does not show, and for an unknown filling.
+    Raises UnitscopeError for a concept that the photo does not show, an unknown filling, and where
+    nothing would be left.
     """
-    region = np.zeros(case.photo.shape[:2], bool)
+    here = {int(concept): row for row, concept in enumerate(case.regions.ids)}
     for concept in concepts:
-        region |= case.regions.masks[case.regions.row(concept)]
-    if not region.any():
+        if concept not in here:
+            raise UnitscopeError(f"this photo shows no concept number {concept}")
+    if not concepts:
         return case.photo
-    region = widened(region, margin_of(case))
+    together = np.any(case.regions.masks[[here[concept] for concept in concepts]], axis=0)
+    region = widened(together, margin_of(case))
     if region.all():
         raise UnitscopeError("nothing of the photo would be left without these concepts")
     rng = np.random.default_rng([seed, case.image, zlib.crc32(filling.encode())])

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from core.attribution.account import Cause, Causes, Question, edited
+from core.attribution.account import Cause, Causes, Question
 from core.attribution.account import causes as causes_of
 from core.attribution.case import Opened
-from core.attribution.effects import open_photo
+from core.attribution.effects import edited, open_photo
 from core.attribution.fillings import FILLINGS, USUAL
 from core.datasets.decode import photo_of
 from core.foundation.errors import UnitscopeError

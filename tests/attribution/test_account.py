@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from core.attribution.account import Question, causes, edited, signed
+from core.attribution.account import Question, causes, signed
 from core.attribution.case import Case, Opened
-from core.attribution.effects import elsewhere, margin_of, measure, open_photo, widened
+from core.attribution.effects import edited, elsewhere, margin_of, measure, open_photo, widened
 from core.attribution.fillings import FILLINGS
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import strict_json

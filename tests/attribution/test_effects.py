@@ -8,7 +8,7 @@ import torch
 
 from core.attribution import fillings
 from core.attribution.case import Opened
-from core.attribution.effects import Effects, elsewhere, measure, open_photo, without
+from core.attribution.effects import Effects, edited, elsewhere, measure, open_photo
 from core.attribution.evidence import (
     GRADIENT,
     INTEGRATED,
@@ -204,13 +204,13 @@ def test_effects_are_those_of_edited_photos(opened):
 
 def test_concepts_are_taken_away_together(opened):
     case = opened.case(int(opened.recorded.numbers[3]))
-    names = case.regions.names[:2]
-    both = without(case, names, "mean")
+    ids = case.regions.ids[:2].tolist()
+    both = edited(case, ids, "mean")
     region = with_margin(case, case.regions.masks[:2].any(0))
     assert (both == fillings.mean(case.photo, region, np.random.default_rng(0))).all()
-    assert without(case, (), "mean") is case.photo
-    with pytest.raises(UnitscopeError, match="unknown concept of this photo"):
-        without(case, ("sofa",), "mean")
+    assert edited(case, (), "mean") is case.photo
+    with pytest.raises(UnitscopeError, match="shows no concept number 9999"):
+        edited(case, (9999,), "mean")
     with pytest.raises(UnitscopeError, match="unknown image of this run"):
         open_photo(opened, "nowhere")
 
