@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.attribution.account import edited
+from core.attribution.effects import edited
 from core.figures import explain as figures
 from core.figures.base import Caption
 from core.figures.export import export
