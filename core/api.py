@@ -176,11 +176,11 @@ class Run(run_file.Run):
         arrow: bool = False,
     ) -> pd.DataFrame | pa.Table:
         """The label of each unit by a labelling method: ``dataset``, ``annotated``, ``formula``,
-        or one that was added (docs/extending.md). Columns unit, label, iou, and the method's own.
+        or one that was added (docs/extending.md). Columns unit, label, score, and the method's own.
 
         As ``python -m core show --labels METHOD``.
         """
-        from core.dissect.labelling import labels
+        from core.labelling.methods import labels
 
         return _given(labels(self, method, layer, categories), arrow)
 

@@ -30,6 +30,7 @@ PACKAGES = [
     "ablation",
     "retrain",
     "attribution",
+    "labelling",
     "paper",
     "views",
     "figures",

@@ -478,10 +478,10 @@ def _show(given: argparse.Namespace) -> Answer:
 
 def _show_labels(given: argparse.Namespace, run: Run, facts: dict[str, Any]) -> Answer:
     """What units detect by another labelling method than the usual one."""
-    from core.dissect.labelling import labels
+    from core.labelling.methods import labels
 
     frame = labels(run, given.labels, given.layer, given.category)
-    best = frame.sort_values(["iou", "unit"], ascending=[False, True]).head(given.top)
+    best = frame.sort_values(["score", "unit"], ascending=[False, True]).head(given.top)
     layer = given.layer or facts["layers"][-1]["name"]
     facts["labels"] = {
         "layer": layer,
@@ -493,8 +493,8 @@ def _show_labels(given: argparse.Namespace, run: Run, facts: dict[str, Any]) -> 
         _summary_text(facts),
         "",
         f"{layer}: {len(frame)} units with a label by {given.labels}",
-        f"{'unit':>6}  {'IoU':>7}  label",
-        *(f"{row.unit:6}  {row.iou:7.4f}  {row.label}" for row in best.itertuples()),
+        f"{'unit':>6}  {'score':>7}  label",
+        *(f"{row.unit:6}  {row.score:7.4f}  {row.label}" for row in best.itertuples()),
     ]
     return facts, "\n".join(lines)
 

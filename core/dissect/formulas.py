@@ -52,14 +52,16 @@ def unit_formulas(
     search.check()
     if shuffles < 0:
         raise UnitscopeError(f"{shuffles} shuffles were asked for; 0 or more are meant")
-    found, s = _kept(run, layer, search, groups, units, None, threads, progress, stop)
+    found, s = found_formulas(run, layer, search, groups, units, None, threads, progress, stop)
     frame = formula_table(s, found)
     if shuffles:
         null = np.sort(
             [
                 one.score
                 for r in range(shuffles)
-                for one in _kept(run, layer, search, groups, None, r, threads, progress, stop)[0]
+                for one in found_formulas(
+                    run, layer, search, groups, None, r, threads, progress, stop
+                )[0]
             ]
         )
         reached = len(null) - np.searchsorted(null, frame["score"].to_numpy(), "left")
@@ -67,18 +69,22 @@ def unit_formulas(
     return frame, s
 
 
-def _kept(
+def found_formulas(
     run: Run,
     layer: str | None,
     search: Search,
-    groups: Mapping[int, int] | None,
-    units: Sequence[int] | None,
-    shuffle: int | None,
-    threads: int,
-    progress: Report | None,
-    stop: Stop,
+    groups: Mapping[int, int] | None = None,
+    units: Sequence[int] | None = None,
+    shuffle: int | None = None,
+    threads: int = 1,
+    progress: Report | None = None,
+    stop: Stop = never,
 ) -> tuple[list[Found], Signatures]:
-    """The results of one search, read from beside the run or worked out and left there."""
+    """The results of one search, read from beside the run or worked out and left there.
+
+    shuffle : the round of exchanged masks; None for the masks as they are. The rest, and what is
+    raised, as :func:`unit_formulas`.
+    """
     kinds = known_values(run, "category", "concepts", search.categories or None)
     s = signatures(run, layer, search.splits or None, progress, stop, threads, shuffle)
     s = s.without([kind for kind in s.categories[1:] if kind not in kinds])

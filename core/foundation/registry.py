@@ -13,7 +13,7 @@ three sources of rows:
 - :meth:`Registry.register`, called in a program or notebook.
 
 The registries: `core.datasets.registry.DATASETS`, `core.models.registry.MODELS`,
-`core.knowledge.kinds.KNOWLEDGE`, `core.dissect.labelling.LABELLING`,
+`core.knowledge.kinds.KNOWLEDGE`, `core.labelling.methods.LABELLING`,
 `core.explain.metrics.KINDS`, `pages.parts.registry.PAGES`; docs/extending.md adds one of each.
 """
 

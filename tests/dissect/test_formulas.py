@@ -219,7 +219,8 @@ def test_mistakes_are_told():
 
 
 def test_formulas_of_a_run_are_kept_and_gone_on_with(tiny_run):
-    search = Search(length=2, beam=3)
+    search, kept = Search(length=2, beam=3), tiny_run.path.with_suffix(".derived")
+    before = set(kept.glob("formulas-*.jsonl"))
     frame, s = unit_formulas(tiny_run, search=search)
     assert len(frame) == 12 and (frame["iou"] >= frame["label_iou"]).all()
     labels = tiny_run.sql(
@@ -227,7 +228,7 @@ def test_formulas_of_a_run_are_kept_and_gone_on_with(tiny_run):
     )
     merged = frame.merge(labels, on="unit")
     assert np.allclose(merged["label_iou"], merged["iou_y"], atol=0)
-    (path,) = tiny_run.path.with_suffix(".derived").glob("formulas-*.jsonl")
+    (path,) = set(kept.glob("formulas-*.jsonl")) - before
     whole = path.read_text()
     # A search that was killed in the middle of a line.
     path.write_text(whole[: len(whole) // 2])

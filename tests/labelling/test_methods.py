@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from core.dissect.labelling import LABELLING, labels
 from core.dissect.labels import unit_labels
 from core.foundation.errors import UnitscopeError
+from core.labelling.methods import LABELLING, labels
 
 
 @pytest.mark.parametrize("method", [row.name for row in LABELLING])
 def test_every_method_gives_units_their_labels(tiny_run, method):
     frame = labels(tiny_run, method, "body.1", ["object"])
     assert len(frame) and frame["unit"].is_unique and frame["unit"].is_monotonic_increasing
-    assert frame["iou"].between(0, 1).all() and frame["label"].str.contains("thing").all()
+    assert frame["score"].between(0, 1).all() and frame["label"].str.contains("thing").all()
 
 
 def test_the_usual_method_is_that_of_show(tiny_run):

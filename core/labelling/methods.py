@@ -1,0 +1,164 @@
+"""Labelling methods: how a unit gets the words that say what it detects.
+
+What a row opens is called with a :class:`~core.labelling.probe.Probe`, the photos that labels are
+learned from, and with the row's `options` by name; it returns a frame with one row a unit that has
+a label:
+
+``unit``   number
+``label``  text, as :func:`core.labelling.label.words` writes it, or free words
+``score``  by the method's own measure: the larger, the surer
+``terms``  optional: what the label says (:data:`core.labelling.label.Terms`). Without this column
+           the text is read (:func:`core.labelling.label.parse`).
+
+and whatever else it knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from core.foundation.errors import UnitscopeError, without_effect
+from core.foundation.registry import Registry, Row
+from core.labelling.label import Terms, concept, parse
+from core.labelling.probe import Probe, open_probe
+from core.runs.run_file import Run
+
+HERE = "core.labelling"
+
+
+@dataclass(frozen=True)
+class LabelMethod(Row):
+    """A labelling method.
+
+    Attributes
+    ----------
+    options : what its function is called with besides, as pairs of a name and a value.
+    takes : names of options that a user may give: ``encoder``, ``words``, ``table``.
+    family : what it rests on, for tables and charts.
+    masks : does it need annotated concepts? A method that does not can label with free words.
+    """
+
+    options: tuple[tuple[str, Any], ...] = ()
+    takes: tuple[str, ...] = ()
+    family: str = "other"
+    masks: bool = True
+
+
+OVERLAP = "overlap"
+
+LABELLING: Registry[LabelMethod] = Registry(
+    "labelling method",
+    "unitscope.labelling",
+    (
+        LabelMethod(
+            "dataset",
+            "dataset",
+            "the concept of highest IoU over all photos (NetDissect), every pixel counted",
+            f"{HERE}.overlap:by_iou",
+            options=(("denominator", "all"),),
+            family=OVERLAP,
+        ),
+        LabelMethod(
+            "annotated",
+            "annotated",
+            "the same, with only the pixels counted that are annotated for the concept's category",
+            f"{HERE}.overlap:by_iou",
+            options=(("denominator", "annotated"),),
+            family=OVERLAP,
+        ),
+        LabelMethod(
+            "formula",
+            "formula",
+            "the logical formula of up to three concepts with the highest IoU (CEN's beam search)",
+            f"{HERE}.overlap:by_formula",
+            family=OVERLAP,
+        ),
+    ),
+    LabelMethod,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of a layer's units by one method.
+
+    Attributes
+    ----------
+    method : its name. learned_from : the photos.
+    frame : unit, label, score, and the method's own columns, by unit.
+    terms : of every unit of the layer, by number; () where the unit has no label, or its words
+        name no annotated concept.
+    unread : why, for units whose words were not understood: unit → what was wrong.
+    """
+
+    method: str
+    learned_from: Probe
+    frame: pd.DataFrame
+    terms: tuple[Terms, ...]
+    unread: dict[int, str]
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """bool (units,): has the unit a label that says something of annotated concepts?"""
+        return np.array([len(terms) > 0 for terms in self.terms])
+
+
+def label_units(probe: Probe, method: str, **given: Any) -> Labels:
+    """Labels of a layer's units by a method of :data:`LABELLING`, learned from the probe's photos.
+
+    given : options that the method takes (:attr:`LabelMethod.takes`); those that are None are left
+        to the method.
+
+    Raises UnitscopeError for an unknown method, an option that it does not take, and where a method
+    that was added gives no such frame.
+    """
+    row = LABELLING.row(method)
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        if name not in row.takes:
+            without_effect(f"labelling method {method!r} takes no option {name!r}")
+    frame = row.load()(probe, **dict(row.options), **options)
+    units = probe.run.unit_count(probe.layer)
+    needed = {"unit", "label", "score"}
+    if not isinstance(frame, pd.DataFrame) or not needed <= set(frame.columns):
+        raise UnitscopeError(f"labelling method {method!r} gave no frame of unit, label and score")
+    if frame["unit"].duplicated().any():
+        raise UnitscopeError(f"labelling method {method!r} gave a unit two labels")
+    if not frame["unit"].isin(range(units)).all():
+        raise UnitscopeError(
+            f"labelling method {method!r} labels unit {frame['unit'].max()}, and {probe.layer} has "
+            f"units 0 to {units - 1}"
+        )
+    frame = frame.sort_values("unit", ignore_index=True)
+    terms: list[Terms] = [()] * units
+    unread = {}
+    for unit, text, said in zip(
+        frame["unit"], frame["label"], frame.get("terms", [None] * len(frame)), strict=True
+    ):
+        try:
+            terms[unit] = parse(str(text), probe.ids) if said is None else said
+        except UnitscopeError as err:
+            unread[int(unit)] = str(err)
+    return Labels(method, probe, frame.drop(columns="terms", errors="ignore"), tuple(terms), unread)
+
+
+def labels(
+    run: Run,
+    method: str = "dataset",
+    layer: str | None = None,
+    categories: Sequence[str] | None = None,
+    splits: Sequence[str] | None = None,
+    **given: Any,
+) -> pd.DataFrame:
+    """The frame of :func:`label_units`, learned from the photos of some splits (all where None)."""
+    return label_units(open_probe(run, layer, splits, categories), method, **given).frame
+
+
+def terms_of_concepts(ids: Sequence[int]) -> list[Terms]:
+    """The column `terms` of labels that are one concept each."""
+    return [concept(int(number)) for number in ids]
