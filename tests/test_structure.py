@@ -31,6 +31,7 @@ PACKAGES = [
     "retrain",
     "attribution",
     "labelling",
+    "directions",
     "paper",
     "views",
     "figures",

@@ -46,6 +46,8 @@ VERSIONS: dict[str, int] = {
     "causes": 1,
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
     "reliance": 1,
+    # Concept vectors of a layer: ConceptSHAP's, CAVs and TCAV, what ACE discovers.
+    "concept vectors": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).
