@@ -289,14 +289,14 @@ def all_scores(surrogate: Surrogate, photos: Photos, meter: Meter, stop: Stop) -
     """
     parts = []
     meter.start("concept scores", len(photos))
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(photos), BATCH):
             if stop():
                 raise Stopped(STOPPED)
             part = photos.images[start : start + BATCH]
             parts.append(surrogate.scores(surrogate.layer.activations(part)))
             meter.step(len(part))
-    return torch.cat(parts).clone()
+    return torch.cat(parts)
 
 
 def right_and_same(
@@ -305,7 +305,7 @@ def right_and_same(
     """bool (photos,) each: does the surrogate give the true class, and the class that the network
     said?"""
     parts = []
-    with torch.inference_mode():
+    with torch.no_grad():
         for start in range(0, len(photos), BATCH):
             rows = slice(start, start + BATCH)
             parts.append(surrogate.logits(scores[rows], photos.images[rows]).argmax(1))
