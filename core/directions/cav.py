@@ -197,19 +197,14 @@ def _fit(products: np.ndarray, shows: np.ndarray, seed: int) -> tuple[np.ndarray
     return weights, float((says == shows[held]).mean())
 
 
-def sensitivity(
-    layer: Layer, photos: Photos, examples: Examples, weights: np.ndarray, of: str
-) -> np.ndarray:
-    """S_{C,k}(x) of Eq. 1, for every photo with its own class: float64 (CAVs, photos).
-
-    weights : float64 (CAVs, examples), as :attr:`Cavs.weights`.
-    """
-    out = np.empty((len(weights), len(photos)))
+def toward(layer: Layer, photos: Photos, examples: Examples, of: str) -> np.ndarray:
+    """∇h_k(f(x)) · example, for every photo with its own class and every example: float64 (photos,
+    examples). S of Eq. 1 for a CAV is its weights times this."""
+    out = np.empty((len(photos), len(examples.rows)))
     for start in range(0, len(photos), BATCH):
         some = slice(start, start + BATCH)
         gradients = layer.gradients(photos.images[some], photos.classes[some], of).flatten(1)
-        toward = gradients.numpy().astype(np.float64) @ examples.rows.T.astype(np.float64)
-        out[:, some] = weights @ toward.T
+        out[some] = gradients.numpy() @ examples.rows.T
     return out
 
 
@@ -525,8 +520,7 @@ class _Work:
 
     def _signs(self, examples: Examples, weights: np.ndarray) -> np.ndarray:
         """bool (CAVs, judged photos): is the sensitivity positive?"""
-        found = sensitivity(self.layer, self.judged, examples, weights, self.asked.of)
-        signs: np.ndarray = found > 0
+        signs: np.ndarray = weights @ toward(self.layer, self.judged, examples, self.asked.of).T > 0
         return signs
 
     def _auc(self, fitted: _Fitted, number: int) -> tuple[float, float, float]:
@@ -560,7 +554,8 @@ class _Work:
             name, where = self.probe.names[number], ", ".join(self.splits[0])
             few = f"{with_it} with it" if with_it < SIZES[0] else f"{without} without it"
             raise TooFew(
-                f"concept {name!r} has too few examples in {where}: {few}, and {SIZES[0]} are needed"
+                f"concept {name!r} has too few examples in {where}: {few}, and {SIZES[0]} are "
+                "needed"
             )
 
     @cached_property
