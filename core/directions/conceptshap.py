@@ -11,13 +11,13 @@ reached for by learning g again for every S. A concept's importance is its Shapl
 for a class, of η restricted to the photos of the class (same denominator), so that importance
 overall is the mean of those by class, weighted by their photos.
 
-All are means over photos, so each has an interval over photos; what it would be with other concept
-vectors (another seed) is not in it.
+All are means over photos, so each has an interval over photos, which holds the error of sampled
+subsets too (bootstrap); what it would be with other concept vectors (another seed) is not in it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property, partial
 from pathlib import Path
 
@@ -50,7 +50,7 @@ from core.directions.vectors import (
 from core.explain.learned import Learned
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_whole
-from core.foundation.intervals import change_interval, mean_interval, spread
+from core.foundation.intervals import Z, change_interval, mean_interval, spread
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import held_out, open_probe
@@ -76,6 +76,9 @@ there are concepts, g learned for them from random weights in as many passes as 
 
 TOP = 10
 """Core concepts of a scene are the names of its most important vectors, at most so many."""
+
+RESAMPLES = 100
+"""Bootstrap samples of sampled subsets, for the error of sampling."""
 
 SHARD = 32
 """Subsets between two savings."""
@@ -132,7 +135,8 @@ class Vectors:
         return [names[k] for k in self.names.concept]
 
     def learned(self) -> Learned:
-        """LC(x) of every image: the names of the vectors that are active in it."""
+        """LC(x) of every image: the names of the vectors that lead in it
+        (:mod:`core.directions.naming`)."""
         run = self.run
         images = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
         table = np.zeros((len(self), len(open_probe(run, self.surrogate.layer.name).names)), bool)
@@ -142,14 +146,15 @@ class Vectors:
             run,
             self.surrogate.layer.name,
             "ConceptSHAP",
-            self.names.active[images],
+            self.names.leads[images],
             table[:, 1 : table.shape[1] - scenes],
         )
 
 
 @dataclass(frozen=True)
 class Importance:
-    """A Shapley value of one vector with its 95 % interval over photos (Student's t)."""
+    """A Shapley value of one vector with its 95 % interval: over photos (Student's t), and, where
+    subsets were sampled, over these too."""
 
     value: float
     low: float
@@ -227,16 +232,44 @@ class ConceptShap:
         return shares
 
     @cached_property
+    def resampled(self) -> np.ndarray:
+        """float64 (:data:`RESAMPLES`, m, subsets): the matrix, from subsets drawn again from the
+        sample; empty where every subset was tried."""
+        count = len(self.subsets)
+        if self.exact:
+            return np.zeros((0, len(self.vectors), count))
+        rng = np.random.default_rng(RESAMPLES)
+        found = np.zeros((RESAMPLES, len(self.vectors), count))
+        for matrix in found:
+            rows = np.r_[0, rng.integers(1, count - 1, count - 2), count - 1]
+            np.add.at(matrix.T, rows, kernel_matrix(self.subsets[rows], SHARE).T)
+        return found
+
+    def _importance(self, rows: np.ndarray) -> list[Importance]:
+        """Of each vector, on some photos."""
+        found = [spread(shares) for shares in self.by_photo[:, rows]]
+        error = np.zeros(len(found))
+        if len(self.resampled):
+            values = self.right[:, rows].mean(1) / self._above
+            error = (self.resampled @ values).std(0, ddof=1)
+        return [
+            Importance(
+                value,
+                value - float(np.hypot(value - low, Z * wide)),
+                value + float(np.hypot(high - value, Z * wide)),
+            )
+            for (value, low, high), wide in zip(found, error, strict=True)
+        ]
+
+    @cached_property
     def importance(self) -> list[Importance]:
         """Shapley value of each vector; their sum is η(all) − η(none)."""
-        return [Importance(*spread(shares)) for shares in self.by_photo]
+        return self._importance(np.arange(len(self.photos)))
 
     def importance_for(self, k: int) -> list[Importance] | None:
         """The same for class k; None where no photo of it is judged."""
         rows = np.flatnonzero(self.photos.classes == k)
-        if not len(rows):
-            return None
-        return [Importance(*spread(shares)) for shares in self.by_photo[:, rows]]
+        return self._importance(rows) if len(rows) else None
 
     def core(self) -> np.ndarray:
         """bool (scenes, concepts): CC of each scene of the dataset, for Table 1.
@@ -264,7 +297,7 @@ class ConceptShap:
 
     def frame(self, scene: str | None = None) -> pd.DataFrame:
         """A row a vector, the most important first: vector, name, concept, iou, held, chance,
-        shapley, low, high, active (share of the judged photos).
+        shapley, low, high, active and leads (shares of the judged photos).
 
         scene : by importance for this scene's class. Raises UnitscopeError for an unknown one, and
         for one that no judged photo is of.
@@ -291,6 +324,7 @@ class ConceptShap:
                 "low": [one.low for one in values or []],
                 "high": [one.high for one in values or []],
                 "active": names.active[self.photos.images].mean(0),
+                "leads": names.leads[self.photos.images].mean(0),
             }
         )
         return frame.sort_values(["shapley", "vector"], ascending=[False, True], ignore_index=True)
@@ -396,6 +430,7 @@ def _read_vectors(
         "held": ((m,), "f"),
         "chance": ((m,), "f"),
         "active": ((layer.run.image_count.planned, m), "b"),
+        "leads": ((layer.run.image_count.planned, m), "b"),
     }
     for name, (shape, kind) in shapes.items():
         if name not in held or held[name].shape != shape or held[name].dtype.kind != kind:
@@ -406,9 +441,7 @@ def _read_vectors(
         torch.from_numpy(held[name].astype(np.float32)) for name in ("first", "second", "vectors")
     )
     surrogate = Surrogate(layer, vectors, first, second, asked.learning.beta)
-    names = Names(
-        *(held[name] for name in ("thresholds", "concept", "iou", "held", "chance", "active"))
-    )
+    names = Names(*(held[of.name] for of in fields(Names)))
     return Vectors(asked, splits, surrogate, names)
 
 

@@ -4,8 +4,12 @@ Yeh et al. leave concept vectors without names, and the paper that compares with
 how it named them. Here a vector is treated as a unit is (Eq. 1): its raw scores s_t = ⟨Φ_t, c⟩ are
 a map; T is the run's quantile of all its cells on the naming photos; the map is upsampled to the
 working grid and cut at > T; the name is the concept with the highest IoU over those photos, every
-pixel counted. A vector is *active* in a photo where any pixel exceeds T. Colours, scenes and
-concepts of whole photos give no names, as Eq. 2 has it.
+pixel counted. Colours, scenes and concepts of whole photos give no names, as Eq. 2 has it.
+
+A vector is *active* in a photo where any pixel exceeds T, as units are; it *leads* in a photo where
+at some place no other vector has a higher score. Concept scores only count relative to each other
+(v is normalised at every place), and every photo has leading vectors, while most of few vectors are
+active in none: LC(x) is made of the names of those that lead.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ class Names:
     iou : float64 (m,), that IoU on the naming photos. held : on the judging photos.
     chance : float64 (m,), p-value: how often the best IoU is as high once the naming photos have
         each other's masks (a permutation test, :mod:`core.dissect.significance`).
-    active : bool (images of the run, m), rows by image number; False where there is no image.
+    active, leads : bool (images of the run, m), rows by image number; False where there is no
+        image.
     """
 
     thresholds: np.ndarray
@@ -54,6 +59,7 @@ class Names:
     held: np.ndarray
     chance: np.ndarray
     active: np.ndarray
+    leads: np.ndarray
 
 
 def usable_concepts(probe: Probe) -> np.ndarray:
@@ -96,8 +102,8 @@ def name_vectors(
     rows = np.arange(len(best))
     held = counted.ious(np.searchsorted(every.numbers, judge_on.numbers))
     chance = counted.chance(naming, ious[rows, best], seed)
-    active = np.zeros((layer.run.image_count.planned, len(best)), bool)
-    active[every.numbers] = counted.active
+    active, leads = np.zeros((2, layer.run.image_count.planned, len(best)), bool)
+    active[every.numbers], leads[every.numbers] = counted.active, leading(maps)
     return Names(
         thresholds.astype(np.float32),
         np.where(ious[rows, best] > 0, best, 0),
@@ -105,7 +111,24 @@ def name_vectors(
         held[rows, best],
         chance,
         active,
+        leads,
     )
+
+
+def leading(maps: np.ndarray) -> np.ndarray:
+    """bool (photos, m): which vectors have the highest score of all at some place of a photo.
+    Places where no score is above 0 count for none.
+
+    maps : float (photos, m, height, width), raw scores.
+
+    >>> leading(np.array([[[[3.0, -1.0]], [[2.0, -2.0]], [[0.0, -3.0]]]])).tolist()
+    [[True, False, False]]
+    """
+    best = maps.argmax(1)[:, None]
+    leads: np.ndarray = (
+        (best == np.arange(maps.shape[1])[:, None, None]) & (maps.max(1, keepdims=True) > 0)
+    ).any((2, 3))
+    return leads
 
 
 def _score_maps(

@@ -97,7 +97,8 @@ def kernel_matrix(subsets: np.ndarray, share: float | None = None) -> np.ndarray
     inner = np.flatnonzero((size > 0) & (size < members))
     if not len(inner):
         return matrix
-    weights = np.array([kernel_weight(members, k) for k in size[inner]])
+    # Python's own integers: binomial coefficients of many members exceed 64 bits.
+    weights = np.array([kernel_weight(members, k) for k in size[inner].tolist()])
     if share is not None:
         k = size[inner]
         log = k * np.log(share) + (members - k) * np.log1p(-share)

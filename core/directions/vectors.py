@@ -51,11 +51,13 @@ SAME = 0.95
 @dataclass(frozen=True)
 class Learning:
     """How concept vectors are learned; the defaults are those of the paper's code for photos
-    (Animals with Attributes), but for `steps`.
+    (Animals with Attributes), but for `concepts` and `steps`.
 
     Attributes
     ----------
-    concepts : m, before duplicates are dropped; at most as many as the layer has units.
+    concepts : m, before duplicates are dropped; at most as many as the layer has units. The paper
+        has 70 for photos, 5 and 4 elsewhere. Of 8 all 256 subsets can be tried; the Shapley values
+        of 70 from its sample of 100 subsets are lost in the error of sampling (docs/directions.md).
     beta : β, the cosine that a place must exceed.
     coherence, distinct : λ₁ and λ₂. nearest : K.
     epochs : passes over the photos. steps : batches at least, so that a few hundred photos are
@@ -64,7 +66,7 @@ class Learning:
     seed : of the start and the order.
     """
 
-    concepts: int = 70
+    concepts: int = 8
     beta: float = 0.0
     coherence: float = 10.0
     distinct: float = 10.0
