@@ -49,7 +49,7 @@ class LabelMethod(Row):
     masks: bool = True
 
 
-OVERLAP = "overlap"
+OVERLAP, REGRESSION = "overlap", "regression"
 
 LABELLING: Registry[LabelMethod] = Registry(
     "labelling method",
@@ -77,6 +77,20 @@ LABELLING: Registry[LabelMethod] = Registry(
             "the logical formula of up to three concepts with the highest IoU (CEN's beam search)",
             f"{HERE}.overlap:by_formula",
             family=OVERLAP,
+        ),
+        LabelMethod(
+            "single",
+            "single",
+            "the concept whose share of the photo correlates best with the unit's mean activation",
+            f"{HERE}.linear:by_single",
+            family=REGRESSION,
+        ),
+        LabelMethod(
+            "linear",
+            "linear",
+            "a sparse non-negative sum of concepts' shares that predicts the mean activation",
+            f"{HERE}.linear:by_linear",
+            family=REGRESSION,
         ),
     ),
     LabelMethod,

@@ -196,8 +196,8 @@ class Probe:
             cover = cell_means(masks, height, width).transpose(1, 0, 2, 3)
             yield (
                 slice(start, stop),
-                part.reshape(*part.shape[:2], -1),
-                cover.reshape(*cover.shape[:2], -1).astype(np.float32),
+                part.reshape(*part.shape[:2], height * width),
+                cover.reshape(*cover.shape[:2], height * width).astype(np.float32),
             )
 
     def predicted(self, labels: Sequence[Terms]) -> np.ndarray:
