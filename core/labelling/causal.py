@@ -113,7 +113,9 @@ class CausalScores:
     @property
     def interval(self) -> tuple[float, float]:
         """95 % interval of :attr:`mean` over photos."""
-        low, high = np.percentile(self.draws, (2.5, 97.5))
+        if not self.judged:
+            return np.nan, np.nan
+        low, high = np.nanpercentile(self.draws, (2.5, 97.5))
         return float(low), float(high)
 
     @property
@@ -323,9 +325,21 @@ def causal_scores(removed: Removed, labels: Sequence[Terms], seed: int = 0) -> C
         ratio(beside.sum(0), sums),
         agreement,
         (total > 0).sum(0),
-        np.nanmean(draws[:, known], axis=1) if known.any() else np.full(RESAMPLES, np.nan),
+        _means(draws[:, known]),
         agreements,
     )
+
+
+def _means(values: np.ndarray) -> np.ndarray:
+    """Mean of the numbers in each row; NaN in a row without any."""
+    known = np.isfinite(values)
+    found: np.ndarray = np.divide(
+        np.where(known, values, 0).sum(1),
+        known.sum(1),
+        out=np.full(len(values), np.nan),
+        where=known.any(1),
+    )
+    return found
 
 
 def _by_photo(photo: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -183,13 +183,14 @@ def _held_out_correlation(weights: np.ndarray, sx: np.ndarray, gram: Gram) -> np
     return found
 
 
-def linear(parts: Sequence[Gram], most: int = TERMS) -> tuple[np.ndarray, np.ndarray]:
+def linear(parts: Sequence[Gram], most: int = TERMS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The linear explanation of every unit from the sums of folds of photos.
 
     λ of a unit is the one whose labels, fitted without a fold, correlate best with the unit on that
     fold, on average; of equals the larger, which has fewer concepts.
 
     Returns (float64 (units, concepts), weights in activation per whole photo covered; float64
+    (units, concepts), the same in deviations of both, by which concepts are comparable; float64
     (units,), that cross-validated correlation).
 
     Raises UnitscopeError for fewer than two folds.
@@ -207,23 +208,24 @@ def linear(parts: Sequence[Gram], most: int = TERMS) -> tuple[np.ndarray, np.nda
     _, _, sx, sy = whole.standard
     w = paths(whole, most)[np.arange(len(best)), best]
     scale = np.divide(1, sx, out=np.zeros_like(sx), where=sx > 1e-12)
-    return w * scale * sy[:, None], seen[np.arange(len(best)), best]
+    return w * scale * sy[:, None], w, seen[np.arange(len(best)), best]
 
 
 def by_linear(probe: Probe) -> pd.DataFrame:
     """The linear explanation of each unit, from the probe's photos.
 
-    Columns unit, label, score (the cross-validated correlation), concepts (how many). Units whose
-    activation grows with no concept have no row.
+    Columns unit, label, score (the cross-validated correlation), concepts (how many). Concepts
+    stand in the order of what they add to the prediction's deviation. Units whose activation grows
+    with no concept have no row.
 
     Raises UnitscopeError for fewer than 10 photos.
     """
     x, ids = _design(probe)
     y = probe.activations
-    weights, seen = linear(grams(x, y, folds_of(len(probe))))
+    weights, comparable, seen = linear(grams(x, y, folds_of(len(probe))))
     rows = []
     for unit, w in enumerate(weights):
-        order = [k for k in np.argsort(-w, kind="stable") if w[k] > 0]
+        order = [k for k in np.argsort(-comparable[unit], kind="stable") if w[k] > 0]
         terms: Terms = tuple((float(w[k]), Formula((int(ids[k]),))) for k in order)
         if terms:
             rows.append((unit, words(terms, probe.names), seen[unit], len(terms), terms))

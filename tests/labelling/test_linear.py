@@ -65,14 +65,14 @@ def test_sums_of_shards_are_those_of_the_whole():
     assert len(parts) == FOLDS and added.n == whole.n == 80
     for name in ("x", "xx", "y", "yy", "xy"):
         assert getattr(added, name) == pytest.approx(getattr(whole, name), rel=1e-12)
-    weights, _ = linear(parts)
-    again, _ = linear(grams(x, y, folds_of(80)))
+    weights, _, _ = linear(parts)
+    again, _, _ = linear(grams(x, y, folds_of(80)))
     assert weights == pytest.approx(again, abs=1e-9)
 
 
 def test_a_planted_sum_is_found_again():
     x, y, true = drawn(400, 30, 8, seed=1)
-    weights, seen = linear(grams(x, y, folds_of(400)))
+    weights, _, seen = linear(grams(x, y, folds_of(400)))
     assert np.corrcoef(weights.T.ravel(), true.ravel())[0, 1] > 0.99
     for unit in range(8):
         top = set(np.argsort(-true[:, unit])[:3]) & set(np.flatnonzero(true[:, unit] > 0.2))
@@ -83,10 +83,10 @@ def test_a_planted_sum_is_found_again():
 
 def test_no_more_concepts_than_asked_and_none_of_noise():
     x, y, _ = drawn(200, 30, 6, seed=2)
-    weights, _ = linear(grams(x, y, folds_of(200)), most=2)
+    weights, _, _ = linear(grams(x, y, folds_of(200)), most=2)
     assert ((weights > 0).sum(1) <= 2).all() and (weights >= 0).all()
     noise = np.random.default_rng(0).normal(size=(200, 40)).astype(np.float32)
-    _, seen = linear(grams(x, noise, folds_of(200)))
+    _, _, seen = linear(grams(x, noise, folds_of(200)))
     # The best of 18 λ on noise, cross-validated: near zero, not far above.
     assert seen.mean() < 0.12
 
