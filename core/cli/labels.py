@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from core.foundation.files import write_text
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
-    from core.labelling.bench import Bench
     from core.labelling.causal import Removed
+    from core.labelling.judged import Bench
     from core.labelling.probe import Probe
+    from core.runs.run_file import Run
 
 NONE = "none"
 
@@ -89,37 +91,41 @@ def _labels(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("which run? its digest, the beginning of one, or latest; or --list")
     if sum([given.compare, given.unit is not None, given.find is not None]) > 1:
         raise UnitscopeError("--compare, --unit and --find are asked one at a time")
-    found = _bench(given)
-    files = _written(found, given)
-    facts = _facts(found) | {"files": [str(file) for file in files]}
-    if given.unit is not None:
-        shown = found.units[found.units["unit"] == given.unit]
-        if not len(shown):
-            units = found.judged_by.run.unit_count(found.judged_by.layer)
-            if given.unit >= units:
-                raise UnitscopeError(f"there is no unit {given.unit}; units are 0 to {units - 1}")
-        text = _units_text(shown)
-    elif given.find is not None:
-        shown = found.find(given.find)
-        text = _units_text(shown.head(given.top))
-    elif given.compare:
-        shown, text = found.units.head(0), ""
-    else:
-        shown = found.units.sort_values("image", ascending=False, kind="stable").head(given.top)
-        text = _units_text(shown)
-    if not given.compare:
+    run = open_given(given)
+    found = _bench(given, run)
+    found.keep(run)
+    files = _written(found, run, given)
+    facts = _facts(found, run) | {"files": [str(file) for file in files]}
+    shown, text = _shown(found, run, given)
+    if shown is not None:
         facts["units"] = shown.to_dict("records")
-    head = _head(found)
-    parts = [head, "", _methods_text(found), *(["", text] if text else [])]
+    parts = [f"{run.dataset}, {run.settings.model.spec}, {found.asked.words}", ""]
+    parts += [_methods_text(found), *(["", text] if text else [])]
+    parts += [f"{row.method}: {row.note}" for row in found.table.itertuples() if row.note]
     parts += [f"{name} has no labels here: {why}" for name, why in found.left_out.items()]
     return facts, "\n".join([*parts, *(f"wrote {file}" for file in files)])
 
 
-def _bench(given: argparse.Namespace) -> Bench:
+def _shown(found: Bench, run: Run, given: argparse.Namespace) -> tuple[pd.DataFrame | None, str]:
+    """The units that were asked for; None where the methods alone were."""
+    if given.compare:
+        return None, ""
+    if given.unit is not None:
+        units = run.unit_count(found.asked.layer)
+        if given.unit >= units:
+            raise UnitscopeError(f"there is no unit {given.unit}; units are 0 to {units - 1}")
+        shown = found.unit(given.unit)
+    elif given.find is not None:
+        shown = found.find(given.find).head(given.top)
+    else:
+        shown = found.units.sort_values("image", ascending=False, kind="stable").head(given.top)
+    return shown, _units_text(shown)
+
+
+def _bench(given: argparse.Namespace, run: Run) -> Bench:
     from core.labelling.bench import compare
     from core.labelling.probe import held_out, open_probe
 
-    run = open_given(given)
     learned, judged = held_out(run, given.learn_on, given.split)
     learn = open_probe(run, given.layer, learned, given.category)
     judge = open_probe(run, given.layer, judged, given.category)
@@ -151,31 +157,14 @@ def _removed(given: argparse.Namespace, judge: Probe, stop: Any) -> Removed | No
     return remove(opened, judge, given.by, given.photos, given.seed, show_progress, stop)
 
 
-def _facts(found: Bench) -> dict[str, Any]:
-    judge = found.judged_by
+def _facts(found: Bench, run: Run) -> dict[str, Any]:
     return {
-        "run": judge.run.digest,
-        "layer": judge.layer,
-        "learned_from": list(found.scored[0].labels.learned_from.splits),
-        "judged_by": list(judge.splits),
-        "photos": len(judge),
-        "by": found.by,
+        "run": run.digest,
+        **asdict(found.asked),
         "methods": found.table.to_dict("records"),
         "same": found.same.to_dict(),
         "left_out": found.left_out,
     }
-
-
-def _head(found: Bench) -> str:
-    judge = found.judged_by
-    learn = found.scored[0].labels.learned_from
-    run = judge.run
-    return (
-        f"{run.dataset}, {run.settings.model.spec}, layer {judge.layer}; labels learned from "
-        f"split {', '.join(learn.splits)} ({len(learn)} photos), judged by "
-        f"{', '.join(judge.splits)} ({len(judge)})"
-        + (f", concepts taken out by {found.by}" if found.by else "")
-    )
 
 
 def _methods_text(found: Bench) -> str:
@@ -208,16 +197,17 @@ def _units_text(shown: pd.DataFrame) -> str:
         lines.append(
             f"{row.unit:5}  {row.method:13}  {row.image:6.3f}  {causal}  "
             + (label if len(label) <= 90 else label[:89] + "…")
-            + ("" if row.read else "  (names no annotated concept)")
+            + ("" if row.concepts else "  (names no annotated concept)")
         )
     return "\n".join(lines)
 
 
-def _written(found: Bench, given: argparse.Namespace) -> list[Path]:
+def _written(found: Bench, run: Run, given: argparse.Namespace) -> list[Path]:
     files = []
+    units = found.units.assign(concepts=["; ".join(names) for names in found.units["concepts"]])
     if given.csv is not None:
         given.csv.mkdir(parents=True, exist_ok=True)
-        for name, frame in (("methods", found.table), ("units", found.units)):
+        for name, frame in (("methods", found.table), ("units", units)):
             files.append(given.csv / f"labels-{name}.csv")
             write_text(files[-1], csv_frame(frame))
     if given.latex is not None:
@@ -225,5 +215,5 @@ def _written(found: Bench, given: argparse.Namespace) -> list[Path]:
 
         given.latex.mkdir(parents=True, exist_ok=True)
         files.append(given.latex / "labels.tex")
-        write_text(files[-1], labels_latex(found))
+        write_text(files[-1], labels_latex(found, run))
     return files

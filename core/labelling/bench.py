@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from core.dissect.formula import NOT
-from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.names import plain_name
+from core.foundation.errors import UnitscopeError
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.labelling.causal import CausalScores, Removed, causal_scores
+from core.labelling.judged import Bench, Judged
 from core.labelling.label import Terms
 from core.labelling.methods import LABELLING, Labels, label_units
 from core.labelling.probe import Probe
@@ -43,97 +42,6 @@ class Scored:
     cell: Simulation | None
     causal: CausalScores | None
     seconds: float
-
-
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """Methods compared.
-
-    Attributes
-    ----------
-    judged_by : the photos that labels are scored on. by : how concepts were taken out of them; ""
-    where none were. scored : a method each, in the order asked for. left_out : method → why it has
-    no labels here.
-    """
-
-    judged_by: Probe
-    by: str
-    scored: tuple[Scored, ...]
-    left_out: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def methods(self) -> list[str]:
-        """Names of the methods that have labels."""
-        return [one.labels.method for one in self.scored]
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """A row a method: method, about, family, units (labelled), and for each of `image`, `cell`,
-        `causal` and `agreement` the mean and its 95 % interval over photos (…_low, …_high);
-        `exchanged` and `cell_exchanged`: the simulations with exchanged masks; `times`: the
-        image-level simulation over that of NetDissect's labels, with its interval; `judged`: units
-        with a causal score; `seconds`.
-
-        Simulations are means over all units of the layer; the causal score over those whose label
-        could be judged.
-        """
-        base = next((one.image for one in self.scored if one.labels.method == BASE), None)
-        return pd.DataFrame([_row(one, base) for one in self.scored])
-
-    @cached_property
-    def units(self) -> pd.DataFrame:
-        """A row a unit and method that labels it: unit, method, label, score (the method's own),
-        read (does the label say something of annotated concepts?), and `image`, `cell`, `causal`
-        with their 95 % intervals, `chance` (p-value of the image-level simulation by exchanged
-        masks) and `agreement`."""
-        parts = [_units(one) for one in self.scored]
-        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
-
-    @cached_property
-    def same(self) -> pd.DataFrame:
-        """Methods × methods: the share of the units labelled by both whose main concept is the
-        same; NaN where no unit is labelled by both."""
-        mains = [np.array([main_concept(t) for t in one.labels.terms]) for one in self.scored]
-        shares = np.full((len(mains), len(mains)), np.nan)
-        for a, ours in enumerate(mains):
-            for b, theirs in enumerate(mains):
-                both = (ours > 0) & (theirs > 0)
-                if both.any():
-                    shares[a, b] = (ours[both] == theirs[both]).mean()
-        return pd.DataFrame(shares, self.methods, self.methods)
-
-    def find(self, text: str) -> pd.DataFrame:
-        """Rows of :attr:`units` whose label has something to do with a concept, with `place`: 1
-        where it is the label's main concept, 2 for its next, and so on. Those of the first place
-        come first, among equals the best image-level simulation.
-
-        A concept of that very name is meant where there is one, else all whose names hold the text;
-        free words that hold it count as well.
-
-        Raises UnitscopeError where no label has to do with it (nearest concepts).
-        """
-        wanted = plain_name(text)
-        if not wanted:
-            raise UnitscopeError("which concept is looked for?")
-        names = [plain_name(name) for name in self.judged_by.names]
-        plain = ["", *map(plain_name, self.judged_by.concepts["name"])]
-        ids = {k for k in range(1, len(names)) if wanted in (names[k], plain[k])}
-        ids = ids or {k for k in range(1, len(names)) if wanted in names[k]}
-        place = []
-        for one in self.scored:
-            frame = one.labels.frame
-            for unit, label in zip(frame["unit"], frame["label"], strict=True):
-                named = positive_concepts(one.labels.terms[unit])
-                at = next((k for k, c in enumerate(named, 1) if c in ids), 0)
-                free = not one.labels.terms[unit] and wanted in plain_name(str(label))
-                place.append(at or int(free))
-        found = self.units.assign(place=place)
-        found = found[found["place"] > 0]
-        if not len(found):
-            raise unknown("concept that a label names", text, self.judged_by.names[1:])
-        return found.sort_values(
-            ["place", "image"], ascending=[True, False], kind="stable", ignore_index=True
-        )
 
 
 def positive_concepts(terms: Terms) -> list[int]:
@@ -213,7 +121,38 @@ def compare(
     if not scored:
         why = "; ".join(f"{name}: {text}" for name, text in left_out.items())
         raise UnitscopeError(f"no method has labels here: {why}")
-    return Bench(judge, "" if removed is None else removed.by, tuple(scored), left_out)
+    base = next((one.image for one in scored if one.labels.method == BASE), None)
+    asked = Judged(
+        judge.layer,
+        learn.splits,
+        judge.splits,
+        len(learn),
+        len(judge),
+        judge.categories,
+        "" if removed is None else removed.by,
+        0 if removed is None else removed.photos,
+        tuple((name, str(value)) for name, value in sorted(options.items())),
+        seed,
+    )
+    return Bench(
+        asked,
+        pd.DataFrame([_row(one, base) for one in scored]),
+        pd.concat([_units(one) for one in scored], ignore_index=True),
+        _same(scored),
+        left_out,
+    )
+
+
+def _same(scored: Sequence[Scored]) -> pd.DataFrame:
+    mains = [np.array([main_concept(t) for t in one.labels.terms]) for one in scored]
+    shares = np.full((len(mains), len(mains)), np.nan)
+    for a, ours in enumerate(mains):
+        for b, theirs in enumerate(mains):
+            both = (ours > 0) & (theirs > 0)
+            if both.any():
+                shares[a, b] = (ours[both] == theirs[both]).mean()
+    names = [one.labels.method for one in scored]
+    return pd.DataFrame(shares, names, names)
 
 
 def score(
@@ -243,6 +182,7 @@ def _row(one: Scored, base: Simulation | None) -> dict[str, Any]:
         "method": row.name,
         "about": row.about,
         "family": row.family,
+        "note": one.labels.note,
         "units": int(one.labels.labelled.sum()),
     }
     nothing = (np.nan, np.nan)
@@ -275,7 +215,10 @@ def _units(one: Scored) -> pd.DataFrame:
     frame = one.labels.frame[["unit", "label", "score"]].copy()
     frame.insert(1, "method", one.labels.method)
     at = frame["unit"].to_numpy()
-    frame["read"] = one.labels.labelled[at]
+    names = one.labels.learned_from.names
+    frame["concepts"] = [
+        tuple(names[k] for k in positive_concepts(one.labels.terms[unit])) for unit in at
+    ]
     nothing = np.full(len(at), np.nan)
 
     def add(name: str, values: np.ndarray | None, low: Any = None, high: Any = None) -> None:

@@ -10,7 +10,8 @@ a label:
 ``terms``  optional: what the label says (:data:`core.labelling.label.Terms`). Without this column
            the text is read (:func:`core.labelling.label.parse`).
 
-and whatever else it knows.
+and whatever else it knows. ``frame.attrs["note"]`` is what must be said wherever the labels are
+shown.
 """
 
 from __future__ import annotations
@@ -108,6 +109,8 @@ class Labels:
     terms : of every unit of the layer, by number; () where the unit has no label, or its words
         name no annotated concept.
     unread : why, for units whose words were not understood: unit → what was wrong.
+    note : what must be said wherever these labels are shown (``frame.attrs["note"]``); "" for
+        nothing.
     """
 
     method: str
@@ -115,6 +118,7 @@ class Labels:
     frame: pd.DataFrame
     terms: tuple[Terms, ...]
     unread: dict[int, str]
+    note: str = ""
 
     @property
     def labelled(self) -> np.ndarray:
@@ -148,6 +152,7 @@ def label_units(probe: Probe, method: str, **given: Any) -> Labels:
             f"labelling method {method!r} labels unit {frame['unit'].max()}, and {probe.layer} has "
             f"units 0 to {units - 1}"
         )
+    note = str(frame.attrs.get("note", ""))
     frame = frame.sort_values("unit", ignore_index=True)
     terms: list[Terms] = [()] * units
     unread = {}
@@ -158,7 +163,8 @@ def label_units(probe: Probe, method: str, **given: Any) -> Labels:
             terms[unit] = parse(str(text), probe.ids) if said is None else said
         except UnitscopeError as err:
             unread[int(unit)] = str(err)
-    return Labels(method, probe, frame.drop(columns="terms", errors="ignore"), tuple(terms), unread)
+    frame = frame.drop(columns="terms", errors="ignore")
+    return Labels(method, probe, frame, tuple(terms), unread, note)
 
 
 def labels(

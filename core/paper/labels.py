@@ -6,7 +6,8 @@ import math
 
 from core.foundation.escape import latex_text
 from core.foundation.latex import floating, tabular
-from core.labelling.bench import Bench
+from core.labelling.judged import Bench
+from core.runs.run_file import Run
 
 HEADS = ("method", "units", "simulation", "cells", "causal score", "judged")
 
@@ -19,7 +20,7 @@ MEANING = (
 )
 
 
-def labels_latex(found: Bench) -> str:
+def labels_latex(found: Bench, run: Run) -> str:
     """A booktabs table of the methods with their scores, and where they come from in the caption.
 
     >>> "_" in latex_text("clip_dissect").replace(r"\\_", "")
@@ -32,20 +33,15 @@ def labels_latex(found: Bench) -> str:
             _cell(row.image, row.image_low, row.image_high),
             _cell(row.cell, row.cell_low, row.cell_high),
             _cell(row.causal, row.causal_low, row.causal_high),
-            str(row.judged) if found.by else "–",
+            str(row.judged) if found.asked.by else "–",
         ]
         for row in found.table.itertuples()
     ]
-    judge = found.judged_by
-    learned = found.scored[0].labels.learned_from
     caption = (
-        f"Labels of the units of {judge.layer}: {judge.run.dataset}, "
-        f"{judge.run.settings.model.spec}; learned from split {', '.join(learned.splits)} "
-        f"({len(learned)} photos), judged by {', '.join(judge.splits)} ({len(judge)}). "
+        f"Labels of units: {run.dataset}, {run.settings.model.spec}, {found.asked.words}. {MEANING}"
     )
-    by = f"Concepts were taken out by {found.by}. " if found.by else ""
     table = tabular("lrrrrr", [latex_text(head) for head in HEADS], rows)
-    return floating(table, caption + by + MEANING)
+    return floating(table, caption)
 
 
 def _cell(value: float, low: float, high: float) -> str:

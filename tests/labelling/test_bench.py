@@ -12,6 +12,7 @@ from core.cli import main
 from core.foundation.errors import NoEffect, UnitscopeError
 from core.foundation.progress import Stopped
 from core.labelling.bench import compare, main_concept, positive_concepts
+from core.labelling.judged import kept_benches
 from core.labelling.label import parse
 from core.labelling.methods import LABELLING, LabelMethod, label_units
 from core.labelling.probe import held_out, open_probe
@@ -34,15 +35,15 @@ def bench(probes):
 
 def test_figures_are_those_of_the_parts(bench, probes):
     learn, judge = probes
-    assert bench.methods == list(METHODS) and not bench.left_out and bench.by == ""
+    assert bench.methods == list(METHODS) and not bench.left_out and bench.asked.by == ""
     table = bench.table.set_index("method")
-    for one in bench.scored:
-        alone = simulate(judge, label_units(learn, one.labels.method).terms)
-        row = table.loc[one.labels.method]
+    for method in METHODS:
+        alone = simulate(judge, label_units(learn, method).terms)
+        row = table.loc[method]
         assert row["image"] == alone.mean and (row["image_low"], row["image_high"]) == (
             alone.interval
         )
-        units = bench.units[bench.units["method"] == one.labels.method].set_index("unit")
+        units = bench.units[bench.units["method"] == method].set_index("unit")
         assert (units["image"] == alone.scores[units.index]).all()
     assert table.loc["dataset", "times"] == 1
     assert table["causal"].isna().all() and (table["judged"] == 0).all()
@@ -53,10 +54,10 @@ def test_units_are_found_by_a_concept(bench, probes):
     name = bench.units["label"][0]
     found = bench.find(name)
     assert (found["place"].diff().dropna() >= 0).all() and found["place"].iloc[0] == 1
-    number = probes[0].ids[name]
+    number, learn = probes[0].ids[name], probes[0]
     for row in found.itertuples():
-        one = bench.scored[bench.methods.index(row.method)]
-        assert positive_concepts(one.labels.terms[row.unit])[row.place - 1] == number
+        terms = label_units(learn, row.method).terms[row.unit]
+        assert positive_concepts(terms)[row.place - 1] == number
     with pytest.raises(UnitscopeError, match="unknown concept that a label names 'zebra'"):
         bench.find("zebra")
 
@@ -84,7 +85,7 @@ def test_words_that_name_no_concept_are_shown_and_not_scored(probes):
     try:
         found = compare(*probes, ("free",))
         assert found.units["label"].tolist() == ["a whiff of thyme", "thing 1"]
-        assert found.units["read"].tolist() == [False, True]
+        assert found.units["concepts"].tolist() == [(), ("thing 1",)]
         assert found.table["units"][0] == 1 and found.units["image"][0] == 0
         assert found.find("thyme")["unit"].tolist() == [0]
     finally:
@@ -126,7 +127,7 @@ def test_the_verb_says_what_the_bench_says(tiny_run, bench, capsys, tmp_path):
     assert len(written) == len(bench.units) and len(said["units"]) == 20
     assert main([*asked, "single", "--by", "mean", "--photos", "4", "--unit", "3"]) == 0
     text = capsys.readouterr().out
-    assert "concepts taken out by mean" in text and "    3  single" in text
+    assert "causal score: 4 photos, mean" in text and "    3  single" in text
     assert main(["labels", "--list"]) == 0 and "linear" in capsys.readouterr().out
     for wrong, why in (
         (["--unit", "99"], "no unit 99; units are 0 to 11"),
@@ -137,8 +138,33 @@ def test_the_verb_says_what_the_bench_says(tiny_run, bench, capsys, tmp_path):
         assert why in capsys.readouterr().err
 
 
-def test_the_table_for_a_paper(bench):
+def test_the_table_for_a_paper(bench, tiny_run):
     from core.paper.labels import labels_latex
 
-    text = labels_latex(bench)
-    assert text.count(r"\\") >= 5 and "single & 12 &" in text and "split train" in text
+    text = labels_latex(bench, tiny_run)
+    assert text.count(r"\\") >= 5 and "single & " in text and "split train" in text
+
+
+def test_a_bench_is_kept_and_read_without_trust(tiny_run, bench):
+    bench.keep(tiny_run)
+    found = kept_benches(tiny_run, LAYER)[0]
+    assert found.asked == bench.asked and found.methods == bench.methods
+    assert found.left_out == {}
+    pd.testing.assert_frame_equal(found.units, bench.units[found.units.columns])
+    pd.testing.assert_frame_equal(found.table, bench.table[found.table.columns])
+    assert np.allclose(found.same, bench.same, equal_nan=True)
+    assert not kept_benches(tiny_run, "body.1")
+    files = list(tiny_run.path.with_suffix(".derived").glob("labels-*.json"))
+    texts = {file: file.read_text() for file in files}
+    try:
+        for file, text in texts.items():
+            held = json.loads(text)
+            held["units"]["unit"][0] = 10**6  # of another network
+            file.write_text(json.dumps(held))
+        assert not kept_benches(tiny_run)
+        for file in files:
+            file.write_text("[" * 10**5)
+        assert not kept_benches(tiny_run)
+    finally:
+        for file, text in texts.items():
+            file.write_text(text)
