@@ -194,7 +194,7 @@ def _row(one: Scored, base: Simulation | None) -> dict[str, Any]:
     found["exchanged"] = float(one.image.exchanged.mean())
     if base is not None and base.mean > 0:
         times, low, high = one.image.times(base)
-        add("times", times, (low, high))
+        add("times", times, (low, high if np.isfinite(high) else np.nan))
     else:
         add("times", np.nan, nothing)
     cell, causal = one.cell, one.causal

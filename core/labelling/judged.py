@@ -74,7 +74,7 @@ class Bench:
     table : a row a method: method, about, family, note, units (labelled), and for each of
         :data:`SCORES` the mean and its 95 % interval over photos; `exchanged` and
         `cell_exchanged`: the simulations with exchanged masks; `times`: the image-level simulation
-        over that of NetDissect's labels, with its interval; `judged`: units with a causal score;
+        over that of NetDissect's labels, with its interval (NaN where it has no end); `judged`: units with a causal score;
         `seconds` that the labels took. Simulations are means over all units of the layer, those
         without a label counted as 0; the causal score over those whose label could be judged.
     units : a row a unit and method that labels it: unit, method, label, score (the method's own),
