@@ -71,6 +71,7 @@ def add(verb: Verb) -> None:
     labels.add_argument(
         "--latex", type=Path, metavar="DIR", help="write the table of methods there"
     )
+    labels.add_argument("--beat", type=Path, metavar="FILE", help="keep the progress there")
     labels.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
 
@@ -142,6 +143,7 @@ def _bench(given: argparse.Namespace, run: Run) -> Bench:
             seed=given.seed,
             progress=show_progress,
             stop=stop,
+            beat=given.beat,
         )
 
 
@@ -154,7 +156,9 @@ def _removed(given: argparse.Namespace, judge: Probe, stop: Any) -> Removed | No
     from core.labelling.causal import remove
 
     opened = Opened.of(judge.run, given.layer)
-    return remove(opened, judge, given.by, given.photos, given.seed, show_progress, stop)
+    return remove(
+        opened, judge, given.by, given.photos, given.seed, show_progress, stop, given.beat
+    )
 
 
 def _facts(found: Bench, run: Run) -> dict[str, Any]:

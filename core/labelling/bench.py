@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,7 @@ def compare(
     seed: int = 0,
     progress: Report | None = None,
     stop: Stop = never,
+    beat: Path | None = None,
 ) -> Bench:
     """Score methods of :data:`core.labelling.methods.LABELLING` (all where empty) on a layer.
 
@@ -100,7 +102,7 @@ def compare(
     for name in options:
         if not any(name in row.takes for row in rows):
             raise UnitscopeError(f"none of these methods takes the option {name!r}")
-    meter = Meter(progress)
+    meter = Meter(progress, beat)
     meter.start("labels", len(rows), of="methods")
     scored: list[Scored] = []
     left_out = {}
@@ -180,6 +182,7 @@ def _row(one: Scored, base: Simulation | None) -> dict[str, Any]:
     row = LABELLING.row(one.labels.method)
     found: dict[str, Any] = {
         "method": row.name,
+        "title": row.title or row.name,
         "about": row.about,
         "family": row.family,
         "note": one.labels.note,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +23,7 @@ SCORES = ("image", "cell", "causal", "agreement")
 
 _ENDS = ("", "_low", "_high")
 _SPANS = [f"{name}{end}" for name in (*SCORES, "times") for end in _ENDS]
+WORDS = ("method", "title", "about", "family", "note")
 METHOD_NUMBERS = ["units", *_SPANS, "exchanged", "cell_exchanged", "judged", "seconds"]
 UNIT_NUMBERS = [
     "score",
@@ -71,12 +74,13 @@ class Bench:
     Attributes
     ----------
     asked : on what.
-    table : a row a method: method, about, family, note, units (labelled), and for each of
+    table : a row a method: method, title, about, family, note, units (labelled), and for each of
         :data:`SCORES` the mean and its 95 % interval over photos; `exchanged` and
         `cell_exchanged`: the simulations with exchanged masks; `times`: the image-level simulation
-        over that of NetDissect's labels, with its interval (NaN where it has no end); `judged`: units with a causal score;
-        `seconds` that the labels took. Simulations are means over all units of the layer, those
-        without a label counted as 0; the causal score over those whose label could be judged.
+        over that of NetDissect's labels, with its interval (NaN where it has no end); `judged`:
+        units with a causal score; `seconds` that the labels took. Simulations are means over all
+        units of the layer, those without a label counted as 0; the causal score over those whose
+        label could be judged.
     units : a row a unit and method that labels it: unit, method, label, score (the method's own),
         concepts (names that the label speaks for, the most important first; empty where it names
         no annotated concept), scores with intervals, and `chance`: the p-value of the image-level
@@ -148,16 +152,23 @@ class Bench:
 def kept_benches(run: Run, layer: str | None = None) -> list[Bench]:
     """All benches that were kept of a run (of one of its layers), the latest first; what cannot be
     read, or is not of this run's units, is left out."""
-    found = []
-    for path in kept(run.path.with_suffix(".derived"), "labels-*.json"):
-        try:
-            held = parse_json(path.read_text(encoding="utf-8"))
-            if held["run"] == run.digest:
-                found.append((path.stat().st_mtime, _read(held, run)))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, UnitscopeError):
-            continue
-    found.sort(key=lambda pair: -pair[0])
-    return [bench for _, bench in found if layer is None or bench.asked.layer == layer]
+    files = [
+        (path.stat().st_mtime_ns, path)
+        for path in kept(run.path.with_suffix(".derived"), "labels-*.json")
+    ]
+    found = [
+        run.once(("bench", path.name, time), partial(_open, path, run))
+        for time, path in sorted(files, key=lambda pair: (-pair[0], pair[1]))
+    ]
+    return [one for one in found if one is not None and layer in (None, one.asked.layer)]
+
+
+def _open(path: Path, run: Run) -> Bench | None:
+    try:
+        held = parse_json(path.read_text(encoding="utf-8"))
+        return _read(held, run) if held["run"] == run.digest else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UnitscopeError):
+        return None
 
 
 def _read(held: Any, run: Run) -> Bench:
@@ -178,7 +189,7 @@ def _read(held: Any, run: Run) -> Bench:
     units = run.unit_count(asked.layer)
     rows = held["table"]
     table = pd.DataFrame(
-        {name: [str(row[name]) for row in rows] for name in ("method", "about", "family", "note")}
+        {name: [str(row[name]) for row in rows] for name in WORDS}
         | {name: [_number(row[name]) for row in rows] for name in METHOD_NUMBERS}
     )
     table[["units", "judged"]] = table[["units", "judged"]].astype(int)

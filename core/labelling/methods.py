@@ -38,12 +38,14 @@ class LabelMethod(Row):
 
     Attributes
     ----------
+    title : its name in charts and tables, as the field calls it; `name` where "".
     options : what its function is called with besides, as pairs of a name and a value.
     takes : names of options that a user may give: ``encoder``, ``words``, ``table``.
     family : what it rests on, for tables and charts.
     masks : does it need annotated concepts? A method that does not can label with free words.
     """
 
+    title: str = ""
     options: tuple[tuple[str, Any], ...] = ()
     takes: tuple[str, ...] = ()
     family: str = "other"
@@ -61,6 +63,7 @@ LABELLING: Registry[LabelMethod] = Registry(
             "dataset",
             "the concept of highest IoU over all photos (NetDissect), every pixel counted",
             f"{HERE}.overlap:by_iou",
+            title="NetDissect",
             options=(("denominator", "all"),),
             family=OVERLAP,
         ),
@@ -69,6 +72,7 @@ LABELLING: Registry[LabelMethod] = Registry(
             "annotated",
             "the same, with only the pixels counted that are annotated for the concept's category",
             f"{HERE}.overlap:by_iou",
+            title="NetDissect, annotated pixels",
             options=(("denominator", "annotated"),),
             family=OVERLAP,
         ),
@@ -77,6 +81,7 @@ LABELLING: Registry[LabelMethod] = Registry(
             "formula",
             "the logical formula of up to three concepts with the highest IoU (CEN's beam search)",
             f"{HERE}.overlap:by_formula",
+            title="Compositional (CEN)",
             family=OVERLAP,
         ),
         LabelMethod(
@@ -84,6 +89,7 @@ LABELLING: Registry[LabelMethod] = Registry(
             "single",
             "the concept whose share of the photo correlates best with the unit's mean activation",
             f"{HERE}.linear:by_single",
+            title="Best single concept",
             family=REGRESSION,
         ),
         LabelMethod(
@@ -91,6 +97,7 @@ LABELLING: Registry[LabelMethod] = Registry(
             "linear",
             "a sparse non-negative sum of concepts' shares that predicts the mean activation",
             f"{HERE}.linear:by_linear",
+            title="Linear explanation",
             family=REGRESSION,
         ),
     ),

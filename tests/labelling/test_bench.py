@@ -142,7 +142,9 @@ def test_the_table_for_a_paper(bench, tiny_run):
     from core.paper.labels import labels_latex
 
     text = labels_latex(bench, tiny_run)
-    assert text.count(r"\\") >= 5 and "single & " in text and "learned from train (75 photos)" in text
+    assert (
+        text.count(r"\\") >= 5 and "single & " in text and "learned from train (75 photos)" in text
+    )
 
 
 def test_a_bench_is_kept_and_read_without_trust(tiny_run, bench):
