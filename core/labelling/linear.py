@@ -139,7 +139,7 @@ def _path(
                 if step != 0:
                     w[j] = new
                     for i in range(concepts):
-                        left[i] -= step * cxx[i, j]
+                        left[i] -= step * cxx[j, i]  # symmetric: along the row
                     moved = max(moved, abs(step))
             if moved < close:
                 break

@@ -118,7 +118,7 @@ class Probe:
         return self.shares > 0
 
     @cached_property
-    def _whole(self) -> sparse.csr_array:
+    def whole(self) -> sparse.csr_array:
         """bool CSR like :attr:`shares`, of the concepts of whole photos alone."""
         flags = np.r_[False, self.concepts["whole"].to_numpy(bool)]
         return sparse.csr_array((self.shares > 0).multiply(flags[None, :]))
@@ -134,13 +134,13 @@ class Probe:
         """bool (formulas, photos, grid height, grid width): the masks of formulas in the photos
         of some rows. A concept of the whole photo covers all of it."""
         labels = self.label_maps(start, stop)
-        return formula_masks(formulas, labels, self._whole[start:stop].toarray())
+        return formula_masks(formulas, labels, self.whole[start:stop].toarray())
 
     def shares_without(self, formulas: Sequence[Formula], row: int, gone: int) -> np.ndarray:
         """float64 (formulas,): the share of one photo that each formula's mask covers where the
         concept `gone` is not annotated."""
         labels = self.label_maps(row, row + 1)
-        whole = self._whole[row : row + 1].toarray()
+        whole = self.whole[row : row + 1].toarray()
         labels[labels == gone], whole[:, gone] = 0, False
         shares: np.ndarray = formula_masks(formulas, labels, whole).mean((1, 2, 3))
         return shares
