@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from core.cli.common import COUNT, SEED, Answer, Verb, open_given, show_progress, stoppable, whole
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame
@@ -16,6 +14,8 @@ from core.foundation.files import write_text
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from core.labelling.causal import Removed
     from core.labelling.judged import Bench
     from core.labelling.probe import Probe
@@ -179,7 +179,7 @@ def _methods_text(found: Bench) -> str:
         f"{'cell level':>22}  {'causal score':>22}  {'judged':>6}"
     ]
     for row in table.itertuples():
-        times = f"{row.times:.2f}" if pd.notna(row.times) else "–"
+        times = f"{row.times:.2f}" if row.times == row.times else "–"
         lines.append(
             f"{row.method:{width}}  {row.units:5}  "
             f"{_span(row.image, row.image_low, row.image_high):>24}  {times:>9}  "
@@ -190,13 +190,13 @@ def _methods_text(found: Bench) -> str:
 
 
 def _span(value: float, low: float, high: float) -> str:
-    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if pd.notna(value) else "–"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]" if value == value else "–"
 
 
 def _units_text(shown: pd.DataFrame) -> str:
     lines = [f"{'unit':>5}  {'method':13}  {'simul.':>6}  {'causal':>6}  label"]
     for row in shown.itertuples():
-        causal = f"{row.causal:6.2f}" if pd.notna(row.causal) else f"{'–':>6}"
+        causal = f"{row.causal:6.2f}" if row.causal == row.causal else f"{'–':>6}"
         label = str(row.label)
         lines.append(
             f"{row.unit:5}  {row.method:13}  {row.image:6.3f}  {causal}  "
