@@ -25,10 +25,10 @@ NAMES = {
 """Scores → what a choice calls them."""
 
 AXES = {
-    "image": "simulation: correlation with the unit's mean activation, over photos",
-    "cell": "simulation: correlation with the unit's map, over cells",
-    "causal": "causal score: loss beyond that of something else, in standard deviations",
-    "agreement": "correlation of predicted and measured losses, over removals",
+    "image": "simulation score over photos (correlation)",
+    "cell": "simulation score over cells (correlation)",
+    "causal": "causal score (standard deviations)",
+    "agreement": "predicted and measured losses (correlation)",
 }
 """Scores → what an axis says."""
 
