@@ -40,7 +40,8 @@ class LabelMethod(Row):
     ----------
     title : its name in charts and tables, as the field calls it; `name` where "".
     options : what its function is called with besides, as pairs of a name and a value.
-    takes : names of options that a user may give: ``encoder``, ``words``, ``table``.
+    takes : names of options that a user may give: ``encoder``, ``words``, ``table``; ``progress``
+        and ``stop`` of what takes long (:mod:`core.foundation.progress`).
     family : what it rests on, for tables and charts.
     masks : does it need annotated concepts? A method that does not can label with free words.
     """
@@ -52,7 +53,22 @@ class LabelMethod(Row):
     masks: bool = True
 
 
-OVERLAP, REGRESSION = "overlap", "regression"
+OVERLAP, REGRESSION, SIMILARITY = "overlap", "regression", "similarity"
+
+
+def _clip(name: str, similarity: str, about: str) -> LabelMethod:
+    """A row of CLIP-Dissect, by one of its similarities."""
+    return LabelMethod(
+        name,
+        name,
+        f"the word nearest by {about} (CLIP-Dissect), with an encoder of photos and words",
+        f"{HERE}.clip_dissect:by_similarity",
+        options=(("similarity", similarity),),
+        takes=("encoder", "words", "progress", "stop"),
+        family=SIMILARITY,
+        masks=False,
+    )
+
 
 LABELLING: Registry[LabelMethod] = Registry(
     "labelling method",
@@ -100,6 +116,11 @@ LABELLING: Registry[LabelMethod] = Registry(
             title="Linear explanation",
             family=REGRESSION,
         ),
+        _clip("clip_dissect", "softwpmi", "SoftWPMI, its usual similarity"),
+        _clip("clip_wpmi", "wpmi", "WPMI"),
+        _clip("clip_cosine", "cosine", "the cosine"),
+        _clip("clip_cubed", "cubed", "the cosine of cubes"),
+        _clip("clip_rank", "rank", "rank reorder"),
     ),
     LabelMethod,
 )
