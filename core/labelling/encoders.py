@@ -86,6 +86,9 @@ class Encoder(ABC):
     def __init__(self, spec: str, name: str, note: str = ""):
         self.spec, self.name, self.note = spec, name, note
 
+    def __str__(self) -> str:
+        return self.spec
+
     @abstractmethod
     def digest(self) -> str:
         """Hex digest over all that decides the features."""

@@ -53,7 +53,7 @@ class LabelMethod(Row):
     masks: bool = True
 
 
-OVERLAP, REGRESSION, SIMILARITY = "overlap", "regression", "similarity"
+OVERLAP, REGRESSION, SIMILARITY, PRESENCE = "overlap", "regression", "similarity", "presence"
 
 
 def _clip(name: str, similarity: str, about: str) -> LabelMethod:
@@ -121,6 +121,24 @@ LABELLING: Registry[LabelMethod] = Registry(
         _clip("clip_cosine", "cosine", "the cosine"),
         _clip("clip_cubed", "cubed", "the cosine of cubes"),
         _clip("clip_rank", "rank", "rank reorder"),
+        LabelMethod(
+            "invert",
+            "invert",
+            "the formula of up to three concepts whose presence in a photo the mean activation "
+            "tells best, by AUROC (INVERT)",
+            f"{HERE}.invert:by_auroc",
+            takes=("progress", "stop"),
+            family=PRESENCE,
+        ),
+        LabelMethod(
+            "invert_single",
+            "invert_single",
+            "the same of single concepts",
+            f"{HERE}.invert:by_auroc",
+            options=(("length", 1),),
+            takes=("progress", "stop"),
+            family=PRESENCE,
+        ),
     ),
     LabelMethod,
 )
