@@ -323,6 +323,8 @@ def _all_there(path: Path, names: Sequence[str]) -> Sequence[str]:
 def _rows(path: Path, names: str, features: str, arrays: dict[str, np.ndarray]) -> dict[str, int]:
     """Name → row, of names and features that were checked."""
     told, held = arrays[names], arrays[features]
+    if not (isinstance(told, np.ndarray) and isinstance(held, np.ndarray)):
+        raise BadFile(path, f"{names} or {features} are no array")  # bytes, to NumPy
     if told.ndim != 1 or told.dtype.kind != "U":
         raise BadFile(path, f"{names} are {told.dtype} {told.shape}; a list of text is meant")
     if held.ndim != 2 or held.dtype.kind != "f" or 0 in held.shape:

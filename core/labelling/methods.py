@@ -53,7 +53,8 @@ class LabelMethod(Row):
     masks: bool = True
 
 
-OVERLAP, REGRESSION, SIMILARITY, PRESENCE = "overlap", "regression", "similarity", "presence"
+OVERLAP, REGRESSION, SIMILARITY = "overlap", "regression", "similarity"
+PRESENCE, ELSEWHERE = "presence", "elsewhere"
 
 
 def _clip(name: str, similarity: str, about: str) -> LabelMethod:
@@ -138,6 +139,15 @@ LABELLING: Registry[LabelMethod] = Registry(
             options=(("length", 1),),
             takes=("progress", "stop"),
             family=PRESENCE,
+        ),
+        LabelMethod(
+            "table",
+            "table",
+            "labels made elsewhere, from a CSV of unit, label, score or a published layout",
+            f"{HERE}.imports:by_table",
+            takes=("table",),
+            family=ELSEWHERE,
+            masks=False,
         ),
     ),
     LabelMethod,

@@ -3,10 +3,11 @@
 A label that somebody brings, or that comes from a list of words, is a text: ``prayer rug, prayer
 mat``, ``reception-s``, ``book shelves``. Only what names an annotated concept can be judged by
 masks. Words are aligned with the data set's concepts as names are with the nodes of a knowledge
-graph (:class:`core.knowledge.align.Aligner`): as they stand, then by case, separators, plural,
-endings, and a letter that is off; synonyms parted by commas are tried in turn. What is left is
-listed with the concept of its head noun, which is a suggestion: a dining table is a table, but
-the unit may detect dining tables alone.
+graph (:class:`core.knowledge.align.Aligner`): as they stand, then by case, separators, plural, words of
+place behind the noun, and a letter that is off; synonyms parted by commas are tried in turn. What
+is left is listed with a suggestion: the concept of its head noun (a dining table is a table, but
+the unit may detect dining tables alone), or that of the verb it is a form of (shelving may be
+shelves; boxing is no box).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Named(NamedTuple):
 
     concepts : ids; several where categories share the name (water, the thing and the material).
     kind : of :data:`core.knowledge.align.KINDS`, ``none`` where there is no concept.
-    suggested : the name of the concept that the head noun names, where the words name none.
+    suggested : the name of a concept that may be meant, where the words name none.
     """
 
     concepts: tuple[int, ...]
@@ -83,13 +84,17 @@ class Naming:
 
     def _match(self, text: str) -> Named:
         match = self._aligner.match(text)
+        if match.node in self._of and match.kind == "lemmatised":
+            # Graphs write verbs by their stems; data sets do not.
+            return self._suggested(match.node)
         if match.node in self._of:
             other = match.kind == "exact" and match.node not in self._as_written
             return Named(tuple(self._of[match.node]), "normalised" if other else match.kind)
         noun = self._aligner.head_noun(text)
-        if noun.node not in self._of:
-            return NONE
-        return Named((), "none", self._probe.names[self._of[noun.node][0]])
+        return self._suggested(noun.node) if noun.node in self._of else NONE
+
+    def _suggested(self, node: str) -> Named:
+        return Named((), "none", self._probe.names[self._of[node][0]])
 
 
 _HUB = "concept of the data set"
