@@ -18,7 +18,6 @@ from core.labelling import encoders
 from core.labelling.encoders import ENCODERS, Encoder, NetworkEncoder, load_encoder
 from tests.labelling.feature_files import SIZE, arrays, write, write_folder
 
-
 WORDS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1)}
 
 
