@@ -3,11 +3,11 @@
 A label that somebody brings, or that comes from a list of words, is a text: ``prayer rug, prayer
 mat``, ``reception-s``, ``book shelves``. Only what names an annotated concept can be judged by
 masks. Words are aligned with the data set's concepts as names are with the nodes of a knowledge
-graph (:class:`core.knowledge.align.Aligner`): as they stand, then by case, separators, plural, words of
-place behind the noun, and a letter that is off; synonyms parted by commas are tried in turn. What
-is left is listed with a suggestion: the concept of its head noun (a dining table is a table, but
-the unit may detect dining tables alone), or that of the verb it is a form of (shelving may be
-shelves; boxing is no box).
+graph (:class:`core.knowledge.align.Aligner`): as they stand, then by case, separators, plural,
+words of place behind the noun, and a letter that is off; synonyms parted by commas are tried in
+turn. What is left is listed with a suggestion: the concept of its head noun (a dining table is a
+table, but the unit may detect dining tables alone), or that of the verb it is a form of (shelving
+may be shelves; boxing is no box).
 """
 
 from __future__ import annotations
