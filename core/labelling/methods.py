@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from core.foundation.errors import UnitscopeError, without_effect
+from core.foundation.progress import Hooks, Report, Stop, never
 from core.foundation.registry import Registry, Row
 from core.labelling.label import Terms, concept, parse
 from core.labelling.probe import Probe, open_probe
@@ -41,6 +42,8 @@ class LabelMethod(Row):
     title : its name in charts and tables, as the field calls it; `name` where "".
     options : what its function is called with besides, as pairs of a name and a value.
     takes : names of options that a user may give: ``encoder``, ``words``, ``table``.
+    slow : does it take long? Its function is then called with ``progress`` and ``stop`` besides
+        (:class:`core.foundation.progress.Hooks`).
     family : what it rests on, for tables and charts.
     masks : does it need annotated concepts? A method that does not can label with free words.
     """
@@ -48,11 +51,29 @@ class LabelMethod(Row):
     title: str = ""
     options: tuple[tuple[str, Any], ...] = ()
     takes: tuple[str, ...] = ()
+    slow: bool = False
     family: str = "other"
     masks: bool = True
 
 
-OVERLAP, REGRESSION = "overlap", "regression"
+OVERLAP, REGRESSION, SIMILARITY = "overlap", "regression", "similarity"
+PRESENCE, ELSEWHERE = "presence", "elsewhere"
+
+
+def _clip(name: str, similarity: str, about: str) -> LabelMethod:
+    """A row of CLIP-Dissect, by one of its similarities."""
+    return LabelMethod(
+        name,
+        name,
+        f"the word nearest by {about} (CLIP-Dissect), with an encoder of photos and words",
+        f"{HERE}.clip_dissect:by_similarity",
+        options=(("similarity", similarity),),
+        takes=("encoder", "words"),
+        slow=True,
+        family=SIMILARITY,
+        masks=False,
+    )
+
 
 LABELLING: Registry[LabelMethod] = Registry(
     "labelling method",
@@ -100,6 +121,38 @@ LABELLING: Registry[LabelMethod] = Registry(
             title="Linear explanation",
             family=REGRESSION,
         ),
+        _clip("clip_dissect", "softwpmi", "SoftWPMI, its usual similarity"),
+        _clip("clip_wpmi", "wpmi", "WPMI"),
+        _clip("clip_cosine", "cosine", "the cosine"),
+        _clip("clip_cubed", "cubed", "the cosine of cubes"),
+        _clip("clip_rank", "rank", "rank reorder"),
+        LabelMethod(
+            "invert",
+            "invert",
+            "the formula of up to three concepts whose presence in a photo the mean activation "
+            "tells best, by AUROC (INVERT)",
+            f"{HERE}.invert:by_auroc",
+            slow=True,
+            family=PRESENCE,
+        ),
+        LabelMethod(
+            "invert_single",
+            "invert_single",
+            "the same of single concepts",
+            f"{HERE}.invert:by_auroc",
+            options=(("length", 1),),
+            slow=True,
+            family=PRESENCE,
+        ),
+        LabelMethod(
+            "table",
+            "table",
+            "labels made elsewhere, from a CSV of unit, label, score or a published layout",
+            f"{HERE}.imports:by_table",
+            takes=("table",),
+            family=ELSEWHERE,
+            masks=False,
+        ),
     ),
     LabelMethod,
 )
@@ -133,21 +186,25 @@ class Labels:
         return np.array([len(terms) > 0 for terms in self.terms])
 
 
-def label_units(probe: Probe, method: str, **given: Any) -> Labels:
+def label_units(
+    probe: Probe, method: str, progress: Report | None = None, stop: Stop = never, **given: Any
+) -> Labels:
     """Labels of a layer's units by a method of :data:`LABELLING`, learned from the probe's photos.
 
+    progress, stop : for methods that take long.
     given : options that the method takes (:attr:`LabelMethod.takes`); those that are None are left
         to the method.
 
     Raises UnitscopeError for an unknown method, an option that it does not take, and where a method
-    that was added gives no such frame.
+    that was added gives no such frame; Stopped.
     """
     row = LABELLING.row(method)
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         if name not in row.takes:
             without_effect(f"labelling method {method!r} takes no option {name!r}")
-    frame = row.load()(probe, **dict(row.options), **options)
+    hooks = Hooks(progress=progress, stop=stop) if row.slow else Hooks()
+    frame = row.load()(probe, **dict(row.options), **options, **hooks)
     units = probe.run.unit_count(probe.layer)
     needed = {"unit", "label", "score"}
     if not isinstance(frame, pd.DataFrame) or not needed <= set(frame.columns):
