@@ -48,6 +48,10 @@ VERSIONS: dict[str, int] = {
     "reliance": 1,
     # Concept vectors of a layer: ConceptSHAP's, CAVs and TCAV, what ACE discovers.
     "concept vectors": 1,
+    # What units lose when concepts are taken out; labels that are fitted and kept.
+    "labels": 1,
+    # Features of photos and words, by which CLIP-Dissect compares them with units.
+    "encoding": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).
