@@ -26,13 +26,13 @@ def test_labels_are_held_against_every_kind_of_core_concepts(tiny_run, facts):
         *(("NetDissect", kind) for kind in ("Top 10", "SCC", "ICC")),
         *(names for names, _ in plain.rows),
     ]
-    assert [row[1].figures for row in table.rows[3:]] == [row[1].figures for row in plain.rows]
+    assert str(table.rows[3:]) == str(plain.rows)  # NaN is not equal to itself
     labels = label_units(open_probe(tiny_run, "body.3", ["train"]), "dataset")
     learned = learned_by_labels(tiny_run, "body.3", labels)
     row, predicted, target = scenes_of(tiny_run, ["test"])
     scc = all_core_concepts(tiny_run, graph)["scc"].members
     own = explain_predictions(learned.has[row], scc, predicted, target)
-    assert table.rows[1][1].figures["CM_TP"] == own.figures["CM_TP"]
+    assert str(table.rows[1][1].figures) == str(own.figures)
     assert any("labels by dataset" in note and "learned from train" in note for note in table.notes)
 
 
@@ -49,7 +49,7 @@ def test_a_rival_with_core_concepts_of_its_own_is_one_row(tiny_run, facts):
     assert table.rows[0][0] == ("ConceptSHAP", "–") and "of a kind" in table.notes
     row, predicted, target = scenes_of(tiny_run)
     own = explain_predictions(learned.has[row], core, predicted, target)
-    assert table.rows[0][1].figures["CM_FP"] == own.figures["CM_FP"]
+    assert str(table.rows[0][1].figures) == str(own.figures)
     assert "ConceptSHAP" in table.to_text() and "ConceptSHAP" in table.to_latex()
 
 
