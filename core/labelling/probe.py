@@ -6,7 +6,7 @@ themselves, and the areas of annotated concepts. No network is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -190,12 +190,22 @@ class Probe:
                 cover.reshape(*cover.shape[:2], height * width).astype(np.float32),
             )
 
-    def predicted(self, labels: Sequence[Terms]) -> np.ndarray:
+    def formula_presence(self, formulas: Sequence[Formula]) -> np.ndarray:
+        """float64 (photos, formulas): 1 where a formula is true of what a photo shows, read of
+        photos, not of pixels."""
+        used = sorted({concept for formula in formulas for concept in formula.concepts})
+        at = {concept: k for k, concept in enumerate(used)}
+        return presence_of(formulas, at, self.presence.tocsc()[:, used].toarray())
+
+    def predicted(self, labels: Sequence[Terms], of_photos: bool = False) -> np.ndarray:
         """float64 (photos, labels): what each label predicts of a unit's mean activation, up to a
         scale: Σ weight · share of the photo that the formula covers; 0 for a label without terms.
+
+        of_photos : Σ weight · whether the formula is true of the photo, in place of shares.
         """
         formulas, weights = in_columns(labels)
-        predicted: np.ndarray = self.formula_shares(formulas) @ weights
+        seen = self.formula_presence if of_photos else self.formula_shares
+        predicted: np.ndarray = seen(formulas) @ weights
         return predicted
 
 
@@ -223,6 +233,23 @@ def formula_masks(formulas: Sequence[Formula], labels: np.ndarray, whole: np.nda
                 out[k] &= mask(concept)
             elif op == NOT:
                 out[k] &= ~mask(concept)
+    return out
+
+
+def presence_of(
+    formulas: Sequence[Formula], columns: Mapping[int, int], shown: np.ndarray
+) -> np.ndarray:
+    """float64 (photos, formulas): 1 where a formula is true of a photo.
+
+    columns : of `shown`, bool (photos, concepts), by concept id.
+    """
+    out = np.zeros((len(shown), len(formulas)))
+    for k, formula in enumerate(formulas):
+        true = shown[:, columns[formula.concepts[0]]]
+        for op, concept in zip(formula.ops[1:], formula.concepts[1:], strict=True):
+            other = shown[:, columns[concept]]
+            true = true | other if op == OR else true & (other if op == AND else ~other)
+        out[:, k] = true
     return out
 
 
