@@ -830,7 +830,7 @@ def unit_labels_scored(given: Inputs) -> Any:
     learn, judge = open_probe(given.run, None, ["train"]), open_probe(given.run, None, ["test"])
     removed = remove(Opened.of(given.run), judge, "mean", photos=6)
     out: dict[str, Any] = {"lost": removed.lost, "concepts": removed.concept}
-    for method in ("single", "linear", "formula"):
+    for method in ("single", "linear", "formula", "invert"):
         labels = label_units(learn, method)
         scored = causal_scores(removed, labels.terms)
         out[method] = {
@@ -840,6 +840,36 @@ def unit_labels_scored(given: Inputs) -> Any:
             **{level: simulate(judge, labels.terms, level).scores for level in LEVELS},
         }
     return out
+
+
+def encoded(_inputs: Inputs) -> Any:
+    """CLIP-Dissect's similarities of drawn tables, and where ConSE puts photos."""
+    from core.labelling.conse import Conse, WordVectors
+    from core.labelling.similarity import SIMILARITIES
+    from core.models.base import LoadedModel
+
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(60, 5)).astype(np.float32)
+    p = (0.2 + 0.03 * rng.normal(size=(60, 9))).astype(np.float32)
+    found = {name: similarity(q, p) for name, similarity in SIMILARITIES.items()}
+
+    class Drawn(WordVectors):
+        name = "drawn"
+
+        def vectors(self, words: Sequence[str]) -> np.ndarray:
+            return np.random.default_rng(1).normal(size=(len(words), 6)).astype(np.float32)
+
+        def digest(self) -> str:
+            return "drawn"
+
+    steps = Preprocessing(resize=(8, 8), center_crop=None)
+    names = [f"class {k}" for k in range(14)]
+    net = LoadedModel(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 14)), steps, names, "python:n", "0"
+    )
+    conse = Conse("conse:drawn", net, names, Drawn())
+    logits = np.random.default_rng(2).normal(size=(4, 14)).astype(np.float32)
+    return {"similarities": found, "conse": conse.place(logits)}
 
 
 def reliance(_inputs: Inputs) -> Any:
@@ -1266,8 +1296,21 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         unit_labels_scored,
         tuple(
             f"labelling.{module}"
-            for module in ("label", "probe", "methods", "linear", "simulation", "causal")
+            for module in (
+                "label",
+                "probe",
+                "methods",
+                "linear",
+                "invert",
+                "simulation",
+                "causal",
+            )
         ),
+        TRAINED,
+    ),
+    "encoding": (
+        encoded,
+        ("labelling.similarity", "labelling.encoders", "labelling.conse", "labelling.clip_model"),
         TRAINED,
     ),
     "reliance": (

@@ -340,7 +340,8 @@ def causal_scores(
     agreement, agreements = _agreement(photo, expected, removed.lost, weights)
     known = np.isfinite(scores)
     low, high = np.full(units, np.nan), np.full(units, np.nan)
-    low[known], high[known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
+    if known.any():
+        low[known], high[known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
     return CausalScores(
         scores,
         low,
