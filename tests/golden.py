@@ -849,8 +849,8 @@ def encoded(_inputs: Inputs) -> Any:
     from core.models.base import LoadedModel
 
     rng = np.random.default_rng(0)
-    q = rng.normal(size=(60, 5)).astype(np.float32)
-    p = (0.2 + 0.03 * rng.normal(size=(60, 9))).astype(np.float32)
+    q = rng.normal(size=(120, 5)).astype(np.float32)
+    p = (0.2 + 0.03 * rng.normal(size=(120, 9))).astype(np.float32)
     found = {name: similarity(q, p) for name, similarity in SIMILARITIES.items()}
 
     class Drawn(WordVectors):
