@@ -46,6 +46,8 @@ VERSIONS: dict[str, int] = {
     "causes": 1,
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
     "reliance": 1,
+    # Sparse dictionaries: their training and measures, and what they give in a network.
+    "dictionary": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).
