@@ -33,7 +33,9 @@ def add(verb: Verb) -> None:
         "Sparse dictionaries of a layer, whose features are dissected as units.",
     )
     words = top.add_subparsers(metavar="train|show|stability")
-    trained = add_word(words, "train", _train, "Train one on a run's maps, and measure it; resumes.")
+    trained = add_word(
+        words, "train", _train, "Train one on a run's maps, and measure it; resumes."
+    )
     add_run(trained)
     trained.add_argument("--to", type=Path, required=True, metavar="FILE", help="file to write")
     trained.add_argument("--layer", metavar="NAME", help="of the run; its last if left out")
@@ -48,7 +50,9 @@ def add(verb: Verb) -> None:
     trained.add_argument("--seed", type=SEED, default=0)
     trained.add_argument("--learn-on", action="append", metavar="SPLIT", help="train if left out")
     trained.add_argument("--split", action="append", metavar="SPLIT", help="photos to measure on")
-    trained.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
+    trained.add_argument(
+        "--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs"
+    )
     shown = add_word(words, "show", _show, "What a dictionary is of, and how it was measured.")
     shown.add_argument("file", type=Path)
     compared = add_word(
@@ -126,10 +130,10 @@ def _measured(measured: Any) -> list[str]:
     try:
         explained, active = measured["explained"], measured["active"]
         lines = [
-            f"held out    {', '.join(map(str, measured['splits']))}: {measured['photos']:,} photos, "
-            f"{measured['cells']:,} cells",
+            f"held out    {', '.join(map(str, measured['splits']))}: "
+            f"{measured['photos']:,} photos, {measured['cells']:,} cells",
             f"            explains {_percent(*explained)} of the variance",
-            f"            {active[0]:.2f} features to a cell; {measured['silent']:,} active in none",
+            f"            {active[0]:.2f} features to a cell; {measured['silent']:,} are in none",
         ]
         if "accuracy" not in measured:
             return [*lines, f"            accuracy not measured: {measured.get('accuracy_why')}"]

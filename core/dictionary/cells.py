@@ -81,7 +81,7 @@ class Cells:
         step = max(1, POOL // self.each)
         for start in range(0, len(order), step):
             pool = self.read(order[start : start + step]).reshape(-1, self.units)
-            for part in torch.from_numpy(rng.permutation(len(pool))).split(size):
+            for part in torch.split(torch.from_numpy(rng.permutation(len(pool))), size):
                 yield pool[part]
 
     def batch_count(self, size: int) -> int:

@@ -82,7 +82,9 @@ def kept_of(dictionary: Dictionary, cells: Cells) -> Kept:
     total = np.zeros(photos)
     left, active = np.zeros(photos), np.zeros(photos)
     times = torch.zeros(dictionary.features, dtype=torch.int64)
-    mean = sum((part.sum((0, 1), dtype=torch.float64) for _, part in cells.shards()), torch.zeros(()))
+    mean = sum(
+        (part.sum((0, 1), dtype=torch.float64) for _, part in cells.shards()), torch.zeros(())
+    )
     mean = mean / len(cells)
     with torch.inference_mode():
         for at, part in cells.shards():
@@ -99,9 +101,7 @@ def kept_of(dictionary: Dictionary, cells: Cells) -> Kept:
         photos,
         len(cells),
         Measured(float(1 - share), float(1 - high[0]), float(1 - low[0])),
-        Measured(
-            float(active.mean()), float(few * dictionary.k), float(many * dictionary.k)
-        ),
+        Measured(float(active.mean()), float(few * dictionary.k), float(many * dictionary.k)),
         (times / len(cells)).float(),
     )
 
@@ -171,7 +171,9 @@ def through(
         meter.step(len(places))
     right = answers == recorded.target[rows]
     return Through(
-        *(Share.of(one) for one in right),
+        Share.of(right[0]),
+        Share.of(right[1]),
+        Share.of(right[2]),
         Gain.of(right[0], right[1]),
         Share.of(answers[0] == answers[1]),
         source.name,

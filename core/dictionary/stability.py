@@ -100,13 +100,13 @@ def stability(dictionaries: Sequence[Dictionary], names: Sequence[str]) -> pd.Da
     for name, one in zip(names, dictionaries, strict=True):
         if (one.origin.network, one.origin.layer) != (first.network, first.layer):
             raise UnitscopeError(
-                f"{name} is a dictionary of {one.origin.layer} of {one.origin.spec or 'a network'}, "
-                f"and {names[0]} of {first.layer} of {first.spec or 'a network'}: the "
-                "directions of different layers or networks cannot be compared"
+                f"{name} is of {one.origin.layer} of {one.origin.spec or 'a network'}, and "
+                f"{names[0]} of {first.layer} of {first.spec or 'a network'}: directions of "
+                "different layers or networks cannot be compared"
             )
     sets = [directions(one) for one in dictionaries]
-    for name, one in zip(names, sets, strict=True):
-        if not len(one):
+    for name, rows_of in zip(names, sets, strict=True):
+        if not len(rows_of):
             raise UnitscopeError(f"{name} has no feature that was active in training")
     rows = []
     for i, j in combinations(range(len(sets)), 2):

@@ -191,7 +191,9 @@ class Training:
         sample = cells.sample(SAMPLE, recipe.seed)
         self.scale = float((sample - geometric_median(sample)).norm(dim=1).mean())
         if not self.scale > 0:
-            raise UnitscopeError("all cells are alike: there is nothing that a dictionary can learn")
+            raise UnitscopeError(
+                "all cells are alike: there is nothing that a dictionary can learn"
+            )
         sample = sample / self.scale
         self.total = float((sample - sample.mean(0)).square().sum(1).mean())
         self.weights = Weights(*(part.requires_grad_() for part in begin(sample, recipe)))
@@ -219,7 +221,7 @@ class Training:
                 f"learning rate than {self.recipe.rate_at(0):.1e} (--rate) may help"
             )
         self.adam.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         directions = self.weights.directions
         with torch.no_grad():
             slope = directions.grad
@@ -272,7 +274,7 @@ class Training:
         write_whole(path, lambda fresh: torch.save(state, fresh))
 
     def resume(self, path: Path) -> None:
-        """Go on from a state that was kept; from the start where there is none, or it is damaged."""
+        """Go on from a kept state; from the start where there is none, or it is damaged."""
         try:
             state: dict[str, Any] = torch.load(path, weights_only=True)
             adam, weights = state["adam"], [part.requires_grad_() for part in state["weights"]]
@@ -287,9 +289,7 @@ class Training:
         self.quiet, self.step = state["quiet"], int(state["step"])
 
 
-def fit(
-    cells: Cells, recipe: Recipe, kept: Path | None = None, **hooks: Unpack[Hooks]
-) -> Training:
+def fit(cells: Cells, recipe: Recipe, kept: Path | None = None, **hooks: Unpack[Hooks]) -> Training:
     """Train a dictionary on cells; the same recipe and cells give the same bytes.
 
     kept : a file in which the state is left, so that the same call resumes a training that was

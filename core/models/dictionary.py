@@ -134,7 +134,7 @@ class Dictionary(nn.Module):
         decoder_bias: Tensor,
         k: int,
         activity: Tensor | None = None,
-        origin: Origin = Origin(),  # noqa: B008
+        origin: Origin = Origin(),
     ):
         super().__init__()
         if encoder.ndim != 2 or not 0 < min(encoder.shape) <= max(encoder.shape) <= MOST:

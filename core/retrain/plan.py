@@ -102,8 +102,8 @@ def plan(asked: Retraining) -> Plan:
     _check(asked)
     if innermost(asked.model) != asked.model:
         raise UnitscopeError(
-            f"{asked.model!r} is a network with a dictionary in it, which would no longer be one of "
-            f"the network once that is trained again; train {innermost(asked.model)!r}"
+            f"{asked.model!r} has a dictionary in it, which would be one of another network once "
+            f"that is trained again; train {innermost(asked.model)!r}"
         )
     dataset = open_dataset(asked.dataset)
     model = load_model(asked.model)
