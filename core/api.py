@@ -21,7 +21,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
 from core.foundation.settings import Settings
 from core.foundation.vocabulary import Core
-from core.knowledge.kinds import open_knowledge, own_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.runs import run_file, store
 from core.views import images as image_views
 from core.views import runs as run_views
@@ -253,7 +253,7 @@ class Run(run_file.Run):
         from core.paper.tables import all_core_concepts
 
         Core.of(cc)
-        graph = open_knowledge(knowledge or own_knowledge(self))
+        graph = open_knowledge(knowledge or self.own_knowledge)
         return all_core_concepts(self, graph, _path(overrides), splits, [cc])[cc]
 
     def account(
@@ -345,7 +345,7 @@ class Run(run_file.Run):
         """
         from core.paper.tables import table_1
 
-        graph = open_knowledge(knowledge or own_knowledge(self))
+        graph = open_knowledge(knowledge or self.own_knowledge)
         table = table_1(self, graph, splits, iou, layer, seed=seed, overrides=_path(overrides))
         return _given(frame_of(table), arrow)
 

@@ -34,6 +34,7 @@ from core.views.units import (
     unit_table,
 )
 from pages.parts import address, draw, explanations, graph
+from pages.parts import labels as label_part
 from pages.parts.cache import contribution, formulas, toggler
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
@@ -118,6 +119,7 @@ def all_units(ctx: Context) -> None:
         )
     with row[2]:
         above = address.toggle("above", "Better than chance only", drop=("page",))
+    label_part.search(ctx)
     if concept:
         search(ctx, concept, category, above, table)
         return
@@ -388,6 +390,7 @@ def one_unit(ctx: Context, text: str) -> None:
             st.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
     responses(ctx, unit, facts)
     methods(ctx, unit)
+    label_part.of_unit(ctx, unit)
     serves(ctx, unit)
 
 

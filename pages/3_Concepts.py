@@ -16,7 +16,6 @@ from core.foundation.names import plain_name
 from core.foundation.settings import limits
 from core.foundation.vocabulary import Core
 from core.knowledge.align import GUESSES
-from core.knowledge.kinds import own_knowledge
 from core.views import explain, fusion, knowledge
 from core.views import images as image_views
 from core.views.images import concept_id, search_images
@@ -700,7 +699,7 @@ def own_option(ctx: Context, known: Known) -> str:
 
 def graph_option(ctx: Context, known: Known) -> str:
     """``--knowledge SPEC`` where it is not the run's own."""
-    own = known.spec == own_knowledge(ctx.run)
+    own = known.spec == ctx.run.own_knowledge
     return "" if own else f" --knowledge {shlex.quote(known.spec)}"
 
 

@@ -18,7 +18,6 @@ from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
 from core.foundation.vocabulary import Golden
-from core.knowledge.kinds import own_knowledge
 from core.retrain.result import CONTROL, RetrainResult
 from core.views import retrain
 from core.views import runs as run_views
@@ -440,7 +439,7 @@ def cc_form(ctx: Context, root: Path) -> None:
     with st.container(border=True):
         st.markdown(
             f"**{ctx.facts.model}** on **{ctx.facts.dataset}**, knowledge "
-            f"{spoken_name(own_knowledge(ctx.run))}: those of the run at the left."
+            f"{spoken_name(ctx.run.own_knowledge)}: those of the run at the left."
         )
         asked = cc_fields(ctx, have, splits)
         if asked is None:
@@ -558,7 +557,7 @@ def cc_fields(ctx: Context, have: retrain.Material, splits: list[str]) -> Retrai
         train=train,
         test=test,
         core_on=core_on,
-        knowledge=own_knowledge(ctx.run),
+        knowledge=ctx.run.own_knowledge,
     )
 
 
@@ -807,7 +806,7 @@ def pe_form(ctx: Context, root: Path) -> None:
             "parts of the training photos: seconds for small layers, minutes for 500 units."
         )
         arguments = retrain.pe_arguments(
-            ctx.run, root, ctx.layer, own_knowledge(ctx.run), chosen, train, test, core_on
+            ctx.run, root, ctx.layer, ctx.run.own_knowledge, chosen, train, test, core_on
         )
         line = shlex.join(["python", "-m", "core", *arguments[:-3]])
         if not only_here(line):

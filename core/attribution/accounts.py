@@ -16,7 +16,7 @@ from core.foundation.errors import UnitscopeError, allow_empty
 from core.foundation.progress import silent
 from core.foundation.vocabulary import Core
 from core.knowledge.core_concepts import Annotated, CoreConcepts, core_concepts, related_concepts
-from core.knowledge.kinds import open_knowledge, own_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.runs.run_file import Run
 
 
@@ -29,7 +29,7 @@ def core_of(run: Run, kind: str) -> CoreConcepts:
     def made() -> dict[str, CoreConcepts]:
         annotated = Annotated.from_run(run)
         with allow_empty(silent):
-            related = related_concepts(annotated, open_knowledge(own_knowledge(run)))
+            related = related_concepts(annotated, open_knowledge(run.own_knowledge))
         return {kind.value: core_concepts(annotated, related, kind) for kind in Core}
 
     Core.of(kind)

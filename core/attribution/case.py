@@ -110,6 +110,33 @@ class Opened:
             raise UnitscopeError("the network gives what is no finite number for an edited photo")
         return logits
 
+    def activations(self, photos: np.ndarray) -> np.ndarray:
+        """float32 (photos, units): the mean of each of the layer's maps, of uint8 photos as the
+        network sees them.
+
+        Raises UnitscopeError where the layer gives what is no finite number.
+        """
+        module, parts = self.forward.module, []
+        size: tuple[int, int] = (photos.shape[1], photos.shape[2])
+
+        def keep(_module: Any, _args: Any, output: Any) -> None:
+            maps = as_maps(output, self.recorded.layer, size).float()
+            parts.append(maps.mean((2, 3)).cpu().numpy())
+
+        with self.lock, torch.inference_mode():
+            handle = find_layer(module, self.recorded.layer).register_forward_hook(keep)
+            try:
+                for start in range(0, len(photos), BATCH):
+                    module(self.forward.inputs(photos[start : start + BATCH]))
+            finally:
+                handle.remove()
+        found = np.concatenate(parts) if parts else np.zeros((0, 0), np.float32)
+        if not np.isfinite(found).all():
+            raise UnitscopeError(
+                f"layer {self.recorded.layer} gives what is no finite number for an edited photo"
+            )
+        return found
+
     def row(self, image: int) -> int:
         """Row of an image in :attr:`recorded`. Raises UnitscopeError where the run has none."""
         at = int(np.searchsorted(self.recorded.numbers, image))

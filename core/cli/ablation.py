@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.cli.common import (
     COUNT,
@@ -26,8 +26,9 @@ from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
 from core.foundation.vocabulary import Core, Eq2, Strategy
-from core.knowledge.kinds import own_knowledge
-from core.runs.run_file import Run
+
+if TYPE_CHECKING:
+    from core.runs.run_file import Run
 
 
 def add(verb: Verb) -> None:
@@ -169,7 +170,7 @@ def _study(run: Run, given: argparse.Namespace) -> Any:
     from core.ablation.toggler import prepare
     from core.knowledge.kinds import open_knowledge
 
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     return Study.of(prepare(run, given.layer), graph, given.strategy, given.iou, given.overrides)
 
 
@@ -202,7 +203,7 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
     if not core.members[core.scene(given.scene)].any():
         without_effect(

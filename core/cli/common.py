@@ -9,14 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import printable
 from core.foundation.settings import CACHE
-from core.knowledge.kinds import own_knowledge as own_knowledge
-from core.runs.run_file import Run
-from core.runs.store import find_run
+
+if TYPE_CHECKING:  # what needs pandas or PyTorch is imported once a verb runs
+    from core.runs.run_file import Run
 
 Answer = tuple[dict[str, Any], str]
 """What a verb says: the object for --json, and the same for people."""
@@ -47,9 +47,17 @@ def add_word(words: Any, name: str, do: Any, text: str) -> argparse.ArgumentPars
     return sub
 
 
+def open_run(name: str, out: Path) -> Run:
+    """A run by its digest, the beginning of one, or ``latest``, in a folder of runs."""
+    from core.runs.run_file import Run
+    from core.runs.store import find_run
+
+    return Run(find_run(name, out))
+
+
 def open_given(given: argparse.Namespace) -> Run:
     """The run that the command line names."""
-    return Run(find_run(given.run, given.out))
+    return open_run(given.run, given.out)
 
 
 def add_knowledge(sub: argparse.ArgumentParser) -> None:

@@ -6,19 +6,17 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_given, say
+from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_given, open_run, say
 from core.cli.merging import add_clustering, filtered_table
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
 from core.foundation.vocabulary import Standing
-from core.knowledge.kinds import own_knowledge
-from core.runs.run_file import Run
-from core.runs.store import find_run
 
 if TYPE_CHECKING:
     from core.attribution.account import Causes
     from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
+    from core.runs.run_file import Run
 
 
 def add(verb: Verb) -> None:
@@ -87,7 +85,7 @@ def _explain(given: argparse.Namespace) -> Answer:
     run = open_given(given)
     core = all_core_concepts(
         run,
-        open_knowledge(given.knowledge or own_knowledge(run)),
+        open_knowledge(given.knowledge or run.own_knowledge),
         given.overrides,
         kinds=[given.cc],
     )[given.cc]
@@ -219,8 +217,8 @@ def _tables(given: argparse.Namespace) -> Answer:
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_1, table_4, table_6
 
-    runs = [Run(find_run(name, given.out)) for name in given.run]
-    graph = open_knowledge(given.knowledge or own_knowledge(runs[0]))
+    runs = [open_run(name, given.out) for name in given.run]
+    graph = open_knowledge(given.knowledge or runs[0].own_knowledge)
     if given.table == 6:
         asked = pe_defaults(given)
         table = table_6([pe_of(run, asked) for run in runs])

@@ -15,7 +15,7 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
 from core.foundation.settings import CACHE
-from core.runs.tables import DENOMINATORS
+from core.foundation.vocabulary import Denominator
 
 
 def add(verb: Verb) -> None:
@@ -54,7 +54,7 @@ def add(verb: Verb) -> None:
     report.add_argument("--no-photos", action="store_true", help="leave the photos out")
     for sub in (export, report):
         sub.add_argument("--layer", metavar="NAME", help="the run's last where left out")
-        sub.add_argument("--denominator", default="all", choices=DENOMINATORS)
+        sub.add_argument("--denominator", default="all", choices=tuple(Denominator))
         sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of runs")
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, say, say_kinds
-from core.knowledge.kinds import own_knowledge
 
 if TYPE_CHECKING:
     from core.knowledge.core_concepts import CoreConcepts
@@ -46,7 +45,7 @@ def _align(given: argparse.Namespace) -> Answer:
     run = open_given(given)
     annotated = Annotated.from_run(run)
     names = list(dict.fromkeys([*annotated.scenes, *annotated.concepts]))
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     frame = align(names, graph, overrides=given.overrides, head_nouns=given.head_nouns)
     if given.write is not None:
         write_alignment(frame, given.write)
@@ -66,7 +65,7 @@ def _concepts(given: argparse.Namespace) -> Answer:
     from core.paper.tables import all_core_concepts
 
     run = open_given(given)
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
     facts: dict[str, Any] = {
         "kind": core.kind,

@@ -21,13 +21,12 @@ from core.cli.common import (
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
-from core.knowledge.kinds import own_knowledge
-from core.runs.run_file import Run
 
 if TYPE_CHECKING:
     from core.knowledge.graph import Graph
     from core.merging.fuse import Space, Vectors
     from core.paper.tables import Table
+    from core.runs.run_file import Run
 
 
 def add(verb: Verb) -> None:
@@ -80,7 +79,7 @@ def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
     from core.knowledge.kinds import open_knowledge
     from core.merging.fuse import Space
 
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     return graph, Space(run, graph, given.overrides)
 
 

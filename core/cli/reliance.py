@@ -23,14 +23,13 @@ from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
 from core.foundation.names import plain_name
 from core.foundation.vocabulary import Core
-from core.knowledge.kinds import own_knowledge
-from core.runs.run_file import Run
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from core.attribution.measured import Asked, Measured
     from core.knowledge.core_concepts import CoreConcepts
+    from core.runs.run_file import Run
 
 
 def add(verb: Verb) -> None:
@@ -74,7 +73,7 @@ def _core(run: Run, given: argparse.Namespace) -> CoreConcepts:
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import all_core_concepts
 
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     return all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
 
 

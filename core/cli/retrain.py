@@ -10,18 +10,26 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.cli.common import COUNT, SEED, Answer, Verb, add_word, say, show_progress, stoppable
+from core.cli.common import (
+    COUNT,
+    SEED,
+    Answer,
+    Verb,
+    add_word,
+    open_run,
+    say,
+    show_progress,
+    stoppable,
+)
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, GOLDEN, Retraining
 from core.foundation.trust import check_named
-from core.knowledge.kinds import own_knowledge
-from core.runs.run_file import Run
-from core.runs.store import find_run
 
 if TYPE_CHECKING:
     from core.retrain.result import SvmResult
+    from core.runs.run_file import Run
 
 
 def add(verb: Verb) -> None:
@@ -157,7 +165,7 @@ def _asked(given: argparse.Namespace) -> Retraining:
         if getattr(given, option.name) is not None
     }
     if given.run:
-        run = Run(find_run(given.run, given.out))
+        run = open_run(given.run, given.out)
         if "dataset" not in options:
             photos = run.settings.dataset
             check_named(photos.spec, f"run {run.digest}", photos.code)
@@ -166,7 +174,7 @@ def _asked(given: argparse.Namespace) -> Retraining:
             network = run.settings.model
             check_named(network.spec, f"run {run.digest}", network.code)
             options["model"] = network.spec
-        options.setdefault("knowledge", own_knowledge(run))
+        options.setdefault("knowledge", run.own_knowledge)
         run.close()
     if "dataset" not in options or "model" not in options:
         raise UnitscopeError("name a run, or both --dataset and --model")
@@ -177,7 +185,7 @@ def _pe(given: argparse.Namespace) -> Answer:
     from core.retrain.svm import accuracies
     from core.views.retrain import pe_text
 
-    reply = pe_of(Run(find_run(given.run, given.out)), given)
+    reply = pe_of(open_run(given.run, given.out), given)
     rows = accuracies(reply)
     facts = {k: v for k, v in reply.items() if k not in ("rows", "target", "network")}
     return {**facts, "methods": [asdict(row) for row in rows]}, pe_text(reply, rows)
@@ -189,7 +197,7 @@ def pe_of(run: Run, given: argparse.Namespace) -> SvmResult:
     from core.paper.tables import all_core_concepts
     from core.retrain.svm import SvmSettings, retrain_pe
 
-    graph = open_knowledge(given.knowledge or own_knowledge(run))
+    graph = open_knowledge(given.knowledge or run.own_knowledge)
     splits = list(given.train) if given.core_on == "train" else None
     cores = all_core_concepts(run, graph, given.overrides, splits, given.cc)
     asked = SvmSettings(

@@ -6,7 +6,7 @@ import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.cli.common import (
     COUNT,
@@ -26,8 +26,9 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, Settings, quantile_words
-from core.runs.run_file import Run
-from core.runs.store import list_runs
+
+if TYPE_CHECKING:
+    from core.runs.run_file import Run
 
 
 def add(verb: Verb) -> None:
@@ -342,6 +343,8 @@ def _layers(given: argparse.Namespace) -> Answer:
 
 
 def _runs(given: argparse.Namespace) -> Answer:
+    from core.runs.run_file import Run
+    from core.runs.store import list_runs
     from core.views.work import unfinished
 
     rows: list[dict[str, Any]] = []

@@ -363,7 +363,7 @@ def _account(
 
     run, layer = view.run, view.layer
     number = image_number(run, image)
-    spec = knowledge.own_knowledge(run)
+    spec = run.own_knowledge
     known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
     told = explain.account(run, known, image, layer, *ACCOUNT)
     facts = view.facts

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from core.foundation.errors import UnitscopeError
+
+if TYPE_CHECKING:  # names alone need no numpy
+    import numpy as np
 
 _HIDDEN = (
     r"\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff\ud800-\udfff"
@@ -108,6 +110,8 @@ def match_names(names: Sequence[str], options: Sequence[str]) -> np.ndarray:
     where: dict[str, int] = {}
     for k, option in enumerate(options):
         where.setdefault(plain_name(option), k)
+    import numpy as np
+
     return np.array([where.get(plain_name(name), -1) for name in names], np.int32)
 
 

@@ -14,7 +14,8 @@ three sources of rows:
 
 The registries: `core.datasets.registry.DATASETS`, `core.models.registry.MODELS`,
 `core.knowledge.kinds.KNOWLEDGE`, `core.labelling.methods.LABELLING`,
-`core.explain.metrics.KINDS`, `pages.parts.registry.PAGES`; docs/extending.md adds one of each.
+`core.labelling.encoders.ENCODERS`, `core.explain.metrics.KINDS`, `pages.parts.registry.PAGES`;
+docs/extending.md adds one of each.
 """
 
 from __future__ import annotations

@@ -46,6 +46,10 @@ VERSIONS: dict[str, int] = {
     "causes": 1,
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
     "reliance": 1,
+    # What units lose when concepts are taken out; labels that are fitted and kept.
+    "labels": 1,
+    # Features of photos and words, by which CLIP-Dissect compares them with units.
+    "encoding": 1,
     # Sparse dictionaries: their training and measures, and what they give in a network.
     "dictionary": 1,
     # The classifiers of Table 6 that read learned concepts.

@@ -17,7 +17,6 @@ from core.foundation.settings import CACHE, ROOT
 from core.knowledge.conceptnet import open_conceptnet
 from core.knowledge.graph import Graph
 from core.knowledge.triples import read_triples
-from core.runs.run_file import Run
 
 BUILTIN = ROOT / "data" / "everyday.tsv"
 
@@ -51,11 +50,6 @@ KNOWLEDGE: Registry[Row] = Registry(
 """What a row opens is called with the whole SPEC, its text behind the kind and its colon, the
 folder of the cache, and the receiver of progress or None; it returns a
 :class:`~core.knowledge.graph.Graph`."""
-
-
-def own_knowledge(run: Run) -> str:
-    """The knowledge SPEC a run was made with."""
-    return run.own_knowledge
 
 
 def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:

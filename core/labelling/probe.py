@@ -6,7 +6,7 @@ themselves, and the areas of annotated concepts. No network is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -118,7 +118,7 @@ class Probe:
         return self.shares > 0
 
     @cached_property
-    def _whole(self) -> sparse.csr_array:
+    def whole(self) -> sparse.csr_array:
         """bool CSR like :attr:`shares`, of the concepts of whole photos alone."""
         flags = np.r_[False, self.concepts["whole"].to_numpy(bool)]
         return sparse.csr_array((self.shares > 0).multiply(flags[None, :]))
@@ -134,26 +134,16 @@ class Probe:
         """bool (formulas, photos, grid height, grid width): the masks of formulas in the photos
         of some rows. A concept of the whole photo covers all of it."""
         labels = self.label_maps(start, stop)
-        whole = self._whole[start:stop].toarray()
-        held: dict[int, np.ndarray] = {}
+        return formula_masks(formulas, labels, self.whole[start:stop].toarray())
 
-        def mask(concept: int) -> np.ndarray:
-            if concept not in held:
-                here = (labels == concept).any(1)
-                held[concept] = here | whole[:, concept, None, None]
-            return held[concept]
-
-        out = np.empty((len(formulas), stop - start, *labels.shape[2:]), bool)
-        for k, formula in enumerate(formulas):
-            out[k] = mask(formula.concepts[0])
-            for op, concept in zip(formula.ops[1:], formula.concepts[1:], strict=True):
-                if op == OR:
-                    out[k] |= mask(concept)
-                elif op == AND:
-                    out[k] &= mask(concept)
-                elif op == NOT:
-                    out[k] &= ~mask(concept)
-        return out
+    def shares_without(self, formulas: Sequence[Formula], row: int, gone: int) -> np.ndarray:
+        """float64 (formulas,): the share of one photo that each formula's mask covers where the
+        concept `gone` is not annotated."""
+        labels = self.label_maps(row, row + 1)
+        whole = self.whole[row : row + 1].toarray()
+        labels[labels == gone], whole[:, gone] = 0, False
+        shares: np.ndarray = formula_masks(formulas, labels, whole).mean((1, 2, 3))
+        return shares
 
     def formula_shares(self, formulas: Sequence[Formula]) -> np.ndarray:
         """float64 (photos, formulas): the share of each photo that a formula's mask covers.
@@ -196,17 +186,71 @@ class Probe:
             cover = cell_means(masks, height, width).transpose(1, 0, 2, 3)
             yield (
                 slice(start, stop),
-                part.reshape(*part.shape[:2], -1),
-                cover.reshape(*cover.shape[:2], -1).astype(np.float32),
+                part.reshape(*part.shape[:2], height * width),
+                cover.reshape(*cover.shape[:2], height * width).astype(np.float32),
             )
 
-    def predicted(self, labels: Sequence[Terms]) -> np.ndarray:
+    def formula_presence(self, formulas: Sequence[Formula]) -> np.ndarray:
+        """float64 (photos, formulas): 1 where a formula is true of what a photo shows, read of
+        photos, not of pixels."""
+        used = sorted({concept for formula in formulas for concept in formula.concepts})
+        at = {concept: k for k, concept in enumerate(used)}
+        return presence_of(formulas, at, self.presence.tocsc()[:, used].toarray())
+
+    def predicted(self, labels: Sequence[Terms], of_photos: bool = False) -> np.ndarray:
         """float64 (photos, labels): what each label predicts of a unit's mean activation, up to a
         scale: Σ weight · share of the photo that the formula covers; 0 for a label without terms.
+
+        of_photos : Σ weight · whether the formula is true of the photo, in place of shares.
         """
         formulas, weights = in_columns(labels)
-        predicted: np.ndarray = self.formula_shares(formulas) @ weights
+        seen = self.formula_presence if of_photos else self.formula_shares
+        predicted: np.ndarray = seen(formulas) @ weights
         return predicted
+
+
+def formula_masks(formulas: Sequence[Formula], labels: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """bool (formulas, photos, height, width): masks of formulas.
+
+    labels : ids (photos, channels, height, width). whole : bool (photos, concepts + 1), concepts of
+    the whole photo.
+    """
+    held: dict[int, np.ndarray] = {}
+
+    def mask(concept: int) -> np.ndarray:
+        if concept not in held:
+            here = (labels == concept).any(1)
+            held[concept] = here | whole[:, concept, None, None]
+        return held[concept]
+
+    out = np.empty((len(formulas), len(labels), *labels.shape[2:]), bool)
+    for k, formula in enumerate(formulas):
+        out[k] = mask(formula.concepts[0])
+        for op, concept in zip(formula.ops[1:], formula.concepts[1:], strict=True):
+            if op == OR:
+                out[k] |= mask(concept)
+            elif op == AND:
+                out[k] &= mask(concept)
+            elif op == NOT:
+                out[k] &= ~mask(concept)
+    return out
+
+
+def presence_of(
+    formulas: Sequence[Formula], columns: Mapping[int, int], shown: np.ndarray
+) -> np.ndarray:
+    """float64 (photos, formulas): 1 where a formula is true of a photo.
+
+    columns : of `shown`, bool (photos, concepts), by concept id.
+    """
+    out = np.zeros((len(shown), len(formulas)))
+    for k, formula in enumerate(formulas):
+        true = shown[:, columns[formula.concepts[0]]]
+        for op, concept in zip(formula.ops[1:], formula.concepts[1:], strict=True):
+            other = shown[:, columns[concept]]
+            true = true | other if op == OR else true & (other if op == AND else ~other)
+        out[:, k] = true
+    return out
 
 
 def in_columns(labels: Sequence[Terms]) -> tuple[list[Formula], np.ndarray]:

@@ -99,8 +99,10 @@ paths, single numbers (built by stand-ins). Allowed beyond PyTorch's own list wh
 is read."""
 
 
-def optional(package: str, what: str) -> ModuleType:
+def optional(package: str, what: str, install: str = "") -> ModuleType:
     """An optional package, imported; raises with the command that installs it where it is missing.
+
+    install : what it is called where it is installed from, if not as it is imported.
 
     >>> optional("no_such_package", "files in no such format")
     Traceback (most recent call last):
@@ -113,7 +115,8 @@ no_such_package: pip install no_such_package
     except ImportError as err:
         head = package.partition(".")[0]
         if isinstance(err, ModuleNotFoundError) and (err.name or "").partition(".")[0] == head:
-            raise UnitscopeError(f"{what} need the package {head}: pip install {head}") from None
+            given = install or head
+            raise UnitscopeError(f"{what} need the package {given}: pip install {given}") from None
         raise UnitscopeError(f"{what} need the package {head}, which fails: {err}") from err
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.knowledge.graph import Graph
-from core.knowledge.kinds import open_knowledge, own_knowledge
+from core.knowledge.kinds import open_knowledge
 from core.merging.embed import MODELS as MODELS
 from core.merging.fuse import WORDS as WORDS
 from core.merging.fuse import (
@@ -49,7 +49,7 @@ def _space(run: Run, knowledge: Knowledge) -> Space:
         if knowledge not in _SPACES:
             _SPACES[knowledge] = Space(run, knowledge.graph)
         return _SPACES[knowledge]
-    return Space(run, _graph(knowledge or own_knowledge(run)))
+    return Space(run, _graph(knowledge or run.own_knowledge))
 
 
 def _links(space: Space, merge: Pairs, apart: Pairs) -> Links | None:

@@ -35,7 +35,6 @@ from core.knowledge.core_concepts import (
 from core.knowledge.graph import RELATIONS, Edge, Graph
 from core.knowledge.kinds import knowledge_stamp as knowledge_stamp
 from core.knowledge.kinds import open_knowledge as open_knowledge
-from core.knowledge.kinds import own_knowledge as own_knowledge
 from core.paper.tables import core_kinds
 from core.runs.run_file import Run, derived
 from core.views.images import concepts as concepts_of

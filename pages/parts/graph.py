@@ -5,7 +5,6 @@ from __future__ import annotations
 import streamlit as st
 
 from core.foundation.errors import UnitscopeError
-from core.knowledge.kinds import own_knowledge
 from core.views.knowledge import Known, spoken_name
 from pages.parts import address
 from pages.parts.cache import known
@@ -20,7 +19,7 @@ def chosen(ctx: Context, title: str) -> Known:
     Where the graph cannot be opened, or the run has nothing to bring to it, the page says so
     and ends.
     """
-    own = own_knowledge(ctx.run)
+    own = ctx.run.own_knowledge
     options = list(dict.fromkeys([own, BUILTIN]))
     asked = address.get("knowledge", own)
     if asked not in options:

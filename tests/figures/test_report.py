@@ -118,7 +118,7 @@ def test_units_and_photos_get_sections_of_their_own(tiny_run):
     assert "Unit 3 of body.3" in said and "Unit 0 of body.3" in said and "Photo 010" in said
     best = unit_concepts(tiny_run, "body.3", 3).iloc[0]
     assert shown_name(best["name"]) in said and f"{best['iou']:.3f}"[:4] in said
-    spec = knowledge.own_knowledge(tiny_run)
+    spec = tiny_run.own_knowledge
     known = knowledge.know(tiny_run, knowledge.open_knowledge(spec), spec)
     told = explain.account(tiny_run, known, "010", "body.3", *ACCOUNT).account
     assert told.sentence in said
