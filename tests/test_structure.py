@@ -31,6 +31,7 @@ PACKAGES = [
     "retrain",
     "attribution",
     "labelling",
+    "dictionary",
     "paper",
     "views",
     "figures",

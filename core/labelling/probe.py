@@ -308,21 +308,25 @@ LEARN, JUDGE = ("train", "training"), ("test", "val", "validation")
 
 
 def held_out(
-    run: Run, learn: Sequence[str] | None = None, judge: Sequence[str] | None = None
+    run: Run,
+    learn: Sequence[str] | None = None,
+    judge: Sequence[str] | None = None,
+    what: str = "labels",
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(splits that labels are learned from, splits that they are judged by).
 
     Where they are not given: the run's training split, and the first of test and validation.
+    what : is learned, as messages say it.
 
     Raises UnitscopeError where the run has no such splits, and where one split is in both.
     """
     known = known_values(run, "split", "images", None)
 
-    def usual(names: Sequence[str], what: str) -> tuple[str, ...]:
+    def usual(names: Sequence[str], how: str) -> tuple[str, ...]:
         found = [name for name in names if name in known]
         if not found:
             raise UnitscopeError(
-                f"the run's splits are {few(known)}: say which photos labels are {what}"
+                f"the run's splits are {few(known)}: say which photos {what} are {how}"
             )
         return (found[0],)
 
@@ -339,7 +343,7 @@ def held_out(
     both = sorted(set(learned) & set(judged))
     if both:
         raise UnitscopeError(
-            f"labels learned from split {both[0]!r} cannot be judged by it: it would judge them by "
+            f"{what} learned from split {both[0]!r} cannot be judged by it: it would judge them by "
             "the photos that they were fitted to"
         )
     return learned, judged
