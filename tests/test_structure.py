@@ -31,6 +31,7 @@ PACKAGES = [
     "retrain",
     "attribution",
     "labelling",
+    "graphs",
     "paper",
     "views",
     "figures",

@@ -30,6 +30,7 @@ from core.cli import (
     rooms,
     runs,
     truth,
+    vrx,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
@@ -51,6 +52,7 @@ VERBS = (
     merging,
     explain,
     truth,
+    vrx,
     reliance,
     ablation,
     retrain,

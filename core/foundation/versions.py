@@ -46,6 +46,8 @@ VERSIONS: dict[str, int] = {
     "causes": 1,
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
     "reliance": 1,
+    # Structural concept graphs (VRX): their concepts, features and edges, and what they learn.
+    "graphs": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).
