@@ -66,6 +66,10 @@ VARIANTS = {
 MASKING = "mean"
 """The filling by which a concept is masked out of a photo, for lessons with masked photos."""
 
+MASKED = 0.5
+"""How often a photo is taught with one of its concepts masked out, drawn at random, where that is
+asked for: in each epoch anew. The choice is ours."""
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -101,10 +105,11 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Lessons:
-    """What is taught: photos, some of them with a concept masked out, and the network's logits.
+    """What is taught: photos, or photos with a concept masked out, and the network's logits.
 
-    rows : int64 (lessons,), photo of each. without : int64 (lessons,), the concept that is masked
-    out (column of the graphs), −1 for none. logits : float32 (lessons, classes of interest).
+    rows : int64 (lessons,), photo of each, ascending where they are masked. without : int64 (lessons,), the concept that
+    is masked out (column of the graphs), −1 for none. logits : float32 (lessons, classes of
+    interest).
     """
 
     rows: np.ndarray
@@ -205,19 +210,19 @@ def learn(
         graphs = graphs_of(probe, found.distinct)
         if variant == DISPLACED:
             graphs = graphs.displaced(asked.seed)
-        lessons = _whole_photos(run, found, graphs)
+        whole, more = _whole_photos(run, found, graphs), None
         if asked.masked:
             if masked is None:
                 raise UnitscopeError(
                     "lessons with masked photos need the network open (core.graphs.masked.lessons)"
                 )
-            lessons = _both(lessons, masked(graphs))
+            more = masked(graphs)
         state.scale = state.scale or _scale(graphs)
         while state.epoch < asked.epochs:
             if stop():
                 state.write(path)
                 raise Stopped(f"{variant}: {state.epoch} of {asked.epochs} epochs; {STOPPED}")
-            _epoch(state, asked, found, graphs, lessons)
+            _epoch(state, asked, found, graphs, _lessons_of(whole, more, asked.seed, state.epoch))
             if state.epoch % SAVE == 0 or state.epoch == asked.epochs:
                 state.write(path)
             meter.step()
@@ -235,12 +240,19 @@ def _whole_photos(run: Run, found: Hypotheses, graphs: Graphs) -> Lessons:
     return Lessons(np.arange(len(graphs)), np.full(len(graphs), -1), logits)
 
 
-def _both(one: Lessons, other: Lessons) -> Lessons:
-    return Lessons(
-        np.concatenate([one.rows, other.rows]),
-        np.concatenate([one.without, other.without]),
-        np.concatenate([one.logits, other.logits]),
-    )
+def _lessons_of(whole: Lessons, masked: Lessons | None, seed: int, epoch: int) -> Lessons:
+    """The lessons of an epoch, in its own order: each photo once, of those with masked ones every
+    other, by chance, with one of its concepts masked out."""
+    rng = np.random.default_rng([seed, epoch])
+    order = rng.permutation(len(whole))
+    logits, without = whole.logits[order], whole.without[order]
+    if masked is not None and len(masked):
+        first = np.searchsorted(masked.rows, order)
+        count = np.searchsorted(masked.rows, order, side="right") - first
+        some = (rng.random(len(order)) < MASKED) & (count > 0)
+        drawn = (first + rng.random(len(order)) * count).astype(np.int64)[some]
+        logits[some], without[some] = masked.logits[drawn], masked.without[drawn]
+    return Lessons(order, without, logits)
 
 
 def _scale(graphs: Graphs) -> float:
@@ -266,14 +278,13 @@ def distillation(said: Tensor, taught: Tensor) -> Tensor:
 def _epoch(
     state: _State, asked: Asked, found: Hypotheses, graphs: Graphs, lessons: Lessons
 ) -> None:
-    """One round over all lessons, in an order of its own."""
+    """One round over the lessons of an epoch, in their order."""
     for group in state.optimiser.param_groups:
         group["lr"] = RATE * 0.5 ** (state.epoch * HALVINGS // asked.epochs)
-    order = np.random.default_rng([asked.seed, state.epoch]).permutation(len(lessons))
     columns = found.columns
     state.module.train()
     # Parts of nearly equal size: batch normalisation of a handful would be noise.
-    for part in np.array_split(order, max(1, round(len(order) / BATCH))):
+    for part in np.array_split(np.arange(len(lessons)), max(1, round(len(lessons) / BATCH))):
         batch = batch_of(graphs, columns, lessons.rows[part], state.scale, lessons.without[part])
         loss = distillation(state.module(batch), torch.from_numpy(lessons.logits[part]))
         if not torch.isfinite(loss):

@@ -14,7 +14,7 @@ from core.attribution.effects import measure
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Meter, Stopped
 from core.graphs import distil, judge
-from core.graphs.distil import ALONE, DISPLACED, GRAPHS, Asked, learn
+from core.graphs.distil import ALONE, DISPLACED, GRAPHS, Asked, Lessons, learn
 from core.graphs.masked import lessons
 from core.graphs.scg import graphs_of
 from core.runs.run_file import Run, derived
@@ -105,6 +105,29 @@ def test_masked_photos_are_lessons_of_what_the_network_says_without(planted_run)
     student = learn(planted_run, asked, masked=partial(lessons, opened, asked))
     plain = learn(planted_run, replace(asked, masked=False))
     assert not torch.equal(student.module.out.weight, plain.module.out.weight)
+
+
+def test_every_other_photo_is_taught_with_a_concept_masked_out():
+    rng = np.random.default_rng(0)
+    whole = Lessons(np.arange(400), np.full(400, -1), rng.random((400, 2)))
+    rows = np.repeat(np.arange(0, 400, 2), 3)
+    masked = Lessons(rows, np.tile([4, 5, 6], 200), 10 + rng.random((600, 2)))
+    plain = distil._lessons_of(whole, None, 7, 3)
+    assert np.array_equal(np.sort(plain.rows), whole.rows) and (plain.without == -1).all()
+    assert np.array_equal(plain.logits, whole.logits[plain.rows])
+    told = distil._lessons_of(whole, masked, 7, 3)
+    assert np.array_equal(told.rows, plain.rows)
+    some = told.without >= 0
+    assert (told.rows[some] % 2 == 0).all() and 0.35 < some.sum() / 200 < 0.65
+    assert np.bincount(told.without[some])[4:].min() > 15
+    for k in range(400):
+        if some[k]:
+            at = np.flatnonzero((masked.rows == told.rows[k]) & (masked.without == told.without[k]))
+            assert np.array_equal(told.logits[k], masked.logits[at[0]])
+        else:
+            assert np.array_equal(told.logits[k], whole.logits[told.rows[k]])
+    assert not np.array_equal(told.without, distil._lessons_of(whole, masked, 7, 4).without)
+    assert (whole.without == -1).all()
 
 
 def test_nothing_is_judged_by_what_it_learned_from(planted_run):
