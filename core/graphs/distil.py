@@ -107,9 +107,9 @@ class Asked:
 class Lessons:
     """What is taught: photos, or photos with a concept masked out, and the network's logits.
 
-    rows : int64 (lessons,), photo of each, ascending where they are masked. without : int64 (lessons,), the concept that
-    is masked out (column of the graphs), −1 for none. logits : float32 (lessons, classes of
-    interest).
+    rows : int64 (lessons,), photo of each; of masked ones ascending. without : int64 (lessons,),
+    the concept that is masked out (column of the graphs), −1 for none. logits : float32 (lessons,
+    classes of interest).
     """
 
     rows: np.ndarray
