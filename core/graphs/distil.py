@@ -229,6 +229,15 @@ def learn(
     return Student(run, asked, variant, found, state.scale, state.module.eval())
 
 
+def learned(run: Run, asked: Asked, variant: str = GRAPHS) -> bool:
+    """Whether all of it was learned before, and is kept beside the run."""
+    asked = asked.of(run)
+    _, found = of_interest(run, asked)
+    path = derived(run, "vrx", _facts(asked, variant), "pt")
+    state = _State.start(run.unit_count(asked.layer), found, asked.seed, variant)
+    return state.read(path) and state.epoch >= asked.epochs
+
+
 def _facts(asked: Asked, variant: str) -> list[Any]:
     # An effect is what a masked photo is made by.
     versions = versions_of("graphs", *(("effects",) if asked.masked else ()))

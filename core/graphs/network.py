@@ -11,8 +11,7 @@ in class c, by all layers alone: which relation counts is what tells classes apa
 features of all nodes and edges of all classes, one after the other, go through one linear layer to
 a logit for each class. So every logit is exactly a sum over nodes and edges, plus a bias.
 
-Batch normalisation and the widths are those of the authors' published program; the paper does not
-give them.
+Batch normalisation and the widths are those of the authors' published program.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ EDGE_WIDTH = 5
 """Numbers of an edge after each layer."""
 
 EPSILON = 1e-3
-"""What each number of a dummy is: a small constant, "ε" in the paper, which gives no value."""
+"""What each number of a dummy is: small and constant, as the paper asks; the value is ours."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ from core.foundation.intervals import Z
 from core.labelling.probe import SHARD, Probe, cell_means
 
 NODES = 4
-"""Concepts of a class, the paper's number."""
+"""Concepts of a class: the top four, as in the paper."""
 
 LEAST = 5
 """Photos answered as a class that a class of interest has at least; and of these, photos that a

@@ -30,7 +30,7 @@ from core.ablation.images import class_names
 from core.attribution.case import Case, Opened
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import spread
-from core.graphs.distil import BATCH, Asked, Student, learn, of_interest
+from core.graphs.distil import BATCH, Asked, Student, learn, learned, of_interest
 from core.graphs.masked import lessons
 from core.graphs.network import Batch, batch_of
 from core.graphs.scg import Graphs, Hypotheses, graphs_of, pairs
@@ -448,18 +448,26 @@ def _means(adds: list[np.ndarray]) -> Row:
 # -- as a method of attribution ---------------------------------------------------------------
 
 
-def unready(opened: Opened) -> str:
-    """Why graphs cannot be learned from a run; "" where they can.
+SOON = 100_000
+"""Photos × classes of interest from which graphs are learned at the first question, in a few
+minutes; more are learned where they are asked for by name."""
 
-    They need maps, two classes of interest, and photos to learn from.
+
+def unready(opened: Opened) -> str:
+    """Why :func:`vrx` cannot be asked about photos of a run; "" where it can.
+
+    Graphs need maps, two classes of interest, and photos to learn from; and where these are many
+    (:data:`SOON`), they must have been learned.
     """
     run = opened.run
     try:
         asked = Asked(layer=opened.recorded.layer).of(run)
         run.array(f"maps-{asked.layer}")
-        of_interest(run, asked)
+        probe, found = of_interest(run, asked)
     except UnitscopeError as err:
         return str(err)
+    if len(probe) * len(found.classes) > SOON and not learned(run, asked):
+        return f"its graphs take long to learn: python -m core vrx {run.digest} does so"
     return ""
 
 

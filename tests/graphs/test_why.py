@@ -17,7 +17,7 @@ from core.attribution.truth import hold_against_truth
 from core.cli import main
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import spread
-from core.graphs import distil
+from core.graphs import distil, why
 from core.graphs.distil import ALONE, Student
 from core.graphs.network import batch_of
 from core.graphs.scg import Hypotheses, pairs
@@ -167,11 +167,11 @@ def test_graphs_of_classes_are_means_over_photos(judged):
     assert pair.dx < -0.2 and pair.low > 0 > pair.other_high and pair.shown == 1
     alone, no_edges = class_graphs(judged.students[ALONE], graphs, answers, "left")
     assert set(alone["graph"]) == {"left"} and not len(no_edges)
-    for scene, other, why in (
+    for scene, other, said in (
         ("left", "left", "compared with itself"),
         ("lift", None, "unknown class of interest"),
     ):
-        with pytest.raises(UnitscopeError, match=why):
+        with pytest.raises(UnitscopeError, match=said):
             class_graphs(student, graphs, answers, scene, other)
     with pytest.raises(UnitscopeError, match="answers left to 0 of the judged photos"):
         class_graphs(student, graphs, np.full(len(answers), 2), "left")
@@ -220,7 +220,7 @@ def quick(monkeypatch):
 
 
 @pytest.mark.slow
-def test_it_is_a_method_of_attribution(planted_run, judged, quick):
+def test_it_is_a_method_of_attribution(planted_run, judged, quick, monkeypatch):
     opened = Opened.of(planted_run)
     row = int(np.flatnonzero(judged.answers == 0)[0])
     case = opened.case(int(judged.graphs.images[row]))
@@ -234,6 +234,12 @@ def test_it_is_a_method_of_attribution(planted_run, judged, quick):
     assert by_input != pytest.approx(said)
     some = replace(case, regions=case.regions.only(np.array([1])))
     assert vrx(some, 0, 1) == pytest.approx(said[[1]])
+    assert unready(opened) == ""
+    with monkeypatch.context() as patch:
+        patch.setattr(why, "SOON", 10)
+        assert unready(opened) == "", "they were learned above"
+        patch.setattr(distil.Asked.__init__, "__defaults__", (None, 4, (), (), False, 61, 0))
+        assert f"python -m core vrx {planted_run.digest}" in unready(opened)
     found = hold_against_truth(opened, tested.Asked(("vrx", "vrx-masked"), "test", 8, "mean"))
     assert [one.method for one in found.rows if one.answers == "right"] == ["vrx", "random"]
     assert "takes concepts out by 'mean'" in found.not_judged["vrx-masked"]
@@ -255,20 +261,20 @@ def test_the_verb_says_all(planted_run, judged, quick, capsys):
     assert "red → blue" in text and "nodes alone" in text
     assert main([*words, "--scene", "left"]) == 0
     assert "in photos answered left and in all others" in capsys.readouterr().out
-    for more, why in (
+    for more, said in (
         (["--against", "left"], "name one of them"),
         (["--scene", "lift"], "unknown class of interest 'lift'"),
         (["--image", "9999.png"], "unknown image of this run"),
         (["--category", "part"], "unknown category"),
     ):
         assert main([*words, *more]) == 2
-        assert why in capsys.readouterr().err
+        assert said in capsys.readouterr().err
 
 
 def test_runs_without_graphs_say_why(tiny_run):
-    why = unready(Opened.of(tiny_run))
-    assert "there are 1 such classes" in why
-    assert METHODS.row("vrx").unready(Opened.of(tiny_run)) == why
+    said = unready(Opened.of(tiny_run))
+    assert "there are 1 such classes" in said
+    assert METHODS.row("vrx").unready(Opened.of(tiny_run)) == said
     assert METHODS.row("area").unready(Opened.of(tiny_run)) == ""
     found = hold_against_truth(Opened.of(tiny_run), tested.Asked(("vrx",), "test", 3, "mean"))
-    assert found.not_judged["vrx"] == why
+    assert found.not_judged["vrx"] == said
