@@ -32,6 +32,7 @@ PACKAGES = [
     "attribution",
     "labelling",
     "dictionary",
+    "graphs",
     "paper",
     "views",
     "figures",

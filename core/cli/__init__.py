@@ -32,6 +32,7 @@ from core.cli import (
     rooms,
     runs,
     truth,
+    vrx,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
@@ -55,6 +56,7 @@ VERBS = (
     merging,
     explain,
     truth,
+    vrx,
     reliance,
     ablation,
     retrain,
