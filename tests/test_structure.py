@@ -33,6 +33,7 @@ PACKAGES = [
     "labelling",
     "dictionary",
     "graphs",
+    "directions",
     "paper",
     "views",
     "figures",

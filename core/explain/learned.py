@@ -50,6 +50,43 @@ class Learned:
     rows: pd.DataFrame
     tau: np.ndarray
 
+    @classmethod
+    def of_active(
+        cls,
+        run: Run,
+        layer: str,
+        source: str,
+        active: np.ndarray | sparse.csr_array,
+        table: np.ndarray,
+    ) -> Learned:
+        """LC(x) without masks of x: the union of the concepts that stand for what is active in it.
+
+        Parameters
+        ----------
+        source : where the concepts come from; it takes the place of the strategy.
+        active : bool (images, units), by the rows of :attr:`images`. Units, or whatever else can be
+            active in an image.
+        table : bool (units, concepts), by id − 1: the concepts that stand for each.
+        """
+        images = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
+        concepts = run.sql("SELECT name FROM concepts WHERE category <> 'scene' ORDER BY concept")
+        if active.shape != (len(images), len(table)) or table.shape[1] != len(concepts):
+            raise UnitscopeError(
+                f"activity {active.shape} and concepts {table.shape} do not fit {len(images)} "
+                f"images and {len(concepts)} concepts"
+            )
+        counts = sparse.csr_array(active).astype(np.int32) @ sparse.csr_array(table).astype(np.int32)
+        return cls(
+            layer,
+            source,
+            "",
+            images,
+            concepts["name"].tolist(),
+            sparse.csr_array(counts > 0),
+            pd.DataFrame({"image": [], "unit": [], "concept": [], "iou": []}),
+            np.full(len(images), np.nan),
+        )
+
 
 def unit_ious(
     run: Run, layer: str | None = None, iou: str = "image", image: int | None = None

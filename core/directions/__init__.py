@@ -1,0 +1,1 @@
+"""Concepts as directions in a layer's space: ConceptSHAP's vectors, CAVs, what ACE discovers."""
