@@ -872,6 +872,72 @@ def encoded(_inputs: Inputs) -> Any:
     return {"similarities": found, "conse": conse.place(logits)}
 
 
+def dictionaries(_inputs: Inputs) -> Any:
+    """A small dictionary after a few steps, and how alike two are."""
+    from core.dictionary.cells import Cells
+    from core.dictionary.stability import directions, likeness
+    from core.dictionary.train import Recipe, fit
+
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(12, 20)).astype(np.float32)
+    chosen = rng.random((40, 9, 12)) < 0.2
+    maps = np.einsum("npa,au->nup", chosen * rng.random(chosen.shape), atoms)
+    cells = Cells.of(np.abs(maps).astype(np.float32).reshape(40, 20, 3, 3))
+    made = [
+        fit(cells, Recipe(features=24, k=3, steps=5, batch=32, seed=seed)).dictionary()
+        for seed in (0, 1)
+    ]
+    alike = likeness(*(directions(one) for one in made))
+    return {"directions": directions(made[0]), "alike": [np.asarray(part) for part in alike]}
+
+
+def graphs_asked(_inputs: Inputs) -> Any:
+    """What the graph reasoning network says of made-up graphs, and where regions lie."""
+    from core.graphs.network import Reasoner, batch_of
+    from core.graphs.scg import Graphs, between, least_rise, middles
+
+    rng = np.random.default_rng(0)
+    shown = rng.random((6, 3)) < 0.8
+    at = np.where(shown, np.cumsum(shown).reshape(6, 3), -1)
+    features = rng.normal(size=(int(shown.sum()) + 1, 8)).astype(np.float32)
+    features[0] = 0
+    places = rng.random((6, 3, 2)).astype(np.float32)
+    graphs = Graphs(np.arange(6), np.array([1, 2, 3]), features, at, places)
+    torch.manual_seed(0)
+    module = Reasoner(8, 2, 2)
+    batch = batch_of(graphs, np.array([[0, 1], [1, 2]]), np.arange(6), 2.0)
+    rises = least_rise(shown[:5].astype(float), rng.normal(size=(5, 2)))
+    return {
+        "logits": module(batch).detach().numpy(),
+        "edges": between(places[:, 0], places[:, 1]),
+        "middles": middles(rng.random((4, 5, 6)) < 0.4),
+        "rises": np.nan_to_num(rises, neginf=-9.0),
+    }
+
+
+def vectors_learned(given: Inputs) -> Any:
+    """A CAV of drawn examples, Shapley values by their definition, and concept vectors."""
+    from core.attribution.case import Opened
+    from core.directions.cav import Examples, cavs
+    from core.directions.conceptshap import Asked, concept_vectors
+    from core.directions.shapley import exact_matrix, kernel_matrix, sampled_subsets
+    from core.directions.vectors import Learning
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 12)).astype(np.float32)
+    rows[:30, 0] += 2
+    found = cavs(Examples(rows), np.arange(30), [np.arange(30, 60)], 0)
+    learning = Learning(concepts=3, epochs=1, steps=0)
+    asked = Asked(learning=learning, learn=("train",), judge=("test",))
+    vectors = concept_vectors(Opened.of(given.run), asked)
+    return {
+        "cav": [found.weights, found.accuracy],
+        "exact": exact_matrix(3),
+        "kernel": kernel_matrix(sampled_subsets(6, 20, 0.3, 0)),
+        "vectors": vectors.surrogate.vectors.numpy(),
+    }
+
+
 def reliance(_inputs: Inputs) -> Any:
     """What made-up effects rest on, their mistakes sorted, their failures foretold."""
     from core.attribution import failure, labels, mistakes
@@ -1311,6 +1377,36 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
     "encoding": (
         encoded,
         ("labelling.similarity", "labelling.encoders", "labelling.conse", "labelling.clip_model"),
+        TRAINED,
+    ),
+    "dictionary": (
+        dictionaries,
+        (
+            *(f"dictionary.{name}" for name in ("cells", "make", "measure", "stability", "train")),
+            "models.dictionary",
+        ),
+        TRAINED,
+    ),
+    "graphs": (
+        graphs_asked,
+        tuple(f"graphs.{name}" for name in ("distil", "judge", "masked", "network", "scg", "why")),
+        TRAINED,
+    ),
+    "concept vectors": (
+        vectors_learned,
+        tuple(
+            f"directions.{name}"
+            for name in (
+                "ace",
+                "cav",
+                "conceptshap",
+                "layer",
+                "naming",
+                "patches",
+                "shapley",
+                "vectors",
+            )
+        ),
         TRAINED,
     ),
     "reliance": (
