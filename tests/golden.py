@@ -606,7 +606,8 @@ def truth(given: Inputs) -> Any:
 
     opened = Opened.of(given.run)
     case = opened.case(int(opened.recorded.numbers[3]))
-    own = [method for method in METHODS if not method.needs]
+    # Graphs and vectors that are learned have golden results of their own.
+    own = [method for method in METHODS if not method.needs and not method.rests_on]
     found = hold_against_truth(opened, Asked(tuple(m.name for m in own), "test", 3, "mean"))
     return {
         "said": {method.name: method.ask(case, 0, 1) for method in own},
