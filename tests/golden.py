@@ -889,7 +889,7 @@ def dictionaries(_inputs: Inputs) -> Any:
         for seed in (0, 1)
     ]
     alike = likeness(*(directions(one) for one in made))
-    return {"directions": directions(made[0]), "alike": [np.asarray(part) for part in alike]}
+    return {"directions": directions(made[0]), "alike": [float(np.mean(part)) for part in alike]}
 
 
 def graphs_asked(_inputs: Inputs) -> Any:
