@@ -80,9 +80,9 @@ class World:
     """
 
     name: str
-    units: int = 128
-    atoms: int = 256
-    active: int = 8
+    units: int = 64
+    atoms: int = 128
+    active: int = 6
     corner: bool = False
     together: bool = False
     noise: float = 0.05

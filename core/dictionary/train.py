@@ -61,6 +61,10 @@ SAMPLE = 2**13
 WEISZFELD = 100
 """Steps towards the geometric median, fewer where it no longer moves."""
 
+SPARSE = 2**26
+"""Numbers, cells × k × units, up to which the rows of active features are gathered cell by cell;
+beyond, a product with all features takes less memory."""
+
 KEEP = 200
 """Steps between two states that are kept, to be resumed from."""
 
@@ -158,10 +162,13 @@ def losses(
     """
     encoder, offsets, directions, bias = weights
     shift = offsets - encoder @ bias
-    with torch.no_grad():
-        at = F.linear(cells, encoder, shift).topk(k, dim=1).indices
-    # Only what is active has a gradient: its values again, rather than a product with all.
-    values = (F.embedding(at, encoder) * cells[:, None]).sum(2) + shift[at]
+    if len(cells) * k * cells.shape[1] <= SPARSE:
+        with torch.no_grad():
+            at = F.linear(cells, encoder, shift).topk(k, dim=1).indices
+        # Only what is active has a gradient: its values again, rather than a product with all.
+        values = (F.embedding(at, encoder) * cells[:, None]).sum(2) + shift[at]
+    else:
+        values, at = F.linear(cells, encoder, shift).topk(k, dim=1)
     codes = values.relu()
     made = F.embedding_bag(at, directions, per_sample_weights=codes, mode="sum") + bias
     main = (cells - made).square().sum(1).mean() / total

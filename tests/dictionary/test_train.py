@@ -114,8 +114,10 @@ def test_losses_equal_plain_loops(seed, k, asleep):
     assert active.shape == (9, k)
 
 
-def test_the_gradient_is_that_of_the_dense_loss():
+@pytest.mark.parametrize("gathered", [2**26, 0])
+def test_the_gradient_is_that_of_the_dense_loss(monkeypatch, gathered):
     """Only active features are computed with; the gradient must not depend on that."""
+    monkeypatch.setattr("core.dictionary.train.SPARSE", gathered)
     random = torch.Generator().manual_seed(1)
     shapes = ((9, 4), (9,), (9, 4), (4,))
     plain = [torch.randn(shape, generator=random) for shape in shapes]

@@ -18,6 +18,7 @@ from torch import nn
 from core.dissect.plan import plan
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
+from core.foundation.roots import check_spec
 from core.foundation.settings import Retraining, Settings
 from core.foundation.trust import check_named, innermost, source_digest, wrapped
 from core.models.base import LoadedModel
@@ -329,6 +330,28 @@ def test_the_spec_of_the_network_is_looked_into_before_code_is_run():
         check_named(f"dictionary:x.pt@{held}", "run 1")
     check_named("dictionary:a.pt@rooms", "run 1")
     assert source_digest(f"dictionary:a.pt@{tiny.SPEC}") == source_digest(tiny.SPEC) is not None
+
+
+def test_a_server_reads_dictionaries_below_its_roots_alone(tmp_path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    inside.mkdir()
+    outside.mkdir()
+    (inside / "link.pt").symlink_to(outside / "d.pt")
+    weights = f"torchvision:resnet18:{inside / 'w.pt'}"
+    check_spec(f"dictionary:{inside / 'd.pt'}@{weights}", [inside], "a form")
+    check_spec(
+        f"dictionary:{inside / 'd.pt'}@dictionary:{inside / 'e.pt'}@rooms", [inside], "a form"
+    )
+    for spec in (
+        f"dictionary:{outside / 'd.pt'}@rooms",
+        f"dictionary:{inside / 'link.pt'}@rooms",
+        f"dictionary:{inside}/../out/d.pt@rooms",
+        f"dictionary:{inside / 'd.pt'}@torchvision:resnet18:{outside / 'w.pt'}",
+        f"dictionary:{inside / 'd.pt'}@dictionary:{outside / 'd.pt'}@rooms",
+        "dictionary:README.md@rooms",
+    ):
+        with pytest.raises(UnitscopeError, match="not below the folders"):
+            check_spec(spec, [inside], "a form")
 
 
 @given(st.text("ab@:./\\", max_size=16))
