@@ -150,22 +150,37 @@ class Collected:
 
 def collect(job: Job, networks: Networks) -> Collected:
     """One forward pass over every image, which fills the arrays; then the thresholds."""
-    work, plan = job.work, job.plan
-    n = len(plan.indices)
-    tops = [
-        TopK(layer.units, tail_size(plan.settings.q, n * layer.height * layer.width))
-        for layer in job.layers
+    tops = tops_of(job)
+    gather(job, networks, tops)
+    valid = job.work.joined("collect", "valid")
+    return Collected(valid, _whole_images(job, valid), _thresholds(job, tops, int(valid.sum())))
+
+
+def tops_of(job: Job) -> list[TopK]:
+    """What will hold, of each layer, as many of the largest activations among the images of
+    `job.work` as the threshold of the whole run can depend on."""
+    images, (a, b) = len(job.plan.indices), job.work.rows
+    cells = [layer.height * layer.width for layer in job.layers]
+    return [
+        TopK(layer.units, min(tail_size(job.plan.settings.q, images * n), (b - a) * n))
+        for layer, n in zip(job.layers, cells, strict=True)
     ]
+
+
+def gather(job: Job, networks: Networks, tops: list[TopK]) -> None:
+    """The first pass over the images of `job.work`, which fills its arrays.
+
+    tops : take in each layer's activations; empty where they are not needed, and maps are kept.
+    """
+    work, (a, b) = job.work, job.work.rows
     # Shards are finished in order, so those done are the first ones.
     done = sum(work.mark("collect", k).exists() for k in range(len(work.shards)))
     _resume_tops(job, tops, done)
     left = work.shards[done:]
-    job.meter.start("collect", n, left[0][0] if left else n)
+    job.meter.start("collect", b - a, (left[0][0] if left else b) - a)
     batches: Batches = networks.batches(left, True) if left else iter(())
     for k in range(done, len(work.shards)):
         _collect_shard(job, networks, k, batches, tops)
-    valid = work.joined("collect", "valid")
-    return Collected(valid, _whole_images(job, valid), _thresholds(job, tops, int(valid.sum())))
 
 
 def _resume_tops(job: Job, tops: list[TopK], done: int) -> None:
@@ -177,7 +192,7 @@ def _resume_tops(job: Job, tops: list[TopK], done: int) -> None:
         if job.strict and len(stored["problems"]):
             raise BadFile(*stored["problems"][0][1:])
         # One by one with the arrays: none where maps are not kept.
-        for top, file in zip(tops, job.arrays.maps, strict=kept):
+        for top, file in zip(tops, job.arrays.maps, strict=kept and bool(tops)):
             for at in range(a, b, BATCH):
                 size = min(BATCH, b - at)
                 top.update(file.read(at, size)[stored["valid"][at - a : at - a + size]])
@@ -213,21 +228,13 @@ def _collect_shard(
             job.arrays.labels.write(at, np.stack([item.labels for item in batch]))
             _write_passed(job, at, passed)
             for n, maps in enumerate(_maps_of(passed, twins, job.plan.layers)):
-                tops[n].update(maps if fine.all() else maps[fine])
+                if tops:
+                    tops[n].update(maps if fine.all() else maps[fine])
                 if job.arrays.maps:
                     job.arrays.maps[n].write(at, maps)
             a = at + len(batch)
             job.step(len(batch))
-    kept = job.plan.settings.keep_maps
-    state = (
-        {}
-        if kept
-        else {
-            f"top_{n}_{name}": part
-            for n, top in enumerate(tops)
-            for name, part in top.state().items()
-        }
-    )
+    state = {} if job.plan.settings.keep_maps else state_of(tops)
     work.finish(
         "collect",
         k,
@@ -242,6 +249,13 @@ def _collect_shard(
         previous = work.results("collect", k - 1)
         previous = {name: v for name, v in previous.items() if not name.startswith("top_")}
         work.finish("collect", k - 1, **previous)
+
+
+def state_of(tops: list[TopK]) -> dict[str, np.ndarray]:
+    """The largest activations as the newest shard keeps them where maps are not kept."""
+    return {
+        f"top_{n}_{name}": part for n, top in enumerate(tops) for name, part in top.state().items()
+    }
 
 
 def _judged(job: Job, batch: list[Decoded], passed: Passed, twins: list[Passed]) -> list[Decoded]:
