@@ -225,25 +225,7 @@ def _run(given: argparse.Namespace) -> Answer:
     for note in work.notes:
         say(f"note: {note}")
     if given.plan:
-        from core.retrain.estimate import describe, estimate
-
-        planned = time.monotonic() - began
-        facts = asdict(describe(work, given.out))
-        with stoppable() as stop:
-            took = estimate(work, stop, given.threads)
-        facts["seconds"] = {
-            **took._asdict(),
-            "seconds": took.seconds + planned,
-            "low": took.low + planned,
-            "high": took.high + planned,
-            "check": planned,
-        }
-        about = facts["seconds"]
-        return facts, (
-            f"about {duration(about['seconds'])} ({duration(about['low'])} to "
-            f"{duration(about['high'])}, from {took.images} images timed just now); "
-            "nothing was run"
-        )
+        return _run_plan(given, work, began)
     if part:
         return _run_shard(given, work, part)
     found = None
@@ -267,6 +249,29 @@ def _run(given: argparse.Namespace) -> Answer:
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
+
+
+def _run_plan(given: argparse.Namespace, work: Plan, began: float) -> Answer:
+    """What would be done, and how long it would take."""
+    from core.retrain.estimate import describe, estimate
+
+    planned = time.monotonic() - began
+    facts = asdict(describe(work, given.out))
+    with stoppable() as stop:
+        took = estimate(work, stop, given.threads)
+    facts["seconds"] = {
+        **took._asdict(),
+        "seconds": took.seconds + planned,
+        "low": took.low + planned,
+        "high": took.high + planned,
+        "check": planned,
+    }
+    about = facts["seconds"]
+    return facts, (
+        f"about {duration(about['seconds'])} ({duration(about['low'])} to "
+        f"{duration(about['high'])}, from {took.images} images timed just now); "
+        "nothing was run"
+    )
 
 
 def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> Answer:
