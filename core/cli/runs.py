@@ -6,6 +6,7 @@ import argparse
 import hashlib
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from core.foundation.settings import CACHE, Settings, quantile_words
 
 if TYPE_CHECKING:
     from core.dissect.plan import Plan
+    from core.dissect.shard_file import Shard
     from core.runs.run_file import Run
 
 
@@ -129,6 +131,15 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         "alone, on this machine, for --merge",
     )
     run.add_argument(
+        "--pass",
+        type=int,
+        choices=[1, 2],
+        default=1,
+        dest="number",
+        help="of --shard I/N: with --no-maps the second pass can be made in shards, too, once all "
+        "of the first are there",
+    )
+    run.add_argument(
         "--merge",
         type=Path,
         nargs="*",
@@ -188,11 +199,12 @@ def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
     part = given.shard if isinstance(given.shard, tuple) else None
+    if given.number == 2 and not part:
+        raise UnitscopeError("--pass 2 is of a shard: give --shard I/N, too")
     if part and given.merge is not None:
         raise UnitscopeError("--shard I/N makes one shard, --merge puts all together: give one")
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
-    from core.dissect.shards import find_shards
 
     began = time.monotonic()
     work = plan(
@@ -228,12 +240,10 @@ def _run(given: argparse.Namespace) -> Answer:
         return _run_plan(given, work, began)
     if part:
         return _run_shard(given, work, part)
-    found = None
     finished = (given.out / f"{work.digest}.duckdb").is_file() and not given.fresh
+    passes: tuple[list[Shard], list[Shard]] = ([], [])
     if given.merge is not None and not finished:
-        found = find_shards(work, given.out, given.merge)
-        for note in found.notes:
-            say(f"note: {note}")
+        passes = _find_shards(given, work)
     with stoppable() as stop:
         run = execute(
             work,
@@ -244,7 +254,8 @@ def _run(given: argparse.Namespace) -> Answer:
             strict=given.strict,
             shard=given.shard,
             threads=given.threads,
-            shards=found.shards if found else (),
+            shards=passes[0],
+            counts=passes[1],
         )
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
@@ -276,18 +287,19 @@ def _run_plan(given: argparse.Namespace, work: Plan, began: float) -> Answer:
 
 def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> Answer:
     """One shard of a run."""
+    from core.dissect.second_pass import make_counts
     from core.dissect.shards import make_shard
 
     began = time.monotonic()
+    make = make_counts if given.number == 2 else partial(make_shard, strict=given.strict)
     with stoppable() as stop:
-        shard = make_shard(
+        shard = make(
             work,
             given.out,
             *part,
             progress=show_progress,
             stop=stop,
             fresh=given.fresh,
-            strict=given.strict,
             threads=given.threads,
         )
     with shard.path.open("rb") as file:
@@ -295,6 +307,7 @@ def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> 
     size = shard.path.stat().st_size
     facts: dict[str, Any] = {
         "run": work.digest,
+        "pass": given.number,
         "shard": list(part),
         "first": shard.first,
         "last": shard.last - 1,
@@ -307,6 +320,20 @@ def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> 
         f"shard {part[0]}/{part[1]} of run {work.digest}: {shard.images} of "
         f"{len(work.indices):,}, {size / 1e6:.1f} MB\n{shard.path}\nsha256 {digest}"
     )
+
+
+def _find_shards(given: argparse.Namespace, work: Plan) -> tuple[list[Shard], list[Shard]]:
+    """The shards of both passes, told apart by their names."""
+    from core.dissect.second_pass import find_counts
+    from core.dissect.shards import find_shards
+
+    second = [path for path in given.merge if path.name.startswith("count-")]
+    first = [path for path in given.merge if path not in second]
+    passes = find_shards(work, given.out, first), find_counts(work, given.out, second)
+    for found in passes:
+        for note in found.notes:
+            say(f"note: {note}")
+    return passes[0].shards, passes[1].shards
 
 
 def _note_lines(notes: dict[str, Any]) -> list[str]:

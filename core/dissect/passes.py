@@ -16,7 +16,7 @@ import torch
 from core.datasets.base import Problem
 from core.datasets.loader import Decoded, decode_ahead
 from core.dissect.counts import Counts, count_images, count_images_torch
-from core.dissect.plan import BATCH
+from core.dissect.plan import BATCH, Plan
 from core.dissect.thresholds import TopK, tail_size
 from core.dissect.work import Job
 from core.foundation.errors import BadFile, UnitscopeError
@@ -150,20 +150,22 @@ class Collected:
 
 def collect(job: Job, networks: Networks) -> Collected:
     """One forward pass over every image, which fills the arrays; then the thresholds."""
-    tops = tops_of(job)
+    tops = tops_of(job.plan, job.work.rows)
     gather(job, networks, tops)
     valid = job.work.joined("collect", "valid")
     return Collected(valid, _whole_images(job, valid), _thresholds(job, tops, int(valid.sum())))
 
 
-def tops_of(job: Job) -> list[TopK]:
-    """What will hold, of each layer, as many of the largest activations among the images of
-    `job.work` as the threshold of the whole run can depend on."""
-    images, (a, b) = len(job.plan.indices), job.work.rows
-    cells = [layer.height * layer.width for layer in job.layers]
+def tops_of(plan: Plan, rows: tuple[int, int]) -> list[TopK]:
+    """What will hold, of each layer, the twin's after the network's, as many of the largest
+    activations among the images `rows` (first, after the last) as the threshold of the whole run
+    can depend on."""
+    layers = plan.layers * (1 if plan.twin is None else 2)
+    cells = [layer.height * layer.width for layer in layers]
+    a, b = rows
     return [
-        TopK(layer.units, min(tail_size(job.plan.settings.q, images * n), (b - a) * n))
-        for layer, n in zip(job.layers, cells, strict=True)
+        TopK(layer.units, min(tail_size(plan.settings.q, len(plan.indices) * n), (b - a) * n))
+        for layer, n in zip(layers, cells, strict=True)
     ]
 
 
@@ -317,9 +319,15 @@ def _thresholds(job: Job, tops: list[TopK], usable: int) -> list[np.ndarray]:
             f"none of the {len(job.plan.indices)} images can be used; the first: "
             f"{first[1]}: {first[2]}"
         )
+    return thresholds_of(job.plan, tops, usable)
+
+
+def thresholds_of(plan: Plan, tops: list[TopK], usable: int) -> list[np.ndarray]:
+    """T_t of each layer, float32 (units,), over so many usable images, of which `tops` hold the
+    largest activations."""
     return [
-        top.threshold(tail_size(job.plan.settings.q, usable * layer.height * layer.width))
-        for top, layer in zip(tops, job.layers, strict=True)
+        top.threshold(tail_size(plan.settings.q, usable * layer.height * layer.width))
+        for top, layer in zip(tops, plan.layers * (1 if plan.twin is None else 2), strict=True)
     ]
 
 
@@ -347,7 +355,7 @@ def count(job: Job, networks: Networks, collected: Collected) -> None:
     :class:`core.dissect.counts.Counts` with images by their place in the run, ``peaks_n``, and
     once ``areas``, ``annotated`` and ``place``, the usable images.
     """
-    work, n = job.work, len(collected.valid)
+    work, n = job.work, job.work.rows[1] - job.work.rows[0]
     todo = [k for k in range(len(work.shards)) if not work.mark("count", k).exists()]
     shards = [work.shards[k] for k in todo]
     job.meter.start("count", n, n - sum(b - a for a, b in shards))

@@ -22,13 +22,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
-
 from core.dissect.chance import chance
 from core.dissect.passes import Networks, collect, count
 from core.dissect.plan import Plan
 from core.dissect.publish import into_place, publish
-from core.dissect.shards import Shard, adopt
+from core.dissect.second_pass import adopt_counts, kernel_of
+from core.dissect.shard_file import Shard
+from core.dissect.shards import adopt
 from core.dissect.work import Job, Work, meter_of, need_room, open_arrays
 from core.foundation.errors import BadFile
 from core.foundation.files import write_text
@@ -50,6 +50,7 @@ def execute(
     threads: int | None = None,
     kernel: str | None = None,
     shards: Sequence[Shard] = (),
+    counts: Sequence[Shard] = (),
 ) -> Run:
     """Make the run, or resume it, or open it where it is finished.
 
@@ -64,7 +65,8 @@ def execute(
     threads : for decoding and counting; None = the machine's cores.
     kernel : "numba" or "torch", which count alike; None = numba where the network runs on the
         CPU, torch on the network's device elsewhere.
-    shards : of :func:`core.dissect.shards.find_shards`, in the place of the first pass.
+    shards, counts : of :func:`core.dissect.shards.find_shards` and
+        :func:`core.dissect.second_pass.find_counts`, in the place of the first and second pass.
 
     Raises
     ------
@@ -91,13 +93,11 @@ def execute(
         if not (finished and into_place(folder, final)):
             work = Work(folder, (0, len(plan.indices)), shard)
             cores = max(1, threads or os.cpu_count() or 1)
-            on_cpu = torch.device(plan.settings.device).type == "cpu"
-            kind = kernel or ("numba" if on_cpu else "torch")
             meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
-            job = Job(plan, work, arrays, meter, stop, strict, cores, kind)
+            job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
             if shards:
                 adopt(job, shards)
-            _make(job)
+            _make(job, counts)
             write_text(folder / "published", "whole: only renaming is left\n")
             into_place(folder, final)
         return _opened(final, strict)
@@ -107,7 +107,7 @@ def execute(
         lock.release()
 
 
-def _make(job: Job) -> None:
+def _make(job: Job, counts: Sequence[Shard]) -> None:
     """All stages, one after the other."""
     seconds: dict[str, float] = {}
 
@@ -121,6 +121,7 @@ def _make(job: Job) -> None:
     with timed("collect"):
         collected = collect(job, networks)
     with timed("count"):
+        adopt_counts(job, collected, counts)
         count(job, networks, collected)
     with timed("chance"):
         exchange = chance(job, collected)

@@ -7,70 +7,50 @@ not at all. :func:`make_shard` makes it without knowing of any other; :func:`fin
 of the files that lie here are one run; :func:`adopt` fills a run's private folder with them, from
 where the ordinary pipeline goes on.
 
-The file is a zip of .npy members, none compressed, no date or path of a machine in it: every wide
-array's rows, ``photos`` (JPEG files, one after the other), ``photo_bytes``, ``valid``, ``whole``,
-``problems`` and, where maps are not kept, ``top-N``, the largest activations of layer N. ``header``
-says what it is a part of and the SHA-256 of every other member. It may come from a stranger:
-nothing in it is believed before it was compared with what the run itself says.
+In the file (:mod:`core.dissect.shard_file`) are every wide array's rows, ``photos`` (JPEG files,
+one after the other), ``photo_bytes``, ``valid``, ``whole``, ``problems`` and, where maps are not
+kept, ``top-N``, the largest activations of layer N. It may come from a stranger: nothing in it is
+believed before it was compared with what the run itself says.
+
+Where maps are not kept, the second pass is made in shards, too (:mod:`core.dissect.second_pass`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 import os
 import shutil
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from core.dissect.passes import Networks, gather, state_of, tops_of
-from core.dissect.plan import BATCH, Plan, hashed
+from core.dissect.plan import BATCH, Plan
+from core.dissect.shard_file import (
+    Shard,
+    array_bytes,
+    blocks,
+    folder_of,
+    json_array,
+    put,
+    read,
+    read_header,
+    write_header,
+)
 from core.dissect.thresholds import TopK, tail_size
 from core.dissect.work import Job, Work, meter_of, need_room, open_arrays, wide_arrays
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
 from core.foundation.files import ProcessLock, parse_json, write_text, write_whole
 from core.foundation.progress import Report, Stop, never
 from core.models.hooks import Layer
-from core.runs.arrays import UNREADABLE, array_name, check_ids, read_header
-
-FORMAT = 1
-"""Raised where shard files are laid out otherwise."""
-
-BLOCK = 4 << 20
-"""Bytes of a shard that are held at once."""
-
-HEADER = 4 << 20
-"""Bytes that a header may have: one has a line for each wide array."""
+from core.runs.arrays import check_ids
 
 MOST_GUESSED = 2048
 """Shards up to which a message says by which ``--shard i/n`` missing images are made."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A shard file, as its header describes it.
-
-    Attributes
-    ----------
-    first, last : its images are those at places first … last − 1 of the run.
-    members : SHA-256 of each member by name.
-    """
-
-    path: Path
-    first: int
-    last: int
-    members: dict[str, str]
-
-    @property
-    def images(self) -> str:
-        """Its images in words."""
-        return f"images {self.first:,} to {self.last - 1:,}"
 
 
 @dataclass(frozen=True)
@@ -79,11 +59,6 @@ class Found:
 
     shards: list[Shard]
     notes: list[str]
-
-
-def folder_of(plan: Plan, root: Path) -> Path:
-    """Where the shards of a run lie."""
-    return root / f"{plan.digest}.shards"
 
 
 def rows_of(part: int, parts: int, images: int) -> tuple[int, int]:
@@ -150,14 +125,14 @@ def make_shard(
                 cores = max(1, threads or os.cpu_count() or 1)
                 job = Job(plan, work, arrays, meter, stop, strict, cores, "")
                 # With the maps kept, the thresholds are found in them.
-                tops = [] if plan.settings.keep_maps else tops_of(job)
+                tops = [] if plan.settings.keep_maps else tops_of(plan, work.rows)
                 gather(job, Networks(job), tops)
                 write_whole(path, lambda fresh: _pack(job, tops, fresh))
             finally:
                 work.close()
             shutil.rmtree(partial)
-            made = _read_header(plan, path)
-        problems = _small(plan, made).problems if strict else []
+            made = _header(plan, path)
+        problems = small_of(plan, made).problems if strict else []
         if problems:
             raise BadFile(*problems[0][2:])
         return made
@@ -170,8 +145,8 @@ def _made(plan: Plan, path: Path) -> Shard | None:
     if not path.exists():
         return None
     try:
-        made = _read_header(plan, path)
-        _check(plan, made)
+        made = _header(plan, path)
+        check(plan, made)
     except Damaged:
         return None
     return made
@@ -194,53 +169,19 @@ def _pack(job: Job, tops: list[TopK], path: Path) -> None:
     ]
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as out:
         members = {
-            "valid": _put(out, "valid", _array(valid.astype(np.uint8))),
-            "photo_bytes": _put(out, "photo_bytes", _array(sizes)),
-            "whole": _put(out, "whole", _array(joined("whole"))),
-            "problems": _put(out, "problems", _array(_json(problems))),
-            "photos": _put(out, "photos", _photos(int(sizes.sum()), photos)),
+            "valid": put(out, "valid", array_bytes(valid.astype(np.uint8))),
+            "photo_bytes": put(out, "photo_bytes", array_bytes(sizes)),
+            "whole": put(out, "whole", array_bytes(joined("whole"))),
+            "problems": put(out, "problems", array_bytes(json_array(problems))),
+            "photos": put(out, "photos", _photos(int(sizes.sum()), photos)),
         }
         for name, file in work.opened.items():
-            members[name] = _put(out, name, _blocks(file.path))
+            members[name] = put(out, name, blocks(file.path))
         for n, top in enumerate(tops):
             # Activations are recorded in this type: nothing is lost.
             rows = top.largest().astype(plan.map_type)
-            members[f"top-{n}"] = _put(out, f"top-{n}", _array(rows))
-        header = {
-            "format": FORMAT,
-            "run": plan.digest,
-            "facts": hashed(plan.facts),
-            "pass": "collect",
-            "images": len(plan.indices),
-            "rows": list(work.rows),
-            "members": members,
-        }
-        _put(out, "header", _array(_json(header)))
-
-
-def _put(out: zipfile.ZipFile, name: str, parts: Iterable[bytes]) -> str:
-    """Write a member that consists of `parts`; returns its SHA-256."""
-    # Dated 1980 and of one system, so that the same bytes come out wherever it is made.
-    entry = zipfile.ZipInfo(f"{array_name(name)}.npy")
-    entry.external_attr, entry.create_system = 0o600 << 16, 3
-    digest = hashlib.sha256()
-    with out.open(entry, "w", force_zip64=True) as member:
-        for part in parts:
-            member.write(part)
-            digest.update(part)
-    return digest.hexdigest()
-
-
-def _array(values: np.ndarray) -> Iterator[bytes]:
-    out = io.BytesIO()
-    np.lib.format.write_array(out, values, version=(1, 0), allow_pickle=False)
-    yield out.getvalue()
-
-
-def _blocks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            yield block
+            members[f"top-{n}"] = put(out, f"top-{n}", array_bytes(rows))
+        write_header(out, plan, "collect", work.rows, members)
 
 
 def _photos(size: int, files: Sequence[Path]) -> Iterator[bytes]:
@@ -249,12 +190,7 @@ def _photos(size: int, files: Sequence[Path]) -> Iterator[bytes]:
     np.lib.format.write_array_header_1_0(out, header)
     yield out.getvalue()
     for path in files:
-        yield from _blocks(path)
-
-
-def _json(facts: Any) -> np.ndarray:
-    """Plain data as an array of the bytes of its JSON."""
-    return np.frombuffer(json.dumps(facts, sort_keys=True).encode(), np.uint8)
+        yield from blocks(path)
 
 
 def _data_folder(plan: Plan) -> str:
@@ -274,113 +210,32 @@ def _below(plan: Plan, path: str) -> tuple[bool, str]:
 # -- reading one ----------------------------------------------------------------------------
 
 
-class _Hashed:
-    """A file that is read once, and the SHA-256 of what was read."""
-
-    def __init__(self, file: IO[bytes]):
-        self._file, self.sha256 = file, hashlib.sha256()
-
-    def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self.sha256.update(data)
-        return data
-
-
-def _read(
-    path: Path, name: str, digest: str | None, shape: tuple[int | None, ...], dtype: Any
-) -> Iterator[np.ndarray]:
-    """The rows of one member, some at a time; None in `shape` stands for any number of them.
-
-    Raises Damaged where there is no such array, or its bytes are not of that digest.
-    """
-    try:
-        with zipfile.ZipFile(path) as held:
-            entry = held.getinfo(f"{array_name(name)}.npy")
-            if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-                raise ValueError(f"{name} is compressed or encrypted")
-            with held.open(entry) as member:
-                file = _Hashed(member)
-                found, kind = read_header(file)  # type: ignore[arg-type]
-                expected = tuple(found[0] if n is None and found else n for n in shape)
-                if found != expected or kind != np.dtype(dtype):
-                    raise ValueError(f"{name} is {kind} {found}, not {np.dtype(dtype)} {expected}")
-                row = int(np.prod(found[1:], dtype=np.int64)) * kind.itemsize
-                step = max(1, BLOCK // max(1, row))
-                for at in range(0, found[0], step):
-                    count = min(step, found[0] - at)
-                    data = file.read(count * row)
-                    if len(data) < count * row:
-                        raise EOFError(f"{name} ends early")
-                    yield np.frombuffer(data, kind).reshape(count, *found[1:])
-                if file.read(1):
-                    raise ValueError(f"{name} is longer than it says")
-                if digest is not None and file.sha256.hexdigest() != digest:
-                    raise ValueError(f"{name} is not what was written")
-    except UNREADABLE as err:
-        raise Damaged(
-            f"{path} is damaged, or no shard ({err}); remove it and make it again"
-        ) from err
-
-
-def _read_header(plan: Plan, path: Path) -> Shard:
-    """What a file says that it is. Raises Damaged where it is no shard, UnitscopeError where it is
-    one of another run."""
-    size, blocks = 0, []
-    for block in _read(path, "header", None, (None,), np.uint8):
-        blocks.append(block.tobytes())
-        size += len(block)
-        if size > HEADER:
-            raise Damaged(f"{path} is no shard: its header is too long")
-    broken = Damaged(f"{path} is damaged, or no shard; remove it and make it again")
-    try:
-        header = parse_json(b"".join(blocks))
-    except ValueError as err:
-        raise broken from err
-    if not isinstance(header, dict) or header.get("pass") != "collect":
-        raise broken
-    if header.get("format") != FORMAT:
-        raise UnitscopeError(f"{path} is a shard of another version of Unitscope; make it again")
-    if header.get("run") != plan.digest:
-        own, facts = json.loads(json.dumps(hashed(plan.facts))), header.get("facts")
-        theirs = facts if isinstance(facts, dict) else {}
-        other = ", ".join(name for name in own if own[name] != theirs.get(name)) or "facts"
-        raise UnitscopeError(
-            f"{path} is a shard of run {str(header.get('run'))[:16]}, not of {plan.digest}; these "
-            f"differ: {other}"
-        )
-    n, rows, members = len(plan.indices), header.get("rows"), header.get("members")
-    if not (isinstance(rows, list) and [type(k) for k in rows] == [int, int]):
-        raise broken
-    a, b = rows
-    if not (header.get("images") == n and 0 <= a < b <= n):
-        raise broken
-    if a % BATCH or (b % BATCH and b < n):
-        raise broken
+def _header(plan: Plan, path: Path) -> Shard:
+    """:func:`read_header` of the first pass."""
+    shard = read_header(plan, path, "collect")
     wanted = {"valid", "photo_bytes", "whole", "problems", "photos", *wide_arrays(plan)}
-    wanted |= {f"top-{k}" for k in range(len(_tops(plan)))}
-    if not isinstance(members, dict) or set(members) != wanted:
-        raise broken
-    if not all(isinstance(digest, str) for digest in members.values()):
-        raise broken
-    return Shard(path, a, b, members)
+    wanted |= {f"top-{k}" for k in range(len(layers_of(plan)))}
+    if set(shard.members) != wanted:
+        raise Damaged(f"{path} is damaged, or no shard; remove it and make it again")
+    return shard
 
 
-def _tops(plan: Plan) -> list[Layer]:
+def layers_of(plan: Plan) -> list[Layer]:
     """Layers whose largest activations a shard holds."""
     return [] if plan.settings.keep_maps else plan.layers * (1 if plan.twin is None else 2)
 
 
-def _top_blocks(plan: Plan, shard: Shard, n: int, valid: int) -> Iterator[np.ndarray]:
+def top_blocks(plan: Plan, shard: Shard, n: int, valid: int) -> Iterator[np.ndarray]:
     """The largest activations of layer n in a shard with so many usable images."""
-    layer = _tops(plan)[n]
+    layer = layers_of(plan)[n]
     cells = layer.height * layer.width
     most = tail_size(plan.settings.q, len(plan.indices) * cells)
     shape = (layer.units, min(most, valid * cells))
-    return _read(shard.path, f"top-{n}", shard.members[f"top-{n}"], shape, plan.map_type)
+    return read(shard.path, f"top-{n}", shard.members[f"top-{n}"], shape, plan.map_type)
 
 
 @dataclass(frozen=True)
-class _Small:
+class Small:
     """What a shard says of each image. problems : (place, image, file, reason)."""
 
     valid: np.ndarray
@@ -389,12 +244,12 @@ class _Small:
     problems: list[tuple[int, str, str, str]]
 
 
-def _small(plan: Plan, shard: Shard) -> _Small:
+def small_of(plan: Plan, shard: Shard) -> Small:
     """Raises Damaged where it cannot be."""
     images = shard.last - shard.first
 
     def array(name: str, dtype: Any, *shape: int | None) -> np.ndarray:
-        blocks = list(_read(shard.path, name, shard.members[name], shape, dtype))
+        blocks = list(read(shard.path, name, shard.members[name], shape, dtype))
         return np.concatenate(blocks) if blocks else np.zeros([n or 0 for n in shape], dtype)
 
     valid = array("valid", np.uint8, images)
@@ -426,13 +281,13 @@ def _small(plan: Plan, shard: Shard) -> _Small:
         (place, plan.dataset.ids[plan.indices[place]], f"{folder}{path}" if below else path, why)
         for place, below, path, why in told
     ]
-    return _Small(valid.astype(bool), sizes, whole, problems)
+    return Small(valid.astype(bool), sizes, whole, problems)
 
 
-def _check(plan: Plan, shard: Shard) -> None:
+def check(plan: Plan, shard: Shard) -> None:
     """Read all of a shard. Raises Damaged at what the run cannot have written."""
-    small = _small(plan, shard)
-    for _ in _read(
+    small = small_of(plan, shard)
+    for _ in read(
         shard.path, "photos", shard.members["photos"], (int(small.sizes.sum()),), np.uint8
     ):
         pass
@@ -441,22 +296,22 @@ def _check(plan: Plan, shard: Shard) -> None:
         if not np.isfinite(rows).all():
             raise Damaged(f"{shard.path} is damaged: {name} has what is no finite number")
 
-    for name, rows in _wide(plan, shard):
+    for name, rows in wide_rows(plan, shard):
         if name == "labels":
             check_ids(rows, len(plan.dataset.concepts), str(shard.path))
         else:
             finite(name, rows)
-    for n in range(len(_tops(plan))):
-        for rows in _top_blocks(plan, shard, n, int(small.valid.sum())):
+    for n in range(len(layers_of(plan))):
+        for rows in top_blocks(plan, shard, n, int(small.valid.sum())):
             finite(f"top-{n}", rows)
 
 
-def _wide(plan: Plan, shard: Shard) -> Iterator[tuple[str, np.ndarray]]:
+def wide_rows(plan: Plan, shard: Shard) -> Iterator[tuple[str, np.ndarray]]:
     """Blocks of rows of every wide array, with its name."""
     images = shard.last - shard.first
     for name, wide in wide_arrays(plan).items():
         shape = (images, *wide.shape)
-        for rows in _read(shard.path, name, shard.members[name], shape, wide.dtype):
+        for rows in read(shard.path, name, shard.members[name], shape, wide.dtype):
             yield name, rows
 
 
@@ -465,20 +320,28 @@ def _wide(plan: Plan, shard: Shard) -> Iterator[tuple[str, np.ndarray]]:
 
 def find_shards(plan: Plan, root: Path, files: Sequence[Path] = ()) -> Found:
     """Which of `files` (of those in the run's folder of shards, where none are given) make up the
-    run. What they hold is not read yet.
+    first pass of the run. What they hold is not read yet.
 
     Raises UnitscopeError where images are missing, a file is no shard or one of another run, and
     where two of the same images differ.
     """
     folder = folder_of(plan, root)
-    paths = list(files) or sorted(folder.glob("*.npz"))
+    paths = list(files) or sorted(folder.glob("collect-*.npz"))
     if not paths:
         raise UnitscopeError(f"no shards lie in {folder}: make them by --shard 1/N to --shard N/N")
+    return choose(paths, lambda path: _header(plan, path), len(plan.indices))
+
+
+def choose(paths: Sequence[Path], header: Callable[[Path], Shard], images: int) -> Found:
+    """Shards that hold every image once.
+
+    header : reads what a file is. Raises as :func:`find_shards`.
+    """
     held: dict[tuple[int, int], Shard] = {}
     wrong, notes = [], []
     for path in paths:
         try:
-            shard = _read_header(plan, path)
+            shard = header(path)
         except UnitscopeError as err:
             wrong.append(str(err))
             continue
@@ -493,7 +356,7 @@ def find_shards(plan: Plan, root: Path, files: Sequence[Path] = ()) -> Found:
     if wrong:
         more = f"\n… and {len(wrong) - 8} more" if len(wrong) > 8 else ""
         raise UnitscopeError("\n".join(wrong[:8]) + more)
-    chosen = _tiling(sorted(held), len(plan.indices))
+    chosen = _tiling(sorted(held), images)
     notes += [
         f"{shard.path} is not needed: others hold its images"
         for rows, shard in held.items()
@@ -573,34 +436,44 @@ def adopt(job: Job, shards: Sequence[Shard]) -> None:
     wrong = []
     for shard in shards:
         try:
-            _check(plan, shard)
+            check(plan, shard)
         except Damaged as err:
             wrong.append(str(err))
         job.step(shard.last - shard.first)
     if wrong:
         raise Damaged("\n".join(wrong))
     job.meter.start("merge", len(plan.indices))
-    tops = tops_of(job) if _tops(plan) else []
+    tops = tops_of(plan, work.rows) if layers_of(plan) else []
     small = []
     for shard in shards:
-        places = dict.fromkeys(work.opened, shard.first)
-        for name, rows in _wide(plan, shard):
-            work.opened[name].write(places[name], rows)
-            places[name] += len(rows)
-        small.append(_small(plan, shard))
-        for n, top in enumerate(tops):
-            unit = 0
-            for values in _top_blocks(plan, shard, n, int(small[-1].valid.sum())):
-                top.push(unit, values)
-                unit += len(values)
+        copy_rows(job, shard)
+        small.append(small_of(plan, shard))
+        take_tops(plan, shard, int(small[-1].valid.sum()), tops)
         job.step(shard.last - shard.first)
     write_text(work.merging, "the marks beside this file are not whole\n")
     _mark(job, shards, small, state_of(tops))
     work.merging.unlink()
 
 
+def copy_rows(job: Job, shard: Shard) -> None:
+    """Put a shard's rows in the run's arrays."""
+    places = dict.fromkeys(job.work.opened, shard.first)
+    for name, rows in wide_rows(job.plan, shard):
+        job.work.opened[name].write(places[name], rows)
+        places[name] += len(rows)
+
+
+def take_tops(plan: Plan, shard: Shard, usable: int, tops: Sequence[TopK]) -> None:
+    """Take in the largest activations of a shard with so many usable images, in each layer."""
+    for n, top in enumerate(tops):
+        unit = 0
+        for values in top_blocks(plan, shard, n, usable):
+            top.push(unit, values)
+            unit += len(values)
+
+
 def _mark(
-    job: Job, shards: Sequence[Shard], small: list[_Small], state: dict[str, np.ndarray]
+    job: Job, shards: Sequence[Shard], small: list[Small], state: dict[str, np.ndarray]
 ) -> None:
     """Leave what the first pass leaves of every save point.
 
@@ -616,7 +489,7 @@ def _mark(
     blocks = (
         block
         for shard, own in zip(shards, small, strict=True)
-        for block in _read(
+        for block in read(
             shard.path, "photos", shard.members["photos"], (int(own.sizes.sum()),), np.uint8
         )
     )

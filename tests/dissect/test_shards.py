@@ -9,17 +9,19 @@ import tracemalloc
 import zipfile
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from core.cli import main
+from core.dissect import second_pass, shard_file
 from core.dissect import shards as module
-from core.dissect.passes import tops_of
+from core.dissect.passes import Networks, tops_of
 from core.dissect.pipeline import execute
 from core.dissect.plan import Plan, plan
-from core.dissect.shards import find_shards, folder_of, make_shard, rows_of
+from core.dissect.second_pass import find_counts, make_counts
+from core.dissect.shard_file import folder_of
+from core.dissect.shards import find_shards, make_shard, rows_of
 from core.dissect.thresholds import TopK
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.progress import Stopped
@@ -179,9 +181,10 @@ def test_largest_activations_are_one_set_in_any_order_and_tree():
 
 def test_thresholds_of_shards_need_no_more_than_they_can_hold(folder):
     work = planned(folder)
-    rows = SimpleNamespace(plan=work, layers=work.layers, work=SimpleNamespace(rows=(0, 32)))
     # 5% of 150 images, but no more values than 32 images have.
-    assert [t.k for t in tops_of(rows)] == [min(-(-150 * n // 20), 32 * n) for n in (144, 36)]
+    assert [t.k for t in tops_of(work, (0, 32))][:2] == [
+        min(-(-150 * n // 20), 32 * n) for n in (144, 36)
+    ]
 
 
 # -- what is missing, doubled, damaged, foreign ---------------------------------------------
@@ -235,14 +238,16 @@ def rewritten(work: Plan, path: Path, to: Path, **changes) -> Path:
     held = {k.removesuffix(".npy"): v for k, v in np.load(path).items()}
     header = json.loads(held.pop("header").tobytes())
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as out:
-        names = {module.array_name(name): name for name in header["members"]}
+        names = {shard_file.array_name(name): name for name in header["members"]}
         for name, values in held.items():
             values = changes.get(names[name].replace("-", "_").replace(".", "_"), lambda x: x)(
                 values
             )
-            header["members"][names[name]] = module._put(out, names[name], module._array(values))
+            header["members"][names[name]] = shard_file.put(
+                out, names[name], shard_file.array_bytes(values)
+            )
         header.update(changes.get("header", {}))
-        module._put(out, "header", module._array(module._json(header)))
+        shard_file.put(out, "header", shard_file.array_bytes(shard_file.json_array(header)))
     return to
 
 
@@ -287,7 +292,7 @@ def test_damaged_shards_are_told_and_made_again(own, thirds, harm):
         ({"photo_bytes": lambda x: -x}, "its images cannot be"),
         ({"photo_bytes": lambda x: x + 1}, "photos is uint8"),
         ({"problems": lambda x: x[:-1]}, "its images cannot be"),
-        ({"problems": lambda x: module._json([[[[]]]])}, "its images cannot be"),
+        ({"problems": lambda x: shard_file.json_array([[[[]]]])}, "its images cannot be"),
         ({"whole": lambda x: np.array([[1, 1]], np.int32)}, "its images cannot be"),
         ({"whole": lambda x: np.array([[40, 900]], np.int32)}, "its images cannot be"),
         ({"header": {"rows": [32, 97]}}, "damaged, or no shard"),
@@ -338,7 +343,7 @@ def test_what_a_killed_shard_leaves_does_no_harm(own, thirds, monkeypatch):
     work, root, files = own
     whole = files[2].read_bytes()
     files[2].unlink()
-    put = module._put
+    put = module.put
 
     def dying(out, name, parts):
         if name == "maps-body.3":
@@ -346,7 +351,7 @@ def test_what_a_killed_shard_leaves_does_no_harm(own, thirds, monkeypatch):
         return put(out, name, parts)
 
     with monkeypatch.context() as broken:
-        broken.setattr(module, "_put", dying)
+        broken.setattr(module, "put", dying)
         with pytest.raises(KeyboardInterrupt):
             make_shard(work, root, 3, 3, threads=1)
     left = {p.name for p in files[2].parent.iterdir()}
@@ -365,7 +370,7 @@ def test_a_merge_killed_anywhere_is_the_same(folder, tmp_path, monkeypatch, kind
     work = planned(folder, kind, shuffles=1)
     one = execute(work, tmp_path / "one", threads=1)
     shards = [make_shard(work, tmp_path, k, 2, threads=1).path for k in (1, 2)]
-    finish, wide = module.Work.finish, module._wide
+    finish, wide = module.Work.finish, module.wide_rows
     seen: list[str] = []
 
     def dying_finish(self, stage, shard, **arrays):
@@ -382,7 +387,7 @@ def test_a_merge_killed_anywhere_is_the_same(folder, tmp_path, monkeypatch, kind
 
     root = tmp_path / "merged"
     for owner, name, dying in (
-        (module, "_wide", dying_wide),
+        (module, "wide_rows", dying_wide),
         (module.Work, "finish", dying_finish),
     ):
         with monkeypatch.context() as broken, pytest.raises(KeyboardInterrupt):
@@ -416,20 +421,125 @@ def test_a_stopped_run_is_finished_by_shards(own, thirds):
 
 def test_no_array_is_held_whole(folder, tmp_path, monkeypatch):
     """Memory for one block at a time: of maps four times larger than what may be held at once."""
-    monkeypatch.setattr(module, "BLOCK", 1 << 16)
+    monkeypatch.setattr(shard_file, "BLOCK", 1 << 16)
     work = planned(folder, "no twin", layers=("body.1",), map_type="float32", shuffles=0)
     shard = make_shard(work, tmp_path, 1, 1, threads=1)
     with zipfile.ZipFile(shard.path) as held:
         maps = held.getinfo("maps-body.1.npy").file_size
-    assert maps > 8 * module.BLOCK
-    module._check(work, shard)
+    assert maps > 8 * shard_file.BLOCK
+    module.check(work, shard)
     tracemalloc.start()
     try:
-        module._check(work, shard)
+        module.check(work, shard)
         most = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert most < maps / 2
+
+
+# -- the second pass ------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["numba", "torch"])
+def counted(request, folder, tmp_path_factory) -> tuple[Plan, Path, Run]:
+    """Both passes of a run without maps in three shards each, and the run of one process."""
+    root, work = tmp_path_factory.mktemp("counted"), planned(folder, "no maps")
+    for make, how in ((make_shard, {}), (make_counts, {"kernel": request.param})):
+        for k in (2, 3, 1):
+            make(work, root, k, 3, threads=1, **how)
+    return work, root, execute(work, tmp_path_factory.mktemp("one"), threads=1)
+
+
+def both_merged(work: Plan, root: Path, out: Path, **how) -> Run:
+    shards, counts = find_shards(work, root).shards, find_counts(work, root).shards
+    return execute(work, out, threads=1, shards=shards, counts=counts, **how)
+
+
+@pytest.mark.parametrize("size", [32, 96, 256])
+def test_a_second_pass_in_shards_is_the_run_of_one_process(counted, tmp_path, monkeypatch, size):
+    work, root, one = counted
+
+    def forbidden(*_):
+        raise AssertionError("the network ran")
+
+    monkeypatch.setattr(Networks, "__call__", forbidden)
+    same(both_merged(work, root, tmp_path, shard=size), one)
+
+
+def test_chunks_of_counts_are_cut_anywhere(counted, tmp_path, monkeypatch):
+    """Smaller than a shard, larger and smaller than what the merging process takes at once."""
+    work, root, one = counted
+    shutil.copytree(folder_of(work, root), folder_of(work, tmp_path))
+    monkeypatch.setattr(second_pass, "CHUNK", 32)
+    for k in (1, 2, 3):
+        make_counts(work, tmp_path, k, 3, threads=1, fresh=True)
+    for size in (64, 256):
+        same(both_merged(work, tmp_path, tmp_path / str(size), shard=size), one)
+
+
+def test_counts_are_the_same_whenever_they_are_made(counted, tmp_path):
+    work, root, _ = counted
+    first = folder_of(work, tmp_path)
+    shutil.copytree(folder_of(work, root), first)
+    path = first / "count-000000032-000000095.npz"
+    make_counts(work, tmp_path, 2, 3, threads=1, fresh=True)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-200])
+    calls = iter([False])
+    with pytest.raises(Stopped):
+        make_counts(work, tmp_path, 2, 3, threads=1, stop=lambda: next(calls, True))
+    make_counts(work, tmp_path, 2, 3, threads=2)
+    assert path.read_bytes() == whole
+    assert {p.suffix for p in first.iterdir()} == {".npz"}
+
+
+def test_second_passes_that_cannot_be_are_told(counted, folder, tmp_path):
+    work, root, one = counted
+    with pytest.raises(UnitscopeError, match="3 of them: give --shard i/N with the same N"):
+        make_counts(work, root, 1, 2)
+    with pytest.raises(UnitscopeError, match="no shards lie in"):
+        make_counts(work, tmp_path, 1, 2)
+    with pytest.raises(UnitscopeError, match="counts from them"):
+        make_counts(planned(folder), root, 1, 2)
+    counts = sorted(folder_of(work, root).glob("count-*"))
+    with pytest.raises(UnitscopeError, match=r"32 to 95; missing: --shard 2/3$"):
+        find_counts(work, root, [counts[0], counts[2]])
+    with pytest.raises(UnitscopeError, match="damaged, or no shard"):
+        find_shards(work, root, counts)
+    other = planned(folder, "no maps", seed=9)
+    with pytest.raises(UnitscopeError, match="these differ: seed"):
+        find_counts(other, root, counts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"00000_place": lambda x: x[::-1]}, "of other images"),
+        ({"00000_hits_1": lambda x: x + 99 * (np.arange(x.shape[1]) == 1)}, "counts cannot be"),
+        ({"00000_hits_1": lambda x: x + 999 * (np.arange(x.shape[1]) == 0)}, "counts cannot be"),
+        ({"00000_hits_1": lambda x: x[::-1]}, "counts cannot be"),
+        ({"00000_hits_0": lambda x: -x}, "counts cannot be|damaged, or no"),
+        ({"00000_both_0": lambda x: x + np.array([0, 0, 60, 0])}, "counts cannot be"),
+        ({"00000_both_0": lambda x: x - np.array([0, 0, 0, 400])}, "counts cannot be"),
+        ({"00000_areas": lambda x: x + np.array([0, 60, 0])}, "counts cannot be"),
+        ({"00000_annotated": lambda x: x + 999}, "counts cannot be"),
+        ({"00000_pixels_0": lambda x: x + 900}, "counts cannot be"),
+        ({"00000_pixels_0": lambda x: x[:-1]}, "pixels_0 is uint16"),
+        ({"00000_peaks_0": lambda x: x * np.nan}, "counts cannot be"),
+        ({"header": {"thresholds": "other"}}, "above other thresholds"),
+    ],
+)
+def test_forged_counts_are_refused(counted, tmp_path, changes, words):
+    work, root, _ = counted
+    counts = sorted(folder_of(work, root).glob("count-*"))
+    forged = rewritten(work, counts[1], tmp_path / "count-forged.npz", **changes)
+    shards = find_shards(work, root).shards
+    found = find_counts(work, root, [counts[0], forged, counts[2]])
+    with pytest.raises(UnitscopeError, match=words):
+        execute(work, tmp_path, threads=1, shards=shards, counts=found.shards)
+    # What the first pass gave stays, and nothing else is there.
+    assert list(tmp_path.glob("*.partial/collect-*"))
+    assert not list(tmp_path.glob("*.partial/count-*"))
 
 
 # -- the command line -----------------------------------------------------------------------
@@ -458,8 +568,27 @@ def test_the_command_line_makes_and_merges_shards(folder, thirds, tmp_path, caps
     status, facts = told("--merge")
     assert status == 0 and facts["tables_digest"] == one.info["tables_digest"]
     assert told("--merge")[1]["tables_digest"] == facts["tables_digest"]
+    status, facts = told("--pass", "2")
+    assert status != 0 and "give --shard" in facts["error"]
     status, facts = told("--merge", "--shard", "1/2")
     assert status != 0 and "give one" in facts["error"]
     for wrong in ("0/3", "4/3", "1/", "/", "a/b"):
         with pytest.raises(SystemExit):
             main([*given, "--shard", wrong])
+
+
+def test_the_command_line_makes_both_passes(folder, counted, tmp_path, capsys):
+    given = ["run", "--dataset", f"folder:{folder}", "--model", tiny.SPEC, "--threads", "1"]
+    given += ["--layer", "body.1", "--layer", "body.3", "--q", "0.05", "--shuffles", "2"]
+    given += ["--map-type", "float16", "--untrained", "--no-maps", "--out", str(tmp_path), "--json"]
+    work, root, one = counted
+    files = []
+    for number in ("1", "2"):
+        for k in (1, 2, 3):
+            assert main([*given, "--shard", f"{k}/3", "--pass", number]) == 0
+            facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+            assert facts["pass"] == int(number) and Path(facts["path"]).is_file()
+            files.append(facts["path"])
+    assert main([*given, "--merge", *files[::-1]]) == 0
+    facts = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert facts["tables_digest"] == one.info["tables_digest"]
