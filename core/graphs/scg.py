@@ -225,9 +225,9 @@ def graphs_of(
         photo, concept = np.nonzero(masks.any((2, 3)))
         here = masks[photo, concept]
         part = np.asarray(maps[images[low:high]], np.float32)
-        cover = cell_means(here, height, width).reshape(len(here), -1)
+        cover = cell_means(here, height, width).reshape(len(here), height * width)
         cover /= cover.sum(1, keepdims=True)
-        cells = part.reshape(*part.shape[:2], -1)
+        cells = part.reshape(*part.shape[:2], height * width)
         pooled = np.zeros((len(here), cells.shape[1]), np.float32)
         for k in range(len(cells)):
             pooled[photo == k] = cover[photo == k] @ cells[k].T.astype(np.float64)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import Z
-from core.graphs.distil import Asked
+from core.graphs.distil import Asked, learn
 from core.graphs.scg import LEAST, between, graphs_of, hypotheses, least_rise, pairs
 from core.labelling.probe import open_probe
 
@@ -125,3 +127,16 @@ def test_what_no_graph_can_be_made_of(tiny_run, bare):
             asked.of(tiny_run)
     with pytest.raises(UnitscopeError, match="unknown array of this run"):
         graphs_of(open_probe(bare, None), np.array([1]))
+
+
+@pytest.mark.slow
+def test_a_photo_may_show_none_of_the_concepts(planted_run):
+    probe = open_probe(planted_run, None, ["test"])
+    green = 3
+    row = int(np.flatnonzero(~probe.presence.toarray()[:, green])[0])
+    graphs = graphs_of(probe, np.array([green]), row, row + 1)
+    assert not graphs.shown.any() and graphs.features.shape == (0, 4)
+    student = learn(planted_run, Asked(epochs=1))
+    none = graphs_of(probe, student.found.distinct, row, row + 1)
+    empty = replace(none, at=np.full_like(none.at, -1), features=none.features[:0])
+    assert np.isfinite(student.logits(empty)).all()
