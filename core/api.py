@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.attribution.reliance import Reliance
     from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
+    from core.paper.rivals import Rival
     from core.paper.tables import Table
 
 
@@ -337,16 +338,28 @@ class Run(run_file.Run):
         seed: int = 0,
         overrides: str | Path | None = None,
         arrow: bool = False,
+        rivals: Sequence[Rival] = (),
     ) -> pd.DataFrame | pa.Table:
         """False and true prediction explanation, a row for each strategy and kind of core
         concepts; each figure with interval, chance and n. As ``python -m core tables``.
+
+        rivals : rows of other methods (:mod:`core.paper.rivals`).
 
         The paper's other tables need more than a run: see :mod:`core.tables` and :func:`frame_of`.
         """
         from core.paper.tables import table_1
 
         graph = open_knowledge(knowledge or self.own_knowledge)
-        table = table_1(self, graph, splits, iou, layer, seed=seed, overrides=_path(overrides))
+        table = table_1(
+            self,
+            graph,
+            splits,
+            iou,
+            layer,
+            seed=seed,
+            overrides=_path(overrides),
+            rivals=rivals,
+        )
         return _given(frame_of(table), arrow)
 
     def truth(

@@ -78,6 +78,22 @@ def tiny_run(tmp_path_factory):
     return execute(plan(settings), root / "runs")
 
 
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory):
+    """A finished run of tests/directions/planted.py: what its network rests on is known."""
+    from core.dissect.pipeline import execute
+    from core.dissect.plan import plan
+    from core.foundation.settings import Settings
+    from tests.directions import planted as world
+
+    root = tmp_path_factory.mktemp("planted")
+    folder = world.write_folder(root / "photos")
+    settings = Settings(
+        f"folder:{folder}", world.SPEC, layers=("body.1", "body.3"), q=0.03, shuffles=1
+    )
+    return execute(plan(settings), root / "runs", threads=1)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def packages_looked_at_once() -> Iterator[None]:
     """Streamlit's AppTest asks every installed package for components of its own, for each page

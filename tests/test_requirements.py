@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = {
     "PIL": "pillow",
     "cv2": "opencv-python-headless",
+    "skimage": "scikit-image",
     "sklearn": "scikit-learn",
     "skimage": "scikit-image",
     "vl_convert": "vl-convert-python",

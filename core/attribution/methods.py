@@ -21,7 +21,7 @@ from core.foundation.vocabulary import Core, Eq2, Strategy
 if TYPE_CHECKING:
     from core.attribution.case import Case, Opened
 
-HERE = "core.attribution"
+HERE, VECTORS = "core.attribution", "core.directions"
 
 
 @dataclass(frozen=True)
@@ -80,11 +80,12 @@ class Method(Row):
         return found
 
 
-PAPER, MEASURED, EVIDENCE, GRADIENTS, SAMPLED, GRAPHS, CONTROL = (
+PAPER, MEASURED, EVIDENCE, GRADIENTS, DIRECTIONS, SAMPLED, GRAPHS, CONTROL = (
     "the paper's",
     "measured",
     "evidence",
     "gradients",
+    "concept vectors",
     "sampled",
     "graphs",
     "control",
@@ -148,6 +149,11 @@ def _own(
     return Method(
         name, name, about, f"{HERE}.{opens}", (), tuple(given.items()), fillings, family, needs
     )
+
+
+def _vectors(name: str, about: str, opens: str) -> Method:
+    """A row of :mod:`core.directions`, which lies above this package: named, not imported."""
+    return Method(name, name, about, f"{VECTORS}.attributions:{opens}", family=DIRECTIONS)
 
 
 PAINTED = ("inpaint", "smooth")
@@ -220,6 +226,8 @@ METHODS: Registry[Method] = Registry(
             GRADIENTS,
             "captum",
         ),
+        _vectors("tcav", "sensitivity along the concept's CAV (TCAV)", "tcav"),
+        _vectors("conceptshap", "concept vectors by their names (ConceptSHAP)", "concept_shap"),
         _own("rise", "RISE", "sampled:rise", SAMPLED),
         _own("lime", "LIME over concepts", "packaged:lime", SAMPLED, "captum"),
         _own("kernel-shap", "KernelSHAP over concepts", "packaged:kernel_shap", SAMPLED, "captum"),

@@ -49,7 +49,7 @@ from core.attribution.accounts import is_core
 from core.attribution.case import Case, Opened
 from core.attribution.effects import MARGIN
 from core.attribution.judged import ANSWERS, FIGURES, Asked, Judged, Truth, mean_over
-from core.attribution.methods import METHODS, Method, chosen_methods
+from core.attribution.methods import METHODS, VECTORS, Method, chosen_methods
 from core.attribution.redrawn import Removal, answers_without, removal_of
 from core.attribution.regions import NoRegion
 from core.foundation.errors import UnitscopeError
@@ -340,6 +340,8 @@ def _said(opened: Opened, asked: Asked, method: Method, shard: list[Photo]) -> l
             "effects", "explanation", "core concepts", "ablation", "truth", *method.rests_on
         ),
     ]
+    if method.opens.startswith(f"{VECTORS}."):
+        facts.append(versions_of("concept vectors"))
     path = derived(opened.run, "said", facts, "npz")
     lengths = [len(photo.case.regions) for photo in shard]
     held = (read_arrays(path) or {}).get("said") if own else None

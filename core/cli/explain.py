@@ -6,9 +6,20 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.cli.common import SEED, Answer, Verb, add_knowledge, add_run, open_given, open_run, say
+from core.cli.common import (
+    SEED,
+    Answer,
+    Verb,
+    add_knowledge,
+    add_run,
+    open_given,
+    open_run,
+    say,
+    show_progress,
+    stoppable,
+)
 from core.cli.merging import add_clustering, filtered_table
-from core.foundation.errors import UnitscopeError
+from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.files import write_text
 from core.foundation.vocabulary import Standing
 
@@ -16,6 +27,7 @@ if TYPE_CHECKING:
     from core.attribution.account import Causes
     from core.explain.account import Account
     from core.knowledge.core_concepts import CoreConcepts
+    from core.paper.rivals import Rival
     from core.runs.run_file import Run
 
 
@@ -71,6 +83,16 @@ def add(verb: Verb) -> None:
         metavar="K",
         help="groups: a number (tables 2, 3; half the concepts), or such as "
         "160-185 or 10,20,30 (table 5; all)",
+    )
+    tables.add_argument(
+        "--labels",
+        action="append",
+        metavar="METHOD",
+        help="table 1: a row for the labels of this method as well (`labels --list`); repeatable",
+    )
+    tables.add_argument("--encoder", metavar="SPEC", help="of photos and words, with --labels")
+    tables.add_argument(
+        "--conceptshap", action="store_true", help="table 1: a row for ConceptSHAP as well"
     )
     tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
     tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
@@ -212,12 +234,32 @@ def _paper_lines(told: Account) -> list[str]:
     return lines
 
 
+def _rivals(run: Run, given: argparse.Namespace) -> list[Rival]:
+    """Rows of Table 1 that are not the paper's own methods."""
+    from core.paper.rivals import by_labels, concept_shap_of, taken
+
+    options = taken(given.labels or [], encoder=given.encoder)
+    with stoppable() as stop:
+        found = []
+        if given.conceptshap:
+            found.append(concept_shap_of(run, given.layer, None, show_progress, stop))
+        found += [
+            by_labels(run, given.layer, method, show_progress, stop, **own)
+            for method, own in options.items()
+        ]
+        return found
+
+
 def _tables(given: argparse.Namespace) -> Answer:
     from core.cli.retrain import pe_defaults, pe_of
     from core.knowledge.kinds import open_knowledge
     from core.paper.tables import table_1, table_4, table_6
 
     runs = [open_run(name, given.out) for name in given.run]
+    if given.table != 1 and (given.labels or given.encoder or given.conceptshap):
+        without_effect(
+            f"--labels, --encoder and --conceptshap are of table 1, and this is table {given.table}"
+        )
     graph = open_knowledge(given.knowledge or runs[0].own_knowledge)
     if given.table == 6:
         asked = pe_defaults(given)
@@ -239,6 +281,7 @@ def _tables(given: argparse.Namespace) -> Answer:
             given.layer,
             seed=given.seed,
             overrides=given.overrides,
+            rivals=_rivals(runs[0], given),
         )
     for folder, suffix, text in (
         (given.csv, "csv", table.to_csv),

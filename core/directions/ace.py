@@ -20,7 +20,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +40,7 @@ from core.foundation.intervals import mean_interval
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import cell_means, open_probe
+from core.models.checkpoint import optional
 from core.runs.arrays import read_arrays
 from core.runs.run_file import derived
 
@@ -255,13 +255,7 @@ def alike(mask: np.ndarray, others: Sequence[np.ndarray]) -> bool:
 
 
 def _slic() -> Any:
-    try:
-        return import_module("skimage.segmentation").slic
-    except ImportError as err:
-        raise UnitscopeError(
-            f"ACE cuts photos into segments by scikit-image, which cannot be imported ({err}): "
-            "make optional"
-        ) from err
+    return optional("skimage.segmentation", "ACE's segments", "scikit-image").slic
 
 
 @dataclass(frozen=True, eq=False)

@@ -307,7 +307,7 @@ def tcav(
     `stop` says so.
     """
     asked = asked or Asked()
-    work = _Work(Layer.of(opened), asked, Meter(progress), stop)
+    work = Work(Layer.of(opened), asked, Meter(progress), stop)
     classes = {name: class_of_scene(opened, name) for name in scenes} or work.every_scene()
     number = work.concept(concept)
     own = work.of_concept(number)
@@ -403,7 +403,7 @@ class _Fitted:
     size: int
 
 
-class _Work:
+class Work:
     """One layer at work: its pool of random examples, and what is kept."""
 
     def __init__(self, layer: Layer, asked: Asked, meter: Meter, stop: Stop):

@@ -34,7 +34,7 @@ def patch_of(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
     left, top, right, bottom = box_of(mask)
     part = np.where(mask[..., None], photo, np.uint8(GREY))[top:bottom, left:right]
     size = photo.shape[1], photo.shape[0]
-    return np.asarray(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
+    return np.array(Image.fromarray(part).resize(size, Image.Resampling.BICUBIC))
 
 
 def maps_of(

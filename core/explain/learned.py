@@ -75,7 +75,7 @@ class Learned:
                 f"activity {active.shape} and concepts {table.shape} do not fit {len(images)} "
                 f"images and {len(concepts)} concepts"
             )
-        counts = sparse.csr_array(active).astype(np.int32) @ sparse.csr_array(table).astype(np.int32)
+        counts = sparse.csr_array(active, dtype=np.int32) @ sparse.csr_array(table, dtype=np.int32)
         return cls(
             layer,
             source,

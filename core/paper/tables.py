@@ -35,6 +35,7 @@ from core.knowledge.core_concepts import (
 from core.knowledge.graph import Graph
 from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
 from core.merging.gain import DRAWS
+from core.paper.rivals import Rival
 from core.retrain.result import SvmResult
 from core.runs.run_file import Run
 
@@ -187,12 +188,25 @@ def table_1(
     kinds: Sequence[str] = tuple(Core),
     seed: int = 0,
     overrides: Path | None = None,
+    rivals: Sequence[Rival] = (),
 ) -> Table:
-    """False and true prediction explanation (the paper's Table 1, rows of its own methods)."""
+    """False and true prediction explanation (the paper's Table 1).
+
+    rivals : rows that are not the paper's own methods, put first as it has them
+        (:mod:`core.paper.rivals`).
+    """
     row, predicted, target = scenes_of(run, splits)
     cores = all_core_concepts(run, graph, overrides, kinds=kinds)
     rows: list[tuple[tuple[str, ...], Explained]] = []
-    name = layer or ""
+    for rival in rivals:
+        own = {"–": rival.core} if rival.core is not None else {}
+        held = own or {Core.of(kind).short: cores[kind].members for kind in kinds}
+        for short, members in held.items():
+            result = explain_predictions(
+                rival.learned.has[row], members, predicted, target, seed=seed
+            )
+            rows.append(((rival.name, short), result))
+    name = run.layer_names[run.layer(layer)]
     for strategy in strategies:
         learned = learned_concepts(run, layer, strategy, iou)
         name = learned.layer
@@ -205,6 +219,7 @@ def table_1(
     notes = [
         "In percent; in brackets the 95 % interval over images (Wilson); chance: core concept "
         "sets exchanged between scenes at random.",
+        *(rival.note for rival in rivals),
         *_left_out(rows, len(row)),
     ]
     if icc is not None and not icc.distinct:

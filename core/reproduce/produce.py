@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval
+from core.foundation.versions import versions_of
 from core.paper import printed as paper
 from core.paper.printed import BETTER, NETWORK, PARTS
 from core.reproduce.check import Facts
@@ -27,6 +28,9 @@ from core.reproduce.profiles import (
 )
 from core.reproduce.work import Work, failure, stopped
 from core.runs.run_file import Run
+
+if TYPE_CHECKING:
+    from core.paper.rivals import Rival
 
 
 def _cells(rows: Iterable[tuple[tuple[str, ...], Facts]], columns: Sequence[str]) -> Cells:
@@ -51,14 +55,25 @@ NONE = ("", "")
 
 
 def _table_1(work: Work, spec: Explaining) -> Produced:
+    from core.paper.rivals import PRINTED, lacking
     from core.paper.tables import table_1
 
     run = work.run(spec.run)
+    missing = {name: why for name in spec.rivals if (why := lacking(name, spec.encoder))}
+    wanted = [name for name in spec.rivals if name not in missing]
+    rivals: list[Rival] = []
+    if not work.where(run, "table1", _facts_1(spec, wanted)).is_file():
+        for name in wanted:
+            try:
+                rivals.append(_rival(work, run, name, spec.encoder))
+            except UnitscopeError as err:
+                missing[name] = failure(err)  # the other rows do not depend on it
+        wanted = [name for name in wanted if name not in missing]
     result = work.kept(
         run,
         "table1",
-        {"splits": spec.splits, "iou": spec.iou},
-        lambda: table_1(run, work.graph, spec.splits or None, spec.iou).to_json(),
+        _facts_1(spec, wanted),
+        lambda: table_1(run, work.graph, spec.splits or None, spec.iou, rivals=rivals).to_json(),
     )
     rows = [((r["concepts of units"], r["core concepts"]), r) for r in result["rows"]]
     return Produced(
@@ -67,7 +82,32 @@ def _table_1(work: Work, spec: Explaining) -> Produced:
         [result["title"] + ".", *result["notes"]],
         {"table_1": result},
         runs=[run.digest],
+        missing={
+            labels: why
+            for name, why in missing.items()
+            for labels, _, _ in PARTS["table1"].rows
+            if labels[0] == PRINTED.get(name, name)
+        },
     )
+
+
+def _facts_1(spec: Explaining, rivals: Sequence[str]) -> Facts:
+    """What decides Table 1 with these rivals."""
+    facts: Facts = {"splits": spec.splits, "iou": spec.iou}
+    if rivals:
+        versions = versions_of("concept vectors", "labels", "encoding")
+        facts |= {"rivals": list(rivals), "encoder": spec.encoder, "of": versions}
+    return facts
+
+
+def _rival(work: Work, run: Run, name: str, encoder: str) -> Rival:
+    """A row of Table 1 that is not the paper's own method."""
+    from core.paper.rivals import CONCEPTSHAP, by_labels, concept_shap_of, taken
+
+    if name == CONCEPTSHAP:
+        return concept_shap_of(run, None, None, work.progress, work.stop)
+    (own,) = taken([name], encoder=encoder or None).values()
+    return by_labels(run, None, name, work.progress, work.stop, **own)
 
 
 def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:

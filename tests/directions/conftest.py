@@ -39,22 +39,6 @@ def layer(request) -> Layer:
     return Layer.of(request.getfixturevalue(request.param))
 
 
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory) -> Run:
-    """A run of tests/directions/planted.py."""
-    from core.dissect.pipeline import execute
-    from core.dissect.plan import plan
-    from core.foundation.settings import Settings
-    from tests.directions import planted as world
-
-    root = tmp_path_factory.mktemp("planted")
-    folder = world.write_folder(root / "photos")
-    settings = Settings(
-        f"folder:{folder}", world.SPEC, layers=("body.1", "body.3"), q=0.03, shuffles=1
-    )
-    return execute(plan(settings), root / "runs", threads=1)
-
-
 @pytest.fixture(scope="module", params=["body.3", "body.1"])
 def opened(request, planted) -> Opened:
     """Both layers of the planted world."""

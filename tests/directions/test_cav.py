@@ -11,6 +11,7 @@ from sklearn.linear_model import SGDClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
+from core.attribution.case import Opened
 from core.directions import cav
 from core.directions.layer import LOGIT, PROBABILITY, Layer
 from core.directions.patches import box_of, patch_of
@@ -19,6 +20,16 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Meter, Stopped, never
 
 FEW = cav.Asked(runs=3, randoms=6, most=20)
+
+
+@pytest.fixture(scope="module")
+def linear(planted) -> Opened:
+    return Opened.of(planted, "body.3")
+
+
+@pytest.fixture(scope="module")
+def inner(planted) -> Opened:
+    return Opened.of(planted, "body.1")
 
 
 def test_cavs_are_those_of_sgd_on_the_activations_themselves():
@@ -84,7 +95,7 @@ def test_sensitivity_is_the_slope_along_the_vector(layer, of):
 
 def slow_signs(layer: Layer, number: int, asked: cav.Asked) -> np.ndarray:
     """bool (runs, photos) by loops: photos with and without a concept, SGD, one photo at a time."""
-    work = cav._Work(layer, asked, Meter(), never)
+    work = cav.Work(layer, asked, Meter(), never)
     areas = layer.run.sql("SELECT image FROM areas WHERE concept = ? AND area > 0", [number])
     train = layer.run.sql("SELECT image FROM images WHERE split = 'train' ORDER BY 1")["image"]
     shows = train.isin(areas["image"]).to_numpy()
@@ -115,8 +126,8 @@ def slow_signs(layer: Layer, number: int, asked: cav.Asked) -> np.ndarray:
 
 def test_tcav_is_the_share_of_positive_derivatives(layer):
     asked = replace(FEW, of=PROBABILITY)
-    found = cav.tcav(layer.opened, "thing 2", asked=asked)
-    number = cav._Work(layer, asked, Meter(), never).concept("thing 2")
+    found = cav.tcav(layer.opened, "gold", asked=asked)
+    number = cav.Work(layer, asked, Meter(), never).concept("gold")
     signs = slow_signs(layer, number, asked)
     test = layer.opened.recorded.images.query("split == 'test' and target >= 0")
     assert [one.scene for one in found.scores] == ["attic", "barn", "cellar"]
@@ -133,12 +144,12 @@ def test_tcav_is_the_share_of_positive_derivatives(layer):
 
 
 def test_the_null_is_of_random_photos_against_random_photos(layer):
-    work = cav._Work(layer, FEW, Meter(), never)
+    work = cav.Work(layer, FEW, Meter(), never)
     null = work.null(15)
     assert null["scores"].shape == (6, 3, 3) and null["accuracy"].shape == (6, 3)
-    assert np.array_equal(null["scores"], cav._Work(layer, FEW, Meter(), never).null(15)["scores"])
-    found = cav.tcav(layer.opened, "thing 2", ["barn"], FEW)
-    scores = work.of_concept(work.concept("thing 2"))["signs"]
+    assert np.array_equal(null["scores"], cav.Work(layer, FEW, Meter(), never).null(15)["scores"])
+    found = cav.tcav(layer.opened, "gold", ["barn"], FEW)
+    scores = work.of_concept(work.concept("gold"))["signs"]
     rows = work.judged.classes == 1
     mean = scores[:, rows].mean()
     away = np.abs(work.null(found.examples)["scores"][:, :, 1].mean(1) - 0.5)
@@ -147,30 +158,30 @@ def test_the_null_is_of_random_photos_against_random_photos(layer):
 
 
 def test_what_is_kept_is_read(layer, monkeypatch):
-    first = cav.tcav(layer.opened, "thing 1", asked=FEW)
+    first = cav.tcav(layer.opened, "red", asked=FEW)
     monkeypatch.setattr(cav, "cavs", None)
-    again = cav.tcav(layer.opened, "thing 1", asked=FEW)
+    again = cav.tcav(layer.opened, "red", asked=FEW)
     assert again.frame().equals(first.frame()) and again.accuracy == first.accuracy
 
 
 def test_a_linear_head_has_one_derivative_for_all_photos(linear, inner):
-    found = cav.tcav(linear, "thing 1", asked=FEW)
+    found = cav.tcav(linear, "red", asked=FEW)
     assert found.constant
-    work = cav._Work(Layer.of(linear), FEW, Meter(), never)
-    signs = work.of_concept(work.concept("thing 1"))["signs"]
+    work = cav.Work(Layer.of(linear), FEW, Meter(), never)
+    signs = work.of_concept(work.concept("red"))["signs"]
     for k in range(3):
         of_class = signs[:, work.judged.classes == k]
         assert (of_class == of_class[:, :1]).all()
-    assert not cav.tcav(inner, "thing 1", asked=FEW).constant
+    assert not cav.tcav(inner, "red", asked=FEW).constant
 
 
 def test_regions_are_held_against_regions_of_other_concepts(layer, monkeypatch):
     monkeypatch.setattr(cav, "REGION_POOL", 40)
     asked = replace(FEW, by=cav.REGIONS, most=12)
-    found = cav.tcav(layer.opened, "thing 3", ["attic"], asked)
+    found = cav.tcav(layer.opened, "blue", ["attic"], asked)
     assert found.examples == 10 and np.isnan(found.auc[0])
-    work = cav._Work(layer, asked, Meter(), never)
-    number = work.concept("thing 3")
+    work = cav.Work(layer, asked, Meter(), never)
+    number = work.concept("blue")
     examples, own, without = work._regions(number, np.random.default_rng(0))
     assert len(work._pool_rows) == 40 and (work._pool_rows[without] != number).all()
     # A patch's activations are the network's own.
@@ -184,8 +195,8 @@ def test_regions_are_held_against_regions_of_other_concepts(layer, monkeypatch):
 
 
 def test_the_direction_of_a_concept_is_the_mean_of_its_cavs(layer):
-    work = cav._Work(layer, FEW, Meter(), never)
-    number = work.concept("thing 2")
+    work = cav.Work(layer, FEW, Meter(), never)
+    number = work.concept("gold")
     fitted = work._fit(number)
     vectors = fitted.cavs.weights @ fitted.examples.rows
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
@@ -214,22 +225,22 @@ def test_the_area_under_the_curve_is_that_of_scikit_learn():
 
 
 def test_what_cannot_be_asked_is_said(linear):
-    with pytest.raises(UnitscopeError, match="unknown concept 'thing'; nearest: thing 4"):
-        cav.tcav(linear, "thing", asked=FEW)
+    with pytest.raises(UnitscopeError, match="unknown concept 'golt'; nearest: gold"):
+        cav.tcav(linear, "golt", asked=FEW)
     with pytest.raises(UnitscopeError, match="unknown scene 'atic'; nearest: attic"):
-        cav.tcav(linear, "thing 1", ["atic"], FEW)
+        cav.tcav(linear, "red", ["atic"], FEW)
     with pytest.raises(UnitscopeError, match="unknown derivative 'logits'; nearest: logit"):
         cav.Asked(of="logits")
     with pytest.raises(UnitscopeError, match="at least 2 random sets"):
         cav.Asked(runs=1)
     with pytest.raises(Stopped):
-        cav.tcav(linear, "thing 1", asked=replace(FEW, seed=77), stop=lambda: True)
+        cav.tcav(linear, "red", asked=replace(FEW, seed=77), stop=lambda: True)
 
 
 def test_a_concept_that_is_everywhere_has_no_counterparts(linear, monkeypatch):
     monkeypatch.setattr(cav, "_shows", lambda probe, number: np.ones(len(probe), bool))
     with pytest.raises(UnitscopeError, match="0 without it, and 10 are needed"):
-        cav.tcav(linear, "thing 1", asked=replace(FEW, seed=5))
+        cav.tcav(linear, "red", asked=replace(FEW, seed=5))
 
 
 def test_patches_are_cut_out_on_grey_and_scaled_up():
@@ -245,3 +256,19 @@ def test_patches_are_cut_out_on_grey_and_scaled_up():
     one = np.zeros((6, 8), bool)
     one[4, 4] = True
     assert (patch_of(photo, one) == photo[4, 4]).all()
+
+
+def test_planted_concepts_matter_for_their_scenes_and_gold_for_none(inner):
+    asked = cav.Asked(runs=10, randoms=200)
+    for color, scene in (("red", "attic"), ("green", "barn"), ("blue", "cellar")):
+        found = cav.tcav(inner, color, asked=asked)
+        score = {one.scene: one for one in found.scores}
+        assert found.accuracy[0] > 0.9 and found.auc[0] > 0.95
+        assert score[scene].score > 0.95 and score[scene].significant
+        assert score[scene].p_null < 0.05
+        assert all(score[other].score < 0.5 for other in score if other != scene)
+    gold = cav.tcav(inner, "gold", asked=asked)
+    assert gold.accuracy[0] > 0.9
+    assert not any(one.beyond for one in gold.scores)
+    # Random concepts pass the published test far more often than its level says.
+    assert gold.passed["p_half"] > 0.05

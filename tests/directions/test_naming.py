@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from core.attribution.case import Opened
 from core.directions import naming
 from core.directions.layer import Layer
 from core.dissect.counts import upsample_torch
@@ -86,6 +87,21 @@ def test_a_vector_that_is_a_unit_is_named_as_the_unit_is(layer):
     assert found.concept[rows].tolist() == units["concept"].tolist()
     assert found.iou[rows] == pytest.approx(units["iou"].to_numpy(), abs=1e-6)
     assert found.held == pytest.approx(found.iou)
+
+
+def test_planted_directions_get_their_names(planted):
+    layer = Layer.of(Opened.of(planted, "body.3"))
+    found = naming.name_vectors(
+        layer, np.eye(5, dtype=np.float32)[:, :4], *probes(layer), Meter(), never
+    )
+    assert [probes(layer)[0].names[k] for k in found.concept] == ["red", "green", "blue", "gold"]
+    assert (found.chance < 0.05).all() and (found.held > 0.2).all()
+    # In a photo with red alone no other direction leads.
+    images = layer.opened.recorded.images
+    for row in range(len(images)):
+        there = set(layer.run.label_maps(int(images["image"].iloc[row])).ravel()) - {0}
+        leads = set(found.concept[found.leads[images["image"].iloc[row]]])
+        assert there <= leads | {0} or not there
 
 
 def test_chance_is_the_share_of_exchanges_that_do_as_well(layer, monkeypatch):
