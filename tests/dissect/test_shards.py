@@ -240,9 +240,11 @@ def rewritten(work: Plan, path: Path, to: Path, **changes) -> Path:
     with zipfile.ZipFile(to, "w", zipfile.ZIP_STORED) as out:
         names = {shard_file.array_name(name): name for name in header["members"]}
         for name, values in held.items():
-            values = changes.get(names[name].replace("-", "_").replace(".", "_"), lambda x: x)(
-                values
-            )
+            key = names[name].replace("-", "_").replace(".", "_")
+            if key in changes:
+                changed = changes[key](values)
+                # Counts keep their type, so that it is their numbers that are refused.
+                values = changed.astype(values.dtype) if key[0] == "0" else changed
             header["members"][names[name]] = shard_file.put(
                 out, names[name], shard_file.array_bytes(values)
             )
