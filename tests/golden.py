@@ -606,7 +606,8 @@ def truth(given: Inputs) -> Any:
 
     opened = Opened.of(given.run)
     case = opened.case(int(opened.recorded.numbers[3]))
-    own = [method for method in METHODS if not method.needs]
+    # Graphs and vectors that are learned have golden results of their own.
+    own = [method for method in METHODS if not method.needs and not method.rests_on]
     found = hold_against_truth(opened, Asked(tuple(m.name for m in own), "test", 3, "mean"))
     return {
         "said": {method.name: method.ask(case, 0, 1) for method in own},
@@ -830,7 +831,7 @@ def unit_labels_scored(given: Inputs) -> Any:
     learn, judge = open_probe(given.run, None, ["train"]), open_probe(given.run, None, ["test"])
     removed = remove(Opened.of(given.run), judge, "mean", photos=6)
     out: dict[str, Any] = {"lost": removed.lost, "concepts": removed.concept}
-    for method in ("single", "linear", "formula"):
+    for method in ("single", "linear", "formula", "invert"):
         labels = label_units(learn, method)
         scored = causal_scores(removed, labels.terms)
         out[method] = {
@@ -840,6 +841,102 @@ def unit_labels_scored(given: Inputs) -> Any:
             **{level: simulate(judge, labels.terms, level).scores for level in LEVELS},
         }
     return out
+
+
+def encoded(_inputs: Inputs) -> Any:
+    """CLIP-Dissect's similarities of drawn tables, and where ConSE puts photos."""
+    from core.labelling.conse import Conse, WordVectors
+    from core.labelling.similarity import SIMILARITIES
+    from core.models.base import LoadedModel
+
+    rng = np.random.default_rng(0)
+    q = rng.normal(size=(120, 5)).astype(np.float32)
+    p = (0.2 + 0.03 * rng.normal(size=(120, 9))).astype(np.float32)
+    found = {name: similarity(q, p) for name, similarity in SIMILARITIES.items()}
+
+    class Drawn(WordVectors):
+        name = "drawn"
+
+        def vectors(self, words: Sequence[str]) -> np.ndarray:
+            return np.random.default_rng(1).normal(size=(len(words), 6)).astype(np.float32)
+
+        def digest(self) -> str:
+            return "drawn"
+
+    steps = Preprocessing(resize=(8, 8), center_crop=None)
+    names = [f"class {k}" for k in range(14)]
+    net = LoadedModel(
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 14)), steps, names, "python:n", "0"
+    )
+    conse = Conse("conse:drawn", net, names, Drawn())
+    logits = np.random.default_rng(2).normal(size=(4, 14)).astype(np.float32)
+    return {"similarities": found, "conse": conse.place(logits)}
+
+
+def dictionaries(_inputs: Inputs) -> Any:
+    """A small dictionary after a few steps, and how alike two are."""
+    from core.dictionary.cells import Cells
+    from core.dictionary.stability import directions, likeness
+    from core.dictionary.train import Recipe, fit
+
+    rng = np.random.default_rng(0)
+    atoms = rng.normal(size=(12, 20)).astype(np.float32)
+    chosen = rng.random((40, 9, 12)) < 0.2
+    maps = np.einsum("npa,au->nup", chosen * rng.random(chosen.shape), atoms)
+    cells = Cells.of(np.abs(maps).astype(np.float32).reshape(40, 20, 3, 3))
+    made = [
+        fit(cells, Recipe(features=24, k=3, steps=5, batch=32, seed=seed)).dictionary()
+        for seed in (0, 1)
+    ]
+    alike = likeness(*(directions(one) for one in made))
+    return {"directions": directions(made[0]), "alike": [float(np.mean(part)) for part in alike]}
+
+
+def graphs_asked(_inputs: Inputs) -> Any:
+    """What the graph reasoning network says of made-up graphs, and where regions lie."""
+    from core.graphs.network import Reasoner, batch_of
+    from core.graphs.scg import Graphs, between, least_rise, middles
+
+    rng = np.random.default_rng(0)
+    shown = rng.random((6, 3)) < 0.8
+    at = np.where(shown, np.cumsum(shown).reshape(6, 3), -1)
+    features = rng.normal(size=(int(shown.sum()) + 1, 8)).astype(np.float32)
+    features[0] = 0
+    places = rng.random((6, 3, 2)).astype(np.float32)
+    graphs = Graphs(np.arange(6), np.array([1, 2, 3]), features, at, places)
+    torch.manual_seed(0)
+    module = Reasoner(8, 2, 2)
+    batch = batch_of(graphs, np.array([[0, 1], [1, 2]]), np.arange(6), 2.0)
+    rises = least_rise(shown[:5].astype(float), rng.normal(size=(5, 2)))
+    return {
+        "logits": module(batch).detach().numpy(),
+        "edges": between(places[:, 0], places[:, 1]),
+        "middles": middles(rng.random((4, 5, 6)) < 0.4),
+        "rises": np.nan_to_num(rises, neginf=-9.0),
+    }
+
+
+def vectors_learned(given: Inputs) -> Any:
+    """A CAV of drawn examples, Shapley values by their definition, and concept vectors."""
+    from core.attribution.case import Opened
+    from core.directions.cav import Examples, cavs
+    from core.directions.conceptshap import Asked, concept_vectors
+    from core.directions.shapley import exact_matrix, kernel_matrix, sampled_subsets
+    from core.directions.vectors import Learning
+
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(60, 12)).astype(np.float32)
+    rows[:30, 0] += 2
+    found = cavs(Examples(rows), np.arange(30), [np.arange(30, 60)], 0)
+    learning = Learning(concepts=3, epochs=1, steps=0)
+    asked = Asked(learning=learning, learn=("train",), judge=("test",))
+    vectors = concept_vectors(Opened.of(given.run), asked)
+    return {
+        "cav": [found.weights, found.accuracy],
+        "exact": exact_matrix(3),
+        "kernel": kernel_matrix(sampled_subsets(6, 20, 0.3, 0)),
+        "vectors": vectors.surrogate.vectors.numpy(),
+    }
 
 
 def reliance(_inputs: Inputs) -> Any:
@@ -1266,7 +1363,50 @@ _COMPUTATIONS: dict[str, tuple[Callable[[Inputs], Any], tuple[str, ...], float]]
         unit_labels_scored,
         tuple(
             f"labelling.{module}"
-            for module in ("label", "probe", "methods", "linear", "simulation", "causal")
+            for module in (
+                "label",
+                "probe",
+                "methods",
+                "linear",
+                "invert",
+                "simulation",
+                "causal",
+            )
+        ),
+        TRAINED,
+    ),
+    "encoding": (
+        encoded,
+        ("labelling.similarity", "labelling.encoders", "labelling.conse", "labelling.clip_model"),
+        TRAINED,
+    ),
+    "dictionary": (
+        dictionaries,
+        (
+            *(f"dictionary.{name}" for name in ("cells", "make", "measure", "stability", "train")),
+            "models.dictionary",
+        ),
+        TRAINED,
+    ),
+    "graphs": (
+        graphs_asked,
+        tuple(f"graphs.{name}" for name in ("distil", "judge", "masked", "network", "scg", "why")),
+        TRAINED,
+    ),
+    "concept vectors": (
+        vectors_learned,
+        tuple(
+            f"directions.{name}"
+            for name in (
+                "ace",
+                "cav",
+                "conceptshap",
+                "layer",
+                "naming",
+                "patches",
+                "shapley",
+                "vectors",
+            )
         ),
         TRAINED,
     ),

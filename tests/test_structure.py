@@ -31,6 +31,8 @@ PACKAGES = [
     "retrain",
     "attribution",
     "labelling",
+    "dictionary",
+    "graphs",
     "directions",
     "paper",
     "views",

@@ -38,6 +38,7 @@ from core.foundation.progress import Hooks
 from core.foundation.trust import check_named
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
+from core.models.dictionary import dictionary_of
 from core.models.fit import fill
 from core.models.forward import Forward
 from core.models.head import CLOSE, PROBES, agree, first_of, linear_head
@@ -185,7 +186,12 @@ def write_edit(
     }
     answering = toggler.answering(listed)
     head = linear_head(model.module, layer, inputs) if answering.weights is not None else None
-    if "folded" in kinds and head is None:
+    if "folded" in kinds and dictionary_of(model.module, layer) is not None:
+        left_out["folded"] = (
+            "which features a cell has is decided for each cell by their order, and the "
+            "architecture without the dictionary cannot do that"
+        )
+    elif "folded" in kinds and head is None:
         left_out["folded"] = f"there is no linear head to fold it into: {answering.check.why}"
     elif "folded" in kinds and head is not None:
         path = folder / f"{name}-folded.pt"

@@ -10,7 +10,8 @@ name. They are asked in this order:
                     once. Equal to the network with the edit in place: the recorded means are
                     those of its own float32 maps. Compared kind by kind
                     (:func:`core.ablation.edits.kind_of`): an edit of a kind that fails is
-                    computed by one of the strategies below.
+                    computed by one of the strategies below. Behind such a layer, a dictionary's
+                    codes have a closed form too (:mod:`core.models.dictionary`).
 ``replayed tail``   everything after the layer is run again on the recorded maps. Equal to the
                     network *whose layer is rounded to the recorded type* and then edited: half
                     precision by default, the network itself with ``--map-type float32``. Before
@@ -42,6 +43,7 @@ from core.ablation.images import dataset_photos, stored_photos
 from core.ablation.replay import Replay, Tail, Whole
 from core.ablation.subject import Subject
 from core.foundation.errors import UnitscopeError
+from core.models.dictionary import dictionary_of
 from core.models.head import CLOSE, agree, batch_words, by_batch, linear_head
 from core.models.hooks import tokens_beside
 
@@ -92,7 +94,7 @@ def closed_form(subject: Subject) -> ClosedForm | Refused:
     recorded = subject.recorded
     head = linear_head(subject.model.module, recorded.layer, subject.inputs)
     if head is None:
-        return Refused(NO_HEAD)
+        return _through_dictionary(subject)
     _, weights, bias = head
     proof = Proof(subject, weights, bias)
     probes, head_is = proof.probes, "one linear layer reads the means of its maps"
@@ -122,9 +124,7 @@ def closed_form(subject: Subject) -> ClosedForm | Refused:
             f"; recorded logits, in mixed precision, differ from it by up to {gap:.1e} of the "
             "largest, so unedited logits are computed too"
         )
-    failed = [f"units {kind} (by {probes[kind]:.1e})" for kind in probes if kind not in proof.reach]
-    if failed:
-        why += f"; this fails for {', '.join(failed)}: such edits run the network"
+    why += _failing(proof)
     check = Check(
         max(probes[kind] for kind in proof.reach),
         why,
@@ -133,6 +133,50 @@ def closed_form(subject: Subject) -> ClosedForm | Refused:
         probes=probes,
     )
     return ClosedForm(recorded, weights, base, check, proof)
+
+
+def _through_dictionary(subject: Subject) -> ClosedForm | Refused:
+    """The closed form of a dictionary's codes, whose changes are added to a layer that has one: a
+    change of the codes' means by d changes that layer's means by D·d, and the logits by W·D·d. What
+    the codes do not explain is carried along unchanged, so unedited logits are the recorded ones.
+    """
+    recorded = subject.recorded
+    dictionary = dictionary_of(subject.model.module, recorded.layer)
+    if dictionary is None:
+        return Refused(NO_HEAD)
+    head = linear_head(subject.model.module, dictionary.behind, subject.inputs)
+    if head is None:
+        return Refused(f"what follows {dictionary.behind} is not an average and one linear layer")
+    weights = dictionary.decoder.detach().cpu().numpy().T @ head[1]
+    means = subject.maps.mean((2, 3)).numpy()
+    # On the photos compared, what of each one's logits does not come from the codes.
+    proof = Proof(subject, weights, subject.plain - means @ weights)
+    why = f"codes go through the decoder, the means of {dictionary.behind} and one linear layer"
+    if "disabled" not in proof.reach:
+        return Refused(
+            f"{why}, but with units disabled it differs from a forward hook by "
+            f"{proof.probes['disabled']:.1e}",
+            proof.probes,
+        )
+    base = recorded.logits
+    check = Check(
+        max(proof.probes[kind] for kind in proof.reach),
+        f"{why} to the output; the reconstruction error is carried along{_failing(proof)}",
+        recorded=0.0,
+        flipped=int((base.argmax(1) != recorded.images["predicted"].to_numpy()).sum()),
+        probes=proof.probes,
+    )
+    return ClosedForm(recorded, weights, base, check, proof)
+
+
+def _failing(proof: Proof) -> str:
+    """Which kinds of edits the closed form fails for, as the end of a sentence; "" where none."""
+    failed = [
+        f"units {kind} (by {found:.1e})"
+        for kind, found in proof.probes.items()
+        if kind not in proof.reach
+    ]
+    return f"; this fails for {', '.join(failed)}: such edits run the network" if failed else ""
 
 
 # -- replayed tail --------------------------------------------------------------------------

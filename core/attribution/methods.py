@@ -9,7 +9,7 @@ have published are rows alike, so that all can be held against the truth
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +19,7 @@ from core.foundation.registry import Registry, Row
 from core.foundation.vocabulary import Core, Eq2, Strategy
 
 if TYPE_CHECKING:
-    from core.attribution.case import Case
+    from core.attribution.case import Case, Opened
 
 HERE, VECTORS = "core.attribution", "core.directions"
 
@@ -40,12 +40,25 @@ class Method(Row):
         is not judged by it.
     family : what it rests on, for tables and charts.
     needs : the package without which it cannot be asked; "" for none.
+    ready : ``package.module:function``, called with the run and its network open
+        (:class:`core.attribution.case.Opened`), that says why it cannot be asked there, "" where it
+        can; "" of a method that always can.
+    rests_on : computations (:data:`core.foundation.versions.VERSIONS`) that decide what it says,
+        beside those of all methods.
     """
 
     options: tuple[tuple[str, str], ...] = ()
     fillings: tuple[str, ...] = ()
     family: str = "other"
     needs: str = ""
+    ready: str = ""
+    rests_on: tuple[str, ...] = ()
+
+    def unready(self, opened: Opened) -> str:
+        """Why it cannot be asked about photos of a run; "" where it can."""
+        if not self.ready:
+            return ""
+        return str(replace(self, opens=self.ready).load()(opened))
 
     def ask(self, case: Case, a: int, b: int) -> np.ndarray:
         """Importance of every concept of the photo: float64 (concepts,).
@@ -67,13 +80,14 @@ class Method(Row):
         return found
 
 
-PAPER, MEASURED, EVIDENCE, GRADIENTS, DIRECTIONS, SAMPLED, CONTROL = (
+PAPER, MEASURED, EVIDENCE, GRADIENTS, DIRECTIONS, SAMPLED, GRAPHS, CONTROL = (
     "the paper's",
     "measured",
     "evidence",
     "gradients",
     "concept vectors",
     "sampled",
+    "graphs",
     "control",
 )
 """Families, in the order of tables."""
@@ -92,6 +106,33 @@ def _accounts() -> Iterator[Method]:
                 )
                 opens = f"{HERE}.accounts:account"
                 yield Method(name, name, about, opens, (), given, family=PAPER)
+
+
+def _graphs() -> Iterator[Method]:
+    """VRX: as published, its other readings (docs/vrx.md)."""
+    for name, about, fillings, given in (
+        ("vrx", "VRX, structural concept graphs", (), ()),
+        ("vrx-input", "VRX, by the features that go in", (), (("side", "input"),)),
+        ("vrx-masked", "VRX, learned from masked photos too", ("mean",), (("masked", "yes"),)),
+        (
+            "vrx-masked-input",
+            "VRX, learned from masked photos too, by the features that go in",
+            ("mean",),
+            (("masked", "yes"), ("side", "input")),
+        ),
+    ):
+        yield Method(
+            name,
+            name,
+            about,
+            "core.graphs.why:vrx",
+            (),
+            given,
+            fillings,
+            GRAPHS,
+            ready="core.graphs.why:unready",
+            rests_on=("graphs",),
+        )
 
 
 def _contributions() -> Iterator[Method]:
@@ -192,6 +233,7 @@ METHODS: Registry[Method] = Registry(
         _own("kernel-shap", "KernelSHAP over concepts", "packaged:kernel_shap", SAMPLED, "captum"),
         _own("shapley", "Shapley values over concepts", "packaged:shapley", SAMPLED, "captum"),
         _own("window", "occlusion by a sliding window", "packaged:window", SAMPLED, "captum"),
+        *_graphs(),
         _own("area", "area of the concept", "controls:area", CONTROL),
         _own("random", "at random", "controls:at_random", CONTROL),
     ),

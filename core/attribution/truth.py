@@ -217,7 +217,7 @@ def hold_against_truth(
     where no photo of the split can be judged.
     """
     removal = removal_of(opened, asked.by)
-    methods, not_judged = _methods(asked, removal)
+    methods, not_judged = _methods(opened, asked, removal)
     images, left_out = _images(opened.run, asked)
     meter = Meter(progress, beat)
     meter.start("truth", len(images), of="photos")
@@ -268,16 +268,20 @@ def hold_against_truth(
     return found
 
 
-def _methods(asked: Asked, removal: Removal) -> tuple[list[Method], dict[str, str]]:
+def _methods(opened: Opened, asked: Asked, removal: Removal) -> tuple[list[Method], dict[str, str]]:
     """The methods to be judged, and why others are not."""
     chosen = chosen_methods(asked.methods)
     if CONTROL not in [method.name for method in chosen]:
         chosen.append(METHODS.row(CONTROL))
-    judged = [method for method in chosen if removal.name not in method.fillings]
-    why = (
+    alike = (
         f"it takes concepts out by {removal.name!r} or much alike, which stands for the truth here"
     )
-    return judged, {m.name: why for m in chosen if m not in judged}
+    why = {
+        method.name: alike if removal.name in method.fillings else method.unready(opened)
+        for method in chosen
+    }
+    judged = [method for method in chosen if not why[method.name]]
+    return judged, {name: one for name, one in why.items() if one}
 
 
 def _images(run: Run, asked: Asked) -> tuple[np.ndarray, dict[str, int]]:
@@ -332,7 +336,9 @@ def _said(opened: Opened, asked: Asked, method: Method, shard: list[Photo]) -> l
         opened.recorded.layer,
         MARGIN,
         [[p.case.image, list(p.classes), p.case.regions.ids.tolist()] for p in shard],
-        versions_of("effects", "explanation", "core concepts", "ablation", "truth"),
+        versions_of(
+            "effects", "explanation", "core concepts", "ablation", "truth", *method.rests_on
+        ),
     ]
     if method.opens.startswith(f"{VECTORS}."):
         facts.append(versions_of("concept vectors"))

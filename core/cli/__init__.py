@@ -18,6 +18,7 @@ from core.cli import (
     annotate,
     bench,
     datasets,
+    dictionary,
     directions,
     explain,
     export,
@@ -32,6 +33,7 @@ from core.cli import (
     rooms,
     runs,
     truth,
+    vrx,
 )
 from core.cli.common import ALLOW_EMPTY, Answer, say
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
@@ -50,11 +52,13 @@ VERBS = (
     annotate,
     labels,
     formulas,
+    dictionary,
     directions,
     knowledge,
     merging,
     explain,
     truth,
+    vrx,
     reliance,
     ablation,
     retrain,

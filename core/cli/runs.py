@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +30,8 @@ from core.foundation.progress import duration
 from core.foundation.settings import CACHE, Settings, quantile_words
 
 if TYPE_CHECKING:
+    from core.dissect.plan import Plan
+    from core.dissect.shard_file import Shard
     from core.runs.run_file import Run
 
 
@@ -118,7 +122,30 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
     """How the work is done."""
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
-    run.add_argument("--shard", type=COUNT, default=256, help="images between two save points")
+    run.add_argument(
+        "--shard",
+        type=_shard,
+        default=256,
+        metavar="N | I/N",
+        help="images between two save points; or, as in 2/8, make the second of eight shards "
+        "alone, on this machine, for --merge",
+    )
+    run.add_argument(
+        "--pass",
+        type=int,
+        choices=[1, 2],
+        default=1,
+        dest="number",
+        help="of --shard I/N: with --no-maps the second pass can be made in shards, too, once all "
+        "of the first are there",
+    )
+    run.add_argument(
+        "--merge",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="put shards together and finish the run: those in its folder where none is named",
+    )
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
     run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
@@ -131,6 +158,21 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         help="say what would be done, time it on a few images, and stop",
     )
     run.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+
+
+def _shard(text: str) -> int | tuple[int, int]:
+    """Images between two save points, or one shard of some: (which, of how many).
+
+    >>> _shard("256"), _shard("2/8")
+    (256, (2, 8))
+    """
+    part, slash, parts = text.partition("/")
+    if not slash:
+        return COUNT(text)
+    which, number = COUNT(part), COUNT(parts)
+    if which > number:
+        raise argparse.ArgumentTypeError(f"there is no shard {which} of {number}")
+    return which, number
 
 
 def _add_models(verb: Verb) -> None:
@@ -156,6 +198,11 @@ def _add_models(verb: Verb) -> None:
 def _run(given: argparse.Namespace) -> Answer:
     if given.scenes and not Path(given.scenes).expanduser().is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
+    part = given.shard if isinstance(given.shard, tuple) else None
+    if given.number == 2 and not part:
+        raise UnitscopeError("--pass 2 is of a shard: give --shard I/N, too")
+    if part and given.merge is not None:
+        raise UnitscopeError("--shard I/N makes one shard, --merge puts all together: give one")
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
 
@@ -190,25 +237,13 @@ def _run(given: argparse.Namespace) -> Answer:
     for note in work.notes:
         say(f"note: {note}")
     if given.plan:
-        from core.retrain.estimate import describe, estimate
-
-        planned = time.monotonic() - began
-        facts = asdict(describe(work, given.out))
-        with stoppable() as stop:
-            took = estimate(work, stop, given.threads)
-        facts["seconds"] = {
-            **took._asdict(),
-            "seconds": took.seconds + planned,
-            "low": took.low + planned,
-            "high": took.high + planned,
-            "check": planned,
-        }
-        about = facts["seconds"]
-        return facts, (
-            f"about {duration(about['seconds'])} ({duration(about['low'])} to "
-            f"{duration(about['high'])}, from {took.images} images timed just now); "
-            "nothing was run"
-        )
+        return _run_plan(given, work, began)
+    if part:
+        return _run_shard(given, work, part)
+    finished = (given.out / f"{work.digest}.duckdb").is_file() and not given.fresh
+    passes: tuple[list[Shard], list[Shard]] = ([], [])
+    if given.merge is not None and not finished:
+        passes = _find_shards(given, work)
     with stoppable() as stop:
         run = execute(
             work,
@@ -219,10 +254,86 @@ def _run(given: argparse.Namespace) -> Answer:
             strict=given.strict,
             shard=given.shard,
             threads=given.threads,
+            shards=passes[0],
+            counts=passes[1],
         )
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
+
+
+def _run_plan(given: argparse.Namespace, work: Plan, began: float) -> Answer:
+    """What would be done, and how long it would take."""
+    from core.retrain.estimate import describe, estimate
+
+    planned = time.monotonic() - began
+    facts = asdict(describe(work, given.out))
+    with stoppable() as stop:
+        took = estimate(work, stop, given.threads)
+    facts["seconds"] = {
+        **took._asdict(),
+        "seconds": took.seconds + planned,
+        "low": took.low + planned,
+        "high": took.high + planned,
+        "check": planned,
+    }
+    about = facts["seconds"]
+    return facts, (
+        f"about {duration(about['seconds'])} ({duration(about['low'])} to "
+        f"{duration(about['high'])}, from {took.images} images timed just now); "
+        "nothing was run"
+    )
+
+
+def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> Answer:
+    """One shard of a run."""
+    from core.dissect.second_pass import make_counts
+    from core.dissect.shards import make_shard
+
+    began = time.monotonic()
+    make = make_counts if given.number == 2 else partial(make_shard, strict=given.strict)
+    with stoppable() as stop:
+        shard = make(
+            work,
+            given.out,
+            *part,
+            progress=show_progress,
+            stop=stop,
+            fresh=given.fresh,
+            threads=given.threads,
+        )
+    with shard.path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    size = shard.path.stat().st_size
+    facts: dict[str, Any] = {
+        "run": work.digest,
+        "pass": given.number,
+        "shard": list(part),
+        "first": shard.first,
+        "last": shard.last - 1,
+        "path": str(shard.path),
+        "bytes": size,
+        "sha256": digest,
+        "wall_seconds": round(time.monotonic() - began, 3),
+    }
+    return facts, (
+        f"shard {part[0]}/{part[1]} of run {work.digest}: {shard.images} of "
+        f"{len(work.indices):,}, {size / 1e6:.1f} MB\n{shard.path}\nsha256 {digest}"
+    )
+
+
+def _find_shards(given: argparse.Namespace, work: Plan) -> tuple[list[Shard], list[Shard]]:
+    """The shards of both passes, told apart by their names."""
+    from core.dissect.second_pass import find_counts
+    from core.dissect.shards import find_shards
+
+    second = [path for path in given.merge if path.name.startswith("count-")]
+    first = [path for path in given.merge if path not in second]
+    passes = find_shards(work, given.out, first), find_counts(work, given.out, second)
+    for found in passes:
+        for note in found.notes:
+            say(f"note: {note}")
+    return passes[0].shards, passes[1].shards
 
 
 def _note_lines(notes: dict[str, Any]) -> list[str]:

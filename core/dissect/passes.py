@@ -16,7 +16,7 @@ import torch
 from core.datasets.base import Problem
 from core.datasets.loader import Decoded, decode_ahead
 from core.dissect.counts import Counts, count_images, count_images_torch
-from core.dissect.plan import BATCH
+from core.dissect.plan import BATCH, Plan
 from core.dissect.thresholds import TopK, tail_size
 from core.dissect.work import Job
 from core.foundation.errors import BadFile, UnitscopeError
@@ -150,22 +150,39 @@ class Collected:
 
 def collect(job: Job, networks: Networks) -> Collected:
     """One forward pass over every image, which fills the arrays; then the thresholds."""
-    work, plan = job.work, job.plan
-    n = len(plan.indices)
-    tops = [
-        TopK(layer.units, tail_size(plan.settings.q, n * layer.height * layer.width))
-        for layer in job.layers
+    tops = tops_of(job.plan, job.work.rows)
+    gather(job, networks, tops)
+    valid = job.work.joined("collect", "valid")
+    return Collected(valid, _whole_images(job, valid), _thresholds(job, tops, int(valid.sum())))
+
+
+def tops_of(plan: Plan, rows: tuple[int, int]) -> list[TopK]:
+    """What will hold, of each layer, the twin's after the network's, as many of the largest
+    activations among the images `rows` (first, after the last) as the threshold of the whole run
+    can depend on."""
+    layers = plan.layers * (1 if plan.twin is None else 2)
+    cells = [layer.height * layer.width for layer in layers]
+    a, b = rows
+    return [
+        TopK(layer.units, min(tail_size(plan.settings.q, len(plan.indices) * n), (b - a) * n))
+        for layer, n in zip(layers, cells, strict=True)
     ]
+
+
+def gather(job: Job, networks: Networks, tops: list[TopK]) -> None:
+    """The first pass over the images of `job.work`, which fills its arrays.
+
+    tops : take in each layer's activations; empty where they are not needed, and maps are kept.
+    """
+    work, (a, b) = job.work, job.work.rows
     # Shards are finished in order, so those done are the first ones.
     done = sum(work.mark("collect", k).exists() for k in range(len(work.shards)))
     _resume_tops(job, tops, done)
     left = work.shards[done:]
-    job.meter.start("collect", n, left[0][0] if left else n)
+    job.meter.start("collect", b - a, (left[0][0] if left else b) - a)
     batches: Batches = networks.batches(left, True) if left else iter(())
     for k in range(done, len(work.shards)):
         _collect_shard(job, networks, k, batches, tops)
-    valid = work.joined("collect", "valid")
-    return Collected(valid, _whole_images(job, valid), _thresholds(job, tops, int(valid.sum())))
 
 
 def _resume_tops(job: Job, tops: list[TopK], done: int) -> None:
@@ -177,7 +194,7 @@ def _resume_tops(job: Job, tops: list[TopK], done: int) -> None:
         if job.strict and len(stored["problems"]):
             raise BadFile(*stored["problems"][0][1:])
         # One by one with the arrays: none where maps are not kept.
-        for top, file in zip(tops, job.arrays.maps, strict=kept):
+        for top, file in zip(tops, job.arrays.maps, strict=kept and bool(tops)):
             for at in range(a, b, BATCH):
                 size = min(BATCH, b - at)
                 top.update(file.read(at, size)[stored["valid"][at - a : at - a + size]])
@@ -213,21 +230,13 @@ def _collect_shard(
             job.arrays.labels.write(at, np.stack([item.labels for item in batch]))
             _write_passed(job, at, passed)
             for n, maps in enumerate(_maps_of(passed, twins, job.plan.layers)):
-                tops[n].update(maps if fine.all() else maps[fine])
+                if tops:
+                    tops[n].update(maps if fine.all() else maps[fine])
                 if job.arrays.maps:
                     job.arrays.maps[n].write(at, maps)
             a = at + len(batch)
             job.step(len(batch))
-    kept = job.plan.settings.keep_maps
-    state = (
-        {}
-        if kept
-        else {
-            f"top_{n}_{name}": part
-            for n, top in enumerate(tops)
-            for name, part in top.state().items()
-        }
-    )
+    state = {} if job.plan.settings.keep_maps else state_of(tops)
     work.finish(
         "collect",
         k,
@@ -242,6 +251,13 @@ def _collect_shard(
         previous = work.results("collect", k - 1)
         previous = {name: v for name, v in previous.items() if not name.startswith("top_")}
         work.finish("collect", k - 1, **previous)
+
+
+def state_of(tops: list[TopK]) -> dict[str, np.ndarray]:
+    """The largest activations as the newest shard keeps them where maps are not kept."""
+    return {
+        f"top_{n}_{name}": part for n, top in enumerate(tops) for name, part in top.state().items()
+    }
 
 
 def _judged(job: Job, batch: list[Decoded], passed: Passed, twins: list[Passed]) -> list[Decoded]:
@@ -303,9 +319,15 @@ def _thresholds(job: Job, tops: list[TopK], usable: int) -> list[np.ndarray]:
             f"none of the {len(job.plan.indices)} images can be used; the first: "
             f"{first[1]}: {first[2]}"
         )
+    return thresholds_of(job.plan, tops, usable)
+
+
+def thresholds_of(plan: Plan, tops: list[TopK], usable: int) -> list[np.ndarray]:
+    """T_t of each layer, float32 (units,), over so many usable images, of which `tops` hold the
+    largest activations."""
     return [
-        top.threshold(tail_size(job.plan.settings.q, usable * layer.height * layer.width))
-        for top, layer in zip(tops, job.layers, strict=True)
+        top.threshold(tail_size(plan.settings.q, usable * layer.height * layer.width))
+        for top, layer in zip(tops, plan.layers * (1 if plan.twin is None else 2), strict=True)
     ]
 
 
@@ -333,7 +355,7 @@ def count(job: Job, networks: Networks, collected: Collected) -> None:
     :class:`core.dissect.counts.Counts` with images by their place in the run, ``peaks_n``, and
     once ``areas``, ``annotated`` and ``place``, the usable images.
     """
-    work, n = job.work, len(collected.valid)
+    work, n = job.work, job.work.rows[1] - job.work.rows[0]
     todo = [k for k in range(len(work.shards)) if not work.mark("count", k).exists()]
     shards = [work.shards[k] for k in todo]
     job.meter.start("count", n, n - sum(b - a for a, b in shards))

@@ -18,18 +18,19 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-
-import torch
 
 from core.dissect.chance import chance
 from core.dissect.passes import Networks, collect, count
 from core.dissect.plan import Plan
 from core.dissect.publish import into_place, publish
-from core.dissect.work import Job, Work, meter_of, open_arrays
-from core.foundation.errors import BadFile, UnitscopeError
+from core.dissect.second_pass import adopt_counts, kernel_of
+from core.dissect.shard_file import Shard
+from core.dissect.shards import adopt
+from core.dissect.work import Job, Work, meter_of, need_room, open_arrays
+from core.foundation.errors import BadFile
 from core.foundation.files import write_text
 from core.foundation.progress import Report, Stop, never
 from core.foundation.settings import CACHE
@@ -48,6 +49,8 @@ def execute(
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
+    shards: Sequence[Shard] = (),
+    counts: Sequence[Shard] = (),
 ) -> Run:
     """Make the run, or resume it, or open it where it is finished.
 
@@ -62,11 +65,14 @@ def execute(
     threads : for decoding and counting; None = the machine's cores.
     kernel : "numba" or "torch", which count alike; None = numba where the network runs on the
         CPU, torch on the network's device elsewhere.
+    shards, counts : of :func:`core.dissect.shards.find_shards` and
+        :func:`core.dissect.second_pass.find_counts`, in the place of the first and second pass.
 
     Raises
     ------
     UnitscopeError
-        no room on the disk, another process makes the same run, no usable image at all.
+        no room on the disk, another process makes the same run, no usable image at all, damaged
+        shards.
     """
     if strict and plan.dataset.problems:
         raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
@@ -75,7 +81,7 @@ def execute(
     if final.is_file() and not fresh and not folder.exists():
         return _opened(final, strict)
     root.mkdir(parents=True, exist_ok=True)
-    _need_room(plan, root, folder)
+    need_room(sum(plan.sizes.values()), root, folder)
     lock = making(final)
     work = None
     try:
@@ -85,12 +91,13 @@ def execute(
             remove_run(final)
         finished = final.is_file() or (folder / "published").exists()
         if not (finished and into_place(folder, final)):
-            work = Work(plan, root, shard)
+            work = Work(folder, (0, len(plan.indices)), shard)
             cores = max(1, threads or os.cpu_count() or 1)
-            on_cpu = torch.device(plan.settings.device).type == "cpu"
-            kind = kernel or ("numba" if on_cpu else "torch")
             meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
-            _make(Job(plan, work, arrays, meter, stop, strict, cores, kind))
+            job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
+            if shards:
+                adopt(job, shards)
+            _make(job, counts)
             write_text(folder / "published", "whole: only renaming is left\n")
             into_place(folder, final)
         return _opened(final, strict)
@@ -100,7 +107,7 @@ def execute(
         lock.release()
 
 
-def _make(job: Job) -> None:
+def _make(job: Job, counts: Sequence[Shard]) -> None:
     """All stages, one after the other."""
     seconds: dict[str, float] = {}
 
@@ -114,21 +121,11 @@ def _make(job: Job) -> None:
     with timed("collect"):
         collected = collect(job, networks)
     with timed("count"):
+        adopt_counts(job, collected, counts)
         count(job, networks, collected)
     with timed("chance"):
         exchange = chance(job, collected)
     publish(job, collected, exchange, seconds)
-
-
-def _need_room(plan: Plan, root: Path, folder: Path) -> None:
-    """Raise UnitscopeError where the disk has no room for what is not there yet."""
-    held = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
-    need, free = sum(plan.sizes.values()) - held, shutil.disk_usage(root).free
-    if need > free:
-        raise UnitscopeError(
-            f"the run needs about {need / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
-            "--no-maps needs less"
-        )
 
 
 def _opened(final: Path, strict: bool) -> Run:

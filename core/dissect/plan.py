@@ -248,10 +248,14 @@ def _facts(
     return facts
 
 
+def hashed(facts: dict[str, Any]) -> dict[str, Any]:
+    """What the digest is of: dataset and network enter by their content, not by where they lie."""
+    return {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
+
+
 def _digest(facts: dict[str, Any]) -> str:
-    """The run's name: dataset and network enter by their content, not by where they lie."""
-    hashed = {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
-    return digest_of(hashed)[:DIGITS]
+    """The run's name."""
+    return digest_of(hashed(facts))[:DIGITS]
 
 
 def _sizes(

@@ -94,13 +94,32 @@ class TopK:
     def merge(self, other: TopK) -> None:
         """Take in what another part of the images left."""
         for t, row in enumerate(other.values):
-            part = slice(t, t + 1)
-            _push(row[None], self._kept[part], self._filled[part], self._bound[part])
+            self.push(t, row[None])
+
+    def push(self, first: int, values: np.ndarray) -> None:
+        """Take in more finite values (units, any number) of the units that begin at `first`."""
+        part = slice(first, first + len(values))
+        rows = np.ascontiguousarray(values, np.float32)
+        _push(rows, self._kept[part], self._filled[part], self._bound[part])
 
     @property
     def values(self) -> list[np.ndarray]:
         """What is kept of each unit: its k largest values and some more, in no order."""
         return [row[:n].copy() for row, n in zip(self._kept, self._filled, strict=True)]
+
+    def largest(self) -> np.ndarray:
+        """The k largest values of each unit (all, where fewer were seen), float32
+        (units, values), rising: one array for one set of values, in whatever order they came.
+
+        >>> tops = TopK(units=1, k=2)
+        >>> tops.update(np.array([3.0, 5, 1]).reshape(1, 1, 1, 3))
+        >>> tops.largest()
+        array([[3., 5.]], dtype=float32)
+        """
+        # Every unit has seen as many values, and what is short of k of them is all of them.
+        size = min(self.k, int(self._filled.min()))
+        # A zero may be negative: which of two equal ones is kept is a matter of order.
+        return np.stack([np.sort(row)[len(row) - size :] for row in self.values]) + np.float32(0)
 
     def state(self) -> dict[str, np.ndarray]:
         """Arrays from which :meth:`restore` resumes exactly here."""
@@ -119,4 +138,6 @@ class TopK:
         seen = min(self.k, int(self._filled.min()))
         if not 0 < k <= seen:
             raise UnitscopeError(f"the {k}-th largest activation was asked for; {seen} are kept")
-        return np.array([np.partition(row, len(row) - k)[len(row) - k] for row in self.values])
+        found = [np.partition(row, len(row) - k)[len(row) - k] for row in self.values]
+        # −0 and 0 are one number: which of them is found depends on the order of the images.
+        return np.array(found) + np.float32(0)

@@ -6,10 +6,11 @@ renamed into place, so that a run killed at any moment is resumed at its last wh
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,23 +22,36 @@ from core.models.hooks import Layer
 from core.runs.arrays import ArrayFile, array_name
 
 
+class Wide(NamedTuple):
+    """A wide array of a run: the shape of an image's row, its type, and whether it goes when the
+    run is published."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    passing: bool = False
+
+
 class Work:
-    """The private folder of a run in the making: arrays and shard files.
+    """The private folder of a run in the making, or of a part of it: arrays and shard files.
+
+    rows : (first image, image after the last) of what is made here. shard : images a shard.
 
     Attributes
     ----------
     shards : (first image, image after the last) of each shard.
+    opened : arrays by name.
     """
 
-    def __init__(self, plan: Plan, root: Path, shard: int):
-        self.folder = root / f"{plan.digest}.partial"
+    def __init__(self, folder: Path, rows: tuple[int, int], shard: int):
+        self.folder, self.rows = folder, rows
         self.folder.mkdir(parents=True, exist_ok=True)
         self.arrays_folder = self.folder / "arrays"
-        self._open: list[ArrayFile] = []
-        if not self.arrays_folder.is_dir():
-            # Marks without the arrays they speak of are worth nothing.
+        self.opened: dict[str, ArrayFile] = {}
+        if not self.arrays_folder.is_dir() or self.merging.exists():
+            # Marks without the arrays they speak of, or not all of a merge, are worth nothing.
             for mark in self.folder.glob("*.npz"):
                 mark.unlink()
+        self.merging.unlink(missing_ok=True)
         self.arrays_folder.mkdir(exist_ok=True)
         size = max(1, round(shard / BATCH)) * BATCH
         # A resumed run keeps the shards it was begun with: its marks are named by them.
@@ -46,28 +60,32 @@ class Work:
             size = int(kept.read_text())
         else:
             write_text(kept, str(size))
-        n = len(plan.indices)
-        self.shards = [(k, min(k + size, n)) for k in range(0, n, size)]
+        a, b = rows
+        self.shards = [(k, min(k + size, b)) for k in range(a, b, size)]
         for left_over in self.folder.glob("*.new"):
             left_over.unlink()
 
-    def array(
-        self, name: str, shape: tuple[int, ...], dtype: Any, passing: bool = False
-    ) -> ArrayFile:
-        """A wide array of the run; where `passing`, one that goes when the run is published.
+    @property
+    def merging(self) -> Path:
+        """The file that is there while the marks of a merge are not whole."""
+        return self.folder / "merging"
+
+    def array(self, name: str, wide: Wide) -> ArrayFile:
+        """The rows that are made here of a wide array of the run.
 
         Raises UnitscopeError where a stopped run has lost it.
         """
-        folder = self.folder if passing else self.arrays_folder
+        folder = self.folder if wide.passing else self.arrays_folder
         path = folder / f"{array_name(name)}.npy"
         if not path.exists() and any(self.folder.glob("*.npz")):
             raise UnitscopeError(f"{path.name} of the stopped run is missing; use --fresh")
-        self._open.append(ArrayFile(path, shape, dtype))
-        return self._open[-1]
+        a, b = self.rows
+        self.opened[name] = ArrayFile(path, (b - a, *wide.shape), wide.dtype, a)
+        return self.opened[name]
 
     def close(self) -> None:
         """Close all array files."""
-        for file in self._open:
+        for file in self.opened.values():
             file.close()
 
     def mark(self, stage: str, shard: int) -> Path:
@@ -114,41 +132,53 @@ class Arrays:
     maps: list[ArrayFile]
 
 
+def wide_arrays(plan: Plan) -> dict[str, Wide]:
+    """The wide arrays of a run by name."""
+    kept, layers = plan.settings.keep_maps, plan.layers
+    arrays = {
+        "labels": Wide((len(plan.dataset.channels), plan.grid[1], plan.grid[0]), np.dtype("u2"))
+    }
+    single, recorded = np.dtype(np.float32), np.dtype(plan.map_type)
+    if plan.outputs:
+        arrays["logits"] = Wide((plan.outputs,), single)
+    for kind in ("pooled", "peaks"):
+        arrays |= {f"{kind}-{layer.name}": Wide((layer.units,), single) for layer in layers}
+    for layer in layers:
+        if layer.beside and kept:
+            arrays[f"beside-{layer.name}"] = Wide((layer.beside, layer.units), recorded)
+    for twin in (False,) if plan.twin is None else (False, True):
+        for layer in layers:
+            if kept:
+                shape = (layer.units, layer.height, layer.width)
+                arrays[f"{'twin-' * twin}maps-{layer.name}"] = Wide(shape, recorded, twin)
+    return arrays
+
+
 def open_arrays(plan: Plan, work: Work) -> Arrays:
     """Open the arrays of a run, made where they are missing."""
-    n, kept = len(plan.indices), plan.settings.keep_maps
-
-    def by_unit(kind: str) -> list[ArrayFile]:
-        return [
-            work.array(f"{kind}-{layer.name}", (n, layer.units), np.float32)
-            for layer in plan.layers
-        ]
-
+    opened = {name: work.array(name, wide) for name, wide in wide_arrays(plan).items()}
+    names = [layer.name for layer in plan.layers]
+    maps = [opened.get(f"{who}maps-{name}") for who in ("", "twin-") for name in names]
     return Arrays(
-        work.array(
-            "labels", (n, len(plan.dataset.channels), plan.grid[1], plan.grid[0]), np.uint16
-        ),
-        work.array("logits", (n, plan.outputs), np.float32) if plan.outputs else None,
-        by_unit("pooled"),
-        by_unit("peaks"),
-        [
-            work.array(f"beside-{layer.name}", (n, layer.beside, layer.units), plan.map_type)
-            if layer.beside and kept
-            else None
-            for layer in plan.layers
-        ],
-        [
-            work.array(
-                f"{'twin-' * twin}maps-{layer.name}",
-                (n, layer.units, layer.height, layer.width),
-                plan.map_type,
-                passing=twin,
-            )
-            for twin in ((False,) if plan.twin is None else (False, True))
-            for layer in plan.layers
-            if kept
-        ],
+        opened["labels"],
+        opened.get("logits"),
+        [opened[f"pooled-{name}"] for name in names],
+        [opened[f"peaks-{name}"] for name in names],
+        [opened.get(f"beside-{name}") for name in names],
+        [file for file in maps if file is not None],
     )
+
+
+def need_room(need: int, root: Path, folder: Path) -> None:
+    """Raise UnitscopeError where the disk of `root` has no room for what is not there yet of the
+    `need` bytes that `folder` will hold."""
+    held = sum(p.stat().st_blocks * 512 for p in folder.rglob("*") if p.is_file())
+    left, free = need - held, shutil.disk_usage(root).free
+    if left > free:
+        raise UnitscopeError(
+            f"the run needs about {left / 1e9:.1f} GB under {root}, {free / 1e9:.1f} GB are free; "
+            "--no-maps needs less"
+        )
 
 
 @dataclass(frozen=True)

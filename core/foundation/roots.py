@@ -11,6 +11,7 @@ from pathlib import Path
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import ROOT
+from core.foundation.trust import HOLDING, wrapped
 
 _of_runs: list[tuple[Path, ...]] = [()]
 
@@ -32,6 +33,9 @@ def check_run_files(spec: str, where: str) -> None:
 
 def check_spec(spec: str, roots: Sequence[Path], where: str) -> None:
     """Refuse a SPEC with a part that is a path outside `roots`. Raises UnitscopeError."""
+    while spec.partition(":")[0] in HOLDING:
+        file, spec = wrapped(spec)
+        check_path(file, roots, where)
     for part in filter(None, spec.split(":")):
         # What holds no separator is a word of the SPEC, unless it names something there.
         if "/" in part or part.startswith(("~", ".")) or (ROOT / part).exists():

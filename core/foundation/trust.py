@@ -12,6 +12,7 @@ import ast
 import hashlib
 import importlib.machinery
 import os
+import re
 import sys
 import sysconfig
 from pathlib import Path
@@ -24,6 +25,37 @@ MODULE = ("nn.Module", "torch.nn.Module")
 
 ALLOW = "UNITSCOPE_ALLOW_PYTHON"
 """The environment's word for ``--allow-python``, so that jobs of an allowing server have it too."""
+
+
+HOLDING = ("dictionary",)
+"""Kinds of model whose SPEC holds that of another network: ``KIND:FILE@SPEC``."""
+
+_HELD = re.compile(r"@(?=[^@/\\:]+(:|$))")
+
+
+def wrapped(spec: str) -> tuple[str, str]:
+    """(FILE, SPEC) of ``KIND:FILE@SPEC``, by the text alone: SPEC is what follows the first ``@``
+    that has a word and a colon, or a last word, behind it. Empty where there is none.
+
+    >>> wrapped("dictionary:a.pt@torchvision:resnet18:b@c.pt"), wrapped("dictionary:a.pt")
+    (('a.pt', 'torchvision:resnet18:b@c.pt'), ('a.pt', ''))
+    >>> wrapped("dictionary:me@home/a.pt@rooms")
+    ('me@home/a.pt', 'rooms')
+    """
+    rest = spec.partition(":")[2]
+    found = _HELD.search(rest)
+    return (rest, "") if found is None else (rest[: found.start()], rest[found.end() :])
+
+
+def innermost(spec: str) -> str:
+    """The SPEC of the network itself, in whatever it is held.
+
+    >>> innermost("dictionary:a.pt@dictionary:b.pt@rooms"), innermost("rooms")
+    ('rooms', 'rooms')
+    """
+    while spec.partition(":")[0] in HOLDING:
+        spec = wrapped(spec)[1]
+    return spec
 
 
 MOVED = {
@@ -58,7 +90,7 @@ def check_named(spec: str, where: str, code: str | None = None) -> None:
     Raises UnitscopeError, with module and function, where it is refused or its source has
     changed since.
     """
-    kind, _, rest = spec.partition(":")
+    kind, _, rest = innermost(spec).partition(":")
     if kind != "python":
         return
     module, _, rest = rest.partition(":")
@@ -85,7 +117,7 @@ def source_digest(spec: str) -> str | None:
     part of Python, nor of the engine, whose computations have versions
     (:mod:`core.foundation.versions`). It is read, not run.
     """
-    kind, _, rest = spec.partition(":")
+    kind, _, rest = innermost(spec).partition(":")
     name = rest.partition(":")[0]
     if kind != "python" or name.partition(".")[0] == "core":
         return None

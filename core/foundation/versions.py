@@ -52,6 +52,10 @@ VERSIONS: dict[str, int] = {
     "labels": 1,
     # Features of photos and words, by which CLIP-Dissect compares them with units.
     "encoding": 1,
+    # Sparse dictionaries: their training and measures, and what they give in a network.
+    "dictionary": 1,
+    # Structural concept graphs (VRX): their concepts, features and edges, and what they learn.
+    "graphs": 1,
     # The classifiers of Table 6 that read learned concepts.
     "SVM": 1,
     # Re-training on core concepts alone (Table 2).

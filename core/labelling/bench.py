@@ -34,7 +34,8 @@ BASE = "dataset"
 class Scored:
     """One method's labels with their scores.
 
-    cell : None where the run keeps no maps. causal : None where nothing was taken out of photos.
+    cell : None where the run keeps no maps, and for labels that speak of photos.
+    causal : None where nothing was taken out of photos.
     seconds : that the labels took.
     """
 
@@ -112,7 +113,7 @@ def compare(
         mine = {name: value for name, value in options.items() if name in row.takes}
         try:
             began = time.monotonic()
-            labels = label_units(learn, row.name, **mine)
+            labels = label_units(learn, row.name, progress, stop, **mine)
             seconds = time.monotonic() - began
             scored.append(score(labels, judge, removed, exchanges, seed, seconds))
         except Stopped:
@@ -166,14 +167,14 @@ def score(
     seconds: float = 0.0,
 ) -> Scored:
     """The scores of one method's labels, on photos that they were not learned from."""
-    cell = None
-    if judge.run.settings.keep_maps:
+    photos, cell = labels.of_photos, None
+    if judge.run.settings.keep_maps and not photos:
         cell = simulate(judge, labels.terms, CELL, min(exchanges, 3), seed)
     return Scored(
         labels,
-        simulate(judge, labels.terms, IMAGE, exchanges, seed),
+        simulate(judge, labels.terms, IMAGE, exchanges, seed, photos),
         cell,
-        None if removed is None else causal_scores(removed, labels.terms, seed),
+        None if removed is None else causal_scores(removed, labels.terms, seed, photos),
         seconds,
     )
 

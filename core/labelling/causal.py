@@ -36,7 +36,7 @@ from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.label import Terms
-from core.labelling.probe import Probe, in_columns
+from core.labelling.probe import Probe, in_columns, presence_of
 from core.labelling.simulation import Sums
 from core.runs.arrays import read_arrays
 from core.runs.run_file import derived
@@ -238,10 +238,18 @@ def _scaled(probe: Probe, by: str, whole: dict[str, np.ndarray], photos: int) ->
     return Removed(probe, by, whole["row"], whole["concept"], whole["area"], lost, photos)
 
 
-def expected_losses(removed: Removed, labels: Sequence[Terms]) -> np.ndarray:
+def expected_losses(
+    removed: Removed, labels: Sequence[Terms], of_photos: bool = False
+) -> np.ndarray:
     """What each label predicts to be lost by each removal, up to the unit's scale: float64
-    (removals, labels), Σ weight · the share of the photo by which the formula's mask shrinks."""
+    (removals, labels), Σ weight · the share of the photo by which the formula's mask shrinks.
+
+    of_photos : Σ weight · whether the formula is no longer true of the photo, in place of shares.
+    """
     formulas, weights = in_columns(labels)
+    if of_photos:
+        lost_truth: np.ndarray = _lost_presence(removed, formulas) @ weights
+        return lost_truth
     lost = np.zeros((len(removed.row), len(formulas)))
     plain = [k for k, formula in enumerate(formulas) if formula.length == 1]
     at = {formulas[k].concepts[0]: k for k in plain}
@@ -253,6 +261,18 @@ def expected_losses(removed: Removed, labels: Sequence[Terms]) -> np.ndarray:
         _lost_by_formulas(removed, formulas, long, lost)
     expected: np.ndarray = lost @ weights
     return expected
+
+
+def _lost_presence(removed: Removed, formulas: Sequence[Formula]) -> np.ndarray:
+    used = sorted({concept for formula in formulas for concept in formula.concepts})
+    at = {concept: k for k, concept in enumerate(used)}
+    shown = removed.probe.presence.tocsc()[:, used].toarray()[removed.row]
+    without = shown.copy()
+    for j, concept in enumerate(removed.concept):
+        if concept in at:
+            without[j, at[int(concept)]] = False
+    lost: np.ndarray = presence_of(formulas, at, shown) - presence_of(formulas, at, without)
+    return lost
 
 
 def _lost_by_formulas(
@@ -286,15 +306,19 @@ def matches(removed: Removed) -> np.ndarray:
     return out
 
 
-def causal_scores(removed: Removed, labels: Sequence[Terms], seed: int = 0) -> CausalScores:
+def causal_scores(
+    removed: Removed, labels: Sequence[Terms], seed: int = 0, of_photos: bool = False
+) -> CausalScores:
     """Causal scores of a layer's labels. labels : of every unit, by number; () for none.
+
+    of_photos : their formulas are read of photos, not of pixels.
 
     Raises UnitscopeError for labels of another number of units.
     """
     units = removed.lost.shape[1]
     if len(labels) != units:
         raise UnitscopeError(f"{len(labels)} labels, and {removed.probe.layer} has {units} units")
-    expected = expected_losses(removed, labels)
+    expected = expected_losses(removed, labels, of_photos)
     other = matches(removed)
     photos, photo = np.unique(removed.row, return_inverse=True)
     rng = np.random.default_rng([seed, len(photos)])
@@ -316,7 +340,8 @@ def causal_scores(removed: Removed, labels: Sequence[Terms], seed: int = 0) -> C
     agreement, agreements = _agreement(photo, expected, removed.lost, weights)
     known = np.isfinite(scores)
     low, high = np.full(units, np.nan), np.full(units, np.nan)
-    low[known], high[known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
+    if known.any():
+        low[known], high[known] = np.nanpercentile(draws[:, known], (2.5, 97.5), axis=0)
     return CausalScores(
         scores,
         low,

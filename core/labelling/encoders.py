@@ -14,7 +14,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -110,11 +110,29 @@ def load_encoder(spec: str) -> Encoder:
 
     Raises UnitscopeError for an unknown kind, a missing package or file, one that does not fit.
     """
+    return _opened(spec, _stamps(spec))
+
+
+@lru_cache(maxsize=1)
+def _opened(spec: str, _stamps: tuple[tuple[str, int, int], ...]) -> Encoder:
+    """The last encoder that was opened: the methods of a bench ask for it one after another."""
     kind, _, rest = spec.partition(":")
     found = ENCODERS.row(kind, spec).load()(spec, rest)
     if not isinstance(found, Encoder):
         raise UnitscopeError(f"{spec!r} opened a {type(found).__name__}, not an Encoder")
     return found
+
+
+def _stamps(spec: str) -> tuple[tuple[str, int, int], ...]:
+    """(name, time, size) of the files that a SPEC names: of others it is another encoder."""
+    found = []
+    for part in filter(None, spec.split(":")):
+        path = Path(part).expanduser()
+        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+            if file.is_file():
+                at = file.stat()
+                found.append((str(file), at.st_mtime_ns, at.st_size))
+    return tuple(found)
 
 
 # -- networks -----------------------------------------------------------------------------------
@@ -264,14 +282,14 @@ def open_features(spec: str, rest: str) -> FeatureFile:
     path = Path(rest).expanduser()
     if not rest or not path.exists():
         raise UnitscopeError(f"{spec!r}: there is no file or folder {rest!r}: features:FILE")
-    with _readable(path):
+    with reading(path):
         arrays = _of_folder(path) if path.is_dir() else _of_archive(path)
     return FeatureFile(spec, path, arrays)
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Errors of NumPy and of the archive, as one of the file."""
+def reading(path: Path) -> Iterator[None]:
+    """Errors of NumPy and of an archive within it become one of the file."""
     try:
         yield
     except (*UNREADABLE, zipfile.BadZipFile, MemoryError) as err:
@@ -295,6 +313,9 @@ def _of_archive(path: Path) -> dict[str, np.ndarray]:
 
 
 def _of_folder(path: Path) -> dict[str, np.ndarray]:
+    size = sum(file.stat().st_size for file in path.iterdir() if file.is_file())
+    if size > MOST_BYTES:
+        raise BadFile(path, f"holds {size:,} bytes; features of at most {MOST_BYTES:,} are read")
     _all_there(path, [file.stem for file in path.iterdir() if file.suffix in (".npy", ".txt")])
     found: dict[str, np.ndarray] = {}
     for name in PARTS:

@@ -360,7 +360,7 @@ def by_auroc(
 def _row(probe: Probe, q: np.ndarray, unit: int, best: Best) -> dict[str, Any]:
     assert best.formula is not None
     terms = ((1.0, best.formula),)
-    shown = presence_of(probe, best.formula)
+    shown = probe.formula_presence([best.formula])[:, 0] > 0
     return {
         "unit": unit,
         "label": words(terms, probe.names),
@@ -371,15 +371,6 @@ def _row(probe: Probe, q: np.ndarray, unit: int, best: Best) -> dict[str, Any]:
         "p_mann_whitney": float(mannwhitneyu(q[shown], q[~shown]).pvalue),
         "terms": terms,
     }
-
-
-def presence_of(probe: Probe, formula: Formula) -> np.ndarray:
-    """bool (photos,): the photos that a formula is true of."""
-    columns = probe.presence[:, list(formula.concepts)].toarray().T
-    shown: np.ndarray = columns[0]
-    for op, column in zip(formula.ops[1:], columns[1:], strict=True):
-        shown = _JOIN[op](shown, column)
-    return shown
 
 
 def _null(

@@ -46,6 +46,8 @@ class LabelMethod(Row):
         (:class:`core.foundation.progress.Hooks`).
     family : what it rests on, for tables and charts.
     masks : does it need annotated concepts? A method that does not can label with free words.
+    of_photos : its formulas are of photos (*counter AND television*: both are in the photo), not of
+        pixels. Such labels are scored by presence, not by the area of a mask.
     """
 
     title: str = ""
@@ -54,19 +56,21 @@ class LabelMethod(Row):
     slow: bool = False
     family: str = "other"
     masks: bool = True
+    of_photos: bool = False
 
 
 OVERLAP, REGRESSION, SIMILARITY = "overlap", "regression", "similarity"
 PRESENCE, ELSEWHERE = "presence", "elsewhere"
 
 
-def _clip(name: str, similarity: str, about: str) -> LabelMethod:
+def _clip(name: str, similarity: str, title: str, about: str) -> LabelMethod:
     """A row of CLIP-Dissect, by one of its similarities."""
     return LabelMethod(
         name,
         name,
         f"the word nearest by {about} (CLIP-Dissect), with an encoder of photos and words",
         f"{HERE}.clip_dissect:by_similarity",
+        title=f"CLIP-Dissect, {title}",
         options=(("similarity", similarity),),
         takes=("encoder", "words"),
         slow=True,
@@ -121,17 +125,19 @@ LABELLING: Registry[LabelMethod] = Registry(
             title="Linear explanation",
             family=REGRESSION,
         ),
-        _clip("clip_dissect", "softwpmi", "SoftWPMI, its usual similarity"),
-        _clip("clip_wpmi", "wpmi", "WPMI"),
-        _clip("clip_cosine", "cosine", "the cosine"),
-        _clip("clip_cubed", "cubed", "the cosine of cubes"),
-        _clip("clip_rank", "rank", "rank reorder"),
+        _clip("clip_dissect", "softwpmi", "SoftWPMI", "SoftWPMI, its usual similarity"),
+        _clip("clip_wpmi", "wpmi", "WPMI", "WPMI"),
+        _clip("clip_cosine", "cosine", "cosine", "the cosine"),
+        _clip("clip_cubed", "cubed", "cubed cosine", "the cosine of cubes"),
+        _clip("clip_rank", "rank", "rank reorder", "rank reorder"),
         LabelMethod(
             "invert",
             "invert",
             "the formula of up to three concepts whose presence in a photo the mean activation "
             "tells best, by AUROC (INVERT)",
             f"{HERE}.invert:by_auroc",
+            title="INVERT",
+            of_photos=True,
             slow=True,
             family=PRESENCE,
         ),
@@ -140,6 +146,8 @@ LABELLING: Registry[LabelMethod] = Registry(
             "invert_single",
             "the same of single concepts",
             f"{HERE}.invert:by_auroc",
+            title="INVERT, single concepts",
+            of_photos=True,
             options=(("length", 1),),
             slow=True,
             family=PRESENCE,
@@ -149,6 +157,7 @@ LABELLING: Registry[LabelMethod] = Registry(
             "table",
             "labels made elsewhere, from a CSV of unit, label, score or a published layout",
             f"{HERE}.imports:by_table",
+            title="Labels from a table",
             takes=("table",),
             family=ELSEWHERE,
             masks=False,
@@ -179,6 +188,11 @@ class Labels:
     terms: tuple[Terms, ...]
     unread: dict[int, str]
     note: str = ""
+
+    @property
+    def of_photos(self) -> bool:
+        """Are its formulas of photos, not of pixels? (:attr:`LabelMethod.of_photos`)"""
+        return LABELLING.row(self.method).of_photos
 
     @property
     def labelled(self) -> np.ndarray:

@@ -6,7 +6,7 @@ themselves, and the areas of annotated concepts. No network is needed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -190,12 +190,22 @@ class Probe:
                 cover.reshape(*cover.shape[:2], height * width).astype(np.float32),
             )
 
-    def predicted(self, labels: Sequence[Terms]) -> np.ndarray:
+    def formula_presence(self, formulas: Sequence[Formula]) -> np.ndarray:
+        """float64 (photos, formulas): 1 where a formula is true of what a photo shows, read of
+        photos, not of pixels."""
+        used = sorted({concept for formula in formulas for concept in formula.concepts})
+        at = {concept: k for k, concept in enumerate(used)}
+        return presence_of(formulas, at, self.presence.tocsc()[:, used].toarray())
+
+    def predicted(self, labels: Sequence[Terms], of_photos: bool = False) -> np.ndarray:
         """float64 (photos, labels): what each label predicts of a unit's mean activation, up to a
         scale: Σ weight · share of the photo that the formula covers; 0 for a label without terms.
+
+        of_photos : Σ weight · whether the formula is true of the photo, in place of shares.
         """
         formulas, weights = in_columns(labels)
-        predicted: np.ndarray = self.formula_shares(formulas) @ weights
+        seen = self.formula_presence if of_photos else self.formula_shares
+        predicted: np.ndarray = seen(formulas) @ weights
         return predicted
 
 
@@ -223,6 +233,23 @@ def formula_masks(formulas: Sequence[Formula], labels: np.ndarray, whole: np.nda
                 out[k] &= mask(concept)
             elif op == NOT:
                 out[k] &= ~mask(concept)
+    return out
+
+
+def presence_of(
+    formulas: Sequence[Formula], columns: Mapping[int, int], shown: np.ndarray
+) -> np.ndarray:
+    """float64 (photos, formulas): 1 where a formula is true of a photo.
+
+    columns : of `shown`, bool (photos, concepts), by concept id.
+    """
+    out = np.zeros((len(shown), len(formulas)))
+    for k, formula in enumerate(formulas):
+        true = shown[:, columns[formula.concepts[0]]]
+        for op, concept in zip(formula.ops[1:], formula.concepts[1:], strict=True):
+            other = shown[:, columns[concept]]
+            true = true | other if op == OR else true & (other if op == AND else ~other)
+        out[:, k] = true
     return out
 
 
@@ -281,21 +308,25 @@ LEARN, JUDGE = ("train", "training"), ("test", "val", "validation")
 
 
 def held_out(
-    run: Run, learn: Sequence[str] | None = None, judge: Sequence[str] | None = None
+    run: Run,
+    learn: Sequence[str] | None = None,
+    judge: Sequence[str] | None = None,
+    what: str = "labels",
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(splits that labels are learned from, splits that they are judged by).
 
     Where they are not given: the run's training split, and the first of test and validation.
+    what : is learned, as messages say it.
 
     Raises UnitscopeError where the run has no such splits, and where one split is in both.
     """
     known = known_values(run, "split", "images", None)
 
-    def usual(names: Sequence[str], what: str) -> tuple[str, ...]:
+    def usual(names: Sequence[str], how: str) -> tuple[str, ...]:
         found = [name for name in names if name in known]
         if not found:
             raise UnitscopeError(
-                f"the run's splits are {few(known)}: say which photos labels are {what}"
+                f"the run's splits are {few(known)}: say which photos {what} are {how}"
             )
         return (found[0],)
 
@@ -312,7 +343,7 @@ def held_out(
     both = sorted(set(learned) & set(judged))
     if both:
         raise UnitscopeError(
-            f"labels learned from split {both[0]!r} cannot be judged by it: it would judge them by "
+            f"{what} learned from split {both[0]!r} cannot be judged by it: it would judge them by "
             "the photos that they were fitted to"
         )
     return learned, judged

@@ -141,11 +141,13 @@ def simulate(
     level: str = IMAGE,
     exchanges: int = EXCHANGES,
     seed: int = 0,
+    of_photos: bool = False,
 ) -> Simulation:
     """Score a layer's labels by the photos of a probe (held out from what they were learned from).
 
     labels : a label of every unit of the layer, by number; () for none.
-    level : :data:`IMAGE` or :data:`CELL`.
+    level : :data:`IMAGE` or :data:`CELL`. of_photos : formulas are read of photos, not of pixels;
+    at the level of photos alone.
 
     Raises UnitscopeError for fewer than three photos, an unknown level, and labels of another
     number of units.
@@ -164,7 +166,7 @@ def simulate(
         group.max() + 1, np.full(group.max() + 1, 1 / (group.max() + 1)), RESAMPLES
     ).astype(np.float64)
     if level == IMAGE:
-        sums, nulls = _image_sums(probe, labels, group, others)
+        sums, nulls = _image_sums(probe, probe.predicted(labels, of_photos), group, others)
     else:
         sums, nulls = _cell_sums(probe, labels, group, others)
     scores = sums.correlation()
@@ -203,9 +205,9 @@ def _grouped(group: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _image_sums(
-    probe: Probe, labels: Sequence[Terms], group: np.ndarray, others: Sequence[np.ndarray]
+    probe: Probe, p: np.ndarray, group: np.ndarray, others: Sequence[np.ndarray]
 ) -> tuple[Sums, list[Sums]]:
-    a, p = probe.activations.astype(np.float64), probe.predicted(labels)
+    a = probe.activations.astype(np.float64)
     own = [_grouped(group, values) for values in (a, a * a)]
     n = np.bincount(group).astype(np.float64)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from core.models.dictionary import dictionary_of
 from core.models.hooks import as_maps, find_layer
 from core.models.outputs import put_back, taken, vector
 
@@ -82,9 +83,11 @@ def linear_head(
 
 def rounding(module: nn.Module, layer: str, inputs: Tensor) -> float:
     """How far the logits move when a layer's output is rounded to half precision, as in
-    :func:`agree`; 0 where one linear layer reads the means of its maps, which are kept in single
-    precision."""
-    if linear_head(module, layer, inputs) is not None:
+    :func:`agree`; 0 where one linear layer reads the means of its maps (or of those that the codes
+    of a dictionary are added to), which are kept in single precision."""
+    dictionary = dictionary_of(module, layer)
+    read = layer if dictionary is None else dictionary.behind
+    if linear_head(module, read, inputs) is not None:
         return 0.0
 
     def halved(output: Any) -> Any:

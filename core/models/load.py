@@ -6,6 +6,8 @@
 ``timm:NAME[:CHECKPOINT]``                      the same for timm, an optional package
 ``places365:NAME:CHECKPOINT[:CATEGORIES]``      the CSAIL release of networks for Places365
 ``python:package.module:function[:CHECKPOINT]`` your own; see :func:`core.models.python.load_python`
+``dictionary:FILE@SPEC``                        the network of SPEC with a dictionary's features as
+                                                units; see :mod:`core.models.dictionary`
 """
 
 from __future__ import annotations

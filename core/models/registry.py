@@ -43,6 +43,12 @@ MODELS: Registry[Row] = Registry(
             "your own network from an importable function",
             "core.models.python:load_python",
         ),
+        Row(
+            "dictionary",
+            "dictionary:FILE@SPEC",
+            "the network of SPEC with a sparse dictionary's features as units (docs/dictionary.md)",
+            "core.models.dictionary:load_dictionary",
+        ),
     ),
     Row,
 )

@@ -19,6 +19,7 @@ from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.settings import GOLDEN, Retraining
+from core.foundation.trust import innermost
 from core.foundation.versions import versions_of
 from core.knowledge.graph import Graph
 from core.knowledge.kinds import open_knowledge
@@ -99,6 +100,11 @@ def plan(asked: Retraining) -> Plan:
     Raises UnitscopeError for anything that could not run, before a byte is written.
     """
     _check(asked)
+    if innermost(asked.model) != asked.model:
+        raise UnitscopeError(
+            f"{asked.model!r} has a dictionary in it, which would be one of another network once "
+            f"that is trained again; train {innermost(asked.model)!r}"
+        )
     dataset = open_dataset(asked.dataset)
     model = load_model(asked.model)
     if model.backbone:

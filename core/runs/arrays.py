@@ -14,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import numpy as np
@@ -48,14 +48,16 @@ class ArrayFile:
     grow with the number of images. The file is a normal .npy that ``np.load`` opens.
     """
 
-    def __init__(self, path: Path, shape: Sequence[int] = (), dtype: Any = None):
+    def __init__(self, path: Path, shape: Sequence[int] = (), dtype: Any = None, first: int = 0):
         """Open `path`, to be read alone; where a shape is given, create it where it is missing,
         filled with zeros, and open it to be written too.
+
+        first : the position that its first row stands at, where it is a part of a longer array.
 
         Raises UnitscopeError where the file is no array of numbers, or, with a shape given, an
         array of another shape or type.
         """
-        self.path = path
+        self.path, self.first = path, first
         if shape and not path.exists():
             fresh = path.with_suffix(".new")
             with fresh.open("wb") as f:
@@ -79,10 +81,11 @@ class ArrayFile:
 
     def write(self, first: int, rows: np.ndarray) -> None:
         """Put `rows` at positions first … first + len(rows) − 1."""
-        if rows.shape[1:] != self.shape[1:] or first + len(rows) > self.shape[0]:
+        place = first - self.first
+        if rows.shape[1:] != self.shape[1:] or not 0 <= place <= self.shape[0] - len(rows):
             raise UnitscopeError(f"{self.path.name}: rows {rows.shape} into {self.shape}")
         data = np.ascontiguousarray(rows, self.dtype).reshape(-1).view(np.uint8).data
-        at = self._start + first * self._row
+        at = self._start + place * self._row
         while data:
             written = os.pwrite(self._file, data, at)
             data, at = data[written:], at + written
@@ -92,13 +95,14 @@ class ArrayFile:
 
         Raises UnitscopeError where there are no such rows.
         """
-        if not 0 <= first <= first + count <= self.shape[0]:
+        place = first - self.first
+        if not 0 <= place <= place + count <= self.shape[0]:
             raise UnitscopeError(
-                f"{self.path.name} has rows 0 to {self.shape[0] - 1}, not {first} to "
-                f"{first + count - 1}"
+                f"{self.path.name} has rows {self.first} to {self.first + self.shape[0] - 1}, "
+                f"not {first} to {first + count - 1}"
             )
         want = count * self._row
-        at = self._start + first * self._row
+        at = self._start + place * self._row
         parts = []
         while want:
             part = os.pread(self._file, want, at)
@@ -123,19 +127,28 @@ def array_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
     """
     try:
         with path.open("rb") as f:
-            np.lib.format.read_magic(f)
-            shape, fortran, dtype = np.lib.format.read_array_header_1_0(f)
+            shape, dtype = read_header(f)
             start = f.tell()
             size = os.fstat(f.fileno()).st_size
     except UNREADABLE as err:
         raise Damaged(f"{path} is no array file ({err}); make the run again") from err
-    if dtype.hasobject or dtype.kind not in "uif" or fortran or any(n < 0 for n in shape):
-        raise Damaged(f"{path} holds {dtype} {shape}, which no run writes")
     # Python's integers: a header may claim more than 64 bits count.
     need = start + dtype.itemsize * math.prod(int(n) for n in shape)
     if size < need:
         raise Damaged(f"{path} is cut short: {size:,} bytes of {need:,}; make the run again")
-    return tuple(shape), dtype, start
+    return shape, dtype, start
+
+
+def read_header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype]:
+    """(shape, type) at the beginning of a .npy file, of which the values come next.
+
+    Raises one of :data:`UNREADABLE` where it holds anything but numbers in C order.
+    """
+    np.lib.format.read_magic(file)
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject or dtype.kind not in "uif" or fortran or any(n < 0 for n in shape):
+        raise ValueError(f"it holds {dtype} {shape}, which no run writes")
+    return tuple(shape), dtype
 
 
 def array_name(name: str) -> str:

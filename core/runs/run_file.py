@@ -5,6 +5,7 @@
                              and the photos as the network saw them
 ``<root>/<digest>.derived/`` what was worked out from a finished run and is kept for speed
 ``<root>/<digest>.partial/`` a run that is being made or was stopped
+``<root>/<digest>.shards/``  parts of a run that were made apart
 
 A run file is renamed into place when it is whole and never written again, so readers need no
 locks. The digest covers all that decides the numbers in it.

@@ -37,14 +37,15 @@ def find_run(name: str, root: Path = CACHE) -> Path:
 
 
 def delete_run(path: Path) -> None:
-    """Remove a finished run, and what a stopped making of it left.
+    """Remove a finished run, its shards, and what a stopped making of it left.
 
     Raises UnitscopeError where a process is making it again.
     """
     lock = making(path)
     try:
         remove_run(path)
-        shutil.rmtree(path.with_suffix(".partial"), ignore_errors=True)
+        for left in (".partial", ".shards"):
+            shutil.rmtree(path.with_suffix(left), ignore_errors=True)
     finally:
         lock.release()
 

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from core.foundation.names import plain_name
+from core.foundation.trust import HOLDING, wrapped
 
 _COLOR = re.compile(
     r"^(black|blue|brown|gr[ae]y|green|orange|pink|purple|red|white|yellow)-c\b", re.IGNORECASE
@@ -29,8 +30,13 @@ def short_name(spec: str) -> str:
     ('resnet18', 'tiny')
     >>> short_name("python:tests.squeezenet_places:load:x.npz"), short_name("rooms")
     ('squeezenet_places', 'rooms')
+    >>> short_name("dictionary:kept/d1024.pt@torchvision:resnet18:weights/a.pt")
+    'd1024 of resnet18'
     """
     kind, *rest = spec.split(":")
+    if kind in HOLDING and wrapped(spec)[1]:
+        file, network = wrapped(spec)
+        return f"{Path(file).stem} of {short_name(network)}"
     if not rest:
         return kind
     name = Path(rest[0]).name

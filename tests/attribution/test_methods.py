@@ -58,6 +58,8 @@ def test_methods_of_a_margin_add_up_over_classes(case):
     there = {method.name for method in METHODS if not missing(method)}
     linear = chosen_methods([name for name in LINEAR if name[-1] == "*" or name in there])
     for method in chosen_methods():
+        if method.unready(case.opened):
+            continue  # graphs: this network has but one answer (tests/graphs)
         one = method.ask(case, 0, 1)
         assert one.shape == (len(case.regions),) and np.array_equal(one, method.ask(case, 0, 1))
         if method in linear:

@@ -114,6 +114,12 @@ def test_what_a_label_predicts_is_its_mask_with_and_without(probe, removed):
         assert found[j, 2] == pytest.approx(lost if c in ids[:2] else 0)
 
 
+def test_labels_that_no_removal_speaks_of_have_no_score(probe):
+    found = causal_scores(made(probe), [()] * 12)
+    assert np.isnan(found.scores).all() and found.judged == 0 and np.isnan(found.mean)
+    assert np.isnan(found.interval).all() and (found.agreement == 0).all()
+
+
 def test_a_unit_that_sees_one_thing_has_one_true_label(probe):
     removed = made(probe, photos=60)
     true, false = (int(k) for k in np.unique(removed.concept)[:2])

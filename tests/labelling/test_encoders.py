@@ -213,8 +213,17 @@ def test_files_that_are_none_are_refused(held, tmp_path):
 
 def test_an_archive_that_claims_too_much_is_not_unpacked(held, tmp_path, monkeypatch):
     monkeypatch.setattr(encoders, "MOST_BYTES", 1000)
-    with pytest.raises(BadFile, match="features of at most 1,000 are read"):
-        load_encoder(write(tmp_path / "f.npz", held))
+    for spec in (write(tmp_path / "f.npz", held), write_folder(tmp_path / "folder", held)):
+        with pytest.raises(BadFile, match="features of at most 1,000 are read"):
+            load_encoder(spec)
+
+
+def test_the_last_encoder_stays_open_until_its_file_changes(held, tmp_path):
+    spec = write(tmp_path / "f.npz", held)
+    first = load_encoder(spec)
+    assert load_encoder(spec) is first
+    write(tmp_path / "f.npz", changed(held, words=held["words"][::-1]))
+    assert load_encoder(spec) is not first
 
 
 def test_an_archive_of_something_else_is_refused(tmp_path):

@@ -13,7 +13,7 @@ from core.dissect.formula import AND, NOT, OR, Formula
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.labelling import invert
-from core.labelling.invert import Best, Presence, Search, auroc, by_auroc, exchanged, presence_of
+from core.labelling.invert import Best, Presence, Search, auroc, by_auroc, exchanged
 from core.labelling.methods import label_units
 from core.labelling.probe import open_probe
 
@@ -179,7 +179,7 @@ def frame(probe):
 def test_the_figures_of_a_label_are_those_of_its_formula(probe, frame):
     for row in frame.itertuples():
         ((weight, formula),) = row.terms
-        of = presence_of(probe, formula)
+        of = probe.formula_presence([formula])[:, 0] > 0
         q = probe.activations[:, row.unit].astype(float)
         assert weight == 1 and of.sum() == row.photos
         assert row.score == pytest.approx(slow_auroc(q, of))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from core.dissect.formula import NOT, OR, Formula
+from core.dissect.formula import AND, NOT, OR, Formula
 from core.foundation.errors import UnitscopeError
+from core.labelling.causal import Removed, expected_losses
 from core.labelling.label import concept
 from core.labelling.probe import held_out, open_probe
 from core.labelling.simulation import CELL, IMAGE, simulate
@@ -94,3 +95,20 @@ def test_labels_are_never_judged_by_what_they_were_fitted_to(tiny_run):
     assert not set(learned) & set(judged)
     with pytest.raises(UnitscopeError, match="cannot be judged by it"):
         held_out(tiny_run, [splits[0]], [splits[0]])
+
+
+def test_formulas_of_photos_are_read_of_photos(tiny_run):
+    probe = open_probe(tiny_run, LAYER)
+    a, b = (int(k) for k in probe.usable[:2])
+    formulas = [Formula((a,)), Formula((a, b), (0, AND)), Formula((a, b), (0, NOT))]
+    shown = probe.presence.toarray()
+    wanted = [shown[:, a], shown[:, a] & shown[:, b], shown[:, a] & ~shown[:, b]]
+    labels = [((2.0, formula),) for formula in formulas]
+    assert (probe.predicted(labels, of_photos=True) == 2 * np.array(wanted).T).all()
+    removed = Removed(
+        probe, "made", np.array([0, 0]), np.array([a, b]), np.ones(2), np.zeros((2, 12)), 1
+    )
+    row = shown[0]
+    found = expected_losses(removed, labels, of_photos=True)
+    assert found[0].tolist() == [2 * row[a], 2 * (row[a] & row[b]), 2 * (row[a] & ~row[b])]
+    assert found[1].tolist() == [0, 2 * (row[a] & row[b]), -2 * (row[a] & row[b])]
