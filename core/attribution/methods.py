@@ -153,7 +153,8 @@ def _own(
 
 def _vectors(name: str, about: str, opens: str) -> Method:
     """A row of :mod:`core.directions`, which lies above this package: named, not imported."""
-    return Method(name, name, about, f"{VECTORS}.attributions:{opens}", family=DIRECTIONS)
+    opens = f"{VECTORS}.attributions:{opens}"
+    return Method(name, name, about, opens, family=DIRECTIONS, rests_on=("concept vectors",))
 
 
 PAINTED = ("inpaint", "smooth")
