@@ -17,6 +17,8 @@ from core.attribution.evidence import concept_evidence, evidence
 from core.attribution.gradients import grad_cam
 from core.attribution.methods import METHODS, Method, chosen_methods, missing
 from core.attribution.regions import cell_shares
+from core.directions import attributions, cav, conceptshap
+from core.directions.vectors import Learning
 from core.explain.account import account
 from core.explain.learned import unit_ious
 from core.foundation.errors import UnitscopeError
@@ -35,6 +37,7 @@ LINEAR = (
     "shapley",
     "window",
     "contribution-*",
+    "conceptshap",
 )
 """Methods that are linear in the margin."""
 
@@ -52,6 +55,9 @@ def few(monkeypatch):
     monkeypatch.setattr(sampled, "MASKS", 40)
     monkeypatch.setattr(packaged, "SAMPLES", 24)
     monkeypatch.setattr(packaged, "ORDERS", 4)
+    learning = Learning(steps=60, epochs=1)
+    monkeypatch.setattr(attributions, "VECTORS", conceptshap.Asked(learning=learning))
+    monkeypatch.setattr(attributions, "CAVS", cav.Asked(runs=3))
 
 
 def test_methods_of_a_margin_add_up_over_classes(case):
