@@ -45,8 +45,8 @@ HALVINGS = 5
 every 200 of 1,000 epochs."""
 
 EPOCHS = 200
-"""Rounds over the photos. The published program makes 1,000; here more than some 50 changes neither
-agreement nor accuracy on photos held out (docs/vrx.md)."""
+"""Rounds over the photos. The published program makes 1,000; here agreement on photos held out no
+longer changed after some 50 of 200 (docs/vrx.md)."""
 
 BATCH = 128
 """Photos of a step."""
