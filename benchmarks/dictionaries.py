@@ -24,9 +24,9 @@ photos. Counted are those above :data:`ABOVE`. The sets:
 ``features``    those of each dictionary FILE
 
 **Equal numbers.** A set of more directions has more chances of one above 0.04. So everything is
-told of as many directions as the layer has units: the share of a set's directions above it (dead
-features count as not above; Wilson's interval over directions), which is what a random choice of so
-many would have; the mean IoU of the :data:`BEST` best of so many drawn at random, best by the
+told of as many directions as the layer has units: the share of a set's directions that is above
+(dead features count as not above; Wilson's interval over directions), which is what a random choice
+of so many would have; the mean IoU of the :data:`BEST` best of so many drawn at random, best by the
 training photos, judged by the test photos; and how many *different* concepts are held by those
 above among so many drawn at random. A dictionary with as many features as units needs no drawing.
 

@@ -109,17 +109,11 @@ def _accounts() -> Iterator[Method]:
 
 
 def _graphs() -> Iterator[Method]:
-    """VRX: as published, its other readings (docs/vrx.md)."""
+    """VRX as published, and two other readings (docs/vrx.md)."""
     for name, about, fillings, given in (
         ("vrx", "VRX, structural concept graphs", (), ()),
         ("vrx-input", "VRX, by the features that go in", (), (("side", "input"),)),
         ("vrx-masked", "VRX, learned from masked photos too", ("mean",), (("masked", "yes"),)),
-        (
-            "vrx-masked-input",
-            "VRX, learned from masked photos too, by the features that go in",
-            ("mean",),
-            (("masked", "yes"), ("side", "input")),
-        ),
     ):
         yield Method(
             name,

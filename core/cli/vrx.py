@@ -109,12 +109,12 @@ def _judged(judged: Judged) -> tuple[dict[str, Any], list[str]]:
         f"the network is right in {_share(judged.network)}; its answer is a class of interest in "
         f"{_share(judged.inside)}",
         "",
-        f"{'':12} {'answers as the network':24} {'graphs more often by':22} {'right':20} "
+        f"{'':12} {'answers as the network':24} {'graphs more often by':24} {'right':21} "
         f"{'graphs more often by':22}",
     ]
     lines += [
-        f"{row.variant:12} {_share(row.agreement):24} {_change(row.agrees_more):22} "
-        f"{_share(row.accuracy):20} {_change(row.right_more):22}"
+        f"{row.variant:12} {_share(row.agreement):24} {_change(row.agrees_more):24} "
+        f"{_share(row.accuracy):21} {_change(row.right_more):22}"
         for row in judged.rows
     ]
     lines += ["", *(f"{row.variant}: {row.about}" for row in judged.rows)]

@@ -28,6 +28,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.ablation.images import class_names
+from core.dictionary.train import one_thread
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Stop, Stopped, never
@@ -45,8 +46,8 @@ HALVINGS = 5
 every 200 of 1,000 epochs."""
 
 EPOCHS = 200
-"""Rounds over the photos. The published program makes 1,000; here more than some 50 changes neither
-agreement nor accuracy on photos held out (docs/vrx.md)."""
+"""Rounds over the photos. The published program makes 1,000; here agreement on photos held out no
+longer changed after some 50 of 200 (docs/vrx.md)."""
 
 BATCH = 128
 """Photos of a step."""
@@ -222,7 +223,9 @@ def learn(
             if stop():
                 state.write(path)
                 raise Stopped(f"{variant}: {state.epoch} of {asked.epochs} epochs; {STOPPED}")
-            _epoch(state, asked, found, graphs, _lessons_of(whole, more, asked.seed, state.epoch))
+            lessons = _lessons_of(whole, more, asked.seed, state.epoch)
+            with one_thread():
+                _epoch(state, asked, found, graphs, lessons)
             if state.epoch % SAVE == 0 or state.epoch == asked.epochs:
                 state.write(path)
             meter.step()

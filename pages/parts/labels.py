@@ -31,11 +31,11 @@ NUMBER = st.column_config.NumberColumn
 
 def not_yet(ctx: Context, key: str) -> None:
     """What it takes to have the scores, and the start."""
-    st.info(
+    # No alert: nothing is wrong with the page.
+    st.caption(
         "The labelling methods have not been compared on this layer yet. Labels are learned from "
         "the training split and scored on the test split; concepts are taken out of up to 150 "
-        "photos for the causal score. That takes minutes, and a stopped job is resumed.",
-        icon=":material/label:",
+        "photos for the causal score. That takes minutes, and a stopped job is resumed."
     )
     asked = benches.arguments(ctx.run, cache_root(), ctx.layer)
     measure.offer(asked, cache_root(), benches.STEPS, key, "Compare the methods")

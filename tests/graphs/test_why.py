@@ -246,6 +246,16 @@ def test_it_is_a_method_of_attribution(planted_run, judged, quick, monkeypatch):
 
 
 @pytest.mark.slow
+def test_it_is_true_where_the_graphs_answer_as_the_network(planted_run, judged, quick):
+    found = hold_against_truth(Opened.of(planted_run), tested.Asked(("vrx*", "area"), "test", 40))
+    for name in ("vrx", "vrx-input"):
+        rank = found.figure(name, "rank", "right")
+        assert rank.low > 0.5 > found.figure("area", "rank", "right").high
+        assert found.figure(name, "sign", "right").low > 0.8
+        assert found.figure(name, "distraction", "right").low > 0.8
+
+
+@pytest.mark.slow
 def test_the_verb_says_all(planted_run, judged, quick, capsys):
     root = str(planted_run.path.parent)
     words = ["vrx", planted_run.digest, "--out", root, "--epochs", "60"]

@@ -33,7 +33,7 @@ def test_what_is_left_out_is_said_by_layers_and_run(tmp_path, capsys, net):
 
 def test_models_lists_names_and_families(capsys, timm):
     kinds = {row["kind"] for row in told(capsys, "models")["kinds"]}
-    assert {"torchvision", "timm", "places365", "python", "rooms"} == kinds
+    assert {"torchvision", "timm", "places365", "python", "rooms", "dictionary"} == kinds
     assert told(capsys, "models", "torchvision", "resnext")["names"] == [
         "resnext101_32x8d",
         "resnext101_64x4d",

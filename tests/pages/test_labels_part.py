@@ -83,7 +83,7 @@ def test_where_nothing_was_compared_owners_can_start_it(owner, monkeypatch, tiny
     started = []
     monkeypatch.setattr(changes, "start_measuring", lambda asked, root: started.append(asked))
     at = show(UNITS, layer="body.1", unit="1")
-    assert "have not been compared on this layer yet" in " ".join(box.value for box in at.info)
+    assert "have not been compared on this layer yet" in text_of(at)
     at.button(key="do-unit-labels").click().run()
     assert started[0][:4] == ["labels", tiny_run.digest, "--layer", "body.1"]
 
