@@ -206,6 +206,7 @@ def test_the_direction_of_a_concept_is_the_mean_of_its_cavs(layer):
     assert found[1] == pytest.approx(fitted.cavs.accuracy.mean())
 
 
+@pytest.mark.filterwarnings("ignore:Precision loss:RuntimeWarning")
 @pytest.mark.parametrize("seed", range(4))
 def test_t_tests_are_those_of_scipy(seed):
     rng = np.random.default_rng(seed)
