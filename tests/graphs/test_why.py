@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -22,6 +23,7 @@ from core.graphs.distil import ALONE, Student
 from core.graphs.network import batch_of
 from core.graphs.scg import Hypotheses, pairs
 from core.graphs.why import INPUT, LAST, by_concept, class_graphs, credits, explain, unready, vrx
+from core.runs.run_file import Run
 from tests.graphs.by_loops import COLUMNS, NODES, PHOTOS, by_loops, made
 from tests.graphs.planted import CLASSES, NAMES
 
@@ -281,10 +283,14 @@ def test_the_verb_says_all(planted_run, judged, quick, capsys):
         assert said in capsys.readouterr().err
 
 
-def test_runs_without_graphs_say_why(tiny_run):
-    said = unready(Opened.of(tiny_run))
+def test_runs_without_graphs_say_why(tiny_run, tmp_path):
+    # A copy: what is kept beside the run of all tests, other tests find there.
+    shutil.copy(tiny_run.path, tmp_path)
+    (tmp_path / tiny_run.arrays.name).symlink_to(tiny_run.arrays)
+    opened = Opened.of(Run(tmp_path / tiny_run.path.name))
+    said = unready(opened)
     assert "there are 1 such classes" in said
-    assert METHODS.row("vrx").unready(Opened.of(tiny_run)) == said
-    assert METHODS.row("area").unready(Opened.of(tiny_run)) == ""
-    found = hold_against_truth(Opened.of(tiny_run), tested.Asked(("vrx",), "test", 3, "mean"))
+    assert METHODS.row("vrx").unready(opened) == said
+    assert METHODS.row("area").unready(opened) == ""
+    found = hold_against_truth(opened, tested.Asked(("vrx",), "test", 3, "mean"))
     assert found.not_judged["vrx"] == said
