@@ -95,15 +95,11 @@ def test_planted_directions_get_their_names(planted):
         layer, np.eye(5, dtype=np.float32)[:, :4], *probes(layer), Meter(), never
     )
     assert [probes(layer)[0].names[k] for k in found.concept] == ["red", "green", "blue", "gold"]
-    assert (found.chance < 0.05).all() and (found.held > 0.15).all()
-    # What is in a photo leads somewhere in it far more often than what is not.
-    images, led = layer.opened.recorded.images, {True: [], False: []}
-    for number in images["image"]:
-        there = set(layer.run.label_maps(int(number)).ravel())
-        leads = set(found.concept[found.leads[number]])
-        for concept in found.concept:
-            led[concept in there].append(concept in leads)
-    assert np.mean(led[True]) > np.mean(led[False]) + 0.3
+    assert (found.chance < 0.05).all() and (found.held > 0.19).all()
+    # What detects gold is higher than red and green on their own squares, never on blue ones.
+    for image in layer.opened.recorded.numbers:
+        shows = (layer.run.label_maps(int(image)) == 3).any()
+        assert found.leads[image, 2] == shows
 
 
 def test_chance_is_the_share_of_exchanges_that_do_as_well(layer, monkeypatch):
