@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -32,12 +31,11 @@ from core.attribution.case import Opened
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
 from core.attribution.measured import Measured
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_whole
 from core.foundation.intervals import mean_interval
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.knowledge.core_concepts import CoreConcepts
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import Run, derived
 
 SHARES = ("evidence", "effect", "area")
@@ -132,7 +130,7 @@ def answer_evidence(
         case = opened.case(int(measured.images["image"].iloc[at]))
         found[photo == at] = concept_evidence(case, evidence(case, case.predicted, None, kind))
         meter.step()
-    write_whole(_place(opened.run, measured), partial(_save, found))
+    write_arrays(_place(opened.run, measured), evidence=found)
     return found
 
 
@@ -148,11 +146,6 @@ def _place(run: Run, measured: Measured) -> Path:
     layer = run.layer_names[run.layer(measured.asked.layer)]
     facts = [layer, measured.images["image"].tolist(), versions_of("effects")]
     return derived(run, "answer-evidence", facts, "npz")
-
-
-def _save(found: np.ndarray, path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, evidence=found)
 
 
 def features(

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +20,9 @@ from core.attribution.effects import MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
 from core.attribution.regions import NoRegion
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import Run, derived, known_values
 
 SHARD = 16
@@ -143,7 +141,7 @@ def measure_splits(
             if stop():
                 raise Stopped(f"{meter.done} of {len(images)} photos are measured; {STOPPED}")
             held = _shard(opened, asked, numbers)
-            write_whole(path, partial(_save, held))
+            write_arrays(path, **held)
             meter.step(len(numbers))
         else:
             meter.skip(len(numbers))
@@ -194,11 +192,6 @@ def _shards(run: Run, asked: Asked, images: pd.DataFrame) -> Iterator[tuple[int,
 def _read(path: Path, images: int, classes: int, asked: Asked) -> dict[str, np.ndarray] | None:
     held = read_arrays(path)
     return held if held is not None and _fits(held, images, classes, asked) else None
-
-
-def _save(held: dict[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, **held)  # type: ignore[arg-type]
 
 
 def _shard(opened: Opened, asked: Asked, numbers: np.ndarray) -> dict[str, np.ndarray]:

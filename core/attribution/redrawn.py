@@ -16,7 +16,6 @@ import zlib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -27,11 +26,10 @@ from core.attribution.case import Case, Opened
 from core.attribution.effects import MARGIN, margin_of, widened
 from core.attribution.fillings import FILLINGS
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_whole
 from core.foundation.versions import WORLD, versions_of
 from core.rooms.counterfactual import SceneEdit, drawn_again, rooms_of, scene_of
 from core.rooms.dataset import Rooms
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
 REDRAWN = "redrawn"
@@ -197,15 +195,10 @@ def answers_without(case: Case, removal: Removal, sets: Sequence[Sequence[int]])
         photos = removal.photos(case, [np.flatnonzero(row).tolist() for row in added])
         taken = np.concatenate([taken, added])
         logits = np.concatenate([logits, case.opened.logits(np.stack(photos))])
-        write_whole(path, partial(_save, taken, logits))
+        write_arrays(path, taken=taken, logits=logits)
         known = {row.tobytes(): k for k, row in enumerate(taken)}
     found: np.ndarray = logits[[known[row.tobytes()] for row in wanted]]
     return found
-
-
-def _save(taken: np.ndarray, logits: np.ndarray, path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, taken=taken, logits=logits)
 
 
 def _read(path: Path, concepts: int, classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -36,7 +36,6 @@ Ties in importance are broken at random, or count as all their orders do. Interv
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +52,9 @@ from core.attribution.methods import METHODS, VECTORS, Method, chosen_methods
 from core.attribution.redrawn import Removal, answers_without, removal_of
 from core.attribution.regions import NoRegion
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import Run, derived, known_values
 
 SMALL = 0.05
@@ -348,7 +346,7 @@ def _said(opened: Opened, asked: Asked, method: Method, shard: list[Photo]) -> l
     if held is None or held.shape != (2, sum(lengths)) or held.dtype != np.float64:
         held = np.concatenate([np.zeros((2, 0)), *(_ask(method, photo) for photo in shard)], 1)
         if own:
-            write_whole(path, partial(_save, held))
+            write_arrays(path, said=held)
     cuts = np.cumsum(lengths)[:-1]
     return list(np.split(held, cuts, 1)) if shard else []
 
@@ -358,11 +356,6 @@ def _ask(method: Method, photo: Photo) -> np.ndarray:
     toward_a = method.ask(photo.case, a, b)
     toward_c = method.ask(photo.case, c, b) if c >= 0 else np.zeros_like(toward_a)
     return np.stack([toward_a, toward_c])
-
-
-def _save(said: np.ndarray, path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, said=said)
 
 
 def _judged(

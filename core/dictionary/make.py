@@ -13,13 +13,14 @@ import numpy as np
 from core.ablation.images import choose, images_of
 from core.dictionary.cells import Cells
 from core.dictionary.measure import NoScenes, kept_of, opened, through
-from core.dictionary.train import Recipe, fit, one_thread
+from core.dictionary.train import Recipe, fit
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import ProcessLock
 from core.foundation.progress import Hooks
 from core.foundation.versions import versions_of
 from core.labelling.probe import held_out
 from core.models.dictionary import Dictionary, Origin, read_dictionary, write_dictionary
+from core.models.threads import torch_threads
 from core.runs.run_file import Run, derived
 
 
@@ -87,7 +88,7 @@ def _make(
     rows = choose(images, splits=judged)
     cells = Cells(maps, numbers[choose(images, splits=learned)])
     subject = opened(run, layer)
-    with one_thread():
+    with torch_threads(1):
         training = fit(cells, recipe, state, **hooks)
         seen = kept_of(training.dictionary(), cells)
         held = kept_of(training.dictionary(), Cells(maps, numbers[rows]))

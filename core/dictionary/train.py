@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Unpack
@@ -39,6 +38,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.models.dictionary import Dictionary, Origin, top_k
+from core.models.threads import torch_threads
 
 AUX_WEIGHT = 1 / 32
 """α of the auxiliary loss (A.2)."""
@@ -304,7 +304,7 @@ def fit(cells: Cells, recipe: Recipe, kept: Path | None = None, **hooks: Unpack[
     result. Raises UnitscopeError where the training diverges, Stopped where it is stopped.
     """
     stop = hooks.get("stop", never)
-    with one_thread():
+    with torch_threads(1):
         training = Training(cells, recipe)
         if kept is not None:
             training.resume(kept)
@@ -320,15 +320,3 @@ def fit(cells: Cells, recipe: Recipe, kept: Path | None = None, **hooks: Unpack[
             if kept is not None and (training.step % KEEP == 0 or training.step == recipe.steps):
                 training.save(kept)
     return training
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Within it, PyTorch computes on one thread: sums are split among threads, and their last
-    digits with them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -19,8 +19,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,13 +33,13 @@ from core.directions.naming import usable_concepts
 from core.directions.patches import Box, box_of, maps_of, patch_of
 from core.directions.vectors import Photos
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import write_text, write_whole
+from core.foundation.files import write_text
 from core.foundation.intervals import mean_interval
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import cell_means, open_probe
 from core.models.checkpoint import optional
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
 SEGMENTS, COMPACTNESS, SIGMA = (15, 50, 80), 20.0, 1.0
@@ -447,7 +445,7 @@ class _Work:
             "masks": np.packbits(segments.masks.reshape(len(masks), -1), axis=1),
             "means": segments.means,
         }
-        write_whole(path, partial(_save, arrays))
+        write_arrays(path, **arrays)
         return segments
 
     def _read_segments(
@@ -598,8 +596,3 @@ class _Scored:
         """bool (runs, judged photos): is the sensitivity positive?"""
         signs: np.ndarray = found.weights @ self.toward.T > 0
         return signs
-
-
-def _save(arrays: dict[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, allow_pickle=False, **arrays)

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -52,12 +52,11 @@ from core.directions.layer import LOGIT, OF, Layer
 from core.directions.patches import maps_of, patch_of
 from core.directions.vectors import Photos
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import write_whole
 from core.foundation.intervals import Z, mean_interval, spread
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import Probe, open_probe
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
 ALPHA, ITERATIONS, TOLERANCE = 0.01, 1000, 1e-3
@@ -463,7 +462,7 @@ class Work:
                 "auc": np.array(self._auc(fitted, number)),
                 "examples": np.array(fitted.size),
             }
-            write_whole(path, partial(_save, held))
+            write_arrays(path, **held)
         return held
 
     def direction(self, number: int) -> tuple[np.ndarray, float] | None:
@@ -482,7 +481,7 @@ class Work:
                 "vector": vector.reshape(self.layer.shape),
                 "accuracy": np.array(fitted.cavs.accuracy.mean()),
             }
-            write_whole(path, partial(_save, held))
+            write_arrays(path, **held)
         return held["vector"], float(held["accuracy"])
 
     def null(self, size: int) -> dict[str, np.ndarray]:
@@ -515,7 +514,7 @@ class Work:
                 "scores": scores.reshape(asked.randoms, asked.runs, -1),
                 "accuracy": np.stack([one.accuracy for one in every]),
             }
-            write_whole(path, partial(_save, held))
+            write_arrays(path, **held)
         return held
 
     def _signs(self, examples: Examples, weights: np.ndarray) -> np.ndarray:
@@ -656,11 +655,6 @@ def _shows(probe: Probe, number: int) -> np.ndarray:
 
 def _seed(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31 - 1))
-
-
-def _save(arrays: dict[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, allow_pickle=False, **arrays)
 
 
 def _kept(

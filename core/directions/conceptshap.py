@@ -18,7 +18,7 @@ subsets too (bootstrap); what it would be with other concept vectors (another se
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,12 +49,11 @@ from core.directions.vectors import (
 )
 from core.explain.learned import Learned
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import write_whole
 from core.foundation.intervals import Z, change_interval, mean_interval, spread
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import held_out, open_probe
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import Run, derived, known_values
 
 VERSION = "concept vectors"
@@ -402,13 +401,8 @@ def concept_vectors(
         "second": surrogate.second.numpy(),
         **asdict(names),
     }
-    write_whole(path, partial(_save, arrays))
+    write_arrays(path, **arrays)
     return found
-
-
-def _save(arrays: dict[str, np.ndarray], path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, allow_pickle=False, **arrays)
 
 
 def _read_vectors(
@@ -523,7 +517,7 @@ class _Subsets:
                 self._pause(0, held)
                 held["control"][draw] = self._random(draw)
             self.meter.step()
-        write_whole(self.path, partial(_save, held))
+        write_arrays(self.path, **held)
         return held["right"] == 1, held["same"] == 1, held["control"] == 1
 
     def _read(self) -> dict[str, np.ndarray]:
@@ -543,7 +537,7 @@ class _Subsets:
         """Save now and then; raises Stopped where it is asked for."""
         stopped = self.stop()
         if stopped or (row and row % SHARD == 0):
-            write_whole(self.path, partial(_save, held))
+            write_arrays(self.path, **held)
         if stopped:
             raise Stopped(f"{self.meter.done} of {self.meter.total} subsets are done; {STOPPED}")
 

@@ -23,7 +23,6 @@ from core.directions.layer import Layer
 from core.dissect.counts import best_ious, count_images, exchange
 from core.dissect.significance import permutation_p
 from core.dissect.thresholds import tail_size
-from core.explain.learned import LEFT_OUT
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import STOPPED, Meter, Stop, Stopped
 from core.labelling.probe import Probe
@@ -64,9 +63,7 @@ class Names:
 
 def usable_concepts(probe: Probe) -> np.ndarray:
     """bool (concepts + 1,), by id: which concepts may name a vector."""
-    frame = probe.concepts
-    fits = frame["usable"] & ~frame["category"].isin(LEFT_OUT) & ~frame["whole"].astype(bool)
-    usable: np.ndarray = np.r_[False, fits.to_numpy(bool)]
+    usable = probe.with_regions
     if not usable.any():
         raise UnitscopeError("no concept could name a vector: name another category")
     return usable

@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from core.ablation.images import class_names
-from core.dictionary.train import one_thread
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Stop, Stopped, never
@@ -36,6 +35,7 @@ from core.foundation.versions import versions_of
 from core.graphs.network import Reasoner, batch_of
 from core.graphs.scg import NODES, Graphs, Hypotheses, graphs_of, hypotheses
 from core.labelling.probe import Probe, held_out, open_probe
+from core.models.threads import torch_threads
 from core.runs.run_file import Run, derived
 
 RATE = 0.01
@@ -224,7 +224,7 @@ def learn(
                 state.write(path)
                 raise Stopped(f"{variant}: {state.epoch} of {asked.epochs} epochs; {STOPPED}")
             lessons = _lessons_of(whole, more, asked.seed, state.epoch)
-            with one_thread():
+            with torch_threads(1):
                 _epoch(state, asked, found, graphs, lessons)
             if state.epoch % SAVE == 0 or state.epoch == asked.epochs:
                 state.write(path)

@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.dissect.formula import Formula
-from core.explain.learned import LEFT_OUT
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import Z
 from core.labelling.probe import SHARD, Probe, cell_means
@@ -126,15 +125,6 @@ class Graphs:
         return replace(self, places=places)
 
 
-def usable_concepts(probe: Probe) -> np.ndarray:
-    """bool (concepts + 1,), by id: concepts with regions that may be nodes. Colours and scenes are
-    left out, as in Eq. 2 of Unitscope's paper, and so is what is said of whole photos."""
-    frame = probe.concepts
-    fine = frame["usable"] & ~frame["whole"].astype(bool) & ~frame["category"].isin(LEFT_OUT)
-    usable: np.ndarray = np.r_[False, fine.to_numpy(bool)]
-    return usable
-
-
 def hypotheses(probe: Probe, logits: np.ndarray, names: Sequence[str], nodes: int) -> Hypotheses:
     """The classes of interest and their concepts, from photos and the network's answers.
 
@@ -161,7 +151,7 @@ def hypotheses(probe: Probe, logits: np.ndarray, names: Sequence[str], nodes: in
     shown = probe.presence.toarray().astype(np.float64)
     least = least_rise(shown, above[:, classes].astype(np.float64))
     mine = (answers[:, None] == classes[None]).astype(np.float64)
-    fits = (shown.T @ mine >= LEAST) & (least > 0) & usable_concepts(probe)[:, None]
+    fits = (shown.T @ mine >= LEAST) & (least > 0) & probe.with_regions[:, None]
     least = np.where(fits, least, -np.inf)
     order = np.argsort(-least, axis=0, kind="stable")[:nodes].T
     importance = np.take_along_axis(least.T, order, 1)

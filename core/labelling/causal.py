@@ -21,9 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,13 +30,12 @@ from core.attribution.redrawn import Removal, removal_of
 from core.attribution.regions import NoRegion
 from core.dissect.formula import Formula
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.label import Terms
 from core.labelling.probe import Probe, in_columns, presence_of
 from core.labelling.simulation import Sums
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
 PHOTOS = 150
@@ -166,7 +163,7 @@ def remove(
             if stop():
                 raise Stopped(f"{meter.done} of {len(chosen)} photos are measured; {STOPPED}")
             held = _shard(opened, removal, probe.numbers[rows])
-            write_whole(path, partial(_save, held))
+            write_arrays(path, **held)
             meter.step(len(rows))
         else:
             meter.skip(len(rows))
@@ -205,12 +202,6 @@ def _shard(opened: Opened, removal: Removal, numbers: np.ndarray) -> dict[str, n
         "area": np.array(area, np.float64),
         "after": np.concatenate([np.zeros((0, units), np.float32), *after]),
     }
-
-
-def _save(held: dict[str, np.ndarray], path: Path) -> None:
-    arrays: dict[str, Any] = held
-    with path.open("wb") as f:
-        np.savez(f, **arrays)
 
 
 def _read(path: Path, photos: int, probe: Probe) -> dict[str, np.ndarray] | None:

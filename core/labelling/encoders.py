@@ -14,7 +14,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -25,12 +25,11 @@ from core.ablation.images import images_of
 from core.datasets.decode import photo_of
 from core.datasets.files import file_digest, text_of
 from core.foundation.errors import BadFile, UnitscopeError, first_line, nearest
-from core.foundation.files import write_whole
 from core.foundation.names import few, plain_name, readable
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.foundation.registry import Registry, Row
 from core.foundation.versions import versions_of
-from core.runs.arrays import UNREADABLE, read_arrays
+from core.runs.arrays import UNREADABLE, read_arrays, write_arrays
 from core.runs.run_file import Run, derived
 
 HERE = "core.labelling"
@@ -193,17 +192,12 @@ class NetworkEncoder(Encoder):
                 if stop():
                     raise Stopped(f"{meter.done} of {meter.total} {of} are encoded; {STOPPED}")
                 held = encode(part).astype(np.float32)
-                write_whole(path, partial(_save, held))
+                write_arrays(path, features=held)
                 meter.step(len(part))
             else:
                 meter.skip(len(part))
             found.append(held)
         return found
-
-
-def _save(features: np.ndarray, path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, features=features)
 
 
 # -- files --------------------------------------------------------------------------------------

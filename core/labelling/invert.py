@@ -26,8 +26,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple, Unpack
 
 import numpy as np
@@ -38,12 +36,11 @@ from scipy.stats import mannwhitneyu, rankdata
 from core.dissect.formula import AND, NOT, OR, Formula
 from core.dissect.significance import adjust, permutation_p
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_whole
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.label import words
 from core.labelling.probe import Probe
-from core.runs.arrays import read_arrays
+from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
 LENGTH = 3
@@ -411,7 +408,7 @@ def _null(
             best.append([one.auroc for one in presence.best(mixed, search)])
             meter.step()
         held = np.array(best, np.float32)
-        write_whole(path, partial(_save, held))
+        write_arrays(path, best=held)
         yield held
 
 
@@ -423,8 +420,3 @@ def exchanged(split: np.ndarray, number: int) -> np.ndarray:
         own = np.flatnonzero(split == name)
         order[own] = rng.permutation(own)
     return order
-
-
-def _save(best: np.ndarray, path: Path) -> None:
-    with path.open("wb") as f:
-        np.savez(f, best=best)

@@ -16,6 +16,7 @@ from scipy import sparse
 
 from core.ablation.images import choose, images_of
 from core.dissect.formula import AND, NOT, OR, Formula
+from core.explain.learned import LEFT_OUT
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import few
 from core.labelling.label import Terms
@@ -100,6 +101,15 @@ class Probe:
         return np.flatnonzero(shown & np.r_[False, self.concepts["usable"].to_numpy()])
 
     @cached_property
+    def with_regions(self) -> np.ndarray:
+        """bool (concepts + 1,), by id: usable concepts with regions. Colours and scenes are left
+        out, as in Eq. 2, and so is what is said of whole photos."""
+        frame = self.concepts
+        fits = frame["usable"] & ~frame["category"].isin(LEFT_OUT) & ~frame["whole"].astype(bool)
+        found: np.ndarray = np.r_[False, fits.to_numpy(bool)]
+        return found
+
+    @cached_property
     def shares(self) -> sparse.csr_array:
         """float64 CSR (photos, concepts + 1): the share of each photo that a concept covers; 1 of
         a concept of the whole photo. Column 0 is empty."""
@@ -169,26 +179,28 @@ class Probe:
         row = self.run.sql("SELECT height, width FROM layers WHERE layer = ?", [at]).iloc[0]
         return int(row["height"]), int(row["width"])
 
-    def cells(self, formulas: Sequence[Formula]) -> Iterator[tuple[slice, np.ndarray, np.ndarray]]:
-        """Shards of photos: (rows, maps, cover).
+    def _shards(self) -> Iterator[slice]:
+        for start in range(0, len(self), SHARD):
+            yield slice(start, min(start + SHARD, len(self)))
 
-        maps : float32 (photos, units, cells), the layer's maps. cover : float32 (photos, formulas,
-        cells), the share of each cell that a formula's mask covers, where the maps are laid over
-        the working grid.
+    def maps(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Shards of photos: (rows, float32 (photos, units, cells), the layer's maps).
 
         Raises UnitscopeError where the run keeps no maps.
         """
-        maps, (height, width) = self.run.array(f"maps-{self.layer}"), self.cell_grid
-        for start in range(0, len(self), SHARD):
-            stop = min(start + SHARD, len(self))
-            part = np.asarray(maps[self.numbers[start:stop]], np.float32)
-            masks = self.masks(formulas, start, stop)
-            cover = cell_means(masks, height, width).transpose(1, 0, 2, 3)
-            yield (
-                slice(start, stop),
-                part.reshape(*part.shape[:2], height * width),
-                cover.reshape(*cover.shape[:2], height * width).astype(np.float32),
-            )
+        kept = self.run.array(f"maps-{self.layer}")
+        for rows in self._shards():
+            part = np.asarray(kept[self.numbers[rows]], np.float32)
+            yield rows, part.reshape(*part.shape[:2], -1)
+
+    def covers(self, formulas: Sequence[Formula]) -> Iterator[tuple[slice, np.ndarray]]:
+        """Shards of photos: (rows, float32 (photos, formulas, cells), the share of each cell of the
+        layer's maps that a formula's mask covers). The maps are laid over the working grid."""
+        height, width = self.cell_grid
+        for rows in self._shards():
+            means = cell_means(self.masks(formulas, rows.start, rows.stop), height, width)
+            cover = means.transpose(1, 0, 2, 3).astype(np.float32)
+            yield rows, cover.reshape(*cover.shape[:2], height * width)
 
     def formula_presence(self, formulas: Sequence[Formula]) -> np.ndarray:
         """float64 (photos, formulas): 1 where a formula is true of what a photo shows, read of

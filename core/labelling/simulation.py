@@ -226,12 +226,12 @@ def _cell_sums(
     units, groups = weights.shape[1], int(group.max()) + 1
     height, width = probe.cell_grid
     cover = np.zeros((len(probe), len(formulas), height * width), np.float32)
-    for rows, _, part in probe.cells(formulas):
+    for rows, part in probe.covers(formulas):
         cover[rows] = part
     n = np.bincount(group).astype(np.float64) * height * width
     a, aa = np.zeros((groups, units)), np.zeros((groups, units))
     made = [[np.zeros((groups, units)) for _ in range(3)] for _ in range(1 + len(others))]
-    for rows, maps, _ in probe.cells([]):
+    for rows, maps in probe.maps():
         here = group[rows]
         np.add.at(a, here, maps.sum(2, dtype=np.float64))
         np.add.at(aa, here, np.einsum("nuk,nuk->nu", maps, maps, dtype=np.float64))

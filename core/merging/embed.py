@@ -453,16 +453,16 @@ def _train(
 ) -> Embedding:
     import torch
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    from core.models.threads import torch_threads
+
     random_state = torch.get_rng_state()
     # PyKEEN collects garbage after every epoch: a second each time where much else is alive.
     gc.freeze()
     try:
-        return _train_alone(sub, how, path, progress, stop, ask)
+        with torch_threads(1):
+            return _train_alone(sub, how, path, progress, stop, ask)
     finally:
         gc.unfreeze()
-        torch.set_num_threads(threads)
         torch.set_rng_state(random_state)
 
 

@@ -27,6 +27,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from core.foundation.errors import UnitscopeError
 from core.models.base import LoadedModel
+from core.models.threads import torch_threads
 
 EPS = 1e-5
 """PyTorch's default of what batch norm adds to a variance, for networks that were stored without
@@ -134,14 +135,9 @@ def settle_batch_norm(module: nn.Module, batches: Iterable[Tensor]) -> None:
         norm.train()
     # On one thread: sums over a batch are split among threads, and the last digits with them, so
     # that another number of threads would be another twin.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with torch.inference_mode():
-            for batch in batches:
-                module(batch)
-    finally:
-        torch.set_num_threads(threads)
+    with torch_threads(1), torch.inference_mode():
+        for batch in batches:
+            module(batch)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()

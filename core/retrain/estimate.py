@@ -21,6 +21,7 @@ from core.dissect.pipeline import execute
 from core.dissect.plan import BATCH, Plan
 from core.foundation.progress import STOPPED, Stop, Stopped, never
 from core.models.outputs import vector
+from core.models.threads import torch_threads
 from core.retrain.data import augment, held_out, read_photos
 from core.retrain.network import Inputs, kept_layers, predict
 from core.retrain.plan import Plan as Retraining
@@ -258,9 +259,7 @@ def _timed_steps(
     work: Retraining, seen: np.ndarray, target: np.ndarray, steps: int, stop: Stop
 ) -> tuple[list[float], float]:
     """(seconds of each training step on the photos `seen`, seconds to judge them)."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(work.asked.threads)
-    try:
+    with torch_threads(work.asked.threads):
         module = start_module(work, work.asked.seed)
         module.requires_grad_(True)
         kept = kept_layers(module, work.asked.since)
@@ -287,5 +286,3 @@ def _timed_steps(
         began = time.monotonic()
         predict(module, work.preprocessing, seen, stop, work.classifier)
         return took[1:], time.monotonic() - began
-    finally:
-        torch.set_num_threads(threads)

@@ -20,6 +20,7 @@ from urllib.parse import quote
 import numpy as np
 
 from core.foundation.errors import Damaged, UnitscopeError
+from core.foundation.files import write_whole
 
 UNREADABLE = (
     OSError,
@@ -168,6 +169,19 @@ def check_ids(labels: np.ndarray, concepts: int, source: str = "an array of labe
             f"{source} holds concept {int(labels.max())}, and there are {concepts}: it is damaged "
             "or of another run; make the run again"
         )
+
+
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Keep arrays as an .npz, whole or not at all, for :func:`read_arrays`.
+
+    Raises UnitscopeError as :func:`core.foundation.files.write_whole`.
+    """
+
+    def write(fresh: Path) -> None:
+        with fresh.open("wb") as f:
+            np.savez(f, allow_pickle=False, **arrays)
+
+    write_whole(path, write)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray] | None:
