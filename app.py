@@ -102,7 +102,7 @@ def findings(ctx: Context) -> None:
             else:
                 photo = ctx.picture(unit_photo, ctx.layer, item.unit, item.image, 360)
                 alt = f"Photo, bright only where unit {item.unit} is active"
-            st.image(photo, width="stretch", alt=alt)
+            draw.picture(photo, alt)
             st.page_link(
                 page_files()[item.page.capitalize()],
                 label=f"**{item.title}**",

@@ -261,7 +261,7 @@ def evidence(ctx: Context, result: Account, image: int) -> None:
     maps = ctx.ask(has_maps, ctx.layer)
     if concept is None:
         with st.container(key="evidence"):
-            st.image(ctx.picture(thumbnail, image, 560), width="stretch", alt=alt)
+            draw.picture(ctx.picture(thumbnail, image, 560), alt)
         st.caption("What the network saw. Click a concept to see where it is.")
         return
     one = next((s for s in result.seen if s.id == concept), None)
@@ -282,9 +282,8 @@ def evidence(ctx: Context, result: Account, image: int) -> None:
         unit = None if chosen == "none" else int(chosen)
     with box:
         picture = ctx.picture(explain.evidence, ctx.layer, image, concept, unit, 560)
-        st.image(
+        draw.picture(
             picture,
-            width="stretch",
             alt=f"{alt}; bright: {word}"
             + ("" if unit is None else f"; outlined: where unit {unit} is lit"),
         )
@@ -565,7 +564,7 @@ def own_photo(ctx: Context, known: Known) -> None:
     left, right = st.columns([5, 7], gap="large")
     with left:
         with st.container(key="evidence"):
-            st.image(told.photo, width="stretch", alt=f"{given.name} as the network saw it")
+            draw.picture(told.photo, alt=f"{given.name} as the network saw it")
         st.caption(
             f"What the network saw of {given.name}. {result.active_units} units of {ctx.layer} "
             f"are lit; {len(result.seen)} concepts are the label of one that beats chance."

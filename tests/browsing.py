@@ -12,7 +12,6 @@ import time
 import urllib.request
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVE = ("pages.parts.serve",)
@@ -103,7 +102,6 @@ class Visit:
         )
         self.page.add_init_script(STILL)
         self.server, self.wrong = server, []
-        self.missing: set[str] = set()
         self.token = server.token if owner else ""
         self.page.on("console", self._console)
         self.page.on("pageerror", lambda error: self.wrong.append(f"page error: {error}"))
@@ -112,50 +110,23 @@ class Visit:
 
     def _console(self, message: Any) -> None:
         # A page's own address makes Streamlit look for its server beneath it first.
-        url = message.location["url"]
-        # What `_response` hears of too, and judges.
-        heard = "/media/" in url and "the server responded with a status of 404" in message.text
-        if message.type == "error" and "/_stcore/" not in url and not heard:
+        if message.type == "error" and "/_stcore/" not in message.location["url"]:
             self.wrong.append(f"console: {message.text}")
 
     def _response(self, response: Any) -> None:
-        url = response.url
-        if response.status < 400 or "/_stcore/" in url:
-            return
-        if (
-            response.status == 404
-            and "/media/" in url
-            and response.request.resource_type == "image"
-        ):
-            self.missing.add(url)
-        else:
-            self.wrong.append(f"{response.status}: {url}")
+        if response.status >= 400 and "/_stcore/" not in response.url:
+            self.wrong.append(f"{response.status}: {response.url}")
 
     def _request(self, request: Any) -> None:
         url = request.url
         inside = (f"http://{self.server.host}/", f"ws://{self.server.host}/", "data:", "blob:")
         if not url.startswith(inside):
             self.wrong.append(f"request to another host: {url}")
-
-    def faults(self) -> list[str]:
-        """What went wrong by now.
-
-        A picture that the server no longer had is a fault where the page still shows its element.
-        Streamlit forgets pictures as soon as a script has drawn other ones, and a browser that was
-        just about to fetch one of before finds nothing; the page then shows the others.
-        """
-        if self.missing:
-            path = "url => new URL(url, document.baseURI).pathname"
-            shown = self.page.evaluate(
-                f"() => Array.from(document.images, i => ({path})(i.currentSrc || i.src))"
-            )
-            still = [url for url in sorted(self.missing) if urlsplit(url).path in shown]
-            self.wrong += [f"404, and still on the page: {url}" for url in still]
-            self.missing.clear()
-        return self.wrong
+        elif "/media/" in url and request.resource_type == "image":
+            # Streamlit forgets pictures of a script that the next one stopped, shown or not.
+            self.wrong.append(f"a picture that is not sent with its page: {url}")
 
     def open(self, path: str) -> None:
-        self.faults()  # of the page that is left
         if self.token:
             path += ("&" if "?" in path else "?") + f"token={self.token}"
             self.token = ""  # a cookie by then
@@ -175,12 +146,11 @@ class Visit:
             timeout=60_000,
         )
         self.page.wait_for_timeout(300)
-        self.faults()
 
     def check(self) -> None:
         boxes = self.page.locator('[data-testid="stException"], [data-testid="stAlert"]')
         assert boxes.count() == 0, boxes.first.inner_text()
-        assert not self.faults(), self.wrong
+        assert not self.wrong, self.wrong
 
     def title(self) -> str:
         return self.page.locator("h1").first.inner_text()

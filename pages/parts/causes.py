@@ -163,9 +163,8 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
     names = [told.shown(rows[label]) for label in value]
     left, right, beside = st.columns([4, 4, 5], gap="medium")
     with left:
-        st.image(
+        draw.picture(
             ctx.picture(explain.regions_photo, image, ids, 480),
-            width="stretch",
             alt=f"Photo {image_id}" + (f"; bright: {', '.join(names)}" if names else ""),
         )
         st.caption(f"Outlined: {', '.join(names)}, as annotated." if names else "The whole photo.")
@@ -210,7 +209,7 @@ def answered(
     stem = f"{found.image}-{'edit' if 'after' in words else 'without'}"
     a, b = (plain_name(name) for name in pair)
     with right:
-        st.image(after.photo, width="stretch", alt=f"The photo {words}")
+        draw.picture(after.photo, alt=f"The photo {words}")
         st.caption(f"What the network saw: {words}.")
     with beside:
         still = "still " if after.answer == after.was else "now "
@@ -256,9 +255,8 @@ def scene_edited(ctx: Context, network: Opened, told: Shown, image: int, image_i
     pair = (told.causes.answer, told.causes.against)
     left, right, beside = st.columns([4, 4, 5], gap="medium")
     with left:
-        st.image(
+        draw.picture(
             ctx.picture(explain.regions_photo, image, (), 480),
-            width="stretch",
             alt=f"Photo {image_id}",
         )
         st.caption("The photo as it is.")

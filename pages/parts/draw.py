@@ -79,11 +79,22 @@ def _renderer(name: str, html: str) -> Any:
     )
 
 
+def _inline(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def picture(jpeg: bytes, alt: str) -> None:
+    """A photo as wide as its column.
+
+    It is sent with the page: Streamlit forgets a picture of its media store when a run of the
+    script is stopped by the next one, and a browser that fetches it in between shows a broken one.
+    """
+    st.image(_inline(jpeg), width="stretch", alt=alt)
+
+
 def gallery(tiles: Sequence[Tile], key: str, tile: int = 140) -> None:
     """A grid of pictures, each a link to its `href`; `tile` is their least width in pixels."""
-    items = [
-        {**t, "src": "data:image/jpeg;base64," + base64.b64encode(t["src"]).decode()} for t in tiles
-    ]
+    items = [{**t, "src": _inline(t["src"])} for t in tiles]
     draw = _renderer("gallery", '<div class="grid" role="list"></div>')
     draw(data={"items": items, "tile": tile}, key=key)
 
@@ -100,8 +111,7 @@ def labelled(photo: bytes, alt: str, planes: Any, key: str, href: str) -> None:
     planes : :class:`core.views.pictures.Planes`.
     """
     draw = _renderer("hover", '<figure class="photo"></figure>')
-    src = "data:image/jpeg;base64," + base64.b64encode(photo).decode()
-    draw(data={"src": src, "alt": alt, "href": href, **planes._asdict()}, key=key)
+    draw(data={"src": _inline(photo), "alt": alt, "href": href, **planes._asdict()}, key=key)
 
 
 def explain(text: str, label: str = "How to read this") -> None:

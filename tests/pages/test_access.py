@@ -468,7 +468,7 @@ def test_servers_that_make_no_token_are_read_only(browser, cache, options):
         visit.open("Disable?off=1-2")
         visit.page.get_by_text("Sets are kept by owners alone").wait_for()
         assert visit.page.locator('[data-testid="stMetric"]').count() == 4
-        assert not visit.faults()
+        assert not visit.wrong
         visit.page.close()
     finally:
         server.stop()

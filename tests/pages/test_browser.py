@@ -5,15 +5,11 @@ Failing are an error box, an error on the console and a request to another host.
 
 from __future__ import annotations
 
-import io
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
-from urllib.parse import urlsplit
 
 import pytest
-from PIL import Image
 
 from core.dissect.pipeline import execute
 from core.dissect.plan import plan
@@ -64,41 +60,6 @@ def test_every_address_on_a_fresh_server(browser, fresh, path, title, charts):
         >= charts
     )
     visit.check()
-    visit.page.close()
-
-
-PAGE = """<div data-testid="stApp" data-test-script-state="notRunning"><h1>A page</h1></div>
-<img id="kept" src="/media/here.png"><img id="other" src="/media/gone.png"><script>
-const other = document.getElementById("other");
-other.onerror = () => %s;
-</script>"""
-
-
-@pytest.mark.parametrize(
-    ("then", "wrong"),
-    [
-        ("other.remove()", False),
-        ("other.src = '/media/here.png'", False),
-        ("null", True),
-        ("fetch('/media/gone.png').then(() => other.remove())", True),
-    ],
-)
-def test_a_picture_that_was_not_found_is_a_fault_while_it_is_shown(browser, then, wrong):
-    """Of tests/browsing.py itself. The host is none: the browser is answered here."""
-    visit = Visit(browser, SimpleNamespace(host="127.0.0.1:1", token=""))
-    png = io.BytesIO()
-    Image.new("RGB", (2, 2)).save(png, "PNG")
-    answers = {
-        "/": {"body": PAGE % then, "content_type": "text/html"},
-        "/media/here.png": {"body": png.getvalue(), "content_type": "image/png"},
-    }
-    visit.page.route(
-        "**/*", lambda r: r.fulfill(**answers.get(urlsplit(r.request.url).path, {"status": 404}))
-    )
-    visit.open("")
-    assert [fault.split(":")[0] for fault in visit.faults()] == (
-        [] if not wrong else ["404, and still on the page" if then == "null" else "404"]
-    )
     visit.page.close()
 
 

@@ -147,12 +147,12 @@ def test_a_photo_of_ones_own_is_explained(browser, server):
     # The only box is the note of how badly labels stand in for masks.
     boxes = page.locator('[data-testid="stAlert"]')
     assert boxes.count() == 1 and "badly" in boxes.inner_text()
-    assert page.locator('[data-testid="stException"]').count() == 0 and not visit.faults()
+    assert page.locator('[data-testid="stException"]').count() == 0 and not visit.wrong
     page.set_input_files(
         "input[type=file]", {"name": "no.jpg", "mimeType": "image/jpeg", "buffer": b"hello"}
     )
     page.get_by_text("No.jpg: ").wait_for()
-    assert page.locator('[data-testid="stException"]').count() == 0 and not visit.faults()
+    assert page.locator('[data-testid="stException"]').count() == 0 and not visit.wrong
     page.close()
 
 
