@@ -17,6 +17,7 @@ from core.cli import (
     ablation,
     annotate,
     bench,
+    completion,
     datasets,
     dictionary,
     directions,
@@ -35,7 +36,8 @@ from core.cli import (
     truth,
     vrx,
 )
-from core.cli.common import ALLOW_EMPTY, Answer, say
+from core.cli.common import Answer, say
+from core.cli.parser import SHARED, Parser
 from core.foundation.errors import UnitscopeError, allow_empty, first_line
 from core.foundation.files import strict_json
 from core.foundation.names import check_words, printable
@@ -44,29 +46,15 @@ from core.foundation.trust import allow_python
 
 PROG = "python -m core"
 
-VERBS = (
-    runs,
-    datasets,
-    rooms,
-    get,
-    annotate,
-    labels,
-    formulas,
-    dictionary,
-    directions,
-    knowledge,
-    merging,
-    explain,
-    truth,
-    vrx,
-    reliance,
-    ablation,
-    retrain,
-    export,
-    reproduce,
-    bench,
-)
-"""Modules of verbs, in the order of the help."""
+VERBS = {
+    "Data, networks, runs": (runs, datasets, rooms, get),
+    "What units detect": (annotate, labels, formulas, dictionary, directions),
+    "Core concepts": (knowledge, merging),
+    "Why an answer": (explain, truth, vrx, reliance),
+    "Disable and re-train": (ablation, retrain),
+    "Results": (export, reproduce, bench, completion),
+}
+"""Heading of the help → modules of its verbs."""
 
 
 def main(
@@ -123,28 +111,22 @@ def _failed(err: BaseException, given: argparse.Namespace) -> int:
     return status
 
 
-def parser(prog: str = PROG, epilog: str | None = None) -> argparse.ArgumentParser:
+def parser(prog: str = PROG, epilog: str | None = None) -> Parser:
     """The parser of all verbs."""
-    top = argparse.ArgumentParser(
-        prog=prog, description="Unitscope: dissect image classifiers.", epilog=epilog
-    )
+    top = Parser(prog=prog, description="Unitscope: dissect image classifiers.", epilog=epilog)
     top.add_argument("--version", action="version", version=f"Unitscope {__version__}")
     verbs = top.add_subparsers(required=True, metavar="VERB")
 
-    def verb(
-        name: str, do: Callable[[argparse.Namespace], Answer], text: str
-    ) -> argparse.ArgumentParser:
+    def verb(name: str, do: Callable[[argparse.Namespace], Answer], text: str) -> Parser:
         sub = verbs.add_parser(name, help=text, description=text)
-        sub.add_argument("--json", action="store_true", help="one JSON object on the last line")
-        sub.add_argument("--allow-empty", action="store_true", help=ALLOW_EMPTY)
-        sub.add_argument(
-            "--allow-python",
-            action="store_true",
-            help="import the code that a run or another file names (python:…); trust it first",
-        )
+        for flag in SHARED:
+            sub.add_argument(flag, action="store_true")
         sub.set_defaults(verb=do)
         return sub
 
-    for module in VERBS:
-        module.add(verb)
+    for heading, modules in VERBS.items():
+        before = len(verbs.choices)
+        for module in modules:
+            module.add(verb)
+        top.groups[heading] = list(verbs.choices)[before:]
     return top

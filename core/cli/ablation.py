@@ -64,7 +64,9 @@ def add(verb: Verb) -> None:
     edit.add_argument("--scene", help="the scene of --top-…")
     edit.add_argument("--why", help="how the units were chosen, for the text file")
     edit.add_argument("--kind", action="append", help="state, folded, program; all where left out")
-    edit.add_argument("--out-dir", type=Path, required=True, metavar="DIR")
+    edit.add_argument(
+        "--out-dir", type=Path, required=True, metavar="DIR", help="a folder to write to"
+    )
     edit.add_argument("--layer", metavar="NAME")
     add_knowledge(edit)
 

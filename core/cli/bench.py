@@ -20,9 +20,13 @@ def add(verb: Verb) -> None:
     bench = verb(
         "bench", _bench, "Measure speed, side by side in one run, and how far intervals hold."
     )
-    bench.add_argument("name", choices=BENCHES)
-    bench.add_argument("--dataset", metavar="SPEC")
-    bench.add_argument("--model", metavar="SPEC")
+    bench.add_argument("name", choices=BENCHES, help="what is measured")
+    bench.add_argument(
+        "--dataset", metavar="SPEC", help="see `datasets`; each benchmark has its own default"
+    )
+    bench.add_argument(
+        "--model", metavar="SPEC", help="see `models`; each benchmark has its own default"
+    )
     bench.add_argument("--images", type=COUNT, help="how many; each benchmark has its own default")
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.cli.parser import SHARED
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import printable
 from core.foundation.settings import CACHE
@@ -23,9 +24,6 @@ Answer = tuple[dict[str, Any], str]
 
 Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]
 """(name, what does it, help) → the parser of a new verb, for its options."""
-
-
-ALLOW_EMPTY = "continue with a note where an input cannot change anything"
 
 
 def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
@@ -41,8 +39,8 @@ def add_word(words: Any, name: str, do: Any, text: str) -> argparse.ArgumentPars
     """One word of a verb that has several, such as `check` of `datasets`."""
     sub: argparse.ArgumentParser = words.add_parser(name, help=text, description=text)
     # Suppressed, so that they do not take back what stands before the word.
-    for flag, about in (("--json", None), ("--allow-empty", ALLOW_EMPTY), ("--allow-python", None)):
-        sub.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=about)
+    for flag in SHARED:
+        sub.add_argument(flag, action="store_true", default=argparse.SUPPRESS)
     sub.set_defaults(verb=do)
     return sub
 

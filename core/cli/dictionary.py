@@ -54,11 +54,11 @@ def add(verb: Verb) -> None:
         "--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs"
     )
     shown = add_word(words, "show", _show, "What a dictionary is of, and how it was measured.")
-    shown.add_argument("file", type=Path)
+    shown.add_argument("file", type=Path, help="as `dictionary train` wrote it")
     compared = add_word(
         words, "stability", _stability, "Do dictionaries of several seeds have the same features?"
     )
-    compared.add_argument("file", type=Path, nargs="+")
+    compared.add_argument("file", type=Path, nargs="+", help="dictionaries of other seeds")
 
 
 def _which(_given: argparse.Namespace) -> Answer:

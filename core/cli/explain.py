@@ -66,7 +66,13 @@ def add(verb: Verb) -> None:
     add_knowledge(explain)
     tables = verb("tables", _tables, "The paper's tables for one run, or several (Table 4).")
     add_run(tables, several=True)
-    tables.add_argument("--table", type=int, default=1, choices=[1, 2, 3, 4, 5, 6])
+    tables.add_argument(
+        "--table",
+        type=int,
+        default=1,
+        choices=[1, 2, 3, 4, 5, 6],
+        help="number of the paper's table",
+    )
     tables.add_argument("--split", action="append", help="images of these splits alone")
     tables.add_argument("--iou", default="image")
     tables.add_argument("--layer", metavar="NAME")

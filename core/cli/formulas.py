@@ -56,7 +56,7 @@ def add(verb: Verb) -> None:
         default=0,
         help="rounds of the same search with exchanged labels: how often chance does as well",
     )
-    formulas.add_argument("--threads", type=THREADS, default=1)
+    formulas.add_argument("--threads", type=THREADS, default=1, help="of the search")
     formulas.add_argument("--top", type=whole(), default=20, help="units listed")
     formulas.add_argument("--csv", type=Path, metavar="FILE", help="write the whole table")
     formulas.add_argument(

@@ -47,7 +47,7 @@ def add(verb: Verb) -> None:
         ("rate", float, "learning rate"),
         ("negatives", int, "drawn facts for each true one"),
         ("patience", int, "epochs without a smaller loss after which training ends"),
-        ("seed", int, ""),
+        ("seed", int, "of held-out facts, first vectors and their order"),
     ):
         embed.add_argument(f"--{name}", type=kind, help=text)
     add_knowledge(embed)

@@ -6,12 +6,11 @@ import argparse
 import re
 import textwrap
 from collections.abc import Iterator
-from pathlib import Path
 
 from core.cli import PROG, parser
-from core.foundation.settings import ROOT
+from core.cli.parser import SHARED
 
-COMMON = ("--help", "--json", "--allow-empty", "--allow-python")
+COMMON = ("--help", *SHARED)
 """Options of every verb, listed once."""
 
 HEAD = f"""\
@@ -19,9 +18,11 @@ HEAD = f"""\
 
 <!-- Generated from the parser by `make docs`; edit the help texts in core/cli/ instead. -->
 
-`{PROG} VERB` and, once installed, `unitscope VERB` are the same command. A RUN is the
-digest of a run, the beginning of one, or `latest`. `unitscope app` serves the app and takes the
-options of `python -m pages.parts.serve` ([serving.md](serving.md)).
+`{PROG}` alone lists the verbs. `{PROG} VERB` and, once installed, `unitscope VERB`
+are the same command. A RUN is the digest of a run, the beginning of one, or `latest`.
+`unitscope app` serves the app and takes the options of `python -m pages.parts.serve`
+([serving.md](serving.md)). `unitscope completion bash` prints what bash completes them by; zsh and
+tcsh have scripts of their own.
 
 Exit status: 0 done; 2 a mistake in the input, or no room; 3 an unforeseen error
 (`UNITSCOPE_TRACEBACK=1` shows where); 130 stopped.
@@ -96,28 +97,10 @@ def _option(sub: argparse.ArgumentParser, action: argparse.Action) -> str:
     typed = _given(action)
     if isinstance(action, argparse.BooleanOptionalAction):
         typed = ", ".join(action.option_strings)
-    said = [_text(sub._get_formatter()._expand_help(action))] if action.help else []
+    text = _text(sub._get_formatter()._expand_help(action))
     # Python 3.11 and 3.12 add this to options with a --no- form.
-    said = [re.sub(r" \(default: .*\)$", "", one) for one in said]
-    if action.choices and action.metavar:
-        said.append("one of " + ", ".join(f"`{one}`" for one in action.choices))
-    default = action.default
-    help_says = action.help is not None and (
-        "default" in action.help or f"({default})" in action.help
-    )
-    if default not in (None, False, argparse.SUPPRESS, "", (), []) and not help_says:
-        said.append(f"default `{_shown(default)}`")
-    text = "; ".join(said)
+    text = re.sub(r" \(default: .*\)$", "", text)
     return _wrapped(f"- `{typed}`" + (f": {text}" if text else ""), "  ")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, Path):
-        inside = value.is_relative_to(ROOT)
-        return f"{value.relative_to(ROOT)}/" if inside else str(value)
-    if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
-    return str(value)
 
 
 def _text(said: str) -> str:

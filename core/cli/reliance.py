@@ -36,7 +36,12 @@ def add(verb: Verb) -> None:
     """reliance, mistakes, failure."""
     first = verb("reliance", _reliance, "What every scene rests on, and shortcuts, measured.")
     _add(first)
-    first.add_argument("--margin", default="others", choices=["others", "rival"])
+    first.add_argument(
+        "--margin",
+        default="others",
+        choices=["others", "rival"],
+        help="of a scene's logit: over the mean of the others, or over its strongest rival",
+    )
     first.add_argument("--least", type=COUNT, default=5, help="photos that show a concept")
     first.add_argument("--scene", help="this scene alone")
     second = verb("mistakes", _mistakes, "Every wrong answer, sorted by what was measured.")

@@ -95,7 +95,9 @@ def add_pe(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--test", type=_words, default=("test",), help="splits to judge on")
     sub.add_argument("--strategy", default="minmax_threshold", help="of LC(x) by masks")
     sub.add_argument("--iou", default="image")
-    sub.add_argument("--hidden", default="layer", choices=["layer", "classifier"])
+    sub.add_argument(
+        "--hidden", default="layer", choices=["layer", "classifier"], help="which activations are h"
+    )
     sub.add_argument("--cc", type=_words, default=("scc", "icc"), help="kinds of core concepts")
     sub.add_argument("--per-unit", type=COUNT, default=1, help="labels each unit speaks for")
     sub.add_argument("--seed", type=SEED, default=0)

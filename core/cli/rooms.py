@@ -66,7 +66,9 @@ def add(verb: Verb) -> None:
     )
     trained.add_argument("--out", type=Path, required=True, metavar="FILE", help=".pt to write")
     trained.add_argument("--per-scene", type=whole(4, 10_000), metavar="N", help="training photos")
-    trained.add_argument("--epochs", type=whole(1, 1000), metavar="N")
+    trained.add_argument(
+        "--epochs", type=whole(1, 1000), metavar="N", help="passes over the training photos"
+    )
     trained.add_argument("--seed", type=SEED, default=7)
     trained.add_argument("--threads", type=THREADS, default=2, help="of PyTorch")
     trained.add_argument(

@@ -121,7 +121,12 @@ def _add_settings(run: argparse.ArgumentParser) -> None:
 def _add_execution(run: argparse.ArgumentParser) -> None:
     """How the work is done."""
     run.add_argument("--device", default="cpu", help="cpu or cuda")
-    run.add_argument("--precision", default="float32", choices=["float32", "bfloat16"])
+    run.add_argument(
+        "--precision",
+        default="float32",
+        choices=["float32", "bfloat16"],
+        help="of the forward pass",
+    )
     run.add_argument(
         "--shard",
         type=_shard,
@@ -186,7 +191,7 @@ def _add_models(verb: Verb) -> None:
     )
     models.add_argument("text", nargs="?", default="", help="only names that hold this text")
     layers = verb("layers", _layers, "The layers of a network that can be dissected.")
-    layers.add_argument("--model", required=True, metavar="SPEC")
+    layers.add_argument("--model", required=True, metavar="SPEC", help="see `models`")
     layers.add_argument(
         "--under", default="", metavar="NAME", help="only this layer and what is inside it"
     )

@@ -35,10 +35,10 @@ from core.directions.vectors import Photos
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_text
 from core.foundation.intervals import mean_interval
+from core.foundation.optional import optional
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import cell_means, open_probe
-from core.models.checkpoint import optional
 from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 

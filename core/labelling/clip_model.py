@@ -18,9 +18,10 @@ from torch import nn
 
 from core.foundation.errors import UnitscopeError, first_line, unknown
 from core.foundation.geometry import Preprocessing
+from core.foundation.optional import optional
 from core.labelling.encoders import NetworkEncoder
 from core.models.base import LoadedModel
-from core.models.checkpoint import optional, read_checkpoint
+from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill, settle
 
 PHOTO_BATCH = 32

@@ -39,9 +39,10 @@ from core.datasets.files import file_digest
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import few, plain_name
+from core.foundation.optional import optional
 from core.labelling.encoders import MOST_BYTES, NetworkEncoder, reading
 from core.models.base import LoadedModel
-from core.models.checkpoint import optional, read_checkpoint
+from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill
 from core.models.forward import Forward
 from core.models.load import load_model

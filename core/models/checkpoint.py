@@ -22,9 +22,7 @@ import threading
 import zipfile
 from collections.abc import Mapping
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,6 +32,7 @@ from torch import Tensor
 from core.datasets.files import json_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import few
+from core.foundation.optional import optional
 from core.models.said import BESIDE, ENDINGS, beside_of, corrected
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
@@ -97,27 +96,6 @@ HARMLESS: list[Any] = [
 """What training code stores beside weights and what runs no code when it is built: options,
 paths, single numbers (built by stand-ins). Allowed beyond PyTorch's own list while a checkpoint
 is read."""
-
-
-def optional(package: str, what: str, install: str = "") -> ModuleType:
-    """An optional package, imported; raises with the command that installs it where it is missing.
-
-    install : what it is called where it is installed from, if not as it is imported.
-
-    >>> optional("no_such_package", "files in no such format")
-    Traceback (most recent call last):
-        ...
-    core.foundation.errors.UnitscopeError: files in no such format need the package \
-no_such_package: pip install no_such_package
-    """
-    try:
-        return import_module(package)
-    except ImportError as err:
-        head = package.partition(".")[0]
-        if isinstance(err, ModuleNotFoundError) and (err.name or "").partition(".")[0] == head:
-            given = install or head
-            raise UnitscopeError(f"{what} need the package {given}: pip install {given}") from None
-        raise UnitscopeError(f"{what} need the package {head}, which fails: {err}") from err
 
 
 # -- reading --------------------------------------------------------------------------------

@@ -37,10 +37,11 @@ from torch import Tensor, nn
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.names import few, readable
+from core.foundation.optional import optional
 from core.foundation.trust import wrapped
 from core.foundation.versions import VERSIONS
 from core.models.base import LoadedModel
-from core.models.checkpoint import optional, read_checkpoint
+from core.models.checkpoint import read_checkpoint
 from core.models.hooks import as_maps, capture, find_layer
 from core.models.outputs import put_back, taken
 

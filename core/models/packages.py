@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from core.foundation.errors import UnitscopeError, nearest
-from core.models.checkpoint import optional
+from core.foundation.optional import optional
 from core.models.said import architectures, beside_of
 
 # -- what a checkpoint says it is -----------------------------------------------------------

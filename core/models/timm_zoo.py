@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from core.datasets.files import json_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
+from core.foundation.optional import optional
 from core.models.base import LoadedModel
-from core.models.checkpoint import optional, read_checkpoint
+from core.models.checkpoint import read_checkpoint
 from core.models.families import default_layer, family_of
 from core.models.fit import differences, fill, same_values, settle
 from core.models.packages import check_architecture, timm_names, timm_package

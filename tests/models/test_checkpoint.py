@@ -181,7 +181,7 @@ def test_missing_packages_are_named(tmp_path, monkeypatch):
     def gone(package):
         raise ModuleNotFoundError(f"No module named {package!r}", name=package)
 
-    monkeypatch.setattr("core.models.checkpoint.import_module", gone)
+    monkeypatch.setattr("core.foundation.optional.import_module", gone)
     with pytest.raises(UnitscopeError, match="need the package safetensors: pip install saf"):
         read_checkpoint(tmp_path / "w.safetensors")
     with pytest.raises(UnitscopeError, match="need the package timm: pip install timm"):
