@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any
 
 from core import __version__
 from core.cli import (
@@ -68,17 +71,41 @@ def main(
     given = parser(prog, epilog).parse_args(arguments)
     if given.allow_python:
         allow_python()
-    try:
-        check_words(sys.argv[1:] if arguments is None else arguments)
-        with allow_empty(say) if given.allow_empty else nullcontext():
-            facts, text = given.verb(given)
-        print(strict_json(facts) if given.json else printable(text), flush=True)
-    except BrokenPipeError:
-        # Whoever reads has seen enough (`| head`). Python would try once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (Exception, KeyboardInterrupt) as err:
-        return _failed(err, given)
+    with _interrupts() as pressed:
+        try:
+            check_words(sys.argv[1:] if arguments is None else arguments)
+            with allow_empty(say) if given.allow_empty else nullcontext():
+                facts, text = given.verb(given)
+            print(strict_json(facts) if given.json else printable(text), flush=True)
+        except BrokenPipeError:
+            # Whoever reads has seen enough (`| head`). Python would try once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except (Exception, KeyboardInterrupt) as err:
+            return _failed(KeyboardInterrupt() if pressed else err, given)
     return 0
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """Yields a list that Ctrl-C fills: a compiled package that is just being imported makes an
+    ImportError of the KeyboardInterrupt."""
+    pressed: list[int] = []
+
+    def press(signum: int, frame: Any) -> None:
+        pressed.append(signum)
+        signal.default_int_handler(signum, frame)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, press)
+    try:
+        yield pressed
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _failed(err: BaseException, given: argparse.Namespace) -> int:

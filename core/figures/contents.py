@@ -14,6 +14,7 @@ from core.figures import runs as run_figures
 from core.figures import units as unit_figures
 from core.figures.base import COUNTING, Caption
 from core.figures.export import FORMATS, export
+from core.figures.printed import Printed, caption
 from core.figures.units import categories, iou_chance
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_bytes
@@ -218,29 +219,42 @@ def open_view(run: Run, layer: str | None = None, denominator: str = "all") -> V
 
 
 def export_figures(
-    view: View, folder: Path, kinds: Sequence[str] = ("svg",), names: Sequence[str] = ()
+    view: View,
+    folder: Path,
+    kinds: Sequence[str] = ("svg",),
+    names: Sequence[str] = (),
+    printed: Printed | None = None,
 ) -> list[Path]:
     """Write figures as files, named after the figure and, where it is of units, the layer.
 
-    names : of :data:`FIGURES`; all that the run can give where empty.
+    names : of :data:`FIGURES`; all that the run can give where empty. printed : for a paper; the
+    caption is then written beside each figure, as ``NAME.txt``.
 
     Returns the files written. Raises UnitscopeError for an unknown figure or format, before
-    anything is written.
+    anything is written; and, when all others are, for figures that cannot be drawn so.
     """
     for kind in kinds:
         if kind not in FORMATS:
             raise unknown("figure format", kind, FORMATS)
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
+    written, failed = [], []
     for name in names or available(view)[0]:
         chart = drawn_chart(view, name)
         if chart is None:
             continue
-        tail = f"-{view.layer}" if FIGURES[name].needs == "units" else ""
-        for kind in kinds:
-            path = folder / f"{name}{tail}.{kind}"
-            write_bytes(path, export(chart, kind))
-            written.append(path)
+        stem = name + (f"-{view.layer}" if FIGURES[name].needs == "units" else "")
+        try:
+            made = {f"{stem}.{kind}": export(chart, kind, printed=printed) for kind in kinds}
+        except UnitscopeError as err:
+            failed.append(f"{name}: {err}")
+            continue
+        if printed is not None:
+            made[f"{stem}.txt"] = f"{caption(chart)}\n".encode()
+        for file, content in made.items():
+            write_bytes(folder / file, content)
+            written.append(folder / file)
+    if failed:
+        raise UnitscopeError(f"{len(written)} files written, but not " + "; ".join(failed))
     return written
 
 

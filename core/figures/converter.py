@@ -22,12 +22,14 @@ class ConversionError(Exception):
 _worker = Worker(Path(__file__).with_name("converter_script.py"), "the converter", PATIENCE)
 
 
-def convert(spec: dict[str, Any], kind: str) -> bytes:
-    """A Vega-Lite specification as the bytes of an ``svg``, ``pdf`` or ``png`` file (200 dpi).
+def convert(drawn: dict[str, Any] | str, kind: str, scale: float = 1.0, dpi: int = 200) -> bytes:
+    """A Vega-Lite specification, or an SVG, as the bytes of an ``svg``, ``pdf`` or ``png`` file.
+
+    scale : points of a pixel, and dpi, of PNG. A PDF has a point for each pixel.
 
     Raises ConversionError where vl-convert cannot draw it, ends, or takes over a minute.
     """
     try:
-        return _worker.ask({"spec": spec, "kind": kind})
+        return _worker.ask({"drawn": drawn, "kind": kind, "scale": scale, "dpi": dpi})
     except WorkerError as err:
         raise ConversionError(str(err)) from err

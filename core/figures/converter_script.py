@@ -8,10 +8,11 @@ import vl_convert
 
 
 def answer(request: dict[str, Any]) -> bytes:
-    """A Vega-Lite specification as the bytes of a file of a kind."""
-    spec, kind = request["spec"], request["kind"]
+    """A Vega-Lite specification, or an SVG, as the bytes of a file of a kind."""
+    drawn, kind = request["drawn"], request["kind"]
+    svg = drawn if isinstance(drawn, str) else vl_convert.vegalite_to_svg(drawn)
     if kind == "svg":
-        return vl_convert.vegalite_to_svg(spec).encode()
+        return svg.encode()
     if kind == "pdf":
-        return vl_convert.vegalite_to_pdf(spec)
-    return vl_convert.vegalite_to_png(spec, ppi=200, scale=1)
+        return vl_convert.svg_to_pdf(svg)
+    return vl_convert.svg_to_png(svg, ppi=request["dpi"], scale=request["scale"])

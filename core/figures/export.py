@@ -7,10 +7,12 @@ import re
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
 
 from core.figures.base import PAPER
 from core.figures.converter import ConversionError, convert
+from core.figures.printed import Printed, laid_out, physical
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.escape import latex_text
 from core.foundation.latex import tabular
@@ -20,20 +22,27 @@ FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
 """What :func:`export` writes, with media types."""
 
 
-def export(chart: Any, kind: str, dark: bool = False) -> bytes:
-    """A chart as the bytes of an SVG, PDF or PNG file (PNG at 200 dots per inch).
+def export(chart: Any, kind: str, dark: bool = False, printed: Printed | None = None) -> bytes:
+    """A chart as the bytes of an SVG, PDF or PNG file.
 
-    Raises UnitscopeError for another format, or a chart that cannot be drawn.
+    printed : of this width and these letters, without title, on white (the chart is one drawn for
+    light paper; :func:`core.figures.printed.caption` says what the title said); as on the screen
+    where None, PNG at 200 dots per inch.
+
+    Raises UnitscopeError for another format, or a chart that cannot be drawn so.
     """
     if kind not in FORMATS:
         raise unknown("figure format", kind, FORMATS)
     drawn = chart.copy()
-    drawn.background = PAPER[dark]
+    drawn.background = PAPER[dark and printed is None]
     # Charts are aggregated before they come here; Altair's guard against raw rows is moot.
     with alt.data_transformers.disable_max_rows():
         spec = _printable(drawn.to_dict())
     try:
-        written = convert(spec, kind)
+        if printed is None:
+            written = convert(spec, kind)
+        else:
+            written = _of_size(spec, kind, printed)
     except ConversionError as err:
         raise UnitscopeError(f"this chart cannot be written as {kind.upper()} ({err})") from err
     if kind == "svg":
@@ -41,6 +50,15 @@ def export(chart: Any, kind: str, dark: bool = False) -> bytes:
         # 0, so that one chart gives one file.
         return named_parts(written.decode(), "part").encode()
     return written
+
+
+def _of_size(spec: dict[str, Any], kind: str, printed: Printed) -> bytes:
+    svg = convert(laid_out(spec, printed, lambda one: convert(one, "svg").decode()), "svg").decode()
+    if kind == "svg":
+        return physical(svg, printed, "in").encode()
+    if kind == "pdf":
+        return convert(physical(svg, printed), kind)
+    return convert(svg, kind, printed.scale, printed.dpi)
 
 
 def _printable(part: Any) -> Any:
@@ -64,26 +82,52 @@ def named_parts(svg: str, name: str) -> str:
     return svg
 
 
-def _cell(value: Any) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
-        return "--"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return latex_text(str(value))
-
-
 def latex(frame: pd.DataFrame, caption: str = "") -> str:
     r"""A frame as a LaTeX table (booktabs), numbers to the right, names escaped.
 
-    >>> print(latex(pd.DataFrame({"concept": ["night_stand"], "IoU": [0.25]})))
+    The numbers of a column have one number of decimals, so that the greatest has three digits or
+    more; one that would be written as zero is ``$<$`` the least that is not. Yes and no are words.
+
+    >>> print(latex(pd.DataFrame({"concept": ["night_stand", "bed"], "IoU": [0.25, 0.0004]})))
     \begin{tabular}{lr}
     \toprule
     concept & IoU \\
     \midrule
-    night\_stand & 0.25 \\
+    night\_stand & 0.250 \\
+    bed & $<$0.001 \\
     \bottomrule
     \end{tabular}
     """
-    kinds = "".join("r" if pd.api.types.is_numeric_dtype(t) else "l" for t in frame.dtypes)
-    rows = ([_cell(value) for value in row] for row in frame.itertuples(index=False))
-    return tabular(kinds, [_cell(name) for name in frame.columns], rows, caption)
+    numeric = [
+        pd.api.types.is_numeric_dtype(t) and not pd.api.types.is_bool_dtype(t) for t in frame.dtypes
+    ]
+    columns = [_cells(frame.iloc[:, k]) for k in range(frame.shape[1])]
+    return tabular(
+        "".join("r" if one else "l" for one in numeric),
+        [latex_text(str(name)) for name in frame.columns],
+        zip(*columns, strict=True),
+        caption,
+    )
+
+
+def _cells(column: pd.Series) -> list[str]:
+    """The cells of a column, its numbers with one number of decimals."""
+    floats = [v for v in column if isinstance(v, float) and math.isfinite(v)]
+    most = max(map(abs, floats), default=0.0)
+    places = min(6, max(0, 2 - math.floor(math.log10(most)))) if most else 3
+    return [_cell(value, places) for value in column]
+
+
+def _cell(value: Any, places: int) -> str:
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "--"
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        if math.isinf(value):
+            return r"$\infty$" if value > 0 else r"$-\infty$"
+        shown = f"{value:.{places}f}"
+        if value > 0 and not float(shown):
+            return f"$<${10.0**-places:.{places}f}"
+        return shown.replace("-", "$-$")
+    return latex_text(str(value))

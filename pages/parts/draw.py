@@ -13,6 +13,8 @@ import streamlit as st
 
 from core.figures.base import Unchecked, box
 from core.figures.export import FORMATS, export, latex
+from core.figures.printed import COLUMNS, Printed
+from core.figures.printed import caption as caption_of
 from core.foundation.escape import csv_frame
 from pages.parts.frame import is_dark
 
@@ -182,19 +184,36 @@ def deck(
     _files(make, name, explanation)
 
 
-def _exported(make: Callable[[bool], Any], kind: str, dark: bool) -> bytes:
-    return export(make(dark), kind, dark)
+def _exported(make: Callable[[bool], Any], kind: str, dark: bool, printed: Printed | None) -> bytes:
+    return export(make(dark), kind, dark, printed)
+
+
+SCREEN = "Screen"
 
 
 def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> None:
     """The row under a figure: its explanation, and the figure as files."""
     dark = is_dark()
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
-        white = not dark or st.toggle("On white, for print", True, key=f"white-{name}")
+        size = st.segmented_control(
+            "Size",
+            [SCREEN, *COLUMNS],
+            default=SCREEN,
+            required=True,
+            key=f"size-{name}",
+            help="For a paper: of this width, letters of 8 pt, on white, without the title. What "
+            "the title says stands in the caption.",
+        )
+        printed = None if size == SCREEN else Printed(COLUMNS[size])
+        white = True
+        if printed is not None:
+            st.code(caption_of(make(False)), language=None, wrap_lines=True)
+        elif dark:
+            white = st.toggle("On white, for print", True, key=f"white-{name}")
         for kind, mime in FORMATS.items():
             st.download_button(
                 kind.upper(),
-                data=partial(_exported, make, kind, not white),
+                data=partial(_exported, make, kind, not white, printed),
                 file_name=f"{name}.{kind}",
                 mime=mime,
                 on_click="ignore",

@@ -105,6 +105,12 @@ def test_a_journey(browser, cache):
             with page.expect_download() as saved:
                 page.get_by_role("button", name=kind, exact=True).click()
             assert Path(saved.value.path()).read_bytes().startswith(start)
+        page.get_by_text("3.3 in", exact=True).click()
+        page.get_by_text("Unitscope 0.").wait_for()  # the caption: what the title said
+        visit.settle()
+        with page.expect_download() as saved:
+            page.get_by_role("button", name="SVG", exact=True).click()
+        assert b'width="3.3in"' in Path(saved.value.path()).read_bytes()[:400]
         page.keyboard.press("Escape")
 
         page.locator("a[role=listitem]").first.click()

@@ -531,6 +531,22 @@ def test_a_device_is_written_to_and_never_replaced(tmp_path, capsys):
         write_text(tmp_path / "nowhere" / "x", "y")
 
 
+def test_ctrl_c_that_a_package_makes_an_import_error_of_is_a_sentence(monkeypatch, capsys):
+    """As compiled packages do, in the midst of their own import."""
+
+    def imported(_words):
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        except KeyboardInterrupt:
+            raise ImportError("Encountered an error while initializing the extension.") from None
+
+    monkeypatch.setattr("core.cli.check_words", imported)
+    assert main(["datasets"]) == 130
+    assert capsys.readouterr().err.startswith("error: stopped; nothing was changed")
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_ctrl_c_before_the_work_is_a_sentence(tmp_path):
     """Sent while packages are imported or the dataset is opened."""
     folder = tiny.write_folder(tmp_path / "tiny", 20)
