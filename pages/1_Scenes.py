@@ -476,7 +476,7 @@ def label_list(image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
         picked=clicked,
         height=min(38 + 35 * len(table), 290),
         column_config={
-            "color": st.column_config.ImageColumn("", width=30),
+            "color": st.column_config.ImageColumn("Color", width=50),
             "area": st.column_config.ProgressColumn(
                 "share of the photo", format="%.1f %%", min_value=0, max_value=100
             ),

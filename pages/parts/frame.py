@@ -30,7 +30,13 @@ CSS = """
 .figure {font-size: 1.05rem; line-height: 1.4; margin: 0}
 .figure b {font-size: 2.6rem; font-weight: 650; line-height: 1; margin-right: .15em;
            font-variant-numeric: tabular-nums}
-[data-testid="stMetricLabel"] {opacity: .75}
+/* Words in grey have a contrast of 4.5 to 1 or more (WCAG AA), in both themes. */
+[data-testid="stCaptionContainer"] {color: inherit !important; opacity: .74}
+[data-testid="stMetricLabel"] {opacity: .85}
+[data-testid="stCode"] .token {color: inherit !important}
+/* Where the keyboard is must not look like the page that is open. */
+.stMain a:focus-visible, .stSidebar a:focus-visible {
+  outline: 3px solid currentColor; outline-offset: 1px; border-radius: 6px}
 [data-testid="stImage"] img {border-radius: 6px}
 .stMain [data-testid="stPageLink"] p {white-space: normal}
 dl.facts {display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0 2rem;
@@ -45,6 +51,15 @@ dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
   .stMain .stHorizontalBlock:has(> .stColumn:nth-child(3)) > .stColumn {
     min-width: 12rem; flex: 1 1 12rem}
 }
+</style>
+"""
+
+
+DARK = """
+<style>
+/* No blue is far enough from white words on it and from a dark page under it: these are dark. */
+[data-testid^="stBaseButton-primary"] *, [data-testid="stMultiSelect"] span[title] {
+  color: #12161c !important}
 </style>
 """
 
@@ -146,7 +161,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         layout="wide",
         initial_sidebar_state="auto",
     )
-    st.html(CSS)
+    st.html(CSS + DARK if is_dark() else CSS)
     keep_apart(access.serving().mode == "read-only")
     if too_long := address.cut():
         st.warning(

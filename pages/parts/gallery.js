@@ -10,7 +10,6 @@ export default function ({ parentElement, data }) {
   grid.replaceChildren(...data.items.map((item) => {
     const link = anchor(item.href);
     link.className = item.mark || "";
-    link.setAttribute("role", "listitem");
     const photo = document.createElement("img");
     photo.src = item.src;
     photo.alt = item.alt;
@@ -18,6 +17,9 @@ export default function ({ parentElement, data }) {
     for (const name of ["title", "sub"]) {
       if (item[name]) link.appendChild(part("div", name, item[name]));
     }
-    return link;
+    const tile = part("div");
+    tile.setAttribute("role", "listitem");
+    tile.appendChild(link);
+    return tile;
   }));
 }

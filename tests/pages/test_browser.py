@@ -91,7 +91,7 @@ def test_a_journey(browser, cache):
         visit = Visit(browser, server)
         page = visit.page
         visit.open("Units")
-        page.locator("a[role=listitem]").first.click()
+        page.locator("[role=listitem] a").first.click()
         page.wait_for_url("**unit=*")
         visit.settle()
         unit = visit.titled("Unit ")
@@ -113,7 +113,7 @@ def test_a_journey(browser, cache):
         assert b'width="3.3in"' in Path(saved.value.path()).read_bytes()[:400]
         page.keyboard.press("Escape")
 
-        page.locator("a[role=listitem]").first.click()
+        page.locator("[role=listitem] a").first.click()
         page.wait_for_url("**/Scenes?*image=*")
         visit.settle()
         visit.titled(other=unit)

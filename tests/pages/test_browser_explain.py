@@ -173,8 +173,8 @@ def test_concepts_are_found_from_a_scene(browser, server):
     page.wait_for_url("**view=find*")
     visit.settle()
     visit.open("Concepts?view=find&concept=thing+2")
-    assert page.locator("a[role=listitem]").count() > 6
-    page.locator("a[role=listitem]").last.click()
+    assert page.locator("[role=listitem] a").count() > 6
+    page.locator("[role=listitem] a").last.click()
     page.wait_for_url("**/Scenes?*image=*")
     visit.settle()
     visit.check()
