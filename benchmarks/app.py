@@ -22,6 +22,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Sequence
@@ -67,8 +68,12 @@ WATCH = """() => {
 }"""
 
 
-def _served(cache: Path) -> tuple[subprocess.Popen[bytes], str]:
-    """A fresh server of the app, and its address."""
+EMPTY = 'import streamlit as st\nst.title("Nothing")\n'
+"""The least that a Streamlit page can be."""
+
+
+def _served(cache: Path, script: Path | None = None) -> tuple[subprocess.Popen[bytes], str]:
+    """A fresh server of the app, or of another script, and its address."""
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -76,7 +81,7 @@ def _served(cache: Path) -> tuple[subprocess.Popen[bytes], str]:
         [
             sys.executable,
             "-m",
-            "pages.parts.serve",
+            *(("streamlit", "run", str(script)) if script else ("pages.parts.serve",)),
             "--server.port",
             str(port),
             "--server.address",
@@ -150,15 +155,47 @@ def _one(browser: Any, cache: Path, path: str, run: str) -> dict[str, Any]:
     return row
 
 
+def first_page(run: Path, rounds: int = 3) -> tuple[float, float]:
+    """Seconds until the first page of a fresh server is drawn: (Overview of `run`, an empty page).
+
+    The quickest of `rounds` each, in turn. Raises UnitscopeError without Chromium.
+    """
+    from playwright.sync_api import sync_playwright
+
+    best = [float("inf"), float("inf")]
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        script = Path(folder) / "empty.py"
+        script.write_text(EMPTY)
+        browser = driver.chromium.launch(executable_path=_chromium(), args=FLAGS)
+        for turn in range(2 * rounds):
+            process, host = _served(run.parent, script if turn % 2 else None)
+            try:
+                page = browser.new_page(viewport={"width": 1440, "height": 900})
+                address = host if turn % 2 else f"{host}/?run={run.stem}"
+                _, drawn, _ = _times(page, lambda: page.goto(address), process.pid)  # noqa: B023
+                best[turn % 2] = min(best[turn % 2], drawn)
+                page.close()
+            finally:
+                process.terminate()
+                process.wait(20)
+        browser.close()
+    return best[0], best[1]
+
+
+def _chromium() -> str:
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        raise UnitscopeError("no Chromium found: apt-get install chromium")
+    return found
+
+
 def measure(
     images: int = 20_000, run: Path | None = None, paths: Sequence[str] = ()
 ) -> tuple[dict[str, Any], str]:
     """Times of every page on a drawn run of `images` × 512 units (or on the file `run`)."""
     from playwright.sync_api import sync_playwright
 
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if not chromium:
-        raise UnitscopeError("no Chromium found: apt-get install chromium")
+    chromium = _chromium()
     path = run or make(images).path
     labels = [file.stem.split("_", 1)[-1] for file in sorted((ROOT / "pages").glob("*.py"))]
     every = ["", *(p for label in labels for p in PATHS.get(label, (label,)))]

@@ -81,7 +81,7 @@ def measure(
     default_dataset, default_model = defaults()
     settings = Settings(dataset or default_dataset, model or default_model)
     work = plan(settings)
-    work.indices = work.indices[: max(BATCH, images // BATCH * BATCH)]
+    work = replace(work, indices=work.indices[: max(BATCH, images // BATCH * BATCH)])
     n = len(work.indices)
     way, grid = work.model.preprocessing, work.grid
     decoded = list(decode_ahead(work.dataset, work.indices, way, grid))

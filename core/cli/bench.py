@@ -11,7 +11,7 @@ from core.cli.common import (
     Verb,
 )
 
-BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models", "intervals")
+BENCHES = ("limits", "dissect", "formulas", "toggle", "app", "datasets", "models", "intervals")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 
@@ -20,7 +20,13 @@ def add(verb: Verb) -> None:
     bench = verb(
         "bench", _bench, "Measure speed, side by side in one run, and how far intervals hold."
     )
-    bench.add_argument("name", choices=BENCHES, help="what is measured")
+    bench.add_argument(
+        "name",
+        nargs="?",
+        choices=BENCHES,
+        default="limits",
+        help="what is measured; without it each part beside the limit of this machine",
+    )
     bench.add_argument(
         "--dataset", metavar="SPEC", help="see `datasets`; each benchmark has its own default"
     )
