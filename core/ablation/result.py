@@ -46,7 +46,9 @@ class Gain(NamedTuple):
         """Of two bool arrays over the same images."""
         gained, lost, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
         value = (gained - lost) / n if n else float("nan")
-        return cls(value, *paired_interval(gained, lost, n), gained, lost)
+        low, high = paired_interval(gained, lost, n)
+        # The approximation of the few may go beyond what a change of accuracy can be.
+        return cls(value, max(-1.0, low), min(1.0, high), gained, lost)
 
 
 class Headline(NamedTuple):
