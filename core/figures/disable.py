@@ -207,6 +207,7 @@ def dumbbells(
     dark: bool = False,
     target: str = "",
     count: int = 24,
+    title: str = "Accuracy by scene, before (ring) and after (dot)",
 ) -> Any:
     """Accuracy before (ring) and after (dot) by true scene, for one edit or several on the same
     photos: each of :attr:`core.ablation.result.Toggled.scenes`. A row a scene, n beside its name,
@@ -288,7 +289,6 @@ def dumbbells(
     )
     height = (24 if not several else 18 * len(names) + 8) * max(1, len(rows))
     chart = (bars + ring + dot + text).properties(width=WIDTH, height=height)
-    title = "Accuracy by scene, before (ring) and after (dot)"
     left_out = len(first) - len(order)
     if left_out > 0:
         title += f"; {left_out} scenes that change least are left out"
