@@ -82,7 +82,10 @@ def _add_figures(verb: Verb) -> None:
         help="3 (ADE20K in the paper) and 4 (OpenSurfaces) are one measurement on two datasets",
     )
     figures.add_argument(
-        "--protocol", default=CHOOSING.protocol.value, choices=[*Protocol], help=SAID
+        "--protocol",
+        default=CHOOSING.protocol.value,
+        choices=[*Protocol],
+        help="which units are disabled in which image",
     )
     figures.add_argument("--ranking", action="append", help="repeatable; all where left out")
     figures.add_argument("--sign", action="append", help="positive, negative; both where left out")
@@ -95,7 +98,7 @@ def _add_figures(verb: Verb) -> None:
         metavar="N",
         help="instead: choose on random halves of --judge, judge on the others, N times",
     )
-    figures.add_argument("--most", type=COUNT, default=CHOOSING.k, help=f"k runs to this; {SAID}")
+    figures.add_argument("--most", type=COUNT, default=CHOOSING.k, help="k runs from 1 to this")
     figures.add_argument("--every", type=COUNT, default=1, help="only every so many k")
     _add_learned(figures)
     figures.add_argument("--seed", type=SEED, default=0)
@@ -111,7 +114,7 @@ def _add_search(verb: Verb) -> None:
     add_run(search)
     _add_split(search, "--split", "searched and judged on halves of these photos; " + USUAL)
     search.add_argument("--method", action="append", help="forward, backward, relaxed; all")
-    search.add_argument("--most", type=COUNT, default=CHOOSING.k, help=f"largest set; {SAID}")
+    search.add_argument("--most", type=COUNT, default=CHOOSING.k, help="largest set")
     search.add_argument("--halves", type=whole(), default=10, metavar="N", help="random halvings")
     _add_learned(search, over=False)
     search.add_argument("--seed", type=SEED, default=0)
@@ -122,7 +125,6 @@ def _add_search(verb: Verb) -> None:
     add_knowledge(search)
 
 
-SAID = "%(default)s where left out"
 USUAL = f"test (else val) where left out, `{ALL_PHOTOS}` for all photos; repeatable"
 JUDGED = f"accuracy is measured on these photos; {USUAL}"
 CHOSEN = (
@@ -137,7 +139,7 @@ def _add_split(sub: argparse.ArgumentParser, name: str, text: str) -> None:
 def _add_concepts(sub: argparse.ArgumentParser) -> None:
     """By which contribution scores units are chosen; defaults are :data:`CHOOSING`."""
     sub.add_argument(
-        "--cc", default=CHOOSING.core.value, choices=[*Core], help=f"core concepts; {SAID}"
+        "--cc", default=CHOOSING.core.value, choices=[*Core], help="kind of core concepts"
     )
     _add_learned(sub)
     _add_split(sub, "--select", CHOSEN)
@@ -149,17 +151,15 @@ def _add_learned(sub: argparse.ArgumentParser, over: bool = True) -> None:
         "--strategy",
         default=CHOOSING.strategy.value,
         choices=[*Strategy],
-        help=f"concept selection strategy; {SAID}",
+        help="concept selection strategy",
     )
-    sub.add_argument(
-        "--iou", default=CHOOSING.iou.value, choices=[*Eq2], help=f"reading of the IoU; {SAID}"
-    )
+    sub.add_argument("--iou", default=CHOOSING.iou.value, choices=[*Eq2], help="reading of the IoU")
     if over:
         sub.add_argument(
             "--over",
             default=CHOOSING.over.value,
             choices=[*Over],
-            help=f"predictions summed over in Eq. 9; {SAID}",
+            help="predictions summed over in Eq. 9",
         )
 
 
