@@ -583,9 +583,11 @@ def export(
     scaled = f" --factor {asked.factor:g}" if asked.factor else ""
     place = f"{ctx.run.digest} --layer {ctx.layer}"
     sign = address.get("sign", CHOOSING.sign)
-    if set(frame["unit"].head(len(off))) == set(off):
+    known = address.get("knowledge")
+    if set(frame["unit"].head(len(off))) == set(off) and not address.get("names"):
         cc = f" --cc {asked.core}" if asked.core != CHOOSING.core else ""
-        units = f"--top-{sign} {len(off)}{cc}{options_of(asked, 'split')}"
+        graph_is = f" --knowledge {shlex.quote(known)}" if known else ""
+        units = f"--top-{sign} {len(off)}{cc}{options_of(asked, 'split')}{graph_is}"
     else:
         units = f"--units {listed}{options_of(asked, 'split', False)}"
     st.code(

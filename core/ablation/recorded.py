@@ -36,7 +36,7 @@ class Recorded:
         """Raises UnitscopeError for an unknown layer, a run of a network without classes or
         without images, and where a logit or mean is no finite number."""
         name = run.layer_names[run.layer(layer)]
-        run.need_answers("what switching units off does")
+        run.need_answers("what disabling units does")
         images = images_of(run)
         numbers = images["image"].to_numpy()
         if not len(numbers):

@@ -1,4 +1,4 @@
-"""What switching units off does to a network: what the Disable page asks."""
+"""What disabling units does to a network: what the Disable page asks."""
 
 from __future__ import annotations
 

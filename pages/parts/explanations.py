@@ -333,10 +333,10 @@ disabled, the most positive where the network was right, the most negative where
 wrong. That takes an oracle: one must know the answer to know what to do. **By the predicted
 scene** and **the same units everywhere** need none.
 
-Curves are in points from the accuracy without any edit. Each is set against controls of the same size: units drawn at random (20 draws, the band
-is the middle 95 %), the most active ones, those with the largest weights, those with the
-largest gradient × activation, and a greedy search. Choose units on one split and judge them on
-another for an honest figure.
+Curves are in points from the accuracy without any edit. Each is set against controls of the same
+size: units drawn at random (20 draws, the band is the middle 95 %), the most active ones, those
+with the largest weights, those with the largest gradient × activation, and a greedy search. Choose
+units on one split and judge them on another for an honest figure.
 """
 
 RETRAIN = r"""
