@@ -447,13 +447,6 @@ def saved(ctx: Context, off: tuple[int, ...]) -> None:
     wrong = st.session_state.pop("set-wrong", "")
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
-    gone = st.session_state.get("set-deleted")
-    if gone and own:
-
-        def restore() -> None:
-            changes.save_set(ctx.run, ctx.layer, *st.session_state.pop("set-deleted"))
-
-        st.button(f"Restore “{gone[0]}”", on_click=restore, icon=":material/undo:")
     if kept.empty:
         st.caption(
             "No set is saved yet. Sets are saved beside the runs, for everyone who opens this app."
@@ -466,7 +459,6 @@ def saved(ctx: Context, off: tuple[int, ...]) -> None:
 
     def delete() -> None:
         changes.delete_set(ctx.run, ctx.layer, chosen)
-        st.session_state["set-deleted"] = (chosen, of[chosen])
 
     with st.container(horizontal=True):
         st.button(

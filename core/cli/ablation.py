@@ -26,7 +26,7 @@ from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
 from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
-from core.foundation.vocabulary import Core, Eq2, Over, Protocol, Sign, Strategy
+from core.foundation.vocabulary import Core, Eq2, Over, Sign, Strategy
 
 if TYPE_CHECKING:
     from core.runs.run_file import Run
@@ -84,8 +84,7 @@ def _add_figures(verb: Verb) -> None:
     figures.add_argument(
         "--protocol",
         default=CHOOSING.protocol.value,
-        choices=[*Protocol],
-        help="which units are disabled in which image",
+        help="paper, by_predicted_scene or global: which units are disabled in which image",
     )
     figures.add_argument("--ranking", action="append", help="repeatable; all where left out")
     figures.add_argument("--sign", action="append", help="positive, negative; both where left out")

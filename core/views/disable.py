@@ -225,7 +225,7 @@ def curves(
     strategy: str,
     iou: str,
 ) -> pd.DataFrame:
-    """Accuracy with the k most positive or negative units switched off (Figs. 3 and 4)."""
+    """Accuracy with the k most positive or negative units disabled (Figs. 3 and 4)."""
     study = Study.of(toggler, known.graph, strategy, iou)
     return all_curves(
         study,
@@ -248,7 +248,7 @@ def rankings(toggler: Toggler) -> list[str]:
 
 
 def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ...]:
-    """The units that a greedy search switches off, one after another, on the images chosen, up
+    """The units that a greedy search disables, one after another, on the images chosen, up
     to its best set. Raises UnitscopeError where the layer's head is not linear."""
     if toggler.weights is None:
         raise UnitscopeError(
