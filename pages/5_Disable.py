@@ -340,7 +340,8 @@ def disabled_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
             for unit in off[:24]
         )
         more = f" and {len(off) - 24} more" if len(off) > 24 else ""
-        st.caption(f"Labels: {reply}{more}")
+        with st.container(key="disabled-labels"):
+            st.markdown(f"Labels: {reply}{more}")
 
 
 # -- what it does ---------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts import labels as label_part
 from pages.parts.cache import ask, open_run, picture
-from pages.parts.frame import Context, page, unanswered
+from pages.parts.frame import Context, page, page_files, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
 MOST = len(drawn.SIDES)
@@ -544,12 +544,16 @@ def labelling_methods(ctx: Context, sides: Sequence[Side]) -> None:
 
 ctx = page("Compare")
 st.title("Compare")
-sets_link = address.query(address.kept(view="compare"))
 st.html(
     '<p class="lede">Networks, layers or runs side by side: accuracy, what their units detect, and '
     "the photos on which predictions differ.</p>"
 )
-st.caption(f"Sets of disabled units are compared [on the page Disable](Disable{sets_link}).")
+st.page_link(
+    page_files()["Disable"],
+    label="Compare two sets of disabled units",
+    icon=":material/toggle_off:",
+    query_params=address.kept(view="compare"),
+)
 options = everything(cache_root())
 chosen = choose(ctx, options)
 if not chosen:

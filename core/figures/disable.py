@@ -215,58 +215,19 @@ def dumbbells(
     are folded (:func:`folded`), and beyond `count` rows those that change least are left out.
     """
     names = list(sets)
-    tables = {name: folded(frame, target) for name, frame in sets.items()}
-    # The order of all sets together: by the largest change in any.
-    sizes = (
-        pd.concat(tables.values())
-        .groupby("name", sort=False)["points"]
-        .agg(lambda points: points.abs().max())
-    )
-    first = next(iter(tables.values()))["name"].tolist()
-    top = plain_name(target) if target else ""
-    last = [name for name in first if " of n < " in name]
-    middle = [name for name in first if name not in (top, *last)]
-    middle.sort(key=lambda name: -sizes[name])
-    order = ([top] if top in first else []) + middle[: max(0, count - 2)] + last
-    data = pd.concat([table.assign(set=name) for name, table in tables.items()], ignore_index=True)
-    data = data[data["name"].isin(order)]
-    labels = {
-        row.name: f"{row.name}  (n = {row.images:,})"
-        for row in data[["name", "images"]].itertuples(index=False)
-    }
-    data = data.assign(
-        label=data["name"].map(labels),
-        kind=["gain" if p > 0 else "loss" if p < 0 else "same" for p in data["points"]],
-        shown=["" if p == 0 else f"{p:+.1f}".replace("-", "−") for p in data["points"]],
-        right=data[["before", "after"]].max(axis=1),
-    )
-    rows = [labels[name] for name in order]
     several = len(names) > 1
+    data, rows, left_out = _arranged(sets, target, count)
     low, high = float(data[["before", "after"]].min().min()), float(data["right"].max())
     room = 0.06 * max(10.0, high - low)
     # Within 0 and 100, with room for the number behind the last dot.
     scale = alt.Scale(domain=[max(0.0, low - room), high + 3 * room], nice=False)
     x = alt.X("before:Q", title="accuracy in percent", scale=scale, axis=alt.Axis(tickCount=6))
-    y = alt.Y("label:N", title=None, sort=rows, axis=alt.Axis(labelLimit=230))
-    if several:
-        color = alt.Color(
-            "set:N",
-            title=None,
-            sort=names,
-            scale=alt.Scale(domain=names, range=[BLUE[dark], ORANGE[dark]][: len(names)]),
-            legend=alt.Legend(columns=1, labelLimit=460, symbolType="circle"),
-        )
-    else:
-        color = alt.Color(
-            "kind:N",
-            legend=None,
-            scale=alt.Scale(
-                domain=["gain", "loss", "same"], range=[BLUE[dark], ORANGE[dark], GREY[dark]]
-            ),
-        )
     # On the chart and not on each mark: marks of one row stand in one place.
-    lane = alt.YOffset("set:N", sort=names) if several else alt.Undefined
-    base = alt.Chart(data).encode(y=y, color=color, yOffset=lane)
+    base = alt.Chart(data).encode(
+        y=alt.Y("label:N", title=None, sort=rows, axis=alt.Axis(labelLimit=230)),
+        color=_of_set(names, dark) if several else _of_change(dark),
+        yOffset=alt.YOffset("set:N", sort=names) if several else alt.Undefined,
+    )
     tooltip = [
         alt.Tooltip("name", title="scene"),
         *([alt.Tooltip("set")] if several else []),
@@ -287,12 +248,57 @@ def dumbbells(
     text = base.mark_text(align="left", dx=9, fontSize=11).encode(
         alt.X("right:Q", scale=scale), text="shown:N"
     )
-    height = (24 if not several else 18 * len(names) + 8) * max(1, len(rows))
+    height = (18 * len(names) + 8 if several else 24) * max(1, len(rows))
     chart = (bars + ring + dot + text).properties(width=WIDTH, height=height)
-    left_out = len(first) - len(order)
-    if left_out > 0:
+    if left_out:
         title += f"; {left_out} scenes that change least are left out"
     return titled(chart, title, caption, dark, around=30 + 20 * len(names) if several else 0)
+
+
+def _arranged(
+    sets: Mapping[str, pd.DataFrame], target: str, count: int
+) -> tuple[pd.DataFrame, list[str], int]:
+    """Rows of :func:`dumbbells`: (what is drawn, labels from top to bottom, scenes left out)."""
+    tables = {name: folded(frame, target) for name, frame in sets.items()}
+    data = pd.concat([table.assign(set=name) for name, table in tables.items()], ignore_index=True)
+    # The order of all sets together: by the largest change in any.
+    sizes = data["points"].abs().groupby(data["name"], sort=False).max()
+    names = next(iter(tables.values()))["name"].tolist()
+    top = plain_name(target) if target else ""
+    last = [name for name in names if " of n < " in name]
+    middle = [name for name in names if name not in (top, *last)]
+    middle.sort(key=lambda name: -sizes[name])
+    order = ([top] if top in names else []) + middle[: max(0, count - 2)] + last
+    data = data[data["name"].isin(order)]
+    labels = {
+        row.name: f"{row.name}  (n = {row.images:,})"
+        for row in data[["name", "images"]].itertuples(index=False)
+    }
+    data = data.assign(
+        label=data["name"].map(labels),
+        kind=["gain" if p > 0 else "loss" if p < 0 else "same" for p in data["points"]],
+        shown=["" if p == 0 else f"{p:+.1f}".replace("-", "−") for p in data["points"]],
+        right=data[["before", "after"]].max(axis=1),
+    )
+    return data, [labels[name] for name in order], len(names) - len(order)
+
+
+def _of_set(names: list[str], dark: bool) -> alt.Color:
+    """The colour of each of two sets, with a legend."""
+    return alt.Color(
+        "set:N",
+        title=None,
+        sort=names,
+        scale=alt.Scale(domain=names, range=[BLUE[dark], ORANGE[dark]][: len(names)]),
+        legend=alt.Legend(columns=1, labelLimit=460, symbolType="circle"),
+    )
+
+
+def _of_change(dark: bool) -> alt.Color:
+    """The colour of a gain, a loss, or no change."""
+    colors = [BLUE[dark], ORANGE[dark], GREY[dark]]
+    scale = alt.Scale(domain=["gain", "loss", "same"], range=colors)
+    return alt.Color("kind:N", legend=None, scale=scale)
 
 
 def searches(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:

@@ -16,7 +16,7 @@ from core.foundation.settings import splits_words
 from core.views.pictures import thumbnail
 from pages.parts import address, draw, explanations
 from pages.parts.cache import Deferred
-from pages.parts.frame import Context
+from pages.parts.frame import Context, page_files
 
 if TYPE_CHECKING:
     from core.ablation.result import Headline, Toggled
@@ -119,6 +119,7 @@ CSS = """
   position: sticky; top: 3.2rem; bottom: 0; z-index: 90}
 .st-key-shift {background: PAPER; padding: .55rem .9rem !important; flex-wrap: nowrap}
 .st-key-shift > :first-child {flex: 1 1 0; min-width: 0}
+.st-key-disabled-labels a {text-decoration: underline !important}
 .shifts {display: flex; flex-wrap: wrap; gap: .1rem 1.6rem; line-height: 1.35; margin: 0}
 .shifts div {font-variant-numeric: tabular-nums}
 .shifts b {font-size: 1.18rem; font-weight: 650}
@@ -359,10 +360,18 @@ def compare(
                 f'<div class="shifts" role="status">{headlines(parts, True)}'
                 f"{newly(parts[-1])}</div>"
             )
-            link = address.query({**address.everything(), "view": "", "off": chosen})
             st.caption(
                 f"{count_words(len(units))}: {', '.join(map(str, units[:12]))}"
-                f"{' …' if len(units) > 12 else ''} · [Disable this set](Disable{link})"
+                f"{' …' if len(units) > 12 else ''}"
+            )
+            st.page_link(
+                page_files()["Disable"],
+                label=f"Disable set {letter}",
+                icon=":material/toggle_off:",
+                query_params={
+                    **{k: v for k, v in address.everything().items() if k != "view"},
+                    "off": chosen,
+                },
             )
             replies.append(reply)
             names.append(f"{letter}: {known[chosen]}")
