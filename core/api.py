@@ -19,7 +19,7 @@ from core.dissect.labels import BetterThanChance
 from core.dissect.labels import better_than_chance as chance_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Report
-from core.foundation.settings import Settings
+from core.foundation.settings import CHOOSING, Settings, chosen_on, judged_on
 from core.foundation.vocabulary import Core
 from core.knowledge.kinds import open_knowledge
 from core.runs import run_file, store
@@ -423,20 +423,26 @@ class Run(run_file.Run):
 
     def contribution(
         self,
-        cc: str = "scc",
+        cc: str = CHOOSING.core,
         layer: str | None = None,
-        strategy: str = "minmax_threshold",
-        iou: str = "image",
-        over: str = "true",
+        strategy: str = CHOOSING.strategy,
+        iou: str = CHOOSING.iou,
+        over: str = CHOOSING.over,
         knowledge: str | None = None,
         overrides: str | Path | None = None,
+        splits: Sequence[str] | None = None,
     ) -> Contribution:
-        """Which units help a scene and which hinder it (Eq. 9); `.ranked(scene, "negative")` is
-        a frame of units. As ``python -m core contribution``."""
+        """Contribution scores of units (Eq. 9); `.ranked(scene, "negative")` is a frame of units.
+
+        splits : summed over these photos; over all that are not judged (test) where None,
+        ``["all"]`` over all. As ``python -m core contribution``.
+        """
         from core.ablation.contribution import contribution_scores
 
+        every = run_views.splits(self)
+        chosen = chosen_on(every, judged_on(every), splits)
         core = self.core_concepts(cc, knowledge, overrides)
-        return contribution_scores(self, core, layer, strategy, iou, over)
+        return contribution_scores(self, core, layer, strategy, iou, over, splits=chosen)
 
     def toggle(
         self,
@@ -452,7 +458,8 @@ class Run(run_file.Run):
         """What disabling units does to the predictions: :class:`core.ablation.result.Toggled`.
 
         units : multiplied by `factor` (0 disables), or held at `clamp`. scene, splits, images : of
-        these images alone. The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
+        these images alone; the test split (else val) where no split is named, ``["all"]`` for all.
+        The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
         `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
         """
         from core.ablation.edits import Edit
@@ -464,7 +471,8 @@ class Run(run_file.Run):
         if name not in held:
             held[name] = prepare(self, name)
         edit = Edit(tuple(int(unit) for unit in units), factor, clamp)
-        value: Toggled = held[name].toggle(edit, scene, splits, images, progress=progress)
+        judged = judged_on(run_views.splits(self), splits) if splits or not images else []
+        value: Toggled = held[name].toggle(edit, scene, judged, images, progress=progress)
         return value
 
 

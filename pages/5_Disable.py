@@ -1,10 +1,11 @@
-"""Disable: switch units off and see at once what the network then gets right and wrong."""
+"""Disable: disable units and watch accuracy shift at once; compare two sets; ablation curves."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 import streamlit as st
@@ -12,17 +13,19 @@ import streamlit as st
 from core.figures import disable as figures
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.foundation.vocabulary import Core, Eq2, Over, Protocol, Strategy
+from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
+from core.foundation.vocabulary import Core, Eq2, Over, Protocol, Sign, Strategy
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.names import shown_name
-from core.views.pictures import thumbnail
 from core.views.runs import usual_splits
-from pages.parts import access, address, changes, draw, explanations, graph
+from pages.parts import access, address, changes, draw, explanations, graph, sets
 from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
+from pages.parts.sets import count_words
 
 if TYPE_CHECKING:
+    from core.ablation.contribution import Contribution
     from core.ablation.result import Toggled
     from core.ablation.toggler import Toggler
     from core.views import disable
@@ -30,175 +33,243 @@ if TYPE_CHECKING:
 else:
     disable = Deferred("disable")
 
-ANY = ""
 MOST = 50
-TILES = 12
-KEPT = 6
 
-WAYS = {"scene": "By what a scene is made of", "hand": "One by one", "search": "By a search"}
-SIGNS = {"negative": "see other things in it", "positive": "see what it is made of"}
-CORE = Core.longs(first=Core.ICC)
-OVER = Over.longs()
-PROTOCOLS = Protocol.longs()
-STRATEGY, EQ2 = Strategy.MINMAX_THRESHOLD, Eq2.IMAGE
-
-
-def named(text: str) -> str:
-    """A scene or split as people read it."""
-    return plain_name(text) if text else "all"
-
-
-def count_words(count: int) -> str:
-    """``no unit``, ``1 unit``, ``20 units``."""
-    return "no unit" if not count else f"{count} unit{'s' * (count != 1)}"
+VIEWS = {"toggle": "Toggle", "compare": "Compare two sets", "curves": "Ablation curves"}
+SIGNS = {
+    Sign.NEGATIVE: "Negative units (lowest contribution score)",
+    Sign.POSITIVE: "Positive units (highest contribution score)",
+}
+WAYS = {"scene": "By contribution score", "hand": "By hand", "search": "By a search"}
+FACTORS = {"0": "disabled (× 0)", "0.5": "halved (× 0.5)", "2": "doubled (× 2)"}
+REST = "rest"
+HELP = (
+    "The contribution score of a unit for a scene (Eq. 9) counts, over photos of the scene, the "
+    "concepts that the unit learned there: those among the scene’s core concepts for it, all "
+    "others against it."
+)
 
 
-# -- the set of units -----------------------------------------------------------------------
+class Asked(NamedTuple):
+    """How units are chosen, and where their effect is judged; no splits = all photos."""
+
+    core: str
+    strategy: str
+    iou: str
+    over: str
+    selected: list[str]
+    judged: list[str]
+    factor: float
+
+    def words(self) -> str:
+        """All of it in a line."""
+        core, strategy = Core.of(self.core), Strategy.of(self.strategy)
+        return (
+            f"{core.short}, {strategy.short}, IoU {Eq2.of(self.iou).short}, "
+            f"{Over.of(self.over).short}; chosen on {splits_words(self.selected)}, judged on "
+            f"{splits_words(self.judged)}"
+        )
+
+
+def asked_for(splits: Sequence[str]) -> Asked:
+    """What the address asks for; its widgets are drawn by :func:`definitions`."""
+
+    def one(name: str, options: Sequence[str], usual: str) -> str:
+        value = address.get(name, usual)
+        return value if value in options else usual
+
+    split = one("split", [*splits, ALL_PHOTOS], "")
+    judged = judged_on(splits, [split] if split else None)
+    select = one("select", [*splits, ALL_PHOTOS], "")
+    return Asked(
+        one("cc", tuple(Core), CHOOSING.core),
+        one("strategy", tuple(Strategy), CHOOSING.strategy),
+        one("iou", tuple(Eq2), CHOOSING.iou),
+        one("over", tuple(Over), CHOOSING.over),
+        chosen_on(splits, judged, [select] if select else None),
+        judged,
+        float(one("factor", list(FACTORS), "0")),
+    )
+
+
+def definitions(asked: Asked, splits: list[str]) -> None:
+    """All that decides the answer beside scene, sign and k, said in the heading."""
+    with st.expander(f"Definitions: {asked.words()}", icon=":material/tune:"):
+        row = st.columns(2, gap="large")
+        with row[0]:
+            core, over = Core.longs(first=CHOOSING.core), Over.longs()
+            usual = [one.value for one in (CHOOSING.core, CHOOSING.over)]
+            address.select("cc", "Core concepts", list(core), usual[0], format_func=core.get)
+            address.select(
+                "over", "Summed over (Eq. 9)", list(over), usual[1], format_func=over.get
+            )
+            rest = chosen_on(splits, asked.judged)
+            options = {
+                REST: f"photos that are not judged ({splits_words(rest)})"
+                if rest
+                else splits_words(rest),
+                ALL_PHOTOS: "all photos, as published",
+                **{split: splits_words([split]) for split in splits},
+            }
+            address.select(
+                "select", "Units chosen on", list(options), REST, format_func=options.get
+            )
+        with row[1]:
+            strategy, iou = Strategy.longs(), Eq2.longs()
+            address.select(
+                "strategy",
+                "Concept selection strategy",
+                list(strategy),
+                CHOOSING.strategy.value,
+                format_func=strategy.get,
+            )
+            address.select("iou", "IoU", list(iou), CHOOSING.iou.value, format_func=iou.get)
+            usual_split = (judged_on(splits) or [ALL_PHOTOS])[0]
+            address.split("split", "Accuracy judged on", splits, usual_split)
+        address.select("factor", "The units are", list(FACTORS), "0", format_func=FACTORS.get)
+        if set(asked.judged or splits) & set(asked.selected or splits):
+            st.caption(
+                "Units are chosen on photos that they are judged on, as published: what helps "
+                "here need not help elsewhere."
+            )
+
+
+# -- which units ----------------------------------------------------------------------------
 
 
 def now(ready: Toggler) -> tuple[int, ...]:
-    """The units that the address says are off."""
+    """The units that the address says are disabled."""
     try:
         return disable.parse_units(address.get("off"), ready.units)
     except UnitscopeError as err:
         stop(f"{sentence(err)}.", {"Begin with none": address.kept()}, "Disable")
 
 
-def put(units: tuple[int, ...] | list[int]) -> None:
-    """Switch exactly these units off; what was off before can be had back."""
-    before = address.get("off")
-    chosen = "-".join(str(unit) for unit in sorted(set(units)))
-    if chosen != before:
-        st.session_state["undo"] = [*st.session_state.get("undo", [])[-50:], before]
-        address.put({"off": chosen})
-
-
-def undo() -> None:
-    """The set as it was before the last change."""
-    steps = st.session_state.get("undo", [])
-    if steps:
-        address.put({"off": steps.pop()})
-
-
-def chosen_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
-    """The set itself: edit it, undo, clear, scale."""
-    labels = ctx.ask(disable.labelled_units, ctx.layer, ctx.denominator).set_index("unit")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-
-        def typed() -> None:
-            try:
-                put(disable.parse_units(st.session_state["off-text"], ready.units))
-            except UnitscopeError as err:
-                st.session_state["off-wrong"] = str(err)
-
-        st.session_state["off-text"] = ", ".join(map(str, off))
-        st.text_input(
-            "Units that are off",
-            key="off-text",
-            on_change=typed,
-            placeholder="3, 5, 7",
-            help="Numbers with commas between. They are kept in the address: a link to this page "
-            "shows the same set.",
-        )
-        st.button(
-            "Undo", on_click=undo, icon=":material/undo:", disabled=not st.session_state.get("undo")
-        )
-        st.button(
-            "All on again",
-            on_click=put,
-            args=((),),
-            icon=":material/restart_alt:",
-            disabled=not off,
-        )
-    wrong = st.session_state.pop("off-wrong", "")
-    if wrong:
-        st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
-    if off:
-        reply = ", ".join(
-            f"[{unit}](Units{address.query(address.kept(unit=str(unit)))}) "
-            + (shown_name(labels["label"][unit]) if isinstance(labels["label"][unit], str) else "")
-            for unit in off[:24]
-        )
-        more = f" and {len(off) - 24} more" if len(off) > 24 else ""
-        st.caption(f"Off: {reply}{more}")
-
-
-def by_scene(ctx: Context, known: Known, off: tuple[int, ...]) -> None:
-    """The units that help or hinder a scene most, by their contribution (Eq. 9)."""
+def pick_scene(ctx: Context) -> str:
+    """The scene in question; at first the one of most photos."""
     scenes = ctx.ask(image_views.scenes)
     names = scenes["scene"].tolist()
     first = str(scenes.sort_values(["images", "scene"], ascending=[False, True])["scene"].iloc[0])
-    row = st.columns([4, 3, 4, 4], vertical_alignment="bottom")
-    with row[0]:
-        scene = address.select("of", "Scene", names, first, format_func=named)
-    with row[1]:
-        sign = address.select("sign", "Units that", list(SIGNS), "negative", format_func=SIGNS.get)
-    with row[2]:
-        kind = address.select("cc", "A scene is made of", list(CORE), "icc", format_func=CORE.get)
-    with row[3]:
-        over = address.select("over", "Summed over", list(OVER), "true", format_func=OVER.get)
-    reply = contribution(ctx.run, known, ctx.layer, STRATEGY, EQ2, kind, over)
-    frame = ctx.ask(disable.ranking, reply, scene, sign, ctx.denominator)
+    return address.select("of", "Scene", names, first, format_func=plain_name)
+
+
+def scores(ctx: Context, known: Known, asked: Asked) -> Contribution:
+    """Contribution scores by what is asked for."""
+    return contribution(
+        ctx.run,
+        known,
+        ctx.layer,
+        asked.strategy,
+        asked.iou,
+        asked.core,
+        asked.over,
+        asked.selected,
+    )
+
+
+def top_words(count: int, sign: str, scene: str, core: str) -> str:
+    """How the top k are called."""
+    return f"{count} {sign} unit{'s' * (count != 1)} of {plain_name(scene)} ({Core.of(core).short})"
+
+
+def by_score(
+    ctx: Context,
+    found: Contribution,
+    asked: Asked,
+    scene: str,
+    sign: str,
+    off: tuple[int, ...],
+) -> pd.DataFrame:
+    """k and the button; the scene's units of the sign."""
+    frame = ctx.ask(disable.ranking, found, scene, sign, ctx.denominator)
     if frame.empty:
-        if not reply.has_core[reply.scene(scene)]:
+        if not found.has_core[found.scene(scene)]:
             st.info(
-                f"{named(scene).capitalize()} has no core concepts of this kind, so no unit "
-                "can be for or against it.",
+                f"{plain_name(scene).capitalize()} has no core concepts of this kind, so no unit "
+                "has a score for it: choose Top 10 under Definitions.",
                 icon=":material/category:",
             )
         else:
-            side = "below" if sign == "negative" else "above"
-            st.info(f"No unit has a score {side} 0 for {named(scene)}.", icon=":material/balance:")
-        return
+            side = "below" if sign == Sign.NEGATIVE else "above"
+            st.info(
+                f"No unit has a score {side} 0 for {plain_name(scene)} on "
+                f"{splits_words(asked.selected)}.",
+                icon=":material/balance:",
+            )
+        return frame
     most = min(MOST, len(frame))
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        top = address.slider("k", "How many", 1, most, 20, width=320) if most > 1 else 1
+        top = (
+            address.slider("k", f"k (of {len(frame)})", 1, most, min(CHOOSING.k, most), width=260)
+            if most > 1
+            else 1
+        )
         units = frame["unit"].head(top).tolist()
+        words = top_words(len(units), sign, scene, asked.core)
         st.button(
-            f"Switch off the {count_words(len(units))}",
+            f"Disable {count_words(len(units))}",
             type="primary",
-            on_click=put,
-            args=(units,),
+            on_click=sets.put,
+            args=(units, words),
             icon=":material/toggle_off:",
         )
         st.button(
-            "Add to those that are off",
-            on_click=put,
-            args=([*off, *units],),
+            "Add to those disabled",
+            on_click=sets.put,
+            args=([*off, *units], f"{sets.why(off)} + {words}"),
             icon=":material/add:",
-            disabled=not off,
+            disabled=not set(units) - set(off) or not off,
         )
-    if sign == "negative":
-        st.caption(
-            "These units see much that is no core concept of the scene, in its own photos. The "
-            "paper takes them for harmful; often they are simply the busiest ones, and the network "
-            "is worse without them. Look at the result below."
-        )
-    with st.expander(f"The {len(frame)} units that {SIGNS[sign]}: {named(scene)}"):
+    return frame
+
+
+def ranked(ctx: Context, frame: pd.DataFrame, found: Contribution, scene: str) -> None:
+    """The scene's units by their scores."""
+    sign = address.get("sign", CHOOSING.sign)
+    with st.expander(f"The {len(frame)} {sign} units of {plain_name(scene)}, with their scores"):
         view = pd.DataFrame(
             {
                 "unit": frame["unit"],
-                "responds to": [
-                    shown_name(n) if isinstance(n, str) else "" for n in frame["label"]
-                ],
-                "score": frame["score"],
-                "for": frame["inside"],
-                "against": frame["outside"],
+                "label": [shown_name(n) if isinstance(n, str) else "" for n in frame["label"]],
+                "contribution score": frame["score"],
+                "core concepts (P)": frame["inside"],
+                "others (N)": frame["outside"],
                 "photos": frame["active"],
             }
         )
         draw.table(
             view,
             f"contribution-{scene}",
-            f"Units by their contribution to {named(scene)}",
+            f"Units by their contribution score for {plain_name(scene)}",
             explanations.CONTRIBUTION,
             height=min(38 + 35 * len(view), 320),
-            caption=" / ".join([*ctx.caption().lines(), reply.words()]),
+            caption=" / ".join([*ctx.caption().lines(), found.words()]),
         )
 
 
+def otherwise(ctx: Context, ready: Toggler, off: tuple[int, ...], splits: list[str]) -> None:
+    """Any units: by number, by label, or by a search."""
+    way = address.get("way", "scene")
+    with st.expander("Choose units by hand or by a search", expanded=way in ("hand", "search")):
+        way = address.select(
+            "way",
+            "Choose units",
+            list(WAYS),
+            "scene",
+            widget=st.segmented_control,
+            format_func=WAYS.get,
+            label_visibility="collapsed",
+        )
+        if way == "search":
+            by_search(ctx, ready, splits)
+        elif way == "hand":
+            by_hand(ctx, off)
+        else:
+            st.caption("By contribution score: above.")
+
+
 def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
-    """Any units, by number or by what they respond to."""
+    """Any units, by number or by label."""
     labels = ctx.ask(disable.labelled_units, ctx.layer, ctx.denominator)
     names = {
         row.unit: f"{row.unit} · {shown_name(row.label) if isinstance(row.label, str) else '–'}"
@@ -206,11 +277,11 @@ def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
     }
     st.session_state["off-many"] = list(off)
     st.multiselect(
-        "Units that are off, by number or by what they respond to",
+        "Units disabled, by number or by label",
         list(names),
         key="off-many",
         format_func=names.__getitem__,
-        on_change=lambda: put(st.session_state["off-many"]),
+        on_change=lambda: sets.put(st.session_state["off-many"]),
         placeholder="Type a number or a word, such as wall",
     )
 
@@ -227,100 +298,110 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
     with row[0]:
         on = address.split("on", "Searched on", splits, usual_splits(splits)[0])
     with row[1]:
-        most = st.number_input("At most", 1, 200, 20, key="search-most")
+        most = st.number_input("At most", 1, 200, CHOOSING.k, key="search-most")
     with row[2]:
         if st.button("Search", icon=":material/search:", width="stretch"):
-            with st.spinner("Trying every unit, again and again …"):
-                found = disable.greedy(ready, on, ANY, int(most))
-            st.session_state["search-told"] = (
-                f"The search switched off {count_words(len(found))} on {named(on)} photos."
-            )
-            put(found)
+            with st.spinner("Trying every unit, one after another …"):
+                found = disable.greedy(ready, on, "", int(most))
+            words = f"{count_words(len(found))} by a greedy search on {on or 'all'} photos"
+            st.session_state["search-found"] = f"The search disabled {words}."
+            sets.put(found, words)
             st.rerun()
-    reply = st.session_state.pop("search-told", "")
+    reply = st.session_state.pop("search-found", "")
     st.caption(f"{reply} Judge them on another split: what was searched on flatters them.".strip())
+
+
+def disabled_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
+    """The set itself, which can be edited."""
+    labels = ctx.ask(disable.labelled_units, ctx.layer, ctx.denominator).set_index("unit")
+
+    def typed() -> None:
+        try:
+            sets.put(disable.parse_units(st.session_state["off-text"], ready.units))
+        except UnitscopeError as err:
+            st.session_state["off-wrong"] = str(err)
+
+    st.session_state["off-text"] = ", ".join(map(str, off))
+    st.text_input(
+        "Units disabled",
+        key="off-text",
+        on_change=typed,
+        placeholder="3, 5, 7",
+        help="Numbers with commas between. They are kept in the address: a link to this page "
+        "shows the same set.",
+    )
+    wrong = st.session_state.pop("off-wrong", "")
+    if wrong:
+        st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
+    if off:
+        reply = ", ".join(
+            f"[{unit}](Units{address.query(address.kept(unit=str(unit)))}) "
+            + (shown_name(labels["label"][unit]) if isinstance(labels["label"][unit], str) else "")
+            for unit in off[:24]
+        )
+        more = f" and {len(off) - 24} more" if len(off) > 24 else ""
+        with st.container(key="disabled-labels"):
+            st.markdown(f"Labels: {reply}{more}")
 
 
 # -- what it does ---------------------------------------------------------------------------
 
 
-def result(
-    ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float, split: str, scene: str
-) -> Toggled:
-    """What the set does; a replay shows how far it is, and is kept for this visitor."""
-    key = (ctx.run.digest, ctx.layer, off, factor, split, scene)
-    kept: dict[Any, Toggled] = st.session_state.setdefault("toggled", {})
-    if key not in kept:
-        hooks: dict[str, Any] = {}
-        bar = None
-        if ready.weights is None:
-            bar = st.progress(0.0, text="The rest of the network is run again …")
-            hooks["progress"] = lambda e: bar.progress(e.done / max(1, e.total), text=str(e))
-        kept[key] = disable.toggled(ready, off, factor, split, scene, **hooks)
-        if bar is not None:
-            bar.empty()
-        while len(kept) > KEPT:
-            kept.pop(next(iter(kept)))
-    return kept[key]
-
-
-def effect(ctx: Context, ready: Toggler, reply: Toggled, judged: str) -> None:
-    """Accuracy before and after, and everything that changed."""
-    before, after = reply.accuracy
+def effect(
+    ctx: Context, ready: Toggler, reply: Toggled, off: tuple[int, ...], asked: Asked, scene: str
+) -> None:
+    """All photos: the interval, top-5 accuracy, the control, how it was computed."""
     gain, top = reply.gain, reply.top5
-    if not before.n:
-        st.info("No photo here has a scene that the network knows.", icon=":material/rule:")
-        return
-    cells = st.columns(4)
-    cells[0].metric(
-        f"right, {judged} (n = {before.n:,})",
-        f"{after.value:.2%}",
-        f"{100 * gain.value:+.2f} points" if gain.gained or gain.lost else None,
-        help=explanations.TOGGLE,
-        delta_color="normal" if gain.value else "off",
-    )
-    cells[1].metric("right before", f"{before.value:.2%}")
-    cells[2].metric("photos gained, lost", f"+{gain.gained:,} −{gain.lost:,}")
-    moved = top[1].right - top[0].right
-    cells[3].metric(
-        "among its first five",
-        f"{top[1].value:.1%}",
-        f"{100 * moved / top[0].n:+.1f} points" if moved else None,
-    )
-    if not any(edit.units for edit in reply.edits):
-        return
-    sure = "cannot be told from none" if gain.low <= 0 <= gain.high else "is more than luck"
+    before, after = reply.accuracy
+    words = splits_words(asked.judged)
+    significant = "not significant" if gain.low <= 0 <= gain.high else "significant"
+    exact = "computed exactly" if reply.method == "closed form" else "computed"
     st.caption(
-        f"The change is {100 * gain.value:+.2f} points, 95 % interval {100 * gain.low:+.2f} to "
-        f"{100 * gain.high:+.2f}: it {sure} for a set chosen beforehand. {reply.changed:,} answers "
-        f"are other ones now. Told by {reply.method}, in {1000 * reply.seconds:,.0f} ms."
+        f"**{sentence(sets.why(off))}.** All {words} (n = {before.n:,}): "
+        f"{100 * before.value:.2f} → {100 * after.value:.2f} %, "
+        f"{sets.points(gain.value, 2)} points, 95 % interval {sets.points(gain.low, 2)} to "
+        f"{sets.points(gain.high, 2)} ({significant}). "
+        f"{reply.changed:,} predictions changed; top-5 accuracy {top[0].value:.1%} → "
+        f"{top[1].value:.1%}. {sentence(exact)} ({reply.method}) in "
+        f"{1000 * reply.seconds:,.0f} ms."
     )
+    if ready.weights is not None:
+        drawn = ctx.ask(disable.control, ready, len(off), asked.factor, tuple(asked.judged), scene)
+        held = ", ".join(
+            f"{plain_name(one.of)} {sets.points(one.mean)} "
+            f"[{sets.points(one.low)}, {sets.points(one.high)}]"
+            for one in drawn
+        )
+        st.caption(
+            f"Control: {count_words(len(off))} drawn at random ({disable.CONTROLS} draws, mean and "
+            f"middle 95 %, in points): {held}."
+        )
 
 
-def details(ctx: Context, reply: Toggled, judged: str) -> None:
+def details(ctx: Context, reply: Toggled, off: tuple[int, ...], asked: Asked, scene: str) -> None:
     """By scene, by confusion, photo by photo."""
+    words = splits_words(asked.judged)
+    caption = ctx.caption(words)._replace(definition=f"{sets.why(off)}, {reply.edits[0].words()}")
     left, right = st.columns(2, gap="large")
     with left:
         scenes = reply.scenes
         if len(scenes):
             draw.chart(
-                lambda dark: figures.scene_shift(
-                    scenes, ctx.caption(f"{judged}; {reply.edits[0].words()}"), dark
-                ),
+                lambda dark: figures.dumbbells({"": scenes}, caption, dark, scene),
                 "shift-by-scene",
-                "Bars: change of accuracy of every scene, with 95 % intervals",
+                "Dumbbells: accuracy of every scene before and after",
                 explanations.TOGGLE,
             )
     with right:
-        st.subheader("What is now taken for what")
+        st.subheader("Confusion matrix: cells that change")
         cells = reply.confusion
         if cells.empty:
-            st.caption("No answer changed.")
+            st.caption("No prediction changed.")
         else:
             view = pd.DataFrame(
                 {
-                    "true scene": [named(s) for s in cells["scene"]],
-                    "answer": [named(s) for s in cells["predicted"]],
+                    "true scene": [plain_name(s) for s in cells["scene"]],
+                    "predicted": [plain_name(s) for s in cells["predicted"]],
                     "before": cells["before"],
                     "after": cells["after"],
                     "change": cells["change"],
@@ -330,55 +411,22 @@ def details(ctx: Context, reply: Toggled, judged: str) -> None:
                 view,
                 "confusion-change",
                 "Changes of the confusion matrix, the largest first",
-                caption=" / ".join(ctx.caption(judged).lines()),
+                caption=" / ".join(caption.lines()),
                 height=330,
             )
-    for title, frame, mark in (
-        ("Won", reply.gained, "right"),
-        ("Lost", reply.lost, "wrong"),
-    ):
-        st.subheader(f"{title}: {len(frame):,} photo{'s' * (len(frame) != 1)}")
-        if frame.empty:
-            st.caption("None.")
-            continue
-        tiles: list[draw.Tile] = (
-            [
-                {
-                    "src": ctx.picture(thumbnail, int(row.image), 200),
-                    "title": named(row.scene),
-                    "sub": f"{named(row.before)} → {named(row.after)}",
-                    "mark": mark,
-                    "alt": f"Photo {row.id} of {named(row.scene)}: {named(row.before)} before, "
-                    f"{named(row.after)} now",
-                    "href": "Explain" + address.query(address.kept(image=row.id)),
-                }
-                for row in frame.head(TILES).itertuples()
-            ]
-            if ctx.facts.photos
-            else []
-        )
-        if tiles:
-            draw.gallery(tiles, f"tiles-{title}", tile=130)
-        if len(frame) > TILES or not tiles:
-            with st.expander(f"All {len(frame):,}"):
-                draw.table(
-                    frame.drop(columns="image"),
-                    f"photos-{title.lower()}",
-                    f"Photos {title.lower()}",
-                    height=300,
-                )
+    said = {"before": "before", "after": "after"}
+    sets.photos(ctx, reply.gained, "Newly correct", "newly-correct", "right", said)
+    sets.photos(ctx, reply.lost, "Newly wrong", "newly-wrong", "wrong", said)
 
 
-# -- named sets -----------------------------------------------------------------------------
+# -- saved sets -----------------------------------------------------------------------------
 
 
-def sets(
-    ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float, split: str, scene: str
-) -> None:
-    """Keep the set under a name, take one up again, compare two."""
+def saved(ctx: Context, off: tuple[int, ...]) -> None:
+    """Save the set under a name, load one, delete one."""
     kept = disable.list_sets(ctx.run, ctx.layer)
 
-    def keep() -> None:
+    def save() -> None:
         try:
             changes.save_set(ctx.run, ctx.layer, st.session_state["set-name"], off)
             st.session_state["set-name"] = ""
@@ -388,13 +436,13 @@ def sets(
     own = access.may_change()
     if own:
         row = st.columns([5, 2], vertical_alignment="bottom")
-        row[0].text_input("Keep this set as", key="set-name", placeholder="a name of your own")
+        row[0].text_input("Save this set as", key="set-name", placeholder="a name of your own")
         row[1].button(
-            "Keep", on_click=keep, disabled=not off, icon=":material/bookmark_add:", width="stretch"
+            "Save", on_click=save, disabled=not off, icon=":material/bookmark_add:", width="stretch"
         )
     else:
         st.caption(
-            f"Sets are kept by owners alone: {access.why_not()}. The set above is in the "
+            f"Sets are saved by owners alone: {access.why_not()}. The set above is in the "
             "address, so a bookmark keeps it too."
         )
     wrong = st.session_state.pop("set-wrong", "")
@@ -402,96 +450,79 @@ def sets(
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
     if kept.empty:
         st.caption(
-            "No set is kept yet. Sets are kept beside the runs, for everyone who opens this app."
+            "No set is saved yet. Sets are saved beside the runs, for everyone who opens this app."
         )
         return
     of = dict(zip(kept["name"], map(tuple, kept["units"]), strict=True))
     chosen = st.selectbox(
-        "Kept sets", list(of), format_func=lambda name: f"{name} ({count_words(len(of[name]))})"
+        "Saved sets", list(of), format_func=lambda name: f"{name} ({count_words(len(of[name]))})"
     )
 
-    def drop() -> None:
+    def delete() -> None:
         changes.delete_set(ctx.run, ctx.layer, chosen)
 
     with st.container(horizontal=True):
-        st.button("Take it up", on_click=put, args=(of[chosen],), icon=":material/input:")
-        st.button("Forget it", on_click=drop, icon=":material/delete:", disabled=not own)
-    if off and tuple(off) != of[chosen]:
-        now_told = result(ctx, ready, off, factor, split, scene)
-        other = result(ctx, ready, of[chosen], factor, split, scene)
-        frame = disable.compared(other, now_told, (chosen, "this set"))
-        draw.table(
-            frame,
-            "sets-compared",
-            f"The set {chosen} and this one on the same photos",
-            explanations.TOGGLE,
-            caption=" / ".join(ctx.caption(split or "").lines()),
-            column_config={
-                name: st.column_config.NumberColumn(format="percent")
-                for name in ("accuracy", "low", "high", "gain", "gain_low", "gain_high")
-            },
+        st.button(
+            "Load",
+            on_click=sets.put,
+            args=(of[chosen], f"saved set {chosen}"),
+            icon=":material/input:",
         )
+        st.button("Delete", on_click=delete, icon=":material/delete:", disabled=not own)
 
 
 # -- curves ---------------------------------------------------------------------------------
 
 
-def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> None:
+def curves(ctx: Context, known: Known, ready: Toggler, asked: Asked) -> None:
     """The paper's Figs. 3 and 4, with controls, chosen and judged where one likes."""
-    st.subheader("How far does it go?")
-    st.html(
-        '<p class="lede">Accuracy as one unit after the other is switched off, the most positive '
-        "and the most negative ones, beside controls that know nothing of concepts.</p>"
-    )
-    row = st.columns([4, 3, 3], vertical_alignment="bottom")
+    protocols = Protocol.longs()
+    row = st.columns([4, 6], vertical_alignment="bottom")
     with row[0]:
         protocol = address.select(
-            "protocol", "Which units go", list(PROTOCOLS), "paper", format_func=PROTOCOLS.get
+            "protocol",
+            "Protocol",
+            list(protocols),
+            CHOOSING.protocol.value,
+            format_func=protocols.get,
         )
-    with row[1]:
-        select = address.split("select", "Chosen on", splits, usual_splits(splits)[0])
-    with row[2]:
-        judge = address.split("judge", "Judged on", splits, usual_splits(splits)[1])
     names = {key: figures.RANKINGS[key][0] for key in disable.rankings(ready)}
     usual = [n for n in ("icc", "scc", "random", "mean_activation", "weight") if n in names]
-    asked = address.several(
-        "curves", "Curves", list(names), default=usual, between="-", format_func=names.get
-    )
-    if select == judge:
-        st.caption(
-            "Units are chosen on the very photos they are judged on, as published: what helps "
-            "here need not help elsewhere."
+    with row[1]:
+        wanted = address.several(
+            "curves", "Rankings", list(names), default=usual, between="-", format_func=names.get
         )
-    slow = ready.weights is None
-    if not address.toggle("drawn", "Draw the curves"):
-        if slow:
-            st.caption(
-                "This layer is replayed, not computed: the curves take minutes. The command "
-                "`python -m core figures` draws them without the app waiting."
-            )
+    if ready.weights is None and not address.toggle("drawn", "Compute the curves"):
+        st.caption(
+            "This layer is replayed, not computed in closed form: the curves take minutes. The "
+            "command `python -m core figures` draws them without the app waiting."
+        )
         return
-    with st.spinner("Switching units off, one after the other …"):
+    with st.spinner("Disabling units, one after the other …"):
         frame = ctx.ask(
             disable.curves,
             ready,
             known,
             protocol,
-            tuple(asked),
-            select,
-            judge,
-            20,
-            STRATEGY,
-            EQ2,
+            tuple(wanted),
+            tuple(asked.selected),
+            tuple(asked.judged),
+            CHOOSING.k,
+            asked.strategy,
+            asked.iou,
         )
-    split = f"chosen on {named(select)}, judged on {named(judge)}"
+    n = frame["n"].iloc[0]
+    caption = ctx.caption(f"judged on {splits_words(asked.judged)} (n = {n:,})")._replace(
+        definition=f"chosen on {splits_words(asked.selected)}"
+    )
     # One chart a sign: a chart of two panels cannot be fitted to a narrow window.
     for column, sign in zip(st.columns(2, gap="large"), figures.SIGNS, strict=True):
         with column:
             part = frame[frame["sign"] == sign]
             draw.chart(
-                partial(figures.curves, part, ctx.caption(split)),
+                partial(figures.curves, part, caption, scale=frame),
                 f"curves-{protocol}-{sign}",
-                f"Lines: accuracy against the number of {figures.SIGNS[sign]}, by ranking",
+                f"Lines: change of accuracy against the number of {figures.SIGNS[sign]}",
                 explanations.PROTOCOLS,
             )
     with st.expander("As a table"):
@@ -500,41 +531,72 @@ def curves(ctx: Context, known: Known, ready: Toggler, splits: list[str]) -> Non
             f"curves-{protocol}-table",
             "The curves as numbers",
             height=320,
-            caption=" / ".join(ctx.caption(split).lines()),
+            caption=" / ".join(caption.lines()),
         )
-
-
-# -- to take away ---------------------------------------------------------------------------
-
-
-def away(
-    ctx: Context, ready: Toggler, off: tuple[int, ...], factor: float, split: str, scene: str
-) -> None:
-    """The edited network as files, and the command that does the same."""
-    st.subheader("Take the edited network away")
-    if not off:
-        st.caption("Switch some units off first.")
-        return
-    listed = ",".join(map(str, off))
-    scaled = f" --factor {factor:g}" if factor else ""
-    of = (f" --split {shlex.quote(split)}" if split else "") + (
-        f" --scene {shlex.quote(scene)}" if scene else ""
-    )
     st.code(
-        f"python -m core toggle {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled}{of}\n"
-        f"python -m core edit {ctx.run.digest} --layer {ctx.layer} --units {listed}{scaled} "
-        "--out-dir edited/",
+        f"python -m core figures {ctx.run.digest} --layer {ctx.layer} --protocol {protocol}"
+        f"{options_of(asked, 'judge')} --to figures/",
         language="bash",
         wrap_lines=True,
     )
-    key = f"{ctx.run.digest}-{ctx.layer}-{listed}-{factor:g}"
+
+
+# -- export ---------------------------------------------------------------------------------
+
+
+def options_of(asked: Asked, judge: str, ranking: bool = True) -> str:
+    """The command line's options for what differs from its defaults."""
+    every = ctx.ask(run_views.splits)
+    parts: list[str] = []
+    if asked.judged != judged_on(every):
+        parts += [f"--{judge} {shlex.quote(one)}" for one in asked.judged or [ALL_PHOTOS]]
+    if not ranking:
+        return "".join(f" {part}" for part in parts)
+    if asked.selected != chosen_on(every, asked.judged):
+        parts += [f"--select {shlex.quote(one)}" for one in asked.selected or [ALL_PHOTOS]]
+    for name in ("strategy", "iou", "over"):
+        if getattr(asked, name) != getattr(CHOOSING, name):
+            parts.append(f"--{name} {getattr(asked, name)}")
+    return "".join(f" {part}" for part in parts)
+
+
+def export(
+    ctx: Context,
+    ready: Toggler,
+    off: tuple[int, ...],
+    asked: Asked,
+    scene: str,
+    frame: pd.DataFrame,
+) -> None:
+    """The command that says the same, and the edited network as files."""
+    if not off:
+        st.caption("Disable some units first.")
+        return
+    listed = ",".join(map(str, off))
+    scaled = f" --factor {asked.factor:g}" if asked.factor else ""
+    place = f"{ctx.run.digest} --layer {ctx.layer}"
+    sign = address.get("sign", CHOOSING.sign)
+    known = address.get("knowledge")
+    if set(frame["unit"].head(len(off))) == set(off) and not address.get("names"):
+        cc = f" --cc {asked.core}" if asked.core != CHOOSING.core else ""
+        graph_is = f" --knowledge {shlex.quote(known)}" if known else ""
+        units = f"--top-{sign} {len(off)}{cc}{options_of(asked, 'split')}{graph_is}"
+    else:
+        units = f"--units {listed}{options_of(asked, 'split', False)}"
+    st.code(
+        f"python -m core toggle {place} {units} --scene {shlex.quote(scene)}{scaled}\n"
+        f"python -m core edit {place} --units {listed}{scaled} --out-dir edited/",
+        language="bash",
+        wrap_lines=True,
+    )
+    key = f"{ctx.run.digest}-{ctx.layer}-{listed}-{asked.factor:g}"
     if st.session_state.get("edited", ("", b""))[0] != key:
-        if st.button("Write it", icon=":material/save:"):
+        if st.button("Export the edited network", icon=":material/save:"):
             try:
                 with st.spinner("Writing it, loading it again, comparing …"):
-                    packed = disable.edited_network(ready, off, factor, "in the app")
+                    packed = disable.edited_network(ready, off, asked.factor, sets.why(off))
             except UnitscopeError as err:
-                st.warning(f"{err}", icon=":material/error:")
+                st.warning(f"{sentence(err)}.", icon=":material/error:")
                 return
             st.session_state["edited"] = (key, packed)
             st.rerun()
@@ -556,20 +618,94 @@ def away(
 
 # -- the page -------------------------------------------------------------------------------
 
+
+def toggle_view(
+    ctx: Context, known: Known, ready: Toggler, off: tuple[int, ...], asked: Asked
+) -> None:
+    """Scene, sign, k, one button; the shift beside it; then everything behind it."""
+    splits = ctx.ask(run_views.splits)
+    found = scores(ctx, known, asked)
+    row = st.columns([3, 7], vertical_alignment="bottom")
+    with row[0]:
+        scene = pick_scene(ctx)
+    with row[1]:
+        sign = address.select(
+            "sign",
+            "Units",
+            list(SIGNS),
+            CHOOSING.sign.value,
+            widget=st.radio,
+            format_func=SIGNS.get,
+            horizontal=True,
+            help=HELP,
+        )
+    frame = by_score(ctx, found, asked, scene, sign, off)
+    try:
+        reply = sets.result(ctx, ready, off, asked.factor, asked.judged)
+    except UnitscopeError as err:
+        stop(f"{sentence(err)}.", {"Judge all photos": address.kept(split=ALL_PHOTOS)}, "Disable")
+    if off and set(frame["unit"].head(len(off))) == set(off):
+        sets.known_as(off, top_words(len(off), sign, scene, asked.core))
+    sets.remember(ctx, reply, off, asked.factor, asked.judged, scene)
+    scored = bool(reply.accuracy[0].n)
+    if scored:
+        sets.bar(reply, scene, asked.judged, off)
+    else:
+        st.info("No photo here has a scene that the network knows.", icon=":material/rule:")
+    if off and scored:
+        effect(ctx, ready, reply, off, asked, scene)
+    definitions(asked, splits)
+    if len(frame):
+        ranked(ctx, frame, found, scene)
+    otherwise(ctx, ready, off, splits)
+    disabled_units(ctx, ready, off)
+    if off:
+        details(ctx, reply, off, asked, scene)
+    else:
+        st.caption("No unit is disabled: this is the network as it is.")
+    sets.history(ctx)
+    st.divider()
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.subheader("Saved sets")
+        saved(ctx, off)
+    with right:
+        st.subheader("Export")
+        export(ctx, ready, off, asked, scene, frame)
+
+
+def compare_view(
+    ctx: Context, known: Known, ready: Toggler, off: tuple[int, ...], asked: Asked
+) -> None:
+    """Two sets side by side."""
+    row = st.columns([2, 2], vertical_alignment="bottom")
+    with row[0]:
+        scene = pick_scene(ctx)
+    with row[1]:
+        k = address.slider("k", "k of its negative and positive units", 1, MOST, CHOOSING.k)
+    found = scores(ctx, known, asked)
+    top = {}
+    for sign in SIGNS:
+        units = ctx.ask(disable.ranking, found, scene, sign, ctx.denominator)["unit"].head(k)
+        top[top_words(len(units), sign, scene, asked.core)] = units.tolist()
+    try:
+        sets.compare(ctx, ready, off, top, asked.factor, asked.judged, scene)
+    except UnitscopeError as err:
+        links = {"Begin anew": address.kept(view="compare")}
+        stop(f"{sentence(err)}.", links, "Disable")
+    definitions(asked, ctx.ask(run_views.splits))
+
+
 ctx = page("Disable")
 if not ctx.layer:
     st.title("Disable")
     stop(
-        "This run has no units to switch off: it was made from published predictions, without "
+        "This run has no units to disable: it was made from published predictions, without "
         "the network.",
-        {"See how often they are right": address.kept()},
+        {"See its accuracy": address.kept()},
     )
-st.title("What if some units were switched off?")
-st.html(
-    '<p class="lede">Choose units of the network; the answer for every photo follows at once. '
-    "Does it get better where you hoped, and what does it cost elsewhere?</p>"
-)
-if unanswered(ctx.run, "what switching units off does"):
+st.title("Disable units")
+if unanswered(ctx.run, "what disabling units does"):
     st.stop()
 try:
     ready = toggler(ctx.run, ctx.layer)
@@ -577,57 +713,21 @@ except UnitscopeError as err:
     stop(f"{sentence(err)}.", {"Back to the overview": address.kept()})
 known = graph.chosen(ctx, "Disable")
 off = now(ready)
-splits = ctx.ask(run_views.splits)
-with st.container(border=True):
-    way = address.select(
-        "way",
-        "Choose units",
-        list(WAYS),
-        "scene",
-        widget=st.segmented_control,
-        format_func=WAYS.get,
-        label_visibility="collapsed",
-    )
-    if way == "scene":
-        by_scene(ctx, known, off)
-    elif way == "hand":
-        by_hand(ctx, off)
-    else:
-        by_search(ctx, ready, splits)
-    chosen_units(ctx, ready, off)
-row = st.columns([3, 3, 3], vertical_alignment="bottom")
-with row[0]:
-    split = address.split("split", "Judged on", splits, usual_splits(splits)[1])
-with row[1]:
-    scene = address.select(
-        "scene", "Photos of", [ANY, *ctx.ask(image_views.scenes)["scene"]], format_func=named
-    )
-with row[2]:
-    factors = {"0": "switched off", "0.5": "halved", "2": "doubled"}
-    factor = float(
-        address.select("factor", "The units are", list(factors), "0", format_func=factors.get)
-    )
-judged = (f"{named(split)} photos" if split else "all photos") + (
-    f" of {named(scene)}" if scene else ""
+sets.bar_css(ctx.dark)
+asked = asked_for(ctx.ask(run_views.splits))
+view = address.select(
+    "view",
+    "Workspace",
+    list(VIEWS),
+    "toggle",
+    widget=st.segmented_control,
+    format_func=VIEWS.get,
+    label_visibility="collapsed",
 )
-try:
-    reply = result(ctx, ready, off, factor, split, scene)
-except UnitscopeError as err:
-    stop(f"{sentence(err)}.", {"Judge all photos": address.kept(split="all")}, "Disable")
-effect(ctx, ready, reply, judged)
-if off:
-    details(ctx, reply, judged)
+if view == "toggle":
+    toggle_view(ctx, known, ready, off, asked)
+elif view == "compare":
+    compare_view(ctx, known, ready, off, asked)
 else:
-    st.caption(
-        "Every unit is on: this is the network as it is. Choose units above, by a scene, by "
-        "hand or by a search."
-    )
-st.divider()
-left, right = st.columns(2, gap="large")
-with left:
-    st.subheader("Sets you keep")
-    sets(ctx, ready, off, factor, split, scene)
-with right:
-    away(ctx, ready, off, factor, split, scene)
-st.divider()
-curves(ctx, known, ready, splits)
+    definitions(asked, ctx.ask(run_views.splits))
+    curves(ctx, known, ready, asked)

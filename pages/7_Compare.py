@@ -11,6 +11,7 @@ import streamlit as st
 
 from core.figures import compare as drawn
 from core.figures.base import COUNTING, Caption
+from core.figures.disable import dumbbells
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
@@ -23,7 +24,7 @@ from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts import labels as label_part
 from pages.parts.cache import ask, open_run, picture
-from pages.parts.frame import Context, page, unanswered
+from pages.parts.frame import Context, page, page_files, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
 MOST = len(drawn.SIDES)
@@ -125,14 +126,15 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
     rows = pd.DataFrame(
         {
             "side": [s.name for s in sides],
-            "right": [s.facts.accuracy for s in sides],
+            "accuracy": [s.facts.accuracy for s in sides],
+            "n": [s.facts.scored for s in sides],
             "units": [s.facts.units for s in sides],
-            "above chance": [s.facts.above for s in sides],
-            "by chance": [s.facts.by_chance for s in sides],
-            "untrained": [s.facts.untrained for s in sides],
+            "better than chance": [s.facts.above for s in sides],
+            "masks exchanged": [s.facts.by_chance for s in sides],
+            "untrained network": [s.facts.untrained for s in sides],
             "median IoU": [s.facts.median_iou for s in sides],
-            "concepts": [s.facts.concepts for s in sides],
-            "images": [s.facts.images for s in sides],
+            "concepts detected": [s.facts.concepts for s in sides],
+            "photos": [s.facts.images for s in sides],
             "dataset": [s.facts.dataset for s in sides],
             "network": [s.facts.model for s in sides],
             "layer": [s.layer or "none" for s in sides],
@@ -141,16 +143,21 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
     draw.table(
         rows,
         "compare",
-        "Sides with images, accuracy, units, and concepts detected",
+        "What is compared: accuracy, units, concepts detected, photos",
         caption=" / ".join(caption(ctx, sides).lines()),
         column_config={
-            "right": st.column_config.NumberColumn(format="percent", help=explanations.ACCURACY),
+            "accuracy": st.column_config.NumberColumn(format="percent", help=explanations.ACCURACY),
+            "n": st.column_config.NumberColumn(
+                format="localized", help="Photos that accuracy is of."
+            ),
             "median IoU": st.column_config.NumberColumn(format="%.4f", help=explanations.IOU),
-            "images": st.column_config.NumberColumn(format="localized"),
-            "above chance": st.column_config.NumberColumn(help=explanations.CHANCE),
-            "by chance": st.column_config.NumberColumn(format="%.1f", help=explanations.UNTRAINED),
-            "untrained": st.column_config.NumberColumn(help=explanations.UNTRAINED),
-            "concepts": st.column_config.NumberColumn(help=explanations.DETECTED),
+            "photos": st.column_config.NumberColumn(format="localized"),
+            "better than chance": st.column_config.NumberColumn(help=explanations.CHANCE),
+            "masks exchanged": st.column_config.NumberColumn(
+                format="%.1f", help=explanations.UNTRAINED
+            ),
+            "untrained network": st.column_config.NumberColumn(help=explanations.UNTRAINED),
+            "concepts detected": st.column_config.NumberColumn(help=explanations.DETECTED),
         },
     )
     unlike = compare.differing([side.facts for side in sides])
@@ -163,8 +170,8 @@ def at_a_glance(ctx: Context, sides: Sequence[Side]) -> None:
     }
     if unlike:
         st.markdown(
-            f":orange[:material/balance:] These sides differ in their "
-            f"{', '.join(said[name] for name in unlike)} too, not in the network alone."
+            f":orange[:material/balance:] They also differ in their "
+            f"{', '.join(said[name] for name in unlike)}, not in the network alone."
         )
 
 
@@ -181,20 +188,23 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
                 "share": [s.facts.accuracy for s in runs.values()],
                 "low": [s.facts.low for s in runs.values()],
                 "high": [s.facts.high for s in runs.values()],
-                "count": [f"{s.facts.accuracy:.1%}" for s in runs.values()],
+                "count": [
+                    f"{100 * (s.facts.accuracy or 0):.1f} %  (n = {s.facts.scored:,})"
+                    for s in runs.values()
+                ],
             }
         )
         with left:
             draw.chart(
                 lambda dark: drawn.shares(
                     frame,
-                    "How often they are right",
-                    "share of images right",
+                    "Accuracy",
+                    "accuracy in percent, with 95 % interval",
                     caption(ctx, list(runs.values()), units=False, split=split),
                     dark,
                 ),
                 "compare-accuracy",
-                "Bars: accuracy of each run with 95 % interval",
+                "Dots: accuracy of each run with 95 % interval",
                 explanations.ACCURACY,
             )
     tested = [s for s in sides if s.facts.above is not None]
@@ -212,13 +222,13 @@ def two_shares(ctx: Context, sides: Sequence[Side], split: str) -> None:
             draw.chart(
                 lambda dark: drawn.shares(
                     units,
-                    "Units that mean something",
-                    "share of units better than chance",
+                    "Units better than chance",
+                    "share of units in percent, with 95 % interval",
                     caption(ctx, tested),
                     dark,
                 ),
                 "compare-units",
-                "Bars: share of units better than chance, by side",
+                "Dots: share of units better than chance, with 95 % interval",
                 explanations.CHANCE,
             )
 
@@ -249,16 +259,16 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
             draw.chart(
                 lambda dark: drawn.categories(kinds, caption(ctx, sides), dark),
                 "compare-categories",
-                "Bars: number of concepts detected, by category and side",
+                "Bars: number of concepts detected, by category",
                 explanations.DETECTED,
             )
         else:
-            st.caption("No unit of any of them is better than chance.")
+            st.caption("No unit of theirs is better than chance.")
     with right:
         draw.chart(
             lambda dark: drawn.reach(reach, caption(ctx, sides), dark),
             "compare-reach",
-            "Lines: share of units whose best label reaches an IoU, by side",
+            "Lines: share of units whose label has at least an IoU",
             explanations.REACH,
         )
     if len(kinds):
@@ -288,7 +298,7 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
                     }
                 ),
                 "compare-overlap",
-                "Concepts that two sides share",
+                "Concepts that both of two detect",
                 explanations.JACCARD,
                 column_config={"Jaccard index": st.column_config.NumberColumn(format="%.2f")},
             )
@@ -297,14 +307,14 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
             "Concepts",
             ["", "all", "some"],
             widget=st.segmented_control,
-            format_func={"": "every one", "all": "detected by all", "some": "not by all"}.get,
+            format_func={"": "all", "all": "detected by each", "some": "not by each"}.get,
         )
         if which:
             table = table[(table["sides"] == len(sides)) == (which == "all")]
     draw.table(
         table.drop(columns="sides"),
         "compare-concepts",
-        "Concepts, and how many units of each side detect them",
+        "Concepts, and how many units of each detect them",
         explanations.DETECTED if len(sides) < 2 else explanations.JACCARD,
         caption=" / ".join(caption(ctx, sides).lines()),
         height=min(38 + 35 * max(1, len(table)), 420),
@@ -318,7 +328,7 @@ def one_a_run(sides: Sequence[Side]) -> list[Side]:
 
 
 def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
-    """Two runs on the same images: who is right where."""
+    """Two runs on the same photos: which predictions differ."""
     runs = {s.run.digest: s for s in sides if s.facts.scored}
     pairs = [
         (a, b)
@@ -331,14 +341,14 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             )
         )
     ]
-    st.subheader("The same images")
+    st.subheader("The same photos")
     for side in one_a_run(sides):
-        unanswered(side.run, f"for {side.name}, who is right on which images")
+        unanswered(side.run, f"for {side.name}, which photos it gets right")
     if not pairs:
         st.markdown(
-            "These are layers of one run: its answers are the same for all of them."
+            "These are layers of one run: its predictions are the same for all of them."
             if len(runs) == 1
-            else "No two of these runs have images in common that both have scored."
+            else "No two of these runs have scored photos in common."
         )
         return
     labels = dict(zip(runs, run_names(list(runs.values())), strict=True))
@@ -366,28 +376,43 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
                 first,
                 second,
                 caption(ctx, [one, other], False, split)._replace(
-                    split=f"{len(met):,} images" + (f", split {split}" if split else "")
+                    split=f"{len(met):,} {split} photos".replace("  ", " ")
                 ),
                 dark,
             ),
             "compare-images",
-            "Bars: images that both, one, or neither gets right",
+            "Bars: photos that both, one, or neither predicts correctly",
             explanations.AGREEMENT,
         )
     with right:
         luck = result.p
         st.markdown(
-            f"Of **{result.images:,}** images that both were shown, they give the same answer "
-            f"on **{result.same:.0%}**. {result.first:,} are right with {first} alone, "
+            f"On **{result.images:,}** photos that both were given, predictions agree on "
+            f"**{result.same:.0%}**. {result.first:,} are correct with {first} alone, "
             f"{result.second:,} with {second} alone"
-            + (f"; a fair coin would be as uneven with {p_words(luck)}." if luck == luck else ".")
+            + (f" ({p_words(luck)}, McNemar’s exact test)." if luck == luck else ".")
         )
         if one.facts.dataset_digest != other.facts.dataset_digest:
-            st.caption("The two read their photos from different data; images are matched by name.")
+            st.caption("The two read their photos from different data; photos are matched by name.")
+    scenes = compare.by_scene(met)
+    if len(scenes) > 1:
+        draw.chart(
+            lambda dark: dumbbells(
+                {"": scenes},
+                caption(ctx, [one, other], False, split)._replace(
+                    split=f"{len(met):,} {split} photos".replace("  ", " ")
+                ),
+                dark,
+                title=f"Accuracy by scene, {first} (ring) and {second} (dot)",
+            ),
+            "compare-scenes",
+            "Dumbbells: accuracy of every scene in both runs",
+            explanations.AGREEMENT,
+        )
     for kind, side, name in (("first", one, first), ("second", other, second)):
         rows = met[met["kind"] == kind]
         if len(rows):
-            apart(rows, side, kind, f"Only {name} is right ({len(rows):,})")
+            apart(rows, side, kind, f"Correct with {name} alone ({len(rows):,})")
 
 
 def p_words(p: float) -> str:
@@ -410,7 +435,7 @@ def run_names(sides: Sequence[Side]) -> list[str]:
 
 
 def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
-    """Images that one side alone gets right: a few photos, and all of them in a table."""
+    """Photos that one side alone predicts correctly: a few photos, and all of them in a table."""
     column = "image" if kind == "first" else "image_other"
     st.markdown(f"**{title}**")
     said, mistaken = ("predicted", "predicted_other")[:: 1 if kind == "first" else -1]
@@ -419,7 +444,7 @@ def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
             {
                 "src": picture(thumbnail, side.run, int(row[column]), 220),
                 "title": plain_name(row["scene"]),
-                "sub": f"the other says {plain_name(row[mistaken] or 'nothing')}",
+                "sub": f"the other predicts {plain_name(row[mistaken] or 'nothing')}",
                 "alt": f"Photo {row['id']}: {plain_name(row['scene'])}",
                 "href": "Scenes" + address.query({"run": side.run.digest, "image": row["id"]}),
             }
@@ -431,7 +456,9 @@ def apart(rows: pd.DataFrame, side: Side, kind: str, title: str) -> None:
             "image": rows["id"],
             "split": rows["split"],
             "scene": [plain_name(n) for n in rows["scene"]],
-            "the other says": [plain_name(n) if isinstance(n, str) else "" for n in rows[mistaken]],
+            "the other predicts": [
+                plain_name(n) if isinstance(n, str) else "" for n in rows[mistaken]
+            ],
             "open": [
                 "Scenes" + address.query({"run": side.run.digest, "image": name})
                 for name in rows["id"]
@@ -453,9 +480,9 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
     sides = [side for side in sides if side.layer]
     if not sides:
         return
-    st.subheader("Do core concepts tell why they are wrong?")
+    st.subheader("False prediction explanation (Table 4)")
     for side in one_a_run(sides):
-        unanswered(side.run, f"for {side.name}, telling why it is wrong")
+        unanswered(side.run, f"for {side.name}, the explanation of its false predictions")
     sides = [side for side in sides if not side.facts.no_answers]
     if not sides:
         return
@@ -464,13 +491,13 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
         own = ctx.run.own_knowledge
         knowledge = address.text("knowledge", "Knowledge graph", own) or own
     with right:
-        wanted = address.toggle("table4", "Reckon it", help="Some seconds for each side.")
+        wanted = address.toggle("table4", "Compute", help="Some seconds for each of them.")
     draw.explain(explanations.TABLE_4)
     if not wanted:
         return
     rows, notes = [], []
     try:
-        with st.spinner("Reckoning …"):
+        with st.spinner("Computing …"):
             for side in sides:
                 frame, said = ask(compare.false_explanation, side.run, side.layer, knowledge)
                 frame.insert(0, "side", side.name)
@@ -493,7 +520,7 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
     draw.table(
         shown,
         "compare-table4",
-        "Table 4: false prediction explanation by side",
+        "Table 4: false prediction explanation",
         caption="; ".join(dict.fromkeys(notes)),
     )
     with st.expander("What was left out, and why"):
@@ -501,15 +528,15 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
 
 
 def labelling_methods(ctx: Context, sides: Sequence[Side]) -> None:
-    """How true the labels of each method are, on every side where they were scored."""
-    st.subheader("Whose labels are true?")
+    """How the labels of each method score, wherever they were scored."""
+    st.subheader("Labels by every method")
     found = {side.name: benches.latest(side.run, side.layer) for side in sides}
     scored = {name: bench for name, bench in found.items() if bench is not None}
     if scored:
         label_part.compared(ctx, scored)
     missing = [side for side in sides if found[side.name] is None]
     for side in missing if scored else ():
-        st.caption(f"{side.name}: its labels are not scored yet.")
+        st.caption(f"{side.name}: labels not scored yet.")
         st.code(f"python -m core labels {side.run.digest} --layer {side.layer}", language="bash")
     if not scored:
         label_part.not_yet(ctx, "compare-labels")
@@ -518,13 +545,19 @@ def labelling_methods(ctx: Context, sides: Sequence[Side]) -> None:
 ctx = page("Compare")
 st.title("Compare")
 st.html(
-    '<p class="lede">Two or more networks, layers or runs beside each other: how often they are '
-    "right, what their units detect, and on which images they part.</p>"
+    '<p class="lede">Networks, layers or runs side by side: accuracy, what their units detect, and '
+    "the photos on which predictions differ.</p>"
+)
+st.page_link(
+    page_files()["Disable"],
+    label="Compare two sets of disabled units",
+    icon=":material/toggle_off:",
+    query_params=address.kept(view="compare"),
 )
 options = everything(cache_root())
 chosen = choose(ctx, options)
 if not chosen:
-    st.caption("Nothing is chosen.")
+    st.caption("Nothing chosen.")
     st.stop()
 splits = [ask(run_views.splits, options[key][0]) for key in chosen]
 every_split = sorted(set().union(*splits))
@@ -533,12 +566,12 @@ split = ""
 if len(every_split) > 1:
     split = address.split(
         "split",
-        "Answers on",
+        "Accuracy judged on",
         every_split,
         usual_splits(shared)[1],
         widget=st.segmented_control,
-        help="Which images count where answers are compared. On images that a network was trained "
-        "on it is right more often than it will be elsewhere. Units are compared over all images.",
+        help="Which photos accuracy and predictions are compared on. Accuracy on training photos "
+        "says little of new ones. Units are compared over all photos.",
     )
 sides = [
     Side(run, layer, name, ask(compare.side, run, layer, ctx.denominator, split))
@@ -549,7 +582,7 @@ sides = [
     )
 ]
 if len(sides) == 1:
-    st.caption("Choose another layer or run to lay beside this one.")
+    st.caption("Choose another layer or run to compare this one with.")
 at_a_glance(ctx, sides)
 two_shares(ctx, sides, split)
 st.divider()

@@ -2,63 +2,50 @@
 
 Where the head is a global average and one linear layer, an edit that changes the mean of unit t
 by d_t changes the logits by Σ_t d_t·W_t, for all images at once.
+
+That it is so is checked against the network once for each layer of a run
+(:mod:`core.ablation.strategies`) and then kept beside the run: answers need neither PyTorch nor
+the network from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Unpack
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
 from core.ablation.check import CLOSED_FORM, Check
 from core.ablation.edits import Change, kind_of
-from core.ablation.forward import forward_edited
 from core.ablation.kernels import Predictions, add_and_judge, follow, in_parts, judge
-from core.ablation.subject import Recorded, Subject
-from core.explain.photo import open_model
+from core.ablation.recorded import Recorded
 from core.foundation.progress import Hooks
-from core.models.head import CLOSE, agree
+from core.foundation.versions import versions_of
+from core.runs.arrays import read_arrays, write_arrays
+from core.runs.run_file import derived
 
-if TYPE_CHECKING:
-    from torch import nn
 
+@dataclass
+class Reach:
+    """For which edits a closed form was found to agree with a forward hook, kind by kind.
 
-class Proof:
-    """The closed form of a layer against a forward hook, one kind of edit after the other.
-
-    On a few photos a random quarter of the units is edited. ``probes`` has the agreement found for
-    each kind, ``reach`` the strength up to which it passed.
-
-    Parameters
+    Attributes
     ----------
-    subject : the layer, its network and the photos. weights, bias : of the linear head.
+    probes : kind of edit (:func:`core.ablation.edits.kind_of`) → the agreement found for it.
+    reach : kinds that passed → the strength up to which they did.
+    limit : the agreement up to which an edit passes.
+    attempt : (scale, shift) → the agreement for an edit that is stronger than its kind was tried
+        at. The network runs.
     """
 
-    def __init__(self, subject: Subject, weights: np.ndarray, bias: np.ndarray):
-        # Not the subject itself: its network would be kept as long as the toggler.
-        self.run, self.layer = subject.recorded.run, subject.recorded.layer
-        self.inputs, self.off = subject.inputs, subject.off
-        self.means = subject.maps.mean((2, 3)).numpy()
-        self.weights, self.bias = weights, bias
-        self.probes: dict[str, float] = {}
-        self.reach: dict[str, float] = {}
-        self._beyond: dict[tuple[float, float], float] = {}
-        # Clamps are tried at ± the largest absolute activation on these photos.
-        strongest = max(1.0, float(subject.maps.abs().max()))
-        scaled = [(factor, 0.0) for factor in (1.0, 0.0, 0.5, 2.0, -1.0)]
-        for scale, shift in [*scaled, (0.0, strongest), (0.0, -strongest)]:
-            kind, strength = kind_of(scale, shift)
-            self.probes[kind] = self._agreement(subject.model.module, scale, shift)
-            if self.probes[kind] <= CLOSE:
-                self.reach[kind] = strength
-
-    def _agreement(self, module: nn.Module, scale: float, shift: float) -> float:
-        change = Change.nothing(self.means.shape[1])
-        change.scale[self.off], change.shift[self.off] = scale, shift
-        hooked = forward_edited(module, self.layer, self.inputs, change).numpy()
-        computed = (self.means * change.scale + change.shift) @ self.weights + self.bias
-        return agree(computed, hooked)
+    probes: dict[str, float]
+    reach: dict[str, float]
+    limit: float
+    attempt: Callable[[float, float], float]
+    _beyond: dict[tuple[float, float], float] = field(default_factory=dict)
 
     def holds(self, scale: float, shift: float) -> bool:
         """Does the closed form answer this edit? One that is stronger than its kind was tried at
@@ -69,11 +56,10 @@ class Proof:
         if strength <= self.reach[kind]:
             return True
         if (scale, shift) not in self._beyond:
-            module = open_model(self.run).module
-            self._beyond[scale, shift] = self._agreement(module, scale, shift)
-            if self._beyond[scale, shift] <= CLOSE:
+            self._beyond[scale, shift] = self.attempt(scale, shift)
+            if self._beyond[scale, shift] <= self.limit:
                 self.reach[kind] = strength
-        return self._beyond[scale, shift] <= CLOSE
+        return self._beyond[scale, shift] <= self.limit
 
     def failed(self, change: Change) -> str:
         """An edit of this change that fails, and by how much; empty where all hold."""
@@ -99,7 +85,7 @@ class ClosedForm:
     weights : float32 (units, classes) of the linear head.
     base : float32 (images, classes), unedited logits.
     by_unit : float32 (units, images), the recorded means.
-    check : how it was decided. proof : which kinds of edits it answers; None = all.
+    check : how it was decided. reach : which kinds of edits it answers; None = all.
     """
 
     name = CLOSED_FORM
@@ -110,16 +96,64 @@ class ClosedForm:
         weights: np.ndarray,
         base: np.ndarray,
         check: Check | None = None,
-        proof: Proof | None = None,
+        reach: Reach | None = None,
     ):
         self.recorded, self.weights, self.base = recorded, weights, base
-        self.check, self.proof = check or Check(), proof
+        self.check, self.reach = check or Check(), reach
         self.by_unit = np.ascontiguousarray(recorded.pooled.T)
         self._unedited = judge(base, recorded.target)
 
+    # -- kept beside the run ----------------------------------------------------------------
+
+    @staticmethod
+    def _path(recorded: Recorded) -> Path:
+        return derived(recorded.run, "closed-form", [recorded.layer, versions_of("replay")], "npz")
+
+    def keep(self) -> None:
+        """Keep what was found of the layer beside its run, for :meth:`kept`."""
+        assert self.reach is not None
+        facts = {
+            "check": self.check.to_json(),
+            "probes": self.reach.probes,
+            "reach": self.reach.reach,
+            "limit": self.reach.limit,
+        }
+        own = {} if self.base is self.recorded.logits else {"base": self.base}
+        write_arrays(
+            self._path(self.recorded),
+            facts=np.frombuffer(json.dumps(facts).encode(), np.uint8),
+            weights=self.weights,
+            **own,
+        )
+
+    @classmethod
+    def kept(
+        cls, recorded: Recorded, attempt: Callable[[float, float], float]
+    ) -> ClosedForm | None:
+        """What was found of a layer before; None where nothing was, or it is damaged.
+
+        attempt : see :class:`Reach`.
+        """
+        held = read_arrays(cls._path(recorded)) or {}
+        try:
+            facts = json.loads(held["facts"].tobytes())
+            reach = Reach(dict(facts["probes"]), dict(facts["reach"]), facts["limit"], attempt)
+            check, weights = Check(**facts["check"]), held["weights"]
+        except (KeyError, TypeError, ValueError):
+            return None
+        base = held.get("base", recorded.logits)
+        shape = (recorded.pooled.shape[1], recorded.logits.shape[1])
+        if weights.shape != shape or base.shape != recorded.logits.shape:
+            return None
+        if {weights.dtype, base.dtype} != {np.dtype(np.float32)}:
+            return None
+        return cls(recorded, weights, base, check, reach)
+
+    # -- answers ----------------------------------------------------------------------------
+
     def refuses(self, change: Change) -> str:
         """Why it cannot answer an edit, empty where it can."""
-        failed = self.proof.failed(change) if self.proof is not None else ""
+        failed = self.reach.failed(change) if self.reach is not None else ""
         return failed and f"the closed form fails for {failed}"
 
     def logits(self, rows: np.ndarray, **_: Unpack[Hooks]) -> np.ndarray:

@@ -19,9 +19,10 @@ import pandas as pd
 
 from core.explain.learned import select, unit_ious
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.vocabulary import Over, Sign
+from core.foundation.settings import CHOOSING, splits_words
+from core.foundation.vocabulary import Core, Eq2, Over, Sign, Strategy
 from core.knowledge.core_concepts import CoreConcepts
-from core.runs.run_file import Run
+from core.runs.run_file import Run, known_values
 
 OVER = tuple(Over)
 """Which images of a scene are summed over: rightly predicted (as published), wrongly, or both."""
@@ -43,6 +44,7 @@ class Contribution:
     images : int64 (scenes,), images summed over.
     has_core : bool (scenes,); without core concepts every learned concept counts as not in
         them, and the scores of such a scene say nothing.
+    selection : the photos summed over, in words.
     """
 
     layer: str
@@ -57,6 +59,7 @@ class Contribution:
     active: np.ndarray
     images: np.ndarray
     has_core: np.ndarray
+    selection: str = "all photos"
 
     def scene(self, name: str) -> int:
         """Row of a scene by its name; raises with the nearest names."""
@@ -66,8 +69,11 @@ class Contribution:
 
     def words(self) -> str:
         """How it was made, in a line."""
-        images = {"true": "true predictions", "false": "false predictions", "all": "all images"}
-        return f"{self.core}, {self.strategy}, IoU {self.iou}, over {images[self.over]}"
+        core, strategy, iou = Core.of(self.core), Strategy.of(self.strategy), Eq2.of(self.iou)
+        return (
+            f"contribution score (Eq. 9) by {core.short}, {strategy.short}, IoU {iou.short}, "
+            f"{Over.of(self.over).short} of {self.selection}"
+        )
 
     def ranked(self, scene: str | int, sign: str | None = None) -> pd.DataFrame:
         """Units of one scene: unit, score, inside, outside, active.
@@ -117,8 +123,8 @@ class UnitConcepts:
     Attributes
     ----------
     rows : image, unit, concept, iou: the selected pairs of Eq. 2.
-    images : image, id, scene (number, −1 unknown), correct (1, 0; −1 where the network does not
-        know the scene), by image.
+    images : image, id, split, scene (number, −1 unknown), correct (1, 0; −1 where the network
+        does not know the scene), by image.
     """
 
     run: Run
@@ -134,15 +140,15 @@ class UnitConcepts:
         cls,
         run: Run,
         layer: str | None = None,
-        strategy: str = "minmax_threshold",
-        iou: str = "image",
+        strategy: str = CHOOSING.strategy,
+        iou: str = CHOOSING.iou,
     ) -> UnitConcepts:
         """Raises for an unknown layer, strategy or IoU."""
         rows, _ = select(unit_ious(run, layer, iou), strategy)
         number = run.layer(layer)
         units = run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"][0]
         images = run.sql("""
-            SELECT image, id, coalesce(scene, -1) AS scene,
+            SELECT image, id, split, coalesce(scene, -1) AS scene,
                    coalesce(correct::INTEGER, -1) AS correct FROM images ORDER BY image
             """)
         return cls(run, run.layer_names[number], int(units), strategy, iou, rows, images)
@@ -160,14 +166,30 @@ class UnitConcepts:
             keep &= chosen
         return np.asarray(keep)
 
+    def of_splits(self, splits: Sequence[str]) -> np.ndarray | None:
+        """Places in `images` of some splits; None, for all of them, where none is named.
+
+        Raises for an unknown split.
+        """
+        if not splits:
+            return None
+        names = known_values(self.run, "split", "images", splits)
+        return np.flatnonzero(self.images["split"].isin(names).to_numpy())
+
     def contribution(
-        self, core: CoreConcepts, over: str = "true", rows: np.ndarray | None = None
+        self,
+        core: CoreConcepts,
+        over: str = CHOOSING.over,
+        rows: np.ndarray | None = None,
+        splits: Sequence[str] = (),
     ) -> Contribution:
         """Eq. 9 for every scene and unit, in one pass over the pairs.
 
         over : of :data:`OVER`. rows : places in `images` to sum over (all where None), so that
-        units can be chosen on a part of the images alone.
+        units can be chosen on a part of the images alone; or those of `splits`.
         """
+        selection = splits_words(splits) if rows is None else f"{len(rows):,} chosen photos"
+        rows = self.of_splits(splits) if rows is None else rows
         keep = self._summed_over(over, rows)
         scenes, units = core.members.shape[0], self.units
         place = np.searchsorted(self.images["image"].to_numpy(), self.rows["image"].to_numpy())
@@ -199,6 +221,7 @@ class UnitConcepts:
             count(cell[first]),
             np.bincount(own, minlength=scenes),
             np.asarray(core.members.any(1)),
+            selection,
         )
 
     def behind(
@@ -206,7 +229,7 @@ class UnitConcepts:
         core: CoreConcepts,
         scene: str,
         unit: int,
-        over: str = "true",
+        over: str = CHOOSING.over,
         rows: np.ndarray | None = None,
     ) -> pd.DataFrame:
         """The images and concepts behind one score: image, id, concept, category, core (is it
@@ -244,11 +267,12 @@ def contribution_scores(
     run: Run,
     core: CoreConcepts,
     layer: str | None = None,
-    strategy: str = "minmax_threshold",
-    iou: str = "image",
-    over: str = "true",
+    strategy: str = CHOOSING.strategy,
+    iou: str = CHOOSING.iou,
+    over: str = CHOOSING.over,
     rows: Sequence[int] | np.ndarray | None = None,
+    splits: Sequence[str] = (),
 ) -> Contribution:
     """Eq. 9 of a run: :meth:`UnitConcepts.contribution` in one call."""
     chosen = None if rows is None else np.asarray(rows, np.int64)
-    return UnitConcepts.of(run, layer, strategy, iou).contribution(core, over, chosen)
+    return UnitConcepts.of(run, layer, strategy, iou).contribution(core, over, chosen, splits)

@@ -13,6 +13,7 @@ from core.ablation.protocols import BY_HEAD, MOST, RANKINGS, SEEDS, Study
 from core.ablation.search import halves
 from core.foundation.intervals import change_interval, interval, mean_interval, paired_interval
 from core.foundation.progress import Hooks
+from core.foundation.settings import CHOOSING
 
 COLUMNS = (
     "ranking",
@@ -51,11 +52,11 @@ def curve(
     study: Study,
     ranking: str,
     sign: str,
-    protocol: str = "paper",
+    protocol: str = CHOOSING.protocol,
     select: Sequence[str] | None = None,
     judge: Sequence[str] | None = None,
     at: Sequence[int] | None = None,
-    over: str = "true",
+    over: str = CHOOSING.over,
     seeds: int = SEEDS,
     seed: int = 0,
     **hooks: Unpack[Hooks],
@@ -119,10 +120,10 @@ def cross_fitted(
     study: Study,
     ranking: str,
     sign: str,
-    protocol: str = "paper",
+    protocol: str = CHOOSING.protocol,
     splits: Sequence[str] | None = None,
     at: Sequence[int] | None = None,
-    over: str = "true",
+    over: str = CHOOSING.over,
     repeats: int = 10,
     seed: int = 0,
     **hooks: Unpack[Hooks],

@@ -7,8 +7,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from core.datasets import dataset_of
-from core.datasets.decode import photo_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
 from core.runs.run_file import Run
@@ -99,6 +97,8 @@ def stored_photos(run: Run, preprocessing: Preprocessing, images: np.ndarray) ->
     They are JPEGs, and those of small inputs were stored larger: close to what the network saw,
     not equal to it.
     """
+    from core.datasets.decode import photo_of
+
     photos = []
     for image in images:
         photo = photo_of(run.photo(int(image)), f"photo {image} of run {run.digest}")
@@ -109,6 +109,8 @@ def stored_photos(run: Run, preprocessing: Preprocessing, images: np.ndarray) ->
 
 def dataset_photos(run: Run, preprocessing: Preprocessing) -> Callable[[np.ndarray], np.ndarray]:
     """Reads what the network saw from the run's dataset; raises where that cannot be opened."""
+    from core.datasets import dataset_of
+
     dataset = dataset_of(run)
     place = {name: k for k, name in enumerate(dataset.ids)}
     ids = run.sql("SELECT image, id FROM images").set_index("image")["id"]

@@ -46,6 +46,7 @@ from core.ablation.toggler import Toggler
 from core.explain.account import PREDICTED_SCENE
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import Hooks
+from core.foundation.settings import CHOOSING
 from core.foundation.vocabulary import Protocol, Ranking
 from core.knowledge.core_concepts import (
     Annotated,
@@ -66,7 +67,7 @@ RANKINGS = (*BY_CONCEPTS, *CONTROLS)
 SEEDS = 20
 """Draws of the random control."""
 
-MOST = 20
+MOST = CHOOSING.k
 """k of the paper's evaluation."""
 
 
@@ -92,8 +93,8 @@ class Study:
         cls,
         toggler: Toggler,
         graph: Graph,
-        strategy: str = "minmax_threshold",
-        iou: str = "image",
+        strategy: str = CHOOSING.strategy,
+        iou: str = CHOOSING.iou,
         overrides: Path | None = None,
     ) -> Study:
         """Raises for an unknown strategy or IoU."""
@@ -146,7 +147,7 @@ class Study:
         return core_concepts(annotated, self.related, kind)
 
     def contribution(
-        self, kind: str, rows: np.ndarray | None = None, over: str = "true"
+        self, kind: str, rows: np.ndarray | None = None, over: str = CHOOSING.over
     ) -> Contribution:
         """Eq. 9 summed over some images, with core concepts of the same images."""
         return self.learned.contribution(self.core(kind, rows), over, rows)
@@ -157,8 +158,8 @@ class Study:
         sign: str,
         rows: np.ndarray,
         most: int = MOST,
-        protocol: str = "paper",
-        over: str = "true",
+        protocol: str = CHOOSING.protocol,
+        over: str = CHOOSING.over,
         seed: int = 0,
     ) -> np.ndarray:
         """Units to disable, first to last, chosen on some rows: int64 (scenes, most), or
@@ -266,7 +267,7 @@ class Study:
         selection: np.ndarray,
         judged: np.ndarray,
         at: Sequence[int],
-        over: str = "true",
+        over: str = CHOOSING.over,
         seed: int = 0,
         **hooks: Unpack[Hooks],
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -284,7 +285,7 @@ class Study:
 
 
 def negative_candidates(
-    study: Study, kind: str, rows: np.ndarray, over: str = "true"
+    study: Study, kind: str, rows: np.ndarray, over: str = CHOOSING.over
 ) -> np.ndarray:
     """Units whose contribution (Eq. 9), summed over scenes, is negative on some rows: ascending."""
     return np.flatnonzero(study.contribution(kind, rows, over).together() < 0)

@@ -18,8 +18,8 @@ from core.ablation.check import REPLAYED_TAIL, WHOLE_FORWARD, Check
 from core.ablation.edits import Change
 from core.ablation.forward import apply_change, forward_edited
 from core.ablation.kernels import Predictions, judge
+from core.ablation.recorded import Recorded
 from core.ablation.result import Estimate
-from core.ablation.subject import Recorded
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_whole
 from core.foundation.progress import Hooks, Report, Stop, Stopped, never

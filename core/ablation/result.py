@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import pandas as pd
 
 from core.ablation.edits import Edit
 from core.ablation.kernels import Predictions
+from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
 from core.foundation.progress import Progress
 
@@ -45,7 +46,27 @@ class Gain(NamedTuple):
         """Of two bool arrays over the same images."""
         gained, lost, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
         value = (gained - lost) / n if n else float("nan")
-        return cls(value, *paired_interval(gained, lost, n), gained, lost)
+        low, high = paired_interval(gained, lost, n)
+        # The approximation of the few may go beyond what a change of accuracy can be.
+        return cls(value, max(-1.0, low), min(1.0, high), gained, lost)
+
+
+class Headline(NamedTuple):
+    """The accuracy of a part of the images before and after an edit. of : which, in words."""
+
+    of: str
+    before: Share
+    after: Share
+    gain: Gain
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "of": self.of,
+            "accuracy_before": self.before._asdict(),
+            "accuracy_after": self.after._asdict(),
+            "gain": self.gain._asdict(),
+        }
 
 
 @dataclass(frozen=True)
@@ -100,6 +121,35 @@ class Toggled:
     def gain(self) -> Gain:
         """Accuracy after − before, with the paired interval and the images gained and lost."""
         return Gain.of(self._right(self.before), self._right(self.after))
+
+    def headlines(self, scene: str | None = None) -> list[Headline]:
+        """The shift of accuracy for the images of a scene, for all others, and for all; parts
+        without a scored image are left out. Without a scene, for all alone."""
+        before, after = self._right(self.before), self._right(self.after)
+        own = (self.images["scene"] == scene).to_numpy(bool)[self._scored]
+        parts = [(scene, own), ("all others", ~own)] if scene else []
+        return [
+            Headline(of, Share.of(before[keep]), Share.of(after[keep]), gain)
+            for of, keep in [*parts, ("all photos", np.ones(len(before), bool))]
+            if keep.any() and (gain := Gain.of(before[keep], after[keep]))
+        ]
+
+    def only(self, scene: str) -> Toggled:
+        """The same edit, of the images of a scene alone; raises where there is none."""
+        keep = (self.images["scene"] == scene).to_numpy(bool)
+        if not keep.any():
+            raise UnitscopeError(f"no image is of scene {scene!r} ({self.chosen})")
+
+        def part(of: Predictions) -> Predictions:
+            return Predictions(of.predicted[keep], of.larger[keep])
+
+        return replace(
+            self,
+            chosen=f"scene {scene}" + ("" if self.chosen == "all images" else f", {self.chosen}"),
+            images=self.images[keep].reset_index(drop=True),
+            before=part(self.before),
+            after=part(self.after),
+        )
 
     @property
     def changed(self) -> int:

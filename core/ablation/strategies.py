@@ -33,15 +33,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.ablation.check import Check
-from core.ablation.closed_form import ClosedForm, Proof
-from core.ablation.edits import Change
-from core.ablation.forward import tail_of
+from core.ablation.closed_form import ClosedForm, Reach
+from core.ablation.edits import Change, kind_of
+from core.ablation.forward import forward_edited, tail_of
 from core.ablation.images import dataset_photos, stored_photos
+from core.ablation.recorded import Recorded
 from core.ablation.replay import Replay, Tail, Whole
 from core.ablation.subject import Subject
+from core.explain.photo import open_model
 from core.foundation.errors import UnitscopeError
 from core.models.dictionary import dictionary_of
 from core.models.head import CLOSE, agree, batch_words, by_batch, linear_head
@@ -88,6 +90,54 @@ def agreed(subject: Subject, closed: str = "") -> ClosedForm | Replay:
 # -- closed form ----------------------------------------------------------------------------
 
 
+class Proof:
+    """The closed form of a layer against a forward hook, one kind of edit after the other.
+
+    On a few photos a random quarter of the units is edited. ``reach`` has what was found.
+
+    Parameters
+    ----------
+    subject : the layer, its network and the photos. weights, bias : of the linear head.
+    """
+
+    def __init__(self, subject: Subject, weights: np.ndarray, bias: np.ndarray):
+        # Not the subject itself: its network would be kept as long as the toggler.
+        self.run, self.layer = subject.recorded.run, subject.recorded.layer
+        self.inputs, self.off = subject.inputs, subject.off
+        self.means = subject.maps.mean((2, 3)).numpy()
+        self.weights, self.bias = weights, bias
+        self.reach = Reach({}, {}, CLOSE, self.attempt)
+        # Clamps are tried at ± the largest absolute activation on these photos.
+        strongest = max(1.0, float(subject.maps.abs().max()))
+        scaled = [(factor, 0.0) for factor in (1.0, 0.0, 0.5, 2.0, -1.0)]
+        for scale, shift in [*scaled, (0.0, strongest), (0.0, -strongest)]:
+            kind, strength = kind_of(scale, shift)
+            found = self._agreement(subject.model.module, scale, shift)
+            self.reach.probes[kind] = found
+            if found <= CLOSE:
+                self.reach.reach[kind] = strength
+
+    def _agreement(self, module: nn.Module, scale: float, shift: float) -> float:
+        change = Change.nothing(self.means.shape[1])
+        change.scale[self.off], change.shift[self.off] = scale, shift
+        hooked = forward_edited(module, self.layer, self.inputs, change).numpy()
+        computed = (self.means * change.scale + change.shift) @ self.weights + self.bias
+        return agree(computed, hooked)
+
+    def attempt(self, scale: float, shift: float) -> float:
+        """The agreement for one more edit, on the network opened again."""
+        return self._agreement(open_model(self.run).module, scale, shift)
+
+
+def attempt_again(recorded: Recorded, scale: float, shift: float) -> float:
+    """:meth:`Proof.attempt` where the proof was kept and its photos were not; infinite where the
+    network no longer has the closed form."""
+    found = closed_form(Subject.of(recorded))
+    if isinstance(found, Refused) or found.reach is None:
+        return float("inf")
+    return found.reach.attempt(scale, shift)
+
+
 def closed_form(subject: Subject) -> ClosedForm | Refused:
     """Does arithmetic on the recorded means agree, with a forward hook on the photos compared
     (units unedited and disabled at least) and with the recorded logits on all images?"""
@@ -96,10 +146,10 @@ def closed_form(subject: Subject) -> ClosedForm | Refused:
     if head is None:
         return _through_dictionary(subject)
     _, weights, bias = head
-    proof = Proof(subject, weights, bias)
-    probes, head_is = proof.probes, "one linear layer reads the means of its maps"
+    reach = Proof(subject, weights, bias).reach
+    probes, head_is = reach.probes, "one linear layer reads the means of its maps"
     for kind in ("unedited", "disabled"):
-        if kind not in proof.reach:
+        if kind not in reach.reach:
             return Refused(
                 f"{head_is}, but with units {kind} it differs from a forward hook by "
                 f"{probes[kind]:.1e}",
@@ -124,15 +174,15 @@ def closed_form(subject: Subject) -> ClosedForm | Refused:
             f"; recorded logits, in mixed precision, differ from it by up to {gap:.1e} of the "
             "largest, so unedited logits are computed too"
         )
-    why += _failing(proof)
+    why += _failing(reach)
     check = Check(
-        max(probes[kind] for kind in proof.reach),
+        max(probes[kind] for kind in reach.reach),
         why,
         recorded=gap,
         flipped=int((base.argmax(1) != recorded.images["predicted"].to_numpy()).sum()),
         probes=probes,
     )
-    return ClosedForm(recorded, weights, base, check, proof)
+    return ClosedForm(recorded, weights, base, check, reach)
 
 
 def _through_dictionary(subject: Subject) -> ClosedForm | Refused:
@@ -150,31 +200,31 @@ def _through_dictionary(subject: Subject) -> ClosedForm | Refused:
     weights = dictionary.decoder.detach().cpu().numpy().T @ head[1]
     means = subject.maps.mean((2, 3)).numpy()
     # On the photos compared, what of each one's logits does not come from the codes.
-    proof = Proof(subject, weights, subject.plain - means @ weights)
+    reach = Proof(subject, weights, subject.plain - means @ weights).reach
     why = f"codes go through the decoder, the means of {dictionary.behind} and one linear layer"
-    if "disabled" not in proof.reach:
+    if "disabled" not in reach.reach:
         return Refused(
             f"{why}, but with units disabled it differs from a forward hook by "
-            f"{proof.probes['disabled']:.1e}",
-            proof.probes,
+            f"{reach.probes['disabled']:.1e}",
+            reach.probes,
         )
     base = recorded.logits
     check = Check(
-        max(proof.probes[kind] for kind in proof.reach),
-        f"{why} to the output; the reconstruction error is carried along{_failing(proof)}",
+        max(reach.probes[kind] for kind in reach.reach),
+        f"{why} to the output; the reconstruction error is carried along{_failing(reach)}",
         recorded=0.0,
         flipped=int((base.argmax(1) != recorded.images["predicted"].to_numpy()).sum()),
-        probes=proof.probes,
+        probes=reach.probes,
     )
-    return ClosedForm(recorded, weights, base, check, proof)
+    return ClosedForm(recorded, weights, base, check, reach)
 
 
-def _failing(proof: Proof) -> str:
+def _failing(reach: Reach) -> str:
     """Which kinds of edits the closed form fails for, as the end of a sentence; "" where none."""
     failed = [
         f"units {kind} (by {found:.1e})"
-        for kind, found in proof.probes.items()
-        if kind not in proof.reach
+        for kind, found in reach.probes.items()
+        if kind not in reach.reach
     ]
     return f"; this fails for {', '.join(failed)}: such edits run the network" if failed else ""
 

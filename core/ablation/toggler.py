@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Unpack
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pandas as pd
@@ -14,14 +16,15 @@ from core.ablation.closed_form import ClosedForm
 from core.ablation.edits import Change, Edit, Edits, as_edits
 from core.ablation.images import choose
 from core.ablation.kernels import Predictions, follow, in_parts, judge
-from core.ablation.replay import Replay
+from core.ablation.recorded import Recorded
 from core.ablation.result import Toggled
-from core.ablation.strategies import agreed
-from core.ablation.subject import Recorded, Subject
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Hooks
-from core.models.base import LoadedModel
 from core.runs.run_file import Run
+
+if TYPE_CHECKING:
+    from core.ablation.replay import Replay
+    from core.models.base import LoadedModel
 
 REBASE = 64
 """Single changes after which a :class:`Live` set is computed anew, so that rounding of one after
@@ -34,13 +37,34 @@ def prepare(
     """Make a layer of a run ready for toggling, by the first strategy that agrees
     (:mod:`core.ablation.strategies`).
 
+    What was found of a closed form is kept beside the run, and taken from there the next time:
+    the network is opened only where none was found, or for an edit of a kind not tried before.
+
     model : the run's network, where it is open already; it must not be shared with others.
     closed : why closed form is not to be taken, where it is not.
     Raises UnitscopeError where the run has no layers, its network is no longer the same, or its
     logits are no finite numbers.
     """
     recorded = Recorded.of(run, layer)
-    return Toggler(recorded, agreed(Subject.of(recorded, model), closed))
+    if model is None and not closed:
+        found = ClosedForm.kept(recorded, partial(_attempt, recorded))
+        if found is not None:
+            return Toggler(recorded, found)
+    # Here, as both bring PyTorch along: half of the time of one toggle.
+    from core.ablation.strategies import agreed
+    from core.ablation.subject import Subject
+
+    answers = agreed(Subject.of(recorded, model), closed)
+    if isinstance(answers, ClosedForm):
+        with suppress(UnitscopeError):  # no right to write: it is found anew
+            answers.keep()
+    return Toggler(recorded, answers)
+
+
+def _attempt(recorded: Recorded, scale: float, shift: float) -> float:
+    from core.ablation.strategies import attempt_again
+
+    return attempt_again(recorded, scale, shift)
 
 
 class Toggler:

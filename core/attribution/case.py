@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from core.ablation.recorded import Recorded
 from core.ablation.replay import Tail
 from core.ablation.strategies import replayed_tail, whole_forward
-from core.ablation.subject import Recorded, Subject
+from core.ablation.subject import Subject
 from core.attribution.regions import Regions, regions_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing

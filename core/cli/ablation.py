@@ -25,7 +25,8 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
-from core.foundation.vocabulary import Core, Eq2, Strategy
+from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
+from core.foundation.vocabulary import Core, Eq2, Over, Sign, Strategy
 
 if TYPE_CHECKING:
     from core.runs.run_file import Run
@@ -37,7 +38,6 @@ def add(verb: Verb) -> None:
     add_run(result)
     result.add_argument("--scene", required=True)
     _add_concepts(result)
-    result.add_argument("--over", default="true", help="true, false or all predictions")
     result.add_argument(
         "--unit", type=whole(), help="the images and concepts behind one unit's score"
     )
@@ -48,8 +48,8 @@ def add(verb: Verb) -> None:
     toggle = verb("toggle", _toggle, "What disabling units does to the network's predictions.")
     add_run(toggle)
     _add_units(toggle)
-    toggle.add_argument("--scene", help="images of this scene; the scene of --top-…")
-    toggle.add_argument("--split", action="append", help="images of these splits alone")
+    toggle.add_argument("--scene", help="its accuracy beside all others’; the scene of --top-…")
+    _add_split(toggle, "--split", JUDGED)
     toggle.add_argument("--image", action="append", metavar="ID", help="these images alone")
     toggle.add_argument("--top", type=whole(), default=10, help="images and cells listed")
     toggle.add_argument("--layer", metavar="NAME")
@@ -81,11 +81,15 @@ def _add_figures(verb: Verb) -> None:
         choices=[3, 4],
         help="3 (ADE20K in the paper) and 4 (OpenSurfaces) are one measurement on two datasets",
     )
-    figures.add_argument("--protocol", default="paper", help="paper, by_predicted_scene or global")
+    figures.add_argument(
+        "--protocol",
+        default=CHOOSING.protocol.value,
+        help="paper, by_predicted_scene or global: which units are disabled in which image",
+    )
     figures.add_argument("--ranking", action="append", help="repeatable; all where left out")
     figures.add_argument("--sign", action="append", help="positive, negative; both where left out")
-    figures.add_argument("--select", action="append", metavar="SPLIT", help="units are chosen here")
-    figures.add_argument("--judge", action="append", metavar="SPLIT", help="and judged here")
+    _add_split(figures, "--select", CHOSEN)
+    _add_split(figures, "--judge", JUDGED)
     figures.add_argument(
         "--halves",
         type=whole(),
@@ -93,11 +97,9 @@ def _add_figures(verb: Verb) -> None:
         metavar="N",
         help="instead: choose on random halves of --judge, judge on the others, N times",
     )
-    figures.add_argument("--most", type=COUNT, default=20, help="k runs from 1 to this")
+    figures.add_argument("--most", type=COUNT, default=CHOOSING.k, help="k runs from 1 to this")
     figures.add_argument("--every", type=COUNT, default=1, help="only every so many k")
-    figures.add_argument("--strategy", default="minmax_threshold")
-    figures.add_argument("--iou", default="image")
-    figures.add_argument("--over", default="true", help="true, false or all predictions")
+    _add_learned(figures)
     figures.add_argument("--seed", type=SEED, default=0)
     figures.add_argument("--csv", type=Path, metavar="DIR")
     figures.add_argument("--to", type=Path, metavar="DIR", help="write the chart there")
@@ -109,12 +111,11 @@ def _add_figures(verb: Verb) -> None:
 def _add_search(verb: Verb) -> None:
     search = verb("search", _search, "Search the best set of units; does knowledge help?")
     add_run(search)
-    search.add_argument("--split", action="append", help="images of these splits alone")
+    _add_split(search, "--split", "searched and judged on halves of these photos; " + USUAL)
     search.add_argument("--method", action="append", help="forward, backward, relaxed; all")
-    search.add_argument("--most", type=COUNT, default=20, help="largest set")
+    search.add_argument("--most", type=COUNT, default=CHOOSING.k, help="largest set")
     search.add_argument("--halves", type=whole(), default=10, metavar="N", help="random halvings")
-    search.add_argument("--strategy", default="minmax_threshold")
-    search.add_argument("--iou", default="image")
+    _add_learned(search, over=False)
     search.add_argument("--seed", type=SEED, default=0)
     search.add_argument("--csv", type=Path, metavar="DIR")
     search.add_argument("--to", type=Path, metavar="DIR", help="write the chart there")
@@ -123,17 +124,56 @@ def _add_search(verb: Verb) -> None:
     add_knowledge(search)
 
 
+USUAL = f"test (else val) where left out, `{ALL_PHOTOS}` for all photos; repeatable"
+JUDGED = f"accuracy is measured on these photos; {USUAL}"
+CHOSEN = (
+    f"units are chosen on these; all that are not judged where left out, `{ALL_PHOTOS}` for all"
+)
+
+
+def _add_split(sub: argparse.ArgumentParser, name: str, text: str) -> None:
+    sub.add_argument(name, action="append", metavar="SPLIT", help=text)
+
+
 def _add_concepts(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--cc", default="scc", choices=tuple(Core), help="core concepts")
-    sub.add_argument("--strategy", default=Strategy.MINMAX_THRESHOLD.value, choices=list(Strategy))
-    sub.add_argument("--iou", default=Eq2.IMAGE.value, choices=list(Eq2))
+    """By which contribution scores units are chosen; defaults are :data:`CHOOSING`."""
+    sub.add_argument(
+        "--cc", default=CHOOSING.core.value, choices=[*Core], help="kind of core concepts"
+    )
+    _add_learned(sub)
+    _add_split(sub, "--select", CHOSEN)
+
+
+def _add_learned(sub: argparse.ArgumentParser, over: bool = True) -> None:
+    """Which concepts a unit learned of a photo, and of which photos."""
+    sub.add_argument(
+        "--strategy",
+        default=CHOOSING.strategy.value,
+        choices=[*Strategy],
+        help="concept selection strategy",
+    )
+    sub.add_argument("--iou", default=CHOOSING.iou.value, choices=[*Eq2], help="reading of the IoU")
+    if over:
+        sub.add_argument(
+            "--over",
+            default=CHOOSING.over.value,
+            choices=[*Over],
+            help="predictions summed over in Eq. 9",
+        )
 
 
 def _add_units(sub: argparse.ArgumentParser) -> None:
     which = sub.add_mutually_exclusive_group(required=True)
     which.add_argument("--units", metavar="3,17,201")
-    which.add_argument("--top-negative", type=COUNT, metavar="K", help="of --scene, by --cc")
-    which.add_argument("--top-positive", type=COUNT, metavar="K", help="of --scene, by --cc")
+    for sign, words in ((Sign.NEGATIVE, "lowest"), (Sign.POSITIVE, "highest")):
+        which.add_argument(
+            f"--top-{sign}",
+            type=COUNT,
+            metavar="K",
+            nargs="?",
+            const=CHOOSING.k,
+            help=f"the K units of the {words} scores for --scene; {CHOOSING.k} without a number",
+        )
     how = sub.add_mutually_exclusive_group()
     how.add_argument("--factor", type=real(), default=0.0, help="multiply by it (0 disables)")
     how.add_argument("--clamp", type=real(), help="hold at this value instead")
@@ -155,16 +195,34 @@ def _open(given: argparse.Namespace) -> Run:
             f"there is no unit {', '.join(map(str, wrong[:5]))}: layer "
             f"{run.layer_names[number]} has units 0 to {last}"
         )
-    for word, query in (
-        ("scene", "SELECT name FROM scenes ORDER BY 1"),
-        ("split", "SELECT DISTINCT split FROM images ORDER BY 1"),
-    ):
-        said = getattr(given, word, None) or []
-        known = run.sql(query).iloc[:, 0].tolist() if said else []
-        for one in [said] if isinstance(said, str) else said:
-            if one not in known:
-                raise unknown(word, one, known)
+    scene = getattr(given, "scene", None)
+    known = run.sql("SELECT name FROM scenes ORDER BY 1")["name"].tolist() if scene else []
+    if scene and scene not in known:
+        raise unknown("scene", scene, known)
+    known = _splits(run)
+    for option in ("split", "select", "judge"):
+        for one in getattr(given, option, None) or ():
+            if one not in [*known, ALL_PHOTOS]:
+                raise unknown("split", one, known)
     return run
+
+
+def _splits(run: Run) -> list[str]:
+    found: list[str] = run.sql("SELECT DISTINCT split FROM images ORDER BY 1")["split"].tolist()
+    return found
+
+
+def _judged(run: Run, given: argparse.Namespace) -> list[str]:
+    """Splits that the effect is measured on; none = all photos."""
+    asked = getattr(given, "split", None) or getattr(given, "judge", None)
+    if not asked and getattr(given, "image", None):
+        return []  # images that are named are judged wherever they are
+    return judged_on(_splits(run), asked)
+
+
+def _selected(run: Run, given: argparse.Namespace) -> list[str]:
+    """Splits that units are chosen on; none = all photos."""
+    return chosen_on(_splits(run), _judged(run, given), given.select)
 
 
 def _study(run: Run, given: argparse.Namespace) -> Any:
@@ -183,13 +241,13 @@ def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str
         if not units:
             raise UnitscopeError("--units names no unit")
         return units, "by hand"
-    sign = "negative" if given.top_negative is not None else "positive"
+    sign = Sign.NEGATIVE if given.top_negative is not None else Sign.POSITIVE
     count = given.top_negative if given.top_negative is not None else given.top_positive
     if given.scene is None:
         raise UnitscopeError(f"--top-{sign} needs --scene: contribution is to a scene")
     if count < 1:
         raise UnitscopeError(f"--top-{sign} takes 1 or more, not {count}")
-    contribution, core = _contribution_of(run, given, "true")
+    contribution, core = _contribution_of(run, given)
     ranked = contribution.ranked(given.scene, sign)
     if ranked.empty:
         raise UnitscopeError(
@@ -200,10 +258,10 @@ def _units_of(run: Run, given: argparse.Namespace) -> tuple[tuple[int, ...], str
     return tuple(ranked["unit"][:count].tolist()), words
 
 
-def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[Any, Any]:
+def _contribution_of(run: Run, given: argparse.Namespace) -> tuple[Any, Any]:
     from core.ablation.contribution import contribution_scores
+    from core.knowledge.core_concepts import all_core_concepts
     from core.knowledge.kinds import open_knowledge
-    from core.paper.tables import all_core_concepts
 
     graph = open_knowledge(given.knowledge or run.own_knowledge)
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
@@ -212,7 +270,16 @@ def _contribution_of(run: Run, given: argparse.Namespace, over: str) -> tuple[An
             f"{given.scene!r} has no core concepts ({given.cc}), so every unit counts against it: "
             "`align` shows which node its name is, --overrides mends it, --cc top10 needs none"
         )
-    return contribution_scores(run, core, given.layer, given.strategy, given.iou, over), core
+    found = contribution_scores(
+        run,
+        core,
+        given.layer,
+        given.strategy,
+        given.iou,
+        given.over,
+        splits=_selected(run, given),
+    )
+    return found, core
 
 
 def _formats(text: str) -> list[str]:
@@ -262,7 +329,7 @@ def _contribution(given: argparse.Namespace) -> Answer:
     run = _open(given)
     if given.top < 1:
         raise UnitscopeError(f"--top takes 1 or more, not {given.top}")
-    result, core = _contribution_of(run, given, given.over)
+    result, core = _contribution_of(run, given)
     row = result.scene(given.scene)
     facts: dict[str, Any] = {
         "run": run.digest,
@@ -291,9 +358,9 @@ def _contribution(given: argparse.Namespace) -> Answer:
     if given.unit is not None:
         from core.ablation.contribution import UnitConcepts
 
-        behind = UnitConcepts.of(run, given.layer, given.strategy, given.iou).behind(
-            core, given.scene, given.unit, given.over
-        )
+        learned = UnitConcepts.of(run, given.layer, given.strategy, given.iou)
+        rows = learned.of_splits(_selected(run, given))
+        behind = learned.behind(core, given.scene, given.unit, given.over, rows)
         facts["behind"] = {"unit": given.unit, "rows": behind.to_dict("records")}
         lines += [
             "",
@@ -316,25 +383,33 @@ def _toggle(given: argparse.Namespace) -> Answer:
     toggler = prepare(run, given.layer)
     edit = Edit(units, given.factor, given.clamp)
     with stoppable() as stop:
-        result = toggler.toggle(
-            edit, given.scene, given.split, given.image, progress=show_progress, stop=stop
+        whole = toggler.toggle(
+            edit, None, _judged(run, given), given.image, progress=show_progress, stop=stop
         )
+    result = whole.only(given.scene) if given.scene else whole
+    headlines = whole.headlines(given.scene)
     check = toggler.answering(edit).check
     facts = {
         "run": run.digest,
         **result.to_json(given.top),
         "units": list(units),
         "chosen": how,
+        "judged": splits_words(_judged(run, given)),
+        "headlines": [one.to_json() for one in headlines],
         "check": check.to_json(),
     }
-    before, after = result.accuracy
-    gain, top5 = result.gain, result.top5
+    after, top5 = result.accuracy[1], result.top5
     scores = [
-        f"accuracy  {before.value:7.2%} → {after.value:7.2%} [{after.low:.2%}, {after.high:.2%}] "
-        f"of {after.n}",
-        f"change    {gain.value:+7.2%} [{gain.low:+.2%}, {gain.high:+.2%}]: {gain.gained} gained, "
-        f"{gain.lost} lost, {result.changed} predictions changed",
-        f"top 5     {top5[0].value:7.2%} → {top5[1].value:7.2%}",
+        f"{'accuracy':24} {'before':>8} {'after':>8} {'change':>8} {'95 % interval':>19} {'n':>6} "
+        "newly correct, newly wrong",
+        *(
+            f"{one.of:24} {one.before.value:8.2%} {one.after.value:8.2%} {one.gain.value:+8.2%} "
+            f"[{one.gain.low:+8.2%}, {one.gain.high:+8.2%}] {one.before.n:6} "
+            f"+{one.gain.gained} −{one.gain.lost}"
+            for one in headlines
+        ),
+        f"{result.chosen}: {result.changed} predictions changed; "
+        f"top-5 accuracy {top5[0].value:.2%} → {top5[1].value:.2%}",
     ]
     if not after.n:
         scores = [
@@ -343,18 +418,18 @@ def _toggle(given: argparse.Namespace) -> Answer:
         ]
     lines = [
         f"{edit.words()} in {result.layer} ({how}): {', '.join(map(str, units))}",
-        f"{result.chosen}; {result.method}: {check.why}",
+        f"judged on {facts['judged']}; {result.method}: {check.why}",
         *scores,
         "",
-        f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'gained':>7} {'lost':>6}",
+        f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'correct':>8} {'wrong':>7}",
     ]
     moved = result.scenes[(result.scenes["gained"] > 0) | (result.scenes["lost"] > 0)]
     lines += [
         f"{r.scene:24} {r.images:7} {r.accuracy_before:8.1%} {r.accuracy_after:8.1%} "
-        f"{r.gained:7} {r.lost:6}"
+        f"{f'+{r.gained}':>8} {f'−{r.lost}':>7}"
         for r in moved.itertuples()
     ]
-    for name, frame in (("gained", result.gained), ("lost", result.lost)):
+    for name, frame in (("newly correct", result.gained), ("newly wrong", result.lost)):
         if len(frame):
             lines += ["", f"{name} ({len(frame)}):"]
             lines += [
@@ -374,6 +449,7 @@ def _figures(given: argparse.Namespace) -> Answer:
     from core.figures.disable import curves as chart
 
     study = _study(run, given)
+    judged = _judged(run, given)
     at = sorted({1, *range(given.every, given.most + 1, given.every), given.most})
     with stoppable() as stop:
         frame = curves(
@@ -382,8 +458,8 @@ def _figures(given: argparse.Namespace) -> Answer:
             given.sign or SIGNS,
             [given.protocol],
             given.halves,
-            given.select,
-            given.judge,
+            None if given.halves else _selected(run, given) or None,
+            judged or None,
             at=at,
             over=given.over,
             seed=given.seed,
@@ -443,7 +519,8 @@ def _search(given: argparse.Namespace) -> Answer:
         if method not in METHODS:
             raise unknown("search", method, METHODS)
     study = _study(run, given)
-    rows = study.rows(given.split)
+    judged = _judged(run, given)
+    rows = study.rows(judged or None)
     with stoppable() as stop:
         frame = compare(
             study.toggler,
@@ -463,10 +540,7 @@ def _search(given: argparse.Namespace) -> Answer:
             progress=show_progress,
             stop=stop,
         )
-    split = (
-        f"random halves of {', '.join(given.split or ['all images'])}, {given.halves} times "
-        f"(n = {len(rows)})"
-    )
+    split = f"random halves of {splits_words(judged)}, {given.halves} times (n = {len(rows)})"
     definition = f"{study.learned.strategy}, IoU {study.learned.iou}, knowledge {study.graph}"
     _write_csv(given.csv, "search", frame)
     drawn = chart(frame, _caption(run, study.toggler.layer, definition, split))

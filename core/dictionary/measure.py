@@ -17,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from core.ablation.edits import Change
+from core.ablation.recorded import Recorded
 from core.ablation.replay import SHARD, Tail, Whole
 from core.ablation.result import Gain, Share
 from core.ablation.strategies import replayed_tail, whole_forward
-from core.ablation.subject import Recorded, Subject
+from core.ablation.subject import Subject
 from core.dictionary.cells import Cells
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import gain_interval, mean_interval

@@ -31,37 +31,36 @@ def _long(names: list[str]) -> int:
 
 
 def shares(frame: pd.DataFrame, what: str, axis: str, caption: Caption, dark: bool = False) -> Any:
-    """A share of each side with its 95 % interval: columns side, share, low, high, count.
+    """A share of each side as a dot with its 95 % interval: columns side, share, low, high, count.
 
-    `count` is the count behind it, written at the bar.
+    The axis shows what the intervals span, not all from 0. `count` is written behind the interval.
     """
     names = list(frame["side"])
-    base = alt.Chart(frame)
-    y = alt.Y("side:N", title=None, sort=names, axis=alt.Axis(labelLimit=_long(names)))
-    top = min(1.0, float(frame["high"].max()) * 1.05) if len(frame) else 1.0
-    scale = alt.Scale(domain=[0, max(top, 0.05) * 1.3])
-    ticks = [k / 5 for k in range(6)] if top > 0.5 else alt.Undefined
-    bars = base.mark_bar(size=18, cornerRadiusEnd=2).encode(
-        alt.X(
-            "share:Q", title=axis, scale=scale, axis=alt.Axis(format="%", values=ticks, tickCount=5)
-        ),
-        y,
+    data = frame.assign(**{column: 100 * frame[column] for column in ("share", "low", "high")})
+    least, most = float(data["low"].min()), float(data["high"].max())
+    room = 0.08 * max(5.0, most - least)
+    scale = alt.Scale(domain=[max(0.0, least - room), most + 6 * room], nice=False)
+    base = alt.Chart(data).encode(
+        alt.Y("side:N", title=None, sort=names, axis=alt.Axis(labelLimit=_long(names))),
         alt.Color("side:N", legend=None, scale=_scale(names, dark)),
-        tooltip=[
-            "side",
-            alt.Tooltip("share", format=".1%"),
-            alt.Tooltip("count", title="count"),
-            alt.Tooltip("low", format=".1%", title="95 % from"),
-            alt.Tooltip("high", format=".1%", title="to"),
-        ],
     )
-    spans = base.mark_rule(color=INK[dark], strokeWidth=1.5).encode(
-        alt.X("low:Q", scale=scale), alt.X2("high:Q"), y
+    tooltip = [
+        "side",
+        alt.Tooltip("share", format=".1f", title="percent"),
+        alt.Tooltip("low", format=".1f", title="95 % from"),
+        alt.Tooltip("high", format=".1f", title="to"),
+        alt.Tooltip("count", title="count"),
+    ]
+    spans = base.mark_rule(strokeWidth=2.5, opacity=0.6).encode(
+        alt.X("low:Q", title=axis, scale=scale, axis=alt.Axis(tickCount=5)), alt.X2("high:Q")
     )
-    text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(
-        alt.X("high:Q", scale=scale), y, alt.Text("count:N")
+    dots = base.mark_point(filled=True, size=90, opacity=1).encode(
+        alt.X("share:Q", scale=scale), tooltip=tooltip
     )
-    chart = (bars + spans + text).properties(width=WIDTH, height=36 * max(1, len(frame)))
+    text = base.mark_text(align="left", dx=8).encode(
+        alt.X("high:Q", scale=scale), text="count:N", color=alt.value(INK[dark])
+    )
+    chart = (spans + dots + text).properties(width=WIDTH, height=36 * max(1, len(frame)))
     return titled(chart, what, caption, dark)
 
 
@@ -74,7 +73,7 @@ def categories(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any
         alt.YOffset("side:N", sort=names),
         alt.X(
             "concepts:Q",
-            title="concepts that some unit detects",
+            title="concepts that at least one unit detects",
             axis=alt.Axis(tickMinStep=1, tickCount=5),
         ),
     )
@@ -90,7 +89,7 @@ def categories(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any
     text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(text="concepts:Q")
     height = max(90, (16 * len(names) + 12) * max(1, len(order)))
     chart = (bars + text).properties(width=WIDTH, height=height)
-    return titled(chart, "Kinds of things they detect", caption, dark, 30 + 20 * len(names))
+    return titled(chart, "Concepts detected, by category", caption, dark, 30 + 20 * len(names))
 
 
 def reach(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
@@ -100,10 +99,10 @@ def reach(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         alt.Chart(frame)
         .mark_line(strokeWidth=2.5, interpolate="step-before")
         .encode(
-            alt.X("iou:Q", title="overlap (IoU) of the best label"),
+            alt.X("iou:Q", title="IoU of the label"),
             alt.Y(
                 "share:Q",
-                title="share of units that reach it",
+                title="share of units with at least that IoU",
                 axis=alt.Axis(format="%", tickCount=5),
                 scale=alt.Scale(domain=[0, 1]),
             ),
@@ -124,7 +123,7 @@ def reach(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         )
         .properties(width=WIDTH, height=HEIGHT)
     )
-    return titled(lines, "How far the labels reach", caption, dark, 30 + 20 * len(names))
+    return titled(lines, "IoU of the units’ labels", caption, dark, 30 + 20 * len(names))
 
 
 def _dashes(count: int) -> list[list[int]]:
@@ -140,10 +139,10 @@ def agreement(
 ) -> Any:
     """Images that both, one or neither get right, from :func:`core.views.compare.agreement`."""
     words = {
-        "both": "both right",
-        "first": f"only {first}",
-        "second": f"only {second}",
-        "neither": "neither right",
+        "both": "both correct",
+        "first": f"{first} alone",
+        "second": f"{second} alone",
+        "neither": "neither correct",
     }
     colors = {
         "both": SIDES[2][dark],
@@ -165,18 +164,18 @@ def agreement(
     most = float(frame["images"].max()) or 1.0
     x = alt.X(
         "images:Q",
-        title="images",
+        title="photos",
         scale=alt.Scale(domain=[0, 1.25 * most]),
         axis=alt.Axis(tickMinStep=1, tickCount=5),
     )
     bars = base.mark_bar(size=20, cornerRadiusEnd=2).encode(
         x,
         y,
-        tooltip=["kind", "images"],
+        tooltip=["kind", alt.Tooltip("images", title="photos")],
         color=alt.Color(
             "kind:N", legend=None, scale=alt.Scale(domain=names, range=[colors[k] for k in KINDS])
         ),
     )
     text = base.mark_text(align="left", dx=6, color=INK[dark]).encode(x, y, text="shown:N")
     chart = (bars + text).properties(width=WIDTH, height=34 * len(names))
-    return titled(chart, "Who is right, image by image", caption, dark)
+    return titled(chart, "Correct predictions, photo by photo", caption, dark)

@@ -28,6 +28,7 @@ import pandas as pd
 from scipy import sparse
 
 from core.foundation.errors import UnitscopeError, allow_empty, unknown, without_effect
+from core.foundation.vocabulary import Core
 from core.knowledge.align import GUESSES, align
 from core.knowledge.graph import RELATIONS, Edge, Graph
 from core.runs.run_file import Run
@@ -449,6 +450,38 @@ def core_concepts(annotated: Annotated, related: Edges, kind: str) -> CoreConcep
     if kind == "icc":
         return identifier_core_concepts(annotated, related)
     raise unknown("kind of core concepts", kind, ("top10", "scc", "icc"))
+
+
+def all_core_concepts(
+    run: Run,
+    graph: Graph,
+    overrides: Path | None = None,
+    splits: Sequence[str] | None = None,
+    kinds: Sequence[str] = tuple(Core),
+) -> dict[str, CoreConcepts]:
+    """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
+
+    overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
+    splits : from the annotations of these images alone; all where None.
+    kinds : these alone. Top 10 alone asks nothing of the graph.
+
+    Raises :class:`core.foundation.errors.NoEffect` as :func:`related_concepts`, and for an unknown
+    kind.
+    """
+    annotated = Annotated.from_run(run, splits)
+    related: Edges = []
+    if any(kind != "top10" for kind in kinds):
+        related = related_concepts(annotated, graph, overrides=overrides)
+    elif overrides is not None:
+        without_effect("Top 10 goes by frequency alone, so --overrides cannot change it")
+    return core_kinds(annotated, related, kinds)
+
+
+def core_kinds(
+    annotated: Annotated, related: Edges, kinds: Sequence[str] = tuple(Core)
+) -> dict[str, CoreConcepts]:
+    """Core concepts of annotated scenes by kind, of :class:`~core.foundation.vocabulary.Core`."""
+    return {kind: core_concepts(annotated, related, kind) for kind in kinds}
 
 
 def _scoped(annotated: Annotated, related: Edges) -> np.ndarray:

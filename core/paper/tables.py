@@ -20,18 +20,13 @@ import pandas as pd
 from core.explain.account import scenes_of
 from core.explain.learned import STRATEGIES, Learned, learned_concepts
 from core.explain.metrics import Estimate, Explained, columns, explain_predictions
-from core.foundation.errors import UnitscopeError, without_effect
+from core.foundation.errors import UnitscopeError
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
 from core.foundation.latex import floating, tabular
 from core.foundation.vocabulary import Core, Strategy
-from core.knowledge.core_concepts import (
-    Annotated,
-    CoreConcepts,
-    Edges,
-    core_concepts,
-    related_concepts,
-)
+from core.knowledge.core_concepts import all_core_concepts as all_core_concepts
+from core.knowledge.core_concepts import core_kinds as core_kinds
 from core.knowledge.graph import Graph
 from core.merging.fuse import WORDS, Links, Space, Vectors, exchanged, filter_scenes
 from core.merging.gain import DRAWS
@@ -137,38 +132,6 @@ class Table:
         kinds = "l" * len(self.labels) + "r" * len(self.columns)
         table = tabular(kinds, [*self.labels, *map(head, self.columns)], rows)
         return floating(table, " ".join([self.title + ".", *self.notes, *self.dashes()]))
-
-
-def all_core_concepts(
-    run: Run,
-    graph: Graph,
-    overrides: Path | None = None,
-    splits: Sequence[str] | None = None,
-    kinds: Sequence[str] = tuple(Core),
-) -> dict[str, CoreConcepts]:
-    """Top 10, SCC and ICC of a run's scenes, from one alignment with the graph.
-
-    overrides : the user's own table of names and nodes (:func:`core.knowledge.align.align`).
-    splits : from the annotations of these images alone; all where None.
-    kinds : these alone. Top 10 alone asks nothing of the graph.
-
-    Raises :class:`core.foundation.errors.NoEffect` as :func:`related_concepts`, and for an unknown
-    kind.
-    """
-    annotated = Annotated.from_run(run, splits)
-    related: Edges = []
-    if any(kind != "top10" for kind in kinds):
-        related = related_concepts(annotated, graph, overrides=overrides)
-    elif overrides is not None:
-        without_effect("Top 10 goes by frequency alone, so --overrides cannot change it")
-    return core_kinds(annotated, related, kinds)
-
-
-def core_kinds(
-    annotated: Annotated, related: Edges, kinds: Sequence[str] = tuple(Core)
-) -> dict[str, CoreConcepts]:
-    """Core concepts of annotated scenes by kind, of :class:`~core.foundation.vocabulary.Core`."""
-    return {kind: core_concepts(annotated, related, kind) for kind in kinds}
 
 
 def _source(run: Run, graph: Graph, iou: str, splits: Sequence[str] | None) -> str:

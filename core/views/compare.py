@@ -155,6 +155,24 @@ def met(one: pd.DataFrame, other: pd.DataFrame) -> pd.DataFrame:
     return frame.drop(columns=["correct", "correct_other"])
 
 
+KINDS = ("both", "first", "second")
+"""Who predicts a photo correctly, where anybody does."""
+
+
+def by_scene(found: pd.DataFrame) -> pd.DataFrame:
+    """Accuracy of both sides by true scene, of :func:`met`: scene, images, right_before and
+    right_after (the first side's and the second's), shift, gained and lost (right with the second
+    alone, with the first alone); as :attr:`core.ablation.result.Toggled.scenes`."""
+    groups = found["kind"].groupby(found["scene"], sort=True)
+    table = pd.DataFrame({"images": groups.size()})
+    of = {kind: groups.agg(lambda kinds, k=kind: (kinds == k).sum()) for kind in KINDS}
+    table["right_before"] = of["both"] + of["first"]
+    table["right_after"] = of["both"] + of["second"]
+    table["shift"] = (table["right_after"] - table["right_before"]) / table["images"]
+    table["gained"], table["lost"] = of["second"], of["first"]
+    return table.reset_index()
+
+
 @dataclass(frozen=True)
 class Agreement:
     """Images that two sides both scored, by which of them is right.

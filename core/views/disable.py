@@ -1,4 +1,4 @@
-"""What switching units off does to a network: what the Disable page asks."""
+"""What disabling units does to a network: what the Disable page asks."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
+import numpy as np
 import pandas as pd
 
 from core.ablation.contribution import Contribution, UnitConcepts
@@ -23,12 +24,14 @@ from core.ablation.search import greedy_forward
 from core.ablation.toggler import Toggler
 from core.ablation.toggler import prepare as prepare
 from core.foundation.errors import UnitscopeError
-from core.foundation.intervals import interval, paired_interval
+from core.foundation.intervals import paired_interval
 from core.foundation.names import whole
 from core.foundation.progress import Hooks
+from core.foundation.settings import judged_on
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
 from core.views.knowledge import Known
+from core.views.runs import splits as run_splits
 from core.views.units import unit_table
 
 MOST_LISTED = 60
@@ -66,7 +69,7 @@ def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     return pd.DataFrame({"unit": frame["unit"], "label": frame["name"], "iou": frame["iou"]})
 
 
-# -- which units help or hinder a scene -----------------------------------------------------
+# -- units of a scene by their contribution scores -------------------------------------------
 
 
 def unit_concepts(run: Run, layer: str, strategy: str, iou: str) -> UnitConcepts:
@@ -74,9 +77,11 @@ def unit_concepts(run: Run, layer: str, strategy: str, iou: str) -> UnitConcepts
     return UnitConcepts.of(run, layer, strategy, iou)
 
 
-def contribution(learned: UnitConcepts, known: Known, kind: str, over: str) -> Contribution:
-    """Eq. 9 for every scene and unit."""
-    return learned.contribution(known.core[kind], over)
+def contribution(
+    learned: UnitConcepts, known: Known, kind: str, over: str, splits: Sequence[str] = ()
+) -> Contribution:
+    """Eq. 9 for every scene and unit, summed over photos of some splits (all where none)."""
+    return learned.contribution(known.core[kind], over, splits=splits)
 
 
 def ranking(run: Run, found: Contribution, scene: str, sign: str, denominator: str) -> pd.DataFrame:
@@ -94,24 +99,71 @@ def toggled(
     toggler: Toggler,
     units: Sequence[int],
     factor: float,
-    split: str,
-    scene: str,
+    splits: Sequence[str],
     **hooks: Unpack[Hooks],
 ) -> Toggled:
-    """What multiplying units by a factor (0 switches them off) does to the images chosen."""
-    return toggler.toggle(
-        Edit(tuple(units), factor), scene or None, [split] if split else None, **hooks
-    )
+    """What multiplying units by a factor (0 disables them) does to the images of some splits (all
+    where none)."""
+    return toggler.toggle(Edit(tuple(units), factor), None, splits, **hooks)
 
 
-def toggled_one(_run: Run, toggler: Toggler, unit: int) -> Toggled:
-    """What switching one unit off does to all images."""
-    return toggled(toggler, (unit,), 0.0, "", "")
+def toggled_one(run: Run, toggler: Toggler, unit: int) -> Toggled:
+    """What disabling one unit does to the images that networks are judged on (test, else val)."""
+    return toggled(toggler, (unit,), 0.0, judged_on(run_splits(run)))
 
 
-def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame:
-    """Two edits on the same images: set, units, accuracy, low, high, gain over the unedited
-    network with its paired interval, images gained and lost; the last row is their difference."""
+CONTROLS = 20
+"""Draws of random units, as for the curves."""
+
+
+class Control(NamedTuple):
+    """The change of accuracy by as many random units: mean and the middle 95 % of the draws."""
+
+    of: str
+    mean: float
+    low: float
+    high: float
+
+
+def random_units(units: int, count: int, seed: int = 0) -> tuple[int, ...]:
+    """`count` of a layer's units, drawn at random; the same seed draws the same."""
+    drawn = np.random.default_rng(seed).choice(units, min(count, units), replace=False)
+    return tuple(sorted(int(unit) for unit in drawn))
+
+
+def control(
+    _run: Run, toggler: Toggler, count: int, factor: float, splits: Sequence[str], scene: str
+) -> list[Control]:
+    """The control of an edit: :data:`CONTROLS` times as many random units, for each of
+    :meth:`core.ablation.result.Toggled.headlines`."""
+    draws = [
+        toggled(toggler, random_units(toggler.units, count, seed), factor, splits).headlines(scene)
+        for seed in range(CONTROLS)
+    ]
+    found = []
+    for parts in zip(*draws, strict=True):
+        gains = np.array([one.gain.value for one in parts])
+        low, high = np.quantile(gains, [0.025, 0.975])
+        found.append(Control(parts[0].of, float(gains.mean()), float(low), float(high)))
+    return found
+
+
+class Compared(NamedTuple):
+    """Two edits, A and B, on the same images.
+
+    table : a row a set and one for B less A: set, units, accuracy, low, high, gain over the
+    unedited network with its paired interval, gained and lost. first, second : the images right
+    with A alone, and with B alone: image, id, split, scene, before (without any edit), a, b (what
+    is predicted).
+    """
+
+    table: pd.DataFrame
+    first: pd.DataFrame
+    second: pd.DataFrame
+
+
+def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> Compared:
+    """Two edits side by side. Raises UnitscopeError where they are not of the same images."""
     if not one.images["image"].equals(two.images["image"]):
         raise UnitscopeError("two edits are compared on the same images only")
     rows = []
@@ -131,23 +183,31 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame
                 "lost": gain.lost,
             }
         )
-    known = one.images["target"].to_numpy() >= 0
-    target = one.images["target"].to_numpy()[known]
-    first = one.after.predicted[known] == target
-    second = two.after.predicted[known] == target
-    up, down = int((second & ~first).sum()), int((first & ~second).sum())
-    low, high = paired_interval(up, down, len(target))
+    target = one.images["target"].to_numpy()
+    known = target >= 0
+    first = (one.after.predicted == target) & known
+    second = (two.after.predicted == target) & known
+    up, down, n = int((second & ~first).sum()), int((first & ~second).sum()), int(known.sum())
+    low, high = paired_interval(up, down, n)
     rows.append(
         {
             "set": f"{names[1]} less {names[0]}",
-            "gain": (up - down) / max(1, len(target)),
+            "gain": (up - down) / max(1, n),
             "gain_low": low,
             "gain_high": high,
             "gained": up,
             "lost": down,
         }
     )
-    return pd.DataFrame(rows)
+
+    def listed(keep: np.ndarray) -> pd.DataFrame:
+        part = one.images[keep]
+        frame = part[["image", "id", "split", "scene"]].reset_index(drop=True)
+        for column, of in (("before", one.before), ("a", one.after), ("b", two.after)):
+            frame[column] = [one.names[k] for k in of.predicted[keep]]
+        return frame
+
+    return Compared(pd.DataFrame(rows), listed(first & ~second), listed(second & ~first))
 
 
 # -- curves and searches --------------------------------------------------------------------
@@ -159,20 +219,20 @@ def curves(
     known: Known,
     protocol: str,
     rankings: Sequence[str],
-    select: str,
-    judge: str,
+    select: Sequence[str],
+    judge: Sequence[str],
     most: int,
     strategy: str,
     iou: str,
 ) -> pd.DataFrame:
-    """Accuracy with the k most positive or negative units switched off (Figs. 3 and 4)."""
+    """Accuracy with the k most positive or negative units disabled (Figs. 3 and 4)."""
     study = Study.of(toggler, known.graph, strategy, iou)
     return all_curves(
         study,
         list(rankings),
         protocols=(protocol,),
-        select=[select] if select else None,
-        judge=[judge] if judge else None,
+        select=list(select) or None,
+        judge=list(judge) or None,
         at=list(range(1, min(most, toggler.units) + 1)),
     )
 
@@ -188,7 +248,7 @@ def rankings(toggler: Toggler) -> list[str]:
 
 
 def greedy(toggler: Toggler, split: str, scene: str, most: int) -> tuple[int, ...]:
-    """The units that a greedy search switches off, one after another, on the images chosen, up
+    """The units that a greedy search disables, one after another, on the images chosen, up
     to its best set. Raises UnitscopeError where the layer's head is not linear."""
     if toggler.weights is None:
         raise UnitscopeError(
@@ -217,13 +277,3 @@ def edited_network(toggler: Toggler, units: Sequence[int], factor: float, why: s
             for path in sorted(written.files.values()):
                 pack.write(path, path.name)
     return out.getvalue()
-
-
-def share_words(right: int, n: int) -> str:
-    """A share with its 95 % interval, for people.
-
-    >>> share_words(50, 100)
-    '50.0% [40.4, 59.6]'
-    """
-    low, high = interval(right, n)
-    return f"{right / max(1, n):.1%} [{100 * low:.1f}, {100 * high:.1f}]"

@@ -13,7 +13,7 @@ import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
-from core.foundation.settings import CACHE, command
+from core.foundation.settings import CACHE, JUDGING, command
 from core.runs.run_file import Run
 from core.runs.store import find_run, list_runs
 from core.views.names import short_name
@@ -165,12 +165,12 @@ def skipped(run: Run) -> pd.DataFrame:
     return run.sql("SELECT id, file, reason FROM skipped")
 
 
-CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
-"""Splits to choose units on, and to judge them on, the best first."""
+SEARCHING = ("val", "validation", "train")
+"""Splits to search on, the best first: of photos it was trained on a network says little wrong."""
 
 
 def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
-    """(where to choose units, where to judge them) among the splits of a run: never the same
+    """(where to search for units, where to judge them) among the splits of a run: never the same
     photos where there are two; "" is all photos.
 
     >>> usual_splits(["test", "train", "val"]), usual_splits(["train", "val"])
@@ -179,7 +179,7 @@ def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
     (('', 'val'), ('train', ''))
     """
     judge = next((one for one in JUDGING if one in splits), "")
-    choose = next((one for one in CHOOSING if one in splits and one != judge), "")
+    choose = next((one for one in SEARCHING if one in splits and one != judge), "")
     return choose, judge
 
 

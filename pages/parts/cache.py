@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
 from importlib import import_module
@@ -339,17 +339,28 @@ def _contribution(
     iou: str,
     kind: str,
     over: str,
+    splits: tuple[str, ...],
 ) -> Contribution:
     from core.views import disable
 
     learned = _unit_concepts(_run, stamp, layer, strategy, iou)
-    return disable.contribution(learned, _known, kind, over)
+    return disable.contribution(learned, _known, kind, over, splits)
 
 
 @_sound
 def contribution(
-    run: Run, known: Known, layer: str, strategy: str, iou: str, kind: str, over: str
+    run: Run,
+    known: Known,
+    layer: str,
+    strategy: str,
+    iou: str,
+    kind: str,
+    over: str,
+    splits: Sequence[str] = (),
 ) -> Contribution:
-    """The contribution of every unit to every scene (Eq. 9)."""
+    """The contribution of every unit to every scene (Eq. 9), summed over photos of some splits (all
+    where none)."""
     stamp = f"{run.path}:{run.digest}"
-    return _contribution(run, known, stamp, known.digest, layer, strategy, iou, kind, over)
+    return _contribution(
+        run, known, stamp, known.digest, layer, strategy, iou, kind, over, tuple(splits)
+    )

@@ -90,10 +90,10 @@ chances to detect something.
 """
 
 AGREEMENT = r"""
-Both networks were shown the same images; those that neither or both get right do not tell them
-apart. **p** is McNemar’s exact test on the others: if either network were as likely to be the
-one that is right, how often would the counts be at least as uneven? Small is a real
-difference; whether it is a large one, the counts say.
+Both networks were given the same photos; those that neither or both predict correctly do not
+distinguish them. **p** is McNemar’s exact test on the others: if either network were as likely to
+be the one that is correct, how often would the counts be at least as uneven? A small p is
+significant; whether the difference is large, the counts say.
 """
 
 TABLE_4 = r"""
@@ -101,8 +101,8 @@ The paper’s Table 4. For each wrong prediction: do the concepts that the units
 (MinMax threshold) fit the core concepts of the *predicted* scene better than those of the true
 one? CM asks by consistency, DM by difference, SM by similarity; ties count as failures. In
 percent of the false predictions, with 95 % intervals over photos. **By chance**: the same with
-core concepts exchanged between scenes at random. A figure below chance says that the units saw
-the true scene’s concepts after all.
+core concepts exchanged between scenes at random. A figure below chance says that the units
+learned the true scene’s concepts after all.
 """
 
 CONFUSION = r"""
@@ -312,12 +312,15 @@ scene’s own photos**. Neither says that switching it off changes an answer: lo
 """
 
 TOGGLE = r"""
-Switching a unit off sets its whole map to 0. Where the network ends in an average over places
-and one linear layer, the answer of every image follows at once,
+Disabling a unit sets its whole map to 0. Where the network ends in an average over places
+and one linear layer, the prediction of every image follows at once,
 $$\text{logits}-\sum_{t\in S}\overline{a_t}\,W_t ,$$
 exactly (*closed form*). Elsewhere the rest of the network is run again on the kept maps
-(*replayed tail*), or the whole of it on the stored photos. Which of them told is written beside
-the result, checked against a real forward pass.
+(*replayed tail*), or the whole of it on the stored photos. Which method computed the answer is
+written beside it; each is checked against a real forward pass.
+
+A ring is the accuracy before, a dot the accuracy after, with the number of photos beside each
+scene; scenes of fewer than ten photos are drawn as one.
 
 The interval of the change is Agresti and Min’s for pairs: the same photos before and after.
 **Units that are chosen by looking at these very photos do better on them than on new ones.**
@@ -326,14 +329,14 @@ Choose on one split, judge on another.
 
 PROTOCOLS = r"""
 **By the true scene** is how the paper does it: in every photo the units of its *true* scene are
-switched off, the most positive where the network was right, the most negative where it was
+disabled, the most positive where the network was right, the most negative where it was
 wrong. That takes an oracle: one must know the answer to know what to do. **By the predicted
 scene** and **the same units everywhere** need none.
 
-Each curve is set against controls of the same size: units drawn at random (20 draws, the band
-is the middle 95 %), the most active ones, those with the largest weights, those with the
-largest gradient × activation, and a greedy search. Choose units on one split and judge them on
-another for an honest figure.
+Curves are in points from the accuracy without any edit. Each is set against controls of the same
+size: units drawn at random (20 draws, the band is the middle 95 %), the most active ones, those
+with the largest weights, those with the largest gradient × activation, and a greedy search. Choose
+units on one split and judge them on another for an honest figure.
 """
 
 RETRAIN = r"""

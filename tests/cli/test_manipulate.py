@@ -29,7 +29,8 @@ def test_verbs(tiny_run, tmp_path, capsys):
     assert told["method"] == "closed form" and told["units"] == [0, 3]
     told = say(capsys, "toggle", *place, "--units", "0,3", "--layer", "body.1", "--factor", "0.5")
     assert told["method"] == "replayed tail"
-    told = say(capsys, "contribution", *place, "--scene", "cellar", "--unit", "1", "--over", "all")
+    asked = ("--cc", "scc", "--unit", "1", "--over", "all")
+    told = say(capsys, "contribution", *place, "--scene", "cellar", *asked)
     assert told["core"] == ["piece 6"] and told["negative"]
     told = say(capsys, "toggle", *place, "--top-negative", "2", "--scene", "cellar")
     assert len(told["units"]) <= 2 and "most negative of scene cellar" in told["chosen"]

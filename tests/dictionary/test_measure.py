@@ -10,7 +10,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.ablation.subject import Recorded, Subject
+from core.ablation.recorded import Recorded
+from core.ablation.subject import Subject
 from core.dictionary.cells import Cells
 from core.dictionary.make import make_dictionary
 from core.dictionary.measure import NoScenes, kept_of, opened, through

@@ -234,9 +234,9 @@ PAGES = {
     "pages/2_Units.py": "",
     "pages/3_Concepts.py": "",
     "pages/4_Explain.py": "why a photo was called what it was",
-    "pages/5_Disable.py": "what switching units off does",
+    "pages/5_Disable.py": "what disabling units does",
     "pages/6_Retrain.py": "training the network again",
-    "pages/7_Compare.py": "telling why",
+    "pages/7_Compare.py": "the explanation of its false predictions",
     "pages/9_Runs.py": "",
 }
 

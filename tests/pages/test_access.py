@@ -312,8 +312,8 @@ def test_pages_of_a_visitor_change_nothing(cache, served, mode):
     assert "started here by owners alone" in text_of(runs)
     disable = show("pages/5_Disable.py", off="1-2")
     labels = [b.label for b in disable.button]
-    assert "All on again" in labels and "Keep" not in labels
-    assert disable.metric  # what units do is shown to everybody
+    assert "Enable all" in labels and "Save" not in labels
+    assert "2 units disabled" in text_of(disable)  # what units do is shown to everybody
     retrain = show("pages/6_Retrain.py")
     assert not [b.label for b in retrain.button]
 
@@ -466,8 +466,8 @@ def test_servers_that_make_no_token_are_read_only(browser, cache, options):
         visit.page.get_by_text("this server is read-only").first.wait_for()
         assert visit.page.get_by_role("button", name="Discard").count() == 0
         visit.open("Disable?off=1-2")
-        visit.page.get_by_text("Sets are kept by owners alone").wait_for()
-        assert visit.page.locator('[data-testid="stMetric"]').count() == 4
+        visit.page.get_by_text("Sets are saved by owners alone").wait_for()
+        assert "2 units disabled" in visit.page.locator(".shifts").inner_text()
         assert not visit.wrong
         visit.page.close()
     finally:

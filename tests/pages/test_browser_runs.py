@@ -149,7 +149,7 @@ def test_sides_are_chosen_and_kept_in_the_address(browser, two):
         page.wait_for_url("**sides=*")
         visit.settle()
         assert sides() == 3
-        page.get_by_text("Who is right, image by image").first.wait_for(timeout=WAIT)
+        page.get_by_text("Correct predictions, photo by photo").first.wait_for(timeout=WAIT)
         page.reload()
         visit.settle()
         assert sides() == 3

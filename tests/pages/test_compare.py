@@ -24,16 +24,17 @@ def test_compare_opens_with_what_is_most_alike(cache, run, bare):
     at = show("pages/7_Compare.py", sides=sides, split="test")
     assert len(at.dataframe[0].value) == 2
     told = text_of(at)
-    assert "differ in their rounds of shuffled labels" in told
-    assert "Of **30** images that both were shown, they give the same answer on **100%**" in told
+    assert "also differ in their rounds of shuffled labels" in told
+    assert "On **30** photos that both were given, predictions agree on **100%**" in told
     titles = [spec["title"]["text"] for spec in specs(at)]
-    assert "Who is right, image by image" in titles and "How far the labels reach" in titles
+    assert "Correct predictions, photo by photo" in titles
+    assert "IoU of the units’ labels" in titles
     at.multiselect[0].set_value([f"{run.digest}:body.1"]).run()
     assert at.query_params["sides"] in (f"{run.digest}:body.1", [f"{run.digest}:body.1"])
     assert "Choose another layer" in text_of(at)
 
 
-def test_compare_reckons_table_4_when_asked(cache, run):
+def test_compare_computes_table_4_when_asked(cache, run):
     at = show("pages/7_Compare.py", sides=f"{run.digest}:body.3", table4="1")
     assert at.dataframe[-1].value["core concepts"].tolist() == ["SCC", "ICC"]
     at = show(
@@ -49,7 +50,7 @@ def test_compare_takes_published_predictions(monkeypatch, tmp_path):
         import_predictions(table, name=f"p{k}", root=tmp_path / "cache")
     monkeypatch.setenv("UNITSCOPE_CACHE", str(tmp_path / "cache"))
     at = show("pages/7_Compare.py")
-    assert "Of **3** images" in text_of(at) and not at.error
+    assert "On **3** photos" in text_of(at) and not at.error
 
 
 def test_a_report_is_offered(cache, run):

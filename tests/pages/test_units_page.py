@@ -179,7 +179,7 @@ def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
 def test_a_unit_says_what_is_lost_without_it(run):
     assert "Switched off" not in text_of(show(PAGE, unit="3"))
     at = show(PAGE, unit="3", serves="1")
-    told = disable.prepare(run, LAYER).toggle(disable.Edit((3,)))
+    told = disable.prepare(run, LAYER).toggle(disable.Edit((3,)), None, ["test"])
     gain = told.gain
     shown = text_of(at)
     assert f"to **{told.accuracy[1].value:.2%}**" in shown

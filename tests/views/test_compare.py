@@ -54,6 +54,27 @@ def test_agreement_image_by_image(answers):
     assert np.isnan(compare.agreement(met.iloc[:0]).p)
 
 
+def test_accuracy_of_both_by_scene(answers):
+    one, other = answers
+    found = compare.by_scene(compare.met(one, other)).set_index("scene")
+    assert set(found.index) == {"s0", "s1", "s2"} and found["images"].sum() == 30
+    for scene, row in found.iterrows():
+        pairs = [
+            (a.correct, b.correct)
+            for a in one.itertuples()
+            for b in other.itertuples()
+            if a.id == b.id and a.scene == scene
+        ]
+        assert row["images"] == len(pairs)
+        assert row["right_before"] == sum(a for a, _ in pairs)
+        assert row["right_after"] == sum(b for _, b in pairs)
+        assert row["gained"] == sum(b and not a for a, b in pairs)
+        assert row["lost"] == sum(a and not b for a, b in pairs)
+        assert row["shift"] == pytest.approx(
+            (row["right_after"] - row["right_before"]) / len(pairs)
+        )
+
+
 def test_concepts_and_their_overlap(run):
     found = {layer: detected(run, layer, above=False) for layer in ("body.1", "body.3")}
     table = compare.concepts(found)
