@@ -80,7 +80,7 @@ def _add(sub: argparse.ArgumentParser) -> None:
         "--learn-on", action="append", metavar="SPLIT", help="train if left out; may be repeated"
     )
     sub.add_argument(
-        "--split", action="append", metavar="SPLIT", help="judged by; val or test if left out"
+        "--split", action="append", metavar="SPLIT", help="judged by; test or val if left out"
     )
     sub.add_argument("--seed", type=SEED, default=0)
     sub.add_argument("--csv", type=Path, metavar="FILE", help="write the table there")

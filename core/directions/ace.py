@@ -27,7 +27,7 @@ import pandas as pd
 from core.ablation.images import choose
 from core.attribution.case import Opened
 from core.directions.cav import Cavs, Examples, cavs, t_test, toward
-from core.directions.conceptshap import VERSION, class_of_scene, photos_of, splits_of
+from core.directions.conceptshap import VERSION, class_of_scene, photos_of
 from core.directions.layer import LOGIT, OF, Layer
 from core.directions.naming import usable_concepts
 from core.directions.patches import Box, box_of, maps_of, patch_of
@@ -38,7 +38,7 @@ from core.foundation.intervals import mean_interval
 from core.foundation.optional import optional
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.labelling.probe import cell_means, open_probe
+from core.labelling.probe import cell_means, held_out, open_probe
 from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
@@ -76,7 +76,7 @@ class Asked:
         :data:`RUNS`.
     of : of :data:`core.directions.layer.OF`. categories : whose concepts may name what is found;
         all but colours and scenes where empty.
-    learn, judge : splits; by default the training split, and the first of validation and test.
+    learn, judge : splits; by default as :func:`core.labelling.probe.held_out`.
     """
 
     images: int = IMAGES
@@ -333,7 +333,7 @@ class _Work:
         self.layer, self.scene, self.asked = layer, scene, asked
         self.meter, self.stop = meter, stop
         self.klass = class_of_scene(layer.opened, scene)
-        self.splits = splits_of(layer.run, asked.learn, asked.judge)
+        self.splits = held_out(layer.run, asked.learn, asked.judge, "concepts")
         images = layer.opened.recorded.images
         try:
             rows = choose(images, scene=scene, splits=self.splits[0])

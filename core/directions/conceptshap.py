@@ -54,7 +54,7 @@ from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, neve
 from core.foundation.versions import versions_of
 from core.labelling.probe import held_out, open_probe
 from core.runs.arrays import read_arrays, write_arrays
-from core.runs.run_file import Run, derived, known_values
+from core.runs.run_file import Run, derived
 
 VERSION = "concept vectors"
 """Name of the computation in :mod:`core.foundation.versions`."""
@@ -90,7 +90,7 @@ class Asked:
     Attributes
     ----------
     layer : the run's last where None. learning : see there.
-    learn, judge : splits; by default the training split, and the first of validation and test.
+    learn, judge : splits; by default as :func:`core.labelling.probe.held_out`.
     categories : whose concepts may name vectors; all but colours and scenes where empty.
     samples : subsets of KernelSHAP. exact : at most so many concepts have all subsets tried.
     """
@@ -354,16 +354,6 @@ def photos_of(opened: Opened, splits: tuple[str, ...]) -> Photos:
     return Photos(rows["image"].to_numpy(np.int64), rows["target"].to_numpy(np.int64))
 
 
-def splits_of(
-    run: Run, learn_on: tuple[str, ...], judge_on: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(learned on, judged by): by default the training split, and the first of validation and test:
-    what is tested on test photos then had no part in it."""
-    known = known_values(run, "split", "images", None)
-    usual = [name for name in ("val", "validation", "test") if name in known][:1]
-    return held_out(run, learn_on or None, judge_on or usual or None)
-
-
 def concept_vectors(
     opened: Opened, asked: Asked | None = None, progress: Report | None = None, stop: Stop = never
 ) -> Vectors:
@@ -376,7 +366,7 @@ def concept_vectors(
     layer = Layer.of(opened)
     if asked.layer not in (None, layer.name):
         raise UnitscopeError(f"layer {layer.name!r} is open, and {asked.layer!r} was asked for")
-    splits = splits_of(opened.run, asked.learn, asked.judge)
+    splits = held_out(opened.run, asked.learn, asked.judge, "concept vectors")
     facts = [
         layer.name,
         asdict(asked.learning),

@@ -17,9 +17,10 @@ from core.explain.learned import Learned
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.names import few
 from core.foundation.progress import Report, Stop, never
+from core.foundation.vocabulary import LEARNING
 from core.labelling.learned import learned_by_labels
 from core.labelling.methods import LABELLING, label_units
-from core.labelling.probe import LEARN, open_probe
+from core.labelling.probe import open_probe
 from core.runs.run_file import Run, known_values
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def by_labels(
     """
     row = LABELLING.row(method)
     known = known_values(run, "split", "images", None)
-    splits = [name for name in LEARN if name in known][:1]
+    splits = [name for name in LEARNING if name in known][:1]
     probe = open_probe(run, layer, splits or None)
     labels = label_units(probe, method, progress, stop, **given)
     said = int(labels.labelled.sum())

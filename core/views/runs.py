@@ -14,6 +14,7 @@ import pandas as pd
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
 from core.foundation.settings import CACHE, command
+from core.foundation.vocabulary import JUDGING
 from core.runs.run_file import Run
 from core.runs.store import find_run, list_runs
 from core.views.names import short_name
@@ -165,8 +166,8 @@ def skipped(run: Run) -> pd.DataFrame:
     return run.sql("SELECT id, file, reason FROM skipped")
 
 
-CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
-"""Splits to choose units on, and to judge them on, the best first."""
+CHOOSING = ("val", "validation", "train")
+"""Splits to choose units on, the best first."""
 
 
 def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
