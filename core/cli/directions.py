@@ -282,7 +282,7 @@ def _ace(given: argparse.Namespace) -> Answer:
         found = ace(Opened.of(run, given.layer), given.scene, asked, show_progress, stop)
     frame = found.frame()
     _write(given, frame)
-    return {"run": run.digest, **asdict(found)}, _ace_text(found, frame)
+    return {"run": run.digest, **found.to_json()}, _ace_text(found, frame)
 
 
 def _ace_text(found: Ace, frame: pd.DataFrame) -> str:
