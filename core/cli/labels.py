@@ -41,7 +41,10 @@ def add(verb: Verb) -> None:
         "--unit", type=whole(), metavar="N", help="every method's label of this unit"
     )
     labels.add_argument(
-        "--find", metavar="CONCEPT", help="units of any method that have to do with a concept"
+        "--find",
+        metavar="TEXT",
+        help="units of any method that have to do with a concept; with --encoder, those whose "
+        "labels are nearest to any text",
     )
     labels.add_argument("--layer", metavar="NAME", help="the run's last layer if left out")
     labels.add_argument(
@@ -117,10 +120,21 @@ def _shown(found: Bench, run: Run, given: argparse.Namespace) -> tuple[pd.DataFr
             raise UnitscopeError(f"there is no unit {given.unit}; units are 0 to {units - 1}")
         shown = found.unit(given.unit)
     elif given.find is not None:
-        shown = found.find(given.find).head(given.top)
+        shown = _found(found, run, given).head(given.top)
     else:
         shown = found.units.sort_values("image", ascending=False, kind="stable").head(given.top)
     return shown, _units_text(shown)
+
+
+def _found(found: Bench, run: Run, given: argparse.Namespace) -> pd.DataFrame:
+    """By the words of labels, or, by an encoder, by their meaning."""
+    if not given.encoder:
+        return found.find(given.find)
+    from core.labelling.encoders import load_encoder
+    from core.labelling.search import near
+
+    with stoppable() as stop:
+        return near(found, run, given.find, load_encoder(given.encoder), show_progress, stop)
 
 
 def _bench(given: argparse.Namespace, run: Run) -> Bench:
@@ -194,14 +208,18 @@ def _span(value: float, low: float, high: float) -> str:
 
 
 def _units_text(shown: pd.DataFrame) -> str:
-    lines = [f"{'unit':>5}  {'method':13}  {'simul.':>6}  {'causal':>6}  label"]
+    by_text = "near" in shown
+    head = f"{'cosine':>6}  " if by_text else ""
+    lines = [f"{head}{'unit':>5}  {'method':13}  {'simul.':>6}  {'causal':>6}  label"]
     for row in shown.itertuples():
         causal = f"{row.causal:6.2f}" if row.causal == row.causal else f"{'–':>6}"
         label = str(row.label)
         lines.append(
-            f"{row.unit:5}  {row.method:13}  {row.image:6.3f}  {causal}  "
+            (f"{row.near:6.2f}  " if by_text else "")
+            + f"{row.unit:5}  {row.method:13}  {row.image:6.3f}  {causal}  "
             + (label if len(label) <= 90 else label[:89] + "…")
             + ("" if row.concepts else "  (names no annotated concept)")
+            + (f"  [{row.name}]" if by_text and row.name != label else "")
         )
     return "\n".join(lines)
 
