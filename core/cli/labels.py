@@ -16,12 +16,8 @@ from core.foundation.settings import CACHE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from core.labelling.causal import Removed
     from core.labelling.judged import Bench
-    from core.labelling.probe import Probe
     from core.runs.run_file import Run
-
-NONE = "none"
 
 
 def add(verb: Verb) -> None:
@@ -97,7 +93,6 @@ def _labels(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--compare, --unit and --find are asked one at a time")
     run = open_given(given)
     found = _bench(given, run)
-    found.keep(run)
     files = _written(found, run, given)
     facts = _facts(found, run) | {"files": [str(file) for file in files]}
     shown, text = _shown(found, run, given)
@@ -138,41 +133,26 @@ def _found(found: Bench, run: Run, given: argparse.Namespace) -> pd.DataFrame:
 
 
 def _bench(given: argparse.Namespace, run: Run) -> Bench:
-    from core.labelling.bench import compare
-    from core.labelling.probe import held_out, open_probe
+    from core.labelling.bench import NONE, compare_on
 
-    learned, judged = held_out(run, given.learn_on, given.split)
-    learn = open_probe(run, given.layer, learned, given.category)
-    judge = open_probe(run, given.layer, judged, given.category)
-    methods = tuple(filter(None, (given.methods or "").split(",")))
-    options = {"encoder": given.encoder, "words": given.words, "table": given.table}
+    if given.by == NONE and given.photos != 150:
+        without_effect("--photos says how many photos concepts are taken out of: --by none")
     with stoppable() as stop:
-        removed = _removed(given, judge, stop)
-        return compare(
-            learn,
-            judge,
-            methods,
-            options,
-            removed,
-            seed=given.seed,
-            progress=show_progress,
-            stop=stop,
-            beat=given.beat,
+        return compare_on(
+            run,
+            given.layer,
+            tuple(filter(None, (given.methods or "").split(","))),
+            given.learn_on,
+            given.split,
+            given.category,
+            given.by,
+            given.photos,
+            {"encoder": given.encoder, "words": given.words, "table": given.table},
+            given.seed,
+            show_progress,
+            stop,
+            given.beat,
         )
-
-
-def _removed(given: argparse.Namespace, judge: Probe, stop: Any) -> Removed | None:
-    if given.by == NONE:
-        if given.photos != 150:
-            without_effect("--photos says how many photos concepts are taken out of: --by none")
-        return None
-    from core.attribution.case import Opened
-    from core.labelling.causal import remove
-
-    opened = Opened.of(judge.run, given.layer)
-    return remove(
-        opened, judge, given.by, given.photos, given.seed, show_progress, stop, given.beat
-    )
 
 
 def _facts(found: Bench, run: Run) -> dict[str, Any]:
