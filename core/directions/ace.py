@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -187,6 +188,7 @@ def ace(
     asked: Asked | None = None,
     progress: Report | None = None,
     stop: Stop = never,
+    beat: Path | None = None,
 ) -> Ace:
     """Discover what a scene is made of; kept beside the run, segments by themselves.
 
@@ -195,7 +197,7 @@ def ace(
     `stop` says so.
     """
     asked = asked or Asked()
-    work = _Work(Layer.of(opened), scene, asked, Meter(progress), stop)
+    work = _Work(Layer.of(opened), scene, asked, Meter(progress, beat), stop)
     path = derived(opened.run, "ace", work.facts, "json")
     beside = derived(opened.run, "ace-centres", work.facts, "npz")
     if path.is_file():

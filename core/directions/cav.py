@@ -294,6 +294,7 @@ def tcav(
     asked: Asked | None = None,
     progress: Report | None = None,
     stop: Stop = never,
+    beat: Path | None = None,
 ) -> Tcav:
     """TCAV of a concept for some scenes (all that judged photos show, where none is named).
 
@@ -305,7 +306,7 @@ def tcav(
     `stop` says so.
     """
     asked = asked or Asked()
-    work = Work(Layer.of(opened), asked, Meter(progress), stop)
+    work = Work(Layer.of(opened), asked, Meter(progress, beat), stop)
     classes = {name: class_of_scene(opened, name) for name in scenes} or work.every_scene()
     number = work.concept(concept)
     own = work.of_concept(number)

@@ -355,7 +355,11 @@ def photos_of(opened: Opened, splits: tuple[str, ...]) -> Photos:
 
 
 def concept_vectors(
-    opened: Opened, asked: Asked | None = None, progress: Report | None = None, stop: Stop = never
+    opened: Opened,
+    asked: Asked | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+    beat: Path | None = None,
 ) -> Vectors:
     """Concept vectors of a layer, learned and named; kept beside the run.
 
@@ -378,7 +382,7 @@ def concept_vectors(
     held = _read_vectors(path, layer, asked, splits)
     if held is not None:
         return held
-    meter = Meter(progress)
+    meter = Meter(progress, beat)
     surrogate = learn(layer, photos_of(opened, splits[0]), asked.learning, meter, stop)
     probes = [open_probe(opened.run, layer.name, part, asked.categories or None) for part in splits]
     names = name_vectors(
@@ -430,7 +434,11 @@ def _read_vectors(
 
 
 def concept_shap(
-    opened: Opened, asked: Asked | None = None, progress: Report | None = None, stop: Stop = never
+    opened: Opened,
+    asked: Asked | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+    beat: Path | None = None,
 ) -> ConceptShap:
     """Concept vectors, their completeness and Shapley values; kept beside the run, and resumed.
 
@@ -438,7 +446,7 @@ def concept_shap(
     guess on the judged photos, so that nothing could be complete; Stopped where `stop` says so.
     """
     asked = asked or Asked()
-    vectors = concept_vectors(opened, asked, progress, stop)
+    vectors = concept_vectors(opened, asked, progress, stop, beat)
     train, photos = (photos_of(opened, part) for part in vectors.splits)
     said = opened.recorded.logits[[opened.row(k) for k in photos.images]].argmax(1)
     network = said == photos.classes
@@ -453,7 +461,8 @@ def concept_shap(
         if m <= asked.exact
         else sampled_subsets(m, asked.samples, SHARE, asked.learning.seed)
     )
-    work = _Subsets(vectors, train, photos, said, subsets, progress, stop)
+    meter = Meter(progress, beat)
+    work = _Subsets(vectors, train, photos, said, subsets, meter, stop)
     return ConceptShap(vectors, photos, network, subsets, *work.done())
 
 
@@ -467,12 +476,12 @@ class _Subsets:
         photos: Photos,
         said: np.ndarray,
         subsets: np.ndarray,
-        progress: Report | None,
+        meter: Meter,
         stop: Stop,
     ):
         self.vectors, self.train, self.photos = vectors, train, photos
         self.said, self.subsets, self.stop = said, subsets, stop
-        self.meter = Meter(progress)
+        self.meter = meter
         asked, layer = vectors.asked, vectors.surrogate.layer
         facts = [
             layer.name,
