@@ -51,17 +51,18 @@ def caption(ctx: Context, bench: Bench) -> Caption:
     return Caption(ctx.facts.dataset, ctx.facts.model, asked.layer, learned, judged)
 
 
-def of_unit(ctx: Context, unit: int) -> None:
-    """Every method's label of a unit, with both scores on held-out photos."""
+def of_unit(ctx: Context, unit: int) -> bool:
+    """Every method's label of a unit, with both scores on held-out photos; False where the methods
+    have not been compared."""
     st.subheader("Labels by every method, on photos they were not learned from")
     bench = benches.latest(ctx.run, ctx.layer)
     if bench is None:
         not_yet(ctx, "unit-labels")
-        return
+        return False
     rows = benches.unit_rows(bench, unit)
     if rows.empty:
         st.caption("No method gives this unit a label.")
-        return
+        return True
     draw.table(
         rows.rename(
             columns={
@@ -90,6 +91,7 @@ def of_unit(ctx: Context, unit: int) -> None:
     if links:
         st.markdown("Units of any method that have to do with " + " · ".join(links))
     notes(bench)
+    return True
 
 
 def search(ctx: Context) -> None:

@@ -59,6 +59,7 @@ def test_a_unit_shows_every_method_with_both_scores(bench):
     ]
     assert np.allclose(rows["simulation"], wanted["image"])
     assert "judged by test (75 photos)" in text_of(at)
+    assert "What each method calls it" not in text_of(at)  # one table of methods, not two
 
 
 def test_units_of_any_method_are_found_by_a_concept(bench):
@@ -119,8 +120,8 @@ def test_a_text_that_no_label_says_is_compared_by_the_encoder(root, tiny_run, tm
     assert main([*given, "--by", "none", "--layer", "body.3", "--encoder", spec]) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNITSCOPE_CACHE", str(own))
+        patch.setattr(access, "may_change", lambda: True)
         at = show(UNITS, layer="body.3", find="a place to sleep")
-        print("SHOWN", text_of(at)[-600:], [b.value for b in at.info])
         rows = frame_with(at, "cosine")
         assert rows["cosine"].is_monotonic_decreasing and len(rows) > 2
         assert "No label says *a place to sleep*" in text_of(at)
