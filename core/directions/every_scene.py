@@ -109,7 +109,7 @@ class EveryScene:
         The names of the scene's concepts whose TCAV score is above :data:`SPEAKS`, the highest
         first, of equal ones that with more segments, :data:`core.directions.conceptshap.TOP` names
         at most. The published test is not asked: by the one random set that it is held against, it
-        passes nearly all concepts of a scene or nearly none (docs/directions.md).
+        passes random sets of segments as it passes concepts (docs/directions.md).
         """
         run = self.run
         scenes = run.sql("SELECT name FROM scenes ORDER BY scene")["name"].tolist()
