@@ -293,7 +293,7 @@ def _told_tcav(found: Tcav, frame: pd.DataFrame) -> Told:
         f"{100 * value:.0f} % [{100 * low:.0f}, {100 * high:.0f}] of the examples held out, those "
         f"of random concepts on {100 * found.random_accuracy:.0f} %.",
         f"{100 * found.passed['p_half']:.0f} % of {found.asked.randoms} random concepts pass the "
-        "published test (p_half); p_null: how often a random concept is as far from 1/2.",
+        "published test; p (null): how often a random concept is as far from 1/2.",
     ]
     notes += [CONSTANT] if found.constant else []
     about = f"{plain_name(found.concept)}, by {found.asked.by}, {found.asked.of}"
@@ -306,7 +306,7 @@ def _told_ace(found: Ace, frame: pd.DataFrame) -> Told:
     notes = [
         f"Segments of {found.images} photos, {_photos(found.splits)} ({found.judged} photos).",
         f"Random sets of segments of the same photos score {found.random_score:.2f}, and "
-        f"{100 * found.random_passed:.0f} % of them pass the published test (p); p_null: how often "
+        f"{100 * found.random_passed:.0f} % of them pass the published test; p (null): how often "
         "one scores as high.",
     ]
     notes += [CONSTANT] if found.constant else []
