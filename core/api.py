@@ -211,11 +211,10 @@ class Run(run_file.Run):
         `.table` (methods) and `.units`, `.unit(12)` and `.find("bed")`. As
         ``python -m core labels``; kept beside the run, and shown by the app.
         """
-        from core.labelling.bench import compare_on
+        from core.labelling.bench import Asked, compare_on
 
-        return compare_on(
-            self, layer, methods, learn_on, split, None, by, photos, given, seed, progress
-        )
+        asked = Asked(layer, methods, learn_on, split, None, by, photos, given, seed)
+        return compare_on(self, asked, progress)
 
     # -- concepts as directions and graphs --------------------------------------------------
 

@@ -133,26 +133,23 @@ def _found(found: Bench, run: Run, given: argparse.Namespace) -> pd.DataFrame:
 
 
 def _bench(given: argparse.Namespace, run: Run) -> Bench:
-    from core.labelling.bench import NONE, compare_on
+    from core.labelling.bench import NONE, Asked, compare_on
 
     if given.by == NONE and given.photos != 150:
         without_effect("--photos says how many photos concepts are taken out of: --by none")
+    asked = Asked(
+        given.layer,
+        tuple(filter(None, (given.methods or "").split(","))),
+        given.learn_on,
+        given.split,
+        given.category,
+        given.by,
+        given.photos,
+        {"encoder": given.encoder, "words": given.words, "table": given.table},
+        given.seed,
+    )
     with stoppable() as stop:
-        return compare_on(
-            run,
-            given.layer,
-            tuple(filter(None, (given.methods or "").split(","))),
-            given.learn_on,
-            given.split,
-            given.category,
-            given.by,
-            given.photos,
-            {"encoder": given.encoder, "words": given.words, "table": given.table},
-            given.seed,
-            show_progress,
-            stop,
-            given.beat,
-        )
+        return compare_on(run, asked, show_progress, stop, given.beat)
 
 
 def _facts(found: Bench, run: Run) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -151,38 +151,60 @@ def compare(
     )
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What is compared on a run.
+
+    Attributes
+    ----------
+    layer : the run's last where None. methods : all where empty.
+    learn_on, judge_on : as :func:`core.labelling.probe.held_out`. categories : whose concepts
+        labels may name; all where None.
+    by : how concepts are taken out of at most `photos` photos for the causal score
+        (:func:`core.labelling.causal.remove`), the usual way where None; :data:`NONE` leaves that
+        score out, and the network shut.
+    given : options that methods take. seed : of exchanges, bootstrap and removals.
+    """
+
+    layer: str | None = None
+    methods: Sequence[str] = ()
+    learn_on: Sequence[str] | None = None
+    judge_on: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
+    by: str | None = None
+    photos: int = PHOTOS
+    given: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
 def compare_on(
     run: Run,
-    layer: str | None = None,
-    methods: Sequence[str] = (),
-    learn_on: Sequence[str] | None = None,
-    judge_on: Sequence[str] | None = None,
-    categories: Sequence[str] | None = None,
-    by: str | None = None,
-    photos: int = PHOTOS,
-    given: Mapping[str, Any] | None = None,
-    seed: int = 0,
+    asked: Asked,
     progress: Report | None = None,
     stop: Stop = never,
     beat: Path | None = None,
 ) -> Bench:
     """:func:`compare` on splits of a run, kept beside it.
 
-    learn_on, judge_on : as :func:`core.labelling.probe.held_out`. categories : whose concepts
-    labels may name; all where None. by : how concepts are taken out of `photos` photos for the
-    causal score (:func:`core.labelling.causal.remove`), the usual way where None; :data:`NONE`
-    leaves that score out, and the network shut.
-
     Raises as :func:`compare`, :func:`core.labelling.causal.remove` and `held_out`.
     """
-    learned, judged = held_out(run, learn_on, judge_on)
-    learn = open_probe(run, layer, learned, categories)
-    judge = open_probe(run, layer, judged, categories)
-    removed = None
-    if by != NONE:
-        removed = remove(Opened.of(run, layer), judge, by, photos, seed, progress, stop, beat)
+    learned, judged = held_out(run, asked.learn_on, asked.judge_on)
+    learn = open_probe(run, asked.layer, learned, asked.categories)
+    judge = open_probe(run, asked.layer, judged, asked.categories)
+    removed, seed = None, asked.seed
+    if asked.by != NONE:
+        opened = Opened.of(run, asked.layer)
+        removed = remove(opened, judge, asked.by, asked.photos, seed, progress, stop, beat)
     found = compare(
-        learn, judge, methods, given, removed, seed=seed, progress=progress, stop=stop, beat=beat
+        learn,
+        judge,
+        asked.methods,
+        asked.given,
+        removed,
+        seed=seed,
+        progress=progress,
+        stop=stop,
+        beat=beat,
     )
     found.keep(run)
     return found
