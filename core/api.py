@@ -41,8 +41,14 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.attribution.measured import Measured
     from core.attribution.mistakes import Mistakes
     from core.attribution.reliance import Reliance
+    from core.directions.ace import Ace
+    from core.directions.cav import Tcav
+    from core.directions.conceptshap import ConceptShap
     from core.explain.account import Account
+    from core.graphs.judge import Judged as GraphsJudged
     from core.knowledge.core_concepts import CoreConcepts
+    from core.labelling.judged import Bench
+    from core.models.dictionary import Dictionary
     from core.paper.rivals import Rival
     from core.paper.tables import Table
 
@@ -184,6 +190,125 @@ class Run(run_file.Run):
         from core.labelling.methods import labels
 
         return _given(labels(self, method, layer, categories), arrow)
+
+    def bench(
+        self,
+        methods: Sequence[str] = (),
+        layer: str | None = None,
+        learn_on: Sequence[str] | None = None,
+        split: Sequence[str] | None = None,
+        by: str | None = None,
+        photos: int = 150,
+        seed: int = 0,
+        progress: Report | None = None,
+        **given: Any,
+    ) -> Bench:
+        """Labelling methods (all where none is named) scored on photos that their labels were not
+        learned from: :func:`core.labelling.bench.compare_on`.
+
+        by : how concepts are taken out of photos for the causal score; ``"none"`` leaves it out.
+        given : options of methods: ``encoder``, ``words``, ``table``. The answer has the frames
+        `.table` (methods) and `.units`, `.unit(12)` and `.find("bed")`. As
+        ``python -m core labels``; kept beside the run, and shown by the app.
+        """
+        from core.labelling.bench import Asked, compare_on
+
+        asked = Asked(layer, methods, learn_on, split, None, by, photos, given, seed)
+        return compare_on(self, asked, progress)
+
+    # -- concepts as directions and graphs --------------------------------------------------
+
+    def conceptshap(
+        self,
+        concepts: int = 8,
+        layer: str | None = None,
+        seed: int = 0,
+        progress: Report | None = None,
+        **asked: Any,
+    ) -> ConceptShap:
+        """Concept vectors, how complete they are and each one's share:
+        :func:`core.directions.conceptshap.concept_shap`; `.frame(scene)` has a row a vector.
+
+        asked : other fields of its ``Asked`` (learn, judge, categories, samples, exact). As
+        ``python -m core conceptshap``.
+        """
+        from core.attribution.case import Opened
+        from core.directions.conceptshap import Asked, concept_shap
+        from core.directions.vectors import Learning
+
+        wanted = Asked(layer, Learning(concepts, seed=seed), **asked)
+        return concept_shap(Opened.of(self, layer), wanted, progress)
+
+    def tcav(
+        self,
+        concept: str,
+        scenes: Sequence[str] = (),
+        layer: str | None = None,
+        progress: Report | None = None,
+        **asked: Any,
+    ) -> Tcav:
+        """Does a scene rest on an annotated concept? :func:`core.directions.cav.tcav`; `.frame()`
+        has a row a scene. asked : fields of its ``Asked``. As ``python -m core tcav``."""
+        from core.attribution.case import Opened
+        from core.directions.cav import Asked, tcav
+
+        return tcav(Opened.of(self, layer), concept, scenes, Asked(**asked), progress)
+
+    def ace(
+        self, scene: str, layer: str | None = None, progress: Report | None = None, **asked: Any
+    ) -> Ace:
+        """What a scene is made of, by segments of its photos: :func:`core.directions.ace.ace`;
+        `.frame()` has a row a concept. asked : fields of its ``Asked``. As
+        ``python -m core ace``; needs scikit-image."""
+        from core.attribution.case import Opened
+        from core.directions.ace import Asked, ace
+
+        return ace(Opened.of(self, layer), scene, Asked(**asked), progress)
+
+    def vrx(
+        self,
+        split: str | None = None,
+        layer: str | None = None,
+        progress: Report | None = None,
+        **asked: Any,
+    ) -> GraphsJudged:
+        """Structural concept graphs, learned and held against controls:
+        :func:`core.graphs.judge.judge`; `.rows` says how each variant fares. asked : fields of
+        :class:`core.graphs.distil.Asked`. As ``python -m core vrx``."""
+        from core.attribution.case import Opened
+        from core.graphs.distil import Asked
+        from core.graphs.judge import judge
+        from core.graphs.masked import lessons
+
+        wanted = Asked(layer, **asked).of(self)
+        return judge(
+            self,
+            wanted,
+            split,
+            progress,
+            masked=lambda graphs: lessons(Opened.of(self, layer), wanted, graphs),
+        )
+
+    def dictionary(
+        self,
+        features: int = 1024,
+        k: int = 16,
+        layer: str | None = None,
+        learn_on: Sequence[str] | None = None,
+        split: Sequence[str] | None = None,
+        progress: Report | None = None,
+        **recipe: Any,
+    ) -> Dictionary:
+        """A sparse dictionary of a layer, trained and measured:
+        :func:`core.dictionary.make.make_dictionary`. recipe : other fields of
+        :class:`core.dictionary.train.Recipe` (steps, batch, rate, seed). As
+        ``python -m core dictionary train``; :func:`core.models.dictionary.write_dictionary` writes
+        the file that ``dictionary:FILE@SPEC`` opens."""
+        from core.dictionary.make import make_dictionary
+        from core.dictionary.train import Recipe
+
+        wanted = Recipe(features, k, **recipe)
+        return make_dictionary(self, layer, wanted, learn_on, split, progress=progress)
 
     def better_than_chance(
         self, layer: str | None = None, denominator: str = "all"

@@ -389,8 +389,8 @@ def one_unit(ctx: Context, text: str) -> None:
         else:
             st.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
     responses(ctx, unit, facts)
-    methods(ctx, unit)
-    label_part.of_unit(ctx, unit)
+    if not label_part.of_unit(ctx, unit):
+        methods(ctx, unit)
     serves(ctx, unit)
 
 

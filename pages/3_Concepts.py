@@ -22,7 +22,7 @@ from core.views.images import concept_id, search_images
 from core.views.knowledge import Known, with_suggestions
 from core.views.names import shown_name
 from core.views.units import search_units
-from pages.parts import access, address, changes, draw, explanations, graph
+from pages.parts import access, address, changes, directions, draw, explanations, graph
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop
 
@@ -807,6 +807,7 @@ VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
     "find": ("Find a concept", find),
     "groups": ("Merged concepts", groups),
     "names": ("Names and words", names),
+    "vectors": ("Vectors and graphs", lambda ctx, _: directions.tab(ctx)),
 }
 
 
@@ -848,6 +849,9 @@ view = address.select(
         "k",
         "merge",
         "apart",
+        "by",
+        "asked",
+        "of",
     ),
     format_func=lambda name: VIEWS[name][0],
     label_visibility="collapsed",

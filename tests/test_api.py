@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -257,3 +258,70 @@ def test_the_notebook_is_a_notebook_with_its_outputs():
     )
     for number, cell in enumerate(notebook().code_cells(), 1):
         assert cell["execution_count"] == number and cell["outputs"]
+
+
+@pytest.fixture(scope="module")
+def own_planted(planted, tmp_path_factory):
+    """A copy of the planted world's run: results are kept beside it."""
+    path = Path(shutil.copy(planted.path, tmp_path_factory.mktemp("own")))
+    shutil.copytree(planted.arrays, path.with_suffix(".arrays"))
+    return core.open_run(path)
+
+
+def test_the_bench_is_that_of_labels(own_planted, capsys):
+    ours = own_planted.bench(["dataset", "single"], "body.3", by="none")
+    told = answer(
+        capsys, own_planted, "labels", "--layer", "body.3", "--methods", "dataset,single",
+        "--by", "none", "--compare",
+    )  # fmt: skip
+    for mine, theirs in zip(plain(ours.table.to_dict("records")), told["methods"], strict=True):
+        assert {k: v for k, v in mine.items() if k != "seconds"} == {
+            k: v for k, v in theirs.items() if k != "seconds"
+        }
+    assert ours.table["image"].notna().all() and ours.asked.judged_by == ("test",)
+
+
+@pytest.mark.slow
+def test_the_example_of_labels_and_concepts_runs(own_planted, capsys, monkeypatch):
+    from core.directions import cav, conceptshap, vectors
+
+    monkeypatch.setattr(conceptshap, "REFIT_STEPS", 2)
+    monkeypatch.setattr(conceptshap, "REFIT_EPOCHS", 1)
+    few = vectors.Learning
+    monkeypatch.setattr(
+        vectors, "Learning", lambda concepts, seed: few(concepts, steps=40, epochs=1, seed=seed)
+    )
+    # Defaults are read where the class is made: 3 runs, 5 random concepts.
+    usual = cav.Asked.__init__.__defaults__
+    monkeypatch.setattr(cav.Asked.__init__, "__defaults__", (*usual[:2], 3, 5, *usual[4:]))
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"rests on:\n\n```python\n(.*?)```", text, re.DOTALL)
+    code = code.replace('"bed"', '"red"').replace('"bedroom"', '"attic"')
+    given = {"run": own_planted}
+    exec(code, given)
+    assert given["best"] in ("dataset", "single", "linear")
+    assert set(given["units"]["place"]) >= {1} and given["score"].scene == "attic"
+    assert f"p {given['score'].p_null:.3f}" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_dictionary_is_that_of_the_verb(own_planted, capsys, tmp_path):
+    few = {"steps": 8, "batch": 64}
+    ours = own_planted.dictionary(6, 2, "body.3", **few)
+    asked = ["--layer", "body.3", "--features", "6", "--k", "2", "--steps", "8", "--batch", "64"]
+    file = ["--to", str(tmp_path / "d.pt"), "--out", str(own_planted.path.parent), "--json"]
+    assert main(["dictionary", "train", own_planted.digest, *asked, *file]) == 0
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (told["digest"], told["features"], told["k"]) == (ours.digest(), 6, 2)
+
+
+@pytest.mark.slow
+def test_discovered_concepts_have_a_frame(own_planted, monkeypatch):
+    pytest.importorskip("skimage")
+    from core.directions import ace
+
+    monkeypatch.setattr(ace, "SEGMENTS", (8, 16))
+    monkeypatch.setattr(ace, "RANDOMS", 3)
+    monkeypatch.setattr(ace, "RANDOM_SEGMENTS", 30)
+    found = own_planted.ace("attic", "body.3", images=8, clusters=4, members=4, runs=3)
+    assert found.scene == "attic" and len(found.frame()) == len(found.concepts) > 0

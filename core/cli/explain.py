@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.cli.common import (
     SEED,
@@ -97,9 +97,10 @@ def add(verb: Verb) -> None:
         help="table 1: a row for the labels of this method as well (`labels --list`); repeatable",
     )
     tables.add_argument("--encoder", metavar="SPEC", help="of photos and words, with --labels")
-    tables.add_argument(
-        "--conceptshap", action="store_true", help="table 1: a row for ConceptSHAP as well"
-    )
+    for name, shown in (("conceptshap", "ConceptSHAP"), ("ace", "ACE"), ("vrx", "VRX")):
+        tables.add_argument(
+            f"--{name}", action="store_true", help=f"table 1: a row for {shown} as well"
+        )
     tables.add_argument("--csv", type=Path, metavar="DIR", help="write table_N.csv there")
     tables.add_argument("--latex", type=Path, metavar="DIR", help="write table_N.tex there")
     add_knowledge(tables)
@@ -242,18 +243,15 @@ def _paper_lines(told: Account) -> list[str]:
 
 def _rivals(run: Run, given: argparse.Namespace) -> list[Rival]:
     """Rows of Table 1 that are not the paper's own methods."""
-    from core.paper.rivals import by_labels, concept_shap_of, taken
+    from core.paper.rivals import ALONE, rival_of, taken
 
-    options = taken(given.labels or [], encoder=given.encoder)
+    asked: dict[str, dict[str, Any]] = {name: {} for name in ALONE if getattr(given, name)}
+    asked |= taken(given.labels or [], encoder=given.encoder)
     with stoppable() as stop:
-        found = []
-        if given.conceptshap:
-            found.append(concept_shap_of(run, given.layer, None, show_progress, stop))
-        found += [
-            by_labels(run, given.layer, method, show_progress, stop, **own)
-            for method, own in options.items()
+        return [
+            rival_of(run, name, given.layer, show_progress, stop, **own)
+            for name, own in asked.items()
         ]
-        return found
 
 
 def _tables(given: argparse.Namespace) -> Answer:
@@ -262,9 +260,11 @@ def _tables(given: argparse.Namespace) -> Answer:
     from core.paper.tables import table_1, table_4, table_6
 
     runs = [open_run(name, given.out) for name in given.run]
-    if given.table != 1 and (given.labels or given.encoder or given.conceptshap):
+    own = given.conceptshap or given.ace or given.vrx
+    if given.table != 1 and (given.labels or given.encoder or own):
         without_effect(
-            f"--labels, --encoder and --conceptshap are of table 1, and this is table {given.table}"
+            "--labels, --encoder, --conceptshap, --ace and --vrx are of table 1, and this is table "
+            f"{given.table}"
         )
     graph = open_knowledge(given.knowledge or runs[0].own_knowledge)
     if given.table == 6:

@@ -16,12 +16,8 @@ from core.foundation.settings import CACHE
 if TYPE_CHECKING:
     import pandas as pd
 
-    from core.labelling.causal import Removed
     from core.labelling.judged import Bench
-    from core.labelling.probe import Probe
     from core.runs.run_file import Run
-
-NONE = "none"
 
 
 def add(verb: Verb) -> None:
@@ -41,7 +37,10 @@ def add(verb: Verb) -> None:
         "--unit", type=whole(), metavar="N", help="every method's label of this unit"
     )
     labels.add_argument(
-        "--find", metavar="CONCEPT", help="units of any method that have to do with a concept"
+        "--find",
+        metavar="TEXT",
+        help="units of any method that have to do with a concept; with --encoder, those whose "
+        "labels are nearest to any text",
     )
     labels.add_argument("--layer", metavar="NAME", help="the run's last layer if left out")
     labels.add_argument(
@@ -94,7 +93,6 @@ def _labels(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--compare, --unit and --find are asked one at a time")
     run = open_given(given)
     found = _bench(given, run)
-    found.keep(run)
     files = _written(found, run, given)
     facts = _facts(found, run) | {"files": [str(file) for file in files]}
     shown, text = _shown(found, run, given)
@@ -117,48 +115,41 @@ def _shown(found: Bench, run: Run, given: argparse.Namespace) -> tuple[pd.DataFr
             raise UnitscopeError(f"there is no unit {given.unit}; units are 0 to {units - 1}")
         shown = found.unit(given.unit)
     elif given.find is not None:
-        shown = found.find(given.find).head(given.top)
+        shown = _found(found, run, given).head(given.top)
     else:
         shown = found.units.sort_values("image", ascending=False, kind="stable").head(given.top)
     return shown, _units_text(shown)
 
 
-def _bench(given: argparse.Namespace, run: Run) -> Bench:
-    from core.labelling.bench import compare
-    from core.labelling.probe import held_out, open_probe
+def _found(found: Bench, run: Run, given: argparse.Namespace) -> pd.DataFrame:
+    """By the words of labels, or, by an encoder, by their meaning."""
+    if not given.encoder:
+        return found.find(given.find)
+    from core.labelling.encoders import load_encoder
+    from core.labelling.search import near
 
-    learned, judged = held_out(run, given.learn_on, given.split)
-    learn = open_probe(run, given.layer, learned, given.category)
-    judge = open_probe(run, given.layer, judged, given.category)
-    methods = tuple(filter(None, (given.methods or "").split(",")))
-    options = {"encoder": given.encoder, "words": given.words, "table": given.table}
     with stoppable() as stop:
-        removed = _removed(given, judge, stop)
-        return compare(
-            learn,
-            judge,
-            methods,
-            options,
-            removed,
-            seed=given.seed,
-            progress=show_progress,
-            stop=stop,
-            beat=given.beat,
-        )
+        return near(found, run, given.find, load_encoder(given.encoder), show_progress, stop)
 
 
-def _removed(given: argparse.Namespace, judge: Probe, stop: Any) -> Removed | None:
-    if given.by == NONE:
-        if given.photos != 150:
-            without_effect("--photos says how many photos concepts are taken out of: --by none")
-        return None
-    from core.attribution.case import Opened
-    from core.labelling.causal import remove
+def _bench(given: argparse.Namespace, run: Run) -> Bench:
+    from core.labelling.bench import NONE, Asked, compare_on
 
-    opened = Opened.of(judge.run, given.layer)
-    return remove(
-        opened, judge, given.by, given.photos, given.seed, show_progress, stop, given.beat
+    if given.by == NONE and given.photos != 150:
+        without_effect("--photos says how many photos concepts are taken out of: --by none")
+    asked = Asked(
+        given.layer,
+        tuple(filter(None, (given.methods or "").split(","))),
+        given.learn_on,
+        given.split,
+        given.category,
+        given.by,
+        given.photos,
+        {"encoder": given.encoder, "words": given.words, "table": given.table},
+        given.seed,
     )
+    with stoppable() as stop:
+        return compare_on(run, asked, show_progress, stop, given.beat)
 
 
 def _facts(found: Bench, run: Run) -> dict[str, Any]:
@@ -194,14 +185,18 @@ def _span(value: float, low: float, high: float) -> str:
 
 
 def _units_text(shown: pd.DataFrame) -> str:
-    lines = [f"{'unit':>5}  {'method':13}  {'simul.':>6}  {'causal':>6}  label"]
+    by_text = "near" in shown
+    head = f"{'cosine':>6}  " if by_text else ""
+    lines = [f"{head}{'unit':>5}  {'method':13}  {'simul.':>6}  {'causal':>6}  label"]
     for row in shown.itertuples():
         causal = f"{row.causal:6.2f}" if row.causal == row.causal else f"{'–':>6}"
         label = str(row.label)
         lines.append(
-            f"{row.unit:5}  {row.method:13}  {row.image:6.3f}  {causal}  "
+            (f"{row.near:6.2f}  " if by_text else "")
+            + f"{row.unit:5}  {row.method:13}  {row.image:6.3f}  {causal}  "
             + (label if len(label) <= 90 else label[:89] + "…")
             + ("" if row.concepts else "  (names no annotated concept)")
+            + (f"  [{row.name}]" if by_text and row.name != label else "")
         )
     return "\n".join(lines)
 

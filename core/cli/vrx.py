@@ -24,6 +24,7 @@ from core.foundation.settings import CACHE
 if TYPE_CHECKING:
     import pandas as pd
 
+    from core.directions.told import Told
     from core.graphs.judge import Change, Judged, Share
     from core.graphs.why import Graph, Why
 
@@ -86,12 +87,43 @@ def _vrx(given: argparse.Namespace) -> Answer:
             opened = Opened.of(run, given.layer)
             masked = partial(lessons, opened, asked, progress=show_progress, stop=stop)
         judged = judge(run, asked, given.split, show_progress, stop, masked, given.beat)
+    _told(judged).keep(run)
     facts, lines = _judged(judged)
     for more in (_asked_class, _asked_photo):
         told, text = more(judged, given)
         facts |= told
         lines += text
     return facts, "\n".join(lines)
+
+
+def _told(judged: Judged) -> Told:
+    """How well the graphs and their controls answer as the network, for the app."""
+    import pandas as pd
+
+    from core.directions.told import Told
+
+    student = judged.student
+    asked = student.asked
+    rows = [
+        {
+            "variant": row.variant,
+            "agreement": row.agreement.value,
+            "low": row.agreement.low,
+            "high": row.agreement.high,
+            "accuracy": row.accuracy.value,
+            "about": row.about,
+        }
+        for row in judged.rows
+    ]
+    masked = ", with masked photos" if asked.masked else ""
+    about = f"{asked.nodes} concepts a class{masked}, seed {asked.seed}"
+    notes = (
+        f"Graphs learned on {', '.join(asked.learn)}, judged by {', '.join(judged.probe.splits)} "
+        f"({len(judged.probe)} photos), {len(student.found.classes)} classes. Only where graphs "
+        "agree with the network more often than nodes alone and than displaced ones is there "
+        "anything to say of relations.",
+    )
+    return Told("vrx", asked.layer or "", about, notes, pd.DataFrame(rows))
 
 
 def _judged(judged: Judged) -> tuple[dict[str, Any], list[str]]:

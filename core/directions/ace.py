@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ import pandas as pd
 from core.ablation.images import choose
 from core.attribution.case import Opened
 from core.directions.cav import Cavs, Examples, cavs, t_test, toward
-from core.directions.conceptshap import VERSION, class_of_scene, photos_of, splits_of
+from core.directions.conceptshap import VERSION, class_of_scene, photos_of
 from core.directions.layer import LOGIT, OF, Layer
 from core.directions.naming import usable_concepts
 from core.directions.patches import Box, box_of, maps_of, patch_of
@@ -38,7 +39,7 @@ from core.foundation.intervals import mean_interval
 from core.foundation.optional import optional
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.labelling.probe import cell_means, open_probe
+from core.labelling.probe import cell_means, held_out, open_probe
 from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
@@ -76,7 +77,7 @@ class Asked:
         :data:`RUNS`.
     of : of :data:`core.directions.layer.OF`. categories : whose concepts may name what is found;
         all but colours and scenes where empty.
-    learn, judge : splits; by default the training split, and the first of validation and test.
+    learn, judge : splits; by default as :func:`core.labelling.probe.held_out`.
     """
 
     images: int = IMAGES
@@ -152,6 +153,7 @@ class Ace:
     random_score : mean TCAV of random sets of segments. random_passed : the share of them that pass
         the published test.
     constant : is the derivative the same for every photo, so that the score of one CAV is 0 or 1?
+    centres : float32 (concepts, units), the middle of each concept's cluster.
     """
 
     scene: str
@@ -166,6 +168,13 @@ class Ace:
     random_score: float
     random_passed: float
     constant: bool
+    centres: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, all but the middles of clusters."""
+        plain = asdict(replace(self, centres=np.zeros(0)))
+        del plain["centres"]
+        return plain
 
     def frame(self) -> pd.DataFrame:
         """The concepts without their examples, a row each."""
@@ -179,6 +188,7 @@ def ace(
     asked: Asked | None = None,
     progress: Report | None = None,
     stop: Stop = never,
+    beat: Path | None = None,
 ) -> Ace:
     """Discover what a scene is made of; kept beside the run, segments by themselves.
 
@@ -187,21 +197,27 @@ def ace(
     `stop` says so.
     """
     asked = asked or Asked()
-    work = _Work(Layer.of(opened), scene, asked, Meter(progress), stop)
+    work = _Work(Layer.of(opened), scene, asked, Meter(progress, beat), stop)
     path = derived(opened.run, "ace", work.facts, "json")
+    beside = derived(opened.run, "ace-centres", work.facts, "npz")
     if path.is_file():
-        held = _read(path.read_text(encoding="utf-8"))
+        held = _read(path.read_text(encoding="utf-8"), read_arrays(beside), work.layer.shape[0])
         if held is not None:
             return held
     found = work.found()
-    write_text(path, json.dumps(asdict(found)))
+    write_arrays(beside, centres=found.centres)
+    write_text(path, json.dumps(found.to_json()))
     return found
 
 
-def _read(text: str) -> Ace | None:
+def _read(text: str, arrays: dict[str, np.ndarray] | None, units: int) -> Ace | None:
     """As it was kept; None where that is not what is written today."""
+    centres = (arrays or {}).get("centres")
     try:
         held: dict[str, Any] = json.loads(text)
+        size = (len(held["concepts"]), units)
+        if centres is None or centres.shape != size or not np.isfinite(centres).all():
+            return None
         asked: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in held.pop("asked").items()
@@ -214,7 +230,8 @@ def _read(text: str) -> Ace | None:
             )
             concepts.append(Discovered(**row, examples=shown))
         splits = tuple(tuple(part) for part in held.pop("splits"))
-        return Ace(asked=Asked(**asked), concepts=tuple(concepts), splits=splits, **held)  # type: ignore[arg-type]
+        whole: dict[str, Any] = held | {"concepts": tuple(concepts), "splits": splits}
+        return Ace(asked=Asked(**asked), centres=centres, **whole)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
@@ -304,13 +321,14 @@ class _Cluster:
     """A cluster that is a concept.
 
     rows : int64, its nearest segments, the nearest first. costs : their distances from its middle.
-    segments, photos : of the whole cluster.
+    segments, photos : of the whole cluster. centre : (units,), its middle.
     """
 
     rows: np.ndarray
     costs: np.ndarray
     segments: int
     photos: int
+    centre: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,7 +351,7 @@ class _Work:
         self.layer, self.scene, self.asked = layer, scene, asked
         self.meter, self.stop = meter, stop
         self.klass = class_of_scene(layer.opened, scene)
-        self.splits = splits_of(layer.run, asked.learn, asked.judge)
+        self.splits = held_out(layer.run, asked.learn, asked.judge, "concepts")
         images = layer.opened.recorded.images
         try:
             rows = choose(images, scene=scene, splits=self.splits[0])
@@ -401,6 +419,7 @@ class _Work:
             float(null.mean()),
             float(np.mean([one.p <= LEVEL for one in random])),
             self.asked.of == LOGIT and self.layer.head is not None,
+            np.stack([cluster.centre for cluster, _ in found]).astype(np.float32),
         )
 
     def segments(self) -> Segments:
@@ -487,7 +506,9 @@ class _Work:
             photos = len(np.unique(segments.photo[rows]))
             if common_enough(len(rows), photos, len(self.images), self.asked.members):
                 order = rows[np.argsort(costs[rows], kind="stable")]
-                found.append(_Cluster(order[:EXAMPLES], costs[order[:EXAMPLES]], len(rows), photos))
+                some = order[:EXAMPLES]
+                centre = means.cluster_centers_[k]
+                found.append(_Cluster(some, costs[some], len(rows), photos, centre))
         if not found:
             raise UnitscopeError(
                 f"none of {self.asked.clusters} clusters of segments has more than "

@@ -1,6 +1,7 @@
 """Concept vectors as statements of what matters in a photo: rows of the test of truth.
 
-Both are differences of logits, so that what speaks for one class speaks as much against the other.
+Differences of logits, and of ACE of scores, so that what speaks for one class speaks as much
+against the other.
 """
 
 from __future__ import annotations
@@ -8,13 +9,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from core.attribution.case import Case
+from core.attribution.case import Case, Opened
 from core.attribution.evidence import layer_gradient, margin_of
+from core.directions import ace as discovery
 from core.directions import cav, conceptshap
+from core.directions.every_scene import EveryScene, asked_before, every_scene
 from core.directions.layer import Layer
+from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Meter, never
+from core.labelling.probe import cell_means
 
-CAVS, VECTORS = cav.Asked(), conceptshap.Asked()
+CAVS, VECTORS, ACE = cav.Asked(), conceptshap.Asked(), discovery.Asked()
 """How the vectors are learned: as everywhere, by default."""
 
 
@@ -65,3 +70,40 @@ def concept_shap(case: Case, a: int, b: int) -> np.ndarray:
                 kept = torch.from_numpy(every[every != j])
                 found[rows] += whole - float(over(surrogate.logits(scores, images, kept))[0])
     return found
+
+
+def ace(case: Case, a: int, b: int) -> np.ndarray:
+    """ACE's scores of what each concept of a photo looks like to the layer: float64 (concepts,).
+
+    The region's mean activation is given to the nearest cluster of class a by the cosine, and its
+    TCAV score counts for a; the same of class b counts against. A class that ACE says nothing of
+    counts nothing.
+    """
+    opened = case.opened
+    found: EveryScene = opened.run.once(
+        ("core.directions.attributions.ace", opened.recorded.layer),
+        lambda: every_scene(opened, ACE),
+    )
+    maps = case.maps.double().numpy()
+    cover = cell_means(case.regions.masks, *maps.shape[1:]).reshape(len(case.regions), -1)
+    means = cover / cover.sum(1, keepdims=True) @ maps.reshape(len(maps), -1).T
+    nearest = means @ found.centres.T.astype(np.float64)
+    classes = np.array([conceptshap.class_of_scene(opened, one.scene) for one in found.scenes])
+    out = np.zeros(len(case.regions))
+    for sign, k in ((1.0, a), (-1.0, b)):
+        mine = np.isin(found.scene, np.flatnonzero(classes == k))
+        if mine.any():
+            best = nearest[:, mine].argmax(1)
+            out += sign * found.scores[mine][best]
+    return out
+
+
+def no_ace(opened: Opened) -> str:
+    """Why :func:`ace` cannot be asked about photos of a run; "" where it can: segments of every
+    scene take long, and are made where they are asked for by name."""
+    try:
+        if asked_before(opened, ACE):
+            return ""
+    except UnitscopeError as err:
+        return str(err)
+    return f"what ACE finds takes long: python -m core tables {opened.run.digest} --ace does so"

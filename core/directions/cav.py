@@ -46,7 +46,6 @@ from core.directions.conceptshap import (
     VERSION,
     class_of_scene,
     photos_of,
-    splits_of,
 )
 from core.directions.layer import LOGIT, OF, Layer
 from core.directions.patches import maps_of, patch_of
@@ -55,7 +54,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import Z, mean_interval, spread
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
-from core.labelling.probe import Probe, open_probe
+from core.labelling.probe import Probe, held_out, open_probe
 from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
 
@@ -102,7 +101,7 @@ class Asked:
     ----------
     by : of :data:`BY`. of : of :data:`core.directions.layer.OF`.
     runs, randoms : see :data:`RUNS` and :data:`RANDOMS`. most : examples of a set at most.
-    learn, judge : splits; by default the training split, and the first of validation and test.
+    learn, judge : splits; by default as :func:`core.labelling.probe.held_out`.
     """
 
     by: str = PHOTOS
@@ -295,6 +294,7 @@ def tcav(
     asked: Asked | None = None,
     progress: Report | None = None,
     stop: Stop = never,
+    beat: Path | None = None,
 ) -> Tcav:
     """TCAV of a concept for some scenes (all that judged photos show, where none is named).
 
@@ -306,7 +306,7 @@ def tcav(
     `stop` says so.
     """
     asked = asked or Asked()
-    work = Work(Layer.of(opened), asked, Meter(progress), stop)
+    work = Work(Layer.of(opened), asked, Meter(progress, beat), stop)
     classes = {name: class_of_scene(opened, name) for name in scenes} or work.every_scene()
     number = work.concept(concept)
     own = work.of_concept(number)
@@ -407,7 +407,7 @@ class Work:
 
     def __init__(self, layer: Layer, asked: Asked, meter: Meter, stop: Stop):
         self.layer, self.asked, self.meter, self.stop = layer, asked, meter, stop
-        self.splits = splits_of(layer.run, asked.learn, asked.judge)
+        self.splits = held_out(layer.run, asked.learn, asked.judge, "concepts")
         self.probe = open_probe(layer.run, layer.name, self.splits[0])
 
     @cached_property

@@ -54,7 +54,7 @@ from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, neve
 from core.foundation.versions import versions_of
 from core.labelling.probe import held_out, open_probe
 from core.runs.arrays import read_arrays, write_arrays
-from core.runs.run_file import Run, derived, known_values
+from core.runs.run_file import Run, derived
 
 VERSION = "concept vectors"
 """Name of the computation in :mod:`core.foundation.versions`."""
@@ -90,7 +90,7 @@ class Asked:
     Attributes
     ----------
     layer : the run's last where None. learning : see there.
-    learn, judge : splits; by default the training split, and the first of validation and test.
+    learn, judge : splits; by default as :func:`core.labelling.probe.held_out`.
     categories : whose concepts may name vectors; all but colours and scenes where empty.
     samples : subsets of KernelSHAP. exact : at most so many concepts have all subsets tried.
     """
@@ -354,18 +354,12 @@ def photos_of(opened: Opened, splits: tuple[str, ...]) -> Photos:
     return Photos(rows["image"].to_numpy(np.int64), rows["target"].to_numpy(np.int64))
 
 
-def splits_of(
-    run: Run, learn_on: tuple[str, ...], judge_on: tuple[str, ...]
-) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """(learned on, judged by): by default the training split, and the first of validation and test:
-    what is tested on test photos then had no part in it."""
-    known = known_values(run, "split", "images", None)
-    usual = [name for name in ("val", "validation", "test") if name in known][:1]
-    return held_out(run, learn_on or None, judge_on or usual or None)
-
-
 def concept_vectors(
-    opened: Opened, asked: Asked | None = None, progress: Report | None = None, stop: Stop = never
+    opened: Opened,
+    asked: Asked | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+    beat: Path | None = None,
 ) -> Vectors:
     """Concept vectors of a layer, learned and named; kept beside the run.
 
@@ -376,7 +370,7 @@ def concept_vectors(
     layer = Layer.of(opened)
     if asked.layer not in (None, layer.name):
         raise UnitscopeError(f"layer {layer.name!r} is open, and {asked.layer!r} was asked for")
-    splits = splits_of(opened.run, asked.learn, asked.judge)
+    splits = held_out(opened.run, asked.learn, asked.judge, "concept vectors")
     facts = [
         layer.name,
         asdict(asked.learning),
@@ -388,7 +382,7 @@ def concept_vectors(
     held = _read_vectors(path, layer, asked, splits)
     if held is not None:
         return held
-    meter = Meter(progress)
+    meter = Meter(progress, beat)
     surrogate = learn(layer, photos_of(opened, splits[0]), asked.learning, meter, stop)
     probes = [open_probe(opened.run, layer.name, part, asked.categories or None) for part in splits]
     names = name_vectors(
@@ -440,7 +434,11 @@ def _read_vectors(
 
 
 def concept_shap(
-    opened: Opened, asked: Asked | None = None, progress: Report | None = None, stop: Stop = never
+    opened: Opened,
+    asked: Asked | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+    beat: Path | None = None,
 ) -> ConceptShap:
     """Concept vectors, their completeness and Shapley values; kept beside the run, and resumed.
 
@@ -448,7 +446,7 @@ def concept_shap(
     guess on the judged photos, so that nothing could be complete; Stopped where `stop` says so.
     """
     asked = asked or Asked()
-    vectors = concept_vectors(opened, asked, progress, stop)
+    vectors = concept_vectors(opened, asked, progress, stop, beat)
     train, photos = (photos_of(opened, part) for part in vectors.splits)
     said = opened.recorded.logits[[opened.row(k) for k in photos.images]].argmax(1)
     network = said == photos.classes
@@ -463,7 +461,8 @@ def concept_shap(
         if m <= asked.exact
         else sampled_subsets(m, asked.samples, SHARE, asked.learning.seed)
     )
-    work = _Subsets(vectors, train, photos, said, subsets, progress, stop)
+    meter = Meter(progress, beat)
+    work = _Subsets(vectors, train, photos, said, subsets, meter, stop)
     return ConceptShap(vectors, photos, network, subsets, *work.done())
 
 
@@ -477,12 +476,12 @@ class _Subsets:
         photos: Photos,
         said: np.ndarray,
         subsets: np.ndarray,
-        progress: Report | None,
+        meter: Meter,
         stop: Stop,
     ):
         self.vectors, self.train, self.photos = vectors, train, photos
         self.said, self.subsets, self.stop = said, subsets, stop
-        self.meter = Meter(progress)
+        self.meter = meter
         asked, layer = vectors.asked, vectors.surrogate.layer
         facts = [
             layer.name,

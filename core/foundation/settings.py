@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import BadFile, UnitscopeError, unknown
-from core.foundation.vocabulary import Core, Eq2, Golden, Over, Protocol, Sign, Strategy
+from core.foundation.vocabulary import JUDGING, Core, Eq2, Golden, Over, Protocol, Sign, Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: `data/` and `cache/` lie in it."""
@@ -201,9 +201,6 @@ class Choosing:
 
 CHOOSING = Choosing()
 
-JUDGING = ("test", "val", "validation")
-"""Splits that networks are judged on, the first that a run has."""
-
 ALL_PHOTOS = "all"
 """Written in place of splits: the photos of all of them."""
 
@@ -212,7 +209,7 @@ def judged_on(splits: Sequence[str], asked: Sequence[str] | None = None) -> list
     """The splits that an edit is judged on; none = all photos.
 
     splits : those of the run. asked : the user's own, :data:`ALL_PHOTOS` for all; where nothing is
-    asked, the first of :data:`JUDGING`.
+    asked, the first of :data:`core.foundation.vocabulary.JUDGING`.
 
     >>> judged_on(["test", "train", "val"]), judged_on(["a", "b"]), judged_on(["test"], ["all"])
     (['test'], [], [])

@@ -47,7 +47,7 @@ VERSIONS: dict[str, int] = {
     # What scenes rest on, mistakes sorted, failures foretold: all from effects.
     "reliance": 1,
     # Concept vectors of a layer: ConceptSHAP's, CAVs and TCAV, what ACE discovers.
-    "concept vectors": 1,
+    "concept vectors": 2,
     # What units lose when concepts are taken out; labels that are fitted and kept.
     "labels": 1,
     # Features of photos and words, by which CLIP-Dissect compares them with units.

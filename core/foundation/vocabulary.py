@@ -189,3 +189,8 @@ class Golden(Term):
         "all annotated",
         "all that is annotated in the photo: the masks without the knowledge graph",
     )
+
+
+LEARNING, JUDGING = ("train", "training"), ("test", "val", "validation")
+"""Names of the splits that something is fitted on, and of those that it is judged by, the first
+that a run has being taken: on validation photos only where there are no test photos."""

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from core.attribution.case import Opened
 from core.dissect.formula import NOT
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
-from core.labelling.causal import CausalScores, Removed, causal_scores
+from core.labelling.causal import PHOTOS, CausalScores, Removed, causal_scores, remove
 from core.labelling.judged import Bench, Judged
 from core.labelling.label import Terms
 from core.labelling.methods import LABELLING, Labels, label_units
-from core.labelling.probe import Probe
+from core.labelling.probe import Probe, held_out, open_probe
 from core.labelling.simulation import CELL, EXCHANGES, IMAGE, Simulation, simulate
+from core.runs.run_file import Run
+
+NONE = "none"
+"""In place of a way to take concepts out of photos: no causal score."""
 
 BASE = "dataset"
 """The method that others are compared with: NetDissect's."""
@@ -144,6 +149,65 @@ def compare(
         _same(scored),
         left_out,
     )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is compared on a run.
+
+    Attributes
+    ----------
+    layer : the run's last where None. methods : all where empty.
+    learn_on, judge_on : as :func:`core.labelling.probe.held_out`. categories : whose concepts
+        labels may name; all where None.
+    by : how concepts are taken out of at most `photos` photos for the causal score
+        (:func:`core.labelling.causal.remove`), the usual way where None; :data:`NONE` leaves that
+        score out, and the network shut.
+    given : options that methods take. seed : of exchanges, bootstrap and removals.
+    """
+
+    layer: str | None = None
+    methods: Sequence[str] = ()
+    learn_on: Sequence[str] | None = None
+    judge_on: Sequence[str] | None = None
+    categories: Sequence[str] | None = None
+    by: str | None = None
+    photos: int = PHOTOS
+    given: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+
+
+def compare_on(
+    run: Run,
+    asked: Asked,
+    progress: Report | None = None,
+    stop: Stop = never,
+    beat: Path | None = None,
+) -> Bench:
+    """:func:`compare` on splits of a run, kept beside it.
+
+    Raises as :func:`compare`, :func:`core.labelling.causal.remove` and `held_out`.
+    """
+    learned, judged = held_out(run, asked.learn_on, asked.judge_on)
+    learn = open_probe(run, asked.layer, learned, asked.categories)
+    judge = open_probe(run, asked.layer, judged, asked.categories)
+    removed, seed = None, asked.seed
+    if asked.by != NONE:
+        opened = Opened.of(run, asked.layer)
+        removed = remove(opened, judge, asked.by, asked.photos, seed, progress, stop, beat)
+    found = compare(
+        learn,
+        judge,
+        asked.methods,
+        asked.given,
+        removed,
+        seed=seed,
+        progress=progress,
+        stop=stop,
+        beat=beat,
+    )
+    found.keep(run)
+    return found
 
 
 def _same(scored: Sequence[Scored]) -> pd.DataFrame:

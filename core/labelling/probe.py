@@ -19,6 +19,7 @@ from core.dissect.formula import AND, NOT, OR, Formula
 from core.explain.learned import LEFT_OUT
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import few
+from core.foundation.vocabulary import JUDGING, LEARNING
 from core.labelling.label import Terms
 from core.runs.run_file import Run, known_values
 
@@ -316,9 +317,6 @@ def open_probe(
     )
 
 
-LEARN, JUDGE = ("train", "training"), ("test", "val", "validation")
-
-
 def held_out(
     run: Run,
     learn: Sequence[str] | None = None,
@@ -327,7 +325,8 @@ def held_out(
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """(splits that labels are learned from, splits that they are judged by).
 
-    Where they are not given: the run's training split, and the first of test and validation.
+    Where they are not given: the run's training split, and its test split, or the validation split
+    where it has none (:data:`core.foundation.vocabulary.JUDGING`).
     what : is learned, as messages say it.
 
     Raises UnitscopeError where the run has no such splits, and where one split is in both.
@@ -345,12 +344,12 @@ def held_out(
     learned = (
         tuple(known_values(run, "split", "images", learn))
         if learn
-        else usual(LEARN, "learned from (--learn-on SPLIT)")
+        else usual(LEARNING, "learned from (--learn-on SPLIT)")
     )
     judged = (
         tuple(known_values(run, "split", "images", judge))
         if judge
-        else usual(JUDGE, "judged by (--split SPLIT)")
+        else usual(JUDGING, "judged by (--split SPLIT)")
     )
     both = sorted(set(learned) & set(judged))
     if both:

@@ -1,14 +1,24 @@
-"""Rows of Table 1 that are not the paper's own methods: labels of units, and ConceptSHAP.
+"""Rows of Table 1 that are not the paper's own methods: labels of units, ConceptSHAP, ACE, VRX.
 
 A labelling method gives LC(x), the labels of the units active in x, and is held against the same
-core concepts as the paper's strategies are. ConceptSHAP gives both: LC(x), the names of the concept
-vectors that lead in x, and the core concepts of a scene, the names of those that matter most for
-it; so it is one row, as in the paper.
+core concepts as the paper's strategies are. The others give both LC(x) and core concepts of a
+scene, so that each is one row, as the paper has ConceptSHAP:
+
+===========  ===================================  ===============================================
+row          LC(x)                                CC(y)
+===========  ===================================  ===============================================
+ConceptSHAP  names of the vectors that lead in x  names of those with the largest Shapley values
+ACE          names of the clusters nearest to x   names of the scene's clusters that speak for it
+VRX          concepts that add to the answer      nodes of the scene's graph
+===========  ===================================  ===============================================
+
+The paper has no rows of ACE and VRX; how they become LC and CC is a choice of ours.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,19 +27,27 @@ from core.explain.learned import Learned
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.names import few
 from core.foundation.progress import Report, Stop, never
+from core.foundation.vocabulary import LEARNING
 from core.labelling.learned import learned_by_labels
 from core.labelling.methods import LABELLING, label_units
-from core.labelling.probe import LEARN, open_probe
+from core.labelling.probe import open_probe
 from core.runs.run_file import Run, known_values
 
 if TYPE_CHECKING:
+    from core.directions.ace import Asked as AceAsked
     from core.directions.conceptshap import Asked, ConceptShap
+    from core.directions.every_scene import EveryScene
+    from core.graphs.distil import Asked as VrxAsked
+    from core.graphs.distil import Student
 
-CONCEPTSHAP, CLIP_DISSECT = "conceptshap", "clip_dissect"
-"""The rivals of the paper's Table 1."""
+CONCEPTSHAP, CLIP_DISSECT, ACE, VRX = "conceptshap", "clip_dissect", "ace", "vrx"
+"""The rivals of the paper's Table 1, and two further ones of its related work."""
 
-PRINTED = {CONCEPTSHAP: "ConceptSHAP", CLIP_DISSECT: "CLIP-Dissect"}
+PRINTED = {CONCEPTSHAP: "ConceptSHAP", CLIP_DISSECT: "CLIP-Dissect", ACE: "ACE", VRX: "VRX"}
 """What the paper calls them."""
+
+ALONE = (CONCEPTSHAP, ACE, VRX)
+"""Those with core concepts of their own: one row each."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +85,7 @@ def by_labels(
     """
     row = LABELLING.row(method)
     known = known_values(run, "split", "images", None)
-    splits = [name for name in LEARN if name in known][:1]
+    splits = [name for name in LEARNING if name in known][:1]
     probe = open_probe(run, layer, splits or None)
     labels = label_units(probe, method, progress, stop, **given)
     said = int(labels.labelled.sum())
@@ -127,10 +145,87 @@ def concept_shap_of(
     return by_concept_shap(concept_shap(Opened.of(run, layer), asked, progress, stop))
 
 
+def by_ace(found: EveryScene) -> Rival:
+    """ACE as a rival."""
+    concepts, scenes = len(found.names), len(found.scenes)
+    one = found.scenes[0]
+    left = f"; ACE says nothing of {few(list(found.left_out), 6)}" if found.left_out else ""
+    note = (
+        f"ACE: {concepts} concepts of {scenes} scenes, each cluster of segments of the scene's "
+        f"{', '.join(one.splits[0])} photos, named by the concept that they overlap best; LC(x) is "
+        "the names of those whose cluster is nearest to x at some place of the layer's map, by the "
+        "cosine; CC the names of the scene's own with a TCAV score above 1/2 on "
+        f"{', '.join(one.splits[1])} photos, the ten highest{left}."
+    )
+    return Rival(PRINTED[ACE], note, found.learned(), found.core())
+
+
+def ace_of(
+    run: Run,
+    layer: str | None = None,
+    asked: AceAsked | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+) -> Rival:
+    """ACE of all scenes of a run, computed or read, as a rival; its network is opened."""
+    from core.attribution.case import Opened
+    from core.directions.every_scene import every_scene
+
+    return by_ace(every_scene(Opened.of(run, layer), asked, progress, stop))
+
+
+def by_graphs(student: Student) -> Rival:
+    """VRX as a rival."""
+    from core.graphs.learned import core_by_graphs, learned_by_graphs
+
+    found = student.found
+    note = (
+        f"VRX: graphs of {found.nodes} annotated concepts for each of {len(found.classes)} "
+        f"classes, learned to answer as the network does on {', '.join(student.asked.learn)} "
+        "photos; LC(x) is the concepts that add to the logit of the network's answer in the graphs "
+        "of x, which take their regions from the masks of x; CC the concepts of the scene's graph."
+    )
+    return Rival(PRINTED[VRX], note, learned_by_graphs(student), core_by_graphs(student))
+
+
+def vrx_of(
+    run: Run,
+    layer: str | None = None,
+    asked: VrxAsked | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+) -> Rival:
+    """VRX of a run, learned or read, as a rival."""
+    from core.foundation.progress import Meter
+    from core.graphs.distil import Asked, learn
+
+    return by_graphs(learn(run, asked or Asked(layer), meter=Meter(progress), stop=stop))
+
+
+def rival_of(
+    run: Run,
+    name: str,
+    layer: str | None = None,
+    progress: Report | None = None,
+    stop: Stop = never,
+    **given: Any,
+) -> Rival:
+    """A rival by its name: one of :data:`ALONE`, or a labelling method, with its options."""
+    if name == CONCEPTSHAP:
+        return concept_shap_of(run, layer, None, progress, stop)
+    if name == ACE:
+        return ace_of(run, layer, None, progress, stop)
+    if name == VRX:
+        return vrx_of(run, layer, None, progress, stop)
+    return by_labels(run, layer, name, progress, stop, **given)
+
+
 def lacking(name: str, encoder: str | None = None) -> str:
     """Why a rival cannot be made, before anything is computed; "" where nothing is known to be
     missing."""
-    if name == CONCEPTSHAP:
+    if name == ACE and find_spec("skimage") is None:
+        return "ACE needs the package scikit-image, which is not installed: make optional"
+    if name in ALONE:
         return ""
     try:
         row = LABELLING.row(name)

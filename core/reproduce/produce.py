@@ -85,29 +85,31 @@ def _table_1(work: Work, spec: Explaining) -> Produced:
         missing={
             labels: why
             for name, why in missing.items()
-            for labels, _, _ in PARTS["table1"].rows
-            if labels[0] == PRINTED.get(name, name)
+            for labels in _rows_1(PRINTED.get(name, name))
         },
     )
+
+
+def _rows_1(name: str) -> list[tuple[str, ...]]:
+    """Row labels of a rival: those of the paper's table, or one where it has none of it."""
+    return [row for row, _, _ in PARTS["table1"].rows if row[0] == name] or [(name, "–")]
 
 
 def _facts_1(spec: Explaining, rivals: Sequence[str]) -> Facts:
     """What decides Table 1 with these rivals."""
     facts: Facts = {"splits": spec.splits, "iou": spec.iou}
     if rivals:
-        versions = versions_of("concept vectors", "labels", "encoding")
+        versions = versions_of("concept vectors", "labels", "encoding", "graphs")
         facts |= {"rivals": list(rivals), "encoder": spec.encoder, "of": versions}
     return facts
 
 
 def _rival(work: Work, run: Run, name: str, encoder: str) -> Rival:
     """A row of Table 1 that is not the paper's own method."""
-    from core.paper.rivals import CONCEPTSHAP, by_labels, concept_shap_of, taken
+    from core.paper.rivals import ALONE, rival_of, taken
 
-    if name == CONCEPTSHAP:
-        return concept_shap_of(run, None, None, work.progress, work.stop)
-    (own,) = taken([name], encoder=encoder or None).values()
-    return by_labels(run, None, name, work.progress, work.stop, **own)
+    own = {} if name in ALONE else taken([name], encoder=encoder or None)[name]
+    return rival_of(run, name, None, work.progress, work.stop, **own)
 
 
 def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from core.foundation.names import plain_name
 from core.labelling.judged import Bench, kept_benches
 from core.runs.run_file import Run
 
@@ -90,6 +91,29 @@ def found_rows(bench: Bench, text: str) -> pd.DataFrame:
     )
     causal = ["–" if np.isnan(value) else f"{value:.2f}" for value in rows["causal"]]
     return rows[["unit", "method", "label", "place", "image"]].assign(causal=causal)
+
+
+def encoder_of(bench: Bench) -> str:
+    """SPEC of the encoder that the bench was made with; "" for none."""
+    return dict(bench.asked.options).get("encoder", "")
+
+
+def near_rows(run: Run, bench: Bench, text: str, most: int = 60) -> pd.DataFrame:
+    """Units whose labels are nearest to a text by the bench's encoder: unit, method, label, near,
+    image, causal. Raises UnitscopeError as :func:`core.labelling.search.near`."""
+    # The encoder brings PyTorch along.
+    from core.labelling.encoders import load_encoder
+    from core.labelling.search import near
+
+    titles = dict(zip(bench.table["method"], bench.table["title"], strict=True))
+    rows = near(bench, run, text, load_encoder(encoder_of(bench))).head(most)
+    rows = rows.assign(
+        method=[titles[name] for name in rows["method"]],
+        label=rows["label"].map(shown_label),
+        name=rows["name"].map(plain_name),
+    )
+    causal = ["–" if np.isnan(value) else f"{value:.2f}" for value in rows["causal"]]
+    return rows[["unit", "method", "label", "name", "near", "image"]].assign(causal=causal)
 
 
 def score_rows(benches: Mapping[str, Bench], score: str) -> pd.DataFrame:

@@ -13,7 +13,8 @@ import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
-from core.foundation.settings import CACHE, JUDGING, command
+from core.foundation.settings import CACHE, command
+from core.foundation.vocabulary import JUDGING
 from core.runs.run_file import Run
 from core.runs.store import find_run, list_runs
 from core.views.names import short_name

@@ -14,7 +14,7 @@ from core.foundation.names import plain_name
 from core.labelling.judged import Bench
 from core.views import benches
 from core.views.runs import cache_root
-from pages.parts import address, draw, measure
+from pages.parts import access, address, draw, measure
 from pages.parts.frame import Context, sentence
 
 HOW = """
@@ -51,17 +51,18 @@ def caption(ctx: Context, bench: Bench) -> Caption:
     return Caption(ctx.facts.dataset, ctx.facts.model, asked.layer, learned, judged)
 
 
-def of_unit(ctx: Context, unit: int) -> None:
-    """Every method's label of a unit, with both scores on held-out photos."""
+def of_unit(ctx: Context, unit: int) -> bool:
+    """Every method's label of a unit, with both scores on held-out photos; False where the methods
+    have not been compared."""
     st.subheader("Labels by every method, on photos they were not learned from")
     bench = benches.latest(ctx.run, ctx.layer)
     if bench is None:
         not_yet(ctx, "unit-labels")
-        return
+        return False
     rows = benches.unit_rows(bench, unit)
     if rows.empty:
         st.caption("No method gives this unit a label.")
-        return
+        return True
     draw.table(
         rows.rename(
             columns={
@@ -90,6 +91,7 @@ def of_unit(ctx: Context, unit: int) -> None:
     if links:
         st.markdown("Units of any method that have to do with " + " · ".join(links))
     notes(bench)
+    return True
 
 
 def search(ctx: Context) -> None:
@@ -108,7 +110,7 @@ def search(ctx: Context) -> None:
     try:
         rows = benches.found_rows(bench, text)
     except UnitscopeError as err:
-        st.info(f"{sentence(err)}.", icon=":material/search_off:")
+        near(ctx, bench, text, err)
         return
     units = rows["unit"].nunique()
     st.markdown(
@@ -128,6 +130,48 @@ def search(ctx: Context) -> None:
         picked=picked,
         column_config={
             "label": st.column_config.TextColumn(width="large"),
+            "simulation": NUMBER(format="%.2f"),
+        },
+    )
+
+
+def near(ctx: Context, bench: Bench, text: str, no_word: UnitscopeError) -> None:
+    """Units whose labels are nearest to a text that no label holds, where an encoder was named."""
+    spec = benches.encoder_of(bench)
+    # A file beside a run may be a stranger's: another SPEC than this one names files to be read.
+    if spec != "conse" and not (spec and access.may_change()):
+        st.info(f"{sentence(no_word)}.", icon=":material/search_off:")
+        return
+    try:
+        with st.spinner("Comparing labels with the text"):
+            rows = benches.near_rows(ctx.run, bench, text)
+    except UnitscopeError as err:
+        st.info(f"{sentence(no_word)}. {sentence(err)}.", icon=":material/search_off:")
+        return
+    st.markdown(
+        f"No label says *{text}*. Nearest by the encoder `{spec}` (the cosine of their features):"
+    )
+
+    def picked(row: int | None) -> None:
+        if row is not None:
+            address.put({"unit": str(rows["unit"].iloc[row])})
+
+    draw.table(
+        rows.rename(
+            columns={
+                "near": "cosine",
+                "name": "nearest name",
+                "image": "simulation",
+                "causal": "causal score",
+            }
+        ),
+        "units-near",
+        f"Units whose labels are nearest to {text}",
+        caption=" / ".join(caption(ctx, bench).lines()),
+        picked=picked,
+        column_config={
+            "label": st.column_config.TextColumn(width="large"),
+            "cosine": NUMBER(format="%.2f"),
             "simulation": NUMBER(format="%.2f"),
         },
     )

@@ -175,11 +175,23 @@ def test_what_is_kept_is_read(found, opened, monkeypatch):
     assert again == replace(found) or again.concepts == found.concepts
     assert isinstance(again.concepts[0].examples[0], Example)
     assert again.asked == FEW and again.splits == found.splits
+    assert np.array_equal(again.centres, found.centres)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"asked": {}, "concepts": [{}]}), "3"])
 def test_a_damaged_file_is_not_read(text):
-    assert module._read(text) is None
+    assert module._read(text, {"centres": np.zeros((1, 4))}, 4) is None
+
+
+def test_middles_are_of_the_clusters_and_needed(found, opened):
+    segments = work_of(opened).segments()
+    clusters, _ = work_of(opened).clusters(segments)
+    middles = {one.centre.astype(np.float32).tobytes() for one in clusters}
+    assert {row.tobytes() for row in found.centres} == middles
+    text, units = json.dumps(found.to_json()), found.centres.shape[1]
+    assert module._read(text, {"centres": found.centres}, units).concepts == found.concepts
+    for wrong in (None, {}, {"centres": found.centres[1:]}, {"centres": found.centres * np.nan}):
+        assert module._read(text, wrong, units) is None
 
 
 def test_damaged_segments_are_made_anew(opened):

@@ -1,4 +1,4 @@
-"""The two rows of the test of truth, in the planted world and against slow re-computations."""
+"""The rows of the test of truth, in the planted world and against slow re-computations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import torch
 
 from core.attribution.case import Case, Opened
 from core.attribution.methods import METHODS
+from core.directions import ace as discovery
 from core.directions import attributions, cav, conceptshap
+from core.directions.every_scene import every_scene
 from core.directions.layer import Layer
 from core.directions.vectors import Learning
 from core.foundation.progress import Meter, never
@@ -90,3 +92,29 @@ def test_they_are_rows_that_anybody_can_ask(case):
         row = METHODS.row(name)
         assert row.family == "concept vectors" and not row.needs
         assert row.ask(case, 0, 1).shape == (len(case.regions),)
+
+
+def test_ace_gives_a_region_the_score_of_what_it_is_nearest_to(case, monkeypatch):
+    pytest.importorskip("skimage")
+    few = discovery.Asked(images=8, clusters=4, members=4, runs=3, seed=6)
+    monkeypatch.setattr(attributions, "ACE", few)
+    monkeypatch.setattr(discovery, "SEGMENTS", (8, 16))
+    monkeypatch.setattr(discovery, "RANDOMS", 3)
+    why = METHODS.row("ace").unready(case.opened)
+    assert f"core tables {case.opened.run.digest} --ace" in why
+    found = every_scene(case.opened, few)
+    assert METHODS.row("ace").unready(case.opened) == ""
+    said = METHODS.row("ace").ask(case, 0, 1)
+    maps = case.maps.double().numpy()
+    side = case.regions.masks.shape[1] // maps.shape[1]
+    classes = {one.scene: case.opened.class_of(one.scene) for one in found.scenes}
+    for row, mask in enumerate(case.regions.masks):
+        shares = mask.reshape(maps.shape[1], side, maps.shape[2], side).mean((1, 3))
+        mean = (maps * shares).sum((1, 2)) / shares.sum()
+        expected = 0.0
+        for one in found.scenes:
+            sign = {0: 1, 1: -1}.get(classes[one.scene], 0)
+            cosines = [mean @ m / np.linalg.norm(m) for m in one.centres.astype(float)]
+            expected += sign * one.concepts[int(np.argmax(cosines))].score
+        assert said[row] == pytest.approx(expected, abs=1e-9)
+    assert METHODS.row("ace").ask(case, 1, 0) == pytest.approx(-said)

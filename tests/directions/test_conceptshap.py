@@ -179,15 +179,20 @@ def test_learned_and_core_concepts_are_names_of_vectors(found):
         assert frame["shapley"].is_monotonic_decreasing and 0 <= k < 3
 
 
-def test_the_usual_photos_to_judge_by_are_those_of_validation():
+def test_what_is_fitted_on_training_photos_is_judged_by_test_photos():
     class Fake:
         def sql(self, _query):
             import pandas as pd
 
-            return pd.DataFrame({"split": ["test", "train", "val"]})
+            return pd.DataFrame({"split": self.splits})
 
-    assert cs.splits_of(Fake(), (), ()) == (("train",), ("val",))
-    assert cs.splits_of(Fake(), (), ("test",)) == (("train",), ("test",))
+        def __init__(self, *splits):
+            self.splits = splits
+
+    every = Fake("test", "train", "val")
+    assert cs.held_out(every, (), ()) == (("train",), ("test",))
+    assert cs.held_out(every, (), ("val",)) == (("train",), ("val",))
+    assert cs.held_out(Fake("train", "val"), (), ()) == (("train",), ("val",))
 
 
 def test_what_cannot_be_asked_is_said(found, opened, monkeypatch):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import core
 from core.attribution import judged as tested
 from core.attribution.case import Opened
 from core.attribution.methods import METHODS
@@ -294,3 +295,10 @@ def test_runs_without_graphs_say_why(tiny_run, tmp_path):
     assert METHODS.row("area").unready(opened) == ""
     found = hold_against_truth(opened, tested.Asked(("vrx",), "test", 3, "mean"))
     assert found.not_judged["vrx"] == said
+
+
+@pytest.mark.slow
+def test_python_gives_what_the_verb_gives(planted_run, judged):
+    found = core.open_run(planted_run.path).vrx(epochs=60)
+    assert [row.agreement for row in found.rows] == [row.agreement for row in judged.rows]
+    assert found.rows[0].variant == "graphs"

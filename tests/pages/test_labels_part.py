@@ -13,7 +13,8 @@ from core.figures.base import Caption
 from core.figures.export import export
 from core.runs.run_file import Run
 from core.views import benches
-from pages.parts import changes
+from pages.parts import access, changes
+from tests.labelling import feature_files
 from tests.pages.showing import show, specs, text_of
 
 pytestmark = pytest.mark.usefixtures("facts_without_effect")
@@ -58,6 +59,7 @@ def test_a_unit_shows_every_method_with_both_scores(bench):
     ]
     assert np.allclose(rows["simulation"], wanted["image"])
     assert "judged by test (75 photos)" in text_of(at)
+    assert "What each method calls it" not in text_of(at)  # one table of methods, not two
 
 
 def test_units_of_any_method_are_found_by_a_concept(bench):
@@ -103,3 +105,28 @@ def test_labels_are_shown_with_short_weights():
     shown = benches.shown_label("0.741934 dining_room + 1.5e-05 (bed AND NOT lamp) - 3.2 wall")
     assert shown == "0.74 dining room + 1.5e-05 (bed AND NOT lamp) - 3.2 wall"
     assert benches.shown_label("room 101") == "room 101"
+
+
+def test_a_text_that_no_label_says_is_compared_by_the_encoder(root, tiny_run, tmp_path):
+    """Where the bench was made with an encoder, and the reader may name files."""
+    names = tiny_run.sql("SELECT DISTINCT name FROM concepts ORDER BY name")["name"].tolist()
+    held = feature_files.arrays(tiny_run, 3, ["a place to sleep", *names])
+    spec = feature_files.write(tmp_path / "f.npz", held)
+    own = tmp_path / "runs"
+    own.mkdir()
+    shutil.copy(tiny_run.path, own)
+    (own / tiny_run.arrays.name).symlink_to(tiny_run.arrays)
+    given = ["labels", tiny_run.digest, "--out", str(own), "--methods", "dataset,clip_cosine"]
+    assert main([*given, "--by", "none", "--layer", "body.3", "--encoder", spec]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNITSCOPE_CACHE", str(own))
+        patch.setattr(access, "may_change", lambda: True)
+        at = show(UNITS, layer="body.3", find="a place to sleep")
+        rows = frame_with(at, "cosine")
+        assert rows["cosine"].is_monotonic_decreasing and len(rows) > 2
+        assert "No label says *a place to sleep*" in text_of(at)
+        at = show(UNITS, layer="body.3", find="a zebra")
+        assert "does not know 'a zebra'" in " ".join(box.value for box in at.info)
+        patch.setattr(access, "may_change", lambda: False)
+        at = show(UNITS, layer="body.3", find="a place to sleep")
+        assert not [d for d in at.dataframe if "cosine" in d.value.columns]
