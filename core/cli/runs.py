@@ -25,6 +25,7 @@ from core.cli.common import (
     stoppable,
     whole,
 )
+from core.foundation.engine import ENGINES
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, Settings, quantile_words
@@ -152,6 +153,19 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         help="put shards together and finish the run: those in its folder where none is named",
     )
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
+    run.add_argument(
+        "--engine",
+        default="here",
+        choices=list(ENGINES),
+        help="who makes the shards: " + "; ".join(f"{k}, {v}" for k, v in ENGINES.items()),
+    )
+    run.add_argument(
+        "--workers",
+        type=COUNT,
+        metavar="N",
+        help="of --engine ray, each with a network of its own, --threads cores (OMP_NUM_THREADS, "
+        "or 1) and, with --device cuda, a GPU; as many as fit where left out",
+    )
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
     run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
     run.add_argument(
@@ -208,6 +222,11 @@ def _run(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--pass 2 is of a shard: give --shard I/N, too")
     if part and given.merge is not None:
         raise UnitscopeError("--shard I/N makes one shard, --merge puts all together: give one")
+    spread = given.engine != "here"
+    if spread and (part or given.merge is not None):
+        raise UnitscopeError("--engine ray makes all shards and merges them: leave the others out")
+    if given.workers and not spread:
+        raise UnitscopeError("--workers are those of --engine ray: give it, too")
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
 
@@ -249,6 +268,12 @@ def _run(given: argparse.Namespace) -> Answer:
     passes: tuple[list[Shard], list[Shard]] = ([], [])
     if given.merge is not None and not finished:
         passes = _find_shards(given, work)
+    how: dict[str, Any] = {"shards": passes[0], "counts": passes[1]}
+    if spread:
+        from core.dissect.spread import execute_spread
+
+        execute = partial(execute_spread, tell=lambda text: say(f"note: {text}"))
+        how = {"workers": given.workers}
     with stoppable() as stop:
         run = execute(
             work,
@@ -259,8 +284,7 @@ def _run(given: argparse.Namespace) -> Answer:
             strict=given.strict,
             shard=given.shard,
             threads=given.threads,
-            shards=passes[0],
-            counts=passes[1],
+            **how,
         )
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)

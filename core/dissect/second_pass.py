@@ -74,11 +74,13 @@ def make_counts(
     fresh: bool = False,
     threads: int | None = None,
     kernel: str | None = None,
+    collected: Collected | None = None,
 ) -> Shard:
     """Count overlaps of shard `part` of `parts`, or resume that, or find it done.
 
     The shards of the whole first pass lie in the run's folder, this one among them. For the
-    parameters see :func:`core.dissect.shards.make_shard`.
+    parameters see :func:`core.dissect.shards.make_shard`; `collected` is what
+    :func:`collected_of` gave before.
 
     Raises UnitscopeError where they do not, where maps are kept, or another process does the same.
     """
@@ -100,7 +102,7 @@ def make_counts(
         path.with_suffix(".lock"), f"shard {part}/{parts} is being counted by another process"
     )
     try:
-        collected = _collected(plan, found)
+        collected = collected or _collected(plan, found)
         made = None if fresh else _made(plan, path, collected)
         if made is None:
             partial = path.with_suffix(".partial")
@@ -110,7 +112,7 @@ def make_counts(
             check(plan, own[0])
             work = Work(partial, (a, b), CHUNK)
             try:
-                meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
+                meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
                 cores, kind = max(1, threads or os.cpu_count() or 1), kernel_of(plan, kernel)
                 job = Job(plan, work, arrays, meter, stop, False, cores, kind)
                 copy_rows(job, own[0])
@@ -123,6 +125,14 @@ def make_counts(
         return made
     finally:
         lock.release()
+
+
+def collected_of(plan: Plan, root: Path) -> Collected:
+    """Usable images and thresholds of the run, once all shards of its first pass lie in its folder.
+
+    Raises as :func:`core.dissect.shards.find_shards`.
+    """
+    return _collected(plan, find_shards(plan, root).shards)
 
 
 def _collected(plan: Plan, shards: Sequence[Shard]) -> Collected:

@@ -121,7 +121,7 @@ def make_shard(
                 shutil.rmtree(partial, ignore_errors=True)
             work = Work(partial, (a, b), shard)
             try:
-                meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
+                meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
                 cores = max(1, threads or os.cpu_count() or 1)
                 job = Job(plan, work, arrays, meter, stop, strict, cores, "")
                 # With the maps kept, the thresholds are found in them.

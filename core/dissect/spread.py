@@ -1,0 +1,245 @@
+"""A run in shards by the workers of Ray: ``run --engine ray``.
+
+Every shard of either pass is made by the function that ``--shard i/N`` calls
+(:mod:`core.dissect.shards`, :mod:`core.dissect.second_pass`), in whatever worker is free
+(:mod:`core.foundation.engine`), into the run's folder of shards, which all machines see. This
+process hands them out and puts them together, as ``--merge`` does; the bytes are those of one
+process. What is finished stays: the same command goes on with the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.dissect.passes import Collected
+from core.dissect.pipeline import execute
+from core.dissect.plan import BATCH, Plan, hashed, plan
+from core.dissect.second_pass import collected_of, find_counts, make_counts
+from core.dissect.shard_file import Shard, folder_of
+from core.dissect.shards import Found, find_shards, make_shard, rows_of
+from core.dissect.work import meter_of, need_room
+from core.foundation.engine import Do, Item, Workers, torch_threads_asked
+from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import Taken, write_text
+from core.foundation.progress import Meter, Report, Stop, Stopped, never, silent
+from core.runs.run_file import Run
+from core.runs.store import making, remove_run
+
+STAGES = {1: "collect", 2: "count"}
+"""Pass → stage of the pipeline."""
+
+PATIENCE = 120.0
+"""Seconds for which a worker waits for a shard that another process has in hand: where a driver
+was killed, its workers end a little later."""
+
+
+def execute_spread(
+    work: Plan,
+    root: Path,
+    *,
+    workers: int | None = None,
+    threads: int | None = None,
+    shard: int = 256,
+    progress: Report | None = None,
+    stop: Stop = never,
+    fresh: bool = False,
+    strict: bool = False,
+    tell: Callable[[str], object] = silent,
+) -> Run:
+    """:func:`core.dissect.pipeline.execute`, its passes over the photos made by workers.
+
+    Parameters
+    ----------
+    workers : how many; as many as fit where None.
+    threads : of each worker, for decoding and counting; OMP_NUM_THREADS or 1 where None. PyTorch
+        computes on OMP_NUM_THREADS where that is set, so that sums are split as in one process.
+    shard : images a shard, in whole batches. A run that was begun keeps its own.
+    tell : is told, in sentences, of workers that died and the like.
+
+    Raises UnitscopeError as :func:`execute` and :class:`core.foundation.engine.Workers` do.
+    """
+    if strict and work.dataset.problems:
+        raise BadFile(work.dataset.problems[0].path, work.dataset.problems[0].reason)
+    final, folder = root / f"{work.digest}.duckdb", root / f"{work.digest}.partial"
+    shards = folder_of(work, root)
+    if final.is_file() and not fresh and not folder.exists():
+        return execute(work, root, strict=strict)
+    root.mkdir(parents=True, exist_ok=True)
+    lock = making(final)
+    try:
+        if fresh:
+            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(shards, ignore_errors=True)
+            remove_run(final)
+        # Once as shards, once as the run.
+        need_room(2 * sum(work.sizes.values()), root, shards)
+        shards.mkdir(exist_ok=True)
+        parts = _parts(work, shards, shard)
+        folder.mkdir(exist_ok=True)
+        meter = meter_of(work, folder, progress)
+        crew = Workers(
+            "core.dissect.spread:open_worker",
+            _given(work, root, threads, strict),
+            count=workers and min(workers, parts),
+            threads=_cores_of(threads),
+            numeric=torch_threads_asked() or threads,
+            gpu=torch.device(work.settings.device).type != "cpu",
+            tell=tell,
+        )
+        with crew:
+            first = _pass(crew, 1, work, parts, meter, stop, partial(find_shards, work, root))
+            second: list[Shard] = []
+            if not work.settings.keep_maps:
+                second = _pass(crew, 2, work, parts, meter, stop, partial(find_counts, work, root))
+    finally:
+        lock.release()
+    run = execute(
+        work,
+        root,
+        progress=progress,
+        stop=stop,
+        strict=strict,
+        threads=threads,
+        shards=first,
+        counts=second,
+    )
+    shutil.rmtree(shards, ignore_errors=True)
+    return run
+
+
+def _cores_of(threads: int | None) -> int:
+    """Cores a worker gets."""
+    return max(threads or 1, torch_threads_asked() or 1)
+
+
+def _parts(work: Plan, folder: Path, shard: int) -> int:
+    """Into how many shards the run is divided: as it was begun, else by images a shard."""
+    kept, images = folder / "parts", len(work.indices)
+    batches = -(-images // BATCH)
+    if kept.is_file():
+        word = kept.read_text(encoding="utf-8")
+        if word.isdigit() and 1 <= int(word) <= batches:
+            return int(word)
+    parts = -(-batches // max(1, round(shard / BATCH)))
+    write_text(kept, str(parts))
+    return parts
+
+
+def _given(work: Plan, root: Path, threads: int | None, strict: bool) -> dict[str, Any]:
+    """What a worker is told, plain data: it opens photos and network itself."""
+    device = torch.device(work.settings.device).type
+    # The type alone: Ray shows each worker one GPU, whatever its number.
+    return {
+        "settings": replace(work.settings, device=device),
+        "run": work.digest,
+        "facts": json.dumps(hashed(work.facts), sort_keys=True),
+        "cwd": str(Path.cwd()),
+        "root": str(root.resolve()),
+        "threads": _cores_of(threads),
+        "strict": strict,
+    }
+
+
+def _pass(
+    crew: Workers,
+    number: int,
+    work: Plan,
+    parts: int,
+    meter: Meter,
+    stop: Stop,
+    find: Callable[[Sequence[Path]], Found],
+) -> list[Shard]:
+    """The shards of one pass, all of them made and found here."""
+    items = []
+    for part in range(1, parts + 1):
+        a, b = rows_of(part, parts, len(work.indices))
+        items.append(Item((number, part, parts), b - a, f"shard {part}/{parts}"))
+    meter.start(STAGES[number], len(work.indices))
+    told: dict[Path, str] = {}
+    for item, (name, digest, where) in crew.each(items, meter, stop):
+        path = Path(name)
+        if not path.is_file():
+            raise UnitscopeError(
+                f"{item.name} was made on {where} as {path}, and is not here: --out must be a "
+                "folder that all machines see"
+            )
+        told[path] = digest
+    found = find(sorted(told)).shards
+    for shard in found:
+        if digest_of_shard(shard) != told[shard.path]:
+            raise UnitscopeError(
+                f"{shard.path} is not what its worker wrote: another file lies there, or an old "
+                "one is still seen; the same command makes it again"
+            )
+    return found
+
+
+def digest_of_shard(shard: Shard) -> str:
+    """SHA-256 of what a shard holds, by the SHA-256 of its members."""
+    return hashlib.sha256(json.dumps(shard.members, sort_keys=True).encode()).hexdigest()
+
+
+# -- in a worker ------------------------------------------------------------------------------
+
+
+def open_worker(given: Mapping[str, Any]) -> Do:
+    """What makes a shard in this process: (pass, part, parts) → (path, digest, machine).
+
+    Raises UnitscopeError where photos, network or packages are others here.
+    """
+    try:
+        os.chdir(given["cwd"])
+    except OSError as err:
+        raise UnitscopeError(
+            f"{socket.gethostname()} has no folder {given['cwd']}, where the run was begun: SPECs "
+            "may name files by it"
+        ) from err
+    work = plan(given["settings"])
+    if work.digest != given["run"]:
+        own, theirs = json.loads(json.dumps(hashed(work.facts))), json.loads(given["facts"])
+        other = ", ".join(name for name in own if own[name] != theirs.get(name))
+        raise UnitscopeError(
+            f"{socket.gethostname()} would make another run; these differ there: {other}"
+        )
+    root = Path(given["root"])
+    thresholds: list[Collected] = []
+
+    def do(item: tuple[int, int, int], progress: Report, stop: Stop) -> tuple[str, str, str]:
+        number, part, parts = item
+        how: dict[str, Any] = {"progress": progress, "stop": stop, "threads": given["threads"]}
+        if number == 1:
+            make = partial(make_shard, strict=given["strict"])
+        else:
+            # The same for every shard, and once a worker: all of the first pass is read for it.
+            thresholds[:] = thresholds or [collected_of(work, root)]
+            make = partial(make_counts, collected=thresholds[0])
+        shard = _patient(lambda: make(work, root, part, parts, **how), stop)
+        return str(shard.path), digest_of_shard(shard), socket.gethostname()
+
+    return do
+
+
+def _patient(make: Callable[[], Shard], stop: Stop) -> Shard:
+    """A shard, once no other process has it in hand."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return make()
+        except Taken:
+            if stop():
+                raise Stopped("stopped") from None
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.5)
