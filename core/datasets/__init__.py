@@ -8,6 +8,7 @@ from core.datasets.base import SceneDataset
 from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
 from core.foundation.roots import check_run_files
+from core.foundation.stores import local
 from core.foundation.trust import check_named
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def open_dataset(spec: str) -> SceneDataset:
 broden:DIR[:INDEX]; forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], \
 coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR, python:package.module:function[:REST]
 
+    A folder that is an address, as in ``folder:s3://bucket/photos``, is read through its copy below
+    the cache (:mod:`core.foundation.stores`).
+
     Raises
     ------
     UnitscopeError
@@ -32,9 +36,13 @@ coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR, python:package.module
     """
     spec = spec.strip()
     kind, _, rest = spec.partition(":")
-    dataset = DATASETS.row(kind, spec).load()(rest)
+    row = DATASETS.row(kind, spec)
+    rest, note = local(rest) if kind != "python" else (rest, "")
+    dataset = row.load()(rest)
     if not isinstance(dataset, SceneDataset):
         raise UnitscopeError(f"{spec!r} opened a {type(dataset).__name__}, not a SceneDataset")
+    if note:
+        dataset.notes.append(note)
     dataset.check()
     return dataset
 

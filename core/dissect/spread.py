@@ -16,6 +16,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,12 +24,13 @@ from typing import Any
 
 import torch
 
+from core.dissect.depot import Depot
 from core.dissect.passes import Collected
 from core.dissect.pipeline import execute
 from core.dissect.plan import BATCH, Plan, hashed, plan
 from core.dissect.second_pass import collected_of, find_counts, make_counts
-from core.dissect.shard_file import Shard, folder_of
-from core.dissect.shards import Found, find_shards, make_shard, rows_of
+from core.dissect.shard_file import Shard, folder_of, read_header
+from core.dissect.shards import Found, find_shards, make_shard, path_of, rows_of
 from core.dissect.work import meter_of, need_room
 from core.foundation.engine import Do, Item, Workers, torch_threads_asked
 from core.foundation.errors import BadFile, UnitscopeError
@@ -39,6 +41,9 @@ from core.runs.store import making, remove_run
 
 STAGES = {1: "collect", 2: "count"}
 """Pass → stage of the pipeline."""
+
+PARTS = "parts"
+"""File in the folder of shards: how many there are of them, where this engine divided the run."""
 
 PATIENCE = 120.0
 """Seconds for which a worker waits for a shard that another process has in hand: where a driver
@@ -56,6 +61,7 @@ def execute_spread(
     stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
+    shards_at: str | None = None,
     tell: Callable[[str], object] = silent,
 ) -> Run:
     """:func:`core.dissect.pipeline.execute`, its passes over the photos made by workers.
@@ -66,6 +72,8 @@ def execute_spread(
     threads : of each worker, for decoding and counting; OMP_NUM_THREADS or 1 where None. PyTorch
         computes on OMP_NUM_THREADS where that is set, so that sums are split as in one process.
     shard : images a shard, in whole batches. A run that was begun keeps its own.
+    shards_at : where shards are handed over where machines see no folder in common
+        (:mod:`core.dissect.depot`).
     tell : is told, in sentences, of workers that died and the like.
 
     Raises UnitscopeError as :func:`execute` and :class:`core.foundation.engine.Workers` do.
@@ -86,12 +94,15 @@ def execute_spread(
         # Once as shards, once as the run.
         need_room(2 * sum(work.sizes.values()), root, shards)
         shards.mkdir(exist_ok=True)
+        depot = Depot(work, root, shards_at) if shards_at else None
+        if depot:
+            depot.bring(progress=progress, stop=stop)
         parts = _parts(work, shards, shard)
         folder.mkdir(exist_ok=True)
         meter = meter_of(work, folder, progress)
         crew = Workers(
             "core.dissect.spread:open_worker",
-            _given(work, root, threads, strict),
+            _given(work, root, threads, strict, shards_at),
             count=workers and min(workers, parts),
             threads=_cores_of(threads),
             numeric=torch_threads_asked() or threads,
@@ -99,10 +110,14 @@ def execute_spread(
             tell=tell,
         )
         with crew:
-            first = _pass(crew, 1, work, parts, meter, stop, partial(find_shards, work, root))
+            first = _pass(
+                crew, 1, work, root, parts, meter, stop, partial(find_shards, work, root), depot
+            )
             second: list[Shard] = []
             if not work.settings.keep_maps:
-                second = _pass(crew, 2, work, parts, meter, stop, partial(find_counts, work, root))
+                second = _pass(
+                    crew, 2, work, root, parts, meter, stop, partial(find_counts, work, root), depot
+                )
     finally:
         lock.release()
     run = execute(
@@ -115,7 +130,8 @@ def execute_spread(
         shards=first,
         counts=second,
     )
-    shutil.rmtree(shards, ignore_errors=True)
+    if (shards / PARTS).is_file():  # otherwise a person's
+        shutil.rmtree(shards, ignore_errors=True)
     return run
 
 
@@ -125,19 +141,26 @@ def _cores_of(threads: int | None) -> int:
 
 
 def _parts(work: Plan, folder: Path, shard: int) -> int:
-    """Into how many shards the run is divided: as it was begun, else by images a shard."""
-    kept, images = folder / "parts", len(work.indices)
+    """Into how many shards the run is divided: as it was begun, or as shards that were made by
+    hand divide it, else by images a shard."""
+    kept, images = folder / PARTS, len(work.indices)
     batches = -(-images // BATCH)
     if kept.is_file():
         word = kept.read_text(encoding="utf-8")
         if word.isdigit() and 1 <= int(word) <= batches:
             return int(word)
+    with suppress(UnitscopeError):  # there are no others, or not all
+        others = [(one.first, one.last) for one in find_shards(work, folder.parent).shards]
+        if others == [rows_of(k, len(others), images) for k in range(1, len(others) + 1)]:
+            return len(others)
     parts = -(-batches // max(1, round(shard / BATCH)))
     write_text(kept, str(parts))
     return parts
 
 
-def _given(work: Plan, root: Path, threads: int | None, strict: bool) -> dict[str, Any]:
+def _given(
+    work: Plan, root: Path, threads: int | None, strict: bool, shards_at: str | None
+) -> dict[str, Any]:
     """What a worker is told, plain data: it opens photos and network itself."""
     device = torch.device(work.settings.device).type
     # The type alone: Ray shows each worker one GPU, whatever its number.
@@ -149,6 +172,7 @@ def _given(work: Plan, root: Path, threads: int | None, strict: bool) -> dict[st
         "root": str(root.resolve()),
         "threads": _cores_of(threads),
         "strict": strict,
+        "shards_at": shards_at,
     }
 
 
@@ -156,10 +180,12 @@ def _pass(
     crew: Workers,
     number: int,
     work: Plan,
+    root: Path,
     parts: int,
     meter: Meter,
     stop: Stop,
     find: Callable[[Sequence[Path]], Found],
+    depot: Depot | None,
 ) -> list[Shard]:
     """The shards of one pass, all of them made and found here."""
     items = []
@@ -168,12 +194,16 @@ def _pass(
         items.append(Item((number, part, parts), b - a, f"shard {part}/{parts}"))
     meter.start(STAGES[number], len(work.indices))
     told: dict[Path, str] = {}
+    folder = folder_of(work, root)
     for item, (name, digest, where) in crew.each(items, meter, stop):
-        path = Path(name)
+        path = folder / name
+        if depot and not _held(work, path, number, digest):
+            path.unlink(missing_ok=True)
+            depot.bring([name], stop=stop)
         if not path.is_file():
             raise UnitscopeError(
                 f"{item.name} was made on {where} as {path}, and is not here: --out must be a "
-                "folder that all machines see"
+                "folder that all machines see, or --shards-at an address"
             )
         told[path] = digest
     found = find(sorted(told)).shards
@@ -186,6 +216,14 @@ def _pass(
     return found
 
 
+def _held(work: Plan, path: Path, number: int, digest: str) -> bool:
+    """Whether a shard is here already, as its worker wrote it."""
+    try:
+        return digest_of_shard(read_header(work, path, STAGES[number])) == digest
+    except UnitscopeError:
+        return False
+
+
 def digest_of_shard(shard: Shard) -> str:
     """SHA-256 of what a shard holds, by the SHA-256 of its members."""
     return hashlib.sha256(json.dumps(shard.members, sort_keys=True).encode()).hexdigest()
@@ -195,7 +233,7 @@ def digest_of_shard(shard: Shard) -> str:
 
 
 def open_worker(given: Mapping[str, Any]) -> Do:
-    """What makes a shard in this process: (pass, part, parts) → (path, digest, machine).
+    """What makes a shard in this process: (pass, part, parts) → (file's name, digest, machine).
 
     Raises UnitscopeError where photos, network or packages are others here.
     """
@@ -214,19 +252,27 @@ def open_worker(given: Mapping[str, Any]) -> Do:
             f"{socket.gethostname()} would make another run; these differ there: {other}"
         )
     root = Path(given["root"])
+    depot = Depot(work, root, given["shards_at"]) if given["shards_at"] else None
     thresholds: list[Collected] = []
 
     def do(item: tuple[int, int, int], progress: Report, stop: Stop) -> tuple[str, str, str]:
         number, part, parts = item
+        if depot:
+            own = path_of(work, root, part, parts).name
+            names = [own] if number == 1 else [own, own.replace("collect-", "count-")]
+            # The thresholds follow from all of the first pass.
+            depot.bring(names if number == 1 or thresholds else None, stop=stop)
         how: dict[str, Any] = {"progress": progress, "stop": stop, "threads": given["threads"]}
         if number == 1:
             make = partial(make_shard, strict=given["strict"])
         else:
             # The same for every shard, and once a worker: all of the first pass is read for it.
-            thresholds[:] = thresholds or [collected_of(work, root)]
+            thresholds[:] = thresholds or [collected_of(work, root, parts)]
             make = partial(make_counts, collected=thresholds[0])
         shard = _patient(lambda: make(work, root, part, parts, **how), stop)
-        return str(shard.path), digest_of_shard(shard), socket.gethostname()
+        if depot:
+            depot.send(shard)
+        return shard.path.name, digest_of_shard(shard), socket.gethostname()
 
     return do
 

@@ -30,6 +30,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -44,6 +45,12 @@ ENGINES = {
     "ray": "in worker processes of Ray, on this machine or on the cluster of RAY_ADDRESS",
 }
 """What long work may be done by."""
+
+
+def engines() -> list[str]:
+    """Names of :data:`ENGINES` that can be used here."""
+    return [name for name in ENGINES if name == "here" or find_spec(name) is not None]
+
 
 STORE = 80 << 20
 """Bytes of Ray's store in memory, about the least it takes: nothing of ours lies there."""
