@@ -11,7 +11,7 @@ from core.cli.common import (
     Verb,
 )
 
-BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models", "intervals")
+BENCHES = ("dissect", "formulas", "toggle", "app", "datasets", "models", "intervals", "engine")
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 

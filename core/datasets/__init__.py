@@ -8,7 +8,7 @@ from core.datasets.base import SceneDataset
 from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
 from core.foundation.roots import check_run_files
-from core.foundation.stores import local
+from core.foundation.stores import check_copied, local
 from core.foundation.trust import check_named
 
 if TYPE_CHECKING:
@@ -51,10 +51,12 @@ def dataset_of(run: Run) -> SceneDataset:
     """The dataset that a run was made of, opened again.
 
     Raises UnitscopeError where the run file names code that the user has not allowed
-    (:func:`core.foundation.trust.check_named`) or files that this server does not read
-    (:func:`core.foundation.roots.check_run_files`), and as :func:`open_dataset` does.
+    (:func:`core.foundation.trust.check_named`), files that this server does not read
+    (:func:`core.foundation.roots.check_run_files`) or an address that nobody asked for here
+    (:func:`core.foundation.stores.check_copied`), and as :func:`open_dataset` does.
     """
     stored = run.settings.dataset
     check_named(stored.spec, f"run {run.digest}", stored.code)
     check_run_files(stored.spec, f"run {run.digest}")
+    check_copied(stored.spec, f"run {run.digest}")
     return open_dataset(stored.spec)

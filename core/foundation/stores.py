@@ -69,6 +69,9 @@ TRIES = 6
 TIMEOUT = 20.0
 """Seconds without a byte after which a connection is given up."""
 
+PAUSE = 0.2
+"""Seconds before the second attempt; twice as long before each further one, up to 5."""
+
 SLOWEST = 1000
 """Bytes a second below which, after :data:`TIMEOUT`, a connection is given up."""
 
@@ -144,7 +147,7 @@ class Store(ABC):
 
     @abstractmethod
     def write(self, name: str, path: Path) -> None:
-        """Put a file there: whole, or not at all."""
+        """Put a file there. Raises OSError where it is not there in its size afterwards."""
 
 
 class S3(Store):
@@ -191,9 +194,11 @@ class S3(Store):
     def write(self, name: str, path: Path) -> None:
         with path.open("rb") as file:
             out = self._s3.open_output_stream(f"{self._path}/{name}")
-            # Closing it makes the file: after an error it is left open, and nothing is there.
             shutil.copyfileobj(file, out, BLOCK)
             out.close()
+        there, here = self._s3.get_file_info(f"{self._path}/{name}").size, path.stat().st_size
+        if there != here:
+            raise OSError(f"{there} bytes are there, of {here:,}")
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
@@ -227,7 +232,9 @@ class Http(Store):
             cells = {(key or "").strip().lower(): value for key, value in row.items()}
             name, size = cells.get("path"), str(cells.get("size") or "").strip()
             if not name or not size.isdecimal():
-                raise OSError(f"{LISTING} is no table of path, size[, sha256]: {row}")
+                raise UnitscopeError(
+                    f"{self.url}/{LISTING} is no table of path, size[, sha256]: {[*row.values()]}"
+                )
             sha256 = str(cells.get("sha256") or "").strip().lower()
             found[name] = Entry(int(size), sha256, sha256)
         return found
@@ -288,7 +295,7 @@ def get(store: Store, name: str, entry: Entry, path: Path, stop: Stop = never) -
         with part.open("w+b") as out:
             for again in range(TRIES):
                 if again:
-                    time.sleep(min(0.2 * 2**again, 5))
+                    time.sleep(min(PAUSE * 2**again, 5))
                 try:
                     _append(store, name, entry, out, stop)
                     if entry.sha256:
@@ -342,7 +349,7 @@ def put(store: Store, name: str, path: Path) -> None:
     why: BaseException = OSError("it is not there afterwards")
     for again in range(TRIES):
         if again:
-            time.sleep(min(0.2 * 2**again, 5))
+            time.sleep(min(PAUSE * 2**again, 5))
         try:
             store.write(name, path)
             return
@@ -384,7 +391,7 @@ def list_store(store: Store) -> dict[str, Entry]:
     why: BaseException | None = None
     for again in range(3):
         if again:
-            time.sleep(2**again / 2)
+            time.sleep(2 * PAUSE * 2**again)
         try:
             return store.listing()
         except FileNotFoundError:
@@ -434,6 +441,22 @@ def mirror_folder(url: str) -> Path:
     """Where the copy of a folder lies, whether it is there or not."""
     root = Path(os.environ.get(MIRROR) or CACHE / "mirror")
     return root / digest_of(parted(url)[0])[:16] / "files"
+
+
+def check_copied(spec: str, where: str) -> None:
+    """Refuse a SPEC of a run file with an address that nothing was ever copied from here: whoever
+    made the file would choose what this machine asks for, and signs with the user's name.
+
+    where : the file, as a person knows it. Raises UnitscopeError.
+    """
+    kind, _, place = spec.partition(":")
+    if kind == "python" or not is_remote(place):
+        return
+    if not (mirror_folder(place).parent / "whole").is_file():
+        raise UnitscopeError(
+            f"{where} names photos at {parted(place)[0]}, from where nothing was copied to this "
+            f"machine. If you trust whoever made the file: python -m core datasets check {spec}"
+        )
 
 
 def mirrored(url: str, progress: Report | None = None, stop: Stop = never) -> Mirror:
