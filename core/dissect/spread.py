@@ -15,9 +15,9 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from core.dissect.pipeline import execute
 from core.dissect.plan import BATCH, Plan, hashed, plan
 from core.dissect.second_pass import collected_of, find_counts, make_counts
 from core.dissect.shard_file import Shard, folder_of, read_header
-from core.dissect.shards import Found, find_shards, make_shard, path_of, rows_of
+from core.dissect.shards import find_shards, make_shard, path_of, rows_of
 from core.dissect.work import meter_of, need_room
 from core.foundation.engine import Do, Item, Workers, torch_threads_asked
 from core.foundation.errors import BadFile, UnitscopeError
@@ -93,14 +93,14 @@ def execute_spread(
             remove_run(final)
         # Once as shards, once as the run.
         need_room(2 * sum(work.sizes.values()), root, shards)
-        shards.mkdir(exist_ok=True)
+        for one in (shards, folder):
+            one.mkdir(exist_ok=True)
         depot = Depot(work, root, shards_at) if shards_at else None
         if depot:
             depot.bring(progress=progress, stop=stop)
         parts = _parts(work, shards, shard)
-        folder.mkdir(exist_ok=True)
-        meter = meter_of(work, folder, progress)
-        crew = Workers(
+        spread = _Spread(work, root, parts, meter_of(work, folder, progress), stop, depot)
+        with Workers(
             "core.dissect.spread:open_worker",
             _given(work, root, threads, strict, shards_at),
             count=workers and min(workers, parts),
@@ -108,31 +108,21 @@ def execute_spread(
             numeric=torch_threads_asked() or threads,
             gpu=torch.device(work.settings.device).type != "cpu",
             tell=tell,
-        )
-        with crew:
-            first = _pass(
-                crew, 1, work, root, parts, meter, stop, partial(find_shards, work, root), depot
-            )
-            second: list[Shard] = []
-            if not work.settings.keep_maps:
-                second = _pass(
-                    crew, 2, work, root, parts, meter, stop, partial(find_counts, work, root), depot
-                )
+        ) as crew:
+            passes = [spread.made(crew, number) for number in _passes(work)]
     finally:
         lock.release()
-    run = execute(
-        work,
-        root,
-        progress=progress,
-        stop=stop,
-        strict=strict,
-        threads=threads,
-        shards=first,
-        counts=second,
-    )
+    how: dict[str, Any] = {"progress": progress, "stop": stop, "strict": strict}
+    how |= dict(zip(("shards", "counts"), passes, strict=False))
+    run = execute(work, root, threads=threads, **how)
     if (shards / PARTS).is_file():  # otherwise a person's
         shutil.rmtree(shards, ignore_errors=True)
     return run
+
+
+def _passes(work: Plan) -> tuple[int, ...]:
+    """The passes that workers make: with maps kept, the second one needs no network."""
+    return (1,) if work.settings.keep_maps else (1, 2)
 
 
 def _cores_of(threads: int | None) -> int:
@@ -176,44 +166,45 @@ def _given(
     }
 
 
-def _pass(
-    crew: Workers,
-    number: int,
-    work: Plan,
-    root: Path,
-    parts: int,
-    meter: Meter,
-    stop: Stop,
-    find: Callable[[Sequence[Path]], Found],
-    depot: Depot | None,
-) -> list[Shard]:
-    """The shards of one pass, all of them made and found here."""
-    items = []
-    for part in range(1, parts + 1):
-        a, b = rows_of(part, parts, len(work.indices))
-        items.append(Item((number, part, parts), b - a, f"shard {part}/{parts}"))
-    meter.start(STAGES[number], len(work.indices))
-    told: dict[Path, str] = {}
-    folder = folder_of(work, root)
-    for item, (name, digest, where) in crew.each(items, meter, stop):
-        path = folder / name
-        if depot and not _held(work, path, number, digest):
-            path.unlink(missing_ok=True)
-            depot.bring([name], stop=stop)
-        if not path.is_file():
-            raise UnitscopeError(
-                f"{item.name} was made on {where} as {path}, and is not here: --out must be a "
-                "folder that all machines see, or --shards-at an address"
-            )
-        told[path] = digest
-    found = find(sorted(told)).shards
-    for shard in found:
-        if digest_of_shard(shard) != told[shard.path]:
-            raise UnitscopeError(
-                f"{shard.path} is not what its worker wrote: another file lies there, or an old "
-                "one is still seen; the same command makes it again"
-            )
-    return found
+@dataclass(frozen=True)
+class _Spread:
+    """A run that is handed out in `parts` shards."""
+
+    work: Plan
+    root: Path
+    parts: int
+    meter: Meter
+    stop: Stop
+    depot: Depot | None
+
+    def made(self, crew: Workers, number: int) -> list[Shard]:
+        """The shards of one pass, all of them made, and found here."""
+        work, items = self.work, []
+        for part in range(1, self.parts + 1):
+            a, b = rows_of(part, self.parts, len(work.indices))
+            items.append(Item((number, part, self.parts), b - a, f"shard {part}/{self.parts}"))
+        self.meter.start(STAGES[number], len(work.indices))
+        told: dict[Path, str] = {}
+        for item, (name, digest, where) in crew.each(items, self.meter, self.stop):
+            path = folder_of(work, self.root) / name
+            if self.depot and not _held(work, path, number, digest):
+                path.unlink(missing_ok=True)
+                self.depot.bring([name], stop=self.stop)
+            if not path.is_file():
+                raise UnitscopeError(
+                    f"{item.name} was made on {where} as {path}, and is not here: --out must be a "
+                    "folder that all machines see, or --shards-at an address"
+                )
+            told[path] = digest
+        find = find_shards if number == 1 else find_counts
+        found = find(work, self.root, sorted(told)).shards
+        for shard in found:
+            if digest_of_shard(shard) != told[shard.path]:
+                raise UnitscopeError(
+                    f"{shard.path} is not what its worker wrote: another file lies there, or an "
+                    "old one is still seen; the same command makes it again"
+                )
+        return found
 
 
 def _held(work: Plan, path: Path, number: int, digest: str) -> bool:

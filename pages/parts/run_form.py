@@ -170,6 +170,7 @@ def form(root: Path) -> dict[str, Any]:
                 help="Off for a backbone whose outputs are features: it is dissected without "
                 "answers. Networks built without a classifier are known as such by themselves.",
             )
+            _engine()
         with right:
             request["shuffles"] = int(
                 address.amount(
@@ -192,7 +193,6 @@ def form(root: Path) -> dict[str, Any]:
                     help=explanations.UNTRAINED,
                 )
             ]
-            _engine()
             request["knowledge"] = (
                 address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
             )
