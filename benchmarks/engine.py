@@ -4,7 +4,9 @@
 
 Each way is a command of its own, one after the other, in turns: one process on all cores; one
 worker of Ray; as many as there are cores. Told are the seconds until the first photos are done, the
-photos a second of the first pass from then on, and the seconds of all of it. The runs are equal
+photos a second of the first pass from then on, the seconds of all of it, and the processor seconds
+of the command and all that it started (read from /proc twice a second; 0 where there is no such
+folder), which other work on the machine hardly changes. The runs are equal
 (their tables' digests are compared). PyTorch computes on one thread each, but in the first way,
 where it has all cores. Of `rooms` it is the 330 photos of its split val.
 """
@@ -17,6 +19,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +60,43 @@ print(json.dumps({
 """
 
 
+def _timed(command: list[str], threads: int) -> dict[str, Any]:
+    """What a way says of itself, with the processor seconds of all its processes."""
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        cwd=Path(__file__).parents[1],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as work:
+        spent: dict[int, float] = {}
+        while work.poll() is None:
+            spent |= _spent(work.pid)
+            time.sleep(0.5)
+        assert work.stdout is not None and work.returncode == 0
+        said: dict[str, Any] = json.loads(work.stdout.read().splitlines()[-1])
+    return {**said, "processor": sum(spent.values())}
+
+
+def _spent(root: int) -> dict[int, float]:
+    """Processor seconds of a process and all below it, so far."""
+    parent, used = {}, {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            cells = stat.read_text().rpartition(") ")[2].split()
+            pid = int(stat.parent.name)
+            parent[pid], ticks = int(cells[1]), int(cells[11]) + int(cells[12])
+            used[pid] = ticks / os.sysconf("SC_CLK_TCK")
+
+    def below(pid: int) -> bool:
+        while pid in parent and pid != root:
+            pid = parent[pid]
+        return pid == root
+
+    return {pid: seconds for pid, seconds in used.items() if below(pid)}
+
+
 def measure(dataset: str = "rooms", model: str = "rooms") -> Answer:
     """Time every way of making the run, in turns."""
     many = cores()
@@ -71,31 +112,24 @@ def measure(dataset: str = "rooms", model: str = "rooms") -> Answer:
         for name, (workers, threads) in ways.items():
             say(f"turn {turn + 1} of {TURNS}: {name}")
             with tempfile.TemporaryDirectory(prefix="unitscope-") as folder:
-                done = subprocess.run(
-                    [sys.executable, "-c", CODE, dataset, model, folder, str(workers), *splits],
-                    env={**os.environ, "OMP_NUM_THREADS": str(threads)},
-                    cwd=Path(__file__).parents[1],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                )
-            told[name].append(json.loads(done.stdout.splitlines()[-1]))
+                command = [sys.executable, "-c", CODE, dataset, model, folder, str(workers)]
+                told[name].append(_timed([*command, *splits], threads))
     rows = []
     for name, held in told.items():
         row: dict[str, Any] = {"way": name, "images": held[0]["images"]}
-        for key in ("plan", "first", "rate", "all"):
+        for key in ("plan", "first", "rate", "all", "processor"):
             values = [one[key] for one in held]
             row[key] = round(statistics.median(values), 2)
             row[f"{key}_range"] = [round(min(values), 2), round(max(values), 2)]
         row["digests"] = sorted({one["digest"] for one in held})
         rows.append(row)
-    lines = [f"{'':34} {'first photos':>14} {'photos/s':>16} {'all of it':>16}"]
+    lines = [f"{'':34} {'first photos':>14} {'photos/s':>16} {'all of it':>18} {'processor':>18}"]
     for row in rows:
-        first, rate, whole = (
+        first, rate, whole, processor = (
             f"{row[key]:.1f} ({row[f'{key}_range'][0]:.1f}–{row[f'{key}_range'][1]:.1f})"
-            for key in ("first", "rate", "all")
+            for key in ("first", "rate", "all", "processor")
         )
-        lines.append(f"{row['way']:34} {first:>14} {rate:>16} {whole:>16}")
+        lines.append(f"{row['way']:34} {first:>14} {rate:>16} {whole:>18} {processor:>18}")
     same = len({digest for row in rows for digest in row["digests"]}) == 1
     lines.append(
         f"{rows[0]['images']:,} photos; median of {TURNS} (range), seconds; tables "

@@ -186,6 +186,7 @@ def test_a_worker_with_other_photos_refuses(folder, tmp_path):
         "root": str(tmp_path),
         "threads": 1,
         "strict": False,
+        "shards_at": None,
     }
     with pytest.raises(UnitscopeError, match=r"another run; these differ there: .*seed"):
         open_worker(given)
