@@ -176,7 +176,8 @@ def test_a_damaged_shard_is_made_again(ray, folder, tmp_path):
     same(execute_spread(work, tmp_path, threads=1), execute(work, tmp_path / "one", threads=1))
 
 
-def test_a_worker_with_other_photos_refuses(folder, tmp_path):
+def test_a_worker_with_other_photos_refuses(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # workers go there
     work = planned(folder, tiny.SPEC)
     given = {
         "settings": replace(work.settings, seed=3),
@@ -193,8 +194,8 @@ def test_a_worker_with_other_photos_refuses(folder, tmp_path):
     with pytest.raises(UnitscopeError, match="has no folder"):
         open_worker({**given, "cwd": str(tmp_path / "none")})
     do = open_worker({**given, "settings": work.settings})
-    path, digest, _ = do((1, 1, 5), silent, never)
-    assert Path(path).is_file() and len(digest) == 64
+    name, digest, _ = do((1, 1, 5), silent, never)
+    assert (folder_of(work, tmp_path) / name).is_file() and len(digest) == 64
 
 
 def test_the_command_line_refuses_what_does_not_go_together(folder, tmp_path, capsys):
