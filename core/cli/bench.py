@@ -11,7 +11,17 @@ from core.cli.common import (
     Verb,
 )
 
-BENCHES = ("limits", "dissect", "formulas", "toggle", "app", "datasets", "models", "intervals")
+BENCHES = (
+    "limits",
+    "dissect",
+    "formulas",
+    "toggle",
+    "app",
+    "datasets",
+    "models",
+    "intervals",
+    "engine",
+)
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 
 

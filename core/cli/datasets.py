@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 
 def add(verb: Verb) -> None:
-    """datasets [check | scenes | folder-from]."""
+    """datasets [check | scenes | folder-from | listing]."""
     top = verb("datasets", _kinds, "The kinds of dataset and how to name them; `check` reads one.")
-    kinds = top.add_subparsers(metavar="check|scenes|folder-from")
+    kinds = top.add_subparsers(metavar="check|scenes|folder-from|listing")
 
     check = add_word(kinds, "check", _check, "Read a dataset, say what it holds and what is wrong.")
     check.add_argument("dataset", metavar="SPEC", help="see `datasets`")
@@ -54,6 +54,11 @@ def add(verb: Verb) -> None:
     scenes.add_argument(
         "--write", type=Path, metavar="FILE", help="write the table, to fill in for `run --scenes`"
     )
+    listing = add_word(
+        kinds, "listing", _listing, "List a folder's files for a web server to offer as a dataset."
+    )
+    listing.add_argument("folder", type=Path, metavar="DIR", help="files.csv is written in it")
+
     made = add_word(
         kinds, "folder-from", _folder_from, "Make a `folder:` dataset from another program's files."
     )
@@ -125,6 +130,16 @@ def _scenes(given: argparse.Namespace) -> Answer:
     if given.write:
         lines.append(f"written: {given.write}; fill in the column class, then run --scenes FILE")
     return facts, "\n".join(lines)
+
+
+def _listing(given: argparse.Namespace) -> Answer:
+    from core.foundation.stores import LISTING, write_listing
+
+    if not given.folder.is_dir():
+        raise UnitscopeError(f"{given.folder}: no such folder")
+    count = write_listing(given.folder)
+    path = given.folder / LISTING
+    return {"path": str(path), "files": count}, f"{path}: {count:,} files"
 
 
 def _check(given: argparse.Namespace) -> Answer:

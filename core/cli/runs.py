@@ -25,11 +25,13 @@ from core.cli.common import (
     stoppable,
     whole,
 )
+from core.foundation.engine import ENGINES
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, Settings, quantile_words
 
 if TYPE_CHECKING:
+    from core.dissect.depot import Depot
     from core.dissect.plan import Plan
     from core.dissect.shard_file import Shard
     from core.runs.run_file import Run
@@ -151,7 +153,26 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="put shards together and finish the run: those in its folder where none is named",
     )
+    run.add_argument(
+        "--shards-at",
+        metavar="URL",
+        help="put shards at s3://bucket/folder and take them from there, where machines have no "
+        "folder in common; credentials come from the environment",
+    )
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
+    run.add_argument(
+        "--engine",
+        default="here",
+        choices=list(ENGINES),
+        help="who makes the shards: " + "; ".join(f"{k}, {v}" for k, v in ENGINES.items()),
+    )
+    run.add_argument(
+        "--workers",
+        type=COUNT,
+        metavar="N",
+        help="of --engine ray, each with a network of its own, --threads cores (OMP_NUM_THREADS, "
+        "or 1) and, with --device cuda, a GPU; as many as fit where left out",
+    )
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
     run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
     run.add_argument(
@@ -208,10 +229,18 @@ def _run(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--pass 2 is of a shard: give --shard I/N, too")
     if part and given.merge is not None:
         raise UnitscopeError("--shard I/N makes one shard, --merge puts all together: give one")
+    spread = given.engine != "here"
+    if spread and (part or given.merge is not None):
+        raise UnitscopeError("--engine ray makes all shards and merges them: leave the others out")
+    if given.shards_at and not (spread or part or given.merge is not None):
+        raise UnitscopeError("--shards-at is of --shard I/N, --merge and --engine ray: give one")
+    if given.workers and not spread:
+        raise UnitscopeError("--workers are those of --engine ray: give it, too")
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
 
     began = time.monotonic()
+    _copy(given.dataset)
     work = plan(
         Settings(
             dataset=given.dataset,
@@ -249,6 +278,12 @@ def _run(given: argparse.Namespace) -> Answer:
     passes: tuple[list[Shard], list[Shard]] = ([], [])
     if given.merge is not None and not finished:
         passes = _find_shards(given, work)
+    how: dict[str, Any] = {"shards": passes[0], "counts": passes[1]}
+    if spread:
+        from core.dissect.spread import execute_spread
+
+        execute = partial(execute_spread, tell=lambda text: say(f"note: {text}"))
+        how = {"workers": given.workers, "shards_at": given.shards_at}
     with stoppable() as stop:
         run = execute(
             work,
@@ -259,12 +294,21 @@ def _run(given: argparse.Namespace) -> Answer:
             strict=given.strict,
             shard=given.shard,
             threads=given.threads,
-            shards=passes[0],
-            counts=passes[1],
+            **how,
         )
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
     return facts, _summary_text(facts)
+
+
+def _copy(spec: str) -> None:
+    """Copy a dataset that lies elsewhere, where it is one, before it is opened."""
+    from core.foundation.stores import is_remote, local
+
+    kind, _, place = spec.strip().partition(":")
+    if kind != "python" and is_remote(place):
+        with stoppable() as stop:
+            local(place, show_progress, stop)
 
 
 def _run_plan(given: argparse.Namespace, work: Plan, began: float) -> Answer:
@@ -293,11 +337,15 @@ def _run_plan(given: argparse.Namespace, work: Plan, began: float) -> Answer:
 def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> Answer:
     """One shard of a run."""
     from core.dissect.second_pass import make_counts
-    from core.dissect.shards import make_shard
+    from core.dissect.shards import make_shard, path_of
 
     began = time.monotonic()
     make = make_counts if given.number == 2 else partial(make_shard, strict=given.strict)
+    depot = _depot(given, work)
     with stoppable() as stop:
+        if depot:
+            own = path_of(work, given.out, *part).name
+            depot.bring(None if given.number == 2 else [own], show_progress, stop)
         shard = make(
             work,
             given.out,
@@ -307,6 +355,8 @@ def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> 
             fresh=given.fresh,
             threads=given.threads,
         )
+    if depot:
+        depot.send(shard)
     with shard.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = shard.path.stat().st_size
@@ -327,11 +377,24 @@ def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> 
     )
 
 
+def _depot(given: argparse.Namespace, work: Plan) -> Depot | None:
+    """Where shards are handed over, where that is said."""
+    if not given.shards_at:
+        return None
+    from core.dissect.depot import Depot
+
+    return Depot(work, given.out, given.shards_at)
+
+
 def _find_shards(given: argparse.Namespace, work: Plan) -> tuple[list[Shard], list[Shard]]:
     """The shards of both passes, told apart by their names."""
     from core.dissect.second_pass import find_counts
     from core.dissect.shards import find_shards
 
+    depot = _depot(given, work)
+    if depot:
+        with stoppable() as stop:
+            depot.bring(progress=show_progress, stop=stop)
     second = [path for path in given.merge if path.name.startswith("count-")]
     first = [path for path in given.merge if path not in second]
     passes = find_shards(work, given.out, first), find_counts(work, given.out, second)

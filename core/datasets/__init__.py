@@ -8,6 +8,7 @@ from core.datasets.base import SceneDataset
 from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
 from core.foundation.roots import check_run_files
+from core.foundation.stores import check_copied, local
 from core.foundation.trust import check_named
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def open_dataset(spec: str) -> SceneDataset:
 broden:DIR[:INDEX]; forms: rooms, ade20k:DIR, ade150:DIR, nyuv2:DIR, broden:DIR[:INDEX], \
 coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR, python:package.module:function[:REST]
 
+    A folder that is an address, as in ``folder:s3://bucket/photos``, is read through its copy below
+    the cache (:mod:`core.foundation.stores`).
+
     Raises
     ------
     UnitscopeError
@@ -32,9 +36,13 @@ coco:DIR[:stuff|:instances], opensurfaces:DIR, folder:DIR, python:package.module
     """
     spec = spec.strip()
     kind, _, rest = spec.partition(":")
-    dataset = DATASETS.row(kind, spec).load()(rest)
+    row = DATASETS.row(kind, spec)
+    rest, note = local(rest) if kind != "python" else (rest, "")
+    dataset = row.load()(rest)
     if not isinstance(dataset, SceneDataset):
         raise UnitscopeError(f"{spec!r} opened a {type(dataset).__name__}, not a SceneDataset")
+    if note:
+        dataset.notes.append(note)
     dataset.check()
     return dataset
 
@@ -43,10 +51,12 @@ def dataset_of(run: Run) -> SceneDataset:
     """The dataset that a run was made of, opened again.
 
     Raises UnitscopeError where the run file names code that the user has not allowed
-    (:func:`core.foundation.trust.check_named`) or files that this server does not read
-    (:func:`core.foundation.roots.check_run_files`), and as :func:`open_dataset` does.
+    (:func:`core.foundation.trust.check_named`), files that this server does not read
+    (:func:`core.foundation.roots.check_run_files`) or an address that nobody asked for here
+    (:func:`core.foundation.stores.check_copied`), and as :func:`open_dataset` does.
     """
     stored = run.settings.dataset
     check_named(stored.spec, f"run {run.digest}", stored.code)
     check_run_files(stored.spec, f"run {run.digest}")
+    check_copied(stored.spec, f"run {run.digest}")
     return open_dataset(stored.spec)

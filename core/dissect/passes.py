@@ -9,9 +9,11 @@ from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from torch import nn
 
 from core.datasets.base import Problem
 from core.datasets.loader import Decoded, decode_ahead
@@ -26,6 +28,9 @@ from core.models.untrained import needs_photos, settle_batch_norm
 
 SETTLING = 256
 """Photos, spread evenly over the run, on which the twin's batch norm is estimated."""
+
+_SETTLED: WeakKeyDictionary[nn.Module, bytes] = WeakKeyDictionary()
+"""Twin → the photos that its batch norm was estimated on."""
 
 Batches = Iterator[tuple[int, list[Decoded]]]
 """(place of the first image, a batch of decoded images)."""
@@ -109,6 +114,9 @@ class Networks:
             return
         n = len(indices)
         chosen = indices[np.unique(np.linspace(0, n - 1, min(SETTLING, n)).astype(int))]
+        # A worker makes many shards of a run with one twin.
+        if _SETTLED.get(twin.module) == chosen.tobytes():
+            return
         stream = self._decoded(chosen, False)
 
         def batches() -> Iterator[torch.Tensor]:
@@ -117,6 +125,7 @@ class Networks:
                 yield twin.inputs(self._stack(seen[at : at + BATCH]))
 
         settle_batch_norm(twin.module, batches())
+        _SETTLED[twin.module] = chosen.tobytes()
 
 
 def _maps_of(passed: Passed, twins: list[Passed], layers: list[Layer]) -> list[np.ndarray]:

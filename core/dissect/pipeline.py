@@ -93,7 +93,7 @@ def execute(
         if not (finished and into_place(folder, final)):
             work = Work(folder, (0, len(plan.indices)), shard)
             cores = max(1, threads or os.cpu_count() or 1)
-            meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
+            meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
             job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
             if shards:
                 adopt(job, shards)

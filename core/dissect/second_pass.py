@@ -37,6 +37,8 @@ from core.dissect.shards import (
     choose,
     copy_rows,
     find_shards,
+    header_of,
+    path_of,
     rows_of,
     small_of,
     take_tops,
@@ -74,11 +76,13 @@ def make_counts(
     fresh: bool = False,
     threads: int | None = None,
     kernel: str | None = None,
+    collected: Collected | None = None,
 ) -> Shard:
     """Count overlaps of shard `part` of `parts`, or resume that, or find it done.
 
     The shards of the whole first pass lie in the run's folder, this one among them. For the
-    parameters see :func:`core.dissect.shards.make_shard`.
+    parameters see :func:`core.dissect.shards.make_shard`; `collected` is what
+    :func:`collected_of` gave before.
 
     Raises UnitscopeError where they do not, where maps are kept, or another process does the same.
     """
@@ -88,32 +92,33 @@ def make_counts(
             "counts from them"
         )
     a, b = rows_of(part, parts, len(plan.indices))
-    found = find_shards(plan, root).shards
-    own = [shard for shard in found if (shard.first, shard.last) == (a, b)]
-    if not own:
-        raise UnitscopeError(
-            f"the first pass was made in other shards, {len(found)} of them: give --shard i/N with "
-            "the same N"
-        )
+    if collected is None:
+        found = find_shards(plan, root).shards
+        if (a, b) not in [(shard.first, shard.last) for shard in found]:
+            raise UnitscopeError(
+                f"the first pass was made in other shards, {len(found)} of them: give --shard i/N "
+                "with the same N"
+            )
     path = folder_of(plan, root) / f"count-{a:09d}-{b - 1:09d}.npz"
     lock = ProcessLock(
         path.with_suffix(".lock"), f"shard {part}/{parts} is being counted by another process"
     )
     try:
-        collected = _collected(plan, found)
+        own = header_of(plan, path_of(plan, root, part, parts))
+        collected = collected or _collected(plan, found)
         made = None if fresh else _made(plan, path, collected)
         if made is None:
             partial = path.with_suffix(".partial")
             need_room(2 * sum(plan.sizes.values()) * (b - a) // len(plan.indices), root, partial)
             if fresh:
                 shutil.rmtree(partial, ignore_errors=True)
-            check(plan, own[0])
+            check(plan, own)
             work = Work(partial, (a, b), CHUNK)
             try:
-                meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
+                meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
                 cores, kind = max(1, threads or os.cpu_count() or 1), kernel_of(plan, kernel)
                 job = Job(plan, work, arrays, meter, stop, False, cores, kind)
-                copy_rows(job, own[0])
+                copy_rows(job, own)
                 count(job, Networks(job), collected)
                 write_whole(path, lambda fresh: _pack(job, collected, fresh))
             finally:
@@ -123,6 +128,16 @@ def make_counts(
         return made
     finally:
         lock.release()
+
+
+def collected_of(plan: Plan, root: Path, parts: int) -> Collected:
+    """Usable images and thresholds of the run, once its first pass lies in its folder in so many
+    shards.
+
+    Raises as :func:`core.dissect.shards.find_shards`.
+    """
+    files = [path_of(plan, root, part, parts) for part in range(1, parts + 1)]
+    return _collected(plan, find_shards(plan, root, files).shards)
 
 
 def _collected(plan: Plan, shards: Sequence[Shard]) -> Collected:

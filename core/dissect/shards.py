@@ -46,6 +46,7 @@ from core.dissect.work import Job, Work, meter_of, need_room, open_arrays, wide_
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
 from core.foundation.files import ProcessLock, parse_json, write_text, write_whole
 from core.foundation.progress import Report, Stop, never
+from core.foundation.stores import is_remote, mirror_folder
 from core.models.hooks import Layer
 from core.runs.arrays import check_ids
 
@@ -80,6 +81,12 @@ def rows_of(part: int, parts: int, images: int) -> tuple[int, int]:
     return (part - 1) * batches // parts * BATCH, min(part * batches // parts * BATCH, images)
 
 
+def path_of(plan: Plan, root: Path, part: int, parts: int) -> Path:
+    """The file of a shard of the first pass. Raises UnitscopeError where there is no such shard."""
+    a, b = rows_of(part, parts, len(plan.indices))
+    return folder_of(plan, root) / f"collect-{a:09d}-{b - 1:09d}.npz"
+
+
 # -- making one -----------------------------------------------------------------------------
 
 
@@ -106,7 +113,7 @@ def make_shard(
     if strict and plan.dataset.problems:
         raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
     a, b = rows_of(part, parts, len(plan.indices))
-    path = folder_of(plan, root) / f"collect-{a:09d}-{b - 1:09d}.npz"
+    path = path_of(plan, root, part, parts)
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = ProcessLock(
         path.with_suffix(".lock"), f"shard {part}/{parts} is being made by another process"
@@ -121,7 +128,7 @@ def make_shard(
                 shutil.rmtree(partial, ignore_errors=True)
             work = Work(partial, (a, b), shard)
             try:
-                meter, arrays = meter_of(plan, work, progress), open_arrays(plan, work)
+                meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
                 cores = max(1, threads or os.cpu_count() or 1)
                 job = Job(plan, work, arrays, meter, stop, strict, cores, "")
                 # With the maps kept, the thresholds are found in them.
@@ -131,7 +138,7 @@ def make_shard(
             finally:
                 work.close()
             shutil.rmtree(partial)
-            made = _header(plan, path)
+            made = header_of(plan, path)
         problems = small_of(plan, made).problems if strict else []
         if problems:
             raise BadFile(*problems[0][2:])
@@ -145,7 +152,7 @@ def _made(plan: Plan, path: Path) -> Shard | None:
     if not path.exists():
         return None
     try:
-        made = _header(plan, path)
+        made = header_of(plan, path)
         check(plan, made)
     except Damaged:
         return None
@@ -196,6 +203,8 @@ def _photos(size: int, files: Sequence[Path]) -> Iterator[bytes]:
 def _data_folder(plan: Plan) -> str:
     """Where the dataset lies, as far as its SPEC says."""
     place = plan.settings.dataset.partition(":")[2]
+    if is_remote(place):
+        return str(mirror_folder(place)) + os.sep
     return str(Path(place).expanduser()) + os.sep if place else ""
 
 
@@ -210,7 +219,7 @@ def _below(plan: Plan, path: str) -> tuple[bool, str]:
 # -- reading one ----------------------------------------------------------------------------
 
 
-def _header(plan: Plan, path: Path) -> Shard:
+def header_of(plan: Plan, path: Path) -> Shard:
     """:func:`read_header` of the first pass."""
     shard = read_header(plan, path, "collect")
     wanted = {"valid", "photo_bytes", "whole", "problems", "photos", *wide_arrays(plan)}
@@ -329,7 +338,7 @@ def find_shards(plan: Plan, root: Path, files: Sequence[Path] = ()) -> Found:
     paths = list(files) or sorted(folder.glob("collect-*.npz"))
     if not paths:
         raise UnitscopeError(f"no shards lie in {folder}: make them by --shard 1/N to --shard N/N")
-    return choose(paths, lambda path: _header(plan, path), len(plan.indices))
+    return choose(paths, lambda path: header_of(plan, path), len(plan.indices))
 
 
 def choose(paths: Sequence[Path], header: Callable[[Path], Shard], images: int) -> Found:

@@ -235,8 +235,9 @@ class Job:
             )
 
 
-def meter_of(plan: Plan, work: Work, progress: Report | None) -> Meter:
-    """Its heartbeat says what is dissected, and with which settings it can be resumed."""
+def meter_of(plan: Plan, folder: Path, progress: Report | None) -> Meter:
+    """Its heartbeat lies in the private folder of the work, and says what is dissected, and with
+    which settings it can be resumed."""
     settings = plan.settings
     facts = {
         "dataset": settings.dataset,
@@ -244,4 +245,4 @@ def meter_of(plan: Plan, work: Work, progress: Report | None) -> Meter:
         "layers": [layer.name for layer in plan.layers],
         "request": asdict(settings),
     }
-    return Meter(progress, work.folder / "progress.json", facts)
+    return Meter(progress, folder / "progress.json", facts)

@@ -48,10 +48,14 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+class Taken(UnitscopeError):
+    """Another process has in hand what only one can."""
+
+
 class ProcessLock:
     """A lock that one process at a time can hold: the file `path`, until it is released.
 
-    Raises UnitscopeError with the message `taken` where another process holds it.
+    Raises :class:`Taken` with the message `taken` where another process holds it.
     """
 
     def __init__(self, path: Path, taken: str):
@@ -59,7 +63,7 @@ class ProcessLock:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise UnitscopeError(taken) from None
+            raise Taken(taken) from None
 
     def release(self) -> None:
         """Release the lock and remove its file."""

@@ -32,7 +32,13 @@ def check_run_files(spec: str, where: str) -> None:
 
 
 def check_spec(spec: str, roots: Sequence[Path], where: str) -> None:
-    """Refuse a SPEC with a part that is a path outside `roots`. Raises UnitscopeError."""
+    """Refuse a SPEC with a part that is a path outside `roots`, or an address. Raises
+    UnitscopeError."""
+    if "://" in spec:
+        raise UnitscopeError(
+            f"{where}: {spec.partition('://')[0]}://… is an address, and this server reads files "
+            "below its folders alone (--roots)"
+        )
     while spec.partition(":")[0] in HOLDING:
         file, spec = wrapped(spec)
         check_path(file, roots, where)

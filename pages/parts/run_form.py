@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import streamlit as st
 
 from core.datasets.registry import DATASETS
 from core.foundation import jobs
+from core.foundation.engine import ENGINES, engines
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
 from core.foundation.settings import Settings, command
@@ -36,6 +38,16 @@ FIELDS = {
 TWIN: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 TWIN_WORDS = {"auto": "where it is cheap", "yes": "dissect it too", "no": "leave it out"}
 """What the parameter of the untrained twin may be: the setting, and in words."""
+
+
+ENGINE, WORKERS = "engine", "workers"
+"""Parameters of the address that say who makes the run."""
+
+ENGINE_WORDS = {"here": "one process", "ray": "workers of Ray"}
+ENGINE_HELP = (
+    "The run is the same byte for byte. Workers are worth their start-up on many cores, on several "
+    "machines or GPUs: a cluster is found by RAY_ADDRESS in the server's environment."
+)
 
 
 def size_words(size: float) -> str:
@@ -158,6 +170,7 @@ def form(root: Path) -> dict[str, Any]:
                 help="Off for a backbone whose outputs are features: it is dissected without "
                 "answers. Networks built without a classifier are known as such by themselves.",
             )
+            _engine()
         with right:
             request["shuffles"] = int(
                 address.amount(
@@ -196,6 +209,29 @@ def form(root: Path) -> dict[str, Any]:
             or None
         )
     return {**request, "layers": chosen, "splits": only}
+
+
+def _engine() -> None:
+    """Who makes the run: it changes no number, so it is no setting of the run."""
+    known = list(engines())
+    if len(known) > 1:
+        chosen = address.select(
+            ENGINE, "Made by", known, known[0], format_func=ENGINE_WORDS.get, help=ENGINE_HELP
+        )
+        if chosen != known[0]:
+            address.amount(WORKERS, "Workers (0: as many as fit)", 0, 0, 1024, step=1)
+
+
+def execution() -> list[str]:
+    """What the command line says of who makes the run.
+
+    The address may name what is not installed here; the command says so then.
+    """
+    engine, workers = address.get(ENGINE), address.get(WORKERS)
+    if engine not in ENGINES or engine == next(iter(ENGINES)):
+        return []
+    many = workers.isdecimal() and int(workers) > 0
+    return ["--engine", engine, *(["--workers", workers] if many else [])]
 
 
 def draw(root: Path) -> None:
@@ -276,7 +312,7 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
         "Start", type="primary", icon=":material/play_arrow:", disabled=need > result["free"]
     ):
         try:
-            changes.start_run(asked, digest, root)
+            changes.start_run([*asked, *execution()], digest, root)
         except UnitscopeError as err:
             st.error(str(err))
             return
@@ -338,4 +374,4 @@ def checked(result: dict[str, Any], request: dict[str, Any]) -> None:
     if need > result["free"]:
         notes.append(f"**only {size_words(result['free'])} are free**: keep no maps, or make room")
     st.markdown("\n".join(f"- {note}" for note in notes))
-    st.code(command(request), language="bash", wrap_lines=True)
+    st.code(shlex.join([*shlex.split(command(request)), *execution()]), "bash", wrap_lines=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from core.dissect.pipeline import execute
 from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.settings import Settings
+from core.runs.run_file import Run
 from core.runs.store import list_runs
 from tests import tiny
 from tests.browsing import Server, Visit
@@ -91,6 +93,38 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         page.close()
     finally:
         server.stop()
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install ray")
+def test_a_run_is_made_by_workers_of_ray(browser, photos, tmp_path):
+    root = tmp_path / "cache"
+    root.mkdir()
+    server = Server(root)
+    try:
+        visit = Visit(browser, server)
+        page = visit.page
+        visit.open(f"Runs?data=folder:{photos}&net={tiny.SPEC}&shuffles=1")
+        page.get_by_text("More choices").click()
+        page.get_by_role("combobox", name=re.compile("Made by")).click()
+        page.get_by_role("option", name="workers of Ray").click()
+        page.wait_for_url(re.compile("engine=ray"), timeout=WAIT)
+        visit.settle()
+        fill(page, "Workers (0: as many as fit)", "2")
+        page.wait_for_url(re.compile("workers=2"), timeout=WAIT)
+        page.get_by_role("button", name="Check").click()
+        page.get_by_role("button", name="Start").wait_for(timeout=WAIT)
+        assert "--engine ray --workers 2" in page.locator("main").inner_text()
+        page.get_by_role("button", name="Start").click()
+        page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
+        visit.check()
+        page.close()
+    finally:
+        server.stop()
+    work = plan(Settings(f"folder:{photos}", tiny.SPEC, shuffles=1))
+    job = jobs.watch(work.digest, root)
+    assert job.state == "finished" and job.arguments[-4:] == ("--engine", "ray", "--workers", "2")
+    made, one = Run(root / f"{work.digest}.duckdb"), execute(work, tmp_path / "one")
+    assert made.info["tables_digest"] == one.info["tables_digest"]
 
 
 @pytest.fixture(scope="module")
