@@ -33,7 +33,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
     seen = ctx.ask(hero, ctx.layer, ctx.denominator)
     left, right = st.columns([5, 7], gap="large", vertical_alignment="center")
     with left:
-        st.title("What has this network learned to see?")
+        st.title("What do the units of this network detect?")
         st.html(
             '<p class="lede">Unitscope looks inside an image classifier. It finds what each of '
             "its units responds to in annotated photos, and checks every answer against "
@@ -47,7 +47,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         st.html(
             f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
         )
-        st.caption(comparison(result), help=explanations.UNTRAINED)
+        draw.caption(comparison(result), help=explanations.UNTRAINED)
     tiles: list[draw.Tile] = [
         {
             "src": ctx.picture(unit_photo, ctx.layer, one.unit, one.image, 360),
@@ -60,7 +60,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
     with right:
         if tiles:
             draw.gallery(tiles, "hero", tile=140)
-            st.caption(
+            draw.caption(
                 "Three units of the network. Each photo is bright where the unit is active; "
                 "the word is what it was found to detect."
             )
@@ -93,7 +93,7 @@ def findings(ctx: Context) -> None:
     found = ctx.ask(finding_views.findings, ctx.layer, ctx.denominator)
     if not found:
         return
-    st.subheader("Worth a look")
+    draw.subheader("Worth a look")
     for column, item in zip(st.columns(len(found), gap="medium"), found, strict=True):
         with column:
             if item.unit is None:
@@ -110,7 +110,7 @@ def findings(ctx: Context) -> None:
                 icon_position="right",
                 query_params=address.kept(**item.address),
             )
-            st.caption(item.text)
+            draw.caption(item.text)
 
 
 def charts(ctx: Context) -> None:
@@ -174,7 +174,7 @@ def about(ctx: Context) -> None:
             "Layer": f"{ctx.layer}: {layer.units} units, maps of {layer.width} × {layer.height}",
             "Threshold": f"each unit's {1 - facts.q:.2%} quantile (q = {facts.q:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
-            "Overlap": "intersection over union, summed over all images; "
+            "IoU": "summed over all images; "
             + (
                 "every pixel counts" if ctx.denominator == "all" else "annotated pixels alone count"
             ),
@@ -187,20 +187,20 @@ def about(ctx: Context) -> None:
     row = st.container(horizontal=True)
     with row:
         draw.explain(explanations.THRESHOLD, "Threshold")
-        draw.explain(explanations.IOU, "Overlap (IoU)")
+        draw.explain(explanations.IOU, "IoU")
         draw.explain(explanations.CHANCE, "Chance")
 
 
 def fact_list(rows: dict[str, object]) -> None:
     """What a run is, as a list of terms."""
-    st.subheader("What this run is")
+    draw.subheader("What this run is")
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
     st.html(f'<dl class="facts">{cells}</dl>')
 
 
-def take_away(ctx: Context) -> None:
+def export_report(ctx: Context) -> None:
     """A report in one file, of what the reader chooses."""
-    st.subheader("Take it away")
+    draw.subheader("Export a report")
     st.markdown(
         "One HTML file with figures, tables, definitions and the command that makes the run "
         "again. It needs no network, so it can be mailed, printed and archived."
@@ -248,7 +248,7 @@ def take_away(ctx: Context) -> None:
                     ctx.ask(image_number, word)
                     photo_ids.append(word)
                 except UnitscopeError as err:
-                    st.caption(f":orange[{sentence(err)}.]")
+                    draw.caption(f":orange[{sentence(err)}.]")
     with st.container(horizontal=True, vertical_alignment="center"):
         pictured = bool(ctx.layer) and ctx.facts.photos
         photos = pictured and st.toggle(
@@ -275,7 +275,7 @@ def published(ctx: Context) -> None:
     """How often published predictions are right, by split and by scene."""
     facts = ctx.facts
     splits, scenes = ctx.ask(run_views.accuracy), ctx.ask(per_scene)
-    st.title("How often is this network right?")
+    st.title("Accuracy of published predictions")
     st.html(
         '<p class="lede">This run holds published predictions without photos: what the network '
         f"said of {facts.images:,} images can be checked, but not what its units see.</p>"
@@ -324,17 +324,17 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         if place is not None:
             st.session_state["open-scene"] = str(scenes["scene"].iloc[place])
 
-    st.subheader("Scene by scene")
+    draw.subheader("Scene by scene")
     view = pd.DataFrame(
         {
             "scene": [plain_name(n) for n in scenes["scene"]],
             "images": scenes["images"],
             "right": scenes["right"],
             "accuracy": scenes["accuracy"],
-            "mostly taken for": [
+            "most often predicted as": [
                 plain_name(n) if isinstance(n, str) else "" for n in scenes["confused_with"]
             ],
-            "so taken": scenes["confused"],
+            "of so many": scenes["confused"],
         }
     )
     draw.table(
@@ -348,12 +348,12 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
             "accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
             "images": st.column_config.NumberColumn(format="localized"),
             "right": st.column_config.NumberColumn(format="localized"),
-            "mostly taken for": st.column_config.TextColumn(
-                help="The commonest wrong answer, and in how many images it was given."
+            "most often predicted as": st.column_config.TextColumn(
+                help="The commonest wrong prediction, and of how many photos it is."
             ),
         },
     )
-    st.caption("Choose a row to see the scene’s images.")
+    draw.caption("Choose a row to see the scene’s images.")
     chosen = st.session_state.pop("open-scene", "")
     if chosen:
         st.switch_page(page_files()["Scenes"], query_params=address.kept(scene=chosen))
@@ -364,7 +364,7 @@ def overview() -> None:
     ctx = page("Overview")
     if not ctx.layer:
         published(ctx)
-        take_away(ctx)
+        export_report(ctx)
         st.stop()
     units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
     first_sight(ctx, units)
@@ -375,7 +375,7 @@ def overview() -> None:
     st.divider()
     charts(ctx)
     about(ctx)
-    take_away(ctx)
+    export_report(ctx)
 
 
 if __name__ == "__main__":

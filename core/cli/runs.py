@@ -627,7 +627,7 @@ def _predictions(given: argparse.Namespace) -> Answer:
     lines = [
         f"run {run.digest}: {accuracy['right']} of {accuracy['scored']} right "
         f"({accuracy['right'] / max(1, accuracy['scored']):.2%}), {len(scenes)} scenes",
-        f"{'scene':24} {'images':>7} {'right':>8}  mostly taken for",
+        f"{'scene':24} {'images':>7} {'right':>8}  most often predicted as",
     ]
     lines += [
         f"{row.scene:24} {row.images:7} {row.accuracy:8.1%}  "

@@ -1,4 +1,4 @@
-"""The paper's account of one image: what the units saw, against what its two scenes are made of.
+"""The paper's account of one image: learned concepts against the core concepts of its two scenes.
 
 Everything here is read off counts and core concepts; the sentence at the end says nothing that
 is not among the facts above it. What *caused* the answer is measured, and told by
@@ -427,18 +427,18 @@ def sentence(result: Account) -> str:
     parts = []
     sure = "" if result.confidence is None else f"with confidence {result.confidence:.0%}"
     if predicted is None:
-        parts.append(f"There is no answer to account for: {result.no_answers}.")
+        parts.append(f"There is no prediction to account for: {result.no_answers}.")
     elif result.correct:
-        parts.append(f"The network rightly called this photo {spoken(predicted)}, {sure}.")
+        parts.append(f"The network rightly predicted {spoken(predicted)}, {sure}.")
     elif target:
         parts.append(
-            f"The network called this photo of {spoken(target)} {spoken(predicted)}, {sure}."
+            f"The network predicted {spoken(predicted)} for this photo of {spoken(target)}, {sure}."
         )
     else:
-        parts.append(f"The network called this photo {spoken(predicted)}, {sure}.")
+        parts.append(f"The network predicted {spoken(predicted)}, {sure}.")
     names = [one.concept for one in result.seen]
     parts.append(
-        f"Its units saw {listed(names)}." if names else "No unit overlapped any concept in it."
+        f"Its units detected {listed(names)}." if names else "No unit overlapped any concept in it."
     )
     if predicted is not None and result.predicted_side is None:
         parts.append(
@@ -461,18 +461,18 @@ def _of_side(result: Account, name: str) -> list[str]:
     if not side.core:
         return [f"No core concepts are known for {plain_name(side.scene)}."]
     text = (
-        f"Of the {len(side.core)} core concepts of {plain_name(side.scene)} they met "
+        f"Of the {len(side.core)} core concepts of {plain_name(side.scene)} they detected "
         f"{len(side.met)}" + (f" ({listed([m.concept for m in side.met])})" if side.met else "")
     )
     present = [m.concept for m in side.missed if m.annotated]
     absent = [m.concept for m in side.missed if m.annotated is False]
     if present:
-        text += f"; {listed(present)} {_are(present)} in the photo but went unseen"
+        text += f"; {listed(present)} {_are(present)} in the photo but not detected"
     if absent:
-        text += f"; {listed(absent)} {_are(absent)} not in the photo"
+        text += f"; {listed(absent)} {_are(absent)} not annotated"
     told = [text + "."]
     if name == "predicted" and not side.met and not result.correct:
-        told.append("So its core concepts do not explain this answer.")
+        told.append("So its core concepts do not explain this prediction.")
     return told
 
 

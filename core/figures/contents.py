@@ -152,10 +152,10 @@ def _scene_rows(view: View) -> pd.DataFrame:
             "images": table["images"],
             "right": table["right"],
             "accuracy": [f"{a:.1%}" for a in table["accuracy"]],
-            "mostly taken for": [
+            "most often predicted as": [
                 plain_name(n) if isinstance(n, str) else "" for n in table["confused_with"]
             ],
-            "so taken": table["confused"],
+            "of so many": table["confused"],
         }
     )
 

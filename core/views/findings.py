@@ -63,8 +63,8 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
         unit = idle.sort_values(["hits", "unit"], ascending=[False, True]).iloc[0]
         found.append(
             Finding(
-                f"Unit {unit['unit']} means nothing we can name",
-                f"It lights up in {unit['images']:,} images, yet its best label, "
+                f"Unit {unit['unit']} has no label better than chance",
+                f"It is active in {unit['images']:,} images, yet its best label, "
                 f"“{shown_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched in "
                 f"{unit['chance']:.0%} of rounds with shuffled labels.",
                 _picture(run, layer, int(unit["unit"]), None),
@@ -91,7 +91,7 @@ def _commonest_confusion(run: Run) -> list[Finding]:
     scene = plain_name(pair["scene"])
     return [
         Finding(
-            f"{scene.capitalize()} taken for {plain_name(pair['predicted'])}",
+            f"{scene.capitalize()} predicted as {plain_name(pair['predicted'])}",
             f"The network's commonest confusion: {pair['images']} of {total} images of {scene} "
             f"({pair['share']:.0%}).",
             image,

@@ -136,7 +136,7 @@ def form(root: Path) -> dict[str, Any]:
         with left:
             request["q"] = address.amount(
                 "q",
-                "Lit share of all places (q)",
+                "Active share of all places (q)",
                 0.005,
                 0.0005,
                 0.2,
@@ -148,7 +148,7 @@ def form(root: Path) -> dict[str, Any]:
                 "maps",
                 "Keep activation maps",
                 True,
-                help="Needed to show where a unit is lit. Without them the run takes less room "
+                help="Needed to show where a unit is active. Without them the run takes less room "
                 "and the network runs twice.",
             )
             request["classes"] = address.toggle(

@@ -181,7 +181,7 @@ def test_overview_of_published_predictions(published):
     assert "<b>2</b> of 5 scored images" in told and "(40.0%)" in told
     table = at.dataframe[0].value
     assert table.columns[0] == "scene" and len(table) == 3
-    assert table.set_index("scene").loc["attic", "mostly taken for"] == "den"
+    assert table.set_index("scene").loc["attic", "most often predicted as"] == "den"
 
 
 def test_published_predictions_are_filtered_and_have_no_units(published):
