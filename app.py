@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -72,12 +74,7 @@ def numbers(ctx: Context) -> None:
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     cells = st.columns(4)
     cells[0].metric("images", f"{ctx.facts.images:,}")
-    for cell, row in zip(cells[1:3], splits.head(2).itertuples(), strict=False):
-        cell.metric(
-            f"right, {row.split} (n = {row.images:,})",
-            f"{row.accuracy:.1%}",
-            help=explanations.ACCURACY,
-        )
+    accuracies(ctx, cells[1:3], splits)
     if ctx.facts.no_answers:
         cells[1].metric(
             "classifier",
@@ -86,6 +83,18 @@ def numbers(ctx: Context) -> None:
             "confusions and switching units off, cannot be told of it.",
         )
     cells[-1].metric("concepts detected", len(found), help=explanations.DETECTED)
+
+
+def accuracies(ctx: Context, cells: Sequence[Any], splits: pd.DataFrame) -> None:
+    """Accuracy on the held-out split, and on one more that is named; said where none is held
+    out."""
+    held_out = bool(ctx.facts.judged)
+    for cell, row in zip(cells, splits.head(2).itertuples(), strict=False):
+        cell.metric(
+            f"accuracy, {row.split} (n = {row.images:,})" + ("" if held_out else ", not held out"),
+            f"{row.accuracy:.1%}",
+            help=explanations.ACCURACY,
+        )
 
 
 def findings(ctx: Context) -> None:
@@ -132,7 +141,7 @@ def charts(ctx: Context) -> None:
             draw.chart(
                 lambda dark: run_figures.accuracy(splits, ctx.caption(layered=False), dark),
                 "accuracy",
-                "Bars: share of images the network gets right, by split, with 95 % intervals",
+                "Bars: accuracy by split, with 95 % intervals",
                 explanations.ACCURACY,
             )
     if not len(found):
@@ -274,7 +283,7 @@ def export_report(ctx: Context) -> None:
 def published(ctx: Context) -> None:
     """How often published predictions are right, by split and by scene."""
     facts = ctx.facts
-    splits, scenes = ctx.ask(run_views.accuracy), ctx.ask(per_scene)
+    splits, scenes = ctx.ask(run_views.accuracy), ctx.ask(per_scene, facts.judged)
     st.title("Accuracy of published predictions")
     st.html(
         '<p class="lede">This run holds published predictions without photos: what the network '
@@ -284,8 +293,8 @@ def published(ctx: Context) -> None:
         st.info("None of the images has a scene to check against.", icon=":material/rule:")
     else:
         st.html(
-            f'<p class="figure"><b>{facts.right:,}</b> of {facts.scored:,} scored images '
-            f"are right ({facts.accuracy:.1%})</p>"
+            f'<p class="figure"><b>{facts.accuracy:.1%}</b> accuracy on '
+            f"{run_views.judged_words(facts.judged)} ({facts.right:,} of {facts.answered:,})</p>"
         )
         st.space("small")
         left, right = st.columns([6, 5], gap="large", vertical_alignment="center")
@@ -293,18 +302,13 @@ def published(ctx: Context) -> None:
             draw.chart(
                 lambda dark: run_figures.accuracy(splits, ctx.caption(layered=False), dark),
                 "accuracy",
-                "Bars: share of images the network gets right, by split, with 95 % intervals",
+                "Bars: accuracy by split, with 95 % intervals",
                 explanations.ACCURACY,
             )
         cells = [*right.columns(2), *right.columns(2)]
         cells[0].metric("images", f"{facts.images:,}")
         cells[1].metric("scenes", f"{len(scenes):,}")
-        for cell, row in zip(cells[2:], splits.head(2).itertuples(), strict=False):
-            cell.metric(
-                f"right, {row.split} (n = {row.images:,})",
-                f"{row.accuracy:.1%}",
-                help=explanations.ACCURACY,
-            )
+        accuracies(ctx, cells[2:], splits)
         scene_rows(ctx, scenes)
     unscored = facts.images - facts.scored
     fact_list(
@@ -317,6 +321,11 @@ def published(ctx: Context) -> None:
     )
 
 
+def split_of(ctx: Context) -> str:
+    """The split that a figure's subtitle names; "" where all photos are judged."""
+    return f"split {ctx.facts.judged}" if ctx.facts.judged else ""
+
+
 def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
     """Accuracy of every scene; a click on a row opens the scene's images."""
 
@@ -324,7 +333,7 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         if place is not None:
             st.session_state["open-scene"] = str(scenes["scene"].iloc[place])
 
-    draw.subheader("Scene by scene")
+    draw.subheader(f"Scene by scene, {run_views.judged_words(ctx.facts.judged)}")
     view = pd.DataFrame(
         {
             "scene": [plain_name(n) for n in scenes["scene"]],
@@ -341,7 +350,7 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         view,
         "scenes",
         "Scenes with images, images right, accuracy and commonest mistake",
-        caption=" / ".join(ctx.caption(layered=False).lines()),
+        caption=" / ".join(ctx.caption(split_of(ctx), layered=False).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 480),
         column_config={
@@ -356,7 +365,9 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
     draw.caption("Choose a row to see the scene’s images.")
     chosen = st.session_state.pop("open-scene", "")
     if chosen:
-        st.switch_page(page_files()["Scenes"], query_params=address.kept(scene=chosen))
+        st.switch_page(
+            page_files()["Scenes"], query_params=address.kept(scene=chosen, split=ctx.facts.judged)
+        )
 
 
 def overview() -> None:

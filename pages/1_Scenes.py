@@ -87,7 +87,9 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     known = ctx.ask(image_views.concepts)
     concepts = [ANY, *known["label"]]
     shown_as = {ANY: "any", **dict(zip(known["label"], known["shown"], strict=True))}
-    splits = [ANY, *ctx.ask(run_views.splits)]
+    splits = ctx.ask(run_views.splits)
+    # Photos are shown of all splits; what is counted, of the held-out one, "all" a choice.
+    usual = ctx.facts.judged if address.get("view") == "matrix" else ""
 
     def named(text: str) -> str:
         return plain_name(text) if text else "any"
@@ -108,7 +110,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
                 "concept", "Contains", concepts, drop=reset, format_func=shown_as.get
             )
     with next(row):
-        split = address.select("split", "Split", splits, drop=reset, format_func=named)
+        split = address.split("split", "Split", splits, usual, drop=reset)
     if ctx.facts.sure:
         with next(row):
             orders = {
@@ -181,7 +183,7 @@ def confusion(ctx: Context, split: str) -> None:
         )
 
     draw.chart(
-        lambda dark: run_figures.confusion(frame, caption, dark),
+        lambda dark: run_figures.confusion(frame, caption, dark, split),
         "confusion",
         "Heat map of true scenes against predicted scenes; click a cell to see its images",
         explanations.CONFUSION,
@@ -210,7 +212,10 @@ def pairs(ctx: Context, split: str) -> None:
             "share of the scene": frame["share"],
         }
     )
-    draw.caption(f"The {len(frame)} commonest mistakes. Choose a row to see its images.")
+    draw.caption(
+        f"The {len(frame)} commonest mistakes on {run_views.judged_words(split)}. Choose a row to "
+        "see its images."
+    )
     draw.table(
         view,
         f"mistakes-{split or 'all'}",

@@ -13,6 +13,7 @@ from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name, whole
 from core.views import images as image_views
+from core.views import runs as run_views
 from core.views import unit_map as unit_map_views
 from core.views import units as unit_views
 from core.views.images import concept_id, search_images
@@ -644,14 +645,14 @@ def without(ctx: Context, unit: int, off: str) -> str:
 
     result = ctx.ask(toggled_one, ready, unit)
     before, after = result.accuracy
-    gain = result.gain
+    gain, where = result.gain, run_views.judged_words(ctx.facts.judged)
     if not before.n:
         return f"The network knows no scene of these images. {link}"
     return (
-        f"Disabled, accuracy goes from {before.value:.2%} to **{after.value:.2%}** "
+        f"Disabled, accuracy on {where} goes from {before.value:.2%} to **{after.value:.2%}** "
         f"(n = {after.n:,}): a change of {100 * gain.value:+.2f} points, 95 % interval "
-        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos gained, "
-        f"{gain.lost} lost. {link}"
+        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} newly correct, "
+        f"{gain.lost} newly wrong. {link}"
     )
 
 

@@ -98,7 +98,7 @@ def pool(ctx: Context) -> Filter:
         key="explain-pool",
     )
     st.selectbox(
-        "Photos" if ctx.facts.no_answers else "True scene → prediction",
+        "Photos" if ctx.facts.no_answers else "True scene → prediction (photos of all splits)",
         list(names),
         format_func=names.__getitem__,
         **bound,

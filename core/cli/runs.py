@@ -488,6 +488,8 @@ def _runs(given: argparse.Namespace) -> Answer:
 
 
 def _summary(run: Run) -> dict[str, Any]:
+    from core.views.runs import judged
+
     info, settings = run.info, run.settings
     layers = run.sql("SELECT name, units, height, width FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
@@ -503,6 +505,7 @@ def _summary(run: Run) -> dict[str, Any]:
         "images": info["images"],
         "skipped": int(skipped),
         "accuracy": info["accuracy"],
+        "judged": judged(run),
         "no_answers": run.no_answers,
         "by_batch": run.by_batch,
         "older_versions": run.older_versions,
@@ -534,12 +537,17 @@ def _summary_text(facts: dict[str, Any]) -> str:
     if facts["by_batch"]:
         lines.append(f"note       {facts['by_batch']}")
     if scored:
-        lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
-        for split, part in facts["accuracy"]["by_split"].items():
+        by, held_out = facts["accuracy"]["by_split"], facts["judged"]
+        every = {"all photos": {"right": right, "images": scored}}
+        rest = {split: part for split, part in by.items() if split != held_out}
+        parts = {held_out: by[held_out], **rest, **every} if held_out else {**every, **rest}
+        for k, (split, part) in enumerate(parts.items()):
             lines.append(
-                f"           {split}: {part['right']} of {part['images']} "
+                f"{'' if k else 'accuracy':8}   {split}: {part['right']} of {part['images']} right "
                 f"({part['right'] / max(1, part['images']):.1%})"
             )
+        if not held_out:
+            lines.append("           no split is held out: the photos of training are among these")
     scenes = facts["accuracy"].get("scenes")
     if not facts["no_answers"] and scenes and scenes["unmatched"]:
         lines.append(
@@ -620,13 +628,15 @@ def _show_labels(given: argparse.Namespace, run: Run, facts: dict[str, Any]) -> 
 
 def _predictions(given: argparse.Namespace) -> Answer:
     from core.dissect.predictions import import_predictions, per_scene
+    from core.views.runs import judged_words, summary
 
     run = import_predictions(given.table, given.index, given.name, given.out)
-    accuracy = run.info["accuracy"]
-    scenes = per_scene(run)
+    accuracy, judged = run.info["accuracy"], summary(run)
+    scenes = per_scene(run, judged.judged)
     lines = [
-        f"run {run.digest}: {accuracy['right']} of {accuracy['scored']} right "
-        f"({accuracy['right'] / max(1, accuracy['scored']):.2%}), {len(scenes)} scenes",
+        f"run {run.digest}: {judged.right} of {judged.answered} right "
+        f"({judged.right / max(1, judged.answered):.2%}; {judged_words(judged.judged)}), "
+        f"{len(scenes)} scenes",
         f"{'scene':24} {'images':>7} {'right':>8}  most often predicted as",
     ]
     lines += [

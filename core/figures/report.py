@@ -45,7 +45,7 @@ from core.views.findings import hero
 from core.views.images import image_number
 from core.views.names import shown_name
 from core.views.pictures import thumbnail, unit_photo
-from core.views.runs import Summary, accuracy
+from core.views.runs import Summary, judged_words
 from core.views.units import (
     comparison,
     iou_histogram,
@@ -163,8 +163,10 @@ def report(
         check_needs(view, f"table {name!r}", TABLES[name].needs)
         frame = TABLES[name].rows(view)
         if len(frame):
-            own = view.caption(TABLES[name].needs == "units")
-            parts.append(_table(TABLES[name].title, frame, own))
+            split = facts.judged if TABLES[name].judged else ""
+            own = view.caption(TABLES[name].needs == "units", split)
+            of = f", {judged_words(split)}" if TABLES[name].judged else ""
+            parts.append(_table(TABLES[name].title + of, frame, own))
     parts.append(_definitions(view))
     parts.append(_again(facts, view))
     return page(f"{facts.dataset} · {facts.model}: Unitscope report", parts)
@@ -188,11 +190,10 @@ def page(title: str, parts: Sequence[str], style: str = "") -> str:
 
 def _head(facts: Summary, view: View) -> str:
     said, compared = [f"{facts.images:,} images"], ""
-    # The first split is what the network was judged on, where there is such a one: the photos
-    # it was trained on would flatter it.
-    for row in accuracy(view.run).head(1).itertuples():
+    if facts.accuracy is not None:
         said.append(
-            f"{row.right:,} of {row.images:,} {row.split} ones are right ({row.accuracy:.1%})"
+            f"accuracy on {judged_words(facts.judged)} {facts.accuracy:.1%} ({facts.right:,} of "
+            f"{facts.answered:,})" + ("" if facts.judged else ", no split being held out")
         )
     if view.layer:
         chance = better_than_chance(view.run, view.layer, view.denominator)

@@ -6,14 +6,14 @@ import os
 import shlex
 import shutil
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import BadFile, UnitscopeError, unknown
-from core.foundation.vocabulary import Golden
+from core.foundation.vocabulary import Core, Eq2, Golden, Over, Protocol, Sign, Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
 """The checkout: `data/` and `cache/` lie in it."""
@@ -171,6 +171,81 @@ class Retraining:
 
 GOLDEN = {term.value: term.meaning for term in Golden}
 """What c* of Eq. 10 may be, with what it means; the last two are controls of the knowledge."""
+
+
+# -- units of a scene, and where they are judged ---------------------------------------------
+
+
+@dataclass(frozen=True)
+class Choosing:
+    """How units are chosen by their contribution score (Eq. 9), and how many.
+
+    :data:`CHOOSING` holds the defaults of pages, verbs and functions alike: who asks each of them
+    the same gets the same answer.
+
+    Attributes
+    ----------
+    core : kind of core concepts. sign : the lowest scores (negative units) or the highest.
+    k : units. strategy, iou : which concepts a unit learned of a photo (Eq. 2).
+    over : which predictions are summed over. protocol : of Figs. 3 and 4.
+    """
+
+    core: Core = Core.ICC
+    sign: Sign = Sign.NEGATIVE
+    k: int = 20
+    strategy: Strategy = Strategy.MINMAX_THRESHOLD
+    iou: Eq2 = Eq2.IMAGE
+    over: Over = Over.TRUE
+    protocol: Protocol = Protocol.PAPER
+
+
+CHOOSING = Choosing()
+
+JUDGING = ("test", "val", "validation")
+"""Splits that networks are judged on, the first that a run has."""
+
+ALL_PHOTOS = "all"
+"""Written in place of splits: the photos of all of them."""
+
+
+def judged_on(splits: Sequence[str], asked: Sequence[str] | None = None) -> list[str]:
+    """The splits that an edit is judged on; none = all photos.
+
+    splits : those of the run. asked : the user's own, :data:`ALL_PHOTOS` for all; where nothing is
+    asked, the first of :data:`JUDGING`.
+
+    >>> judged_on(["test", "train", "val"]), judged_on(["a", "b"]), judged_on(["test"], ["all"])
+    (['test'], [], [])
+    """
+    if asked:
+        return [] if ALL_PHOTOS in asked else list(asked)
+    return [split for split in JUDGING if split in splits][:1]
+
+
+def chosen_on(
+    splits: Sequence[str], judged: Sequence[str], asked: Sequence[str] | None = None
+) -> list[str]:
+    """The splits that units are chosen on; none = all photos, as published.
+
+    judged : of :func:`judged_on`. Where nothing is asked, units are chosen on all photos that are
+    not judged, so that no unit is judged on the photos that it was chosen by; on all of them where
+    all are judged.
+
+    >>> chosen_on(["test", "train", "val"], ["test"]), chosen_on(["test"], ["test"])
+    (['train', 'val'], [])
+    """
+    if asked:
+        return [] if ALL_PHOTOS in asked else list(asked)
+    return [split for split in splits if split not in judged] if judged else []
+
+
+def splits_words(splits: Sequence[str]) -> str:
+    """Splits as figures and answers name them.
+
+    >>> splits_words([]), splits_words(["train", "val"])
+    ('all photos', 'train and val photos')
+    """
+    return f"{' and '.join(splits)} photos" if splits else "all photos"
 
 
 # -- what a server allows -------------------------------------------------------------------

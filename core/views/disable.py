@@ -29,6 +29,7 @@ from core.foundation.progress import Hooks
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
 from core.views.knowledge import Known
+from core.views.runs import judged
 from core.views.units import unit_table
 
 MOST_LISTED = 60
@@ -104,9 +105,9 @@ def toggled(
     )
 
 
-def toggled_one(_run: Run, toggler: Toggler, unit: int) -> Toggled:
-    """What switching one unit off does to all images."""
-    return toggled(toggler, (unit,), 0.0, "", "")
+def toggled_one(run: Run, toggler: Toggler, unit: int) -> Toggled:
+    """What disabling one unit does to the images that networks are judged on (test, else val)."""
+    return toggled(toggler, (unit,), 0.0, judged(run), "")
 
 
 def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> pd.DataFrame:

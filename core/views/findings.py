@@ -10,6 +10,7 @@ from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.views.images import OTHER, Filter, confusion, gallery
 from core.views.names import shown_name
+from core.views.runs import judged, judged_words
 from core.views.units import unit_images, unit_table
 
 
@@ -78,26 +79,32 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
 
 def _commonest_confusion(run: Run) -> list[Finding]:
     """The finding on it, [] where there is none."""
-    pairs = confusion(run)
+    split = judged(run)
+    pairs = confusion(run, split)
     class_of = dict(run.sql("SELECT name, class FROM scenes WHERE class IS NOT NULL").to_numpy())
     wrong = pairs[(pairs["scene"] != pairs["predicted"]) & pairs["scene"].isin(list(class_of))]
     wrong = wrong[wrong["predicted"] != OTHER].sort_values("images", ascending=False)
     if not len(wrong):
         return []
     pair = wrong.iloc[0]
-    choice = Filter(scene=pair["scene"], predicted=pair["predicted"], sort="confident")
+    choice = Filter(scene=pair["scene"], predicted=pair["predicted"], split=split, sort="confident")
     image = int(gallery(run, choice, size=1)[1]["image"].iloc[0])
     total = int(pairs.loc[pairs["scene"] == pair["scene"], "images"].sum())
     scene = plain_name(pair["scene"])
     return [
         Finding(
             f"{scene.capitalize()} predicted as {plain_name(pair['predicted'])}",
-            f"The network's commonest confusion: {pair['images']} of {total} images of {scene} "
-            f"({pair['share']:.0%}).",
+            f"The commonest confusion on {judged_words(split)}: {pair['images']} of {total} photos "
+            f"of {scene} ({pair['share']:.0%}).",
             image,
             None,
             "scenes",
-            {"scene": pair["scene"], "predicted": pair["predicted"], "sort": "confident"},
+            {
+                "scene": pair["scene"],
+                "predicted": pair["predicted"],
+                "sort": "confident",
+                "split": split,
+            },
         )
     ]
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
-from core.foundation.settings import CACHE, command
+from core.foundation.settings import CACHE, JUDGING, command, judged_on
 from core.runs.run_file import Run
 from core.runs.store import find_run, list_runs
 from core.views.names import short_name
@@ -64,7 +64,9 @@ class Layer:
 class Summary:
     """What a run is: names, definitions, sizes, accuracy, date.
 
-    accuracy : the share of `scored` images that are `right`; None where none is scored.
+    scored : images with a scene that is a class. judged : the held-out split that the network is
+    judged on (:func:`judged`), "" where there is none and all are. answered, right, accuracy : of
+    it, the scored images, those that are right, and their share; None where none is scored.
     photos : whether it holds photos. sure : whether it says how sure its network was.
     no_answers : why the network predicts nothing, older_versions : by which other versions of our
     computations the run was made; both are "" where there is nothing to say. seconds : by step.
@@ -82,6 +84,8 @@ class Summary:
     images: int
     skipped: int
     scored: int
+    judged: str
+    answered: int
     right: int
     accuracy: float | None
     photos: bool
@@ -121,7 +125,10 @@ def try_summary(path: Path) -> Summary | str:
 
 def summary(run: Run) -> Summary:
     """What a run is."""
-    info, settings, accuracy = run.info, run.settings, run.measured_accuracy
+    info, settings, measured = run.info, run.settings, run.measured_accuracy
+    split, parts = judged(run), accuracy(run)
+    part = parts[parts["split"] == split] if split else parts
+    answered, right = int(part["images"].sum()), int(part["right"].sum())
     layers = run.sql("SELECT layer, name, units, height, width FROM layers ORDER BY layer")
     skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
     has = run.sql(
@@ -137,9 +144,11 @@ def summary(run: Run) -> Summary:
         layers=[Layer(**row) for row in layers.to_dict("records")],
         images=run.image_count.used,
         skipped=int(skipped),
-        scored=accuracy.scored,
-        right=accuracy.right,
-        accuracy=accuracy.share,
+        scored=measured.scored,
+        judged=split,
+        answered=answered,
+        right=right,
+        accuracy=right / answered if answered else None,
         photos=bool(has["photos"]),
         sure=bool(has["sure"]),
         no_answers=run.no_answers,
@@ -153,7 +162,7 @@ def summary(run: Run) -> Summary:
         categories=run.categories,
         channels=info["channels"],
         has_maps=settings.keep_maps,
-        unmatched_scenes=list(accuracy.unmatched_scenes),
+        unmatched_scenes=list(measured.unmatched_scenes),
         finished=info["finished"],
         seconds=info["seconds"],
         versions=info["versions"],
@@ -165,12 +174,12 @@ def skipped(run: Run) -> pd.DataFrame:
     return run.sql("SELECT id, file, reason FROM skipped")
 
 
-CHOOSING, JUDGING = ("val", "validation", "train"), ("test", "val", "validation")
-"""Splits to choose units on, and to judge them on, the best first."""
+SEARCHING = ("val", "validation", "train")
+"""Splits to search on, the best first: of photos it was trained on a network says little wrong."""
 
 
 def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
-    """(where to choose units, where to judge them) among the splits of a run: never the same
+    """(where to search for units, where to judge them) among the splits of a run: never the same
     photos where there are two; "" is all photos.
 
     >>> usual_splits(["test", "train", "val"]), usual_splits(["train", "val"])
@@ -179,8 +188,25 @@ def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
     (('', 'val'), ('train', ''))
     """
     judge = next((one for one in JUDGING if one in splits), "")
-    choose = next((one for one in CHOOSING if one in splits and one != judge), "")
+    choose = next((one for one in SEARCHING if one in splits and one != judge), "")
     return choose, judge
+
+
+def judged(run: Run) -> str:
+    """The held-out split on which a run's network is judged: test, else val, of those with photos
+    that can be scored; "" where there is none, so that all photos are taken, those of training too.
+    """
+    frame = run.sql("SELECT DISTINCT split FROM images WHERE correct IS NOT NULL ORDER BY 1")
+    return next(iter(judged_on(frame["split"].tolist())), "")
+
+
+def judged_words(split: str) -> str:
+    """What a title says of the photos that were judged.
+
+    >>> judged_words("test"), judged_words("")
+    ('test', 'all photos')
+    """
+    return split or "all photos"
 
 
 def accuracy(run: Run) -> pd.DataFrame:

@@ -47,7 +47,7 @@ def test_overview_tells_what_the_run_is(cache, run):
     above = int(unit_table(run, LAYER)["above"].sum())
     assert f"<b>{above}</b> of 12 units" in told
     titles = [spec["title"]["text"] for spec in specs(at)]
-    assert "Do the units mean anything?" in titles and "How often the network is right" in titles
+    assert "Do the units mean anything?" in titles and "Accuracy by split" in titles
 
 
 def test_figures_say_what_they_were_measured_on(cache):
@@ -55,7 +55,7 @@ def test_figures_say_what_they_were_measured_on(cache):
         for spec in specs(show(page, definition="annotated", **address)):
             lines = " ".join(spec["title"]["subtitle"])
             assert "tiny · " in lines
-            if "right" not in spec["title"]["text"]:
+            if "Accuracy" not in spec["title"]["text"]:
                 assert LAYER in lines and "only annotated pixels" in lines
 
 
@@ -178,7 +178,7 @@ def test_every_page_shows_published_predictions(published, page, address):
 def test_overview_of_published_predictions(published):
     at = show("app.py")
     told = text_of(at)
-    assert "<b>2</b> of 5 scored images" in told and "(40.0%)" in told
+    assert "<b>40.0%</b> accuracy on all photos (2 of 5)" in told
     table = at.dataframe[0].value
     assert table.columns[0] == "scene" and len(table) == 3
     assert table.set_index("scene").loc["attic", "most often predicted as"] == "den"

@@ -50,11 +50,18 @@ def test_terms_are_linked_once_and_never_in_code_or_links(text, terms):
     assert LINK.sub(r"\1", linked(text)) == text
 
 
-@pytest.mark.parametrize("page", ["app.py", "pages/2_Units.py", "pages/4_Explain.py"])
-def test_terms_on_pages_lead_to_entries(page, run, root, monkeypatch):
+@pytest.mark.parametrize(
+    "page, more",
+    [
+        ("app.py", {}),
+        ("pages/2_Units.py", {"unit": "3", "serves": "1"}),
+        ("pages/4_Explain.py", {}),
+    ],
+)
+def test_terms_on_pages_lead_to_entries(page, more, run, root, monkeypatch):
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
     monkeypatch.setenv("UNITSCOPE_CACHE", str(run.path.parent))
-    at = show(page, run=run.digest)
+    at = show(page, run=run.digest, **more)
     said = "\n".join(str(e.value) for kind in ("caption", "subheader") for e in getattr(at, kind))
     links = LINK.findall(said)
     assert links

@@ -179,11 +179,13 @@ def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
 def test_a_unit_says_what_is_lost_without_it(run):
     assert "Disabled, accuracy" not in text_of(show(PAGE, unit="3"))
     at = show(PAGE, unit="3", serves="1")
-    told = disable.prepare(run, LAYER).toggle(disable.Edit((3,)))
+    told = disable.prepare(run, LAYER).toggle(disable.Edit((3,)), None, ["test"])
+    assert 0 < told.accuracy[0].n < run.image_count.used  # of the held-out photos alone
     gain = told.gain
     shown = text_of(at)
+    assert "accuracy on test goes" in shown
     assert f"to **{told.accuracy[1].value:.2%}**" in shown
-    assert f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos" in shown
+    assert f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} newly correct" in shown
     assert "off=3" in shown and "Positive score for" in shown
     at = show(PAGE, unit="3", serves="1", layer="body.1")
     assert "this layer is replayed tail" in text_of(at)
