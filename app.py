@@ -70,6 +70,8 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
 
 def numbers(ctx: Context) -> None:
     """How good the network is, where it has answers, and on what."""
+    if ctx.facts.losses:
+        st.warning(f"{ctx.facts.losses}.", icon=":material/photo_library:")
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     cells = st.columns(4)
@@ -176,7 +178,7 @@ def about(ctx: Context) -> None:
     fact_list(
         {
             "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.images:,} used, "
-            f"{facts.skipped:,} left out",
+            f"{facts.skipped:,} lost",
             "Annotations": ", ".join(facts.categories) or "whole images only",
             "Network": f"{facts.model} ({facts.model_spec})",
             **({"Answers": f"none: {facts.no_answers}"} if facts.no_answers else {}),

@@ -153,6 +153,12 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
+    run.add_argument(
+        "--allow-loss",
+        action="store_true",
+        help="go on where more than a fifth of the photos cannot be used; without it such a run "
+        "stops, with exit status 2",
+    )
     run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
     run.add_argument(
         "--fresh", action="store_true", help="throw away an earlier run and start anew"
@@ -257,6 +263,7 @@ def _run(given: argparse.Namespace) -> Answer:
             stop=stop,
             fresh=given.fresh,
             strict=given.strict,
+            allow_loss=given.allow_loss,
             shard=given.shard,
             threads=given.threads,
             shards=passes[0],
@@ -488,11 +495,12 @@ def _runs(given: argparse.Namespace) -> Answer:
 
 
 def _summary(run: Run) -> dict[str, Any]:
+    from core.dissect.losses import losses
     from core.views.runs import judged
 
     info, settings = run.info, run.settings
     layers = run.sql("SELECT name, units, height, width FROM layers ORDER BY layer")
-    skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
+    lost = losses(run)
     return {
         "run": run.digest,
         "path": str(run.path),
@@ -503,7 +511,9 @@ def _summary(run: Run) -> dict[str, Any]:
         "q": settings.q,
         "grid": list(settings.grid) if settings.has_grid else None,
         "images": info["images"],
-        "skipped": int(skipped),
+        "skipped": lost.lost,
+        "notices": lost.notices,
+        "losses": lost.words,
         "accuracy": info["accuracy"],
         "judged": judged(run),
         "no_answers": run.no_answers,
@@ -522,10 +532,12 @@ def _summary_text(facts: dict[str, Any]) -> str:
     lines = [
         f"run        {facts['run']}  ({facts['path']})",
         f"dataset    {facts['dataset']}: {facts['images']['used']} images, "
-        f"{facts['skipped']} left out"
+        f"{facts['skipped']} lost"
         + (f"; labels predicted by {facts['labels_by']}" if facts["labels_by"] else ""),
         f"model      {facts['model']}, {layers or 'predictions alone'}",
     ]
+    if facts["losses"]:
+        lines.append(f"WARNING    {facts['losses']}")
     if grid:
         lines.append(f"threshold  {quantile_words(facts['q'])} quantile; grid {grid[0]}×{grid[1]}")
     if facts["no_answers"]:

@@ -184,7 +184,7 @@ TABLES = {
     "mistakes": Listing("The commonest mistakes", "answers", _mistakes, True),
     "units": Listing("Units with the clearest labels", "units", _units),
     "detected": Listing("Concepts detected", "units", _concepts),
-    "left-out": Listing("Files left out", "", lambda view: skipped(view.run)),
+    "left-out": Listing("Files and rows left out", "", lambda view: skipped(view.run)),
 }
 """Name → table, in the order of a report."""
 

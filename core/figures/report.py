@@ -206,7 +206,7 @@ def _head(facts: Summary, view: View) -> str:
             said.append(f"{chance.units:,} units of {escape(view.layer)}")
         compared = " " + escape(comparison(chance))
     rows = {
-        "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.skipped:,} left out",
+        "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.skipped:,} lost",
         "Network": f"{facts.model} ({facts.model_spec})",
     }
     if view.layer:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from core.dissect.losses import losses
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
 from core.foundation.settings import CACHE, JUDGING, command, judged_on
@@ -64,9 +65,11 @@ class Layer:
 class Summary:
     """What a run is: names, definitions, sizes, accuracy, date.
 
-    scored : images with a scene that is a class. judged : the held-out split that the network is
-    judged on (:func:`judged`), "" where there is none and all are. answered, right, accuracy : of
-    it, the scored images, those that are right, and their share; None where none is scored.
+    skipped : photos that were lost, and losses : how many and why, "" where none
+    (:mod:`core.dissect.losses`). scored : images with a scene that is a class. judged : the
+    held-out split that the network is judged on (:func:`judged`), "" where there is none and all
+    are. answered, right, accuracy : of it, the scored images, those that are right, and their
+    share; None where none is scored.
     photos : whether it holds photos. sure : whether it says how sure its network was.
     no_answers : why the network predicts nothing, older_versions : by which other versions of our
     computations the run was made; both are "" where there is nothing to say. seconds : by step.
@@ -83,6 +86,7 @@ class Summary:
     layers: list[Layer]
     images: int
     skipped: int
+    losses: str
     scored: int
     judged: str
     answered: int
@@ -130,7 +134,7 @@ def summary(run: Run) -> Summary:
     part = parts[parts["split"] == split] if split else parts
     answered, right = int(part["images"].sum()), int(part["right"].sum())
     layers = run.sql("SELECT layer, name, units, height, width FROM layers ORDER BY layer")
-    skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
+    lost = losses(run)
     has = run.sql(
         "SELECT count_if(photo_bytes > 0) > 0 AS photos, count(confidence) > 0 AS sure FROM images"
     ).iloc[0]
@@ -143,7 +147,8 @@ def summary(run: Run) -> Summary:
         model_spec=settings.model.spec,
         layers=[Layer(**row) for row in layers.to_dict("records")],
         images=run.image_count.used,
-        skipped=int(skipped),
+        skipped=lost.lost,
+        losses=lost.words,
         scored=measured.scored,
         judged=split,
         answered=answered,
@@ -170,7 +175,7 @@ def summary(run: Run) -> Summary:
 
 
 def skipped(run: Run) -> pd.DataFrame:
-    """Files left out of a run: id, file, reason."""
+    """What was noted of files left out of a run: id (of a photo), file, reason."""
     return run.sql("SELECT id, file, reason FROM skipped")
 
 
