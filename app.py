@@ -23,7 +23,6 @@ from core.views import runs as run_views
 from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
-from core.views.names import shown_name
 from core.views.pictures import thumbnail, unit_photo
 from core.views.units import comparison, iou_histogram, unit_table
 from pages.parts import address, draw, explanations
@@ -50,28 +49,37 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
             f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
         )
         draw.caption(comparison(result), help=explanations.UNTRAINED)
-    tiles: list[draw.Tile] = [
-        {
-            "src": ctx.picture(unit_photo, ctx.layer, one.unit, one.image, 360),
-            "title": f"unit {one.unit}: {shown_name(one.name)}",
-            "alt": f"Photo, bright only where unit {one.unit} is active: {shown_name(one.name)}",
-            "href": "Units" + address.query(address.kept(unit=str(one.unit))),
-        }
-        for one in seen
-    ]
-    with right:
-        if tiles:
-            draw.gallery(tiles, "hero", tile=140)
+        kinds = ctx.ask(finding_views.detectors, ctx.layer, ctx.denominator)
+        if kinds:
             draw.caption(
-                "Three units of the network. Each photo is bright where the unit is active; "
-                "the word is what it was found to detect."
+                ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
+            )
+    with right:
+        for one in seen:
+            link = "Units" + address.query(address.kept(unit=str(one.unit)))
+            st.markdown(
+                f"[**unit {one.unit}: {one.label}**]({link}) · {one.detector} · IoU {one.iou:.3f}"
+            )
+            tiles: list[draw.Tile] = [
+                {
+                    "src": ctx.picture(unit_photo, ctx.layer, one.unit, image, 224),
+                    "alt": f"Photo, bright only where unit {one.unit} is active: {one.label}",
+                    "href": link,
+                }
+                for image in one.images
+            ]
+            draw.gallery(tiles, f"hero-{one.unit}", tile=84)
+        if seen:
+            draw.caption(
+                f"The {len(seen)} units of the highest IoU, detectors of things first, each with "
+                "the photos in which it peaks highest, bright where it is active."
             )
 
 
 def numbers(ctx: Context) -> None:
     """How good the network is, where it has answers, and on what."""
     if ctx.facts.losses:
-        st.warning(f"{ctx.facts.losses}.", icon=":material/photo_library:")
+        st.markdown(f":orange[:material/warning:] {ctx.facts.losses}.")
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     cells = st.columns(4)

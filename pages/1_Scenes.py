@@ -514,10 +514,10 @@ def units(ctx: Context, image: int, facts: ImageFacts) -> None:
         tiles: list[draw.Tile] = [
             {
                 "src": ctx.picture(region_photo, ctx.layer, int(row.unit), image, 260),
-                "title": f"unit {row.unit}: {_word(row.name)}",
+                "title": f"unit {row.unit}: {row.label}",
                 "sub": f"rank {row.rank} of {row.images}"
                 + (f", overlaps {shown_name(row.here)}" if isinstance(row.here, str) else ""),
-                "alt": f"The photo, bright where unit {row.unit} ({_word(row.name)}) is active",
+                "alt": f"The photo, bright where unit {row.unit} ({row.label}) is active",
                 "href": "Units" + address.query(address.kept(unit=str(row.unit))),
             }
             for row in frame.itertuples()
@@ -528,7 +528,7 @@ def units(ctx: Context, image: int, facts: ImageFacts) -> None:
     table = pd.DataFrame(
         {
             "unit": frame["unit"],
-            "label": [_word(n) for n in frame["name"]],
+            "label": frame["label"],
             "IoU": frame["iou"],
             "p-value": frame["chance"],
             "rank": frame["rank"],

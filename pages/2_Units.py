@@ -18,7 +18,7 @@ from core.views import unit_map as unit_map_views
 from core.views import units as unit_views
 from core.views.images import concept_id, search_images
 from core.views.labels import METHODS, formula_table, formula_words, names_by_id, single_labels
-from core.views.names import shown_name
+from core.views.names import detector_name, label_name, shown_name
 from core.views.pictures import region_photo, thumbnail, unit_photo
 from core.views.unit_map import MAP_METHOD
 from core.views.units import (
@@ -69,7 +69,7 @@ def strongest_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
         top = ctx.ask(unit_images, ctx.layer, int(row.unit), concept, 1)
         if not len(top):
             continue
-        name = _word(row.name)
+        name = row.label
         tiles.append(
             {
                 "src": ctx.picture(
@@ -183,7 +183,8 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
     view = pd.DataFrame(
         {
             "unit": shown["unit"],
-            "label": [_word(n) for n in shown["name"]],
+            "label": shown["label"],
+            "detector": shown["detector"],
             "category": shown["category"].fillna(""),
             "IoU": shown["iou"],
             "p-value": shown["chance"],
@@ -241,7 +242,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     number = ctx.ask(concept_id, concept)
     found = ctx.ask(search_units, ctx.layer, number, ctx.denominator, len(table))
     found = found.merge(
-        table[["unit", "name", "category", "iou"]], on="unit", suffixes=("", "_own")
+        table[["unit", "name", "label", "category", "iou"]], on="unit", suffixes=("", "_own")
     )
     if category:
         found = found[found["category"] == category]
@@ -266,7 +267,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             {
                 "unit": found["unit"],
                 f"IoU with {name}": found["iou"],
-                "its own label": [_word(n) for n in found["name"]],
+                "its own label": found["label"],
                 "IoU of that": found["iou_own"],
             }
         )
@@ -349,7 +350,8 @@ def one_unit(ctx: Context, text: str) -> None:
         responses(ctx, unit, facts)
         return
     best = concepts.iloc[0]
-    st.title(f"Unit {unit}: {shown_name(best['name'])}")
+    st.title(f"Unit {unit}: {label_name(best['name'], best['adjusted'] > FDR)}")
+    draw.caption(detector_name(best["category"]).capitalize())
     verdict(ctx, best, facts)
     pictures(ctx, unit, int(best["concept"]), shown_name(best["name"]))
     left, right = st.columns(2, gap="large")
@@ -357,7 +359,10 @@ def one_unit(ctx: Context, text: str) -> None:
         draw.subheader("Its labels")
         view = pd.DataFrame(
             {
-                "concept": [shown_name(n) for n in concepts["name"]],
+                "concept": [
+                    label_name(n, p > FDR)
+                    for n, p in zip(concepts["name"], concepts["adjusted"], strict=True)
+                ],
                 "category": concepts["category"],
                 "IoU": concepts["iou"],
                 "p-value": concepts["chance"],
@@ -583,7 +588,8 @@ def serves(ctx: Context, unit: int) -> None:
     if not address.toggle("serves", "Compute", help="Opens the network: seconds at first."):
         return
     off = address.query(address.kept(off=str(unit)))
-    st.markdown(without(ctx, unit, off))
+    said, changes = without(ctx, unit, off)
+    st.markdown(said)
     known = graph.chosen(ctx, "Units")
     result = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
     frame = ctx.ask(unit_contribution, result, unit)
@@ -607,7 +613,7 @@ def serves(ctx: Context, unit: int) -> None:
                 st.markdown(
                     f"[{plain_name(row.scene)}](Disable{link}) **{row.score:+d}**: "
                     f"{row.inside} of its core concepts seen, {row.outside} others, in "
-                    f"{row.active} of {row.images} photos"
+                    f"{row.active} of {row.images} photos{changes.get(str(row.scene), '')}"
                 )
     caption = ctx.caption(f"Eq. 9, {result.words()}, knowledge {known.name}")
     with st.expander("All scenes, as a table"):
@@ -629,16 +635,19 @@ def serves(ctx: Context, unit: int) -> None:
     draw.caption(" · ".join(caption.lines()))
 
 
-def without(ctx: Context, unit: int, off: str) -> str:
-    """What switching the unit off does to accuracy, in a line."""
+def without(ctx: Context, unit: int, off: str) -> tuple[str, dict[str, str]]:
+    """What disabling the unit does to accuracy on the held-out split: in a line, and of each scene
+    (nothing where that was not measured)."""
     link = f"[Disable it](Disable{off})"
     try:
         ready = toggler(ctx.run, ctx.layer)
     except UnitscopeError as err:
-        return f"The change of accuracy without it cannot be measured: {err}. {link}"
+        return f"The change of accuracy without it cannot be measured: {err}. {link}", {}
     if ready.weights is None:
         return (
-            f"{link} to see the change of accuracy: this layer is {ready.method}, which takes long."
+            f"{link} to see the change of accuracy: this layer is {ready.method}, which takes "
+            "long.",
+            {},
         )
     # It brings PyTorch along, as does what it needs: here that is loaded anyway.
     from core.views.disable import toggled_one
@@ -647,12 +656,17 @@ def without(ctx: Context, unit: int, off: str) -> str:
     before, after = result.accuracy
     gain, where = result.gain, run_views.judged_words(ctx.facts.judged)
     if not before.n:
-        return f"The network knows no scene of these images. {link}"
+        return f"The network knows no scene of these images. {link}", {}
     return (
         f"Disabled, accuracy on {where} goes from {before.value:.2%} to **{after.value:.2%}** "
         f"(n = {after.n:,}): a change of {100 * gain.value:+.2f} points, 95 % interval "
         f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} newly correct, "
-        f"{gain.lost} newly wrong. {link}"
+        f"{gain.lost} newly wrong. {link}",
+        {
+            str(row.scene): f"; disabled, accuracy on {where} {row.accuracy_before:.1%} → "
+            f"{row.accuracy_after:.1%} (n = {row.images})"
+            for row in result.scenes.itertuples()
+        },
     )
 
 

@@ -190,7 +190,7 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
         how_made(facts, size)
     left_out = ask(skipped, open_run(path))
     if facts.losses:
-        st.warning(f"{facts.losses}.", icon=":material/photo_library:")
+        st.markdown(f":orange[:material/warning:] {facts.losses}.")
     if len(left_out):
         st.markdown(f"**{len(left_out):,} notices** of files and rows that were left out")
         draw.table(

@@ -572,6 +572,8 @@ def _summary_text(facts: dict[str, Any]) -> str:
 
 def _show(given: argparse.Namespace) -> Answer:
     from core.dissect.labels import better_than_chance, unit_labels
+    from core.dissect.significance import FDR
+    from core.views.names import label_name
     from core.views.units import comparison
 
     run = open_given(given)
@@ -609,7 +611,7 @@ def _show(given: argparse.Namespace) -> Answer:
     lines += [
         f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['adjusted']:8.4f}  "
         f"{row['category']:9}  "
-        f"{row['name']}"
+        f"{label_name(row['name'], row['adjusted'] > FDR)}"
         for row in result["top"]
     ]
     return facts, "\n".join(lines)

@@ -140,7 +140,7 @@ def _units(view: View) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "unit": table["unit"],
-            "label": [shown_name(n) for n in table["name"]],
+            "label": table["label"],
             "category": table["category"].astype(str),
             "IoU": table["iou"].round(4),
             **chance_columns(table),

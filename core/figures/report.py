@@ -43,7 +43,7 @@ from core.foundation.settings import quantile_words
 from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
-from core.views.names import shown_name
+from core.views.names import label_name
 from core.views.pictures import thumbnail, unit_photo
 from core.views.runs import Summary, judged_words
 from core.views.units import (
@@ -237,9 +237,9 @@ def _photos(view: View) -> str:
     layer = view.layer
     return _strip(
         _picture(
-            unit_photo(view.run, layer, seen.unit, seen.image, 360),
+            unit_photo(view.run, layer, seen.unit, seen.images[0], 360),
             f"Photo, bright where unit {seen.unit} is active",
-            f"unit {seen.unit}: {shown_name(seen.name)} (IoU {seen.iou:.3f})",
+            f"unit {seen.unit}: {seen.label} ({seen.detector}, IoU {seen.iou:.3f})",
         )
         for seen in hero(view.run, layer, view.denominator)
     )
@@ -270,7 +270,7 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
     facts = unit_facts(run, layer, unit)
     labels = unit_concepts(run, layer, unit, view.denominator)
     best = labels.iloc[0] if len(labels) else None
-    name = "no label" if best is None else shown_name(best["name"])
+    name = "no label" if best is None else label_name(best["name"], best["adjusted"] > FDR)
     parts = [f"<h2>Unit {unit} of {escape(layer)}: {escape(name)}</h2>"]
     if photos:
         top = unit_images(run, layer, unit, None, 4)
@@ -298,7 +298,10 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
     if len(labels):
         rows = pd.DataFrame(
             {
-                "concept": [shown_name(n) for n in labels["name"]],
+                "concept": [
+                    label_name(n, p > FDR)
+                    for n, p in zip(labels["name"], labels["adjusted"], strict=True)
+                ],
                 "category": labels["category"].astype(str),
                 "IoU": labels["iou"].round(4),
                 **chance_columns(labels),

@@ -64,7 +64,13 @@ def parse_units(text: str, units: int) -> tuple[int, ...]:
 def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     """unit, label, iou of every unit of a layer, by number."""
     frame = unit_table(run, layer, denominator)
-    return pd.DataFrame({"unit": frame["unit"], "label": frame["name"], "iou": frame["iou"]})
+    return pd.DataFrame(
+        {
+            "unit": frame["unit"],
+            "label": frame["label"].where(frame["name"].notna()),
+            "iou": frame["iou"],
+        }
+    )
 
 
 # -- which units help or hinder a scene -----------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from core.views.names import shown_name
 from core.views.pictures import unit_photo
 from core.views.units import unit_images
 from pages.parts import address, draw
@@ -17,7 +16,7 @@ def detectors(
     """Tiles of the units of :func:`core.views.units.search_units`, each bright where it overlaps
     concept `number` best and linked to the unit's page.
 
-    units : with the column name, a unit's own label, where that shall be told. back : parameters
+    units : with the column label, a unit's own label, where that shall be told. back : parameters
     that go along in the links.
     """
     if not units["above"].any():
@@ -31,8 +30,8 @@ def detectors(
             sub += ", no better than chance"
         if row.best:
             sub += "; its best label"
-        elif isinstance(getattr(row, "name", None), str):
-            sub += f"; its label is {shown_name(row.name)}"
+        elif isinstance(getattr(row, "label", None), str):
+            sub += f"; its label is {row.label}"
         tiles.append(
             {
                 "src": ctx.picture(

@@ -81,8 +81,8 @@ def test_what_was_allowed_is_made_and_says_what_it_lost(folder, tmp_path, capsys
         assert facts.skipped == losses(run).lost == 17 and facts.losses.startswith("4 of 21 photos")
     monkeypatch.setenv("UNITSCOPE_CACHE", str(out))
     for page in ("app.py", "pages/9_Runs.py"):
-        at = show(page, run=told["run"])
-        assert any(facts.losses in warning.value for warning in at.warning), page
+        said = text_of(show(page, run=told["run"]))
+        assert f":orange[:material/warning:] {facts.losses}." in said, page
     assert "17 lost" in text_of(show("app.py"))
 
 

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from core.dissect.predictions import import_predictions
+from core.dissect.significance import FDR
 from core.runs.run_file import Run
 from core.views.images import (
     Filter,
@@ -42,7 +43,7 @@ def test_every_page_says_what_to_do_where_there_is_no_run(tmp_path, monkeypatch,
 def test_overview_tells_what_the_run_is(cache, run):
     at = show("app.py")
     told = text_of(at)
-    for word in ("tiny", LAYER, "q = 0.05", "59 used", "1 left out", run.digest):
+    for word in ("tiny", LAYER, "q = 0.05", "59 used", "1 lost", run.digest):
         assert word in told, word
     above = int(unit_table(run, LAYER)["above"].sum())
     assert f"<b>{above}</b> of 12 units" in told
@@ -62,7 +63,7 @@ def test_figures_say_what_they_were_measured_on(cache):
 def test_deep_link_to_a_unit_and_layer(cache, run):
     at = show("pages/2_Units.py", unit="5", layer="body.1")
     best = unit_concepts(run, "body.1", 5).iloc[0]
-    assert at.title[0].value == f"Unit 5: {best['name']}"
+    assert at.title[0].value == f"Unit 5: {best['name']}" + "?" * int(best["adjusted"] > FDR)
     assert at.metric[0].value == f"{best['iou']:.3f}"
     assert len(specs(at)) == 3
 
