@@ -8,12 +8,14 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core.explain.account import Account, Listed, Side
 from core.explain.account import spoken as a
 from core.figures import explain as figures
+from core.figures import runs as run_figures
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
@@ -30,11 +32,12 @@ from core.views.images import (
     fitting,
     image_labels,
     image_number,
+    probable,
 )
 from core.views.knowledge import Known
 from core.views.names import shown_name
-from core.views.pictures import thumbnail
-from core.views.units import has_maps
+from core.views.pictures import thumbnail, unit_photo
+from core.views.units import has_maps, unit_images
 from pages.parts import address, causes, draw, explanations, graph
 from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
@@ -238,6 +241,8 @@ def one_side(told: Told, facts: Side, title: str, tone: str, linked: bool) -> dr
         items = [
             item for item in getattr(facts, key) if key != "missed" or item.annotated is not False
         ]
+        if key == "missed" and not told.account.masks:
+            word = "Core, label of no active unit"
         if not items:
             continue
         heading = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
@@ -562,6 +567,15 @@ def own_photo(ctx: Context, known: Known) -> None:
     draw.subheader(question(result))
     st.html(f'<p class="account">{_escaped(result.sentence)}</p>')
     left, right = st.columns([5, 7], gap="large")
+    if result.probabilities:
+        with right:
+            likely = probable(ctx.run, np.asarray(result.probabilities))
+            draw.chart(
+                partial(run_figures.predictions, likely, ctx.caption(given.name, layered=False)),
+                "prediction-own",
+                f"Bars: the most probable classes; first {plain_name(result.predicted or '')}",
+                explanations.PREDICTION,
+            )
     with left:
         with st.container(key="evidence"):
             draw.picture(told.photo, alt=f"{given.name} as the network saw it")
@@ -572,10 +586,39 @@ def own_photo(ctx: Context, known: Known) -> None:
     with right:
         draw.ledger(sides(told, False), "own-account")
         draw.explain(explanations.CORE, "Core concepts")
+    usual_photos(ctx, told)
+    if not result.seen:
+        # CM, SM and DM of nothing are 0 for every scene: three charts without a bar.
+        draw.caption(
+            "No active unit has a label better than chance, so no concept counts as learned, and "
+            "CM, SM and DM say nothing of this photo."
+        )
+        return
     way = f"labels of active units, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, given.name)
     measures(result, caption, "explain-own")
     as_table(told, caption, "explain-own")
+
+
+def usual_photos(ctx: Context, told: Told) -> None:
+    """The active units with a label, each with the photo of the run in which it peaks highest."""
+    units = {unit.unit: told.shown(one) for one in told.account.seen for unit in one.units[:1]}
+    if not units:
+        return
+    draw.subheader("Active units, and what usually makes them active")
+    tiles: list[draw.Tile] = []
+    for unit, name in list(units.items())[:TILES]:
+        image = int(ctx.ask(unit_images, ctx.layer, unit, None, 1)["image"].iloc[0])
+        tiles.append(
+            {
+                "src": ctx.picture(unit_photo, ctx.layer, unit, image, 224),
+                "title": f"unit {unit}: {name}",
+                "alt": f"Photo of the run, bright where unit {unit} ({name}) is active",
+                "href": "Units" + address.query(address.kept(unit=str(unit))),
+            }
+        )
+    draw.gallery(tiles, "usual", tile=140)
+    draw.caption("These are photos of the run, not yours: each where the unit peaks highest.")
 
 
 def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) -> Told:

@@ -138,6 +138,7 @@ class Account:
     predicted_side, target_side : None where there is no such scene.
     scenes : CM, SM, DM and their ranks for every scene with core concepts (:func:`scene_table`).
     sentence : the account in plain words.
+    probabilities : of the classes, of a photo of one's own alone; the run keeps those of its own.
     """
 
     image: str
@@ -160,6 +161,7 @@ class Account:
     target_side: Side | None = None
     scenes: tuple[Fit, ...] = ()
     sentence: str = ""
+    probabilities: tuple[float, ...] = ()
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -170,7 +172,14 @@ class Account:
     def to_json(self) -> dict[str, Any]:
         """Plain data for files."""
         plain = asdict(self)
-        for name in ("masks", "predicted_side", "target_side", "scenes", "sentence"):
+        for name in (
+            "masks",
+            "predicted_side",
+            "target_side",
+            "scenes",
+            "sentence",
+            "probabilities",
+        ):
             del plain[name]
         plain["seen"] = [_plain_seen(one, self.masks) for one in self.seen]
         plain["sides"] = {name: _plain_side(side) for name, side in self.sides.items()}
