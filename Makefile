@@ -21,7 +21,7 @@ help:
 	@echo "make test       set up, run every test"
 	@echo "make test-fast  two to three minutes: no browser, no page, no real data, nothing slow"
 	@echo "make check      lint, types, doctests, import rule"
-	@echo "make docs       write docs/commands.md and the table of modules in docs/architecture.md"
+	@echo "make docs       write docs/commands.md, docs/glossary.md and the table of modules"
 	@echo "make golden     record results of computations whose version was raised"
 	@echo "make lock       choose releases again for the requirements files, with digests"
 	@echo "make audit      known vulnerabilities of the locked releases"
@@ -91,6 +91,7 @@ check: setup-dev
 docs: setup
 	@$(BIN)/python -m core.cli.reference > docs/commands.md
 	@$(BIN)/python docs/modules.py
+	@$(BIN)/python -m docs.terms
 
 # What tests/test_golden.py compares with. Changed results under an unchanged version are refused.
 golden: setup-dev

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -21,7 +23,6 @@ from core.views import runs as run_views
 from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
-from core.views.names import shown_name
 from core.views.pictures import thumbnail, unit_photo
 from core.views.units import comparison, iou_histogram, unit_table
 from pages.parts import address, draw, explanations
@@ -33,7 +34,7 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
     seen = ctx.ask(hero, ctx.layer, ctx.denominator)
     left, right = st.columns([5, 7], gap="large", vertical_alignment="center")
     with left:
-        st.title("What has this network learned to see?")
+        st.title("What do the units of this network detect?")
         st.html(
             '<p class="lede">Unitscope looks inside an image classifier. It finds what each of '
             "its units responds to in annotated photos, and checks every answer against "
@@ -47,37 +48,43 @@ def first_sight(ctx: Context, table: pd.DataFrame) -> None:
         st.html(
             f'<p class="figure"><b>{number}</b> of {len(table)} units of {ctx.layer} {what}</p>'
         )
-        st.caption(comparison(result), help=explanations.UNTRAINED)
-    tiles: list[draw.Tile] = [
-        {
-            "src": ctx.picture(unit_photo, ctx.layer, one.unit, one.image, 360),
-            "title": f"unit {one.unit}: {shown_name(one.name)}",
-            "alt": f"Photo, bright only where unit {one.unit} is active: {shown_name(one.name)}",
-            "href": "Units" + address.query(address.kept(unit=str(one.unit))),
-        }
-        for one in seen
-    ]
+        draw.caption(comparison(result), help=explanations.UNTRAINED)
+        kinds = ctx.ask(finding_views.detectors, ctx.layer, ctx.denominator)
+        if kinds:
+            draw.caption(
+                ", ".join(f"{count} {kind}{'s' * (count != 1)}" for kind, count in kinds.items())
+            )
     with right:
-        if tiles:
-            draw.gallery(tiles, "hero", tile=140)
-            st.caption(
-                "Three units of the network. Each photo is bright where the unit is active; "
-                "the word is what it was found to detect."
+        for one in seen:
+            link = "Units" + address.query(address.kept(unit=str(one.unit)))
+            st.markdown(
+                f"[**unit {one.unit}: {one.label}**]({link}) · {one.detector} · IoU {one.iou:.3f}"
+            )
+            tiles: list[draw.Tile] = [
+                {
+                    "src": ctx.picture(unit_photo, ctx.layer, one.unit, image, 224),
+                    "alt": f"Photo, bright only where unit {one.unit} is active: {one.label}",
+                    "href": link,
+                }
+                for image in one.images
+            ]
+            draw.gallery(tiles, f"hero-{one.unit}", tile=84)
+        if seen:
+            draw.caption(
+                f"The {len(seen)} units of the highest IoU, detectors of things first, each with "
+                "the photos in which it peaks highest, bright where it is active."
             )
 
 
 def numbers(ctx: Context) -> None:
     """How good the network is, where it has answers, and on what."""
+    if ctx.facts.losses:
+        st.markdown(f":orange[:material/warning:] {ctx.facts.losses}.")
     splits = ctx.ask(run_views.accuracy)
     found = ctx.ask(unit_views.detected, ctx.layer, ctx.denominator)
     cells = st.columns(4)
     cells[0].metric("images", f"{ctx.facts.images:,}")
-    for cell, row in zip(cells[1:3], splits.head(2).itertuples(), strict=False):
-        cell.metric(
-            f"right, {row.split} (n = {row.images:,})",
-            f"{row.accuracy:.1%}",
-            help=explanations.ACCURACY,
-        )
+    accuracies(ctx, cells[1:3], splits)
     if ctx.facts.no_answers:
         cells[1].metric(
             "classifier",
@@ -88,12 +95,24 @@ def numbers(ctx: Context) -> None:
     cells[-1].metric("concepts detected", len(found), help=explanations.DETECTED)
 
 
+def accuracies(ctx: Context, cells: Sequence[Any], splits: pd.DataFrame) -> None:
+    """Accuracy on the held-out split, and on one more that is named; said where none is held
+    out."""
+    held_out = bool(ctx.facts.judged)
+    for cell, row in zip(cells, splits.head(2).itertuples(), strict=False):
+        cell.metric(
+            f"accuracy, {row.split} (n = {row.images:,})" + ("" if held_out else ", not held out"),
+            f"{row.accuracy:.1%}",
+            help=explanations.ACCURACY,
+        )
+
+
 def findings(ctx: Context) -> None:
     """Three things worth a look, each a link."""
     found = ctx.ask(finding_views.findings, ctx.layer, ctx.denominator)
     if not found:
         return
-    st.subheader("Worth a look")
+    draw.subheader("Worth a look")
     for column, item in zip(st.columns(len(found), gap="medium"), found, strict=True):
         with column:
             if item.unit is None:
@@ -110,7 +129,7 @@ def findings(ctx: Context) -> None:
                 icon_position="right",
                 query_params=address.kept(**item.address),
             )
-            st.caption(item.text)
+            draw.caption(item.text)
 
 
 def charts(ctx: Context) -> None:
@@ -132,7 +151,7 @@ def charts(ctx: Context) -> None:
             draw.chart(
                 lambda dark: run_figures.accuracy(splits, ctx.caption(layered=False), dark),
                 "accuracy",
-                "Bars: share of images the network gets right, by split, with 95 % intervals",
+                "Bars: accuracy by split, with 95 % intervals",
                 explanations.ACCURACY,
             )
     if not len(found):
@@ -167,14 +186,14 @@ def about(ctx: Context) -> None:
     fact_list(
         {
             "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.images:,} used, "
-            f"{facts.skipped:,} left out",
+            f"{facts.skipped:,} lost",
             "Annotations": ", ".join(facts.categories) or "whole images only",
             "Network": f"{facts.model} ({facts.model_spec})",
             **({"Answers": f"none: {facts.no_answers}"} if facts.no_answers else {}),
             "Layer": f"{ctx.layer}: {layer.units} units, maps of {layer.width} × {layer.height}",
             "Threshold": f"each unit's {1 - facts.q:.2%} quantile (q = {facts.q:g})",
             "Counted on": f"a grid of {width} × {height} over what the network saw",
-            "Overlap": "intersection over union, summed over all images; "
+            "IoU": "summed over all images; "
             + (
                 "every pixel counts" if ctx.denominator == "all" else "annotated pixels alone count"
             ),
@@ -187,20 +206,20 @@ def about(ctx: Context) -> None:
     row = st.container(horizontal=True)
     with row:
         draw.explain(explanations.THRESHOLD, "Threshold")
-        draw.explain(explanations.IOU, "Overlap (IoU)")
+        draw.explain(explanations.IOU, "IoU")
         draw.explain(explanations.CHANCE, "Chance")
 
 
 def fact_list(rows: dict[str, object]) -> None:
     """What a run is, as a list of terms."""
-    st.subheader("What this run is")
+    draw.subheader("What this run is")
     cells = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items())
     st.html(f'<dl class="facts">{cells}</dl>')
 
 
-def take_away(ctx: Context) -> None:
+def export_report(ctx: Context) -> None:
     """A report in one file, of what the reader chooses."""
-    st.subheader("Take it away")
+    draw.subheader("Export a report")
     st.markdown(
         "One HTML file with figures, tables, definitions and the command that makes the run "
         "again. It needs no network, so it can be mailed, printed and archived."
@@ -248,7 +267,7 @@ def take_away(ctx: Context) -> None:
                     ctx.ask(image_number, word)
                     photo_ids.append(word)
                 except UnitscopeError as err:
-                    st.caption(f":orange[{sentence(err)}.]")
+                    draw.caption(f":orange[{sentence(err)}.]")
     with st.container(horizontal=True, vertical_alignment="center"):
         pictured = bool(ctx.layer) and ctx.facts.photos
         photos = pictured and st.toggle(
@@ -274,8 +293,8 @@ def take_away(ctx: Context) -> None:
 def published(ctx: Context) -> None:
     """How often published predictions are right, by split and by scene."""
     facts = ctx.facts
-    splits, scenes = ctx.ask(run_views.accuracy), ctx.ask(per_scene)
-    st.title("How often is this network right?")
+    splits, scenes = ctx.ask(run_views.accuracy), ctx.ask(per_scene, facts.judged)
+    st.title("Accuracy of published predictions")
     st.html(
         '<p class="lede">This run holds published predictions without photos: what the network '
         f"said of {facts.images:,} images can be checked, but not what its units see.</p>"
@@ -284,8 +303,8 @@ def published(ctx: Context) -> None:
         st.info("None of the images has a scene to check against.", icon=":material/rule:")
     else:
         st.html(
-            f'<p class="figure"><b>{facts.right:,}</b> of {facts.scored:,} scored images '
-            f"are right ({facts.accuracy:.1%})</p>"
+            f'<p class="figure"><b>{facts.accuracy:.1%}</b> accuracy on '
+            f"{run_views.judged_words(facts.judged)} ({facts.right:,} of {facts.answered:,})</p>"
         )
         st.space("small")
         left, right = st.columns([6, 5], gap="large", vertical_alignment="center")
@@ -293,18 +312,13 @@ def published(ctx: Context) -> None:
             draw.chart(
                 lambda dark: run_figures.accuracy(splits, ctx.caption(layered=False), dark),
                 "accuracy",
-                "Bars: share of images the network gets right, by split, with 95 % intervals",
+                "Bars: accuracy by split, with 95 % intervals",
                 explanations.ACCURACY,
             )
         cells = [*right.columns(2), *right.columns(2)]
         cells[0].metric("images", f"{facts.images:,}")
         cells[1].metric("scenes", f"{len(scenes):,}")
-        for cell, row in zip(cells[2:], splits.head(2).itertuples(), strict=False):
-            cell.metric(
-                f"right, {row.split} (n = {row.images:,})",
-                f"{row.accuracy:.1%}",
-                help=explanations.ACCURACY,
-            )
+        accuracies(ctx, cells[2:], splits)
         scene_rows(ctx, scenes)
     unscored = facts.images - facts.scored
     fact_list(
@@ -317,6 +331,11 @@ def published(ctx: Context) -> None:
     )
 
 
+def split_of(ctx: Context) -> str:
+    """The split that a figure's subtitle names; "" where all photos are judged."""
+    return f"split {ctx.facts.judged}" if ctx.facts.judged else ""
+
+
 def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
     """Accuracy of every scene; a click on a row opens the scene's images."""
 
@@ -324,39 +343,41 @@ def scene_rows(ctx: Context, scenes: pd.DataFrame) -> None:
         if place is not None:
             st.session_state["open-scene"] = str(scenes["scene"].iloc[place])
 
-    st.subheader("Scene by scene")
+    draw.subheader(f"Scene by scene, {run_views.judged_words(ctx.facts.judged)}")
     view = pd.DataFrame(
         {
             "scene": [plain_name(n) for n in scenes["scene"]],
             "images": scenes["images"],
             "right": scenes["right"],
             "accuracy": scenes["accuracy"],
-            "mostly taken for": [
+            "most often predicted as": [
                 plain_name(n) if isinstance(n, str) else "" for n in scenes["confused_with"]
             ],
-            "so taken": scenes["confused"],
+            "of so many": scenes["confused"],
         }
     )
     draw.table(
         view,
         "scenes",
         "Scenes with images, images right, accuracy and commonest mistake",
-        caption=" / ".join(ctx.caption(layered=False).lines()),
+        caption=" / ".join(ctx.caption(split_of(ctx), layered=False).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 480),
         column_config={
             "accuracy": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
             "images": st.column_config.NumberColumn(format="localized"),
             "right": st.column_config.NumberColumn(format="localized"),
-            "mostly taken for": st.column_config.TextColumn(
-                help="The commonest wrong answer, and in how many images it was given."
+            "most often predicted as": st.column_config.TextColumn(
+                help="The commonest wrong prediction, and of how many photos it is."
             ),
         },
     )
-    st.caption("Choose a row to see the scene’s images.")
+    draw.caption("Choose a row to see the scene’s images.")
     chosen = st.session_state.pop("open-scene", "")
     if chosen:
-        st.switch_page(page_files()["Scenes"], query_params=address.kept(scene=chosen))
+        st.switch_page(
+            page_files()["Scenes"], query_params=address.kept(scene=chosen, split=ctx.facts.judged)
+        )
 
 
 def overview() -> None:
@@ -364,7 +385,7 @@ def overview() -> None:
     ctx = page("Overview")
     if not ctx.layer:
         published(ctx)
-        take_away(ctx)
+        export_report(ctx)
         st.stop()
     units = ctx.ask(unit_table, ctx.layer, ctx.denominator)
     first_sight(ctx, units)
@@ -375,7 +396,7 @@ def overview() -> None:
     st.divider()
     charts(ctx)
     about(ctx)
-    take_away(ctx)
+    export_report(ctx)
 
 
 if __name__ == "__main__":

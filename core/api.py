@@ -97,6 +97,7 @@ def make_run(
     progress: Report | None = None,
     fresh: bool = False,
     strict: bool = False,
+    allow_loss: bool = False,
     threads: int | None = None,
     **settings: Any,
 ) -> Run:
@@ -108,7 +109,7 @@ def make_run(
     layers : dotted names; the network's usual layer where none is given.
     root : as in :func:`open_run`.
     progress : called with the progress, ``print`` for instance.
-    fresh, strict, threads : of :func:`core.run.execute`.
+    fresh, strict, allow_loss, threads : of :func:`core.run.execute`.
     settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
     A run that was interrupted is resumed by the same call. Raises UnitscopeError
@@ -131,7 +132,13 @@ def make_run(
         **settings,
     )
     made = execute(
-        plan(asked), _root(root), progress=progress, fresh=fresh, strict=strict, threads=threads
+        plan(asked),
+        _root(root),
+        progress=progress,
+        fresh=fresh,
+        strict=strict,
+        allow_loss=allow_loss,
+        threads=threads,
     )
     made.close()
     return Run(made.path)

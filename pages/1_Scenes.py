@@ -8,6 +8,7 @@ import streamlit as st
 from core.figures import runs as run_figures
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
+from core.foundation.vocabulary import Eq2
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.images import (
@@ -31,7 +32,7 @@ ROWS = 50
 # Up to so many scenes, confusions are shown as a matrix; beyond, as a list. (No docstring:
 # Streamlit would show it.)
 MATRIX = 60
-VIEWS = {"photos": "Photos", "matrix": "What is taken for what"}
+VIEWS = {"photos": "Photos", "matrix": "Confusion matrix"}
 FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
 
 
@@ -52,13 +53,13 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
     found: list[draw.Tile] = []
     for row in frame.itertuples():
         scene, said, mark = _scene(row.scene_name), _said(row.predicted_name), _outcome(row.correct)
-        below = f"said {said}" if mark != "right" else ""
+        below = f"predicted {said}" if mark != "right" else ""
         if ctx.facts.no_answers:
             below = f"split {row.split}"
         if sub:
             below = f"{getattr(row, sub):.0%} of the photo"
         elif ctx.facts.sure and hasattr(row, "confidence"):
-            below = f"{below or said}, {row.confidence:.0%} sure"
+            below = f"{below or said}, confidence {row.confidence:.0%}"
         found.append(
             {
                 "src": ctx.picture(thumbnail, int(row.image), 224),
@@ -66,7 +67,7 @@ def tiles_of(ctx: Context, frame: pd.DataFrame, sub: str = "") -> list[draw.Tile
                 "sub": below,
                 "mark": mark,
                 "alt": f"Photo {row.id}: {scene}"
-                + ("" if ctx.facts.no_answers else f"; the network said {said}"),
+                + ("" if ctx.facts.no_answers else f"; predicted as {said}"),
                 "href": address.here(image=row.id),
             }
         )
@@ -86,7 +87,9 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     known = ctx.ask(image_views.concepts)
     concepts = [ANY, *known["label"]]
     shown_as = {ANY: "any", **dict(zip(known["label"], known["shown"], strict=True))}
-    splits = [ANY, *ctx.ask(run_views.splits)]
+    splits = ctx.ask(run_views.splits)
+    # Photos are shown of all splits; what is counted, of the held-out one, "all" a choice.
+    usual = ctx.facts.judged if address.get("view") == "matrix" else ""
 
     def named(text: str) -> str:
         return plain_name(text) if text else "any"
@@ -99,7 +102,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     if answers:
         with next(row):
             predicted = address.select(
-                "predicted", "Network says", said, drop=reset, format_func=named
+                "predicted", "Prediction", said, drop=reset, format_func=named
             )
     if len(known):
         with next(row):
@@ -107,13 +110,13 @@ def choose(ctx: Context) -> tuple[Filter, str]:
                 "concept", "Contains", concepts, drop=reset, format_func=shown_as.get
             )
     with next(row):
-        split = address.select("split", "Split", splits, drop=reset, format_func=named)
+        split = address.split("split", "Split", splits, usual, drop=reset)
     if ctx.facts.sure:
         with next(row):
             orders = {
                 "order": "as stored",
-                "confident": "most certain",
-                "doubtful": "least certain",
+                "confident": "highest confidence",
+                "doubtful": "lowest confidence",
             }
             sort = address.select("sort", "Order", list(orders), "order", format_func=orders.get)
     outcomes = {ANY: "all", "right": "right", "wrong": "wrong"}
@@ -180,7 +183,7 @@ def confusion(ctx: Context, split: str) -> None:
         )
 
     draw.chart(
-        lambda dark: run_figures.confusion(frame, caption, dark),
+        lambda dark: run_figures.confusion(frame, caption, dark, split),
         "confusion",
         "Heat map of true scenes against predicted scenes; click a cell to see its images",
         explanations.CONFUSION,
@@ -204,16 +207,19 @@ def pairs(ctx: Context, split: str) -> None:
     view = pd.DataFrame(
         {
             "scene": [_scene(n) for n in frame["scene"]],
-            "taken for": [_said(n) for n in frame["predicted"]],
+            "predicted as": [_said(n) for n in frame["predicted"]],
             "images": frame["images"],
             "share of the scene": frame["share"],
         }
     )
-    st.caption(f"The {len(frame)} commonest mistakes. Choose a row to see its images.")
+    draw.caption(
+        f"The {len(frame)} commonest mistakes on {run_views.judged_words(split)}. Choose a row to "
+        "see its images."
+    )
     draw.table(
         view,
         f"mistakes-{split or 'all'}",
-        "Scenes and what they were taken for, commonest first",
+        "Scenes and what they were predicted as, commonest first",
         picked=clicked,
         height=min(38 + 35 * len(view), 420),
         caption=" / ".join(ctx.caption(f"split {split}" if split else "", layered=False).lines()),
@@ -237,14 +243,14 @@ def image_rows(ctx: Context, frame: pd.DataFrame, page: int) -> None:
             "image": frame["id"],
             "split": frame["split"],
             "scene": [_scene(n) for n in frame["scene_name"]],
-            "network says": [_said(n) for n in frame["predicted_name"]],
+            "prediction": [_said(n) for n in frame["predicted_name"]],
             "outcome": [_outcome(c) or "not scored" for c in frame["correct"]],
         }
     )
     draw.table(
         view,
         f"images-{page}",
-        "Images with their scene, what the network said, right or wrong",
+        "Images with their scene, the prediction, right or wrong",
         picked=choose,
         height=min(38 + 35 * len(view), 600),
         caption=" / ".join(ctx.caption(layered=False).lines()),
@@ -254,9 +260,9 @@ def image_rows(ctx: Context, frame: pd.DataFrame, page: int) -> None:
 def all_photos(ctx: Context) -> None:
     """Filters, gallery, matrix."""
     st.title("Scenes")
-    lede = "The photos as the network saw them, and what it took them for."
+    lede = "The photos as the network saw them, and what it predicted."
     if not ctx.facts.photos:
-        lede = "What the network took each image for. This run holds predictions without photos."
+        lede = "What was predicted of each image. This run holds predictions without photos."
     elif ctx.facts.no_answers:
         lede = (
             "The photos as the network saw them. It has no classifier, so it says nothing of them."
@@ -268,11 +274,11 @@ def all_photos(ctx: Context) -> None:
     size = SIZE if ctx.facts.photos else ROWS
     total, frame = ctx.ask(gallery, choice, max(1, where), size)
     counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
-    if view == "matrix" and not unanswered(ctx.run, "what is taken for what"):
+    if view == "matrix" and not unanswered(ctx.run, "the confusion matrix"):
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
             st.markdown(
-                f"**{plain_name(choice.scene) or 'any scene'}** taken for "
+                f"**{plain_name(choice.scene) or 'any scene'}** predicted as "
                 f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
             )
     if view == "photos" or choice.scene or choice.predicted:
@@ -281,7 +287,7 @@ def all_photos(ctx: Context) -> None:
             st.page_link(page_files()["Scenes"], label="Show all", query_params=address.kept())
             return
         if view == "photos":
-            st.caption(counts)
+            draw.caption(counts)
         if ctx.facts.photos:
             draw.gallery(tiles_of(ctx, frame), "gallery", tile=140)
         else:
@@ -324,12 +330,12 @@ def one_photo(ctx: Context, image_id: str) -> None:
     )
     said = _said(facts.predicted_name)
     if not ctx.facts.no_answers:
-        title += ", recognised" if facts.correct else f", taken for {said}"
-        about += f" · {facts.confidence:.0%} sure"
+        title += ", recognised" if facts.correct else f", predicted as {said}"
+        about += f" · confidence {facts.confidence:.0%}"
         if facts.correct is None:
             about += " · the network has no class for this scene"
     st.title(title)
-    st.caption(about)
+    draw.caption(about)
     left, right = st.columns(2, gap="large")
     labels = ctx.ask(image_labels, image)
     with left:
@@ -356,8 +362,8 @@ def no_photo(facts: ImageFacts) -> None:
         st.title("An image that is not scored")
     else:
         right = facts.correct
-        st.title(f"{scene.capitalize()}, {'recognised' if right else f'taken for {said}'}")
-    st.caption(f"Image {facts.id} · split {facts.split}")
+        st.title(f"{scene.capitalize()}, {'recognised' if right else f'predicted as {said}'}")
+    draw.caption(f"Image {facts.id} · split {facts.split}")
     st.info(
         "There is no photo to show: this run was made from published predictions, which hold "
         "what the network said and nothing more."
@@ -368,7 +374,7 @@ def no_photo(facts: ImageFacts) -> None:
     if isinstance(facts.scene_name, str):
         links[f"All images of {scene}"] = {"scene": facts.scene_name}
     if isinstance(facts.predicted_name, str):
-        links[f"All images taken for {said}"] = {"predicted": facts.predicted_name}
+        links[f"All images predicted as {said}"] = {"predicted": facts.predicted_name}
     for label, to in links.items():
         st.page_link(
             page_files()["Scenes"],
@@ -444,15 +450,15 @@ def picture(ctx: Context, image: int, facts: ImageFacts, labels: pd.DataFrame) -
         address.query(here) + "&label=",
     )
     if channels:
-        st.caption("Rest the pointer on the photo to read what is there; a click shows it alone.")
+        draw.caption("Rest the pointer on the photo to read what is there; a click shows it alone.")
     if len(only):
-        st.caption(f"Only **{shown_name(highlight)}**, as annotated.")
+        draw.caption(f"Only **{shown_name(highlight)}**, as annotated.")
 
 
 def label_list(image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
     """What is annotated, with areas; a row shows that concept alone."""
     if not len(labels):
-        st.caption("Nothing is annotated in this photo.")
+        draw.caption("Nothing is annotated in this photo.")
         return
 
     def clicked(place: int | None) -> None:
@@ -482,17 +488,17 @@ def label_list(image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
             ),
         },
     )
-    st.caption("Choose a row to see that concept alone.")
+    draw.caption("Choose a row to see that concept alone.")
 
 
 def units(ctx: Context, image: int, facts: ImageFacts) -> None:
     """The units for which this photo is among the strongest."""
-    st.subheader("Units that respond to this photo")
-    kinds = {"image": "overlap within this photo", "dataset_normalised": "over the whole dataset"}
+    draw.subheader("Units that respond to this photo")
+    kinds = {one.value: f"IoU: {one.short}" for one in Eq2}
     with st.container(horizontal=True):
         kind = address.select(
             "eq2",
-            "Overlap here is measured",
+            "IoU",
             list(kinds),
             "image",
             widget=st.segmented_control,
@@ -502,33 +508,33 @@ def units(ctx: Context, image: int, facts: ImageFacts) -> None:
         draw.explain(explanations.ACTIVE_UNITS)
     frame = ctx.ask(active_units, ctx.layer, image, ctx.denominator, kind)
     if not len(frame):
-        st.caption(f"No unit of {ctx.layer} is above its threshold here.")
+        draw.caption(f"No unit of {ctx.layer} is above its threshold here.")
         return
     if ctx.ask(has_maps, ctx.layer):
         tiles: list[draw.Tile] = [
             {
                 "src": ctx.picture(region_photo, ctx.layer, int(row.unit), image, 260),
-                "title": f"unit {row.unit}: {_word(row.name)}",
+                "title": f"unit {row.unit}: {row.label}",
                 "sub": f"rank {row.rank} of {row.images}"
-                + (f", meets {shown_name(row.here)}" if isinstance(row.here, str) else ""),
-                "alt": f"The photo, bright only where unit {row.unit} ({_word(row.name)}) is lit",
+                + (f", overlaps {shown_name(row.here)}" if isinstance(row.here, str) else ""),
+                "alt": f"The photo, bright where unit {row.unit} ({row.label}) is active",
                 "href": "Units" + address.query(address.kept(unit=str(row.unit))),
             }
             for row in frame.itertuples()
         ]
         draw.gallery(tiles, "active", tile=140)
     else:
-        st.caption("This run kept no activation maps, so the lit regions cannot be drawn.")
+        draw.caption("This run kept no activation maps, so active regions cannot be drawn.")
     table = pd.DataFrame(
         {
             "unit": frame["unit"],
-            "label": [_word(n) for n in frame["name"]],
+            "label": frame["label"],
             "IoU": frame["iou"],
             "p-value": frame["chance"],
             "rank": frame["rank"],
             "of images": frame["images"],
-            "lit": frame["share"] * 100,
-            "meets here": [_word(n) for n in frame["here"]],
+            "active": frame["share"] * 100,
+            "overlaps here": [_word(n) for n in frame["here"]],
             "IoU here": frame["iou_here"],
         }
     )
@@ -541,7 +547,7 @@ def units(ctx: Context, image: int, facts: ImageFacts) -> None:
             "IoU": st.column_config.NumberColumn(format="%.3f"),
             "IoU here": st.column_config.NumberColumn(format="%.4f"),
             "p-value": st.column_config.NumberColumn(format="%.3f", help=explanations.CHANCE),
-            "lit": st.column_config.NumberColumn("lit (% of photo)", format="%.1f"),
+            "active": st.column_config.NumberColumn("active (% of photo)", format="%.1f"),
         },
     )
 

@@ -13,11 +13,12 @@ from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name, whole
 from core.views import images as image_views
+from core.views import runs as run_views
 from core.views import unit_map as unit_map_views
 from core.views import units as unit_views
 from core.views.images import concept_id, search_images
 from core.views.labels import METHODS, formula_table, formula_words, names_by_id, single_labels
-from core.views.names import shown_name
+from core.views.names import detector_name, label_name, shown_name
 from core.views.pictures import region_photo, thumbnail, unit_photo
 from core.views.unit_map import MAP_METHOD
 from core.views.units import (
@@ -60,7 +61,7 @@ def _word(name: object) -> str:
 # -- all units ------------------------------------------------------------------------------
 
 
-def lit_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
+def strongest_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
     """The strongest photo of every unit in a table, for a first look."""
     tiles: list[draw.Tile] = []
     for row in frame.itertuples():
@@ -68,7 +69,7 @@ def lit_tiles(ctx: Context, frame: pd.DataFrame) -> list[draw.Tile]:
         top = ctx.ask(unit_images, ctx.layer, int(row.unit), concept, 1)
         if not len(top):
             continue
-        name = _word(row.name)
+        name = row.label
         tiles.append(
             {
                 "src": ctx.picture(
@@ -112,7 +113,7 @@ def all_units(ctx: Context) -> None:
     with row[1]:
         concept = address.select(
             "concept",
-            "Which images and units have…",
+            "Concept",
             [ANY, *labels],
             drop=("page",),
             format_func=lambda c: shown_as[c] if c else "any concept",
@@ -149,7 +150,7 @@ def all_units(ctx: Context) -> None:
     if view == "map":
         unit_map(ctx, shown)
         return
-    draw.gallery(lit_tiles(ctx, shown.head(12)), "strongest", tile=140)
+    draw.gallery(strongest_tiles(ctx, shown.head(12)), "strongest", tile=140)
     unit_rows(ctx, shown)
 
 
@@ -174,7 +175,7 @@ def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
         picked,
     )
     st.html(maps.legend(sorted(set(frame["kind"])), ctx.dark))
-    st.caption(" · ".join([*caption.lines(), MAP_METHOD]))
+    draw.caption(" · ".join([*caption.lines(), MAP_METHOD]))
 
 
 def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
@@ -182,7 +183,8 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
     view = pd.DataFrame(
         {
             "unit": shown["unit"],
-            "label": [_word(n) for n in shown["name"]],
+            "label": shown["label"],
+            "detector": shown["detector"],
             "category": shown["category"].fillna(""),
             "IoU": shown["iou"],
             "p-value": shown["chance"],
@@ -201,7 +203,7 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
         }
         view.insert(4, "formula", [said.get(unit, "") for unit in shown["unit"]])
         view.insert(5, "IoU of the formula", found["iou"].reindex(shown["unit"]).to_numpy())
-    st.subheader("All of them")
+    draw.subheader("All of them")
     draw.table(
         view,
         f"units-{ctx.layer}-{ctx.denominator}",
@@ -227,9 +229,9 @@ def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
             ),
         },
     )
-    st.caption("Choose a row to open the unit.")
+    draw.caption("Choose a row to open the unit.")
     if not len(found) and ctx.ask(has_maps, ctx.layer):
-        st.caption(
+        draw.caption(
             "Formulas of several concepts for all units, as a column of this table: "
             f"`python -m core formulas {ctx.facts.run} --layer {ctx.layer}`"
         )
@@ -240,7 +242,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
     number = ctx.ask(concept_id, concept)
     found = ctx.ask(search_units, ctx.layer, number, ctx.denominator, len(table))
     found = found.merge(
-        table[["unit", "name", "category", "iou"]], on="unit", suffixes=("", "_own")
+        table[["unit", "name", "label", "category", "iou"]], on="unit", suffixes=("", "_own")
     )
     if category:
         found = found[found["category"] == category]
@@ -255,7 +257,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
         f"it is the best label of {own:,} unit{'s' * (own != 1)}."
     )
     draw.explain(explanations.SEARCH)
-    st.subheader(f"Units that detect {name}")
+    draw.subheader(f"Units that detect {name}")
     if not len(found):
         st.info("No unit that fits the filters overlaps it.", icon=":material/filter_alt_off:")
     else:
@@ -265,7 +267,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             {
                 "unit": found["unit"],
                 f"IoU with {name}": found["iou"],
-                "its own label": [_word(n) for n in found["name"]],
+                "its own label": found["label"],
                 "IoU of that": found["iou_own"],
             }
         )
@@ -279,7 +281,7 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
             picked=lambda place: open_row(found["unit"], place),
             column_config={c: NUMBER(format="%.4f") for c in view.columns if "IoU" in c},
         )
-    st.subheader(f"Photos with most {name}")
+    draw.subheader(f"Photos with most {name}")
     tiles: list[draw.Tile] = [
         {
             "src": ctx.picture(thumbnail, int(row.image), 224),
@@ -340,7 +342,7 @@ def one_unit(ctx: Context, text: str) -> None:
     concepts = ctx.ask(unit_concepts, ctx.layer, unit, ctx.denominator)
     if not len(concepts):
         st.title(f"Unit {unit}: no label")
-        st.caption(
+        draw.caption(
             "It is never above its threshold together with any label."
             if facts.images
             else "It is never above its threshold."
@@ -348,15 +350,19 @@ def one_unit(ctx: Context, text: str) -> None:
         responses(ctx, unit, facts)
         return
     best = concepts.iloc[0]
-    st.title(f"Unit {unit}: {shown_name(best['name'])}")
+    st.title(f"Unit {unit}: {label_name(best['name'], best['adjusted'] > FDR)}")
+    draw.caption(detector_name(best["category"]).capitalize())
     verdict(ctx, best, facts)
     pictures(ctx, unit, int(best["concept"]), shown_name(best["name"]))
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Its labels")
+        draw.subheader("Its labels")
         view = pd.DataFrame(
             {
-                "concept": [shown_name(n) for n in concepts["name"]],
+                "concept": [
+                    label_name(n, p > FDR)
+                    for n, p in zip(concepts["name"], concepts["adjusted"], strict=True)
+                ],
                 "category": concepts["category"],
                 "IoU": concepts["iou"],
                 "p-value": concepts["chance"],
@@ -387,7 +393,7 @@ def one_unit(ctx: Context, text: str) -> None:
                 explanations.CHANCE,
             )
         else:
-            st.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
+            draw.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
     responses(ctx, unit, facts)
     if not label_part.of_unit(ctx, unit):
         methods(ctx, unit)
@@ -397,7 +403,7 @@ def one_unit(ctx: Context, text: str) -> None:
 def verdict(ctx: Context, best: pd.Series, facts: UnitFacts) -> None:
     """The unit in four numbers."""
     cells = st.columns(4)
-    cells[0].metric("overlap with its label (IoU)", f"{best['iou']:.3f}", help=explanations.IOU)
+    cells[0].metric("IoU with its label", f"{best['iou']:.3f}", help=explanations.IOU)
     chance = best["chance"]
     if pd.isna(chance):
         cells[1].metric("chance", "not measured", help=explanations.CHANCE)
@@ -421,7 +427,7 @@ def verdict(ctx: Context, best: pd.Series, facts: UnitFacts) -> None:
 
 def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     """The photos in which it peaks highest, dimmed where it is not active."""
-    st.subheader("Where it is most active")
+    draw.subheader("Where it is most active")
     scenes = ctx.ask(unit_views.unit_scenes, ctx.layer, unit)
     within = [ANY, *scenes.loc[scenes["active"] > 0, "scene"]]
     maps = ctx.ask(has_maps, ctx.layer)
@@ -437,7 +443,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
             dimmed = address.toggle("lit", "Dim what is below the threshold", True)
     if not maps:
         dimmed = False
-        st.caption(
+        draw.caption(
             "This run kept no activation maps (`--no-maps`), so only the plain photos are shown."
         )
     top = ctx.ask(unit_images, ctx.layer, unit, concept, 12, scene)
@@ -447,7 +453,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
             if dimmed
             else ctx.picture(thumbnail, int(row.image), 288),
             "title": _word(row.scene_name),
-            "sub": f"peak {row.peak:.3g}; overlap with {name} {row.iou:.2f}",
+            "sub": f"peak {row.peak:.3g}; IoU with {name} {row.iou:.2f}",
             "mark": "" if pd.isna(row.correct) else "right" if row.correct else "wrong",
             "alt": f"Photo {row.id} ({_word(row.scene_name)}), bright where unit {unit} is active",
             "href": "Scenes" + address.query(address.kept(image=row.id)),
@@ -503,7 +509,7 @@ def responses(ctx: Context, unit: int, facts: UnitFacts) -> None:
 
 def methods(ctx: Context, unit: int) -> None:
     """What every method calls the unit, with one and the same overlap beside it."""
-    st.subheader("What each method calls it")
+    draw.subheader("What each method calls it")
     rows = ctx.ask(single_labels, ctx.layer, unit)
     missing = ""
     if ctx.ask(has_maps, ctx.layer):
@@ -527,7 +533,7 @@ def methods(ctx: Context, unit: int) -> None:
                     for c, o in zip(rows["concepts"], rows["ops"], strict=True)
                 ],
                 "IoU": rows["iou"].astype(float),
-                "chance": ["–" if pd.isna(c) else f"{c:.4f}" for c in rows["chance"]],
+                "p-value": ["–" if pd.isna(c) else f"{c:.4f}" for c in rows["chance"]],
                 "its own measure": rows["own"].astype(float),
                 "length": [len(c) for c in rows["concepts"]],
             }
@@ -546,7 +552,7 @@ def methods(ctx: Context, unit: int) -> None:
                 max_value=float(max(rows["iou"].max(), 1e-6)),
                 help="Overlap over all images, every pixel counts: one rule for all rows.",
             ),
-            "chance": st.column_config.TextColumn(
+            "p-value": st.column_config.TextColumn(
                 width=70,
                 help="Share of shuffled labels that do as well; –: not measured.",
             ),
@@ -558,7 +564,7 @@ def methods(ctx: Context, unit: int) -> None:
     )
     notes = [f"{METHODS[m]}: {t}" for m, t in zip(rows["method"], rows["note"], strict=True) if t]
     if notes:
-        st.caption("; ".join(notes) + ".")
+        draw.caption("; ".join(notes) + ".")
     links = {
         concept: f"[{row.shown}](Units{address.query(address.kept(concept=row.label))})"
         for concept, row in names.iterrows()
@@ -568,43 +574,46 @@ def methods(ctx: Context, unit: int) -> None:
     )
     st.markdown("Look for " + " · ".join(result))
     if missing:
-        st.caption(missing)
+        draw.caption(missing)
 
 
 def serves(ctx: Context, unit: int) -> None:
-    """The scenes the unit helps and hinders, and what the network loses without it."""
-    st.subheader("Scenes it serves and harms")
+    """The unit’s contribution scores, and the measured change of accuracy without it."""
+    draw.subheader("Contribution scores")
     if not ctx.facts.photos or not len(ctx.ask(image_views.scenes)):
-        st.caption("The images of this run have no scenes.")
+        draw.caption("The images of this run have no scenes.")
         return
-    if unanswered(ctx.run, "which scenes a unit serves or harms"):
+    if unanswered(ctx.run, "the contribution scores of a unit"):
         return
-    if not address.toggle("serves", "Work it out", help="Opens the network: seconds at first."):
+    if not address.toggle("serves", "Compute", help="Opens the network: seconds at first."):
         return
     off = address.query(address.kept(off=str(unit)))
-    st.markdown(without(ctx, unit, off))
+    said, changes = without(ctx, unit, off)
+    st.markdown(said)
     known = graph.chosen(ctx, "Units")
     result = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
     frame = ctx.ask(unit_contribution, result, unit)
     if not len(frame):
-        st.caption("In no rightly predicted photo of a scene with core concepts did it learn any.")
+        draw.caption(
+            "In no rightly predicted photo of a scene with core concepts did it learn any."
+        )
         return
     sides = {
-        "It serves (positive scores)": frame[frame["score"] > 0],
-        "It harms (negative scores)": frame[frame["score"] < 0].iloc[::-1],
+        "Positive score for": frame[frame["score"] > 0],
+        "Negative score for": frame[frame["score"] < 0].iloc[::-1],
     }
     for column, (title, side) in zip(st.columns(2, gap="large"), sides.items(), strict=True):
         with column:
             st.markdown(f"**{title}**")
             if not len(side):
-                st.caption("No scene.")
+                draw.caption("No scene.")
                 continue
             for row in side.head(6).itertuples():
                 link = address.query(address.kept(off=str(unit), of=row.scene, scene=row.scene))
                 st.markdown(
                     f"[{plain_name(row.scene)}](Disable{link}) **{row.score:+d}**: "
                     f"{row.inside} of its core concepts seen, {row.outside} others, in "
-                    f"{row.active} of {row.images} photos"
+                    f"{row.active} of {row.images} photos{changes.get(str(row.scene), '')}"
                 )
     caption = ctx.caption(f"Eq. 9, {result.words()}, knowledge {known.name}")
     with st.expander("All scenes, as a table"):
@@ -623,33 +632,41 @@ def serves(ctx: Context, unit: int) -> None:
                 "rank": NUMBER(help="1: no unit has a higher score for the scene."),
             },
         )
-    st.caption(" · ".join(caption.lines()))
+    draw.caption(" · ".join(caption.lines()))
 
 
-def without(ctx: Context, unit: int, off: str) -> str:
-    """What switching the unit off does to accuracy, in a line."""
-    link = f"[Switch it off](Disable{off})"
+def without(ctx: Context, unit: int, off: str) -> tuple[str, dict[str, str]]:
+    """What disabling the unit does to accuracy on the held-out split: in a line, and of each scene
+    (nothing where that was not measured)."""
+    link = f"[Disable it](Disable{off})"
     try:
         ready = toggler(ctx.run, ctx.layer)
     except UnitscopeError as err:
-        return f"What the network loses without it cannot be told: {err}. {link}"
+        return f"The change of accuracy without it cannot be measured: {err}. {link}", {}
     if ready.weights is None:
         return (
-            f"{link} to see what the network loses: this layer is {ready.method}, which takes long."
+            f"{link} to see the change of accuracy: this layer is {ready.method}, which takes "
+            "long.",
+            {},
         )
     # It brings PyTorch along, as does what it needs: here that is loaded anyway.
     from core.views.disable import toggled_one
 
     result = ctx.ask(toggled_one, ready, unit)
     before, after = result.accuracy
-    gain = result.gain
+    gain, where = result.gain, run_views.judged_words(ctx.facts.judged)
     if not before.n:
-        return f"The network knows no scene of these images. {link}"
+        return f"The network knows no scene of these images. {link}", {}
     return (
-        f"Switched off, accuracy goes from {before.value:.2%} to **{after.value:.2%}** "
+        f"Disabled, accuracy on {where} goes from {before.value:.2%} to **{after.value:.2%}** "
         f"(n = {after.n:,}): a change of {100 * gain.value:+.2f} points, 95 % interval "
-        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos gained, "
-        f"{gain.lost} lost. {link}"
+        f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} newly correct, "
+        f"{gain.lost} newly wrong. {link}",
+        {
+            str(row.scene): f"; disabled, accuracy on {where} {row.accuracy_before:.1%} → "
+            f"{row.accuracy_after:.1%} (n = {row.images})"
+            for row in result.scenes.itertuples()
+        },
     )
 
 

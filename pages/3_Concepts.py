@@ -1,4 +1,4 @@
-"""Concepts: what scenes are made of, with the facts behind it; names and their words."""
+"""Concepts: the core concepts of scenes, with the facts behind it; names and their words."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ SHOW = {
     "": "everything",
     "photos": "in the scene’s photos (C_y)",
     "related": "related by facts (RC)",
-    "scc": "both: SCC",
-    "icc": "what tells it apart: ICC",
-    "top10": "most frequent: Top 10",
+    "scc": "SCC: both",
+    "icc": "ICC: what distinguishes it",
+    "top10": "Top 10: most frequent",
 }
 
 
@@ -60,7 +60,7 @@ def scenes(ctx: Context, known: Known) -> None:
     st.markdown(
         f"**{_count(len(table), 'scene')}.** The graph ({knowledge_line(ctx, known)}) relates "
         f"something in the photos to {len(table) - bare} of them"
-        + (f"; of the other {bare}, only frequency tells what they are made of." if bare else ".")
+        + (f"; of the other {bare}, core concepts come from frequency alone." if bare else ".")
     )
     view = pd.DataFrame(
         {
@@ -70,7 +70,7 @@ def scenes(ctx: Context, known: Known) -> None:
             "related": table["related"],
             "SCC": table["scc"],
             "ICC": table["icc"],
-            "what tells it apart (ICC)": table["identifiers"],
+            "its ICC": table["identifiers"],
             "same as": table["alike"],
         }
     )
@@ -95,13 +95,13 @@ def scenes(ctx: Context, known: Known) -> None:
             "same as": st.column_config.TextColumn(help="Scenes with the very same ICC."),
         },
     )
-    st.caption("Choose a row to see a scene’s concepts, the facts behind them, and their graph.")
+    draw.caption("Choose a row to see a scene’s concepts, the facts behind them, and their graph.")
     apart(ctx, known, shares)
 
 
 def apart(ctx: Context, known: Known, shares: knowledge.Percentages) -> None:
     """P_c and P_sc, how they were found, and the scenes that collide."""
-    st.subheader("Telling scenes apart")
+    draw.subheader("Telling scenes apart")
     left, right = st.columns([7, 5], gap="large")
     steps = ctx.ask(knowledge.search_steps, known)
     with left:
@@ -164,7 +164,7 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
                     ),
                 )
     name = plain_name(scene)
-    st.subheader(f"What {'an' if name[0] in 'aeiou' else 'a'} {name} is made of")
+    draw.subheader(f"Core concepts of {name}")
     left, right = st.columns([7, 4], gap="large")
     with right:
         st.markdown(result(known, name, facts))
@@ -172,8 +172,8 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
             "Photos of it": facts.images,
             "Things in them (C_y)": facts.annotated,
             "Related by facts (RC)": facts.related,
-            "Both (SCC)": facts.scc,
-            "What tells it apart (ICC)": facts.icc,
+            "SCC: both": facts.scc,
+            "ICC: what distinguishes it": facts.icc,
         }
         cells = "".join(f"<dt>{word}</dt><dd>{count:,}</dd>" for word, count in numbers.items())
         st.html(f'<dl class="facts">{cells}</dl>')
@@ -226,7 +226,7 @@ def neighbourhood(ctx: Context, known: Known, scene: str, kind: str) -> None:
     nodes, edges = ctx.ask(knowledge.picture, known, scene, kind)
     name = plain_name(scene)
     if len(nodes) == 1:
-        st.caption(f"Nothing to draw: no fact and no {KIND_NAMES[kind]} of {name}.")
+        draw.caption(f"Nothing to draw: no fact and no {KIND_NAMES[kind]} of {name}.")
         return
 
     def picked(thing: dict[str, object] | None) -> None:
@@ -252,15 +252,13 @@ def neighbourhood(ctx: Context, known: Known, scene: str, kind: str) -> None:
 def concept_rows(ctx: Context, known: Known, scene: str) -> None:
     """The table of a scene's concepts with filters; a row searches its concept."""
     table = ctx.ask(knowledge.scene_concepts, known, scene)
-    st.subheader("Every concept, and why it belongs")
+    draw.subheader("Every concept, and the facts behind it")
     left, middle, right = st.columns([4, 3, 3], vertical_alignment="bottom")
     with left:
         show = address.select("show", "Show", list(SHOW), ANY, format_func=SHOW.get)
     with middle:
         kinds = [ANY, *sorted(set(table["category"]))]
-        category = address.select(
-            "category", "Kind of thing", kinds, format_func=lambda c: c or "any"
-        )
+        category = address.select("category", "Category", kinds, format_func=lambda c: c or "any")
     with right:
         word = address.text("word", "Name contains")
     shown = table
@@ -323,7 +321,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
             ),
         },
     )
-    st.caption(
+    draw.caption(
         f"{len(shown)} of {_count(len(table), 'concept')}. Choose a row to see the photos and "
         "units that have it."
     )
@@ -360,7 +358,7 @@ def find(ctx: Context, known: Known) -> None:
     facts = table.set_index("concept").loc[number]
     name = facts["shown"]
     where = ctx.ask(knowledge.scenes_with, known, number)
-    st.subheader(f"{name} ({facts['category']})")
+    draw.subheader(f"{name} ({facts['category']})")
     node = known.alignment["node"].get(facts["name"])
     st.markdown(
         f"In **{_count(int(facts['images']), 'photo')}**"
@@ -414,7 +412,7 @@ def commonest(ctx: Context, table: pd.DataFrame) -> None:
         picked=choose,
         height=min(38 + 35 * len(view), 480),
     )
-    st.caption("Choose a row, or a concept above.")
+    draw.caption("Choose a row, or a concept above.")
 
 
 def units_with(ctx: Context, number: int, name: str) -> None:
@@ -422,7 +420,7 @@ def units_with(ctx: Context, number: int, name: str) -> None:
     units = ctx.ask(search_units, ctx.layer, number, ctx.denominator, 6)
     st.markdown(f"**Units of {ctx.layer} that overlap {name} best**")
     if not len(units):
-        st.caption("No unit is lit anywhere on it.")
+        draw.caption("No unit is active anywhere on it.")
         return
     detectors(ctx, units, number, "concept-units")
 
@@ -431,7 +429,7 @@ def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> No
     """The scenes that have a concept; a row opens one."""
     st.markdown(f"**Scenes with {name}**")
     if not len(where):
-        st.caption("Colours and scenes are never core concepts, so no scene is made of it.")
+        draw.caption("Colours and scenes are never core concepts, so it is core to no scene.")
         return
 
     def choose(place: int | None) -> None:
@@ -533,7 +531,7 @@ def names(ctx: Context, known: Known) -> None:
             word = changes.keep_names(ctx.run, known.graph, with_suggestions(known))
             address.put({"names": word})
             st.rerun()
-    st.subheader("To correct a name")
+    draw.subheader("To correct a name")
     run = ctx.facts.run
     more, graph = own_option(ctx, known), graph_option(ctx, known)
     st.markdown(
@@ -550,7 +548,7 @@ def names(ctx: Context, known: Known) -> None:
             max_upload_size=limits().names_mb,
         )
     else:
-        st.caption(f"A file is given back here by owners alone: {access.why_not()}.")
+        draw.caption(f"A file is given back here by owners alone: {access.why_not()}.")
     if given is not None:
         # Kept once, not at every redraw.
         key = ("names-kept", ctx.run.digest, known.graph.digest(), given.file_id)
@@ -627,7 +625,7 @@ def groups(ctx: Context, known: Known) -> None:
         )
     if len(made) <= len(fusion.MODELS):
         missing = [m for m in fusion.MODELS if m not in made]
-        st.caption(
+        draw.caption(
             f"Not trained yet: {', '.join(missing)}. `python -m core embed "
             f"{ctx.facts.run}{own_option(ctx, known)} --embedding {missing[0]}` does."
         )
@@ -677,7 +675,7 @@ def groups(ctx: Context, known: Known) -> None:
                 "widest": NUMBER(width=80, format="%.3f", help="The largest distance."),
             },
         )
-        st.caption("Groups of one concept are left out. " + " · ".join(caption.lines()))
+        draw.caption("Groups of one concept are left out. " + " · ".join(caption.lines()))
     else:
         st.info("Every concept is alone: choose fewer groups.", icon=":material/workspaces:")
     own_pairs(ctx, known, concepts, embedding, k, scene)
@@ -687,7 +685,7 @@ def groups(ctx: Context, known: Known) -> None:
 def group_count(least: int, most: int) -> int:
     """A slider for k, kept in the address; at first one concept in ten is merged."""
     if least == most:
-        st.caption(f"Only {_count(most, 'group')} can be made.")
+        draw.caption(f"Only {_count(most, 'group')} can be made.")
         return most
     usual = max(least, round(0.9 * most))
     return address.slider("k", "Groups in all, k", least, most, usual)
@@ -707,7 +705,7 @@ def own_pairs(
     ctx: Context, known: Known, concepts: pd.DataFrame, embedding: str, k: int, scene: str
 ) -> None:
     """Pairs that a person merges or keeps apart, and how to use them elsewhere."""
-    st.subheader("What you know better")
+    draw.subheader("What you know better")
     labels = concepts.sort_values("label")["label"].tolist()
     shown = dict(zip(concepts["label"], concepts["shown"], strict=True))
     columns = st.columns([4, 4, 3, 4], vertical_alignment="bottom")
@@ -748,7 +746,7 @@ def own_pairs(
     if result:
         lines = "".join(f"{LINKS[name]}\t{a}\t{b}\n" for name, (a, b) in result)
         within = f" --scene '{scene}'" if scene else ""
-        st.caption("The pairs are in the address of this page. As a file for the command line:")
+        draw.caption("The pairs are in the address of this page. As a file for the command line:")
         st.download_button(
             "links.tsv",
             lines,
@@ -766,15 +764,15 @@ def own_pairs(
 
 def gained(ctx: Context, known: Known, embedding: str) -> None:
     """The curve of IoU gain with its controls, where it was made."""
-    st.subheader("What merging does to units")
+    draw.subheader("What merging does to units")
     if not ctx.layer:
-        st.caption("This run has no units.")
+        draw.caption("This run has no units.")
         return
     try:
         frame = ctx.ask(fusion.gain, ctx.layer, embedding, knowledge=known)
     except UnitscopeError:
-        st.caption(
-            "How much better units overlap groups than single concepts was not worked out for "
+        draw.caption(
+            "How much better units overlap groups than single concepts was not computed for "
             f"this layer yet (minutes): `python -m core tables {ctx.facts.run}"
             f"{own_option(ctx, known)} --table 5 --layer {ctx.layer} --embedding {embedding}`"
         )
@@ -786,7 +784,7 @@ def gained(ctx: Context, known: Known, embedding: str) -> None:
         f"Lines: IoU gain by number of groups, for {embedding}, random groups and similar names",
         explanations.GAIN,
     )
-    st.caption("Over the concepts of all scenes, without pairs of your own.")
+    draw.caption("Over the concepts of all scenes, without pairs of your own.")
 
 
 # -- the page -------------------------------------------------------------------------------
@@ -815,15 +813,14 @@ ctx = page("Concepts")
 if not ctx.facts.photos or not len(ctx.ask(image_views.concepts)):
     st.title("Concepts")
     stop(
-        "This run has no photos with annotated things, so nothing tells what its scenes are "
-        "made of."
+        "This run has no photos with annotated concepts, so its scenes have no core concepts."
         if ctx.facts.photos
-        else "This run holds published predictions without photos: nothing tells what its "
-        "scenes are made of.",
+        else "This run holds published predictions without photos: its scenes have "
+        "no core concepts.",
         {"See how often they are right": address.kept()},
     )
 known = graph.chosen(ctx, "Concepts")
-st.title("What are scenes made of?")
+st.title("Core concepts of scenes")
 st.html(
     '<p class="lede">A kitchen has a stove; what else? The knowledge graph knows facts, the '
     "photos show things. Where both agree, a thing is a <em>core concept</em> of the scene."

@@ -8,12 +8,14 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from core.explain.account import Account, Listed, Side
 from core.explain.account import spoken as a
 from core.figures import explain as figures
+from core.figures import runs as run_figures
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
@@ -30,11 +32,12 @@ from core.views.images import (
     fitting,
     image_labels,
     image_number,
+    probable,
 )
 from core.views.knowledge import Known
 from core.views.names import shown_name
-from core.views.pictures import thumbnail
-from core.views.units import has_maps
+from core.views.pictures import thumbnail, unit_photo
+from core.views.units import has_maps, unit_images
 from pages.parts import address, causes, draw, explanations, graph
 from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
@@ -51,7 +54,11 @@ VIEWS = {"run": "A photo of this run", "own": "A photo of your own"}
 STRATEGIES = Strategy.longs(first=Strategy.MINMAX_THRESHOLD)
 EQ2 = Eq2.longs()
 CORE = Core.longs(first=Core.SCC)
-GROUPS = {"met": "Met", "missed": "Missed", "foreign": "Seen beside it"}
+GROUPS = {
+    "met": "Core and detected",
+    "missed": "Core, not detected",
+    "foreign": "Detected, not core",
+}
 CSS = """
 <style>
 .stMain .st-key-measures .stHorizontalBlock:has(> .stColumn:nth-child(3)) {flex-wrap: wrap}
@@ -94,7 +101,7 @@ def pool(ctx: Context) -> Filter:
         key="explain-pool",
     )
     st.selectbox(
-        "Photos" if ctx.facts.no_answers else "True scene → the network’s answer",
+        "Photos" if ctx.facts.no_answers else "True scene → prediction (photos of all splits)",
         list(names),
         format_func=names.__getitem__,
         **bound,
@@ -148,16 +155,14 @@ def settings() -> tuple[str, str]:
     with row[0]:
         strategy = address.select(
             "strategy",
-            "A concept counts as seen by",
+            "Concept selection strategy",
             list(STRATEGIES),
             "minmax_threshold",
             drop=("lit",),
             format_func=STRATEGIES.get,
         )
     with row[1]:
-        eq2 = address.select(
-            "eq2", "Measured as", list(EQ2), "image", drop=("lit",), format_func=EQ2.get
-        )
+        eq2 = address.select("eq2", "IoU", list(EQ2), "image", drop=("lit",), format_func=EQ2.get)
     return strategy, eq2
 
 
@@ -168,7 +173,7 @@ def question(result: Account) -> str:
     """The account's heading: what a person would ask."""
     what = plain_name(result.target) if result.target else "photo"
     if result.predicted is None:
-        return f"What did its units see in this {what}?"
+        return f"What did its units detect in this {what}?"
     if result.correct:
         return f"Why did it recognise this {what}?"
     return f"Why did it call this {what} {a(result.predicted)}?"
@@ -204,7 +209,7 @@ def seen_items(told: Told, items: Sequence[Listed], linked: bool) -> list[draw.I
 def sides(told: Told, linked: bool) -> list[draw.Side]:
     """The two scenes of an account as columns of a ledger."""
     result = told.account
-    heads = {"predicted": "The network’s answer", "target": "The true scene"}
+    heads = {"predicted": "Prediction", "target": "The true scene"}
     columns: list[draw.Side] = []
     both = bool(result.correct)
     for name in SIDES:
@@ -212,13 +217,13 @@ def sides(told: Told, linked: bool) -> list[draw.Side]:
             continue
         facts = result.sides.get(name)
         tone = "both" if both else name
-        head = "Answer and truth" if both else heads[name]
+        head = "Prediction and true scene" if both else heads[name]
         if facts is not None:
             columns.append(
                 one_side(told, facts, f"{head}: {plain_name(facts.scene)}", tone, linked)
             )
         elif name == "predicted" and result.predicted is not None:
-            note = "No scene of this dataset, so nobody knows here what it is made of."
+            note = "No scene of this dataset, so it has no core concepts here."
             title = f"{head}: {plain_name(result.predicted)}"
             columns.append({"title": title, "tone": tone, "note": note, "groups": []})
     return columns
@@ -227,7 +232,7 @@ def sides(told: Told, linked: bool) -> list[draw.Side]:
 def one_side(told: Told, facts: Side, title: str, tone: str, linked: bool) -> draw.Side:
     """One scene as a column of a ledger."""
     size = len(facts.core)
-    note = f"made of {size} core concept{'s' * (size != 1)}"
+    note = f"{size} core concept{'s' * (size != 1)}"
     if not size:
         note = "No core concepts are known for it: try another kind of them above."
     groups: list[draw.Group] = []
@@ -236,33 +241,35 @@ def one_side(told: Told, facts: Side, title: str, tone: str, linked: bool) -> dr
         items = [
             item for item in getattr(facts, key) if key != "missed" or item.annotated is not False
         ]
+        if key == "missed" and not told.account.masks:
+            word = "Core, label of no active unit"
         if not items:
             continue
         heading = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
         groups.append({"title": heading, "mark": key, "items": seen_items(told, items, linked)})
     if absent:
-        heading = f"Not in the photo: {len(absent)} of {size}"
+        heading = f"Core, not annotated: {len(absent)} of {size}"
         at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
         groups.insert(at, {"title": heading, "items": [{"text": ", ".join(absent)}]})
     return {"title": title, "note": note, "tone": tone, "groups": groups}
 
 
 def evidence(ctx: Context, result: Account, image: int) -> None:
-    """The photo, with one concept and one unit's lit region where they were chosen."""
+    """The photo, with one concept and one unit's active region where they were chosen."""
     labels = ctx.ask(image_labels, image)
     named = ctx.ask(concepts).set_index("label")
     wanted = address.get("see")
     here = set(labels["concept"])
     concept = int(named.loc[wanted, "concept"]) if wanted in named.index else None
     if wanted and concept not in here:
-        st.caption(f"There is no “{wanted}” annotated in this photo.")
+        draw.caption(f"“{wanted}” is not annotated in this photo.")
         concept = None
     alt = f"Photo {result.image} as the network saw it"
     maps = ctx.ask(has_maps, ctx.layer)
     if concept is None:
         with st.container(key="evidence"):
             draw.picture(ctx.picture(thumbnail, image, 560), alt)
-        st.caption("What the network saw. Click a concept to see where it is.")
+        draw.caption("What the network saw. Click a concept to see where it is.")
         return
     one = next((s for s in result.seen if s.id == concept), None)
     word = shown_name(wanted)
@@ -272,7 +279,7 @@ def evidence(ctx: Context, result: Account, image: int) -> None:
         options = [str(u.unit) for u in one.units]
         chosen = address.select(
             "lit",
-            f"Units that saw {word}",
+            f"Units that detect {word} here",
             [*options, "none"],
             options[0],
             widget=st.segmented_control,
@@ -285,16 +292,16 @@ def evidence(ctx: Context, result: Account, image: int) -> None:
         draw.picture(
             picture,
             alt=f"{alt}; bright: {word}"
-            + ("" if unit is None else f"; outlined: where unit {unit} is lit"),
+            + ("" if unit is None else f"; outlined: where unit {unit} is active"),
         )
     told_line = f"Bright: **{word}**, as annotated."
     if unit is not None:
-        told_line += f" Yellow line: where unit {unit} is lit."
+        told_line += f" Yellow line: where unit {unit} is active."
     elif one is None:
-        told_line += " No unit counts as having seen it."
+        told_line += " No unit has learned it here."
     elif not maps:
-        told_line += " This run kept no activation maps, so lit regions cannot be drawn."
-    st.caption(told_line)
+        told_line += " This run kept no activation maps, so active regions cannot be drawn."
+    draw.caption(told_line)
     st.page_link(
         page_files()["Explain"],
         label="The whole photo again",
@@ -304,18 +311,18 @@ def evidence(ctx: Context, result: Account, image: int) -> None:
 
 
 def seen_tiles(ctx: Context, told: Told, image: int) -> None:
-    """Everything the units saw, in pictures."""
+    """LC(x), the learned concepts, in pictures."""
     result = told.account
     seen = result.seen
-    st.subheader("What its units saw")
-    count = f"{result.active_units} lit unit{'s' * (result.active_units != 1)}"
+    draw.subheader("Learned concepts LC(x)")
+    count = f"{result.active_units} active unit{'s' * (result.active_units != 1)}"
     if not seen:
-        st.caption(f"{count} of {ctx.layer}; none overlaps anything annotated here.")
+        draw.caption(f"{count} of {ctx.layer}; none overlaps anything annotated here.")
         return
     more = f"; the {TILES} clearest of {len(seen)}" if len(seen) > TILES else ""
     tau = f"; the threshold τ of this photo is {result.tau:.4f}" if result.tau else ""
-    st.caption(
-        f"{count} of {ctx.layer} saw {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
+    draw.caption(
+        f"{count} of {ctx.layer} learned {len(seen)} concept{'s' * (len(seen) != 1)}{more}{tau}."
     )
     maps = ctx.ask(has_maps, ctx.layer)
     tiles: list[draw.Tile] = []
@@ -330,7 +337,7 @@ def seen_tiles(ctx: Context, told: Told, image: int) -> None:
                 "title": shown,
                 "sub": f"unit {unit}, IoU {one.iou:.3f}{where}",
                 "alt": f"The photo, bright where {shown} is, with the region where unit "
-                f"{unit} is lit",
+                f"{unit} is active",
                 "href": "Units" + address.query(address.kept(unit=str(unit))),
             }
         )
@@ -339,10 +346,10 @@ def seen_tiles(ctx: Context, told: Told, image: int) -> None:
 
 def measures(result: Account, caption: Any, stem: str) -> None:
     """CM, SM and DM of the photo's scenes among all scenes, and what they say of a mistake."""
-    st.subheader("How well the photo fits each scene")
+    draw.subheader("CM, SM and DM of each scene")
     frame = pd.DataFrame(result.scenes)
     if not len(frame):
-        st.caption("No scene has core concepts of this kind, so there is nothing to compare.")
+        draw.caption("No scene has core concepts of this kind, so there is nothing to compare.")
         return
     both = {name: facts.scene for name, facts in result.sides.items()}
     verdict(result)
@@ -409,21 +416,21 @@ def verdict(result: Account) -> None:
 
 
 def as_table(told: Told, caption: Any, stem: str) -> None:
-    """The account as a table that can be taken away."""
+    """The account as a table that can be exported."""
     frame = account_table(told)
     with st.expander("The account, as a table"):
         view = frame.assign(
-            side=frame["side"].map({"predicted": "the network’s answer", "target": "true scene"}),
+            side=frame["side"].map({"predicted": "prediction", "target": "true scene"}),
             scene=[plain_name(s) for s in frame["scene"]],
             annotated=[
                 "" if pd.isna(v) else "yes" if v else "no"
                 for v in frame["annotated"].astype(object)
             ],
-        ).rename(columns={"annotated": "in the photo", "iou": "IoU"})
+        ).rename(columns={"iou": "IoU"})
         draw.table(
             view,
             f"{stem}-account",
-            "Core concepts met, missed and foreign, for both scenes",
+            "Core concepts detected and not, and others detected, for both scenes",
             caption=" / ".join(caption.lines()),
             height=min(38 + 35 * len(view), 420),
             column_config={"IoU": st.column_config.NumberColumn(format="%.4f")},
@@ -448,23 +455,21 @@ def one_account(ctx: Context, known: Known) -> None:
             {**links, "Show any photo": address.kept()},
             "Explain",
         )
-    kind = address.select(
-        "cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get, width=520
-    )
+    kind = address.select("cc", "Core concepts", list(CORE), "scc", format_func=CORE.get, width=520)
     neighbours(ctx, choice, image, image_id)
     # What caused the answer stands first and is drawn last: the network has to be opened for it.
     first = st.container()
     silent = bool(ctx.facts.no_answers)
-    st.header("What its units saw" if silent else "The paper’s account", divider="grey")
+    st.header("Learned concepts" if silent else "The paper’s account", divider="grey")
     if not silent:
-        st.caption(
+        draw.caption(
             "CM, SM and DM of “Knowledge-aware Neuron Interpretation for Scene Classification” "
-            "(AAAI 2024), Eqs. 2 to 5: what the units overlap, set against what the scenes are "
-            "made of. They do not say what caused the answer."
+            "(AAAI 2024), Eqs. 2 to 5: the learned concepts against the core "
+            "concepts of the scenes. They do not say what caused the answer."
         )
     result = paper(ctx, known, image, image_id, kind)
     with first:
-        st.subheader(question(result))
+        draw.subheader(question(result))
         if not silent:
             causes.section(ctx, known, image, image_id, kind)
 
@@ -475,7 +480,7 @@ def paper(ctx: Context, known: Known, image: int, image_id: str, kind: str) -> A
     if not ctx.facts.no_answers:
         tested = explain.worth(ctx.run, strategy, eq2, kind)
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(tested or "What such an account is worth can be tested on this run.")
+            draw.caption(tested or "What such an account is worth can be tested on this run.")
             st.page_link(
                 page_files()["Reliance"],
                 label="Test of truth",
@@ -493,8 +498,8 @@ def paper(ctx: Context, known: Known, image: int, image_id: str, kind: str) -> A
         row = st.container(horizontal=True)
         with row:
             draw.explain(explanations.SIDES, "How to read this")
-            draw.explain(explanations.LEARNED, "What counts as seen")
-            draw.explain(explanations.CORE, "What a scene is made of")
+            draw.explain(explanations.LEARNED, "Learned concepts LC(x)")
+            draw.explain(explanations.CORE, "Core concepts")
     way = figures.definition(strategy, eq2, kind, known.name)
     split = f"photo {image_id}" + (f" ({result.split})" if result.split else "")
     caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, split)
@@ -518,7 +523,7 @@ def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
         )
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             if place.number:
-                st.caption(f"{place.number:,} of {place.total:,}")
+                draw.caption(f"{place.number:,} of {place.total:,}")
             for word, near in (("Previous", place.before), ("Next", place.after)):
                 st.page_link(
                     page_files()["Explain"],
@@ -529,7 +534,7 @@ def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
 
 
 def own_photo(ctx: Context, known: Known) -> None:
-    """Any photo: the labels of lit units stand in for masks."""
+    """Any photo: the labels of active units stand in for masks."""
     st.info(
         "Nobody annotated your photo. Lit units speak for what they responded to on this run’s "
         "photos, and that stands in **badly** for masks: where it was measured, about one in five "
@@ -537,9 +542,9 @@ def own_photo(ctx: Context, known: Known) -> None:
         icon=":material/warning:",
     )
     draw.explain(explanations.OWN_PHOTO, "How badly, and why")
-    st.caption(
-        "What caused the answer is measured by taking annotated things away, one by one; in a "
-        "photo without masks nothing can be taken away by name, so no causes are told."
+    draw.caption(
+        "What caused the answer is measured by removing annotated concepts one by one; in a "
+        "photo without masks nothing can be removed by name."
     )
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
@@ -550,7 +555,7 @@ def own_photo(ctx: Context, known: Known) -> None:
             max_upload_size=limits().photo_mb,
         )
     with right:
-        kind = address.select("cc", "A scene is made of", list(CORE), "scc", format_func=CORE.get)
+        kind = address.select("cc", "Core concepts", list(CORE), "scc", format_func=CORE.get)
     if given is None:
         return
     try:
@@ -559,23 +564,61 @@ def own_photo(ctx: Context, known: Known) -> None:
         st.warning(f"{sentence(err)}.", icon=":material/broken_image:")
         return
     result = told.account
-    st.subheader(question(result))
+    draw.subheader(question(result))
     st.html(f'<p class="account">{_escaped(result.sentence)}</p>')
     left, right = st.columns([5, 7], gap="large")
+    if result.probabilities:
+        with right:
+            likely = probable(ctx.run, np.asarray(result.probabilities))
+            draw.chart(
+                partial(run_figures.predictions, likely, ctx.caption(given.name, layered=False)),
+                "prediction-own",
+                f"Bars: the most probable classes; first {plain_name(result.predicted or '')}",
+                explanations.PREDICTION,
+            )
     with left:
         with st.container(key="evidence"):
             draw.picture(told.photo, alt=f"{given.name} as the network saw it")
-        st.caption(
+        draw.caption(
             f"What the network saw of {given.name}. {result.active_units} units of {ctx.layer} "
-            f"are lit; {len(result.seen)} concepts are the label of one that beats chance."
+            f"are active; {len(result.seen)} concepts are the label of one that beats chance."
         )
     with right:
         draw.ledger(sides(told, False), "own-account")
-        draw.explain(explanations.CORE, "What a scene is made of")
-    way = f"labels of lit units, {known.core[kind].kind.upper()} of {known.name}"
+        draw.explain(explanations.CORE, "Core concepts")
+    usual_photos(ctx, told)
+    if not result.seen:
+        # CM, SM and DM of nothing are 0 for every scene: three charts without a bar.
+        draw.caption(
+            "No active unit has a label better than chance, so no concept counts as learned, and "
+            "CM, SM and DM say nothing of this photo."
+        )
+        return
+    way = f"labels of active units, {known.core[kind].kind.upper()} of {known.name}"
     caption = Caption(ctx.facts.dataset, ctx.facts.model, ctx.layer, way, given.name)
     measures(result, caption, "explain-own")
     as_table(told, caption, "explain-own")
+
+
+def usual_photos(ctx: Context, told: Told) -> None:
+    """The active units with a label, each with the photo of the run in which it peaks highest."""
+    units = {unit.unit: told.shown(one) for one in told.account.seen for unit in one.units[:1]}
+    if not units:
+        return
+    draw.subheader("Active units, and what usually makes them active")
+    tiles: list[draw.Tile] = []
+    for unit, name in list(units.items())[:TILES]:
+        image = int(ctx.ask(unit_images, ctx.layer, unit, None, 1)["image"].iloc[0])
+        tiles.append(
+            {
+                "src": ctx.picture(unit_photo, ctx.layer, unit, image, 224),
+                "title": f"unit {unit}: {name}",
+                "alt": f"Photo of the run, bright where unit {unit} ({name}) is active",
+                "href": "Units" + address.query(address.kept(unit=str(unit))),
+            }
+        )
+    draw.gallery(tiles, "usual", tile=140)
+    draw.caption("These are photos of the run, not yours: each where the unit peaks highest.")
 
 
 def of_own_photo(ctx: Context, known: Known, data: bytes, name: str, kind: str) -> Told:
@@ -611,9 +654,11 @@ if not ctx.layer or not ctx.facts.photos:
 known = graph.chosen(ctx, "Explain")
 st.html(CSS)
 silent = ctx.facts.no_answers
-st.title("What did its units see?" if silent else "Why did the network say that?")
+st.title("What did its units detect?" if silent else "Why did the network say that?")
 if unanswered(ctx.run, "why a photo was called what it was"):
-    st.caption("What its units saw in a photo, and which scenes that fits, needs no answer:")
+    draw.caption(
+        "What its units detect in a photo, and which scenes that fits, needs no prediction:"
+    )
 view = address.select(
     "view",
     "Which photo",

@@ -29,7 +29,7 @@ from core.views.work import Task
 from pages.parts import access, address, changes, draw, explanations, run_form, watch
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
-VIEWS = {"network": "Train the network again", "svm": "A second opinion"}
+VIEWS = {"network": "Core concepts (CC)", "svm": "Prediction explanations (PE)"}
 KINDS = Golden.longs()
 FORMS = {
     "softmax": "all concepts share one probability (as published)",
@@ -100,7 +100,7 @@ def at_work(root: Path, kind: str) -> None:
         st.rerun()
     if not rows:
         return
-    st.subheader("Not finished yet")
+    draw.subheader("Not finished yet")
     for task in rows:
         with st.container(border=True):
             one_at_work(task, root, kind)
@@ -163,13 +163,13 @@ def begin(arguments: list[str], root: Path) -> None:
         st.session_state["not-begun"] = sentence(err)
 
 
-def told_apart(job: jobs.Job | None) -> None:
+def not_begun(job: jobs.Job | None) -> None:
     """Why a job cannot be started from here, where it cannot."""
     wrong = st.session_state.pop("not-begun", "")
     if wrong:
         st.warning(f"{wrong}.", icon=":material/error:")
     elif job is not None and job.alive:
-        st.caption("Just this is at work; see the top of the page.")
+        draw.caption("Just this is running; see the top of the page.")
 
 
 def only_here(command: str) -> bool:
@@ -190,8 +190,8 @@ def cc_results(ctx: Context, root: Path) -> None:
     """Figure 5, what it says, the learning curves, the weights."""
     frame = retrain.results(root)
     if frame.empty:
-        st.subheader("Results")
-        st.caption("No training with concepts has finished yet. Start the first one below.")
+        draw.subheader("Results")
+        draw.caption("No training with concepts has finished yet. Start the first one below.")
         return
     facts = ctx.facts
     own = (frame["dataset"] == facts.dataset) & (frame["model"] == facts.model)
@@ -202,7 +202,7 @@ def cc_results(ctx: Context, root: Path) -> None:
         + f" · {row.digest[:6]}"
         for row in frame.itertuples()
     }
-    st.subheader("Results")
+    draw.subheader("Results")
     names = list(shown)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -211,7 +211,7 @@ def cc_results(ctx: Context, root: Path) -> None:
         others = [other for other in names if other != name]
         beside = address.several(
             "beside",
-            "Beside it",
+            "Compare with",
             others,
             format_func=shown.get,
             placeholder="other results, as in the paper’s figure",
@@ -219,9 +219,9 @@ def cc_results(ctx: Context, root: Path) -> None:
         )
     reply = retrain.result(name, root)
     if not own.any():
-        st.caption("None of these is of the run chosen at the left; its own is started below.")
+        draw.caption("None of these is of the run chosen at the left; its own is started below.")
     elif name not in set(frame["digest"][: int(own.sum())]):
-        st.caption("This result is not of the run chosen at the left.")
+        draw.caption("This result is not of the run chosen at the left.")
     both = [reply, *(retrain.result(other, root) for other in beside)]
     about = figures.caption(both)
     bars = retrain.figure_5(both)
@@ -289,7 +289,7 @@ def said(reply: RetrainResult, table: pd.DataFrame) -> None:
     st.markdown("\n".join(f"- {line}" for line in lines))
     side = f", input {asked['side']} pixels" if asked["side"] else ""
     part = f", trained from `{asked['since']}` on" if asked["since"] else ""
-    st.caption(
+    draw.caption(
         f"{counts['train']:,} training, {counts['validation']:,} held-out, {counts['test']:,} "
         f"test photos; {asked['seeds']} seed{'s' * (asked['seeds'] != 1)}, at most "
         f"{asked['epochs']} epochs{side}{part}; {reply['head']} classifier."
@@ -369,7 +369,7 @@ def learning(reply: RetrainResult, about: Caption) -> None:
 def weights(reply: RetrainResult, root: Path) -> None:
     """Where the networks lie, and how one is dissected as a run of its own."""
     st.markdown("##### The trained networks")
-    st.caption(
+    draw.caption(
         "Each is an ordinary checkpoint; the layer that learned concepts is thrown away. "
         "Dissect one like any other network, and set the two runs side by side in "
         "Compare."
@@ -379,7 +379,7 @@ def weights(reply: RetrainResult, root: Path) -> None:
         title = NAMES.get(kind, kind) + (f", λ = {file['weight']:g}" if file["weight"] else "")
         with st.expander(f"{title}: {file['file']}", icon=":material/save:"):
             if not (root / file["file"]).is_file():
-                st.caption("The file is no longer there.")
+                draw.caption("The file is no longer there.")
                 continue
             if not file["spec"]:
                 st.markdown(
@@ -416,7 +416,7 @@ def lambdas(text: str) -> tuple[float, ...]:
 
 def cc_form(ctx: Context, root: Path) -> None:
     """What to train, what it costs, and the start."""
-    st.subheader("Start a training")
+    draw.subheader("Start a training")
     if unanswered(ctx.run, "training the network again beside its own classifier"):
         return
     try:
@@ -602,7 +602,7 @@ def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
             args=(timing, root),
             disabled=busy,
         )
-        told_apart(job)
+        not_begun(job)
     if timed is not None and busy:
         watch_timing(timed.name, str(root))
     elif timed is not None and timed.state == "finished":
@@ -629,26 +629,26 @@ def watch_timing(name: str, root: str) -> None:
     if job is None or not job.alive:
         st.rerun()
         return
-    st.caption(":material/hourglass_top: Opening everything, training for a few steps …")
+    draw.caption(":material/hourglass_top: Opening everything, training for a few steps …")
 
 
-# -- a second opinion from the explanations -------------------------------------------------
+# -- an SVM on the explanations -------------------------------------------------
 
 
 def pe_results(ctx: Context, root: Path) -> None:
     """Table 6 of this run's SVMs."""
     frame = retrain.pe_results(root)
     frame = frame[frame["run"] == ctx.run.digest]
-    st.subheader("Results")
+    draw.subheader("Results")
     if frame.empty:
-        st.caption("No second opinion on this run yet. Start the first one below.")
+        draw.caption("No SVM on explanations for this run yet. Start the first one below.")
         return
     shown = {
         row.digest: f"{row.layer} · learned from {', '.join(row.train)}, judged on "
         f"{', '.join(row.test)} · core concepts of {SOURCE[row.core_on]} · {row.digest[:6]}"
         for row in frame.itertuples()
     }
-    name = choose_result(list(shown), shown, "second opinion on this run")
+    name = choose_result(list(shown), shown, "SVM on explanations")
     reply = retrain.pe_result(frame.set_index("digest")["path"][name])
     with st.spinner("Comparing the SVMs with the network …"):
         table = ctx.ask(retrain.table_of_run, frame.set_index("digest")["path"][name])
@@ -687,7 +687,7 @@ def pe_results(ctx: Context, root: Path) -> None:
                 },
             },
         )
-    st.caption(
+    draw.caption(
         f"{reply['n_train']:,} training photos, {reply['n']:,} test photos; "
         f"{reply['labels']} labels "
         "of units speak. “From” and “to” bound the share right, “lowest” and “highest” the gain "
@@ -760,7 +760,7 @@ def pe_said(table: pd.DataFrame) -> None:
 
 def pe_form(ctx: Context, root: Path) -> None:
     """What to fit, and the start."""
-    st.subheader("Ask for a second opinion")
+    draw.subheader("Start an SVM on explanations")
     if unanswered(ctx.run, "an SVM that is judged beside the network"):
         return
     splits = ctx.ask(run_views.splits)
@@ -821,7 +821,7 @@ def pe_form(ctx: Context, root: Path) -> None:
                 args=(arguments, root),
                 disabled=job is not None and job.alive,
             )
-            told_apart(job)
+            not_begun(job)
         with st.expander("On the command line", icon=":material/terminal:"):
             st.code(line, language="bash", wrap_lines=True)
 
@@ -829,11 +829,11 @@ def pe_form(ctx: Context, root: Path) -> None:
 # -- the page -------------------------------------------------------------------------------
 
 ctx = page("Retrain")
-st.title("Does training with concepts help?")
+st.title("Re-training with concepts")
 st.html(
-    '<p class="lede">Two ways to use what scenes are made of: teach the network those things while '
-    "it learns scenes, or let a second, simple classifier judge by the explanations. Each stands "
-    "beside the controls that tell whether the concepts did it.</p>"
+    '<p class="lede">Two ways to use core concepts: the network learns them beside the '
+    "scenes (CC), or an SVM predicts scenes from the explanations (PE). Each stands beside the "
+    "controls that show whether the concepts did it.</p>"
 )
 if not ctx.layer:
     stop(
@@ -851,8 +851,8 @@ parts: dict[str, tuple[str, str, str, Sequence[Callable[[Context, Path], None]]]
     ),
     "svm": (
         "pe",
-        "The network stays as it is. A linear classifier (SVM) reads how well the concepts that "
-        "the units saw fit each scene, and says the scene itself.",
+        "The network stays as it is. A linear classifier (SVM) reads CM, SM and DM of every "
+        "scene, and predicts the scene itself.",
         explanations.TABLE_6,
         (pe_results, pe_form),
     ),

@@ -78,7 +78,7 @@ def settings(ctx: Context) -> tuple[str, Wanted]:
         known = reliance.fillings()
         chosen = address.several(
             "fillings",
-            "A concept is taken away by",
+            "A concept is removed by",
             list(known),
             default=plain.fillings,
             format_func=known.get,
@@ -91,10 +91,10 @@ def settings(ctx: Context) -> tuple[str, Wanted]:
 
 def missing(ctx: Context, wanted: Wanted, state: reliance.State) -> None:
     """Nothing to show yet: what it costs, the start, how far it is."""
-    st.subheader("The effects are not measured yet")
+    draw.subheader("The effects are not measured yet")
     left = state.total - state.done
     st.markdown(
-        f"Every annotated concept of {left:,} photos is taken away in turn, and so are regions of "
+        f"Every annotated concept of {left:,} photos is removed in turn, and so are regions of "
         f"its shape elsewhere, and the network runs again on each: about "
         f"**{state.passes:,} forward passes**. How long they take is said once they have begun. "
         "What is done is kept: stopped, it resumes."
@@ -188,7 +188,7 @@ def choose_row(rows: pd.DataFrame, table: pd.DataFrame, name: str, caption: Capt
         height=min(38 + 35 * len(table), 420),
         column_config=NUMBERS,
     )
-    st.caption("Choose a row for its photos.")
+    draw.caption("Choose a row for its photos.")
 
 
 def photos(ctx: Context, wanted: Wanted, rows: pd.DataFrame, pull: bool) -> None:
@@ -233,7 +233,7 @@ def show_shortcuts(ctx: Context, known: Known, kind: str, wanted: Wanted) -> Non
         "to be so by luck."
     )
     if frame.empty:
-        st.caption("None was found. That says nothing of concepts that are not annotated.")
+        draw.caption("None was found. That says nothing of concepts that are not annotated.")
         return
     caption = about(ctx, known, kind, wanted)
     choose_row(frame, spoken_pulls(frame), "shortcuts", caption)
@@ -252,9 +252,9 @@ def show_mistakes(ctx: Context, known: Known, kind: str, wanted: Wanted) -> None
         return
     caption = about(ctx, known, kind, wanted)
     st.markdown(
-        f"**{len(found.errors)} of {found.photos:,} answers are wrong.** Taking one concept away "
-        f"mends {found.mended} of them while its control does not; in {found.placebo} it is the "
-        "control that mends, and not the concept: so much of it is luck."
+        f"**{len(found.errors)} of {found.photos:,} answers are wrong.** Removing one concept "
+        f"corrects {found.mended} of them while its control does not; in {found.placebo} it is the "
+        "control that corrects, and not the concept: so much of it is luck."
     )
     draw.chart(
         lambda dark: figures.kinds(found.counts, caption, dark),
@@ -309,7 +309,7 @@ def label_check(ctx: Context, wanted: Wanted) -> None:
     flips = ctx.ask(reliance.flips_of, wanted, ctx.layer)
     if not isinstance(flips, str):
         both = flips[-1]
-        st.caption(
+        draw.caption(
             f"How far suspected labels can be trusted: {both.suspected} of {both.labels} labels "
             f"are suspected as they are ({flips[0].suspected} by the features alone). With "
             f"{both.flipped} of them made wrong at random, {both.recall[0]:.0%} of those are "
@@ -319,7 +319,7 @@ def label_check(ctx: Context, wanted: Wanted) -> None:
 
 def slices(frame: pd.DataFrame, pairs: pd.DataFrame, caption: Caption) -> None:
     """Groups of photos that go wrong more often, and pairs of scenes."""
-    st.subheader("Slices")
+    draw.subheader("Slices")
     sure = int((frame["q"] <= 0.05).sum())
     st.markdown(
         f"Photos with a concept against photos of the same scene without it: in **{sure} of "
@@ -393,7 +393,7 @@ def show_failure(ctx: Context, known: Known, kind: str, wanted: Wanted) -> None:
         st.info(f"{sentence(err)}.", icon=":material/filter_alt_off:")
         return
     if found is None:
-        st.subheader("Not worked out yet")
+        draw.subheader("Not computed yet")
         st.markdown(
             f"Effects of split {plain_name(fit)} are measured too, and the evidence for every "
             "answer is found. What is done is kept."
@@ -415,7 +415,7 @@ def show_failure(ctx: Context, known: Known, kind: str, wanted: Wanted) -> None:
         for row in found.shares.itertuples()
     ]
     st.markdown("\n".join(lines))
-    st.caption(
+    draw.caption(
         f"Fitted on {plain_name(found.fitted)}, judged on {found.n:,} photos of "
         f"{plain_name(found.judged)}, {found.wrong} of them answered wrong. All shares need the "
         "photo’s masks."
@@ -433,7 +433,7 @@ st.html(
 if not ctx.layer:
     stop(
         "This run was made from published predictions, without photos and without the network: "
-        "nothing can be taken away.",
+        "nothing can be removed.",
         {"See how often they are right": address.kept()},
     )
 if unanswered(ctx.run, "what an answer rests on"):

@@ -54,7 +54,8 @@ def one_at_work(task: starting.Task, root: Path) -> None:
     layers = ", ".join(task.layers)
     request = task.beat.request if task.beat else None
     st.markdown(f"**{what or name}**" + (f" · {layers}" if layers else ""))
-    watch.state(task, STEPS)
+    facts = summaries(root).get(root / f"{name}.duckdb") if task.state == "finished" else None
+    watch.state(task, STEPS, facts.losses if isinstance(facts, Summary) else "")
 
     def shown() -> None:
         st.page_link(
@@ -129,7 +130,7 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
                 "network": facts.model,
                 "layers": ", ".join(layer.name for layer in facts.layers) or "none",
                 "images": facts.images,
-                "left out": facts.skipped,
+                "photos lost": facts.skipped,
                 "accuracy": facts.accuracy,
                 "on disk (MB)": round(size / 1e6, 1),
                 "finished (UTC)": facts.finished.replace("T", " ").rstrip("Z"),
@@ -188,8 +189,10 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
     else:
         how_made(facts, size)
     left_out = ask(skipped, open_run(path))
+    if facts.losses:
+        st.markdown(f":orange[:material/warning:] {facts.losses}.")
     if len(left_out):
-        st.markdown(f"**{len(left_out):,} files left out**")
+        st.markdown(f"**{len(left_out):,} notices** of files and rows that were left out")
         draw.table(
             left_out,
             f"skipped-{path.stem}",

@@ -247,7 +247,7 @@ def test_the_notebook_runs_and_says_what_the_command_line_says(knowing_run, monk
     toggled = answer(capsys, knowing_run, "toggle", "--units", units)
     assert names["after"].value == toggled["accuracy_after"]["value"]
     assert f"{toggled['gain']['gained']} gained" in shown[7][0]
-    assert names["lit"].num_rows == 4  # the four objects
+    assert names["found"].num_rows == 4  # the four objects
 
 
 def test_the_notebook_is_a_notebook_with_its_outputs():

@@ -94,8 +94,8 @@ class Failure:
         return (
             f"The share of evidence on core concepts of the answer tells wrong answers with an "
             f"AUROC of {alone['auroc']:.2f} [{alone['low']:.2f}, {alone['high']:.2f}]; the softmax "
-            f"confidence with {told['auroc']:.2f} [{told['low']:.2f}, {told['high']:.2f}]. Beside "
-            f"it, the share {verdict}: {both['gain']:+.3f} "
+            f"confidence with {told['auroc']:.2f} [{told['low']:.2f}, {told['high']:.2f}]. Added "
+            f"to it, the share {verdict}: {both['gain']:+.3f} "
             f"[{both['gain_low']:+.3f}, {both['gain_high']:+.3f}]. The share of area, which needs "
             f"the masks alone and no network, reaches {masks['auroc']:.2f} [{masks['low']:.2f}, "
             f"{masks['high']:.2f}]."

@@ -1,4 +1,4 @@
-"""Attribution methods by taking concepts away, and what this project makes of them.
+"""Attribution methods by removing concepts, and what this project makes of them.
 
 Measurements of one photo are shared: whoever asks for another margin or another method of it runs
 the network no second time.

@@ -84,7 +84,7 @@ def regions_of(run: Run, image: int, size: tuple[int, int]) -> Regions:
     ]
     if not kept:
         raise NoRegion(
-            "this photo has no annotated region: nothing in it can be taken away or credited"
+            "this photo has no annotated region: nothing in it can be removed or credited"
         )
     ids = np.array([concept for concept, _ in kept])
     return Regions(

@@ -62,7 +62,7 @@ def add(verb: Verb) -> None:
     second.add_argument("--runs", type=COUNT, default=20, help="random counterparts")
     second.add_argument("--randoms", type=COUNT, default=400, help="random concepts, as control")
     _add_of(second)
-    third = verb("ace", _ace, "What a scene is made of: segments that go together, tested.")
+    third = verb("ace", _ace, "Concepts of a scene found without masks: segments that go together.")
     _add(third)
     third.add_argument("--scene", required=True)
     third.add_argument("--images", type=COUNT, default=40, help="photos that are cut, at most")

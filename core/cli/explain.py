@@ -54,7 +54,7 @@ def add(verb: Verb) -> None:
         "--filling",
         action="append",
         metavar="NAME",
-        help="how a concept is taken away: inpaint, smooth, blur, mean, noise (the first two); "
+        help="how a concept is removed: inpaint, smooth, blur, mean, noise (the first two); "
         "repeatable",
     )
     explain.add_argument(
@@ -126,7 +126,7 @@ def _explain(given: argparse.Namespace) -> Answer:
             if getattr(given, option):
                 raise UnitscopeError(
                     f"--{option} is of what caused an answer, and nobody annotated {given.photo}: "
-                    "nothing in it can be taken away by name"
+                    "nothing in it can be removed by name"
                 )
         told = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
         return told.to_json(), "\n".join(_paper_lines(told))

@@ -263,7 +263,7 @@ def _failure(given: argparse.Namespace) -> Answer:
             answer_evidence(opened, measured, show_progress, stop, given.beat)
             pair.append(measured)
     found = of_splits(run, pair, core)
-    assert found is not None, "the evidence was worked out above"
+    assert found is not None, "the evidence was found above"
     about = _about(run, pair[1], given.cc) + f", fitted on {fit}"
     files = _write(given, {"failure": found.scores, "shares": found.shares}, about)
     lines = [about, f"{found.wrong} of {found.n} answers are wrong", ""]

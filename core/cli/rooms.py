@@ -36,7 +36,7 @@ def add(verb: Verb) -> None:
     _add_photo(edited)
     edited.add_argument("--to", type=Path, required=True, metavar="FILE", help=".png to write")
     edited.add_argument("--masks", type=Path, metavar="FILE", help=".npz of masks to write")
-    edited.add_argument("--without", metavar="NAMES", help="take things away: lamp,book")
+    edited.add_argument("--without", metavar="NAMES", help="remove things: lamp,book")
     edited.add_argument("--only", metavar="NAMES", help="keep these and what encloses the scene")
     for name, form, text in (
         ("material", "NAME=MATERIAL", "draw a thing in another material: table=metal"),

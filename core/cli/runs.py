@@ -174,6 +174,12 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         "or 1) and, with --device cuda, a GPU; as many as fit where left out",
     )
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
+    run.add_argument(
+        "--allow-loss",
+        action="store_true",
+        help="go on where more than a fifth of the photos cannot be used; without it such a run "
+        "stops, with exit status 2",
+    )
     run.add_argument("--resume", action="store_true", help="resume a stopped run (default)")
     run.add_argument(
         "--fresh", action="store_true", help="throw away an earlier run and start anew"
@@ -292,6 +298,7 @@ def _run(given: argparse.Namespace) -> Answer:
             stop=stop,
             fresh=given.fresh,
             strict=given.strict,
+            allow_loss=given.allow_loss,
             shard=given.shard,
             threads=given.threads,
             **how,
@@ -551,9 +558,12 @@ def _runs(given: argparse.Namespace) -> Answer:
 
 
 def _summary(run: Run) -> dict[str, Any]:
+    from core.dissect.losses import losses
+    from core.views.runs import judged
+
     info, settings = run.info, run.settings
     layers = run.sql("SELECT name, units, height, width FROM layers ORDER BY layer")
-    skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
+    lost = losses(run)
     return {
         "run": run.digest,
         "path": str(run.path),
@@ -564,8 +574,11 @@ def _summary(run: Run) -> dict[str, Any]:
         "q": settings.q,
         "grid": list(settings.grid) if settings.has_grid else None,
         "images": info["images"],
-        "skipped": int(skipped),
+        "skipped": lost.lost,
+        "notices": lost.notices,
+        "losses": lost.words,
         "accuracy": info["accuracy"],
+        "judged": judged(run),
         "no_answers": run.no_answers,
         "by_batch": run.by_batch,
         "older_versions": run.older_versions,
@@ -582,10 +595,12 @@ def _summary_text(facts: dict[str, Any]) -> str:
     lines = [
         f"run        {facts['run']}  ({facts['path']})",
         f"dataset    {facts['dataset']}: {facts['images']['used']} images, "
-        f"{facts['skipped']} left out"
+        f"{facts['skipped']} lost"
         + (f"; labels predicted by {facts['labels_by']}" if facts["labels_by"] else ""),
         f"model      {facts['model']}, {layers or 'predictions alone'}",
     ]
+    if facts["losses"]:
+        lines.append(f"WARNING    {facts['losses']}")
     if grid:
         lines.append(f"threshold  {quantile_words(facts['q'])} quantile; grid {grid[0]}×{grid[1]}")
     if facts["no_answers"]:
@@ -597,12 +612,17 @@ def _summary_text(facts: dict[str, Any]) -> str:
     if facts["by_batch"]:
         lines.append(f"note       {facts['by_batch']}")
     if scored:
-        lines.append(f"accuracy   {right} of {scored} right ({right / scored:.1%})")
-        for split, part in facts["accuracy"]["by_split"].items():
+        by, held_out = facts["accuracy"]["by_split"], facts["judged"]
+        every = {"all photos": {"right": right, "images": scored}}
+        rest = {split: part for split, part in by.items() if split != held_out}
+        parts = {held_out: by[held_out], **rest, **every} if held_out else {**every, **rest}
+        for k, (split, part) in enumerate(parts.items()):
             lines.append(
-                f"           {split}: {part['right']} of {part['images']} "
+                f"{'' if k else 'accuracy':8}   {split}: {part['right']} of {part['images']} right "
                 f"({part['right'] / max(1, part['images']):.1%})"
             )
+        if not held_out:
+            lines.append("           no split is held out: the photos of training are among these")
     scenes = facts["accuracy"].get("scenes")
     if not facts["no_answers"] and scenes and scenes["unmatched"]:
         lines.append(
@@ -615,6 +635,8 @@ def _summary_text(facts: dict[str, Any]) -> str:
 
 def _show(given: argparse.Namespace) -> Answer:
     from core.dissect.labels import better_than_chance, unit_labels
+    from core.dissect.significance import FDR
+    from core.views.names import label_name
     from core.views.units import comparison
 
     run = open_given(given)
@@ -652,7 +674,7 @@ def _show(given: argparse.Namespace) -> Answer:
     lines += [
         f"{row['unit']:6}  {row['iou']:7.4f}  {row['chance']:7.4f}  {row['adjusted']:8.4f}  "
         f"{row['category']:9}  "
-        f"{row['name']}"
+        f"{label_name(row['name'], row['adjusted'] > FDR)}"
         for row in result["top"]
     ]
     return facts, "\n".join(lines)
@@ -683,14 +705,16 @@ def _show_labels(given: argparse.Namespace, run: Run, facts: dict[str, Any]) -> 
 
 def _predictions(given: argparse.Namespace) -> Answer:
     from core.dissect.predictions import import_predictions, per_scene
+    from core.views.runs import judged_words, summary
 
     run = import_predictions(given.table, given.index, given.name, given.out)
-    accuracy = run.info["accuracy"]
-    scenes = per_scene(run)
+    accuracy, judged = run.info["accuracy"], summary(run)
+    scenes = per_scene(run, judged.judged)
     lines = [
-        f"run {run.digest}: {accuracy['right']} of {accuracy['scored']} right "
-        f"({accuracy['right'] / max(1, accuracy['scored']):.2%}), {len(scenes)} scenes",
-        f"{'scene':24} {'images':>7} {'right':>8}  mostly taken for",
+        f"run {run.digest}: {judged.right} of {judged.answered} right "
+        f"({judged.right / max(1, judged.answered):.2%}; {judged_words(judged.judged)}), "
+        f"{len(scenes)} scenes",
+        f"{'scene':24} {'images':>7} {'right':>8}  most often predicted as",
     ]
     lines += [
         f"{row.scene:24} {row.images:7} {row.accuracy:8.1%}  "

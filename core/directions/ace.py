@@ -1,4 +1,4 @@
-"""ACE: what a class is made of, found by clustering segments of its photos, and tested by TCAV.
+"""ACE: concepts of a class, found by clustering segments of its photos, and tested by TCAV.
 
 Ghorbani, Wexler, Zou and Kim, "Towards Automatic Concept-based Explanations", NeurIPS 2019, and its
 code. Photos of a scene are cut into segments at three resolutions (SLIC); each segment, on grey and
@@ -359,8 +359,8 @@ class _Work:
             rows = np.zeros(0, np.int64)
         if len(rows) < 2:
             raise UnitscopeError(
-                f"{len(rows)} photos of {', '.join(self.splits[0])} show scene {scene!r}; what it "
-                "is made of takes two or more"
+                f"{len(rows)} photos of {', '.join(self.splits[0])} show scene {scene!r}; to find "
+                "its concepts takes two or more"
             )
         rng = np.random.default_rng([asked.seed, IMAGES])
         numbers = images["image"].to_numpy(np.int64)

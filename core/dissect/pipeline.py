@@ -22,7 +22,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from core.datasets.base import Problem
 from core.dissect.chance import chance
+from core.dissect.losses import Losses, counted, need_few
 from core.dissect.passes import Networks, collect, count
 from core.dissect.plan import Plan
 from core.dissect.publish import into_place, publish
@@ -46,6 +48,7 @@ def execute(
     stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
+    allow_loss: bool = False,
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
@@ -61,6 +64,8 @@ def execute(
     stop : asked after every batch; where it says True, :class:`Stopped` is raised.
     fresh : throw away a stopped run of the same digest instead of resuming it.
     strict : raise at the first photo or mask that cannot be used, instead of skipping it.
+    allow_loss : go on where more than a fifth of the photos cannot be used; otherwise such a run
+        stops once that is known, and the same call with `allow_loss` resumes it.
     shard : images a shard (rounded to whole batches); it changes no number of the result.
     threads : for decoding and counting; None = the machine's cores.
     kernel : "numba" or "torch", which count alike; None = numba where the network runs on the
@@ -71,8 +76,8 @@ def execute(
     Raises
     ------
     UnitscopeError
-        no room on the disk, another process makes the same run, no usable image at all, damaged
-        shards.
+        too many photos lost (:class:`core.dissect.losses.TooManyLost`), no room on the disk,
+        another process makes the same run, no usable image at all, damaged shards.
     """
     if strict and plan.dataset.problems:
         raise BadFile(plan.dataset.problems[0].path, plan.dataset.problems[0].reason)
@@ -80,6 +85,8 @@ def execute(
     folder = root / f"{plan.digest}.partial"
     if final.is_file() and not fresh and not folder.exists():
         return _opened(final, strict)
+    if not allow_loss:
+        need_few(_losses(plan, []))
     root.mkdir(parents=True, exist_ok=True)
     need_room(sum(plan.sizes.values()), root, folder)
     lock = making(final)
@@ -97,7 +104,7 @@ def execute(
             job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
             if shards:
                 adopt(job, shards)
-            _make(job, counts)
+            _make(job, counts, allow_loss)
             write_text(folder / "published", "whole: only renaming is left\n")
             into_place(folder, final)
         return _opened(final, strict)
@@ -107,7 +114,16 @@ def execute(
         lock.release()
 
 
-def _make(job: Job, counts: Sequence[Shard]) -> None:
+def _losses(plan: Plan, unread: Sequence[Problem]) -> Losses:
+    """Photos that are lost: those that the tables leave out, and those that could not be read. With
+    a choice of splits the latter alone: of which split the others were, nobody knows."""
+    known = set(plan.dataset.ids)
+    listed = [p for p in plan.dataset.problems if p.image not in known and not plan.settings.splits]
+    kept = known - {problem.image for problem in unread}
+    return counted([*listed, *unread], len(plan.indices) - len(unread), kept)
+
+
+def _make(job: Job, counts: Sequence[Shard], allow_loss: bool) -> None:
     """All stages, one after the other."""
     seconds: dict[str, float] = {}
 
@@ -120,6 +136,10 @@ def _make(job: Job, counts: Sequence[Shard]) -> None:
     networks = Networks(job)
     with timed("collect"):
         collected = collect(job, networks)
+    if not allow_loss:
+        need_few(
+            _losses(job.plan, [Problem(*row) for row in job.work.joined("collect", "problems")])
+        )
     with timed("count"):
         adopt_counts(job, collected, counts)
         count(job, networks, collected)

@@ -180,16 +180,18 @@ def _write_run(fresh: Path, table: _Predictions, settings: dict[str, Any], name:
         con.close()
 
 
-def per_scene(run: Run) -> pd.DataFrame:
-    """Accuracy and the commonest confusion of every scene, most images first.
+def per_scene(run: Run, split: str = "") -> pd.DataFrame:
+    """Accuracy and the commonest confusion of every scene on a split, most images first; on all
+    photos where `split` is empty.
 
     Columns scene, images, right, accuracy, confused_with, confused (images).
     """
-    return run.sql("""
+    return run.sql(
+        """
         WITH scored AS (
             SELECT s.name AS scene, k.name AS predicted, i.correct
             FROM images i JOIN scenes s USING (scene) LEFT JOIN classes k ON k.class = i.predicted
-            WHERE i.correct IS NOT NULL
+            WHERE i.correct IS NOT NULL AND (? = '' OR i.split = ?)
         ), wrong AS (
             SELECT scene, predicted, count(*) AS n FROM scored WHERE NOT correct
             GROUP BY scene, predicted
@@ -198,4 +200,6 @@ def per_scene(run: Run) -> pd.DataFrame:
         SELECT scene, count(*) AS images, count_if(correct) AS right, avg(correct::INT) AS accuracy,
                any_value(w.predicted) AS confused_with, coalesce(any_value(w.n), 0) AS confused
         FROM scored LEFT JOIN wrong w USING (scene) GROUP BY scene ORDER BY images DESC, scene
-        """)
+        """,
+        [split, split],
+    )

@@ -1,4 +1,4 @@
-"""The paper's account of one image: what the units saw, against what its two scenes are made of.
+"""The paper's account of one image: learned concepts against the core concepts of its two scenes.
 
 Everything here is read off counts and core concepts; the sentence at the end says nothing that
 is not among the facts above it. What *caused* the answer is measured, and told by
@@ -138,6 +138,7 @@ class Account:
     predicted_side, target_side : None where there is no such scene.
     scenes : CM, SM, DM and their ranks for every scene with core concepts (:func:`scene_table`).
     sentence : the account in plain words.
+    probabilities : of the classes, of a photo of one's own alone; the run keeps those of its own.
     """
 
     image: str
@@ -160,6 +161,7 @@ class Account:
     target_side: Side | None = None
     scenes: tuple[Fit, ...] = ()
     sentence: str = ""
+    probabilities: tuple[float, ...] = ()
 
     @property
     def sides(self) -> dict[str, Side]:
@@ -170,7 +172,14 @@ class Account:
     def to_json(self) -> dict[str, Any]:
         """Plain data for files."""
         plain = asdict(self)
-        for name in ("masks", "predicted_side", "target_side", "scenes", "sentence"):
+        for name in (
+            "masks",
+            "predicted_side",
+            "target_side",
+            "scenes",
+            "sentence",
+            "probabilities",
+        ):
             del plain[name]
         plain["seen"] = [_plain_seen(one, self.masks) for one in self.seen]
         plain["sides"] = {name: _plain_side(side) for name, side in self.sides.items()}
@@ -427,18 +436,18 @@ def sentence(result: Account) -> str:
     parts = []
     sure = "" if result.confidence is None else f"with confidence {result.confidence:.0%}"
     if predicted is None:
-        parts.append(f"There is no answer to account for: {result.no_answers}.")
+        parts.append(f"There is no prediction to account for: {result.no_answers}.")
     elif result.correct:
-        parts.append(f"The network rightly called this photo {spoken(predicted)}, {sure}.")
+        parts.append(f"The network rightly predicted {spoken(predicted)}, {sure}.")
     elif target:
         parts.append(
-            f"The network called this photo of {spoken(target)} {spoken(predicted)}, {sure}."
+            f"The network predicted {spoken(predicted)} for this photo of {spoken(target)}, {sure}."
         )
     else:
-        parts.append(f"The network called this photo {spoken(predicted)}, {sure}.")
+        parts.append(f"The network predicted {spoken(predicted)}, {sure}.")
     names = [one.concept for one in result.seen]
     parts.append(
-        f"Its units saw {listed(names)}." if names else "No unit overlapped any concept in it."
+        f"Its units detected {listed(names)}." if names else "No unit overlapped any concept in it."
     )
     if predicted is not None and result.predicted_side is None:
         parts.append(
@@ -461,18 +470,18 @@ def _of_side(result: Account, name: str) -> list[str]:
     if not side.core:
         return [f"No core concepts are known for {plain_name(side.scene)}."]
     text = (
-        f"Of the {len(side.core)} core concepts of {plain_name(side.scene)} they met "
+        f"Of the {len(side.core)} core concepts of {plain_name(side.scene)} they detected "
         f"{len(side.met)}" + (f" ({listed([m.concept for m in side.met])})" if side.met else "")
     )
     present = [m.concept for m in side.missed if m.annotated]
     absent = [m.concept for m in side.missed if m.annotated is False]
     if present:
-        text += f"; {listed(present)} {_are(present)} in the photo but went unseen"
+        text += f"; {listed(present)} {_are(present)} in the photo but not detected"
     if absent:
-        text += f"; {listed(absent)} {_are(absent)} not in the photo"
+        text += f"; {listed(absent)} {_are(absent)} not annotated"
     told = [text + "."]
     if name == "predicted" and not side.met and not result.correct:
-        told.append("So its core concepts do not explain this answer.")
+        told.append("So its core concepts do not explain this prediction.")
     return told
 
 

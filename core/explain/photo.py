@@ -121,6 +121,7 @@ def explain_photo(
     labels = speaking_labels(run, layer, per_unit, chance=chance)
     firing = labels[active[labels["unit"].to_numpy()]]
     predicted = scene = confidence = None
+    probabilities: tuple[float, ...] = ()
     if forward.answers:
         logits = passed.logits[0].astype(np.float64)
         shares = np.exp(logits - logits.max())
@@ -129,6 +130,7 @@ def explain_photo(
         scenes = run.sql("SELECT name FROM scenes WHERE class = ?", [best])["name"]
         scene = scenes[0] if len(scenes) else None
         confidence = float(shares[best] / shares.sum())
+        probabilities = tuple(map(float, shares / shares.sum()))
     learned = stand_in_concepts(firing, np.ones((1, len(peaks)), bool), len(core.concepts))[0]
     result = Account(
         name,
@@ -147,6 +149,7 @@ def explain_photo(
         int(active.sum()),
         _spoken(firing, peaks),
         masks=False,
+        probabilities=probabilities,
     )
     return finish(result, core, learned, None)
 

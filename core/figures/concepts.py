@@ -1,4 +1,4 @@
-"""Pictures of what scenes are made of: the graph around a scene, the search for P."""
+"""Pictures of core concepts: the graph around a scene, the search for P."""
 
 from __future__ import annotations
 

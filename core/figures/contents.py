@@ -44,8 +44,8 @@ class View(NamedTuple):
         """:func:`core.views.runs.summary` of the run."""
         return summary(self.run)
 
-    def caption(self, layered: bool = True) -> Caption:
-        """As the app's pages caption the same figure."""
+    def caption(self, layered: bool = True, split: str = "") -> Caption:
+        """As the app's pages caption the same figure; of a split alone where one is given."""
         facts = self.facts
         layered = layered and bool(self.layer)
         return Caption(
@@ -53,7 +53,7 @@ class View(NamedTuple):
             facts.model,
             self.layer if layered else "",
             COUNTING[self.denominator] if layered else "",
-            f"{facts.images:,} images",
+            f"split {split}" if split else f"{facts.images:,} images",
         )
 
 
@@ -97,15 +97,16 @@ def labels_found(view: View) -> tuple[pd.DataFrame, bool]:
 
 
 def _confusion(view: View) -> Any:
-    frame = image_views.confusion(view.run)
+    split = view.facts.judged
+    frame = image_views.confusion(view.run, split)
     if not len(frame) or frame["scene"].nunique() > MOST_SCENES:
         return None
-    return run_figures.confusion(frame, view.caption(False))
+    return run_figures.confusion(frame, view.caption(False, split), split=split)
 
 
 FIGURES = {
-    "accuracy": Figure("How often the network is right", "answers", _accuracy),
-    "confusion": Figure("True scenes and what the network said", "answers", _confusion),
+    "accuracy": Figure("Accuracy by split", "answers", _accuracy),
+    "confusion": Figure("Confusion matrix", "answers", _confusion),
     "overlap": Figure("Do the units mean anything?", "units", _chance),
     "concepts": Figure("Concepts that units detect", "units", _detected),
     "categories": Figure("What kinds of things the units detect", "units", _categories),
@@ -114,11 +115,15 @@ FIGURES = {
 
 
 class Listing(NamedTuple):
-    """A table of a report: its heading, what of a run it needs (as a figure), view → rows."""
+    """A table of a report: its heading, what of a run it needs (as a figure), view → rows.
+
+    judged : whether it is of the held-out split alone.
+    """
 
     title: str
     needs: str
     rows: Callable[[View], pd.DataFrame]
+    judged: bool = False
 
 
 def chance_columns(labels: pd.DataFrame) -> dict[str, pd.Series]:
@@ -135,7 +140,7 @@ def _units(view: View) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "unit": table["unit"],
-            "label": [shown_name(n) for n in table["name"]],
+            "label": table["label"],
             "category": table["category"].astype(str),
             "IoU": table["iou"].round(4),
             **chance_columns(table),
@@ -145,23 +150,23 @@ def _units(view: View) -> pd.DataFrame:
 
 
 def _scene_rows(view: View) -> pd.DataFrame:
-    table = per_scene(view.run)
+    table = per_scene(view.run, view.facts.judged)
     return pd.DataFrame(
         {
             "scene": [plain_name(n) for n in table["scene"]],
             "images": table["images"],
             "right": table["right"],
             "accuracy": [f"{a:.1%}" for a in table["accuracy"]],
-            "mostly taken for": [
+            "most often predicted as": [
                 plain_name(n) if isinstance(n, str) else "" for n in table["confused_with"]
             ],
-            "so taken": table["confused"],
+            "of so many": table["confused"],
         }
     )
 
 
 def _mistakes(view: View) -> pd.DataFrame:
-    table = confused_pairs(view.run)
+    table = confused_pairs(view.run, view.facts.judged)
     table["share"] = [f"{s:.1%}" for s in table["share"]]
     for name in ("scene", "predicted"):
         table[name] = table[name].map(plain_name)
@@ -175,11 +180,11 @@ def _concepts(view: View) -> pd.DataFrame:
 
 
 TABLES = {
-    "scenes": Listing("Scene by scene", "answers", _scene_rows),
-    "mistakes": Listing("The commonest mistakes", "answers", _mistakes),
+    "scenes": Listing("Scene by scene", "answers", _scene_rows, True),
+    "mistakes": Listing("The commonest mistakes", "answers", _mistakes, True),
     "units": Listing("Units with the clearest labels", "units", _units),
     "detected": Listing("Concepts detected", "units", _concepts),
-    "left-out": Listing("Files left out", "", lambda view: skipped(view.run)),
+    "left-out": Listing("Files and rows left out", "", lambda view: skipped(view.run)),
 }
 """Name → table, in the order of a report."""
 

@@ -1,4 +1,4 @@
-"""Charts of one photo: what caused its answer, and how well what the units saw fits each scene."""
+"""Charts of one photo: what caused its prediction, and CM, SM and DM of each scene."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from core.figures.base import BLUE, GREY, INK, ORANGE, WIDTH, Caption, titled
 from core.foundation.names import place, plain_name
 
 TITLES = {
-    "CM": "Share of the scene that was seen (CM)",
-    "SM": "Likeness of seen and expected (SM)",
-    "DM": "What was seen beside the scene (DM)",
+    "CM": "Consistency (CM)",
+    "SM": "Similarity (SM)",
+    "DM": "Difference (DM)",
 }
 """Eqs. 3, 4, 5 in words."""
 
@@ -52,7 +52,7 @@ def measure(
     frame : ``scenes`` of an account (scene, CM, SM, DM and their ranks). name : of
     :data:`TITLES`. sides : ``"predicted"`` and ``"target"`` → scene, those that there are.
     """
-    said = "the network’s answer"
+    said = "prediction"
     true = "the true scene"
     other = "another scene"
     data = frame.assign(name=[plain_name(n) for n in frame["scene"]], value=frame[name])

@@ -43,9 +43,9 @@ from core.foundation.settings import quantile_words
 from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
-from core.views.names import shown_name
+from core.views.names import label_name
 from core.views.pictures import thumbnail, unit_photo
-from core.views.runs import Summary, accuracy
+from core.views.runs import Summary, judged_words
 from core.views.units import (
     comparison,
     iou_histogram,
@@ -163,8 +163,10 @@ def report(
         check_needs(view, f"table {name!r}", TABLES[name].needs)
         frame = TABLES[name].rows(view)
         if len(frame):
-            own = view.caption(TABLES[name].needs == "units")
-            parts.append(_table(TABLES[name].title, frame, own))
+            split = facts.judged if TABLES[name].judged else ""
+            own = view.caption(TABLES[name].needs == "units", split)
+            of = f", {judged_words(split)}" if TABLES[name].judged else ""
+            parts.append(_table(TABLES[name].title + of, frame, own))
     parts.append(_definitions(view))
     parts.append(_again(facts, view))
     return page(f"{facts.dataset} · {facts.model}: Unitscope report", parts)
@@ -188,11 +190,10 @@ def page(title: str, parts: Sequence[str], style: str = "") -> str:
 
 def _head(facts: Summary, view: View) -> str:
     said, compared = [f"{facts.images:,} images"], ""
-    # The first split is what the network was judged on, where there is such a one: the photos
-    # it was trained on would flatter it.
-    for row in accuracy(view.run).head(1).itertuples():
+    if facts.accuracy is not None:
         said.append(
-            f"{row.right:,} of {row.images:,} {row.split} ones are right ({row.accuracy:.1%})"
+            f"accuracy on {judged_words(facts.judged)} {facts.accuracy:.1%} ({facts.right:,} of "
+            f"{facts.answered:,})" + ("" if facts.judged else ", no split being held out")
         )
     if view.layer:
         chance = better_than_chance(view.run, view.layer, view.denominator)
@@ -205,7 +206,7 @@ def _head(facts: Summary, view: View) -> str:
             said.append(f"{chance.units:,} units of {escape(view.layer)}")
         compared = " " + escape(comparison(chance))
     rows = {
-        "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.skipped:,} left out",
+        "Photos": f"{facts.dataset} ({facts.dataset_spec}), {facts.skipped:,} lost",
         "Network": f"{facts.model} ({facts.model_spec})",
     }
     if view.layer:
@@ -236,9 +237,9 @@ def _photos(view: View) -> str:
     layer = view.layer
     return _strip(
         _picture(
-            unit_photo(view.run, layer, seen.unit, seen.image, 360),
+            unit_photo(view.run, layer, seen.unit, seen.images[0], 360),
             f"Photo, bright where unit {seen.unit} is active",
-            f"unit {seen.unit}: {shown_name(seen.name)} (IoU {seen.iou:.3f})",
+            f"unit {seen.unit}: {seen.label} ({seen.detector}, IoU {seen.iou:.3f})",
         )
         for seen in hero(view.run, layer, view.denominator)
     )
@@ -269,7 +270,7 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
     facts = unit_facts(run, layer, unit)
     labels = unit_concepts(run, layer, unit, view.denominator)
     best = labels.iloc[0] if len(labels) else None
-    name = "no label" if best is None else shown_name(best["name"])
+    name = "no label" if best is None else label_name(best["name"], best["adjusted"] > FDR)
     parts = [f"<h2>Unit {unit} of {escape(layer)}: {escape(name)}</h2>"]
     if photos:
         top = unit_images(run, layer, unit, None, 4)
@@ -297,7 +298,10 @@ def _unit(view: View, unit: int, photos: bool, numbers: Iterator[int]) -> list[s
     if len(labels):
         rows = pd.DataFrame(
             {
-                "concept": [shown_name(n) for n in labels["name"]],
+                "concept": [
+                    label_name(n, p > FDR)
+                    for n, p in zip(labels["name"], labels["adjusted"], strict=True)
+                ],
                 "category": labels["category"].astype(str),
                 "IoU": labels["iou"].round(4),
                 **chance_columns(labels),

@@ -9,6 +9,7 @@ import pandas as pd
 
 from core.figures.base import BLUE, GREY, INK, ORANGE, WIDTH, Caption, titled
 from core.foundation.names import plain_name
+from core.views.runs import judged_words
 
 
 def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
@@ -23,7 +24,7 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     bars = base.mark_bar(size=18, color=BLUE[dark], cornerRadiusEnd=2).encode(
         alt.X(
             "accuracy:Q",
-            title="share of images right",
+            title="accuracy",
             scale=share,
             axis=alt.Axis(format="%", tickCount=5),
         ),
@@ -43,11 +44,11 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         alt.X("high:Q", scale=share), y, alt.Text("shown:N")
     )
     chart = (bars + spans + text).properties(width=WIDTH, height=40 * max(1, len(data)))
-    return titled(chart, "How often the network is right", caption, dark)
+    return titled(chart, "Accuracy by split", caption, dark)
 
 
-def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
-    """True scenes against predicted ones, from :func:`core.views.images.confusion`.
+def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False, split: str = "") -> Any:
+    """True scenes against predicted ones, from :func:`core.views.images.confusion` of a split.
 
     A click on a cell selects it: selection ``cell``, fields ``scene`` and ``predicted``.
     """
@@ -94,7 +95,7 @@ def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     chart = (cells + text).properties(
         width=max(200, side * len(columns)), height=max(90, side * len(rows))
     )
-    title = "True scenes (rows) and what the network said (columns)"
+    title = f"Confusion matrix, {judged_words(split)}: true scenes (rows), predictions (columns)"
     return titled(chart, title, caption, dark, 90, widest=max(420, 40 * len(columns) + 160))
 
 

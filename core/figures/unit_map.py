@@ -11,7 +11,6 @@ import pydeck
 
 from core.figures.base import INK, PAPER, Caption, titled
 from core.figures.concepts import color, color_legend, deck_letters, deck_rows, rgb
-from core.views.names import shown_name
 
 REACH, HEIGHT = 205, 500
 """Pixels: from the middle of the map to its edge, and its height."""
@@ -28,7 +27,6 @@ def placed(units: pd.DataFrame, at: pd.DataFrame) -> pd.DataFrame:
     The strongest units are named, each where no stronger one's name is in the way.
     """
     frame = units.merge(at, on="unit", how="inner").reset_index(drop=True)
-    frame["label"] = [shown_name(n) if isinstance(n, str) else "no label" for n in frame["name"]]
     frame["kind"] = frame["category"].fillna("no label")
     frame["sure"] = frame["above"] | frame["chance"].isna()
     top = max(float(frame["iou"].max()), 1e-6) if len(frame) else 1.0

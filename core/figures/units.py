@@ -146,7 +146,7 @@ def peaks(
     frame: pd.DataFrame, threshold: float, unit: int, caption: Caption, dark: bool = False
 ) -> Any:
     """How high a unit peaks in each image, from :func:`core.views.units.peak_histogram`."""
-    data = frame.assign(kind=["lit" if a else "dark" for a in frame["active"]])
+    data = frame.assign(kind=["active" if a else "inactive" for a in frame["active"]])
     bars = (
         alt.Chart(data)
         .mark_bar()
@@ -158,7 +158,7 @@ def peaks(
                 "kind:N",
                 title=None,
                 legend=None,
-                scale=alt.Scale(domain=["lit", "dark"], range=[BLUE[dark], GREY[dark]]),
+                scale=alt.Scale(domain=["active", "inactive"], range=[BLUE[dark], GREY[dark]]),
             ),
             tooltip=[alt.Tooltip("low", format=".3f"), alt.Tooltip("high", format=".3f"), "images"],
         )
@@ -184,7 +184,7 @@ def unit_scenes(
     y = alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=130))
     x = alt.X(
         "share:Q",
-        title="share of the scene's images in which it is lit",
+        title="share of the scene's images in which it is active",
         scale=alt.Scale(domain=[0, 1.25]),
         axis=alt.Axis(format="%", values=[0, 0.5, 1]),
     )

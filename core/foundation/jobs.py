@@ -167,13 +167,13 @@ def start(name: str, arguments: Sequence[str], root: Path, progress: str = "") -
         before = watch(name, root)
         if before is not None and before.alive:
             raise UnitscopeError(
-                f"job {name} is at work already, since "
+                f"job {name} is running already, since "
                 f"{time.strftime('%H:%M:%S', time.localtime(before.started))}"
             )
         busy = [job for job in every(root) if job.alive]
         if len(busy) >= most.jobs:
             raise UnitscopeError(
-                f"{len(busy)} jobs are at work, and this server runs {most.jobs} at once (jobs): "
+                f"{len(busy)} jobs are running, and this server runs {most.jobs} at once (jobs): "
                 "stop one, or wait"
             )
         (folder / "stop").unlink(missing_ok=True)
@@ -383,7 +383,7 @@ def cancel(name: str, root: Path, at_once: bool = False) -> None:
     """
     job = watch(name, root)
     if job is None or not job.alive:
-        raise UnitscopeError(f"job {name} is not at work" if job else f"there is no job {name}")
+        raise UnitscopeError(f"job {name} is not running" if job else f"there is no job {name}")
     (job.folder / "stop").touch()
     record = _Record.read(job.folder)
     # The keeper passes SIGTERM on; where it is gone, or there is no time, the work gets it.
@@ -406,7 +406,7 @@ def forget(name: str, root: Path) -> None:
     if job is None:
         return
     if job.alive:
-        raise UnitscopeError(f"job {name} is at work; stop it first")
+        raise UnitscopeError(f"job {name} is running; stop it first")
     shutil.rmtree(job.folder)
 
 

@@ -129,9 +129,13 @@ class Standing(Term):
     regions elsewhere do.
     """
 
-    CORE_USED = "core_used", "core and used", "the scene is made of it, and the answer rests on it"
-    CORE_UNUSED = "core_unused", "core and unused", "the scene is made of it, without effect"
-    SHORTCUT = "shortcut", "used and not core", "a shortcut: the answer rests on it all the same"
+    CORE_USED = "core_used", "core and used", "a core concept, and the prediction rests on it"
+    CORE_UNUSED = "core_unused", "core and unused", "a core concept, without effect"
+    SHORTCUT = (
+        "shortcut",
+        "used and not core",
+        "a shortcut: the prediction rests on it all the same",
+    )
     NEITHER = "neither", "neither", "not core, and without effect"
     CORE_UNTESTED = "core_untested", "core, not tested", "no regions elsewhere to compare it with"
     UNTESTED = "untested", "not tested", "no regions elsewhere to compare it with"

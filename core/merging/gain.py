@@ -550,7 +550,7 @@ def run_gain(
         return pd.read_csv(path)
     if not make:
         raise UnitscopeError(
-            f"the IoU gain of {vectors.name} was not worked out for {name} yet: "
+            f"the IoU gain of {vectors.name} was not computed for {name} yet: "
             f"`python -m core tables {run.digest} --table 5` does"
         )
     counts = UnionCounts.from_run(run, layer, splits, progress, stop)

@@ -91,7 +91,7 @@ class LoadedModel:
             )
         if not self.classes:
             said.append(
-                f"the network names no classes: its {count:,} outputs are taken for classes "
+                f"the network names no classes: its {count:,} outputs are read as classes "
                 "without names; if they are features, say --no-classes"
             )
         return count, "; ".join(said)

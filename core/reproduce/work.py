@@ -1,4 +1,4 @@
-"""One reproduction at work: what it was asked for, and its runs, embeddings and kept results."""
+"""One running reproduction: what it was asked for, and its runs, embeddings and kept results."""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from core.dissect.losses import counted
 from core.dissect.pipeline import execute
 from core.dissect.plan import BATCH, Plan
 from core.foundation.progress import STOPPED, Stop, Stopped, never
@@ -99,7 +100,7 @@ def estimate(plan: Plan, stop: Stop = never, threads: int | None = None) -> Esti
                 sizes={name: size * len(chosen) // n for name, size in plan.sizes.items()},
             )
             start = time.monotonic()
-            execute(part, Path(folder), stop=stop, threads=threads).close()
+            execute(part, Path(folder), stop=stop, threads=threads, allow_loss=True).close()
             passed = time.monotonic() - start
             if k and (not pieces or len(chosen) > pieces[-1][0]):
                 pieces.append((len(chosen), passed))
@@ -120,7 +121,8 @@ class Description:
     run, finished : digest; is it there already?
     sizes, free : bytes by kind; bytes left where the runs lie.
     images : of the run. dataset : its name. scenes, concepts : how many it has. categories : names.
-    splits : images of each, the whole dataset's. left_out : problems known so far.
+    splits : images of each, the whole dataset's. left_out : photos
+    that its tables leave out.
     model : SPEC. outputs : of the network. known_scenes : scenes that are classes of the network.
     notes : what the user should know of the request.
     layer : those chosen. layers : all that can be dissected. default_layer : the network's.
@@ -166,7 +168,7 @@ def describe(plan: Plan, root: Path, photo_size: tuple[int, int] = (640, 480)) -
         concepts=len(data.concepts),
         categories=plan.categories,
         splits=dict(sorted(Counter(data.split).items())),
-        left_out=len(data.problems),
+        left_out=counted(data.problems, len(data.ids), set(data.ids)).lost,
         model=plan.settings.model,
         outputs=plan.outputs,
         known_scenes=sum(match.where >= 0 for match in plan.matches),

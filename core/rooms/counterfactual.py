@@ -53,7 +53,7 @@ ENCLOSING: Mapping[str, tuple[str, ...]] = {
     "farm": ("grass", "sky"),
     "harbor": ("water", "sky"),
 }
-"""Objects of a scene behind which there is nothing, so that they cannot be taken away; of all
+"""Objects of a scene behind which there is nothing, so that they cannot be removed; of all
 rooms :data:`SHELL`. Found by taking each object of every scene away: behind these alone lay the
 void (more than 60 % of their pixels, or terrain that other things stand on)."""
 
@@ -78,7 +78,7 @@ class SceneEdit:
     Names are of objects, or of parts where no object has the name; ``object:door`` and
     ``part:door`` say which. All things of a name are meant.
 
-    without : things taken away, with the light that is theirs.
+    without : things removed, with the light that is theirs.
     only : what is left beside what encloses the scene (:data:`ENCLOSING`); lights stay, the
         lamps' too, so that what is left is seen. Not together with `without`.
     material : thing → name of a material (:data:`core.rooms.materials.USUAL`), drawn in its usual
@@ -172,7 +172,7 @@ _DEFAULTS = {f.name: f.default for f in fields(SceneEdit)}
 
 def _check(edit: SceneEdit) -> None:
     if edit.without and edit.only is not None:
-        raise UnitscopeError("an edit takes things away (without) or keeps some (only), not both")
+        raise UnitscopeError("an edit removes things (without) or keeps some (only), not both")
     for name, material in pairs(edit.material):
         if material not in USUAL:
             raise unknown(f"material for {name}", material, USUAL)
@@ -224,7 +224,7 @@ class Thing:
     name : of the object or part. plane : which of the two. solids : how many it is made of.
     pixels : pixels of the photo that show it. lights : lights that go with it.
     parts : of an object, the parts it has; of a part, the objects that have it.
-    kept : why it cannot be taken away; "" where it can.
+    kept : why it cannot be removed; "" where it can.
     """
 
     name: str
@@ -263,7 +263,7 @@ class Scene:
 
     @property
     def enclosing(self) -> tuple[str, ...]:
-        """Objects of this scene that cannot be taken away."""
+        """Objects of this scene that cannot be removed."""
         names = ENCLOSING.get(self.scene, SHELL)
         return tuple(name for name in names if name in self.names("object"))
 
@@ -301,7 +301,7 @@ class Scene:
         return int((getattr(self.drawn.picture, plane) == place).sum())
 
     def kept(self, name: str) -> str:
-        """Why a thing cannot be taken away; "" where it can."""
+        """Why a thing cannot be removed; "" where it can."""
         plane, rows = self.rows(name)
         bare = name.rpartition(":")[2]
         surfaces, objects = self.world._surfaces, self.drawn.picture.names["object"]
@@ -408,7 +408,7 @@ class _Edited:
         world._names = {plane: list(names) for plane, names in world._names.items()}
         world._name_of = {plane: dict(known) for plane, known in world._name_of.items()}
         self.same_seed: list[tuple[int, int]] = []
-        self.dark: set[int] = set()  # lights taken away
+        self.dark: set[int] = set()  # lights removed
 
     def take_away(self, rows: frozenset[int], lights: bool = True) -> None:
         """Leave the solids with these surfaces out, and their lights."""
@@ -458,7 +458,7 @@ class _Edited:
             self.world._lights[n] = (*light[:5], *(v * factor for v in light[5:8]), *light[8:])
 
     def finished(self) -> World:
-        """The world, without the lights that were taken away."""
+        """The world, without the lights that were removed."""
         lights = self.world._lights
         self.world._lights = [light for n, light in enumerate(lights) if n not in self.dark]
         return self.world
@@ -468,7 +468,7 @@ def edited_world(scene: Scene, edit: SceneEdit) -> tuple[World, tuple[tuple[int,
     """The world of a scene after an edit, and what :func:`core.rooms.held.draw_held` must know
     of its materials. The scene stays as it is.
 
-    Raises UnitscopeError for things that the scene does not have or that cannot be taken away or
+    Raises UnitscopeError for things that the scene does not have or that cannot be removed or
     moved, and for the light of things without one.
     """
     made = _Edited(scene)
@@ -495,7 +495,7 @@ def edited_world(scene: Scene, edit: SceneEdit) -> tuple[World, tuple[tuple[int,
     return made.finished(), tuple(made.same_seed)
 
 
-def _need_removable(scene: Scene, name: str, done: str = "taken away") -> None:
+def _need_removable(scene: Scene, name: str, done: str = "removed") -> None:
     why = scene.kept(name)
     if why:
         can = [n for n in sorted(scene.names("object")) if not scene.kept(f"object:{n}")]
@@ -700,7 +700,7 @@ def things(dataset: Rooms, image: int | str) -> list[Thing]:
 
 
 def removable(dataset: Rooms, image: int | str) -> list[Thing]:
-    """Those of :func:`things` that can be taken away."""
+    """Those of :func:`things` that can be removed."""
     return [thing for thing in things(dataset, image) if not thing.kept]
 
 

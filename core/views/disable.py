@@ -27,11 +27,10 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import paired_interval
 from core.foundation.names import whole
 from core.foundation.progress import Hooks
-from core.foundation.settings import judged_on
 from core.runs.run_file import Run
 from core.runs.unit_sets import list_sets as list_sets
 from core.views.knowledge import Known
-from core.views.runs import splits as run_splits
+from core.views.runs import judged
 from core.views.units import unit_table
 
 MOST_LISTED = 60
@@ -66,7 +65,13 @@ def parse_units(text: str, units: int) -> tuple[int, ...]:
 def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     """unit, label, iou of every unit of a layer, by number."""
     frame = unit_table(run, layer, denominator)
-    return pd.DataFrame({"unit": frame["unit"], "label": frame["name"], "iou": frame["iou"]})
+    return pd.DataFrame(
+        {
+            "unit": frame["unit"],
+            "label": frame["label"].where(frame["name"].notna()),
+            "iou": frame["iou"],
+        }
+    )
 
 
 # -- units of a scene by their contribution scores -------------------------------------------
@@ -109,7 +114,7 @@ def toggled(
 
 def toggled_one(run: Run, toggler: Toggler, unit: int) -> Toggled:
     """What disabling one unit does to the images that networks are judged on (test, else val)."""
-    return toggled(toggler, (unit,), 0.0, judged_on(run_splits(run)))
+    return toggled(toggler, (unit,), 0.0, judged(run))
 
 
 CONTROLS = 20

@@ -9,7 +9,8 @@ from core.dissect.significance import FDR
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.views.images import OTHER, Filter, confusion, gallery
-from core.views.names import shown_name
+from core.views.names import detector_name, shown_name
+from core.views.runs import judged, judged_words
 from core.views.units import unit_images, unit_table
 
 
@@ -47,7 +48,7 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
             )
         found.append(
             Finding(
-                f"Unit {top['unit']} sees {shown_name(top['name'])}",
+                f"Unit {top['unit']} detects {top['label']}",
                 f"The clearest unit of {layer}: its active regions and the {top['category']} "
                 f"“{shown_name(top['name'])}” overlap with IoU {top['iou']:.3f}. {luck}",
                 _picture(run, layer, int(top["unit"]), int(top["concept"]), 1),
@@ -63,9 +64,9 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
         unit = idle.sort_values(["hits", "unit"], ascending=[False, True]).iloc[0]
         found.append(
             Finding(
-                f"Unit {unit['unit']} means nothing we can name",
-                f"It lights up in {unit['images']:,} images, yet its best label, "
-                f"“{shown_name(unit['name'])}” (IoU {unit['iou']:.3f}), is matched in "
+                f"Unit {unit['unit']} has no label better than chance",
+                f"It is active in {unit['images']:,} images, yet its best label, "
+                f"“{unit['label']}” (IoU {unit['iou']:.3f}), is matched in "
                 f"{unit['chance']:.0%} of rounds with shuffled labels.",
                 _picture(run, layer, int(unit["unit"]), None),
                 int(unit["unit"]),
@@ -78,26 +79,32 @@ def findings(run: Run, layer: str, denominator: str = "all") -> list[Finding]:
 
 def _commonest_confusion(run: Run) -> list[Finding]:
     """The finding on it, [] where there is none."""
-    pairs = confusion(run)
+    split = judged(run)
+    pairs = confusion(run, split)
     class_of = dict(run.sql("SELECT name, class FROM scenes WHERE class IS NOT NULL").to_numpy())
     wrong = pairs[(pairs["scene"] != pairs["predicted"]) & pairs["scene"].isin(list(class_of))]
     wrong = wrong[wrong["predicted"] != OTHER].sort_values("images", ascending=False)
     if not len(wrong):
         return []
     pair = wrong.iloc[0]
-    choice = Filter(scene=pair["scene"], predicted=pair["predicted"], sort="confident")
+    choice = Filter(scene=pair["scene"], predicted=pair["predicted"], split=split, sort="confident")
     image = int(gallery(run, choice, size=1)[1]["image"].iloc[0])
     total = int(pairs.loc[pairs["scene"] == pair["scene"], "images"].sum())
     scene = plain_name(pair["scene"])
     return [
         Finding(
-            f"{scene.capitalize()} taken for {plain_name(pair['predicted'])}",
-            f"The network's commonest confusion: {pair['images']} of {total} images of {scene} "
-            f"({pair['share']:.0%}).",
+            f"{scene.capitalize()} predicted as {plain_name(pair['predicted'])}",
+            f"The commonest confusion on {judged_words(split)}: {pair['images']} of {total} photos "
+            f"of {scene} ({pair['share']:.0%}).",
             image,
             None,
             "scenes",
-            {"scene": pair["scene"], "predicted": pair["predicted"], "sort": "confident"},
+            {
+                "scene": pair["scene"],
+                "predicted": pair["predicted"],
+                "sort": "confident",
+                "split": split,
+            },
         )
     ]
 
@@ -113,26 +120,42 @@ def _picture(run: Run, layer: str, unit: int, concept: int | None, place: int = 
 
 
 class Sight(NamedTuple):
-    """A unit, its label and IoU, and an image that shows both."""
+    """A unit, its label as people read it, what it detects, its IoU, and the images in which it
+    peaks highest, the highest first."""
 
     unit: int
-    name: str
+    label: str
+    detector: str
     iou: float
-    image: int
+    images: tuple[int, ...]
 
 
-def hero(run: Run, layer: str, denominator: str = "all", count: int = 3) -> list[Sight]:
-    """The units that show best what a unit is, each with another label: the first picture.
+def hero(
+    run: Run, layer: str, denominator: str = "all", count: int = 3, photos: int = 5
+) -> list[Sight]:
+    """The units of the highest IoU, each with the photos in which it peaks highest.
 
-    A thing with an outline is easier to see than a whole scene, so labels of regions go
-    first. Empty where no unit meets any label.
+    Nothing is picked by how it looks: units by IoU alone, photos by peak alone. Detectors of
+    things, whose IoU is of a region, go before those of scenes, and labels better than chance
+    before others. Empty where no unit overlaps any label.
     """
     table = unit_table(run, layer, denominator).dropna(subset="name")
-    whole = run.sql("SELECT concept FROM concepts WHERE whole")["concept"]
-    table["region"] = ~table["concept"].isin(whole) & (table["above"] | table["chance"].isna())
-    table = table.sort_values(["region", "iou", "unit"], ascending=[False, False, True])
-    best = table.drop_duplicates("concept").head(count)
-    return [
-        Sight(int(r.unit), r.name, float(r.iou), _picture(run, layer, int(r.unit), int(r.concept)))
-        for r in best.itertuples(index=False)
-    ]
+    table["sure"] = table["above"] | table["chance"].isna()
+    table["thing"] = table["detector"] != detector_name("scene")
+    order = ["sure", "thing", "iou", "unit"]
+    best = table.sort_values(order, ascending=[False, False, False, True]).head(count)
+    found = []
+    for row in best.itertuples(index=False):
+        top = unit_images(run, layer, int(row.unit), None, photos)["image"]
+        found.append(
+            Sight(int(row.unit), row.label, row.detector, float(row.iou), tuple(map(int, top)))
+        )
+    return found
+
+
+def detectors(run: Run, layer: str, denominator: str = "all") -> dict[str, int]:
+    """How many units of a layer detect what, of those better than chance (of all with a label where
+    chance was not measured): ``object detector`` → units, the most first."""
+    table = unit_table(run, layer, denominator).dropna(subset="name")
+    sure = table[table["above"] | table["chance"].isna()]
+    return {str(k): int(n) for k, n in sure["detector"].value_counts().items()}

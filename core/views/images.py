@@ -241,16 +241,22 @@ def predictions(run: Run, image: int, count: int = 5) -> pd.DataFrame:
     logits = np.asarray(run.array("logits")[image], np.float64)
     chances = np.exp(logits - logits.max())
     chances /= chances.sum()
+    true = run.sql(
+        "SELECT s.class FROM images i JOIN scenes s USING (scene) WHERE image = ?", [image]
+    )["class"]
+    own = int(true.iloc[0]) if len(true) and not pd.isna(true.iloc[0]) else -1
+    return probable(run, chances, own, count)
+
+
+def probable(run: Run, chances: np.ndarray, own: int = -1, count: int = 5) -> pd.DataFrame:
+    """The most probable classes by the probabilities of all, as :func:`predictions` gives them; own
+    : the class of the true scene, which is listed in any case, −1 where there is none."""
     names = run.sql("""
         SELECT k.class, coalesce(p.name, regexp_replace(k.name, '^/[a-z]/', '')) AS name
         FROM classes k LEFT JOIN
             (SELECT class, min(name) AS name FROM scenes GROUP BY class) p USING (class)
         ORDER BY k.class
         """)["name"].tolist()
-    true = run.sql(
-        "SELECT s.class FROM images i JOIN scenes s USING (scene) WHERE image = ?", [image]
-    )["class"]
-    own = int(true.iloc[0]) if len(true) and not pd.isna(true.iloc[0]) else -1
     top = np.argsort(-chances, kind="stable")[:count].tolist()
     if own >= 0 and own not in top:
         top.append(own)

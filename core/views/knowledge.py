@@ -1,4 +1,4 @@
-"""What scenes are made of: core concepts with the facts behind them, names and their nodes.
+"""Core concepts of scenes with the facts behind them, names and their nodes.
 
 A page opens the graph of a run's knowledge SPEC once, lets :func:`know` bring the run's names to
 it, and asks the functions here, which take the run and the :class:`Known` that came of it.
@@ -152,8 +152,8 @@ def know(run: Run, graph: Graph, spec: str, overrides: Path | None = None) -> Kn
     annotated = Annotated.from_run(run)
     if not annotated.scenes or not annotated.has.nnz or not annotated.eligible.any():
         raise UnitscopeError(
-            f"run {run.digest} has no photos in which things are annotated, so nothing is known "
-            "of what its scenes are made of"
+            f"run {run.digest} has no photos in which concepts are annotated, so its scenes "
+            "have no core concepts"
         )
     # Told and no error: names are mended where they can be seen.
     reasons: list[str] = []

@@ -23,6 +23,29 @@ def shown_name(name: str) -> str:
     return plain_name(_COLOR.sub(r"\1", name.strip()))
 
 
+def label_name(name: object, doubtful: bool = False) -> str:
+    """A unit's label as people read it; one that chance reaches too ends in a question mark.
+
+    >>> label_name("dining_table"), label_name("dresser", True), label_name(None)
+    ('dining table', 'dresser?', 'no label')
+    """
+    if not isinstance(name, str):
+        return "no label"
+    return f"{shown_name(name)}{'?' if doubtful else ''}"
+
+
+def detector_name(category: object) -> str:
+    """What a unit is called by the category of its label: things that have a region in a photo
+    are objects, with their parts and materials; a scene covers the whole photo.
+
+    >>> detector_name("part"), detector_name("scene"), detector_name("texture")
+    ('object detector', 'scene detector', 'texture detector')
+    """
+    if not isinstance(category, str):
+        return "no detector"
+    return f"{'object' if category in ('part', 'material') else category} detector"
+
+
 def short_name(spec: str) -> str:
     """A SPEC without kinds, checkpoints and folders, as figures call it.
 

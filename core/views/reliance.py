@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # PyTorch comes with these
     from core.attribution.reliance import Reliance
 
 STEPS = {
-    "effects": "Taking concepts away, running the network again",
+    "effects": "Removing concepts, running the network again",
     "evidence": "Evidence for the answers",
 }
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from core.dissect.losses import losses
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
-from core.foundation.settings import CACHE, command
+from core.foundation.settings import CACHE, command, judged_on
 from core.foundation.vocabulary import JUDGING
 from core.runs.run_file import Run
 from core.runs.store import find_run, list_runs
@@ -65,7 +66,11 @@ class Layer:
 class Summary:
     """What a run is: names, definitions, sizes, accuracy, date.
 
-    accuracy : the share of `scored` images that are `right`; None where none is scored.
+    skipped : photos that were lost, and losses : how many and why, "" where none
+    (:mod:`core.dissect.losses`). scored : images with a scene that is a class. judged : the
+    held-out split that the network is judged on (:func:`judged`), "" where there is none and all
+    are. answered, right, accuracy : of it, the scored images, those that are right, and their
+    share; None where none is scored.
     photos : whether it holds photos. sure : whether it says how sure its network was.
     no_answers : why the network predicts nothing, older_versions : by which other versions of our
     computations the run was made; both are "" where there is nothing to say. seconds : by step.
@@ -82,7 +87,10 @@ class Summary:
     layers: list[Layer]
     images: int
     skipped: int
+    losses: str
     scored: int
+    judged: str
+    answered: int
     right: int
     accuracy: float | None
     photos: bool
@@ -122,9 +130,12 @@ def try_summary(path: Path) -> Summary | str:
 
 def summary(run: Run) -> Summary:
     """What a run is."""
-    info, settings, accuracy = run.info, run.settings, run.measured_accuracy
+    info, settings, measured = run.info, run.settings, run.measured_accuracy
+    split, parts = judged(run), accuracy(run)
+    part = parts[parts["split"] == split] if split else parts
+    answered, right = int(part["images"].sum()), int(part["right"].sum())
     layers = run.sql("SELECT layer, name, units, height, width FROM layers ORDER BY layer")
-    skipped = run.sql("SELECT count(*) AS n FROM skipped")["n"][0]
+    lost = losses(run)
     has = run.sql(
         "SELECT count_if(photo_bytes > 0) > 0 AS photos, count(confidence) > 0 AS sure FROM images"
     ).iloc[0]
@@ -137,10 +148,13 @@ def summary(run: Run) -> Summary:
         model_spec=settings.model.spec,
         layers=[Layer(**row) for row in layers.to_dict("records")],
         images=run.image_count.used,
-        skipped=int(skipped),
-        scored=accuracy.scored,
-        right=accuracy.right,
-        accuracy=accuracy.share,
+        skipped=lost.lost,
+        losses=lost.words,
+        scored=measured.scored,
+        judged=split,
+        answered=answered,
+        right=right,
+        accuracy=right / answered if answered else None,
         photos=bool(has["photos"]),
         sure=bool(has["sure"]),
         no_answers=run.no_answers,
@@ -154,7 +168,7 @@ def summary(run: Run) -> Summary:
         categories=run.categories,
         channels=info["channels"],
         has_maps=settings.keep_maps,
-        unmatched_scenes=list(accuracy.unmatched_scenes),
+        unmatched_scenes=list(measured.unmatched_scenes),
         finished=info["finished"],
         seconds=info["seconds"],
         versions=info["versions"],
@@ -162,7 +176,7 @@ def summary(run: Run) -> Summary:
 
 
 def skipped(run: Run) -> pd.DataFrame:
-    """Files left out of a run: id, file, reason."""
+    """What was noted of files left out of a run: id (of a photo), file, reason."""
     return run.sql("SELECT id, file, reason FROM skipped")
 
 
@@ -182,6 +196,23 @@ def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
     judge = next((one for one in JUDGING if one in splits), "")
     choose = next((one for one in SEARCHING if one in splits and one != judge), "")
     return choose, judge
+
+
+def judged(run: Run) -> str:
+    """The held-out split on which a run's network is judged: test, else val, of those with photos
+    that can be scored; "" where there is none, so that all photos are taken, those of training too.
+    """
+    frame = run.sql("SELECT DISTINCT split FROM images WHERE correct IS NOT NULL ORDER BY 1")
+    return next(iter(judged_on(frame["split"].tolist())), "")
+
+
+def judged_words(split: str) -> str:
+    """What a title says of the photos that were judged.
+
+    >>> judged_words("test"), judged_words("")
+    ('test', 'all photos')
+    """
+    return split or "all photos"
 
 
 def accuracy(run: Run) -> pd.DataFrame:

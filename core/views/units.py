@@ -14,6 +14,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.runs.arrays import array_name
 from core.runs.run_file import Run
 from core.views.images import NAMED
+from core.views.names import detector_name, label_name
 
 # It brings PyTorch along, which takes seconds to import.
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def unit_table(run: Run, layer: str, denominator: str = "all") -> pd.DataFrame:
 
     Columns: unit, concept, name, category (None where it never overlaps a label), iou,
     chance (p-value), adjusted (for the false discovery rate over units), above (better than
-    chance: adjusted ≤ :data:`FDR`), images, share (of images active), threshold.
+    chance: adjusted ≤ :data:`FDR`), label (the name as people read it, with a question mark where
+    chance reaches it), detector (:func:`core.views.names.detector_name`), images, share (of images
+    active), threshold.
     """
     key = ("unit_table", layer, denominator)
     return run.once(key, lambda: _unit_table(run, layer, denominator)).copy()
@@ -44,6 +47,9 @@ def _unit_table(run: Run, layer: str, denominator: str) -> pd.DataFrame:
     )
     frame["iou"] = frame["iou"].fillna(0.0)
     frame["above"] = frame["adjusted"] <= FDR
+    doubtful = frame["chance"].notna() & ~frame["above"]
+    frame["label"] = [label_name(n, d) for n, d in zip(frame["name"], doubtful, strict=True)]
+    frame["detector"] = frame["category"].map(detector_name)
     frame["share"] = frame["images"] / max(1, run.image_count.used)
     return frame
 
@@ -264,8 +270,9 @@ def active_units(
 
     Columns: unit, rank (1 = no image makes the unit peak higher), images (in which it is
     active), peak, share (of the grid that is active), name, category, iou, chance (its label over
-    the dataset), here, iou_here (the concept it meets best in this very image, by Eq. 2 read
-    as `definition`: ``"image"`` or ``"dataset_normalised"``; scene labels left out).
+    the dataset), label (as people read it), here, iou_here (the concept it overlaps best in this
+    very image, by Eq. 2 read as `definition`: ``"image"`` or ``"dataset_normalised"``; scene labels
+    left out).
     Ordered by rank over images, then by active area.
     """
     if definition not in ("image", "dataset_normalised"):
@@ -297,7 +304,8 @@ def active_units(
         [number, image, number, definition, number, image, number],
     )
     frame["share"] = frame["hits"] / (width * height)
-    labels = unit_labels(run, layer, denominator)[["unit", "name", "category", "iou", "chance"]]
+    labels = unit_table(run, layer, denominator)
+    labels = labels[["unit", "name", "label", "category", "iou", "chance"]]
     frame = frame.merge(labels, on="unit", how="left")
     return frame.drop(columns="hits")
 

@@ -189,7 +189,7 @@ def _graph(spec: str, stamp: tuple[object, ...]) -> Graph:
     return knowledge.open_knowledge(spec)
 
 
-@st.cache_resource(max_entries=16, show_spinner="Finding what each scene is made of …")
+@st.cache_resource(max_entries=16, show_spinner="Finding the core concepts …")
 def _known(_run: Run, _graph: Graph, stamp: str, spec: str, facts: str, names: str) -> Known:
     from core.views import knowledge
 
@@ -276,7 +276,7 @@ def count_photo() -> None:
 
 
 # A layer's signatures and the sizes of formulas that its units share: some 100 MB at most.
-@st.cache_resource(max_entries=2, show_spinner="Counting where each unit is lit …")
+@st.cache_resource(max_entries=2, show_spinner="Counting where each unit is active …")
 def _signatures(_run: Run, stamp: str, layer: str) -> tuple[Signatures, Sizes]:
 
     return open_signatures(_run, layer)

@@ -43,7 +43,7 @@ MARKS = {
 }
 
 CHANGES = {
-    "without": "Take away",
+    "without": "Remove",
     "only": "Keep only",
     "color": "Colour",
     "light": "Light",
@@ -60,7 +60,10 @@ def section(ctx: Context, known: Known, image: int, image_id: str, kind: str) ->
         network = opened(ctx.run, ctx.layer)
         told = asked(ctx, network, known, image_id, kind)
     except UnitscopeError as err:
-        st.info(f"What caused the answer is not told: {err}.", icon=":material/visibility_off:")
+        st.info(
+            f"What caused the prediction cannot be measured: {err}.",
+            icon=":material/visibility_off:",
+        )
         return
     found = told.causes
     st.html(f'<p class="account">{_escaped(found.sentence)}</p>')
@@ -119,7 +122,7 @@ def asked(ctx: Context, network: Opened, known: Known, image_id: str, kind: str)
         usual = "the usual ways together"
         filling = address.select(
             "filling",
-            "Taken away by",
+            "Removed by",
             ["", *ways],
             format_func=lambda one: f"{one}: {ways[one]}" if one in ways else usual,
         )
@@ -135,12 +138,12 @@ def asked(ctx: Context, network: Opened, known: Known, image_id: str, kind: str)
 
 
 def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_id: str) -> None:
-    """Concepts taken away together: the photo, the edited photo, and its answer."""
+    """Concepts removed together: the photo, the edited photo, and its answer."""
     found = told.causes
     rows = {told.label(row): row for row in found.rows}
     first = max(found.rows, key=lambda row: (bool(row.removed.change), abs(row.effect)))
     usual = told.label(first)
-    st.subheader("Take things away and watch the answer")
+    draw.subheader("Remove concepts and watch the prediction")
     value = [one for one in address.get("without", usual).split(BETWEEN) if one in rows]
 
     def written(chosen: list[str]) -> str:
@@ -167,10 +170,12 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
             ctx.picture(explain.regions_photo, image, ids, 480),
             alt=f"Photo {image_id}" + (f"; bright: {', '.join(names)}" if names else ""),
         )
-        st.caption(f"Outlined: {', '.join(names)}, as annotated." if names else "The whole photo.")
+        draw.caption(
+            f"Outlined, as annotated: {', '.join(names)}." if names else "The whole photo."
+        )
     if not ids:
         with right:
-            st.caption("Choose what to take away above.")
+            draw.caption("Choose what to remove above.")
         return
     try:
         with st.spinner("Asking the network …"):
@@ -189,7 +194,7 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
                 f"({_signed(u.evidence)})"
                 for u in row.units[:UNITS]
             )
-            st.caption(
+            draw.caption(
                 f"Units of {ctx.layer} that carry the evidence of {told.shown(row)} "
                 f"({_signed(row.evidence)} in all): {units}"
             )
@@ -210,11 +215,11 @@ def answered(
     a, b = (plain_name(name) for name in pair)
     with right:
         draw.picture(after.photo, alt=f"The photo {words}")
-        st.caption(f"What the network saw: {words}.")
+        draw.caption(f"What the network saw: {words}.")
     with beside:
         still = "still " if after.answer == after.was else "now "
         st.markdown(
-            f"It {still}answers **{plain_name(after.answer)}**. The margin of {a} over {b} goes "
+            f"It {still}predicts **{plain_name(after.answer)}**. The margin of {a} over {b} goes "
             f"from {_signed(after.before)} to **{_signed(after.margin)}**."
         )
         caption = Caption(ctx.facts.dataset, ctx.facts.model, "", words, photo)
@@ -249,7 +254,7 @@ def scene_edited(ctx: Context, network: Opened, told: Shown, image: int, image_i
         address.put({"edit": json.dumps(new)})
         edit = new
     if not edit:
-        st.caption("Nothing is changed yet.")
+        draw.caption("Nothing is changed yet.")
         return
     st.code(json.dumps(edit), language="json", wrap_lines=True)
     pair = (told.causes.answer, told.causes.against)
@@ -259,7 +264,7 @@ def scene_edited(ctx: Context, network: Opened, told: Shown, image: int, image_i
             ctx.picture(explain.regions_photo, image, (), 480),
             alt=f"Photo {image_id}",
         )
-        st.caption("The photo as it is.")
+        draw.caption("The photo as it is.")
     try:
         with st.spinner("Drawing …"):
             after = ctx.ask(causes.redrawn, network, image, json.dumps(edit), pair)
@@ -297,7 +302,7 @@ def edit_row(things: pd.DataFrame, edit: dict[str, Any]) -> dict[str, Any] | Non
         else:
             thing = st.selectbox("What", labels, format_func=_thing_name, width=220)
             if thing is None:
-                st.caption("There is nothing that could be changed so.")
+                draw.caption("There is nothing that could be changed so.")
                 return None
             if how in ("without", "only"):
                 other = "only" if how == "without" else "without"
@@ -330,7 +335,7 @@ def _thing_name(label: str) -> str:
 def by_knowledge(ctx: Context, known: Known, told: Shown) -> None:
     """Each cause by its standing towards the two scenes."""
     found = told.causes
-    st.subheader("What knowledge says of these causes")
+    draw.subheader("What knowledge says of these causes")
     columns: list[draw.Side] = []
     tones = ("predicted", "target") if found.answer == found.predicted else ("", "")
     for side, first, tone in zip(found.sides, (True, False), tones, strict=True):
@@ -338,16 +343,16 @@ def by_knowledge(ctx: Context, known: Known, told: Shown) -> None:
     draw.ledger(columns, "standings")
     with st.container(horizontal=True):
         draw.explain(explanations.STANDINGS, "How to read this")
-        draw.explain(explanations.CORE, "What a scene is made of")
-    st.caption(f"Core concepts: {found.core_kind.upper()} of {known.name}.")
+        draw.explain(explanations.CORE, "Core concepts")
+    draw.caption(f"Core concepts: {found.core_kind.upper()} of {known.name}.")
 
 
 def standing_side(told: Shown, side: SceneCore, first: bool, tone: str) -> draw.Side:
     """One scene as a column: causes by their standing towards it."""
     size = len(side.core)
-    note = f"made of {size} core concept{'s' * (size != 1)}"
+    note = f"{size} core concept{'s' * (size != 1)}"
     if side.scene is None:
-        note = "No scene of this dataset, so nobody knows here what it is made of."
+        note = "No scene of this dataset, so it has no core concepts here."
     elif not size:
         note = "No core concepts are known for it: try another kind of them above."
     groups: list[draw.Group] = []
@@ -362,7 +367,7 @@ def standing_side(told: Shown, side: SceneCore, first: bool, tone: str) -> draw.
                 {
                     "text": told.shown(row),
                     "href": address.here(without=label),
-                    "hint": f"Take {told.shown(row)} away",
+                    "hint": f"Remove {told.shown(row)}",
                     "current": label in address.get("without").split(BETWEEN),
                     "sub": f"{_signed(effect)} for it"
                     + (f"; {row.no_band}" if row.no_band else ""),
@@ -376,13 +381,13 @@ def standing_side(told: Shown, side: SceneCore, first: bool, tone: str) -> draw.
             shown_name(one.name) + ("" if one.category == "object" else f" ({one.category})")
             for one in side.absent
         )
-        title = f"Core and not in the photo: {len(side.absent)} of {size}"
+        title = f"Core, not annotated: {len(side.absent)} of {size}"
         groups.append({"title": title, "items": [{"text": names}]})
     return {"title": plain_name(side.name), "note": note, "tone": tone, "groups": groups}
 
 
 def as_table(told: Shown, frame: pd.DataFrame, caption: Caption, image_id: str) -> None:
-    """Causes as a table that can be taken away, and the sum of the evidence."""
+    """Causes as a table that can be exported, and the sum of the evidence."""
     found = told.causes
     a, b = plain_name(found.answer), plain_name(found.against)
     with st.expander("The causes, as a table"):
@@ -419,7 +424,7 @@ def as_table(told: Shown, frame: pd.DataFrame, caption: Caption, image_id: str) 
         )
         for one in found.sums:
             total = one.concepts + one.rest + found.bias + found.beside
-            st.caption(
+            draw.caption(
                 f"Evidence adds up, by {plain_name(one.category)}s: {one.concepts:+.3f} from them, "
                 f"{one.rest:+.3f} from the rest of the photo, {found.bias + found.beside:+.3f} "
                 f"bias = {total:+.3f}; margin {found.margin:+.3f}."

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
-import streamlit as st
 
-from core.views.names import shown_name
 from core.views.pictures import unit_photo
 from core.views.units import unit_images
 from pages.parts import address, draw
@@ -15,14 +13,14 @@ from pages.parts.frame import Context
 def detectors(
     ctx: Context, units: pd.DataFrame, number: int, key: str, back: dict[str, str] | None = None
 ) -> None:
-    """Tiles of the units of :func:`core.views.units.search_units`, each lit where it overlaps
+    """Tiles of the units of :func:`core.views.units.search_units`, each bright where it overlaps
     concept `number` best and linked to the unit's page.
 
-    units : with the column name, a unit's own label, where that shall be told. back : parameters
+    units : with the column label, a unit's own label, where that shall be told. back : parameters
     that go along in the links.
     """
     if not units["above"].any():
-        st.caption("None overlaps it better than chance: do not take these for its detectors.")
+        draw.caption("None overlaps it better than chance: do not take these for its detectors.")
     tiles: list[draw.Tile] = []
     for row in units.itertuples():
         best = ctx.ask(unit_images, ctx.layer, int(row.unit), number, 24)
@@ -32,8 +30,8 @@ def detectors(
             sub += ", no better than chance"
         if row.best:
             sub += "; its best label"
-        elif isinstance(getattr(row, "name", None), str):
-            sub += f"; its label is {shown_name(row.name)}"
+        elif isinstance(getattr(row, "label", None), str):
+            sub += f"; its label is {row.label}"
         tiles.append(
             {
                 "src": ctx.picture(
@@ -41,7 +39,7 @@ def detectors(
                 ),
                 "title": f"unit {row.unit}",
                 "sub": sub,
-                "alt": f"Photo, bright where unit {row.unit} is lit",
+                "alt": f"Photo, bright where unit {row.unit} is active",
                 "href": "Units" + address.query(address.kept(**(back or {}), unit=str(row.unit))),
             }
         )

@@ -17,6 +17,7 @@ from core.figures.printed import COLUMNS, Printed
 from core.figures.printed import caption as caption_of
 from core.foundation.escape import csv_frame
 from pages.parts.frame import is_dark
+from pages.parts.terms import linked
 
 if TYPE_CHECKING:
     import altair
@@ -119,7 +120,17 @@ def labelled(photo: bytes, alt: str, planes: Any, key: str, href: str) -> None:
 def explain(text: str, label: str = "How to read this") -> None:
     """A popover with an explanation."""
     with st.popover(label, type="tertiary", icon=":material/help:"):
-        st.markdown(text)
+        st.markdown(linked(text))
+
+
+def subheader(text: str) -> None:
+    """A heading whose terms lead to the glossary."""
+    st.subheader(linked(text))
+
+
+def caption(text: str, help: str | None = None) -> None:
+    """Small print whose terms lead to the glossary."""
+    st.caption(linked(text), help=help and linked(help))
 
 
 def _save_row(explanation: str | None) -> Any:

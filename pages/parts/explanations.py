@@ -9,18 +9,18 @@ the network remembers its photos.
 """
 
 THRESHOLD = r"""
-A unit *t* is **lit** at a pixel where its activation exceeds its own threshold $T_t$, the
+A unit *t* is **active** at a pixel where its activation exceeds its own threshold $T_t$, the
 $1-q$ quantile of all its activations over all images,
 $$P(a_t > T_t) = q.$$
-So every unit is lit in the same small share of all places, and units can be compared.
+So every unit is active in the same small share of all places, and units can be compared.
 """
 
 IOU = r"""
-How well a unit’s lit regions and a concept’s annotated regions cover each other, summed over
+How well a unit’s active regions and a concept’s annotated regions cover each other, summed over
 all images:
 $$\mathrm{IoU}(t,c)=\frac{\sum_x |A_t(x)\cap L_c(x)|}{\sum_x |A_t(x)\cup L_c(x)|}.$$
-0 means that they never meet, 1 that they are the same. A unit is lit in few places, so 0.05 is
-often a lot: read it against chance, not against 1. A unit’s **label** is the concept with the
+0 means that they never overlap, 1 that they are the same. A unit is active in few places, so 0.05
+is often a lot: read it against chance, not against 1. A unit’s **label** is the concept with the
 highest IoU.
 """
 
@@ -30,7 +30,7 @@ every pixel counted, so that rows can be compared.
 
 - *NetDissect*: the concept with the highest IoU, over all pixels or only over those where the
   concept’s category is annotated (its own measure).
-- *Most often the best in a photo*: in every photo where the unit is lit, the concept it overlaps
+- *Most often the best in a photo*: in every photo where the unit is active, the concept it overlaps
   most (Eq. 2, colours and scenes left out); of all photos the commonest. Its own measure is the
   share of these photos.
 - *Formula*: up to three concepts joined by OR, AND, AND NOT. **Beam search** (CEN) keeps the best
@@ -71,7 +71,7 @@ colour make some of its units better than chance; what training did is what goes
 DETECTED = r"""
 For every unit that is better than chance, its best label. Many units for one concept mean that
 the layer spends much on it; a concept that is missing may still be spread over several units.
-Scenes are labels too: a unit called “kitchen” is lit all over kitchens, with no one thing in
+Scenes are labels too: a unit called “kitchen” is active all over kitchens, with no one thing in
 them standing out.
 """
 
@@ -119,20 +119,20 @@ Networks are often more certain than they are right.
 
 PEAKS = r"""
 The unit’s largest activation in every image, counted in bins. Beyond the dashed line, the
-threshold $T_t$, the image has lit places. A unit with a long tail to the right picks out few
-images strongly; one without a tail is lit a little almost everywhere.
+threshold $T_t$, the image has active places. A unit with a long tail to the right picks out few
+images strongly; one without a tail is active a little almost everywhere.
 """
 
 UNIT_SCENES = r"""
-For each scene, the share of its images in which the unit is lit at all, and (in the table) the
+For each scene, the share of its images in which the unit is active at all, and (in the table) the
 mean of its activation over all places of all images of the scene. Scenes with few images
 swing widely: see the counts at the bars.
 """
 
 ACTIVE_UNITS = r"""
-Units for which this image is among their strongest. **Rank 3 of 90** means that the unit is lit
+Units for which this image is among their strongest. **Rank 3 of 90** means that the unit is active
 in 90 images and only two others make it peak higher. *Label* is what the unit detects over all
-images; *meets here* is the concept it overlaps most in this very image,
+images; *overlaps here* is the concept it overlaps most in this very image,
 $$\frac{|A_t(x)\cap L_c(x)|}{|A_t(x)\cup L_c(x)|},$$
 or, in the other definition, with $|L_c|$ taken over the whole dataset in the denominator.
 """
@@ -143,47 +143,47 @@ images, and whether it is their best label.
 """
 
 LEARNED = r"""
-**LC(x)**: the concepts that the layer’s units saw in photo *x* (Eq. 2). A unit is *lit* where
-it exceeds its threshold; its overlap with a concept is $\mathrm{IoU}=\frac{|A_t(x)\cap
-L_c(x)|}{|A_t(x)\cup L_c(x)|}$ in this photo, or with $|L_c|$ taken over the whole dataset in
-the denominator. A concept counts as seen, if for some lit unit:
+**LC(x)**: the concepts that the layer’s units have learned of photo *x* (Eq. 2). A unit is
+*active* where it exceeds its threshold; its overlap with a concept is
+$\mathrm{IoU}=\frac{|A_t(x)\cap L_c(x)|}{|A_t(x)\cup L_c(x)|}$ in this photo, or with $|L_c|$ taken
+over the whole dataset in the denominator. A concept is learned, if for some active unit:
 
 - *any overlap* (whole layer): IoU > 0;
 - *each unit’s best* (highest IoU): it is the concept the unit overlaps most;
-- *above a threshold* (MinMax): IoU ≥ τ(x), the least of the lit units’ best IoUs.
+- *above a threshold* (MinMax): IoU ≥ τ(x), the least of the active units’ best IoUs.
 
 Colours and scene labels are left out. Overlap needs masks: what nobody annotated cannot be
-seen.
+learned.
 """
 
 CORE = r"""
-The things a scene is made of, in one of three ways.
+The essential concepts of a scene, found in one of three ways.
 
 - **SCC**, scoping: $\mathrm{SCC}(y) = RC(y, G) \cap C_y$: concepts that the knowledge graph
   relates to the scene *and* that are annotated in its photos. Broad.
 - **ICC**, identifier: of those and the two most frequent, the ones in at least the share
   $P_{sc}$ of the scene’s photos, the highest share at which no two scenes have the same set.
-  Narrow: what tells scenes apart.
+  Narrow: what distinguishes scenes.
 - **Top 10**: the ten concepts in most of the scene’s photos; no graph.
 
 Colours and scene labels are never core concepts.
 """
 
 CM = r"""
-**Consistency** (Eq. 3): of the scene’s core concepts, the share that the units saw,
+**Consistency** (Eq. 3): of the scene’s core concepts, the share that the units have learned,
 $$\mathrm{CM}(x,y)=\frac{|LC(x)\cap CC(y)|}{|CC(y)|}.$$
-1 means that all of them were seen. Each grey tick is one scene; the bars are the two of this
+1 means that all of them were learned. Each grey tick is one scene; the bars are the two of this
 photo, with their rank among all. A scene of one or two core concepts jumps between 0 and 1.
 """
 
 SM = r"""
-**Similarity** (Eq. 4): what was seen and what the scene is made of, shared over either,
+**Similarity** (Eq. 4): learned concepts and core concepts, both over either,
 $$\mathrm{SM}(x,y)=\frac{|LC(x)\cap CC(y)|}{|LC(x)\cup CC(y)|}.$$
-Unlike CM it falls when much else was seen. Each grey tick is one scene.
+Unlike CM it falls when much else was learned. Each grey tick is one scene.
 """
 
 DM = r"""
-**Difference** (Eq. 5): how much was seen that does not belong to the scene, for every one of
+**Difference** (Eq. 5): how much was learned that is not core to the scene, for every one of
 its core concepts,
 $$\mathrm{DM}(x,y)=\frac{|LC(x)\setminus CC(y)|}{|CC(y)|}.$$
 Here **small** is near; it may exceed 1, and is large for scenes of few core concepts. Rank 1 is
@@ -220,11 +220,11 @@ at a bed may answer to the room around it.
 """
 
 STANDINGS = r"""
-**Core**: the scene is made of it, by what knowledge says. **Used**: its measured effect speaks for
+**Core**: one of the scene’s core concepts. **Used**: its measured effect speaks for
 the scene, and lies outside the band of regions elsewhere.
 
-- *core and used*: the answer rests on what the scene is made of;
-- *core and unused*: it is there, and the answer does not rest on it;
+- *core and used*: the prediction rests on a core concept;
+- *core and unused*: it is there, and the prediction does not rest on it;
 - *used and not core*: a **shortcut**;
 - *neither*: it does not matter;
 - *not tested*: its effect is small, or it is too large for a region of its shape elsewhere.
@@ -233,22 +233,23 @@ For the second scene the signs are turned round: what lowers the margin speaks f
 """
 
 SIDES = r"""
-**Met**: core concepts of the scene that some unit saw. **Missed**: in the photo, but no unit
-saw them. **Not in the photo**: nobody annotated them, so they could not be seen. **Beside it**:
-seen, but no core concept of the scene. Click a concept to see it in the photo: its mask stays
-bright, and the yellow line is where the unit beneath is lit. A number is a unit; click it to see
-what else it responds to.
+**Core and detected**: core concepts of the scene that some unit has learned of this photo. **Core,
+not detected**: annotated in the photo, and no unit has learned them. **Core, not annotated**:
+nobody drew a mask of them here, so they could not be detected; they may be there all the same.
+**Detected, not core**: learned concepts that are not core to the scene. Click a concept to see it:
+its mask stays bright, and the yellow line is where the unit beneath is active. A number is a unit;
+click it to see what else it responds to.
 """
 
 OWN_PHOTO = r"""
-Nobody annotated your photo, so nothing can be said of what its pixels show. Instead every lit
+Nobody annotated your photo, so nothing can be said of what its pixels show. Instead every active
 unit speaks for its *label*, the concept it overlaps best on the run’s own photos, where that is
 better than chance.
 
 How well does that stand in for masks? Badly. On NYUv2’s test photos, such labels named a
 concept that the masks confirm in 18 % (ResNet-18, layer4) and 22 % (SqueezeNet, fire9) of
 cases, where a constant answer reaches 86 % and 30 %; CM by labels and CM by masks hardly agree
-(correlation 0.05 and 0.07). See `docs/explain.md`. Take this as what the lit units are known
+(correlation 0.05 and 0.07). See `docs/explain.md`. Take this as what the active units are known
 for, **not** as what is in the photo.
 """
 
@@ -303,11 +304,11 @@ changed.
 """
 
 CONTRIBUTION = r"""
-Does a unit help or hinder a scene? In each photo *x* of the scene, the concepts that the unit
-learned there are counted: those among the scene’s core concepts for it, the others against it,
+Does a unit speak for a scene or against it? In each photo *x* of the scene, the concepts that the
+unit learned there are counted: those among the scene’s core concepts for it, the others against it,
 $$\mathrm{score}(t,y)=\sum_{x\in D_y}\bigl(P(x)-N(x)\bigr)\qquad\text{(Eq. 9)}.$$
 As published, the sum is over the photos the network gets right. A high score says that the unit
-responds to what the scene is made of; a low one, that it responds to other things **in the
+responds to the scene’s core concepts; a low one, that it responds to other things **in the
 scene’s own photos**. Neither says that switching it off changes an answer: look.
 """
 
@@ -380,11 +381,11 @@ beside the network. Its features, by group:
 - *mrr*: the mean of $1/\text{rank}$ of each scene in the three metrics;
 - *hidden*: the mean activation of each unit.
 
-**From masks**: what the units saw is read off the photo’s masks (as published), so a person must
-annotate a photo before this SVM can say its scene. It tells how much the measures know, and may
-not be set against the network. **From labels**: each lit unit speaks for its label; no annotation
-of the test photo is used, so this may. **Masks alone**: which concepts are annotated, without
-network and knowledge. Where that does as well, the gain is the annotator’s.
+**From masks**: what the units learned is read off the photo’s masks (as published), so a person
+must annotate a photo before this SVM can say its scene. It tells how much the measures know, and
+may not be set against the network. **From labels**: each active unit speaks for its label; no
+annotation of the test photo is used, so this may. **Masks alone**: which concepts are annotated,
+without network and knowledge. Where that does as well, the gain is the annotator’s.
 
 Intervals are 95 %, of accuracies Wilson’s, of gains Agresti and Min’s for matched pairs.
 """
@@ -397,12 +398,12 @@ averaged over the photos, with Student's 95 % interval. The scene's **lead** is 
 **Relied on** is what carries more than a fiftieth of the lead, by more than luck (sign-flip test,
 false discovery rate 5 % over all pairs of a scene and a concept). **Core** is what the knowledge
 graph says belongs to the scene. **Core but ignored**: all of the interval lies below a fiftieth
-of the lead. Filling a region is no perfect way of taking a thing away; the control bears the same
+of the lead. Filling a region is no perfect way of removing a thing; the control bears the same
 paint.
 """
 
 SHORTCUTS = r"""
-Over **all** photos that show the concept, whatever their true scene: what taking it away costs the
+Over **all** photos that show the concept, whatever their true scene: what removing it costs the
 margin of the listed scene over the mean of all others, beyond its control. A shortcut pulls photos
 of other scenes too (*on other scenes*). Rows are ordered by the lower end of the interval, as a
 share of the scene's lead; $q$ is the sign-flip test's p-value adjusted by Benjamini and Hochberg

@@ -37,6 +37,8 @@ CSS = """
 /* Where the keyboard is must not look like the page that is open. */
 .stMain a:focus-visible, .stSidebar a:focus-visible {
   outline: 3px solid currentColor; outline-offset: 1px; border-radius: 6px}
+a[href^="Glossary"] {color: inherit !important; text-decoration: underline dotted !important;
+                     text-underline-offset: .2em}
 [data-testid="stImage"] img {border-radius: 6px}
 .stMain [data-testid="stPageLink"] p {white-space: normal}
 dl.facts {display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0 2rem;
@@ -219,7 +221,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             list(COUNTING),
             "all",
             format_func=COUNTING.get,
-            help="IoU puts a unit’s lit pixels in its denominator. As published, every pixel "
+            help="IoU puts a unit’s active pixels in its denominator. As published, every pixel "
             "counts; the other way leaves out pixels where nothing of the concept’s kind was "
             "annotated, so that a unit is not blamed for what nobody labelled.",
         )

@@ -23,7 +23,7 @@ photos or over the cells of the unit’s map, between what the label predicts an
 activation; the tick is the same with the masks of another photo. **Causal score**: how much more
 the unit loses when the named concept is taken out of a photo than when as much of something else
 is, in standard deviations of its activation. A label can predict a unit well and be no cause of
-it: things that go together in photos are told apart only by taking one away.
+it: things that go together in photos are distinguished only by removing one.
 """
 
 NUMBER = st.column_config.NumberColumn
@@ -32,7 +32,7 @@ NUMBER = st.column_config.NumberColumn
 def not_yet(ctx: Context, key: str) -> None:
     """What it takes to have the scores, and the start."""
     # No alert: nothing is wrong with the page.
-    st.caption(
+    draw.caption(
         "The labelling methods have not been compared on this layer yet. Labels are learned from "
         "the training split and scored on the test split; concepts are taken out of up to 150 "
         "photos for the causal score. That takes minutes, and a stopped job is resumed."
@@ -54,14 +54,14 @@ def caption(ctx: Context, bench: Bench) -> Caption:
 def of_unit(ctx: Context, unit: int) -> bool:
     """Every method's label of a unit, with both scores on held-out photos; False where the methods
     have not been compared."""
-    st.subheader("Labels by every method, on photos they were not learned from")
+    draw.subheader("Labels by every method, on photos they were not learned from")
     bench = benches.latest(ctx.run, ctx.layer)
     if bench is None:
         not_yet(ctx, "unit-labels")
         return False
     rows = benches.unit_rows(bench, unit)
     if rows.empty:
-        st.caption("No method gives this unit a label.")
+        draw.caption("No method gives this unit a label.")
         return True
     draw.table(
         rows.rename(
@@ -82,7 +82,7 @@ def of_unit(ctx: Context, unit: int) -> bool:
             "p-value": NUMBER(format="%.3f"),
         },
     )
-    st.caption(sentence(bench.asked.words) + ".")
+    draw.caption(sentence(bench.asked.words) + ".")
     names = dict.fromkeys(name for concepts in rows["concepts"] for name in concepts)
     links = [
         f"[{plain_name(name)}](Units{address.query(address.kept(find=name))})"
@@ -205,7 +205,7 @@ def compared(ctx: Context, sides: dict[str, Bench]) -> None:
     )
     for name, bench in sides.items():
         if len(sides) > 1:
-            st.subheader(name)
+            draw.subheader(name)
         table(ctx, bench)
         same = benches.same_rows(bench)
         if same["one"].nunique() > 1:
@@ -253,14 +253,14 @@ def table(ctx: Context, bench: Bench) -> None:
             "over NetDissect’s": NUMBER(format="%.2f ×"),
         },
     )
-    st.caption(sentence(bench.asked.words) + ".")
+    draw.caption(sentence(bench.asked.words) + ".")
 
 
 def notes(bench: Bench) -> None:
     """What must be said beside labels of a method, and which methods have none here."""
     for row in bench.table.itertuples():
         if row.note:
-            st.caption(f"{row.title}: {row.note}")
+            draw.caption(f"{row.title}: {row.note}")
     if bench.left_out:
         with st.expander(f"{len(bench.left_out)} methods have no labels here"):
             for name, why in bench.left_out.items():

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from core.datasets.registry import DATASETS
+from core.dissect.losses import LOSS, MOST_LOST
 from core.foundation import jobs
 from core.foundation.engine import ENGINES, engines
 from core.foundation.errors import UnitscopeError
@@ -148,7 +149,7 @@ def form(root: Path) -> dict[str, Any]:
         with left:
             request["q"] = address.amount(
                 "q",
-                "Lit share of all places (q)",
+                "Active share of all places (q)",
                 0.005,
                 0.0005,
                 0.2,
@@ -160,7 +161,7 @@ def form(root: Path) -> dict[str, Any]:
                 "maps",
                 "Keep activation maps",
                 True,
-                help="Needed to show where a unit is lit. Without them the run takes less room "
+                help="Needed to show where a unit is active. Without them the run takes less room "
                 "and the network runs twice.",
             )
             request["classes"] = address.toggle(
@@ -308,11 +309,19 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
         st.caption("This run is being made; see above.")
         return
     need = sum(result["sizes"].values())
-    if st.button(
-        "Start", type="primary", icon=":material/play_arrow:", disabled=need > result["free"]
-    ):
+    # A run that stopped as too many of its photos are lost; it is asked here, and resumed.
+    failed = at_work is not None and at_work.state == "failed" and LOSS in at_work.error
+    many = result["left_out"] > MOST_LOST * (result["left_out"] + result["images"])
+    wanted = failed or many
+    allowed = wanted and st.toggle(
+        "Go on with the photos that can be used",
+        help=f"More than {MOST_LOST:.0%} of the photos are lost: `{LOSS}`.",
+    )
+    short = need > result["free"] or (wanted and not allowed)
+    if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=short):
         try:
-            changes.start_run([*asked, *execution()], digest, root)
+            given = [*asked, LOSS] if allowed else asked
+            changes.start_run([*given, *execution()], digest, root)
         except UnitscopeError as err:
             st.error(str(err))
             return
@@ -370,7 +379,7 @@ def checked(result: dict[str, Any], request: dict[str, Any]) -> None:
         )
     notes += result.get("notes", [])
     if result["left_out"]:
-        notes.append(f"**{result['left_out']:,} files cannot be used** and will be left out")
+        notes.append(f"**{result['left_out']:,} photos cannot be used** and will be lost")
     if need > result["free"]:
         notes.append(f"**only {size_words(result['free'])} are free**: keep no maps, or make room")
     st.markdown("\n".join(f"- {note}" for note in notes))

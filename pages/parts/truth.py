@@ -63,7 +63,7 @@ def tab(ctx: Context) -> None:
     )
     for kind, counted in chosen.photos.items():
         if counted:
-            st.subheader(figures.KINDS[kind].capitalize())
+            draw.subheader(figures.KINDS[kind].capitalize())
             draw.table(
                 truth.table_of(chosen, kind, every),
                 f"truth-{kind}",
@@ -71,4 +71,4 @@ def tab(ctx: Context) -> None:
                 caption=f"How true is each attribution method, on {kind} answers",
             )
             for note in truth.notes_of(chosen, kind):
-                st.caption(note)
+                draw.caption(note)

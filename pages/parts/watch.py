@@ -17,11 +17,18 @@ HURRY = 10.0
 """Seconds after which work that was asked to stop may be ended the hard way."""
 
 
-def state(task: Task, steps: Mapping[str, str]) -> None:
-    """How far it is, or how it ended. steps : stage → what people call it."""
+def state(task: Task, steps: Mapping[str, str], losses: str = "") -> None:
+    """How far it is, or how it ended.
+
+    steps : stage → what people call it. losses : of a finished run, the photos that it lost, for it
+    is no plain success then.
+    """
     job, now, beat = task.job, task.state, task.beat
     if now == "finished":
-        st.markdown(":green[:material/check_circle:] **Finished.**")
+        if losses:
+            st.markdown(f":orange[:material/warning:] **Finished:** {losses}.")
+        else:
+            st.markdown(":green[:material/check_circle:] **Finished.**")
     elif now == "failed":
         st.markdown(":red[:material/error:] **It failed:**")
         st.text(job.error if job else "")

@@ -77,7 +77,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(photos, tmp_path):
     mark = f"{name}.partial/progress.json"
 
     jobs.start(name, command, tmp_path, mark)
-    with pytest.raises(UnitscopeError, match="at work already"):
+    with pytest.raises(UnitscopeError, match="running already"):
         jobs.start(name, command, tmp_path, mark)
     job = wait(name, tmp_path, begun)
     assert job.state == "running" and job.progress.total == 320
@@ -103,7 +103,7 @@ def test_a_run_is_started_watched_stopped_and_gone_on_with(photos, tmp_path):
     assert job.state == "stopped" and job.status == 130
     shards = len(list((tmp_path / f"{name}.partial").glob("collect-*.npz")))
     assert shards >= 1 and not (tmp_path / f"{name}.duckdb").exists()
-    with pytest.raises(UnitscopeError, match="not at work"):
+    with pytest.raises(UnitscopeError, match="not running"):
         jobs.cancel(name, tmp_path)
 
     again = jobs.start(name, job.arguments, tmp_path, mark)

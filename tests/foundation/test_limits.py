@@ -63,7 +63,7 @@ def test_no_more_jobs_at_once_than_allowed(say, tmp_path):
     say("[limits]\njobs = 1\n")
     root = tmp_path / "cache"
     first = jobs.start("first", ["models"], root)
-    with pytest.raises(UnitscopeError, match="1 jobs are at work, and this server runs 1 at once"):
+    with pytest.raises(UnitscopeError, match="1 jobs are running, and this server runs 1 at once"):
         jobs.start("second", ["models"], root)
     # Refused is not begun: nothing of it is listed.
     assert [job.name for job in jobs.every(root)] == ["first"]

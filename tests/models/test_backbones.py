@@ -200,7 +200,7 @@ def test_a_run_without_classes_on_the_command_line(bare, tmp_path, capsys):
     ):
         assert main([works[0], bare.digest, *works[1:], *out]) == 0, works
     told = capsys.readouterr().out
-    assert "There is no answer to account for: the network has no classifier" in told
+    assert "There is no prediction to account for: the network has no classifier" in told
     for needs in (
         ["toggle", "--units", "1"],
         ["contribution", "--scene", "attic"],
@@ -246,9 +246,9 @@ def test_every_page_of_a_run_without_classes(bare, monkeypatch):
     monkeypatch.setenv("UNITSCOPE_CACHE", str(bare.path.parent))
     image = bare.sql("SELECT id FROM images LIMIT 1")["id"][0]
     views = [(page, {}, words) for page, words in PAGES.items()] + [
-        ("pages/1_Scenes.py", {"view": "matrix"}, "what is taken for what"),
+        ("pages/1_Scenes.py", {"view": "matrix"}, "the confusion matrix"),
         ("pages/1_Scenes.py", {"image": image}, "what the network says of this photo"),
-        ("pages/2_Units.py", {"unit": "1"}, "which scenes a unit serves or harms"),
+        ("pages/2_Units.py", {"unit": "1"}, "the contribution scores of a unit"),
         ("pages/6_Retrain.py", {"view": "svm"}, "an SVM that is judged beside"),
     ]
     for page, asked, words in views:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
@@ -23,11 +24,12 @@ def show(page: str, **address: str) -> AppTest:
 
 
 def text_of(at: AppTest) -> str:
-    """All that a page says, widgets and charts aside."""
+    """All that a page says, widgets and charts aside; links to the glossary are read as text."""
     kinds = ("title", "subheader", "markdown", "caption", "warning", "info", "code")
     said = [str(e.value) for kind in kinds for e in getattr(at, kind)]
     said += [e.proto.body for e in at.get("html")]
-    return "\n".join([*said, *(f"{m.label} {m.value}" for m in at.metric)])
+    text = "\n".join([*said, *(f"{m.label} {m.value}" for m in at.metric)])
+    return re.sub(r"\[([^\]]*)\]\(Glossary[^)]*\)", r"\1", text)
 
 
 def specs(at: AppTest) -> list[dict]:

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from core.dissect.predictions import import_predictions
+from core.dissect.significance import FDR
 from core.runs.run_file import Run
 from core.views.images import (
     Filter,
@@ -42,12 +43,12 @@ def test_every_page_says_what_to_do_where_there_is_no_run(tmp_path, monkeypatch,
 def test_overview_tells_what_the_run_is(cache, run):
     at = show("app.py")
     told = text_of(at)
-    for word in ("tiny", LAYER, "q = 0.05", "59 used", "1 left out", run.digest):
+    for word in ("tiny", LAYER, "q = 0.05", "59 used", "1 lost", run.digest):
         assert word in told, word
     above = int(unit_table(run, LAYER)["above"].sum())
     assert f"<b>{above}</b> of 12 units" in told
     titles = [spec["title"]["text"] for spec in specs(at)]
-    assert "Do the units mean anything?" in titles and "How often the network is right" in titles
+    assert "Do the units mean anything?" in titles and "Accuracy by split" in titles
 
 
 def test_figures_say_what_they_were_measured_on(cache):
@@ -55,14 +56,14 @@ def test_figures_say_what_they_were_measured_on(cache):
         for spec in specs(show(page, definition="annotated", **address)):
             lines = " ".join(spec["title"]["subtitle"])
             assert "tiny · " in lines
-            if "right" not in spec["title"]["text"]:
+            if "Accuracy" not in spec["title"]["text"]:
                 assert LAYER in lines and "only annotated pixels" in lines
 
 
 def test_deep_link_to_a_unit_and_layer(cache, run):
     at = show("pages/2_Units.py", unit="5", layer="body.1")
     best = unit_concepts(run, "body.1", 5).iloc[0]
-    assert at.title[0].value == f"Unit 5: {best['name']}"
+    assert at.title[0].value == f"Unit 5: {best['name']}" + "?" * int(best["adjusted"] > FDR)
     assert at.metric[0].value == f"{best['iou']:.3f}"
     assert len(specs(at)) == 3
 
@@ -178,10 +179,10 @@ def test_every_page_shows_published_predictions(published, page, address):
 def test_overview_of_published_predictions(published):
     at = show("app.py")
     told = text_of(at)
-    assert "<b>2</b> of 5 scored images" in told and "(40.0%)" in told
+    assert "<b>40.0%</b> accuracy on all photos (2 of 5)" in told
     table = at.dataframe[0].value
     assert table.columns[0] == "scene" and len(table) == 3
-    assert table.set_index("scene").loc["attic", "mostly taken for"] == "den"
+    assert table.set_index("scene").loc["attic", "most often predicted as"] == "den"
 
 
 def test_published_predictions_are_filtered_and_have_no_units(published):

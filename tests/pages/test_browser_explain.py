@@ -83,7 +83,7 @@ def test_an_account_is_followed(browser, server):
     page.wait_for_url("**strategy=whole_layer*")
     visit.settle()
     account = page.get_by_role("region", name="The true scene").or_(
-        page.get_by_role("region", name="Answer and truth")
+        page.get_by_role("region", name="Prediction and true scene")
     )
     concept = account.locator("a.name").first
     name = concept.inner_text()
@@ -116,7 +116,7 @@ def test_a_concept_is_clicked_away(browser, server):
     visit = Visit(browser, server)
     page = visit.page
     visit.open("Explain?image=010&without=none")
-    page.get_by_text("Choose what to take away above.").wait_for()
+    page.get_by_text("Choose what to remove above.").wait_for()
     page.get_by_test_id("stButtonGroup").get_by_role("button", name="thing 2").click()
     page.wait_for_url(lambda url: "without=none" not in url)
     page.get_by_text("What the network saw: without thing 2").wait_for()
@@ -143,7 +143,7 @@ def test_a_photo_of_ones_own_is_explained(browser, server):
     )
     page.get_by_text("What the network saw of mine.jpg").wait_for()
     visit.settle()
-    assert page.get_by_role("region", name="The network’s answer").count() == 1
+    assert page.get_by_role("region", name="Prediction").count() == 1
     # The only box is the note of how badly labels stand in for masks.
     boxes = page.locator('[data-testid="stAlert"]')
     assert boxes.count() == 1 and "badly" in boxes.inner_text()

@@ -36,10 +36,10 @@ def test_causes_stand_first_and_concepts_are_clicked_away(cache, run, known):
         ids = tuple(r.concept for r in found.rows[: len(names)])
         after = causes.taken_away(run, network, image, ids, "mean", pair)
         margin = f"{after.margin:+.2f}".replace("-", "−")
-        assert f"answers **{after.answer}**" in text_of(at) and f"**{margin}**" in text_of(at)
+        assert f"predicts **{after.answer}**" in text_of(at) and f"**{margin}**" in text_of(at)
     assert "|".join(names) in str(at.query_params["without"])
     pills(at).set_value([]).run()
-    assert "Choose what to take away" in text_of(at) and at.query_params["without"] in (
+    assert "Choose what to remove" in text_of(at) and at.query_params["without"] in (
         "none",
         ["none"],
     )
@@ -71,5 +71,5 @@ def test_a_network_that_changed_leaves_the_papers_account(monkeypatch, tmp_path)
     assert "The paper’s account" in [one.value for one in at.header]
 
 
-def test_a_photo_of_ones_own_says_why_no_causes_are_told(cache):
-    assert "no causes are told" in text_of(show("pages/4_Explain.py", view="own"))
+def test_a_photo_of_ones_own_says_why_nothing_is_removed(cache):
+    assert "nothing can be removed by name" in text_of(show("pages/4_Explain.py", view="own"))

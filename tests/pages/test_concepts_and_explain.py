@@ -105,12 +105,12 @@ def test_a_concept_is_shown_with_the_units_that_saw_it(cache, run, known):
     at = show("pages/4_Explain.py", image="010", strategy="whole_layer", see=label)
     said = text_of(at)
     assert f"Bright: **{told.shown(one)}**" in said
-    assert f"where unit {one.units[0].unit} is lit" in said
+    assert f"where unit {one.units[0].unit} is active" in said
     unit = str(one.units[-1].unit)
     at = show("pages/4_Explain.py", image="010", strategy="whole_layer", see=label, lit=unit)
-    assert f"where unit {unit} is lit" in text_of(at)
+    assert f"where unit {unit} is active" in text_of(at)
     at = show("pages/4_Explain.py", image="010", see="thing 77")
-    assert "no “thing 77” annotated" in text_of(at)
+    assert "“thing 77” is not annotated in this photo" in text_of(at)
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ def test_nothing_is_there_yet(cache):
     assert "**21 trainings**" in told and "about **5,040 photos**" not in told
     # 30 of 60 photos to train on, a fifth of them held out: 24 × 21 trainings × 8 epochs.
     assert f"**{24 * 21 * 8:,} photos**" in told
-    assert "No second opinion on this run yet" in text_of(show(PAGE, view="svm"))
+    assert "No SVM on explanations for this run yet" in text_of(show(PAGE, view="svm"))
     assert not at.warning and not at.error
 
 
@@ -161,7 +161,7 @@ def test_the_second_opinion_tells_which_rows_need_masks(filled):
     ("address", "words"),
     [
         ({"result": "zzz"}, "There is no training with concepts “zzz” here"),
-        ({"view": "svm", "result": "zzz"}, "There is no second opinion on this run “zzz”"),
+        ({"view": "svm", "result": "zzz"}, "There is no SVM on explanations “zzz”"),
         ({"tried": "0.1, much"}, "Values of λ are numbers above 0"),
         ({"tried": "-1"}, "Values of λ are numbers above 0"),
     ],

@@ -137,7 +137,7 @@ def test_without_maps_the_methods_without_formulas_remain(tmp_path, monkeypatch)
     monkeypatch.setenv("UNITSCOPE_CACHE", str(out))
     at = show(PAGE, unit="3")
     (frame,) = [t.value for t in at.dataframe if "its own measure" in t.value.columns]
-    assert frame["chance"].tolist() == ["–"] * 3
+    assert frame["p-value"].tolist() == ["–"] * 3
     assert "this run kept none" in text_of(at)
 
 
@@ -146,7 +146,7 @@ def test_no_unit_no_label(run):
         single_labels(run, LAYER, 12)
 
 
-# -- scenes it serves and harms -------------------------------------------------------------
+# -- contribution scores ---------------------------------------------------------------------
 
 
 def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
@@ -177,14 +177,16 @@ def test_scenes_of_a_unit_are_summed_photo_by_photo(run):
 
 
 def test_a_unit_says_what_is_lost_without_it(run):
-    assert "Switched off" not in text_of(show(PAGE, unit="3"))
+    assert "Disabled, accuracy" not in text_of(show(PAGE, unit="3"))
     at = show(PAGE, unit="3", serves="1")
     told = disable.prepare(run, LAYER).toggle(disable.Edit((3,)), None, ["test"])
+    assert 0 < told.accuracy[0].n < run.image_count.used  # of the held-out photos alone
     gain = told.gain
     shown = text_of(at)
+    assert "accuracy on test goes" in shown
     assert f"to **{told.accuracy[1].value:.2%}**" in shown
-    assert f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} photos" in shown
-    assert "off=3" in shown and "It serves" in shown
+    assert f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}; {gain.gained} newly correct" in shown
+    assert "off=3" in shown and "Positive score for" in shown
     at = show(PAGE, unit="3", serves="1", layer="body.1")
     assert "this layer is replayed tail" in text_of(at)
 

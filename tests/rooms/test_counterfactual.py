@@ -212,7 +212,7 @@ def test_what_encloses_stays(rooms):
         ("mountain-test-000", "part:slope"),
         ("beach-test-000", "sand"),
     ):
-        with pytest.raises(UnitscopeError, match=r"cannot be taken away.*What can:"):
+        with pytest.raises(UnitscopeError, match=r"cannot be removed.*What can:"):
             cf.picture(rooms, image, SceneEdit(without=name))
         assert name.rpartition(":")[2] not in [
             t.name for t in cf.removable(rooms, image) if t.plane in (name.partition(":")[0], "")

@@ -18,7 +18,7 @@ from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.settings import Settings
 from core.foundation.vocabulary import Core
 from core.views import explain, knowledge
-from core.views.images import Filter, concept_id, gallery
+from core.views.images import Filter, concept_id, gallery, probable
 from core.views.pictures import OUTLINE, active_region, thumbnail
 from tests import tiny
 from tests.two_runs import LAYER
@@ -152,6 +152,12 @@ def test_a_photo_of_ones_own(run, known):
     assert told.account.image == "my.png" and told.account.target is None
     assert set(told.account.sides) == {"predicted"} and told.account.scenes
     assert all(item.annotated is None for item in told.account.sides["predicted"].met)
+    # The probabilities are those of the network on what it saw.
+    chances = np.asarray(told.account.probabilities)
+    assert chances.sum() == pytest.approx(1) and chances.max() == told.account.confidence
+    top = probable(run, chances)
+    assert top["class"][0] == told.account.predicted and not top["true"].any()
+    assert top["probability"].tolist() == sorted(chances, reverse=True)[: len(top)]
     # What the network sees of any photo: the middle of it, in its own size.
     assert Image.open(io.BytesIO(told.photo)).size == (24, 24)
     assert hooks == [m for m in network.model.module.modules() if m._forward_hooks] == []

@@ -178,7 +178,9 @@ def test_pictures_are_pictures(run):
 def test_findings_are_true(run):
     for found in findings(run, LAYER):
         if found.page == "scenes":
-            choice = Filter(found.address["scene"], found.address["predicted"])
+            choice = Filter(
+                found.address["scene"], found.address["predicted"], split=found.address["split"]
+            )
             total, _ = gallery(run, choice)
             assert f": {total} of " in found.text
         else:
