@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import streamlit as st
 
@@ -178,14 +180,23 @@ def confusion(ctx: Context, split: str) -> None:
         address.put(
             {name: str(pair.get(name, "")) for name in ("scene", "predicted")}, drop=("page",)
         )
+        bring_photos(pair)
 
-    draw.chart(
-        lambda dark: run_figures.confusion(frame, caption, dark),
-        "confusion",
-        "Heat map of true scenes against predicted scenes; click a cell to see its images",
-        explanations.CONFUSION,
-        clicked,
-    )
+    # On a phone it keeps its size, and is moved sideways within its frame.
+    with st.container(key="matrix"):
+        draw.chart(
+            lambda dark: run_figures.confusion(frame, caption, dark),
+            "confusion",
+            "Heat map of true scenes against predicted scenes; click a cell to see its images",
+            explanations.CONFUSION,
+            clicked,
+        )
+
+
+def bring_photos(pair: dict[str, object]) -> None:
+    """Have the photos of a cell that was chosen just now brought into view."""
+    if pair:
+        st.session_state["bring"] = f"{pair} {time.time()}"
 
 
 def pairs(ctx: Context, split: str) -> None:
@@ -200,6 +211,7 @@ def pairs(ctx: Context, split: str) -> None:
         if place is not None:
             pair = {name: str(frame[name].iloc[place]) for name in pair}
         address.put(pair, drop=("page",))
+        bring_photos(pair if place is not None else {})
 
     view = pd.DataFrame(
         {
@@ -271,10 +283,12 @@ def all_photos(ctx: Context) -> None:
     if view == "matrix" and not unanswered(ctx.run, "what is taken for what"):
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
-            st.markdown(
-                f"**{plain_name(choice.scene) or 'any scene'}** taken for "
-                f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
-            )
+            with st.container(key="cell-photos"):
+                st.markdown(
+                    f"**{plain_name(choice.scene) or 'any scene'}** predicted as "
+                    f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
+                )
+            draw.bring(".st-key-cell-photos", st.session_state.get("bring", ""))
     if view == "photos" or choice.scene or choice.predicted:
         if not total:
             st.info(f"No {_noun(ctx)} fits all of these filters.", icon=":material/filter_alt_off:")

@@ -18,7 +18,7 @@ from core.views import runs as run_views
 from core.views.names import shown_name
 from core.views.pictures import thumbnail
 from core.views.runs import usual_splits
-from pages.parts import access, address, changes, draw, explanations, graph
+from pages.parts import access, address, changes, deleted_sets, draw, explanations, graph
 from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 
@@ -400,6 +400,7 @@ def sets(
     wrong = st.session_state.pop("set-wrong", "")
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
+    deleted_sets.offer(ctx)
     if kept.empty:
         st.caption(
             "No set is kept yet. Sets are kept beside the runs, for everyone who opens this app."
@@ -411,7 +412,7 @@ def sets(
     )
 
     def drop() -> None:
-        changes.delete_set(ctx.run, ctx.layer, chosen)
+        deleted_sets.drop(ctx, chosen)
 
     with st.container(horizontal=True):
         st.button("Take it up", on_click=put, args=(of[chosen],), icon=":material/input:")

@@ -107,6 +107,35 @@ def categories(
     return titled(chart, "What kinds of things the units detect", caption, dark)
 
 
+def layers(frame: pd.DataFrame, order: list[str], caption: Caption, dark: bool = False) -> Any:
+    """Share of each layer's units by the category of their label, from
+    :func:`core.views.layers.categories_by_layer`. order : the layers, as the network has them."""
+    kinds = sorted(set(frame["category"]))
+    chart = (
+        alt.Chart(frame)
+        .mark_bar(size=22)
+        .encode(
+            alt.X(
+                "sum(share):Q",
+                title="share of the layer's units",
+                axis=alt.Axis(format="%", tickCount=5),
+            ),
+            alt.Y("layer:N", title=None, sort=order),
+            alt.Color("category:N", title=None, scale=category_scale(dark, kinds)),
+            order=alt.Order("category:N"),
+            tooltip=[
+                "layer",
+                "category",
+                "units",
+                "concepts",
+                alt.Tooltip("share", format=".1%", title="share of the layer"),
+            ],
+        )
+        .properties(width=WIDTH, height=36 * max(1, len(order)))
+    )
+    return titled(chart, "What kinds of things each layer detects", caption, dark, 40)
+
+
 def unit_chance(
     frame: pd.DataFrame, iou: float, unit: int, caption: Caption, dark: bool = False
 ) -> Any:

@@ -94,6 +94,15 @@ def command(request: Mapping[str, Any]) -> str:
     return shlex.join(parts)
 
 
+EMBEDDED: dict[str, Any] = {
+    "dataset": "rooms",
+    "model": "rooms",
+    "layers": ["layer3", "layer4"],
+}
+"""The request of the embedded run, which `make run` makes and the app offers: two layers, so that
+there are layers to compare."""
+
+
 def quantile_words(q: float) -> str:
     """The quantile (1 − q) to the last digit that q was written with.
 

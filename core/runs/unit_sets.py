@@ -104,17 +104,22 @@ def save_set(run: Run, layer: str, name: str, units: Sequence[int], why: str = "
             con.close()
 
 
-def delete_set(run: Run, layer: str, name: str) -> None:
-    """Remove a set. Raises UnitscopeError with the nearest names where there is none."""
+def delete_set(run: Run, layer: str, name: str) -> tuple[list[int], str]:
+    """Remove a set; returns its units and why, with which :func:`save_set` brings it back.
+
+    Raises UnitscopeError with the nearest names where there is none.
+    """
     known = list_sets(run, layer)["name"].tolist()
     if name not in known:
         raise unknown("set of units", name, known)
     with filelock.FileLock(f"{_at(run)}.lock", timeout=PATIENCE):
         con = _connect(_at(run))
         try:
-            con.execute(
-                "DELETE FROM named WHERE run = ? AND layer = ? AND name = ?",
+            gone = con.execute(
+                "DELETE FROM named WHERE run = ? AND layer = ? AND name = ? RETURNING units, why",
                 [run.digest, layer, name],
-            )
+            ).fetchone()
         finally:
             con.close()
+    units, why = gone or ((), "")
+    return list(units), str(why)

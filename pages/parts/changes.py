@@ -15,7 +15,7 @@ from core.foundation import jobs
 from core.foundation.roots import check_path, check_spec
 from core.foundation.settings import limits
 from core.foundation.trust import check_named
-from core.runs import store
+from core.runs import run_names, store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
 from core.views import work as starting
@@ -112,16 +112,28 @@ def delete(path: Path) -> None:
     store.delete_run(path)
 
 
-def save_set(run: Run, layer: str, name: str, units: Sequence[int]) -> None:
+def save_set(run: Run, layer: str, name: str, units: Sequence[int], why: str = "") -> None:
     """:func:`core.runs.unit_sets.save_set`."""
-    require_owner("keep set", run=run.digest, layer=layer, name=name, units=list(units))
-    named_sets.save_set(run, layer, name, units)
+    require_owner("save set", run=run.digest, layer=layer, name=name, units=list(units))
+    named_sets.save_set(run, layer, name, units, why)
 
 
-def delete_set(run: Run, layer: str, name: str) -> None:
+def delete_set(run: Run, layer: str, name: str) -> tuple[list[int], str]:
     """:func:`core.runs.unit_sets.delete_set`."""
-    require_owner("forget set", run=run.digest, layer=layer, name=name)
-    named_sets.delete_set(run, layer, name)
+    require_owner("delete set", run=run.digest, layer=layer, name=name)
+    return named_sets.delete_set(run, layer, name)
+
+
+def name_run(path: Path, name: str) -> None:
+    """:func:`core.runs.run_names.name_run`."""
+    require_owner("name run", run=path.stem, name=name)
+    run_names.name_run(path.parent, path.stem, name)
+
+
+def pin_run(path: Path, pinned: bool = True) -> None:
+    """:func:`core.runs.run_names.pin_run`; none is pinned any more where `pinned` is false."""
+    require_owner("pin run" if pinned else "unpin run", run=path.stem)
+    run_names.pin_run(path.parent, path.stem if pinned else "")
 
 
 def keep_names(run: Run, graph: Graph, content: bytes) -> str:

@@ -11,7 +11,7 @@ from core.datasets.registry import DATASETS
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
-from core.foundation.settings import Settings, command
+from core.foundation.settings import EMBEDDED, Settings, command
 from core.knowledge.kinds import KNOWLEDGE
 from core.models.registry import MODELS
 from core.views import work
@@ -206,7 +206,7 @@ def draw(root: Path) -> None:
         )
         st.code(START, language="bash")
         return
-    fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
+    fill_in("Fill in the embedded photos and network", EMBEDDED)
     with st.container(border=True):
         request = form(root)
         asked = work.arguments(request, root)
@@ -245,7 +245,7 @@ def draw(root: Path) -> None:
         elif done:
             checked(result, request)
         elif job is not None and job.state == "failed":
-            st.error(job.error[:1].upper() + job.error[1:], icon=":material/error:")
+            st.error(f"{sentence(job.error)}.", icon=":material/error:")
         elif job is not None:
             st.caption("The check was stopped.")
     with st.expander("On the command line", icon=":material/terminal:"):
@@ -278,7 +278,7 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
         try:
             changes.start_run(asked, digest, root)
         except UnitscopeError as err:
-            st.error(str(err))
+            st.error(f"{sentence(err)}.", icon=":material/error:")
             return
         st.rerun()
 

@@ -417,7 +417,7 @@ def test_without_the_token_nothing_is_changed_and_with_it_all(browser, cache):
         anonymous.open("Runs")
         anonymous.page.get_by_text("Read-only").first.wait_for()
         anonymous.page.get_by_text("Stopped").first.wait_for()
-        for name in ("Discard", "Delete this run", "Check", "Start", "Go on", "Stop"):
+        for name in ("Discard", "Delete this run", "Check", "Start", "Resume", "Stop"):
             assert anonymous.page.get_by_role("button", name=name).count() == 0, name
         anonymous.check()
         anonymous.page.close()
@@ -430,7 +430,7 @@ def test_without_the_token_nothing_is_changed_and_with_it_all(browser, cache):
         page = visit.page
         page.get_by_role("button", name="Discard …").click()
         page.get_by_role("button", name="Discard", exact=True).click()
-        page.get_by_text("At work").wait_for(state="detached", timeout=WAIT)
+        page.get_by_text("Running", exact=True).wait_for(state="detached", timeout=WAIT)
         assert not (cache / f"{STOPPED}.partial").exists()
         # The cookie holds for another page and a reload.
         visit.open("Runs")

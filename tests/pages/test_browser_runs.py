@@ -80,11 +80,11 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         visit = Visit(browser, server)
         page = visit.page
         visit.open("Runs")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
         page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
         assert [path.stem for path in list_runs(root)] == [digest]
-        page.get_by_role("button", name="Put away").click()
-        page.get_by_text("At work").wait_for(state="detached")
+        page.get_by_role("button", name="Dismiss").click()
+        page.get_by_text("Running", exact=True).wait_for(state="detached")
         visit.open(f"Runs?run={digest}")
         page.get_by_text("No file was left out.").wait_for()
         visit.check()
