@@ -211,7 +211,7 @@ def pairs(ctx: Context, split: str) -> None:
         if place is not None:
             pair = {name: str(frame[name].iloc[place]) for name in pair}
         address.put(pair, drop=("page",))
-        bring_photos(pair if place is not None else {})
+        bring_photos({**pair} if place is not None else {})
 
     view = pd.DataFrame(
         {
