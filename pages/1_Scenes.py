@@ -10,6 +10,7 @@ import streamlit as st
 from core.figures import runs as run_figures
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
+from core.runs.notes import Thing
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.images import (
@@ -23,8 +24,9 @@ from core.views.images import (
 )
 from core.views.names import shown_name
 from core.views.pictures import label_planes, mask_photo, region_photo, swatch, thumbnail
+from core.views.selection import photos_of
 from core.views.units import active_units, has_maps
-from pages.parts import address, draw, explanations
+from pages.parts import address, draw, explanations, marks, selection
 from pages.parts.frame import Context, page, page_files, stop, unanswered
 
 SIZE = 24
@@ -34,7 +36,7 @@ ROWS = 50
 # Streamlit would show it.)
 MATRIX = 60
 VIEWS = {"photos": "Photos", "matrix": "What is taken for what"}
-FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
+FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "tag", "page")
 
 
 def _scene(name: object) -> str:
@@ -142,7 +144,9 @@ def choose(ctx: Context) -> tuple[Filter, str]:
                 format_func=outcomes.get,
                 label_visibility="collapsed",
             )
-    return Filter(scene, predicted, outcome, split, concept, sort), view
+        tagged = marks.chosen(ctx)
+    ids = None if tagged is None else tuple(sorted(tagged))
+    return Filter(scene, predicted, outcome, split, concept, sort, ids), view
 
 
 def _noun(ctx: Context) -> str:
@@ -301,6 +305,13 @@ def all_photos(ctx: Context) -> None:
         else:
             image_rows(ctx, frame, where)
         address.pages("page", -(-total // size))
+    selection.bar(
+        ctx,
+        "Scenes",
+        [name for name in (*FILTERS, "view") if name != "page"],
+        lambda: photos_of(ctx.run, choice),
+        "photos",
+    )
     if choice.concept and view == "photos":
         st.page_link(
             page_files()["Units"],
@@ -329,7 +340,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
     facts = ctx.ask(image_facts, image)
     top_row(ctx, facts)
     if not ctx.facts.photos:
-        no_photo(facts)
+        no_photo(ctx, facts)
         return
     scene = plain_name(facts.scene_name) if isinstance(facts.scene_name, str) else ""
     title, about = (
@@ -344,6 +355,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
             about += " · the network has no class for this scene"
     st.title(title)
     st.caption(about)
+    marks.editor(ctx, Thing(facts.id))
     left, right = st.columns(2, gap="large")
     labels = ctx.ask(image_labels, image)
     with left:
@@ -362,7 +374,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
     units(ctx, image, facts)
 
 
-def no_photo(facts: ImageFacts) -> None:
+def no_photo(ctx: Context, facts: ImageFacts) -> None:
     """All that published predictions tell of an image."""
     scene, said = _scene(facts.scene_name), _said(facts.predicted_name)
     scored = facts.correct is not None
@@ -372,6 +384,7 @@ def no_photo(facts: ImageFacts) -> None:
         right = facts.correct
         st.title(f"{scene.capitalize()}, {'recognised' if right else f'taken for {said}'}")
     st.caption(f"Image {facts.id} · split {facts.split}")
+    marks.editor(ctx, Thing(facts.id))
     st.info(
         "There is no photo to show: this run was made from published predictions, which hold "
         "what the network said and nothing more."

@@ -22,9 +22,9 @@ from core.views.runs import (
     skipped,
     too_small,
 )
-from pages.parts import access, address, changes, draw, run_form, watch
+from pages.parts import access, address, changes, draw, query_box, run_form, watch
 from pages.parts.cache import ask, open_run, summaries
-from pages.parts.frame import page, page_files, given_names, sentence
+from pages.parts.frame import given_names, page, page_files, sentence
 from pages.parts.run_form import size_words
 
 STEPS = {
@@ -237,6 +237,7 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
             f"{len(names):,} scenes the network has no class for, neither right nor wrong: "
             f"{', '.join(names[:20])}{more}."
         )
+    query_box.box(open_run(path))
     if not access.may_change():
         return
     title(path, kept.of(path.stem), kept.pinned == path.stem)

@@ -52,9 +52,7 @@ def add(verb: Verb) -> None:
     runs.add_argument(
         "--unpin", action="store_true", help="the app opens with the newest run again"
     )
-    runs.add_argument(
-        "--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs"
-    )
+    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
     show = verb("show", _show, "What a run is and what its units detect.")
     add_run(show)
     show.add_argument("--layer", metavar="NAME")

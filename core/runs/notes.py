@@ -141,9 +141,7 @@ def find_marks(run: Run, text: str, layer: str) -> dict[Thing, Marks]:
         "ORDER BY layer, key",
         [run.digest, layer, asked, asked],
     )
-    return {
-        Thing(str(key), str(at)): Marks(tuple(tags), str(note)) for at, key, tags, note in rows
-    }
+    return {Thing(str(key), str(at)): Marks(tuple(tags), str(note)) for at, key, tags, note in rows}
 
 
 # -- filters ----------------------------------------------------------------------------------

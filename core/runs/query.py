@@ -93,7 +93,7 @@ def _child(run: Run, sql: str, rows: int, seconds: float, memory: int) -> dict[s
             f"the query takes longer than {seconds:g} s; ask for less, or on the command line"
         ) from None
     except ValueError:
-        raise UnitscopeError("the query took more memory or time than it may, and was ended") from None
+        raise UnitscopeError("the query took more memory than it may, and was ended") from None
     return found
 
 

@@ -45,7 +45,7 @@ def resolve(name: str | None, root: Path) -> Path:
 
 
 LEAST_SHARE, LEAST_IMAGES = 0.8, 20
-"""A run that used less of its images, or fewer, is a failed or a first try: nothing to open with."""
+"""A run that used less of its images, or fewer, is a failed or a first try: no front page."""
 
 
 def front(found: Iterable[tuple[Path, Summary | str]], pinned: str) -> Path | None:

@@ -6,7 +6,7 @@ asks :func:`pages.parts.access.require_owner` first, which also writes the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from core.foundation import jobs
 from core.foundation.roots import check_path, check_spec
 from core.foundation.settings import limits
 from core.foundation.trust import check_named
-from core.runs import run_names, store
+from core.runs import notes, run_names, store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
 from core.views import work as starting
@@ -122,6 +122,24 @@ def delete_set(run: Run, layer: str, name: str) -> tuple[list[int], str]:
     """:func:`core.runs.unit_sets.delete_set`."""
     require_owner("delete set", run=run.digest, layer=layer, name=name)
     return named_sets.delete_set(run, layer, name)
+
+
+def mark(run: Run, thing: notes.Thing, marks: notes.Marks) -> None:
+    """:func:`core.runs.notes.mark`."""
+    require_owner(f"mark {thing.kind}", run=run.digest, layer=thing.layer, key=thing.key)
+    notes.mark(run, thing, marks)
+
+
+def save_filter(run: Run, page: str, name: str, choice: Mapping[str, str]) -> None:
+    """:func:`core.runs.notes.save_filter`."""
+    require_owner("save filter", run=run.digest, page=page, name=name)
+    notes.save_filter(run, page, name, choice)
+
+
+def delete_filter(run: Run, page: str, name: str) -> None:
+    """:func:`core.runs.notes.delete_filter`."""
+    require_owner("delete filter", run=run.digest, page=page, name=name)
+    notes.delete_filter(run, page, name)
 
 
 def name_run(path: Path, name: str) -> None:

@@ -26,7 +26,7 @@ from core.views.runs import (
     summary,
     too_small,
 )
-from pages.parts import access, address
+from pages.parts import access, address, finder
 from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
 from pages.parts.registry import pages
 
@@ -63,6 +63,7 @@ dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
   .stMain .stHorizontalBlock:has(> .stColumn:nth-child(3)) > .stColumn {
     min-width: 12rem; flex: 1 1 12rem}
 }
+.st-key-found {max-height: 24rem; overflow-y: auto}
 .st-key-bring {position: absolute; width: 1px; height: 1px; overflow: hidden}
 .st-key-cell-photos {scroll-margin-top: 4rem}
 @media (max-width: 640px) {
@@ -189,6 +190,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         )
     with st.sidebar:
         st.markdown("### Unitscope")
+        searched = st.container()
         for listed in pages():
             st.page_link(
                 listed.form,
@@ -208,12 +210,17 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         if needs_run:
             _empty(title)
         return None
+
+    def search(run: Run | None, layer: str = "", denominator: str = "all") -> None:
+        finder.box(searched, run, layer, denominator, found, names)
+
     wanted = address.get("run")
     try:
         opening = front(every.items(), names.pinned)
         path = resolve(wanted, root) if wanted or opening is None else opening
         facts = ask(summary, open_run(path))
     except UnitscopeError as err:
+        search(None)
         near = nearest(wanted, list(paths)) or list(paths)
         if not needs_run:
             st.warning(sentence(err), icon=":material/explore_off:")
@@ -228,6 +235,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             st.caption(f":orange[:material/warning: A failed or a first try: {why}.]")
         layers = [layer.name for layer in facts.layers]
         if not layers:
+            search(open_run(path))
             return Context(open_run(path), facts, "", "all", is_dark())
         layer = address.get("layer", layers[-1])
         layer_known = layer in layers
@@ -247,6 +255,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             "counts; the other way leaves out pixels where nothing of the concept’s kind was "
             "annotated, so that a unit is not blamed for what nobody labelled.",
         )
+    search(open_run(path), layer, denominator)
     if not layer_known:
         st.title(title)
         error = unknown("layer of this run", address.get("layer"), layers)

@@ -83,4 +83,3 @@ def section(ctx: Context) -> None:
                 column: NUMBER(format="%.3f") for column in table.columns if "IoU " in column
             },
         )
-

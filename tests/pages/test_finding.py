@@ -9,7 +9,7 @@ import pytest
 
 from core.foundation.settings import EMBEDDED, command
 from core.runs.run_file import Run
-from core.runs.run_names import name_run, pin_run, read_names
+from core.runs.run_names import read_names
 from core.runs.unit_sets import list_sets, save_set
 from core.views.runs import resolve
 from tests.browsing import ROOT
