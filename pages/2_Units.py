@@ -352,6 +352,7 @@ def one_unit(ctx: Context, text: str) -> None:
     concepts = ctx.ask(unit_concepts, ctx.layer, unit, ctx.denominator)
     if not len(concepts):
         st.title(f"Unit {unit}: no label")
+        marks.editor(ctx, Thing(str(unit), ctx.layer))
         st.caption(
             "It is never above its threshold together with any label."
             if facts.images
@@ -435,7 +436,7 @@ def verdict(ctx: Context, best: pd.Series, facts: UnitFacts) -> None:
 
 def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     """The photos in which it peaks highest, dimmed where it is not active."""
-    st.subheader("Where it is most active")
+    st.subheader("Where it is active")
     scenes = ctx.ask(unit_views.unit_scenes, ctx.layer, unit)
     within = [ANY, *scenes.loc[scenes["active"] > 0, "scene"]]
     maps = ctx.ask(has_maps, ctx.layer)

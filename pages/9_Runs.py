@@ -15,6 +15,7 @@ from core.views import work as starting
 from core.views.names import short_name
 from core.views.runs import (
     Summary,
+    accuracy,
     cache_root,
     disk_size,
     read_names,
@@ -25,7 +26,7 @@ from core.views.runs import (
 from pages.parts import access, address, changes, draw, query_box, run_form, watch
 from pages.parts.cache import ask, open_run, summaries
 from pages.parts.frame import given_names, page, page_files, sentence
-from pages.parts.run_form import size_words
+from pages.parts.watch import size_words
 
 STEPS = {
     "collect": "Step 1 of 3, running the network",
@@ -131,6 +132,7 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
             broken.append((path, facts))
             continue
         size = disk_size(path)
+        judged = ask(accuracy, open_run(path)).head(1)
         found[path.stem] = (path, facts, size)
         rows.append(
             {
@@ -141,7 +143,8 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
                 "layers": ", ".join(layer.name for layer in facts.layers) or "none",
                 "images": facts.images,
                 "not used": facts.planned - facts.images,
-                "accuracy": facts.accuracy,
+                "accuracy": judged["accuracy"].iloc[0] if len(judged) else None,
+                "on split": judged["split"].iloc[0] if len(judged) else "",
                 "on disk (MB)": round(size / 1e6, 1),
                 "finished (UTC)": facts.finished.replace("T", " ").rstrip("Z"),
                 "run": path.stem,
@@ -162,7 +165,12 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
             "runs",
             "Finished runs with dataset, network and accuracy",
             picked=choose,
-            column_config={"accuracy": st.column_config.NumberColumn(format="percent")},
+            column_config={
+                "accuracy": st.column_config.NumberColumn(
+                    format="percent",
+                    help="Of the split that networks are judged on, where there is one.",
+                )
+            },
         )
         st.caption(
             "Choose a row for its settings and the files it left out, to name it, to pin it or to "

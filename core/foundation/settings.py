@@ -206,6 +206,8 @@ class Limits:
     Attributes
     ----------
     photo_mb, names_mb : size of one photo or one file of corrected names that is uploaded.
+    drop_mb, drop_files : size of a zip or folder that an owner drops in as a data set, and files in
+        it.
     uploads : files that one visitor's session may hold at once. uploads_mb : all sessions.
     photos_an_hour : photos of their own that visitors may have explained, all together.
     names_files : files of corrected names kept of one run.
@@ -217,6 +219,8 @@ class Limits:
     names_mb: int = 5
     uploads: int = 10
     uploads_mb: int = 400
+    drop_mb: int = 200
+    drop_files: int = 20_000
     photos_an_hour: int = 600
     names_files: int = 100
     jobs: int = 3

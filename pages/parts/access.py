@@ -29,6 +29,7 @@ import streamlit as st
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import strict_json
 from core.foundation.roots import runs_read_below
+from core.views import dropped
 from core.views.runs import cache_root
 
 MODES = ("owner", "read-only", "team")
@@ -60,7 +61,8 @@ _now = [Serving()]
 def serve_as(serving: Serving) -> None:
     """Say how this process serves. Plain ``streamlit run app.py`` says nothing: read-only."""
     _now[0] = serving
-    runs_read_below(serving.roots)
+    own = (dropped.place(cache_root()).resolve(),)
+    runs_read_below((*serving.roots, *own) if serving.roots else None)
 
 
 def serving() -> Serving:

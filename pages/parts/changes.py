@@ -18,7 +18,9 @@ from core.foundation.trust import check_named
 from core.runs import notes, run_names, store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
+from core.views import dropped
 from core.views import work as starting
+from core.views.runs import cache_root
 from pages.parts import cache
 from pages.parts.access import require_owner, serving
 
@@ -37,7 +39,7 @@ def check_named_files(arguments: Sequence[str]) -> None:
     It was filled in by an address, a run file or a person, and nobody can tell which: so a
     ``python:`` SPEC is looked at as one that a file names.
     """
-    roots = serving().roots
+    roots = readable_roots()
     for word, following in pairwise([*arguments, ""]):
         # As the command line reads options: cut short, and with `=`.
         option, _, own = word.partition("=")
@@ -49,6 +51,13 @@ def check_named_files(arguments: Sequence[str]) -> None:
         check_named(value, FORM)
         if roots is not None:
             check_spec(value, roots, FORM)
+
+
+def readable_roots() -> tuple[Path, ...] | None:
+    """Folders below which a form may name files: the server's roots, and what was dropped into the
+    app; None for any."""
+    roots = serving().roots
+    return None if roots is None else (*roots, dropped.place(cache_root()).resolve())
 
 
 def _may_be(option: str, of: Sequence[str]) -> bool:
@@ -122,6 +131,24 @@ def delete_set(run: Run, layer: str, name: str) -> tuple[list[int], str]:
     """:func:`core.runs.unit_sets.delete_set`."""
     require_owner("delete set", run=run.digest, layer=layer, name=name)
     return named_sets.delete_set(run, layer, name)
+
+
+def drop_zip(name: str, data: bytes) -> Path:
+    """:func:`core.views.dropped.keep_zip`, within the quotas."""
+    require_owner("drop zip", name=name, bytes=len(data))
+    return dropped.keep_zip(name, data, cache_root(), limits())
+
+
+def drop_files(files: Mapping[str, bytes]) -> Path:
+    """:func:`core.views.dropped.keep_files`, within the quotas."""
+    require_owner("drop folder", files=len(files), bytes=sum(map(len, files.values())))
+    return dropped.keep_files(files, cache_root(), limits())
+
+
+def delete_dropped(name: str) -> None:
+    """:func:`core.views.dropped.delete`."""
+    require_owner("delete dropped data set", name=name)
+    dropped.delete(name, cache_root())
 
 
 def mark(run: Run, thing: notes.Thing, marks: notes.Marks) -> None:

@@ -52,8 +52,9 @@ def box(
         text = address.text(
             FIND,
             "Search",
-            placeholder="unit, concept, scene, photo, run, tag",
+            placeholder="Search",
             label_visibility="collapsed",
+            help="Units by number or label, concepts, scenes, photos by id, tags and notes, runs.",
             icon=":material/search:",
         )
         if not text:

@@ -24,7 +24,7 @@ def section(ctx: Context) -> None:
     st.subheader("Layer by layer")
     frame = ctx.ask(layer_views.by_layer, ctx.denominator)
     caption = replace(ctx, layer=", ".join(names)).caption()
-    left, right = st.columns(2, gap="large")
+    left, right = st.columns([5, 7], gap="large")
     with left:
         kinds = ctx.ask(layer_views.categories_by_layer, ctx.denominator)
         if len(kinds):
@@ -42,10 +42,9 @@ def section(ctx: Context) -> None:
                 {
                     "layer": frame["layer"],
                     "units": frame["units"],
-                    "maps": [f"{w} × {h}" for w, h in zip(frame.width, frame.height, strict=True)],
                     "better than chance": frame["above"],
                     "by chance": frame["by_chance"],
-                    "in the untrained twin": frame["twin"],
+                    "untrained twin": frame["twin"],
                     "concepts": frame["concepts"],
                     "median IoU": frame["iou"],
                 }

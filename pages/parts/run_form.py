@@ -14,9 +14,11 @@ from core.foundation.progress import duration
 from core.foundation.settings import EMBEDDED, Settings, command
 from core.knowledge.kinds import KNOWLEDGE
 from core.models.registry import MODELS
-from core.views import work
-from pages.parts import access, address, changes, explanations
+from core.views import form_check, work
+from pages.parts import access, address, changes, explanations, photo_source
+from pages.parts.finder import verbatim
 from pages.parts.frame import START, page_files, sentence
+from pages.parts.watch import size_words
 
 FIELDS = {
     "dataset": "data",
@@ -33,22 +35,17 @@ FIELDS = {
 }
 """Setting → parameter of the address."""
 
+LABELS = {
+    "dataset": "Photos and masks",
+    "model": "Network",
+    "knowledge": "Knowledge graph",
+    "scenes": "Which class a scene is",
+}
+"""Field → what the form calls it."""
+
 TWIN: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 TWIN_WORDS = {"auto": "where it is cheap", "yes": "dissect it too", "no": "leave it out"}
 """What the parameter of the untrained twin may be: the setting, and in words."""
-
-
-def size_words(size: float) -> str:
-    """Bytes for people.
-
-    >>> size_words(2_500_000)
-    '2.5 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def parameters(request: dict[str, Any]) -> dict[str, str]:
@@ -90,7 +87,9 @@ def form(root: Path) -> dict[str, Any]:
         dataset = address.text(
             "data", "Photos and masks", placeholder="folder:/path/to/photos", drop=("only",)
         )
-        _forms([(kind.form, kind.about) for kind in DATASETS], "How to name them")
+        with st.container(horizontal=True):
+            _forms([(kind.form, kind.about) for kind in DATASETS], "How to name them")
+            photo_source.row()
     with right:
         model = address.text(
             "net",
@@ -136,7 +135,7 @@ def form(root: Path) -> dict[str, Any]:
         with left:
             request["q"] = address.amount(
                 "q",
-                "Lit share of all places (q)",
+                "Active share of all pixels (q)",
                 0.005,
                 0.0005,
                 0.2,
@@ -148,7 +147,7 @@ def form(root: Path) -> dict[str, Any]:
                 "maps",
                 "Keep activation maps",
                 True,
-                help="Needed to show where a unit is lit. Without them the run takes less room "
+                help="Needed to show where a unit is active. Without them the run takes less room "
                 "and the network runs twice.",
             )
             request["classes"] = address.toggle(
@@ -162,7 +161,7 @@ def form(root: Path) -> dict[str, Any]:
             request["shuffles"] = int(
                 address.amount(
                     "shuffles",
-                    "Rounds of exchanged masks",
+                    "Rounds of the permutation test",
                     Settings.shuffles,
                     0,
                     10_000,
@@ -211,7 +210,8 @@ def draw(root: Path) -> None:
         request = form(root)
         asked = work.arguments(request, root)
         job = jobs.watch(work.check_name(asked), root)
-        filled = bool(request["dataset"] and request["model"])
+        wrong = form_check.problems(request, changes.readable_roots(), changes.FORM)
+        filled = bool(request["dataset"] and request["model"]) and not wrong
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"
         refused = ""
@@ -236,9 +236,14 @@ def draw(root: Path) -> None:
                 st.caption(
                     "Opens everything, measures a few photos, starts nothing."
                     if filled
+                    else "Mend what is listed first."
+                    if wrong
                     else "Name photos and a network first."
                 )
-        if refused:
+        if wrong:
+            listed = "\n".join(f"- **{LABELS[one.field]}**: {verbatim(one.text)}" for one in wrong)
+            st.error(listed, icon=":material/error:")
+        elif refused:
             st.error(f"{refused}.", icon=":material/error:")
         elif job is not None and checking:
             watch_check(job.name, str(root))
@@ -263,13 +268,13 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
     if (root / f"{digest}.duckdb").is_file():
         st.page_link(
             page_files()["Overview"],
-            label="This run is there already: open it",
+            label="This run exists: open it",
             icon=":material/arrow_forward:",
             query_params={"run": digest},
         )
         return
     if at_work is not None and at_work.alive:
-        st.caption("This run is being made; see above.")
+        st.caption("This run is running: see above.")
         return
     need = sum(result["sizes"].values())
     if st.button(

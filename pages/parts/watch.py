@@ -18,6 +18,19 @@ HURRY = 10.0
 """Seconds after which work that was asked to stop may be ended the hard way."""
 
 
+def size_words(size: float) -> str:
+    """Bytes for people.
+
+    >>> size_words(2_500_000)
+    '2.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
+
+
 def state(task: Task, steps: Mapping[str, str]) -> None:
     """How far it is, or how it ended. steps : stage → what people call it."""
     job, now, beat = task.job, task.state, task.beat
