@@ -63,8 +63,7 @@ def ask(
         _turns.release()
     if "error" in found:
         raise UnitscopeError(printable(str(found["error"]).strip()))
-    names = _apart([printable(str(name)) for name in found["columns"]])
-    frame = pd.DataFrame(found["rows"], columns=names)
+    frame = pd.DataFrame(found["rows"], columns=[printable(str(one)) for one in found["columns"]])
     return Answer(frame, bool(found["more"]), time.monotonic() - began)
 
 
@@ -95,13 +94,3 @@ def _child(run: Run, sql: str, rows: int, seconds: float, memory: int) -> dict[s
     except ValueError:
         raise UnitscopeError("the query took more memory than it may, and was ended") from None
     return found
-
-
-def _apart(names: list[str]) -> list[str]:
-    """Names of columns, no two alike: an SQL answer may have one twice."""
-    seen: dict[str, int] = {}
-    apart = []
-    for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        apart.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
-    return apart

@@ -64,7 +64,7 @@ def search(
 def _rank(name: str, asked: str) -> int | None:
     """How well a plain name fits: 0 it is it, 1 it begins so, 2 a word of it does, 3 it holds it;
     None where it does not."""
-    if asked not in name:
+    if not asked or asked not in name:
         return None
     if name == asked:
         return 0
@@ -77,7 +77,7 @@ def _units(run: Run, layer: str, asked: str, denominator: str, count: int) -> Gr
     found: list[tuple[tuple[float, ...], Hit]] = []
     for row in table.itertuples():
         name = shown_name(row.name) if isinstance(row.name, str) else ""
-        rank = -1 if str(row.unit) == number else _rank(name, asked) if name else None
+        rank = -1 if number and str(row.unit) == number else _rank(name, asked) if name else None
         if rank is None:
             continue
         about = f"{name}, IoU {row.iou:.3f}" if name else "no label"
