@@ -22,7 +22,7 @@ from core.views import dropped
 from core.views import work as starting
 from core.views.runs import cache_root
 from pages.parts import cache
-from pages.parts.access import require_owner, serving
+from pages.parts.access import readable_roots, require_owner
 
 if TYPE_CHECKING:
     from core.knowledge.graph import Graph
@@ -51,13 +51,6 @@ def check_named_files(arguments: Sequence[str]) -> None:
         check_named(value, FORM)
         if roots is not None:
             check_spec(value, roots, FORM)
-
-
-def readable_roots() -> tuple[Path, ...] | None:
-    """Folders below which a form may name files: the server's roots, and what was dropped into the
-    app; None for any."""
-    roots = serving().roots
-    return None if roots is None else (*roots, dropped.place(cache_root()).resolve())
 
 
 def _may_be(option: str, of: Sequence[str]) -> bool:

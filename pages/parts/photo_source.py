@@ -38,7 +38,7 @@ def browse() -> None:
     """Folders that this server reads, one at a time."""
     if not access.may_change():
         return
-    roots = changes.readable_roots()
+    roots = access.readable_roots()
     begin = starts(roots)
     at = st.session_state.get(AT)
     if at is None and len(begin) == 1:

@@ -210,7 +210,7 @@ def draw(root: Path) -> None:
         request = form(root)
         asked = work.arguments(request, root)
         job = jobs.watch(work.check_name(asked), root)
-        wrong = form_check.problems(request, changes.readable_roots(), changes.FORM)
+        wrong = form_check.problems(request, access.readable_roots(), changes.FORM)
         filled = bool(request["dataset"] and request["model"]) and not wrong
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"

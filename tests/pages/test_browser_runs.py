@@ -50,10 +50,11 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         visit.open("Runs")
         fill(page, "Photos and masks", f"folder:{photos}/nowhere")
         fill(page, "Network", "python:tests.tiny:slower")
-        page.get_by_role("button", name="Check").click()
+        # A path that is not there is said at once, before anything is checked.
         error = page.locator('[data-testid="stAlert"]')
         error.wait_for(timeout=WAIT)
-        assert "nowhere" in error.inner_text()
+        assert f"there is no folder {photos}/nowhere" in error.inner_text()
+        assert page.get_by_role("button", name="Check").is_disabled()
 
         fill(page, "Photos and masks", f"folder:{photos}")
         error.wait_for(state="detached")

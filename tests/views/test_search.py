@@ -39,7 +39,7 @@ def test_units_are_found_by_number_and_label(run):
 def test_concepts_scenes_and_photos_are_found(run):
     found = groups(run, "attic")
     assert found["scenes"].hits[0].address == {"scene": "attic"}
-    assert [hit.label for hit in found["concepts"].hits][0] == "attic"
+    assert found["concepts"].hits[0].label == "attic"
     ids = run.sql("SELECT id FROM images ORDER BY image")["id"].tolist()
     wanted = [one for one in ids if "01" in one]
     found = groups(run, "01", count=99)["photos"]
