@@ -292,7 +292,7 @@ def _empty(title: str) -> NoReturn:
         '<p class="lede">Unitscope looks inside an image classifier: which of its units respond '
         "to which things in your photos. It shows finished runs, and there is none yet.</p>"
     )
-    st.markdown("Make the first one with the embedded dataset and network (about a minute):")
+    st.markdown("Make the first one with the embedded dataset and network (a few minutes):")
     st.code(START, language="bash")
     st.markdown("or with your own photos, masks and model:")
     st.code(

@@ -101,20 +101,24 @@ def drop_in() -> None:
     if not access.may_change():
         return
     most = limits()
+    # Of a team's visitors the door does not know who is an owner (docs/serving.md).
+    own = access.serving().mode == "owner"
+    size = most.drop_mb if own else most.photo_mb
+    count = most.drop_files if own else most.uploads
     st.caption(
         "Photos with their masks and tables, in one of the forms under *How to name them*: "
-        f"up to {most.drop_mb} MB and {most.drop_files:,} files. It is unpacked beside the runs, "
+        f"up to {size} MB, as a zip or in {count:,} files. It is unpacked beside the runs, "
         "and nothing in it is run."
     )
     left, right = st.columns(2, gap="large")
     with left:
-        packed = st.file_uploader("A zip", ["zip"], key="drop-zip", max_upload_size=most.drop_mb)
+        packed = st.file_uploader("A zip", ["zip"], key="drop-zip", max_upload_size=size)
     with right:
         files = st.file_uploader(
             "A folder",
             accept_multiple_files="directory",
             key="drop-folder",
-            max_upload_size=most.drop_mb,
+            max_upload_size=size,
         )
     if (packed is not None or files) and st.button("Unpack and use it", type="primary"):
         try:
@@ -139,9 +143,9 @@ def drop_in() -> None:
     if not before:
         return
     st.markdown("**Dropped in before**")
-    for folder, spec, size in before:
+    for folder, spec, bytes_held in before:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.text(f"{folder.name}, {size_words(size)}")
+            st.text(f"{folder.name}, {size_words(bytes_held)}")
             if spec and st.button("Use it", key=f"use-{folder.name}", type="tertiary"):
                 take(spec)
                 st.rerun()
