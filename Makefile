@@ -66,7 +66,7 @@ setup: $(VENV)/.run-ready
 setup-dev: $(VENV)/.test-ready
 
 rooms: setup
-	@$(BIN)/python -m core run --dataset rooms --model rooms
+	@$(BIN)/python -m core run --dataset rooms --model rooms --layer layer3 --layer layer4
 
 run: rooms
 	@$(BIN)/python -m pages.parts.serve --server.port $(PORT) --server.address $(ADDRESS) $(SERVE)

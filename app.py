@@ -25,8 +25,8 @@ from core.views.findings import hero
 from core.views.images import image_number
 from core.views.pictures import thumbnail, unit_photo
 from core.views.units import comparison, iou_histogram, unit_table
-from pages.parts import address, draw, explanations
-from pages.parts.frame import Context, page, page_files, sentence
+from pages.parts import address, draw, explanations, layers
+from pages.parts.frame import Context, page, page_files, run_words, sentence
 
 
 def first_sight(ctx: Context, table: pd.DataFrame) -> None:
@@ -200,7 +200,7 @@ def about(ctx: Context) -> None:
             "Chance": f"{facts.shuffles} rounds of shuffled labels",
             "Finished": f"{facts.finished.replace('T', ' ').rstrip('Z')} UTC, "
             f"in {sum(facts.seconds.values()):.0f} s",
-            "Run": facts.run,
+            "Run": run_words(facts.run),
         }
     )
     row = st.container(horizontal=True)
@@ -326,7 +326,7 @@ def published(ctx: Context) -> None:
             "Predictions": f"{facts.dataset} ({facts.model_spec})",
             "Images": f"{facts.images:,}, {unscored:,} of them without a scene to check against",
             "Finished": f"{facts.finished.replace('T', ' ').rstrip('Z')} UTC",
-            "Run": facts.run,
+            "Run": run_words(facts.run),
         }
     )
 
@@ -395,6 +395,7 @@ def overview() -> None:
     findings(ctx)
     st.divider()
     charts(ctx)
+    layers.section(ctx)
     about(ctx)
     export_report(ctx)
 

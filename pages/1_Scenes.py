@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import streamlit as st
 
@@ -9,6 +11,7 @@ from core.figures import runs as run_figures
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name
 from core.foundation.vocabulary import Eq2
+from core.runs.notes import Thing
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.images import (
@@ -22,8 +25,9 @@ from core.views.images import (
 )
 from core.views.names import shown_name
 from core.views.pictures import label_planes, mask_photo, region_photo, swatch, thumbnail
+from core.views.selection import photos_of
 from core.views.units import active_units, has_maps
-from pages.parts import address, draw, explanations
+from pages.parts import address, draw, explanations, marks, selection
 from pages.parts.frame import Context, page, page_files, stop, unanswered
 
 SIZE = 24
@@ -33,7 +37,7 @@ ROWS = 50
 # Streamlit would show it.)
 MATRIX = 60
 VIEWS = {"photos": "Photos", "matrix": "Confusion matrix"}
-FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "page")
+FILTERS = ("scene", "predicted", "outcome", "split", "concept", "sort", "tag", "page")
 
 
 def _scene(name: object) -> str:
@@ -143,7 +147,9 @@ def choose(ctx: Context) -> tuple[Filter, str]:
                 format_func=outcomes.get,
                 label_visibility="collapsed",
             )
-    return Filter(scene, predicted, outcome, split, concept, sort), view
+        tagged = marks.chosen(ctx)
+    ids = None if tagged is None else tuple(sorted(tagged))
+    return Filter(scene, predicted, outcome, split, concept, sort, ids), view
 
 
 def _noun(ctx: Context) -> str:
@@ -181,14 +187,23 @@ def confusion(ctx: Context, split: str) -> None:
         address.put(
             {name: str(pair.get(name, "")) for name in ("scene", "predicted")}, drop=("page",)
         )
+        bring_photos(pair)
 
-    draw.chart(
-        lambda dark: run_figures.confusion(frame, caption, dark, split),
-        "confusion",
-        "Heat map of true scenes against predicted scenes; click a cell to see its images",
-        explanations.CONFUSION,
-        clicked,
-    )
+    # On a phone it keeps its size, and is moved sideways within its frame.
+    with st.container(key="matrix"):
+        draw.chart(
+            lambda dark: run_figures.confusion(frame, caption, dark, split),
+            "confusion",
+            "Heat map of true scenes against predicted scenes; click a cell to see its images",
+            explanations.CONFUSION,
+            clicked,
+        )
+
+
+def bring_photos(pair: dict[str, object]) -> None:
+    """Have the photos of a cell that was chosen just now brought into view."""
+    if pair:
+        st.session_state["bring"] = f"{pair} {time.time()}"
 
 
 def pairs(ctx: Context, split: str) -> None:
@@ -203,6 +218,7 @@ def pairs(ctx: Context, split: str) -> None:
         if place is not None:
             pair = {name: str(frame[name].iloc[place]) for name in pair}
         address.put(pair, drop=("page",))
+        bring_photos({**pair} if place is not None else {})
 
     view = pd.DataFrame(
         {
@@ -277,10 +293,12 @@ def all_photos(ctx: Context) -> None:
     if view == "matrix" and not unanswered(ctx.run, "the confusion matrix"):
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
-            st.markdown(
-                f"**{plain_name(choice.scene) or 'any scene'}** predicted as "
-                f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
-            )
+            with st.container(key="cell-photos"):
+                st.markdown(
+                    f"**{plain_name(choice.scene) or 'any scene'}** predicted as "
+                    f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
+                )
+            draw.bring(".st-key-cell-photos", st.session_state.get("bring", ""))
     if view == "photos" or choice.scene or choice.predicted:
         if not total:
             st.info(f"No {_noun(ctx)} fits all of these filters.", icon=":material/filter_alt_off:")
@@ -293,6 +311,13 @@ def all_photos(ctx: Context) -> None:
         else:
             image_rows(ctx, frame, where)
         address.pages("page", -(-total // size))
+    selection.bar(
+        ctx,
+        "Scenes",
+        [name for name in (*FILTERS, "view") if name != "page"],
+        lambda: photos_of(ctx.run, choice),
+        "photos",
+    )
     if choice.concept and view == "photos":
         st.page_link(
             page_files()["Units"],
@@ -321,7 +346,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
     facts = ctx.ask(image_facts, image)
     top_row(ctx, facts)
     if not ctx.facts.photos:
-        no_photo(facts)
+        no_photo(ctx, facts)
         return
     scene = plain_name(facts.scene_name) if isinstance(facts.scene_name, str) else ""
     title, about = (
@@ -336,6 +361,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
             about += " · the network has no class for this scene"
     st.title(title)
     draw.caption(about)
+    marks.editor(ctx, Thing(facts.id))
     left, right = st.columns(2, gap="large")
     labels = ctx.ask(image_labels, image)
     with left:
@@ -354,7 +380,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
     units(ctx, image, facts)
 
 
-def no_photo(facts: ImageFacts) -> None:
+def no_photo(ctx: Context, facts: ImageFacts) -> None:
     """All that published predictions tell of an image."""
     scene, said = _scene(facts.scene_name), _said(facts.predicted_name)
     scored = facts.correct is not None
@@ -364,6 +390,7 @@ def no_photo(facts: ImageFacts) -> None:
         right = facts.correct
         st.title(f"{scene.capitalize()}, {'recognised' if right else f'predicted as {said}'}")
     draw.caption(f"Image {facts.id} · split {facts.split}")
+    marks.editor(ctx, Thing(facts.id))
     st.info(
         "There is no photo to show: this run was made from published predictions, which hold "
         "what the network said and nothing more."

@@ -12,6 +12,7 @@ from core.figures import units as unit_figures
 from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name, whole
+from core.runs.notes import Thing
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views import unit_map as unit_map_views
@@ -20,6 +21,7 @@ from core.views.images import concept_id, search_images
 from core.views.labels import METHODS, formula_table, formula_words, names_by_id, single_labels
 from core.views.names import detector_name, label_name, shown_name
 from core.views.pictures import region_photo, thumbnail, unit_photo
+from core.views.selection import units_of
 from core.views.unit_map import MAP_METHOD
 from core.views.units import (
     UnitFacts,
@@ -34,14 +36,14 @@ from core.views.units import (
     unit_images,
     unit_table,
 )
-from pages.parts import address, draw, explanations, graph
+from pages.parts import address, draw, explanations, graph, marks, selection, unit_more
 from pages.parts import labels as label_part
 from pages.parts.cache import contribution, formulas, toggler
 from pages.parts.detectors import detectors
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 ANY = ""
-FILTERS = ("category", "concept", "above", "order", "view")
+FILTERS = ("category", "concept", "above", "order", "view", "tag")
 NUMBER = st.column_config.NumberColumn
 P_VALUE = "Permutation test: in what share of rounds shuffled labels do as well for this unit."
 ADJUSTED = "For the false discovery rate over all units; better than chance up to 0.05."
@@ -120,6 +122,7 @@ def all_units(ctx: Context) -> None:
         )
     with row[2]:
         above = address.toggle("above", "Better than chance only", drop=("page",))
+    tagged = marks.chosen(ctx, ctx.layer)
     label_part.search(ctx)
     if concept:
         search(ctx, concept, category, above, table)
@@ -129,6 +132,8 @@ def all_units(ctx: Context) -> None:
         shown = shown[shown["category"] == category]
     if above:
         shown = shown[shown["above"]]
+    if tagged is not None:
+        shown = shown[shown["unit"].astype(str).isin(tagged)]
     shown = shown.sort_values(["iou", "unit"], ascending=[False, True], ignore_index=True)
     result = f"{len(shown):,} of {len(table):,} units"
     if table["chance"].notna().any():
@@ -152,6 +157,13 @@ def all_units(ctx: Context) -> None:
         return
     draw.gallery(strongest_tiles(ctx, shown.head(12)), "strongest", tile=140)
     unit_rows(ctx, shown)
+    selection.bar(
+        ctx,
+        "Units",
+        FILTERS,
+        lambda: units_of(ctx.run, ctx.layer, shown["unit"].tolist(), ctx.denominator),
+        f"units-{ctx.layer}",
+    )
 
 
 def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
@@ -342,6 +354,7 @@ def one_unit(ctx: Context, text: str) -> None:
     concepts = ctx.ask(unit_concepts, ctx.layer, unit, ctx.denominator)
     if not len(concepts):
         st.title(f"Unit {unit}: no label")
+        marks.editor(ctx, Thing(str(unit), ctx.layer))
         draw.caption(
             "It is never above its threshold together with any label."
             if facts.images
@@ -351,6 +364,7 @@ def one_unit(ctx: Context, text: str) -> None:
         return
     best = concepts.iloc[0]
     st.title(f"Unit {unit}: {label_name(best['name'], best['adjusted'] > FDR)}")
+    marks.editor(ctx, Thing(str(unit), ctx.layer))
     draw.caption(detector_name(best["category"]).capitalize())
     verdict(ctx, best, facts)
     pictures(ctx, unit, int(best["concept"]), shown_name(best["name"]))
@@ -397,6 +411,7 @@ def one_unit(ctx: Context, text: str) -> None:
     responses(ctx, unit, facts)
     if not label_part.of_unit(ctx, unit):
         methods(ctx, unit)
+    unit_more.classes(ctx, unit)
     serves(ctx, unit)
 
 
@@ -427,7 +442,7 @@ def verdict(ctx: Context, best: pd.Series, facts: UnitFacts) -> None:
 
 def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
     """The photos in which it peaks highest, dimmed where it is not active."""
-    draw.subheader("Where it is most active")
+    draw.subheader("Where it is active")
     scenes = ctx.ask(unit_views.unit_scenes, ctx.layer, unit)
     within = [ANY, *scenes.loc[scenes["active"] > 0, "scene"]]
     maps = ctx.ask(has_maps, ctx.layer)
@@ -439,6 +454,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
             width=240,
             format_func=lambda s: plain_name(s) if s else "any scene",
         )
+        span = unit_more.span()
         if maps:
             dimmed = address.toggle("lit", "Dim what is below the threshold", True)
     if not maps:
@@ -446,7 +462,7 @@ def pictures(ctx: Context, unit: int, concept: int, name: str) -> None:
         draw.caption(
             "This run kept no activation maps (`--no-maps`), so only the plain photos are shown."
         )
-    top = ctx.ask(unit_images, ctx.layer, unit, concept, 12, scene)
+    top = ctx.ask(unit_images, ctx.layer, unit, concept, 12, scene, span)
     tiles: list[draw.Tile] = [
         {
             "src": ctx.picture(region_photo, ctx.layer, unit, int(row.image), 288)

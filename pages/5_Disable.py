@@ -19,7 +19,16 @@ from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.names import shown_name
 from core.views.runs import usual_splits
-from pages.parts import access, address, changes, draw, explanations, graph, sets
+from pages.parts import (
+    access,
+    address,
+    changes,
+    deleted_sets,
+    draw,
+    explanations,
+    graph,
+    sets,
+)
 from pages.parts.cache import Deferred, contribution, toggler
 from pages.parts.frame import Context, page, sentence, stop, unanswered
 from pages.parts.sets import count_words
@@ -448,6 +457,7 @@ def saved(ctx: Context, off: tuple[int, ...]) -> None:
     wrong = st.session_state.pop("set-wrong", "")
     if wrong:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
+    deleted_sets.offer(ctx)
     if kept.empty:
         st.caption(
             "No set is saved yet. Sets are saved beside the runs, for everyone who opens this app."
@@ -459,7 +469,7 @@ def saved(ctx: Context, off: tuple[int, ...]) -> None:
     )
 
     def delete() -> None:
-        changes.delete_set(ctx.run, ctx.layer, chosen)
+        deleted_sets.drop(ctx, chosen)
 
     with st.container(horizontal=True):
         st.button(

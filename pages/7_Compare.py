@@ -24,7 +24,7 @@ from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts import labels as label_part
 from pages.parts.cache import ask, open_run, picture
-from pages.parts.frame import Context, page, page_files, unanswered
+from pages.parts.frame import Context, given_names, page, page_files, sentence, unanswered
 
 # As many as there are colours that stay apart for colour-blind readers.
 MOST = len(drawn.SIDES)
@@ -45,6 +45,7 @@ class Side(NamedTuple):
 def everything(root: Path) -> dict[str, tuple[Run, str, str]]:
     """Key (digest:layer) → run, layer, name, of all that can be compared; newest first."""
     found: dict[str, tuple[Run, str, str]] = {}
+    names = given_names(root)
     for path in list_runs(root):
         try:
             run = open_run(path)
@@ -52,7 +53,9 @@ def everything(root: Path) -> dict[str, tuple[Run, str, str]]:
         except Exception:  # a damaged file; the page Runs tells of it
             continue
         for layer in [row.name for row in facts.layers] or [""]:
-            name = " · ".join(w for w in (facts.dataset, facts.model, layer) if w)
+            own = names.of(path.stem)
+            words = (own, layer) if own else (facts.dataset, facts.model, layer)
+            name = " · ".join(word for word in words if word)
             found[f"{path.stem}:{layer}"] = (run, layer, name)
     return found
 
@@ -504,7 +507,7 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
                 rows.append(frame)
                 notes += said
     except UnitscopeError as err:
-        st.error(str(err)[:1].upper() + str(err)[1:], icon=":material/error:")
+        st.error(f"{sentence(err)}.", icon=":material/error:")
         return
     table = pd.concat(rows, ignore_index=True)
     shown = table[["side", "core concepts"]].copy()

@@ -13,11 +13,19 @@ from core.foundation.settings import command, quantile_words
 from core.runs.store import list_runs
 from core.views import work as starting
 from core.views.names import short_name
-from core.views.runs import Summary, cache_root, disk_size, skipped
-from pages.parts import access, address, changes, draw, run_form, watch
+from core.views.runs import (
+    Summary,
+    cache_root,
+    disk_size,
+    read_names,
+    run_label,
+    skipped,
+    too_small,
+)
+from pages.parts import access, address, changes, draw, query_box, run_form, watch
 from pages.parts.cache import ask, open_run, summaries
-from pages.parts.frame import page, page_files
-from pages.parts.run_form import size_words
+from pages.parts.frame import given_names, page, page_files, sentence
+from pages.parts.watch import size_words
 
 STEPS = {
     "collect": "Step 1 of 3, running the network",
@@ -26,12 +34,12 @@ STEPS = {
 }
 
 
-# -- at work ----------------------------------------------------------------------------------
+# -- running ----------------------------------------------------------------------------------
 
 
 @st.fragment(run_every=2.0)
-def at_work(root: Path) -> None:
-    """Runs in the making, read again every two seconds."""
+def running(root: Path) -> None:
+    """Runs that are being made, read again every two seconds."""
     known = {path.stem for path in list_runs(root)}
     seen = st.session_state.setdefault("runs-seen", known)
     if known - seen:
@@ -41,13 +49,13 @@ def at_work(root: Path) -> None:
     rows = starting.at_work(root)
     if not rows:
         return
-    st.subheader("At work")
+    st.subheader("Running")
     for task in rows:
         with st.container(border=True):
-            one_at_work(task, root)
+            one_task(task, root)
 
 
-def one_at_work(task: starting.Task, root: Path) -> None:
+def one_task(task: starting.Task, root: Path) -> None:
     """One run that is not finished, or was a moment ago."""
     job, name = task.job, task.run
     what = " · ".join(short_name(one) for one in (task.dataset, task.model) if one)
@@ -77,13 +85,13 @@ def one_at_work(task: starting.Task, root: Path) -> None:
 @st.dialog("Discard what this run has done?")
 def confirm_discard(name: str, root: Path) -> None:
     """Ask before the work of a stopped run is thrown away."""
-    st.markdown("It would have to begin anew. The photos and the network stay where they are.")
+    st.markdown("It would start from the beginning. The photos and the network are not touched.")
     yes, no = st.columns(2)
     if yes.button("Discard", type="primary", width="stretch"):
         try:
             changes.discard(name, root)
         except UnitscopeError as err:
-            st.error(str(err))
+            st.error(f"{sentence(err)}.", icon=":material/error:")
             return
         st.rerun()
     if no.button("Keep", width="stretch"):
@@ -98,14 +106,14 @@ def confirm(path: Path, name: str, size: int) -> None:
     """Ask before a run is removed for good."""
     st.markdown(
         f"**{name}** ({path.stem}) takes {size_words(size)}. Deleting cannot be undone; "
-        "the photos and the network themselves stay where they are."
+        "the photos and the network themselves are not touched."
     )
     yes, no = st.columns(2)
     if yes.button("Delete", type="primary", width="stretch"):
         try:
             changes.delete(path)
         except UnitscopeError as err:
-            st.error(str(err))
+            st.error(f"{sentence(err)}.", icon=":material/error:")
             return
         st.session_state.pop("runs-seen", None)
         st.query_params.clear()
@@ -117,6 +125,7 @@ def confirm(path: Path, name: str, size: int) -> None:
 def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
     """The table of finished runs; returns each by digest."""
     found: dict[str, tuple[Path, Summary, int]] = {}
+    names_kept = given_names(root)
     rows, broken = [], []
     for path, facts in summaries(root).items():
         if isinstance(facts, str):
@@ -126,12 +135,15 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
         found[path.stem] = (path, facts, size)
         rows.append(
             {
+                "name": names_kept.of(path.stem)
+                + (" (pinned)" if path.stem == names_kept.pinned else ""),
                 "dataset": facts.dataset,
                 "network": facts.model,
                 "layers": ", ".join(layer.name for layer in facts.layers) or "none",
                 "images": facts.images,
                 "photos lost": facts.skipped,
                 "accuracy": facts.accuracy,
+                "on split": facts.judged,
                 "on disk (MB)": round(size / 1e6, 1),
                 "finished (UTC)": facts.finished.replace("T", " ").rstrip("Z"),
                 "run": path.stem,
@@ -144,14 +156,26 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
             if place is not None:
                 address.put({"run": names[place]}, drop=("layer",))
 
+        frame = pd.DataFrame(rows)
+        if not frame["name"].any():
+            frame = frame.drop(columns="name")
         draw.table(
-            pd.DataFrame(rows),
+            frame,
             "runs",
             "Finished runs with dataset, network and accuracy",
             picked=choose,
-            column_config={"accuracy": st.column_config.NumberColumn(format="percent")},
+            column_config={
+                "accuracy": st.column_config.NumberColumn(
+                    format="percent",
+                    help="Of the split that networks are judged on, where there is one.",
+                )
+            },
         )
-        st.caption("Choose a row for its settings, the files it left out, and to delete it.")
+        st.caption(
+            "Choose a row for its settings and the files it left out, to name it, to pin it or to "
+            "delete it. The app opens with the pinned run; without one, with the newest that used "
+            "most of its images."
+        )
     else:
         st.caption("None yet.")
     if broken:
@@ -168,9 +192,16 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
 
 
 def one_run(path: Path, facts: Summary, size: int) -> None:
-    """Settings, skipped files and deletion of the chosen run."""
-    name = f"{facts.dataset} · {facts.model}"
+    """Settings, skipped files, name and deletion of the chosen run."""
+    kept = given_names(path.parent)
+    name = run_label(facts, kept)
     st.subheader(name)
+    st.caption(" · ".join(word for word in (facts.dataset, facts.model, path.stem) if word))
+    if why := too_small(facts):
+        st.caption(
+            f":orange[:material/warning: A failed or a first try: {why}. The app does not open "
+            "with it unless it is pinned.]"
+        )
     with st.container(horizontal=True):
         for label in ("Overview", "Scenes", "Units") if facts.layers else ("Overview", "Scenes"):
             st.page_link(
@@ -215,13 +246,53 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
             f"{len(names):,} scenes the network has no class for, neither right nor wrong: "
             f"{', '.join(names[:20])}{more}."
         )
+    query_box.box(open_run(path))
+    if not access.may_change():
+        return
+    title(path, kept.of(path.stem), kept.pinned == path.stem)
     with st.container(horizontal=True):
-        if not access.may_change():
-            return
         if facts.request:
             run_form.fill_in("Change it and run again", facts.request)
         if st.button("Delete this run…", icon=":material/delete:", type="tertiary"):
             confirm(path, name, size)
+
+
+def title(path: Path, named: str, pinned: bool) -> None:
+    """The run's name, and whether the app opens with it; for owners."""
+    key = f"name-{path.stem}"
+    wrong = f"wrong-{path.stem}"
+
+    def rename() -> None:
+        try:
+            changes.name_run(path, st.session_state[key])
+        except UnitscopeError as err:
+            st.session_state[wrong] = sentence(err)
+
+    def pin() -> None:
+        try:
+            changes.pin_run(path, not pinned)
+        except UnitscopeError as err:
+            st.session_state[wrong] = sentence(err)
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Name of this run",
+            named,
+            key=key,
+            placeholder="none: data set, network and layers",
+            max_chars=80,
+            width=380,
+            on_change=rename,
+            help="Shown wherever the run is named, and understood by the command line. The run "
+            "file itself does not change.",
+        )
+        st.button(
+            "Unpin" if pinned else "Pin: open the app with it",
+            icon=":material/keep_off:" if pinned else ":material/keep:",
+            on_click=pin,
+        )
+    if said := st.session_state.pop(wrong, ""):
+        st.error(f"{said}.", icon=":material/edit_off:")
 
 
 def how_made(facts: Summary, size: int) -> None:
@@ -244,8 +315,12 @@ st.html(
     '<p class="lede">A run is one network dissected on one set of photos. A finished run never '
     "changes, so links into it stay true.</p>"
 )
-at_work(root)
+running(root)
 st.subheader("Finished")
+try:
+    read_names(root)
+except UnitscopeError as err:
+    st.warning(f"{sentence(err)}.", icon=":material/broken_image:")
 runs = finished(root)
 if runs and ctx is not None:
     with st.container(border=True):

@@ -26,6 +26,7 @@ from core.cli import (
     directions,
     explain,
     export,
+    find,
     formulas,
     get,
     knowledge,
@@ -50,7 +51,7 @@ from core.foundation.trust import allow_python
 PROG = "python -m core"
 
 VERBS = {
-    "Data, networks, runs": (runs, datasets, rooms, get),
+    "Data, networks, runs": (runs, find, datasets, rooms, get),
     "What units detect": (annotate, labels, formulas, dictionary, directions),
     "Core concepts": (knowledge, merging),
     "Why an answer": (explain, truth, vrx, reliance),

@@ -28,9 +28,9 @@ Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.Arg
 
 def add_run(sub: argparse.ArgumentParser, several: bool = False) -> None:
     """The run a verb works on."""
-    text = "digest, the beginning of one, or `latest`"
+    text = "digest, the beginning of one, its name, or `latest`"
     if several:
-        sub.add_argument("run", nargs="+", help="digests, beginnings of them, or `latest`")
+        sub.add_argument("run", nargs="+", help="digests, beginnings of them, names, or `latest`")
     else:
         sub.add_argument("run", help=text)
 

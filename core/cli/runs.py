@@ -43,8 +43,18 @@ def add(verb: Verb) -> None:
     _add_settings(run)
     _add_execution(run)
     _add_models(verb)
-    runs = verb("runs", _runs, "Finished and unfinished runs.")
-    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR")
+    runs = verb("runs", _runs, "Finished and unfinished runs; a run's name, and the pinned one.")
+    runs.add_argument(
+        "--name",
+        nargs=2,
+        metavar=("RUN", "NAME"),
+        help='give a run a name, by which every verb knows it too; "" takes it away',
+    )
+    runs.add_argument("--pin", metavar="RUN", help="the app opens with this run")
+    runs.add_argument(
+        "--unpin", action="store_true", help="the app opens with the newest run again"
+    )
+    runs.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
     show = verb("show", _show, "What a run is and what its units detect.")
     add_run(show)
     show.add_argument("--layer", metavar="NAME")
@@ -530,14 +540,21 @@ def _layers(given: argparse.Namespace) -> Answer:
 
 def _runs(given: argparse.Namespace) -> Answer:
     from core.runs.run_file import Run
-    from core.runs.store import list_runs
+    from core.runs.run_names import name_run, pin_run, read_names
+    from core.runs.store import find_run, list_runs
     from core.views.work import unfinished
 
+    if given.name:
+        name_run(given.out, find_run(given.name[0], given.out).stem, given.name[1])
+    if given.pin or given.unpin:
+        pin_run(given.out, find_run(given.pin, given.out).stem if given.pin else "")
+    names = read_names(given.out)
     rows: list[dict[str, Any]] = []
     for path in list_runs(given.out):
         try:
             with Run(path) as run:
-                rows.append({"state": "finished", **_summary(run)})
+                known = {"name": names.of(path.stem), "pinned": path.stem == names.pinned}
+                rows.append({"state": "finished", **known, **_summary(run)})
         except Exception as err:  # whatever is wrong with one file, the others are listed
             why = str(err) or type(err).__name__
             rows.append({"state": "unreadable", "run": path.stem, "why": why})
@@ -549,6 +566,8 @@ def _runs(given: argparse.Namespace) -> Answer:
             lines.append(
                 f"{row['run']}  finished    {row['dataset']}  {row['model']}  {layers}  "
                 f"{row['images']['used']} images"
+                + (f"  “{row['name']}”" if row["name"] else "")
+                + ("  pinned" if row["pinned"] else "")
             )
         else:
             lines.append(f"{row['run']}  unreadable  {row['why']}")

@@ -164,7 +164,7 @@ def read_table(
         where the file is missing, empty, not text or not CSV, or lacks a column.
     """
     if not path.is_file():
-        raise BadFile(path, "does not exist" + _nearest_files(path))
+        raise BadFile(path, "does not exist" + nearest_files(path))
     rows: list[Row] = []
     reader = csv.reader(io.StringIO(text_of(path), newline=""))
     try:
@@ -210,7 +210,8 @@ def _no_column(name: str, header: list[str]) -> str:
     return f"has no column {name!r} (it has {', '.join(header)}){hint}"
 
 
-def _nearest_files(path: Path) -> str:
+def nearest_files(path: Path) -> str:
+    """The names beside a path that are most like it, as the end of a message; "" for none."""
     try:
         near = nearest(path.name, [p.name for p in path.parent.iterdir()], 3)
     except OSError:
@@ -225,14 +226,14 @@ def folder(text: str, kind: str) -> Path:
     path = Path(text).expanduser()
     if not path.is_dir():
         what = "is a file, not a folder" if path.is_file() else "no such folder"
-        raise UnitscopeError(f"{kind}:{text}: {what}{_nearest_files(path)}")
+        raise UnitscopeError(f"{kind}:{text}: {what}{nearest_files(path)}")
     return path
 
 
 def need_folder(path: Path) -> None:
     """Raise :class:`BadFile` where a dataset's sub-folder is missing."""
     if not path.is_dir():
-        raise BadFile(path, "no such folder" + _nearest_files(path))
+        raise BadFile(path, "no such folder" + nearest_files(path))
 
 
 class Listing:

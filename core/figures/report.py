@@ -40,6 +40,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import quantile_words
+from core.runs.run_names import read_names
 from core.views import units as unit_views
 from core.views.findings import hero
 from core.views.images import image_number
@@ -450,7 +451,11 @@ def _definitions(view: View) -> str:
 
 def _again(facts: Summary, view: View) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in facts.versions.items())
-    rows = {"Run": facts.run, "Digest of its tables": view.run.tables_digest}
+    name = read_names(view.run.path.parent).of(facts.run)
+    rows = {
+        "Run": f"{name} ({facts.run})" if name else facts.run,
+        "Digest of its tables": view.run.tables_digest,
+    }
     if versions:
         rows["Versions"] = versions
     if facts.seconds:

@@ -107,6 +107,35 @@ def categories(
     return titled(chart, "What kinds of things the units detect", caption, dark)
 
 
+def layers(frame: pd.DataFrame, order: list[str], caption: Caption, dark: bool = False) -> Any:
+    """Share of each layer's units by the category of their label, from
+    :func:`core.views.layers.categories_by_layer`. order : the layers, as the network has them."""
+    kinds = sorted(set(frame["category"]))
+    chart = (
+        alt.Chart(frame)
+        .mark_bar(size=22)
+        .encode(
+            alt.X(
+                "sum(share):Q",
+                title="share of the layer's units",
+                axis=alt.Axis(format="%", tickCount=5),
+            ),
+            alt.Y("layer:N", title=None, sort=order),
+            alt.Color("category:N", title=None, scale=category_scale(dark, kinds)),
+            order=alt.Order("category:N"),
+            tooltip=[
+                "layer",
+                "category",
+                "units",
+                "concepts",
+                alt.Tooltip("share", format=".1%", title="share of the layer"),
+            ],
+        )
+        .properties(width=WIDTH, height=36 * max(1, len(order)))
+    )
+    return titled(chart, "What kinds of things each layer detects", caption, dark, 40)
+
+
 def unit_chance(
     frame: pd.DataFrame, iou: float, unit: int, caption: Caption, dark: bool = False
 ) -> Any:
@@ -206,3 +235,37 @@ def unit_scenes(
     if len(frame) > count:
         title += f" (the first {count} of {len(frame)} scenes)"
     return titled(chart, title, caption, dark)
+
+
+def unit_classes(
+    frame: pd.DataFrame, unit: int, caption: Caption, dark: bool = False, count: int = 5
+) -> Any:
+    """The classes that a unit raises and lowers most, from :func:`core.views.units.unit_classes`:
+    `count` of either."""
+    top = frame.head(count)
+    last = frame.iloc[max(len(top), len(frame) - count) :]
+    data = pd.concat([top, last]).assign(
+        name=lambda rows: [plain_name(n) for n in rows["class"]],
+        kind=lambda rows: ["raises" if a > 0 else "lowers" for a in rows["above"]],
+    )
+    data["from"] = data["low"] - data["contribution"] + data["above"]
+    data["to"] = data["high"] - data["contribution"] + data["above"]
+    base = alt.Chart(data).encode(
+        alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
+    )
+    x = alt.X("above:Q", title="mean contribution w·a to the logit, less its mean over the classes")
+    colors = alt.Scale(domain=["raises", "lowers"], range=[BLUE[dark], ORANGE[dark]])
+    tooltip = [
+        "name",
+        alt.Tooltip("contribution", format="+.4f", title="mean w·a"),
+        alt.Tooltip("above", format="+.4f", title="less the mean over classes"),
+        alt.Tooltip("weight", format="+.4f"),
+    ]
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(
+        x, alt.Color("kind:N", title=None, scale=colors), tooltip=tooltip
+    )
+    whiskers = base.mark_rule(color=INK[dark]).encode(
+        alt.X("from:Q"), alt.X2("to:Q"), tooltip=tooltip
+    )
+    chart = (bars + whiskers).properties(width=WIDTH, height=24 * max(1, len(data)))
+    return titled(chart, f"Classes that unit {unit} raises and lowers most", caption, dark, 30)

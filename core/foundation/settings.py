@@ -94,6 +94,15 @@ def command(request: Mapping[str, Any]) -> str:
     return shlex.join(parts)
 
 
+EMBEDDED: dict[str, Any] = {
+    "dataset": "rooms",
+    "model": "rooms",
+    "layers": ["layer3", "layer4"],
+}
+"""The request of the embedded run, which `make run` makes and the app offers: two layers, so that
+there are layers to compare."""
+
+
 def quantile_words(q: float) -> str:
     """The quantile (1 − q) to the last digit that q was written with.
 
@@ -269,6 +278,8 @@ class Limits:
     Attributes
     ----------
     photo_mb, names_mb : size of one photo or one file of corrected names that is uploaded.
+    drop_mb, drop_files : size of a zip or folder that an owner drops in as a data set, and files in
+        it.
     uploads : files that one visitor's session may hold at once. uploads_mb : all sessions.
     photos_an_hour : photos of their own that visitors may have explained, all together.
     names_files : files of corrected names kept of one run.
@@ -280,6 +291,8 @@ class Limits:
     names_mb: int = 5
     uploads: int = 10
     uploads_mb: int = 400
+    drop_mb: int = 200
+    drop_files: int = 20_000
     photos_an_hour: int = 600
     names_files: int = 100
     jobs: int = 3

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import ProcessLock
 from core.foundation.settings import CACHE
+from core.runs.run_names import read_names
 
 
 def list_runs(root: Path = CACHE) -> list[Path]:
@@ -17,7 +18,8 @@ def list_runs(root: Path = CACHE) -> list[Path]:
 
 
 def find_run(name: str, root: Path = CACHE) -> Path:
-    """The run file of a digest, the beginning of one, a path, or ``latest``.
+    """The run file of a digest, the beginning of one, the name people gave it, a path, or
+    ``latest``.
 
     Raises where none or several match, naming those that exist.
     """
@@ -27,6 +29,8 @@ def find_run(name: str, root: Path = CACHE) -> Path:
     if name == "latest" and runs:
         return runs[0]
     hits = [path for path in runs if path.stem.startswith(name)]
+    if not hits:
+        hits = [path for path in runs if path.stem == read_names(root).digest(name)]
     if len(hits) == 1:
         return hits[0]
     known = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,8 @@ class Filter:
 
     outcome : ``"right"``, ``"wrong"`` or ``"unscored"``. predicted : a name as
     :func:`confusion` gives it. concept : a label of :func:`concepts`.
-    sort : ``"order"``, ``"confident"`` or ``"doubtful"``.
+    sort : ``"order"``, ``"confident"`` or ``"doubtful"``. ids : those of some photos, such as all
+    with a tag; None for any.
     """
 
     scene: str = ""
@@ -108,6 +110,7 @@ class Filter:
     split: str = ""
     concept: str = ""
     sort: str = "order"
+    ids: tuple[str, ...] | None = None
 
 
 def gallery(run: Run, choice: Filter, page: int = 1, size: int = 24) -> tuple[int, pd.DataFrame]:
@@ -133,12 +136,16 @@ def gallery(run: Run, choice: Filter, page: int = 1, size: int = 24) -> tuple[in
     return total, frame.drop(columns="fitting")
 
 
-def fitting(run: Run, choice: Filter) -> tuple[str, list[str]]:
+def fitting(run: Run, choice: Filter) -> tuple[str, list[Any]]:
     """SQL for the images that fit, with names of scenes and predictions, and its parameters.
 
     Raises UnitscopeError for an unknown concept or outcome.
     """
-    where, values = ["TRUE"], []
+    where: list[str] = ["TRUE"]
+    values: list[Any] = []
+    if choice.ids is not None:
+        where.append("id IN (SELECT unnest(?::TEXT[]))")
+        values.append(list(choice.ids))
     if choice.scene:
         where.append("scene_name = ?")
         values.append(choice.scene)

@@ -1,12 +1,15 @@
-"""Names as people read them: of concepts, and of SPECs."""
+"""Names as people read them: of concepts, and of SPECs; messages as sentences."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
+from core.datasets.registry import DATASETS
 from core.foundation.names import plain_name
 from core.foundation.trust import HOLDING, wrapped
+from core.knowledge.kinds import KNOWLEDGE
+from core.models.registry import MODELS
 
 _COLOR = re.compile(
     r"^(black|blue|brown|gr[ae]y|green|orange|pink|purple|red|white|yellow)-c\b", re.IGNORECASE
@@ -66,3 +69,22 @@ def short_name(spec: str) -> str:
     if kind == "predictions":
         return Path(name).stem
     return name.rsplit(".", 1)[-1] if kind == "python" else name or spec
+
+
+def sentence(message: object) -> str:
+    """A message as a sentence, without its full stop: with a capital, unless it begins with a name.
+
+    What is typed into a form is copied from messages, so a name is never spelled another way: one
+    with a colon, dot, digit, slash or capital in it, or a kind of data set, network or graph.
+
+    >>> sentence("unknown layer 'body.33'."), sentence("folder:/photos holds no images/")
+    ("Unknown layer 'body.33'", 'folder:/photos holds no images/')
+    >>> sentence("labels.csv: is empty"), sentence("rooms has no such split")
+    ('labels.csv: is empty', 'rooms has no such split')
+    """
+    said = str(message).rstrip(".")
+    first = re.match(r"[a-z]+(-[a-z]+)*(?=[\s,;’']|$)", said)
+    kinds = (row.name for registry in (DATASETS, MODELS, KNOWLEDGE) for row in registry)
+    if first is None or first[0] in kinds:
+        return said
+    return said[0].upper() + said[1:]

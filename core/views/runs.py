@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,8 @@ from core.foundation.intervals import interval
 from core.foundation.settings import CACHE, command, judged_on
 from core.foundation.vocabulary import JUDGING
 from core.runs.run_file import Run
+from core.runs.run_names import RunNames
+from core.runs.run_names import read_names as read_names
 from core.runs.store import find_run, list_runs
 from core.views.names import short_name
 
@@ -27,7 +29,8 @@ def cache_root() -> Path:
 
 
 def resolve(name: str | None, root: Path) -> Path:
-    """The run file of a digest or its beginning; the newest run where `name` is empty.
+    """The run file of a digest or its beginning; where `name` is empty, the one that the app opens
+    with (:func:`front`).
 
     The name comes from an address, so it is never a path. Raises UnitscopeError, naming the
     nearest, where there is none of that name.
@@ -36,10 +39,61 @@ def resolve(name: str | None, root: Path) -> Path:
     if not name:
         if not runs:
             raise UnitscopeError(f"no finished run under {root}")
-        return runs[0]
+        found = front(((path, try_summary(path)) for path in runs), read_names(root).pinned)
+        return found or runs[0]
     if name != "latest" and not any(path.stem.startswith(name) for path in runs):
         raise unknown("run", name, [path.stem for path in runs])
     return find_run(name, root)
+
+
+LEAST_SHARE, LEAST_IMAGES = 0.8, 20
+"""A run that used less of its images, or fewer, is a failed or a first try: no front page."""
+
+
+def front(found: Iterable[tuple[Path, Summary | str]], pinned: str) -> Path | None:
+    """The run that the app opens with: the one that is pinned; else the newest that used most of
+    its images (:func:`too_small`); else the newest that can be read. None where none can.
+
+    found : run files with what they are, newest first; read as far as needed.
+    """
+    first: Path | None = None
+    at: Path | None = None
+    for path, facts in found:
+        if isinstance(facts, str):
+            continue
+        if path.stem == pinned:
+            return path
+        first = first or path
+        if at is None and not too_small(facts):
+            at = path
+        if at is not None and not pinned:
+            break
+    return at or first
+
+
+def too_small(facts: Summary) -> str:
+    """Why a run is nothing to open with, in words; "" for any other."""
+    if facts.images < LEAST_SHARE * facts.planned:
+        return f"{facts.images:,} of {facts.planned:,} images were used"
+    few = facts.photos and facts.images < LEAST_IMAGES
+    return f"it has {facts.images:,} images" if few else ""
+
+
+def run_label(facts: Summary, names: RunNames) -> str:
+    """What a run is called wherever it is named: its name, else data set, network and layers."""
+    layers = ", ".join(layer.name for layer in facts.layers)
+    words = (facts.dataset, facts.model, layers)
+    return names.of(facts.run) or " · ".join(word for word in words if word)
+
+
+def run_labels(found: Mapping[str, Summary], names: RunNames) -> dict[str, str]:
+    """Digest → :func:`run_label`; where two are alike the beginning of the digest follows."""
+    called = {digest: run_label(facts, names) for digest, facts in found.items()}
+    every = list(called.values())
+    return {
+        digest: f"{label} · {digest[:6]}" if every.count(label) > 1 else label
+        for digest, label in called.items()
+    }
 
 
 def disk_size(path: Path) -> int:
@@ -71,6 +125,7 @@ class Summary:
     held-out split that the network is judged on (:func:`judged`), "" where there is none and all
     are. answered, right, accuracy : of it, the scored images, those that are right, and their
     share; None where none is scored.
+    images : used, of those that were `planned`.
     photos : whether it holds photos. sure : whether it says how sure its network was.
     no_answers : why the network predicts nothing, older_versions : by which other versions of our
     computations the run was made; both are "" where there is nothing to say. seconds : by step.
@@ -86,6 +141,7 @@ class Summary:
     model_spec: str
     layers: list[Layer]
     images: int
+    planned: int
     skipped: int
     losses: str
     scored: int
@@ -148,6 +204,7 @@ def summary(run: Run) -> Summary:
         model_spec=settings.model.spec,
         layers=[Layer(**row) for row in layers.to_dict("records")],
         images=run.image_count.used,
+        planned=run.image_count.planned,
         skipped=lost.lost,
         losses=lost.words,
         scored=measured.scored,

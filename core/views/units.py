@@ -19,6 +19,7 @@ from core.views.names import detector_name, label_name
 # It brings PyTorch along, which takes seconds to import.
 if TYPE_CHECKING:
     from core.ablation.contribution import Contribution
+    from core.ablation.toggler import Toggler
 
 
 def unit_table(run: Run, layer: str, denominator: str = "all") -> pd.DataFrame:
@@ -170,23 +171,42 @@ def _checked(denominator: str) -> str:
     return denominator
 
 
+SPANS = {
+    "top": "highest peaks",
+    "middle": "around the median",
+    "random": "drawn at random",
+}
+"""Which photos of a unit are shown: by the highest activation in each. ``middle``: those around the
+median of the images in which the unit is active. ``random``: of all images, active or not, the same
+ones each time."""
+
+
 def unit_images(
-    run: Run, layer: str, unit: int, concept: int | None = None, count: int = 12, scene: str = ""
+    run: Run,
+    layer: str,
+    unit: int,
+    concept: int | None = None,
+    count: int = 12,
+    scene: str = "",
+    span: str = "top",
 ) -> pd.DataFrame:
-    """The images in which a unit peaks highest.
+    """The images in which a unit peaks highest, or others of its range (:data:`SPANS`); the highest
+    peak first.
 
     Columns: image, id, split, scene_name, predicted_name, correct, peak, hits, share (of the
     grid that is active), iou (Eq. 2 within the image, with `concept`; 0 where they do not meet).
     """
     width, height = run.settings.grid
+    number = run.layer(layer)
+    places = _span(run, number, unit, count, scene, span)
     frame = run.sql(
         f"""
         WITH top AS (
-            SELECT h.image, h.peak, h.hits, n.id, n.split, n.scene_name, n.predicted_name,
-                   n.correct
-            FROM hits h JOIN ({NAMED}) n USING (image)
-            WHERE h.layer = ? AND h.unit = ? AND (? = '' OR n.scene_name = ?)
-            ORDER BY h.peak DESC, h.image LIMIT {int(count)}
+            SELECT n.image, h.peak, coalesce(h.hits, 0) AS hits, n.id, n.split, n.scene_name,
+                   n.predicted_name, n.correct
+            FROM ({NAMED}) n LEFT JOIN (SELECT * FROM hits WHERE layer = ? AND unit = ?) h
+                 USING (image)
+            WHERE n.image IN (SELECT unnest(?))
         )
         SELECT top.*, CASE WHEN c.whole THEN top.hits ELSE coalesce(k.overlap, 0) END AS overlap,
                a.area
@@ -194,14 +214,43 @@ def unit_images(
              LEFT JOIN concepts c ON c.concept = a.concept
              LEFT JOIN (SELECT image, overlap FROM counts WHERE layer = ? AND unit = ?
                         AND concept = ?) k ON k.image = top.image
-        ORDER BY top.peak DESC, top.image
+        ORDER BY top.image
         """,
-        [run.layer(layer), unit, scene, scene, concept, run.layer(layer), unit, concept],
+        [number, unit, places, concept, number, unit, concept],
     )
+    below = frame["peak"].isna()
+    if below.any():  # not active there, so the peak is in no table
+        stored = run.array(f"peaks-{layer}")[:, unit]
+        frame.loc[below, "peak"] = np.asarray(stored)[frame.loc[below, "image"].to_numpy()]
+    frame = frame.sort_values(["peak", "image"], ascending=[False, True], ignore_index=True)
     frame["share"] = frame["hits"] / (width * height)
     overlap = frame["overlap"].where(frame["area"].notna(), 0)
-    frame["iou"] = overlap / (frame["hits"] + frame["area"].fillna(0) - overlap)
+    union = frame["hits"] + frame["area"].fillna(0) - overlap
+    frame["iou"] = (overlap / union.where(union > 0, 1)).astype(float)
     return frame.drop(columns=["overlap", "area"])
+
+
+def _span(run: Run, number: int, unit: int, count: int, scene: str, span: str) -> list[int]:
+    """The images of a unit that :func:`unit_images` is to show."""
+    if span not in SPANS:
+        raise unknown("range of images", span, SPANS)
+    if span == "random":
+        every = run.sql(
+            f"SELECT image FROM ({NAMED}) WHERE ? = '' OR scene_name = ? ORDER BY image",
+            [scene, scene],
+        )["image"].to_numpy()
+        drawn = np.random.default_rng(unit).permutation(len(every))[:count]
+        return [int(image) for image in every[drawn]]
+    active_in = run.sql(
+        f"""
+        SELECT h.image, h.peak FROM hits h JOIN ({NAMED}) n USING (image)
+        WHERE h.layer = ? AND h.unit = ? AND (? = '' OR n.scene_name = ?)
+        ORDER BY h.peak DESC, h.image
+        """,
+        [number, unit, scene, scene],
+    )["image"].tolist()
+    first = 0 if span == "top" else max(0, (len(active_in) - count) // 2)
+    return [int(image) for image in active_in[first : first + count]]
 
 
 def has_maps(run: Run, layer: str) -> bool:
@@ -355,3 +404,41 @@ def unit_contribution(_run: Run, found: Contribution, unit: int) -> pd.DataFrame
         }
     )
     return frame.sort_values(["score", "scene"], ascending=[False, True], ignore_index=True)
+
+
+def unit_classes(_run: Run, ready: Toggler, unit: int, split: str = "") -> pd.DataFrame:
+    """What a unit adds to the logit of each class, on average over the photos of a split: class
+    (name), weight w, contribution (mean of w·a, where a is the unit's pooled activation, as the
+    linear head has it), low, high (95 % interval of that mean), above (contribution less its mean
+    over the classes: what adds the same to all changes no answer); the most raised class first.
+
+    split : all photos where empty. Raises UnitscopeError for an unknown unit, for a layer whose
+    units reach the classes otherwise than through a linear head, and for a split without photos.
+    """
+    if ready.weights is None:
+        raise UnitscopeError(
+            f"the units of {ready.layer} reach the classes through further layers, so none has a "
+            "contribution of its own: choose the last layer"
+        )
+    if not 0 <= unit < ready.units:
+        raise UnitscopeError(f"there is no unit {unit}: the layer has units 0 to {ready.units - 1}")
+    rows = np.ones(len(ready.images), bool)
+    if split:
+        rows = (ready.images["split"] == split).to_numpy()
+    a = np.asarray(ready.pooled)[rows, unit].astype(np.float64)
+    if not len(a):
+        raise UnitscopeError(f"there is no photo of split {split!r}")
+    w = ready.weights[unit].astype(np.float64)
+    mean = float(a.mean())
+    wide = 1.96 * float(a.std(ddof=1)) / np.sqrt(len(a)) if len(a) > 1 else float("nan")
+    frame = pd.DataFrame(
+        {
+            "class": ready.names,
+            "weight": w,
+            "contribution": w * mean,
+            "low": w * mean - abs(w) * wide,
+            "high": w * mean + abs(w) * wide,
+            "above": w * mean - float((w * mean).mean()),
+        }
+    )
+    return frame.sort_values(["above", "class"], ascending=[False, True], ignore_index=True)

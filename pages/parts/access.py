@@ -29,6 +29,7 @@ import streamlit as st
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import strict_json
 from core.foundation.roots import runs_read_below
+from core.views import dropped
 from core.views.runs import cache_root
 
 MODES = ("owner", "read-only", "team")
@@ -60,7 +61,14 @@ _now = [Serving()]
 def serve_as(serving: Serving) -> None:
     """Say how this process serves. Plain ``streamlit run app.py`` says nothing: read-only."""
     _now[0] = serving
-    runs_read_below(serving.roots)
+    runs_read_below(readable_roots() if serving.roots else None)
+
+
+def readable_roots() -> tuple[Path, ...] | None:
+    """Folders below which a form may name files: the server's roots, and what was dropped into the
+    app; None for any."""
+    roots = serving().roots
+    return None if roots is None else (*roots, dropped.place(cache_root()).resolve())
 
 
 def serving() -> Serving:

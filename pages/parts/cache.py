@@ -25,6 +25,7 @@ from core.foundation.settings import limits
 from core.runs.run_file import Run
 from core.runs.store import list_runs
 from core.views.labels import formula_labels, open_signatures, with_chance
+from core.views.names import sentence
 from core.views.runs import Summary, try_summary
 
 if TYPE_CHECKING:
@@ -93,8 +94,7 @@ def _sound(asking: Callable[Given, Answer]) -> Callable[Given, Answer]:
         try:
             return asking(*given, **more)
         except Damaged as err:
-            said = str(err)
-            st.error(f"{said[:1].upper()}{said[1:]}.", icon=":material/broken_image:")
+            st.error(f"{sentence(err)}.", icon=":material/broken_image:")
             st.stop()
 
     return asked

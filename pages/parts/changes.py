@@ -6,7 +6,7 @@ asks :func:`pages.parts.access.require_owner` first, which also writes the log.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,12 +15,14 @@ from core.foundation import jobs
 from core.foundation.roots import check_path, check_spec
 from core.foundation.settings import limits
 from core.foundation.trust import check_named
-from core.runs import store
+from core.runs import notes, run_names, store
 from core.runs import unit_sets as named_sets
 from core.runs.run_file import Run
+from core.views import dropped
 from core.views import work as starting
+from core.views.runs import cache_root
 from pages.parts import cache
-from pages.parts.access import require_owner, serving
+from pages.parts.access import readable_roots, require_owner
 
 if TYPE_CHECKING:
     from core.knowledge.graph import Graph
@@ -37,7 +39,7 @@ def check_named_files(arguments: Sequence[str]) -> None:
     It was filled in by an address, a run file or a person, and nobody can tell which: so a
     ``python:`` SPEC is looked at as one that a file names.
     """
-    roots = serving().roots
+    roots = readable_roots()
     for word, following in pairwise([*arguments, ""]):
         # As the command line reads options: cut short, and with `=`.
         option, _, own = word.partition("=")
@@ -112,16 +114,64 @@ def delete(path: Path) -> None:
     store.delete_run(path)
 
 
-def save_set(run: Run, layer: str, name: str, units: Sequence[int]) -> None:
+def save_set(run: Run, layer: str, name: str, units: Sequence[int], why: str = "") -> None:
     """:func:`core.runs.unit_sets.save_set`."""
-    require_owner("keep set", run=run.digest, layer=layer, name=name, units=list(units))
-    named_sets.save_set(run, layer, name, units)
+    require_owner("save set", run=run.digest, layer=layer, name=name, units=list(units))
+    named_sets.save_set(run, layer, name, units, why)
 
 
-def delete_set(run: Run, layer: str, name: str) -> None:
+def delete_set(run: Run, layer: str, name: str) -> tuple[list[int], str]:
     """:func:`core.runs.unit_sets.delete_set`."""
-    require_owner("forget set", run=run.digest, layer=layer, name=name)
-    named_sets.delete_set(run, layer, name)
+    require_owner("delete set", run=run.digest, layer=layer, name=name)
+    return named_sets.delete_set(run, layer, name)
+
+
+def drop_zip(name: str, data: bytes) -> Path:
+    """:func:`core.views.dropped.keep_zip`, within the quotas."""
+    require_owner("drop zip", name=name, bytes=len(data))
+    return dropped.keep_zip(name, data, cache_root(), limits())
+
+
+def drop_files(files: Mapping[str, bytes]) -> Path:
+    """:func:`core.views.dropped.keep_files`, within the quotas."""
+    require_owner("drop folder", files=len(files), bytes=sum(map(len, files.values())))
+    return dropped.keep_files(files, cache_root(), limits())
+
+
+def delete_dropped(name: str) -> None:
+    """:func:`core.views.dropped.delete`."""
+    require_owner("delete dropped data set", name=name)
+    dropped.delete(name, cache_root())
+
+
+def mark(run: Run, thing: notes.Thing, marks: notes.Marks) -> None:
+    """:func:`core.runs.notes.mark`."""
+    require_owner(f"mark {thing.kind}", run=run.digest, layer=thing.layer, key=thing.key)
+    notes.mark(run, thing, marks)
+
+
+def save_filter(run: Run, page: str, name: str, choice: Mapping[str, str]) -> None:
+    """:func:`core.runs.notes.save_filter`."""
+    require_owner("save filter", run=run.digest, page=page, name=name)
+    notes.save_filter(run, page, name, choice)
+
+
+def delete_filter(run: Run, page: str, name: str) -> None:
+    """:func:`core.runs.notes.delete_filter`."""
+    require_owner("delete filter", run=run.digest, page=page, name=name)
+    notes.delete_filter(run, page, name)
+
+
+def name_run(path: Path, name: str) -> None:
+    """:func:`core.runs.run_names.name_run`."""
+    require_owner("name run", run=path.stem, name=name)
+    run_names.name_run(path.parent, path.stem, name)
+
+
+def pin_run(path: Path, pinned: bool = True) -> None:
+    """:func:`core.runs.run_names.pin_run`; none is pinned any more where `pinned` is false."""
+    require_owner("pin run" if pinned else "unpin run", run=path.stem)
+    run_names.pin_run(path.parent, path.stem if pinned else "")
 
 
 def keep_names(run: Run, graph: Graph, content: bytes) -> str:

@@ -73,10 +73,11 @@ class Side(TypedDict, total=False):
 
 @st.cache_resource(show_spinner=False)
 def _renderer(name: str, html: str) -> Any:
+    css = HERE / f"{name}.css"
     scripts = [(HERE / f"{part}.js").read_text(encoding="utf-8") for part in ("links", name)]
     return st.components.v2.component(
         f"unitscope_{name}",
-        css=(HERE / f"{name}.css").read_text(encoding="utf-8"),
+        css=css.read_text(encoding="utf-8") if css.is_file() else "",
         js="\n".join(scripts),
         html=html,
     )
@@ -106,6 +107,12 @@ def ledger(sides: Sequence[Side], key: str, keep: str = "") -> None:
     """Columns of short lists whose lines are links; `keep` selects what a click brings in sight."""
     draw = _renderer("ledger", '<div class="sides"></div>')
     draw(data={"sides": list(sides), "keep": keep}, key=key)
+
+
+def bring(keep: str, turn: str) -> None:
+    """Bring what the selector `keep` finds into view, once for each `turn`."""
+    with st.container(key="bring", height=1, border=False):
+        _renderer("bring", "<i></i>")(data={"keep": keep, "turn": turn}, key="bring-part")
 
 
 def labelled(photo: bytes, alt: str, planes: Any, key: str, href: str) -> None:

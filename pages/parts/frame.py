@@ -11,16 +11,28 @@ import streamlit as st
 
 from core.figures.base import COUNTING, Caption
 from core.foundation.errors import UnitscopeError, nearest, unknown
+from core.foundation.settings import EMBEDDED, command
 from core.runs.kept import keep_apart
 from core.runs.run_file import Run
-from core.views.runs import Summary, cache_root, resolve, summary
-from pages.parts import access, address
+from core.runs.run_names import RunNames
+from core.views.names import sentence as sentence
+from core.views.runs import (
+    Summary,
+    cache_root,
+    front,
+    read_names,
+    resolve,
+    run_labels,
+    summary,
+    too_small,
+)
+from pages.parts import access, address, finder
 from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
 from pages.parts.registry import pages
 
 ROOT = Path(__file__).resolve().parents[2]
 
-START = "python -m core run --dataset rooms --model rooms"
+START = command(EMBEDDED)
 
 CSS = """
 <style>
@@ -52,6 +64,13 @@ dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
   .stMain .stColumn {min-width: 20rem; flex: 1 1 20rem}
   .stMain .stHorizontalBlock:has(> .stColumn:nth-child(3)) > .stColumn {
     min-width: 12rem; flex: 1 1 12rem}
+}
+.st-key-found {max-height: 24rem; overflow-y: auto}
+.st-key-bring {position: absolute; width: 1px; height: 1px; overflow: hidden}
+.st-key-cell-photos {scroll-margin-top: 4rem}
+@media (max-width: 640px) {
+  .st-key-matrix [data-testid="stFullScreenFrame"] {overflow-x: auto}
+  .st-key-matrix [data-testid="stVegaLiteChart"] {min-width: 44rem}
 }
 </style>
 """
@@ -173,6 +192,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         )
     with st.sidebar:
         st.markdown("### Unitscope")
+        searched = st.container()
         for listed in pages():
             st.page_link(
                 listed.form,
@@ -184,16 +204,25 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         _same_page()(key="same-page")
         access.badge()
     root = cache_root()
-    paths = _readable(root)
+    names = given_names(root)
+    every = summaries(root)
+    found = {path.stem: facts for path, facts in every.items() if isinstance(facts, Summary)}
+    paths = run_labels(found, names)
     if not paths:
         if needs_run:
             _empty(title)
         return None
+
+    def search(run: Run | None, layer: str = "", denominator: str = "all") -> None:
+        finder.box(searched, run, layer, denominator, found, names)
+
     wanted = address.get("run")
     try:
-        path = resolve(wanted, root)
+        opening = front(every.items(), names.pinned)
+        path = resolve(wanted, root) if wanted or opening is None else opening
         facts = ask(summary, open_run(path))
     except UnitscopeError as err:
+        search(None)
         near = nearest(wanted, list(paths)) or list(paths)
         if not needs_run:
             st.warning(sentence(err), icon=":material/explore_off:")
@@ -204,17 +233,20 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     with st.sidebar:
         st.space("small")
         _pick_run(paths, path.stem)
-        names = [layer.name for layer in facts.layers]
-        if not names:
+        if why := too_small(facts):
+            st.caption(f":orange[:material/warning: A failed or a first try: {why}.]")
+        layers = [layer.name for layer in facts.layers]
+        if not layers:
+            search(open_run(path))
             return Context(open_run(path), facts, "", "all", is_dark())
-        layer = address.get("layer", names[-1])
-        layer_known = layer in names
+        layer = address.get("layer", layers[-1])
+        layer_known = layer in layers
         if not layer_known:
-            layer = names[-1]
-        if len(names) > 1 or not layer_known:
-            address.select("layer", "Layer", names, names[-1], drop=("unit", "page"))
+            layer = layers[-1]
+        if len(layers) > 1 or not layer_known:
+            address.select("layer", "Layer", layers, layers[-1], drop=("unit", "page"))
         else:
-            st.caption(f"Layer {names[0]}, {facts.layers[0].units} units")
+            st.caption(f"Layer {layers[0]}, {facts.layers[0].units} units")
         denominator = address.select(
             "definition",
             "Counting",
@@ -225,30 +257,27 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             "counts; the other way leaves out pixels where nothing of the concept’s kind was "
             "annotated, so that a unit is not blamed for what nobody labelled.",
         )
+    search(open_run(path), layer, denominator)
     if not layer_known:
         st.title(title)
-        error = unknown("layer of this run", address.get("layer"), names)
-        stop(f"{sentence(error)}.", {f"Open {n}": address.kept(layer=n) for n in names}, title)
+        error = unknown("layer of this run", address.get("layer"), layers)
+        stop(f"{sentence(error)}.", {f"Open {n}": address.kept(layer=n) for n in layers}, title)
     return Context(open_run(path), facts, layer, denominator, is_dark())
 
 
-def sentence(text: object) -> str:
-    """With a capital, and without a full stop of its own."""
-    said = str(text)
-    return f"{said[:1].upper()}{said[1:]}".rstrip(".")
+def given_names(root: Path) -> RunNames:
+    """Names of the runs, and which is pinned; none where the file that holds them is damaged, of
+    which the page Runs tells."""
+    try:
+        return read_names(root)
+    except UnitscopeError:
+        return RunNames()
 
 
-def _readable(root: Path) -> dict[str, str]:
-    """Digest → name for people, of every run that opens; newest first."""
-    found = {}
-    for path, facts in summaries(root).items():
-        if isinstance(facts, str):
-            continue  # page Runs lists it, and says why
-        layers = ", ".join(layer.name for layer in facts.layers)
-        words = (facts.dataset, facts.model, layers)
-        found[path.stem] = " · ".join(word for word in words if word)
-    twice = [name for name in found.values() if list(found.values()).count(name) > 1]
-    return {k: f"{v} · {k[:6]}" if v in twice else v for k, v in found.items()}
+def run_words(digest: str) -> str:
+    """A run by its digest, and the name that it was given."""
+    name = given_names(cache_root()).of(digest)
+    return f"{name} ({digest})" if name else digest
 
 
 def _pick_run(paths: dict[str, str], now: str) -> None:
@@ -265,7 +294,7 @@ def _empty(title: str) -> NoReturn:
         '<p class="lede">Unitscope looks inside an image classifier: which of its units respond '
         "to which things in your photos. It shows finished runs, and there is none yet.</p>"
     )
-    st.markdown("Make the first one with the embedded dataset and network (about a minute):")
+    st.markdown("Make the first one with the embedded dataset and network (a few minutes):")
     st.code(START, language="bash")
     st.markdown("or with your own photos, masks and model:")
     st.code(

@@ -14,12 +14,14 @@ from core.foundation import jobs
 from core.foundation.engine import ENGINES, engines
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import duration
-from core.foundation.settings import Settings, command
+from core.foundation.settings import EMBEDDED, Settings, command
 from core.knowledge.kinds import KNOWLEDGE
 from core.models.registry import MODELS
-from core.views import work
-from pages.parts import access, address, changes, explanations
+from core.views import form_check, work
+from pages.parts import access, address, changes, explanations, photo_source
+from pages.parts.finder import verbatim
 from pages.parts.frame import START, page_files, sentence
+from pages.parts.watch import size_words
 
 FIELDS = {
     "dataset": "data",
@@ -36,6 +38,14 @@ FIELDS = {
 }
 """Setting → parameter of the address."""
 
+LABELS = {
+    "dataset": "Photos and masks",
+    "model": "Network",
+    "knowledge": "Knowledge graph",
+    "scenes": "Which class a scene is",
+}
+"""Field → what the form calls it."""
+
 TWIN: dict[str, bool | None] = {"auto": None, "yes": True, "no": False}
 TWIN_WORDS = {"auto": "where it is cheap", "yes": "dissect it too", "no": "leave it out"}
 """What the parameter of the untrained twin may be: the setting, and in words."""
@@ -49,19 +59,6 @@ ENGINE_HELP = (
     "The run is the same byte for byte. Workers are worth their start-up on many cores, on several "
     "machines or GPUs: a cluster is found by RAY_ADDRESS in the server's environment."
 )
-
-
-def size_words(size: float) -> str:
-    """Bytes for people.
-
-    >>> size_words(2_500_000)
-    '2.5 MB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1000
-    return f"{size:.1f} TB"
 
 
 def parameters(request: dict[str, Any]) -> dict[str, str]:
@@ -103,7 +100,9 @@ def form(root: Path) -> dict[str, Any]:
         dataset = address.text(
             "data", "Photos and masks", placeholder="folder:/path/to/photos", drop=("only",)
         )
-        _forms([(kind.form, kind.about) for kind in DATASETS], "How to name them")
+        with st.container(horizontal=True):
+            _forms([(kind.form, kind.about) for kind in DATASETS], "How to name them")
+            photo_source.row()
     with right:
         model = address.text(
             "net",
@@ -176,7 +175,7 @@ def form(root: Path) -> dict[str, Any]:
             request["shuffles"] = int(
                 address.amount(
                     "shuffles",
-                    "Rounds of exchanged masks",
+                    "Rounds of the permutation test",
                     Settings.shuffles,
                     0,
                     10_000,
@@ -243,12 +242,13 @@ def draw(root: Path) -> None:
         )
         st.code(START, language="bash")
         return
-    fill_in("Fill in the embedded photos and network", {"dataset": "rooms", "model": "rooms"})
+    fill_in("Fill in the embedded photos and network", EMBEDDED)
     with st.container(border=True):
         request = form(root)
         asked = work.arguments(request, root)
         job = jobs.watch(work.check_name(asked), root)
-        filled = bool(request["dataset"] and request["model"])
+        wrong = form_check.problems(request, access.readable_roots(), changes.FORM)
+        filled = bool(request["dataset"] and request["model"]) and not wrong
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"
         refused = ""
@@ -273,16 +273,21 @@ def draw(root: Path) -> None:
                 st.caption(
                     "Opens everything, measures a few photos, starts nothing."
                     if filled
+                    else "Mend what is listed first."
+                    if wrong
                     else "Name photos and a network first."
                 )
-        if refused:
+        if wrong:
+            listed = "\n".join(f"- **{LABELS[one.field]}**: {verbatim(one.text)}" for one in wrong)
+            st.error(listed, icon=":material/error:")
+        elif refused:
             st.error(f"{refused}.", icon=":material/error:")
         elif job is not None and checking:
             watch_check(job.name, str(root))
         elif done:
             checked(result, request)
         elif job is not None and job.state == "failed":
-            st.error(job.error[:1].upper() + job.error[1:], icon=":material/error:")
+            st.error(f"{sentence(job.error)}.", icon=":material/error:")
         elif job is not None:
             st.caption("The check was stopped.")
     with st.expander("On the command line", icon=":material/terminal:"):
@@ -300,13 +305,13 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
     if (root / f"{digest}.duckdb").is_file():
         st.page_link(
             page_files()["Overview"],
-            label="This run is there already: open it",
+            label="This run exists: open it",
             icon=":material/arrow_forward:",
             query_params={"run": digest},
         )
         return
     if at_work is not None and at_work.alive:
-        st.caption("This run is being made; see above.")
+        st.caption("This run is running: see above.")
         return
     need = sum(result["sizes"].values())
     # A run that stopped as too many of its photos are lost; it is asked here, and resumed.
@@ -323,7 +328,7 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
             given = [*asked, LOSS] if allowed else asked
             changes.start_run([*given, *execution()], digest, root)
         except UnitscopeError as err:
-            st.error(str(err))
+            st.error(f"{sentence(err)}.", icon=":material/error:")
             return
         st.rerun()
 

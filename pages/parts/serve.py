@@ -109,7 +109,9 @@ class Door:
             if not access.token_in(Headers(scope=scope).get("cookie", ""), port):
                 return PlainTextResponse("Not found", 404)
         elif "/_stcore/upload_file/" in path and scope["method"] == "PUT":
-            return self._upload(path, Headers(scope=scope).get("content-length", ""))
+            headers = Headers(scope=scope)
+            own = access.token_in(headers.get("cookie", ""), port)
+            return self._upload(path, headers.get("content-length", ""), own)
         elif scope["method"] == "GET" and b"token=" in scope["query_string"]:
             return self._enter(scope, port)
         return None
@@ -139,10 +141,13 @@ class Door:
         )
         return answer
 
-    def _upload(self, path: str, length: str) -> Response | None:
+    def _upload(self, path: str, length: str, own: bool) -> Response | None:
         """Refuse a file that is too large, or of no told size, and any where the visitor, or all of
-        them together, hold too much by now."""
+        them together, hold too much by now. own : whoever holds the token may drop in a data set
+        (of a team's visitors, the door does not know who is an owner)."""
         result, largest = whole(length), max(self.most.photo_mb, self.most.names_mb)
+        if own:
+            largest = max(largest, self.most.drop_mb)
         if result is None or result > (largest + 1) * 1_000_000:  # with what the form adds
             return PlainTextResponse(f"A file may have {largest:g} MB", 413)
         from streamlit.runtime import get_instance
@@ -150,7 +155,7 @@ class Door:
         held: dict[str, dict[str, Any]] = get_instance().uploaded_file_mgr.file_storage  # type: ignore[attr-defined]
         session = path.rpartition("/_stcore/upload_file/")[2].partition("/")[0]
         size = sum(len(file.data) for files in list(held.values()) for file in files.values())
-        if len(held.get(session, ())) >= self.most.uploads:
+        if len(held.get(session, ())) >= (self.most.drop_files if own else self.most.uploads):
             return PlainTextResponse("Too many files at once: reload the page", 429)
         if size > self.most.uploads_mb * 1_000_000:
             return PlainTextResponse("The server holds too many uploaded files: try later", 429)
@@ -295,7 +300,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m pages.pa
         most: Limits = said["limits"]
         usual = {
             "logger.hideWelcomeMessage": True,
-            "server.maxUploadSize": max(most.photo_mb, most.names_mb),
+            "server.maxUploadSize": max(most.photo_mb, most.names_mb, most.drop_mb),
         }
         # Read now as `run` below reads them, for the address.
         load_config_options(usual | options)

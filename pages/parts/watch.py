@@ -10,11 +10,25 @@ import streamlit as st
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Heartbeat, duration
+from core.views.names import sentence
 from core.views.work import Task
 from pages.parts import access, changes
 
 HURRY = 10.0
 """Seconds after which work that was asked to stop may be ended the hard way."""
+
+
+def size_words(size: float) -> str:
+    """Bytes for people.
+
+    >>> size_words(2_500_000)
+    '2.5 MB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} TB"
 
 
 def state(task: Task, steps: Mapping[str, str], losses: str = "") -> None:
@@ -34,20 +48,20 @@ def state(task: Task, steps: Mapping[str, str], losses: str = "") -> None:
         st.text(job.error if job else "")
     elif now == "starting" or beat is None:
         if now == "stopped":
-            st.markdown(":orange[**Stopped**] before it had done anything.")
+            st.markdown(":orange[**Stopped**] before anything was done.")
         elif now == "stopping":
             st.caption("Stopping …")
         else:
-            st.caption("Begun: opening the photos, loading the network.")
+            st.caption("Started: opening the photos, loading the network.")
     else:
         bar(beat, now, steps)
     if now == "stopped" and beat is not None:
         stopped_at = job.error if job and job.error else ""
         if job is None:
-            stopped_at = f"no sign of life for {duration(task.age or 0)}"
+            stopped_at = f"no heartbeat for {duration(task.age or 0)}"
         st.markdown(
             ":orange[**Stopped.**] "
-            + (f"{stopped_at[:1].upper()}{stopped_at[1:]}. " if stopped_at else "")
+            + (f"{sentence(stopped_at)}. " if stopped_at else "")
             + "What it has done is kept; the same command resumes it."
         )
 
@@ -84,7 +98,7 @@ def controls(
     own = access.may_change()
     with st.container(horizontal=True, vertical_alignment="center"):
         if job is None and now in ("running", "starting"):
-            st.caption("Started on the command line; stop it there with Ctrl-C.")
+            st.caption("Started on the command line: stop it there with Ctrl-C.")
         elif now in ("starting", "running"):
             if own and st.button("Stop", icon=":material/stop:", key=f"stop-{name}"):
                 changes.stop(name, root)
@@ -92,24 +106,24 @@ def controls(
         elif now == "stopping":
             asked = (job.folder / "stop").stat().st_mtime if job else time.time()
             late = own and time.time() - asked > HURRY
-            if late and st.button("End it at once", key=f"kill-{name}"):
+            if late and st.button("Kill it", key=f"kill-{name}"):
                 changes.stop(name, root, at_once=True)
                 st.rerun(scope="fragment")
         elif now == "finished":
             shown()
         elif again is not None and own:
-            label = "Go on" if now == "stopped" else "Try again"
+            label = "Resume" if now == "stopped" else "Try again"
             if st.button(label, icon=":material/play_arrow:", key=f"go-{name}", type="primary"):
                 try:
                     again()
                 except UnitscopeError as err:
-                    st.error(f"{err}", icon=":material/error:")
+                    st.error(f"{sentence(err)}.", icon=":material/error:")
                 else:
                     st.rerun(scope="fragment")
         if not own:
             return
         if job is not None and now in ("finished", "failed"):
-            if st.button("Put away", type="tertiary", key=f"away-{name}"):
+            if st.button("Dismiss", type="tertiary", key=f"dismiss-{name}"):
                 changes.dismiss(name, root)
                 st.rerun(scope="fragment")
         elif now == "stopped" and st.button("Discard …", type="tertiary", key=f"drop-{name}"):

@@ -13,11 +13,12 @@ pytestmark = pytest.mark.browser
 
 PATHS = (
     "",
+    "?find=attic",
     "Scenes",
     "Scenes?view=matrix",
     "Scenes?image=003",
     "Units",
-    "Units?unit=2",
+    "Units?unit=2&range=random&raises=1",
     "Concepts",
     "Concepts?view=names",
     "Explain?image=003",
@@ -28,7 +29,7 @@ PATHS = (
     "Retrain",
     "Compare",
     "Reliance",
-    "Runs",
+    "Runs?sql=SELECT+name+FROM+layers",
 )
 NOT_OURS = {"heading-order", "presentation-role-conflict"}
 """Rules that only Streamlit's own parts break: its uploader has a role and a name."""

@@ -139,7 +139,7 @@ def test_runs_lists_what_is_finished_unfinished_and_left_out(cache, root, run):
     assert "is not a run file" in at.dataframe[1].value["why"].iloc[0]
     assert "007.png" in at.dataframe[2].value["file"].iloc[0]
     told = text_of(at)
-    assert "Stopped." in told and "No sign of life for 10 min" in told
+    assert "Stopped." in told and "No heartbeat for 10 min" in told
     assert "One file cannot be read" in told
     again = "python -m core run --dataset folder:x --model bbbb --q 0.02"
     assert again in [block.value for block in at.code]

@@ -52,10 +52,11 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         visit.open("Runs")
         fill(page, "Photos and masks", f"folder:{photos}/nowhere")
         fill(page, "Network", "python:tests.tiny:slower")
-        page.get_by_role("button", name="Check").click()
+        # A path that is not there is said at once, before anything is checked.
         error = page.locator('[data-testid="stAlert"]')
         error.wait_for(timeout=WAIT)
-        assert "nowhere" in error.inner_text()
+        assert f"there is no folder {photos}/nowhere" in error.inner_text()
+        assert page.get_by_role("button", name="Check").is_disabled()
 
         fill(page, "Photos and masks", f"folder:{photos}")
         error.wait_for(state="detached")
@@ -82,11 +83,11 @@ def test_a_run_is_made_stopped_and_gone_on_with(browser, photos, tmp_path):
         visit = Visit(browser, server)
         page = visit.page
         visit.open("Runs")
-        page.get_by_role("button", name="Go on").click()
+        page.get_by_role("button", name="Resume").click()
         page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
         assert [path.stem for path in list_runs(root)] == [digest]
-        page.get_by_role("button", name="Put away").click()
-        page.get_by_text("At work").wait_for(state="detached")
+        page.get_by_role("button", name="Dismiss").click()
+        page.get_by_text("Running", exact=True).wait_for(state="detached")
         visit.open(f"Runs?run={digest}")
         page.get_by_text("No file was left out.").wait_for()
         visit.check()

@@ -151,7 +151,7 @@ def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):
     try:
         at = show("pages/9_Runs.py")
         assert "there is no folder x" in [t.value for t in at.text]
-        assert {"Try again", "Put away"} <= {b.label for b in at.button}
+        assert {"Try again", "Dismiss"} <= {b.label for b in at.button}
         at.button(key="away-f00d").click().run()
         assert jobs.watch("f00d", cache) is None
     finally:

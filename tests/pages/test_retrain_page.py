@@ -425,7 +425,7 @@ def test_a_training_is_stopped_and_gone_on_with(browser, folder, tmp_path):
     try:
         visit = Visit(browser, server)
         visit.open(address)
-        visit.page.get_by_role("button", name="Go on").click()
+        visit.page.get_by_role("button", name="Resume").click()
         visit.page.get_by_text("Finished.", exact=True).wait_for(timeout=WAIT)
         visit.page.get_by_text("There is a result of just this").wait_for(timeout=WAIT)
         visit.check()
