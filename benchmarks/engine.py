@@ -42,8 +42,8 @@ def look(progress):
         seen.append((time.time() - began, progress.done))
 from pathlib import Path
 if int(workers):
-    from core.dissect.spread import execute_spread
-    run = execute_spread(work, Path(out), workers=int(workers), shard=96, progress=look)
+    from core.dissect.spread import Crew, execute_spread
+    run = execute_spread(work, Path(out), crew=Crew(int(workers)), shard=96, progress=look)
 else:
     run = execute(work, Path(out), progress=look)
 done = [row for row in seen if row[1]]

@@ -137,7 +137,7 @@ def definitions(asked: Asked, splits: list[str]) -> None:
             address.split("split", "Accuracy judged on", splits, usual_split)
         address.select("factor", "The units are", list(FACTORS), "0", format_func=FACTORS.get)
         if set(asked.judged or splits) & set(asked.selected or splits):
-            st.caption(
+            draw.caption(
                 "Units are chosen on photos that they are judged on, as published: what helps "
                 "here need not help elsewhere."
             )
@@ -274,7 +274,7 @@ def otherwise(ctx: Context, ready: Toggler, off: tuple[int, ...], splits: list[s
         elif way == "hand":
             by_hand(ctx, off)
         else:
-            st.caption("By contribution score: above.")
+            draw.caption("By contribution score: above.")
 
 
 def by_hand(ctx: Context, off: tuple[int, ...]) -> None:
@@ -317,7 +317,9 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
             sets.put(found, words)
             st.rerun()
     reply = st.session_state.pop("search-found", "")
-    st.caption(f"{reply} Judge them on another split: what was searched on flatters them.".strip())
+    draw.caption(
+        f"{reply} Judge them on another split: what was searched on flatters them.".strip()
+    )
 
 
 def disabled_units(ctx: Context, ready: Toggler, off: tuple[int, ...]) -> None:
@@ -365,7 +367,7 @@ def effect(
     words = splits_words(asked.judged)
     significant = "not significant" if gain.low <= 0 <= gain.high else "significant"
     exact = "computed exactly" if reply.method == "closed form" else "computed"
-    st.caption(
+    draw.caption(
         f"**{sentence(sets.why(off))}.** All {words} (n = {before.n:,}): "
         f"{100 * before.value:.2f} → {100 * after.value:.2f} %, "
         f"{sets.points(gain.value, 2)} points, 95 % interval {sets.points(gain.low, 2)} to "
@@ -381,7 +383,7 @@ def effect(
             f"[{sets.points(one.low)}, {sets.points(one.high)}]"
             for one in drawn
         )
-        st.caption(
+        draw.caption(
             f"Control: {count_words(len(off))} drawn at random ({disable.CONTROLS} draws, mean and "
             f"middle 95 %, in points): {held}."
         )
@@ -402,10 +404,10 @@ def details(ctx: Context, reply: Toggled, off: tuple[int, ...], asked: Asked, sc
                 explanations.TOGGLE,
             )
     with right:
-        st.subheader("Confusion matrix: cells that change")
+        draw.subheader("Confusion matrix: cells that change")
         cells = reply.confusion
         if cells.empty:
-            st.caption("No prediction changed.")
+            draw.caption("No prediction changed.")
         else:
             view = pd.DataFrame(
                 {
@@ -450,7 +452,7 @@ def saved(ctx: Context, off: tuple[int, ...]) -> None:
             "Save", on_click=save, disabled=not off, icon=":material/bookmark_add:", width="stretch"
         )
     else:
-        st.caption(
+        draw.caption(
             f"Sets are saved by owners alone: {access.why_not()}. The set above is in the "
             "address, so a bookmark keeps it too."
         )
@@ -459,7 +461,7 @@ def saved(ctx: Context, off: tuple[int, ...]) -> None:
         st.warning(f"{sentence(wrong)}.", icon=":material/edit_off:")
     deleted_sets.offer(ctx)
     if kept.empty:
-        st.caption(
+        draw.caption(
             "No set is saved yet. Sets are saved beside the runs, for everyone who opens this app."
         )
         return
@@ -503,7 +505,7 @@ def curves(ctx: Context, known: Known, ready: Toggler, asked: Asked) -> None:
             "curves", "Rankings", list(names), default=usual, between="-", format_func=names.get
         )
     if ready.weights is None and not address.toggle("drawn", "Compute the curves"):
-        st.caption(
+        draw.caption(
             "This layer is replayed, not computed in closed form: the curves take minutes. The "
             "command `python -m core figures` draws them without the app waiting."
         )
@@ -580,7 +582,7 @@ def export(
 ) -> None:
     """The command that says the same, and the edited network as files."""
     if not off:
-        st.caption("Disable some units first.")
+        draw.caption("Disable some units first.")
         return
     listed = ",".join(map(str, off))
     scaled = f" --factor {asked.factor:g}" if asked.factor else ""
@@ -610,7 +612,7 @@ def export(
                 return
             st.session_state["edited"] = (key, packed)
             st.rerun()
-        st.caption(
+        draw.caption(
             "A state dict with the edit beside it, an ordinary checkpoint with the edit folded "
             "into its last layer where there is one, and a text that says what was done."
         )
@@ -672,15 +674,15 @@ def toggle_view(
     if off:
         details(ctx, reply, off, asked, scene)
     else:
-        st.caption("No unit is disabled: this is the network as it is.")
+        draw.caption("No unit is disabled: this is the network as it is.")
     sets.history(ctx)
     st.divider()
     left, right = st.columns(2, gap="large")
     with left:
-        st.subheader("Saved sets")
+        draw.subheader("Saved sets")
         saved(ctx, off)
     with right:
-        st.subheader("Export")
+        draw.subheader("Export")
         export(ctx, ready, off, asked, scene, frame)
 
 

@@ -241,7 +241,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
     sides = [side for side in sides if side.layer]
     if not sides:
         return
-    st.subheader("What their units detect")
+    draw.subheader("What their units detect")
     found = {s.name: ask(detected, s.run, s.layer, ctx.denominator) for s in sides}
     kinds = pd.concat(
         [
@@ -266,7 +266,7 @@ def what_they_detect(ctx: Context, sides: Sequence[Side]) -> None:
                 explanations.DETECTED,
             )
         else:
-            st.caption("No unit of theirs is better than chance.")
+            draw.caption("No unit of theirs is better than chance.")
     with right:
         draw.chart(
             lambda dark: drawn.reach(reach, caption(ctx, sides), dark),
@@ -322,7 +322,7 @@ def concepts(ctx: Context, sides: Sequence[Side], table: pd.DataFrame) -> None:
         caption=" / ".join(caption(ctx, sides).lines()),
         height=min(38 + 35 * max(1, len(table)), 420),
     )
-    st.caption("Numbers are units, those better than chance where chance was measured.")
+    draw.caption("Numbers are units, those better than chance where chance was measured.")
 
 
 def one_a_run(sides: Sequence[Side]) -> list[Side]:
@@ -344,7 +344,7 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             )
         )
     ]
-    st.subheader("The same photos")
+    draw.subheader("The same photos")
     for side in one_a_run(sides):
         unanswered(side.run, f"for {side.name}, which photos it gets right")
     if not pairs:
@@ -396,7 +396,9 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             + (f" ({p_words(luck)}, McNemar’s exact test)." if luck == luck else ".")
         )
         if one.facts.dataset_digest != other.facts.dataset_digest:
-            st.caption("The two read their photos from different data; photos are matched by name.")
+            draw.caption(
+                "The two read their photos from different data; photos are matched by name."
+            )
     scenes = compare.by_scene(met)
     if len(scenes) > 1:
         draw.chart(
@@ -483,7 +485,7 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
     sides = [side for side in sides if side.layer]
     if not sides:
         return
-    st.subheader("False prediction explanation (Table 4)")
+    draw.subheader("False prediction explanation (Table 4)")
     for side in one_a_run(sides):
         unanswered(side.run, f"for {side.name}, the explanation of its false predictions")
     sides = [side for side in sides if not side.facts.no_answers]
@@ -532,14 +534,14 @@ def table_4(ctx: Context, sides: Sequence[Side]) -> None:
 
 def labelling_methods(ctx: Context, sides: Sequence[Side]) -> None:
     """How the labels of each method score, wherever they were scored."""
-    st.subheader("Labels by every method")
+    draw.subheader("Labels by every method")
     found = {side.name: benches.latest(side.run, side.layer) for side in sides}
     scored = {name: bench for name, bench in found.items() if bench is not None}
     if scored:
         label_part.compared(ctx, scored)
     missing = [side for side in sides if found[side.name] is None]
     for side in missing if scored else ():
-        st.caption(f"{side.name}: labels not scored yet.")
+        draw.caption(f"{side.name}: labels not scored yet.")
         st.code(f"python -m core labels {side.run.digest} --layer {side.layer}", language="bash")
     if not scored:
         label_part.not_yet(ctx, "compare-labels")
@@ -560,7 +562,7 @@ st.page_link(
 options = everything(cache_root())
 chosen = choose(ctx, options)
 if not chosen:
-    st.caption("Nothing chosen.")
+    draw.caption("Nothing chosen.")
     st.stop()
 splits = [ask(run_views.splits, options[key][0]) for key in chosen]
 every_split = sorted(set().union(*splits))
@@ -585,7 +587,7 @@ sides = [
     )
 ]
 if len(sides) == 1:
-    st.caption("Choose another layer or run to compare this one with.")
+    draw.caption("Choose another layer or run to compare this one with.")
 at_a_glance(ctx, sides)
 two_shares(ctx, sides, split)
 st.divider()

@@ -49,7 +49,7 @@ def running(root: Path) -> None:
     rows = starting.at_work(root)
     if not rows:
         return
-    st.subheader("Running")
+    draw.subheader("Running")
     for task in rows:
         with st.container(border=True):
             one_task(task, root)
@@ -171,13 +171,13 @@ def finished(root: Path) -> dict[str, tuple[Path, Summary, int]]:
                 )
             },
         )
-        st.caption(
+        draw.caption(
             "Choose a row for its settings and the files it left out, to name it, to pin it or to "
             "delete it. The app opens with the pinned run; without one, with the newest that used "
             "most of its images."
         )
     else:
-        st.caption("None yet.")
+        draw.caption("None yet.")
     if broken:
         with st.container(border=True):
             count = "One file" if len(broken) == 1 else f"{len(broken):,} files"
@@ -195,10 +195,10 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
     """Settings, skipped files, name and deletion of the chosen run."""
     kept = given_names(path.parent)
     name = run_label(facts, kept)
-    st.subheader(name)
-    st.caption(" · ".join(word for word in (facts.dataset, facts.model, path.stem) if word))
+    draw.subheader(name)
+    draw.caption(" · ".join(word for word in (facts.dataset, facts.model, path.stem) if word))
     if why := too_small(facts):
-        st.caption(
+        draw.caption(
             f":orange[:material/warning: A failed or a first try: {why}. The app does not open "
             "with it unless it is pinned.]"
         )
@@ -216,7 +216,7 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
             f"Published predictions, without photos and without the network: {facts.images:,} "
             f"images, {facts.scored:,} of them scored · {size_words(size)} on disk"
         )
-        st.caption("Such a run is made with `python -m core predictions`.")
+        draw.caption("Such a run is made with `python -m core predictions`.")
     else:
         how_made(facts, size)
     left_out = ask(skipped, open_run(path))
@@ -231,18 +231,18 @@ def one_run(path: Path, facts: Summary, size: int) -> None:
             height=min(38 + 35 * len(left_out), 300),
         )
     elif facts.layers:
-        st.caption("No file was left out.")
+        draw.caption("No file was left out.")
     if facts.older_versions:
-        st.caption(
+        draw.caption(
             f"Computed {facts.older_versions}: starting it again with the same settings makes "
             "it anew, beside this one."
         )
     if facts.no_answers:
-        st.caption(f"No answers of the network: {facts.no_answers}.")
+        draw.caption(f"No answers of the network: {facts.no_answers}.")
     if facts.unmatched_scenes:
         names = facts.unmatched_scenes
         more = f" and {len(names) - 20:,} more" if len(names) > 20 else ""
-        st.caption(
+        draw.caption(
             f"{len(names):,} scenes the network has no class for, neither right nor wrong: "
             f"{', '.join(names[:20])}{more}."
         )
@@ -316,7 +316,7 @@ st.html(
     "changes, so links into it stay true.</p>"
 )
 running(root)
-st.subheader("Finished")
+draw.subheader("Finished")
 try:
     read_names(root)
 except UnitscopeError as err:
@@ -325,6 +325,6 @@ runs = finished(root)
 if runs and ctx is not None:
     with st.container(border=True):
         one_run(*runs[ctx.run.digest])
-st.subheader("Start a run")
-run_form.draw(root)
-st.caption(f"Runs seen here lie in `{root.name}/`; looked at {time.strftime('%H:%M:%S')}.")
+draw.subheader("Start a run")
+run_form.draw_form(root)
+draw.caption(f"Runs seen here lie in `{root.name}/`; looked at {time.strftime('%H:%M:%S')}.")

@@ -48,7 +48,7 @@ def add(verb: Verb) -> None:
         "--name",
         nargs=2,
         metavar=("RUN", "NAME"),
-        help='give a run a name, by which every verb knows it too; "" takes it away',
+        help='give a run a name, by which every verb knows it too; "" removes it',
     )
     runs.add_argument("--pin", metavar="RUN", help="the app opens with this run")
     runs.add_argument(
@@ -254,6 +254,7 @@ def _run(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--workers are those of --engine ray: give it, too")
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
+    from core.dissect.shard_file import Made
 
     began = time.monotonic()
     _copy(given.dataset)
@@ -294,12 +295,13 @@ def _run(given: argparse.Namespace) -> Answer:
     passes: tuple[list[Shard], list[Shard]] = ([], [])
     if given.merge is not None and not finished:
         passes = _find_shards(given, work)
-    how: dict[str, Any] = {"shards": passes[0], "counts": passes[1]}
+    how: dict[str, Any] = {"made": Made(*passes)}
     if spread:
-        from core.dissect.spread import execute_spread
+        from core.dissect.spread import Crew, execute_spread
 
-        execute = partial(execute_spread, tell=lambda text: say(f"note: {text}"))
-        how = {"workers": given.workers, "shards_at": given.shards_at}
+        execute = execute_spread
+        tell = lambda text: say(f"note: {text}")
+        how = {"crew": Crew(given.workers, given.shards_at, tell)}
     with stoppable() as stop:
         run = execute(
             work,

@@ -1,4 +1,4 @@
-"""What every scene is made of by ACE, as concepts that any photo can show.
+"""Concepts of every scene by ACE, as concepts that any photo can show.
 
 ACE discovers the concepts of one scene from segments of its own photos, and says of no other photo
 whether it shows them. Here a concept is *seen* at a place of a photo's map where, of the middles of

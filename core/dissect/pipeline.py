@@ -29,7 +29,7 @@ from core.dissect.passes import Networks, collect, count
 from core.dissect.plan import Plan
 from core.dissect.publish import into_place, publish
 from core.dissect.second_pass import adopt_counts, kernel_of
-from core.dissect.shard_file import Shard
+from core.dissect.shard_file import Made, Shard
 from core.dissect.shards import adopt
 from core.dissect.work import Job, Work, meter_of, need_room, open_arrays
 from core.foundation.errors import BadFile
@@ -52,8 +52,7 @@ def execute(
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
-    shards: Sequence[Shard] = (),
-    counts: Sequence[Shard] = (),
+    made: Made = Made(),
 ) -> Run:
     """Make the run, or resume it, or open it where it is finished.
 
@@ -70,8 +69,8 @@ def execute(
     threads : for decoding and counting; None = the machine's cores.
     kernel : "numba" or "torch", which count alike; None = numba where the network runs on the
         CPU, torch on the network's device elsewhere.
-    shards, counts : of :func:`core.dissect.shards.find_shards` and
-        :func:`core.dissect.second_pass.find_counts`, in the place of the first and second pass.
+    made : what :func:`core.dissect.shards.find_shards` and
+        :func:`core.dissect.second_pass.find_counts` found, in the place of the two passes.
 
     Raises
     ------
@@ -102,9 +101,9 @@ def execute(
             cores = max(1, threads or os.cpu_count() or 1)
             meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
             job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
-            if shards:
-                adopt(job, shards)
-            _make(job, counts, allow_loss)
+            if made.shards:
+                adopt(job, made.shards)
+            _make(job, made.counts, allow_loss)
             write_text(folder / "published", "whole: only renaming is left\n")
             into_place(folder, final)
         return _opened(final, strict)

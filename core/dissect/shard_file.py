@@ -11,10 +11,10 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -55,6 +55,13 @@ class Shard:
     def images(self) -> str:
         """Its images in words."""
         return f"images {self.first:,} to {self.last - 1:,}"
+
+
+class Made(NamedTuple):
+    """What shard files hold of a run: those of the first pass, and those of the second."""
+
+    shards: Sequence[Shard] = ()
+    counts: Sequence[Shard] = ()
 
 
 def folder_of(plan: Plan, root: Path) -> Path:

@@ -29,7 +29,7 @@ from core.dissect.passes import Collected
 from core.dissect.pipeline import execute
 from core.dissect.plan import BATCH, Plan, hashed, plan
 from core.dissect.second_pass import collected_of, find_counts, make_counts
-from core.dissect.shard_file import Shard, folder_of, read_header
+from core.dissect.shard_file import Made, Shard, folder_of, read_header
 from core.dissect.shards import find_shards, make_shard, path_of, rows_of
 from core.dissect.work import meter_of, need_room
 from core.foundation.engine import Do, Item, Workers, torch_threads_asked
@@ -50,31 +50,42 @@ PATIENCE = 120.0
 was killed, its workers end a little later."""
 
 
+@dataclass(frozen=True)
+class Crew:
+    """Who makes a run.
+
+    workers : how many; as many as fit where None. shards_at : where shards are handed over where
+    machines see no folder in common (:mod:`core.dissect.depot`). tell : is told, in sentences, of
+    workers that died and the like.
+    """
+
+    workers: int | None = None
+    shards_at: str | None = None
+    tell: Callable[[str], object] = silent
+
+
 def execute_spread(
     work: Plan,
     root: Path,
     *,
-    workers: int | None = None,
+    crew: Crew = Crew(),
     threads: int | None = None,
     shard: int = 256,
     progress: Report | None = None,
     stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
-    shards_at: str | None = None,
-    tell: Callable[[str], object] = silent,
+    allow_loss: bool = False,
 ) -> Run:
     """:func:`core.dissect.pipeline.execute`, its passes over the photos made by workers.
 
     Parameters
     ----------
-    workers : how many; as many as fit where None.
+    crew : the workers.
     threads : of each worker, for decoding and counting; OMP_NUM_THREADS or 1 where None. PyTorch
         computes on OMP_NUM_THREADS where that is set, so that sums are split as in one process.
     shard : images a shard, in whole batches. A run that was begun keeps its own.
-    shards_at : where shards are handed over where machines see no folder in common
-        (:mod:`core.dissect.depot`).
-    tell : is told, in sentences, of workers that died and the like.
+    allow_loss : as of :func:`execute`; how many photos are lost is known after the first pass.
 
     Raises UnitscopeError as :func:`execute` and :class:`core.foundation.engine.Workers` do.
     """
@@ -95,26 +106,33 @@ def execute_spread(
         need_room(2 * sum(work.sizes.values()), root, shards)
         for one in (shards, folder):
             one.mkdir(exist_ok=True)
-        depot = Depot(work, root, shards_at) if shards_at else None
+        depot = Depot(work, root, crew.shards_at) if crew.shards_at else None
         if depot:
             depot.bring(progress=progress, stop=stop)
         parts = _parts(work, shards, shard)
         spread = _Spread(work, root, parts, meter_of(work, folder, progress), stop, depot)
         with Workers(
             "core.dissect.spread:open_worker",
-            _given(work, root, threads, strict, shards_at),
-            count=workers and min(workers, parts),
+            _given(work, root, threads, strict, crew.shards_at),
+            count=crew.workers and min(crew.workers, parts),
             threads=_cores_of(threads),
             numeric=torch_threads_asked() or threads,
             gpu=torch.device(work.settings.device).type != "cpu",
-            tell=tell,
-        ) as crew:
-            passes = [spread.made(crew, number) for number in _passes(work)]
+            tell=crew.tell,
+        ) as hands:
+            passes = [spread.made(hands, number) for number in _passes(work)]
     finally:
         lock.release()
-    how: dict[str, Any] = {"progress": progress, "stop": stop, "strict": strict}
-    how |= dict(zip(("shards", "counts"), passes, strict=False))
-    run = execute(work, root, threads=threads, **how)
+    run = execute(
+        work,
+        root,
+        progress=progress,
+        stop=stop,
+        strict=strict,
+        allow_loss=allow_loss,
+        threads=threads,
+        made=Made(*passes),
+    )
     if (shards / PARTS).is_file():  # otherwise a person's
         shutil.rmtree(shards, ignore_errors=True)
     return run

@@ -19,7 +19,7 @@ ABOUT = {
     "conceptshap": "Concept vectors from which the network’s answers can be recovered, and each "
     "one’s share of that (Shapley value).",
     "tcav": "Does a scene’s logit rise along a concept? By concept activation vectors (CAVs).",
-    "ace": "What a scene’s photos are made of: clusters of segments, tested by TCAV.",
+    "ace": "Concepts of a scene found without masks: clusters of segments, tested by TCAV.",
     "vrx": "A graph of concepts and their places for each class, taught to answer as the network "
     "does.",
 }

@@ -1,4 +1,4 @@
-"""What a page lists, taken away: all photos or units that fit, with their tags and notes, as CSV,
+"""What a page lists, exported: all photos or units that fit, with their tags and notes, as CSV,
 JSON or Parquet."""
 
 from __future__ import annotations

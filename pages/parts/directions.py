@@ -17,7 +17,7 @@ from pages.parts.frame import Context
 def tab(ctx: Context) -> None:
     """What was found by one of them, and the start of another question."""
     if not ctx.layer:
-        st.caption("This run was made from published predictions: it has no layer to look into.")
+        draw.caption("This run was made from published predictions: it has no layer to look into.")
         return
     verb = address.select(
         "by",
@@ -35,7 +35,7 @@ def tab(ctx: Context) -> None:
         name = address.select("asked", "Asked", list(found))
         result(ctx, verb, name, found[name])
     else:
-        st.caption(f"{directions.TITLES[verb]} has not been asked about layer {ctx.layer} yet.")
+        draw.caption(f"{directions.TITLES[verb]} has not been asked about layer {ctx.layer} yet.")
     start(ctx, verb)
 
 
@@ -52,7 +52,7 @@ def result(ctx: Context, verb: str, name: str, one: Told) -> None:
         column_config={c: st.column_config.NumberColumn(format="%.3f") for c in figures},
     )
     for note in one.notes:
-        st.caption(note)
+        draw.caption(note)
 
 
 def start(ctx: Context, verb: str) -> None:
@@ -69,7 +69,7 @@ def start(ctx: Context, verb: str) -> None:
     asked = directions.arguments(verb, ctx.run, cache_root(), ctx.layer, of)
     key = f"{verb}-{of}"
     measure.offer(asked, cache_root(), directions.STEPS, key, f"Ask {directions.TITLES[verb]}")
-    st.caption("It takes minutes, and a stopped job is resumed.")
+    draw.caption("It takes minutes, and a stopped job is resumed.")
 
 
 def scenes(ctx: Context) -> list[str]:

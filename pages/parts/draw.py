@@ -131,8 +131,9 @@ def explain(text: str, label: str = "How to read this") -> None:
 
 
 def subheader(text: str) -> None:
-    """A heading whose terms lead to the glossary."""
-    st.subheader(linked(text))
+    """The heading of a part of a page, whose terms lead to the glossary: of the second level, for
+    the page's title is the only one above it."""
+    st.header(linked(text))
 
 
 def caption(text: str, help: str | None = None) -> None:

@@ -21,7 +21,7 @@ def section(ctx: Context) -> None:
     names = [layer.name for layer in ctx.facts.layers]
     if len(names) < 2:
         return
-    st.subheader("Layer by layer")
+    draw.subheader("Layer by layer")
     frame = ctx.ask(layer_views.by_layer, ctx.denominator)
     caption = replace(ctx, layer=", ".join(names)).caption()
     left, right = st.columns([5, 7], gap="large")
@@ -35,7 +35,7 @@ def section(ctx: Context) -> None:
                 explanations.DETECTED,
             )
         else:
-            st.caption("No unit of any layer has a label that is better than chance.")
+            draw.caption("No unit of any layer has a label that is better than chance.")
     with right:
         draw.table(
             pd.DataFrame(
@@ -60,7 +60,9 @@ def section(ctx: Context) -> None:
                 ),
             },
         )
-        st.caption(f"All pages show **{ctx.layer}** now; the list *Layer* beside chooses another.")
+        draw.caption(
+            f"All pages show **{ctx.layer}** now; the list *Layer* beside chooses another."
+        )
         keys = ",".join(f"{ctx.run.digest}:{name}" for name in names[:4])
         st.page_link(
             page_files()["Compare"],

@@ -7,7 +7,7 @@ import streamlit as st
 from core.foundation.errors import UnitscopeError
 from core.runs.notes import Marks, Thing, all_marks, marks_of, parse_tags, tags_in_use
 from core.views.names import sentence
-from pages.parts import access, address, changes
+from pages.parts import access, address, changes, draw
 from pages.parts.finder import verbatim
 from pages.parts.frame import Context
 
@@ -17,7 +17,7 @@ def editor(ctx: Context, thing: Thing) -> None:
     try:
         now = marks_of(ctx.run, thing)
     except UnitscopeError as err:
-        st.caption(f":orange[{sentence(err)}.]")
+        draw.caption(f":orange[{sentence(err)}.]")
         return
     if now.tags:
         st.markdown(" ".join(f":blue-badge[:material/sell: {verbatim(tag)}]" for tag in now.tags))
@@ -50,7 +50,7 @@ def chosen(ctx: Context, layer: str = "") -> set[str] | None:
     try:
         known = tags_in_use(ctx.run, layer)
     except UnitscopeError as err:
-        st.caption(f":orange[{sentence(err)}.]")
+        draw.caption(f":orange[{sentence(err)}.]")
         return None
     if not known and not asked:
         return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from core.foundation.errors import UnitscopeError
-from pages.parts import access, changes, watch
+from pages.parts import access, changes, draw, watch
 from pages.parts.cache import Deferred
 from pages.parts.frame import sentence
 
@@ -33,7 +33,7 @@ def offer(
         if st.button(label, type="primary", icon=":material/play_arrow:", key=f"do-{key}"):
             begin(asked, root)
     else:
-        st.caption(f"Started here, {access.why_not()}.")
+        draw.caption(f"Started here, {access.why_not()}.")
     st.code(reliance.command(asked), language="bash", wrap_lines=True)
 
 

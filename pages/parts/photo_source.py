@@ -12,7 +12,7 @@ from core.views import dropped
 from core.views.folders import MOST, look, spec_of, starts
 from core.views.names import sentence
 from core.views.runs import cache_root
-from pages.parts import access, address, changes
+from pages.parts import access, address, changes, draw
 from pages.parts.finder import verbatim
 from pages.parts.watch import size_words
 
@@ -49,7 +49,7 @@ def browse() -> None:
 
     if at is None:
         if not begin:
-            st.caption("This server reads no folder of its machine (`--roots`): drop one in.")
+            draw.caption("This server reads no folder of its machine (`--roots`): drop one in.")
         for path in begin:
             st.button(
                 str(path), icon=":material/folder:", on_click=go, args=(path,), type="tertiary"
@@ -75,9 +75,9 @@ def browse() -> None:
             st.rerun()
     files = f"{here.files:,} file{'s' * (here.files != 1)}"
     if here.spec:
-        st.caption(f"{files} beside these folders. Read as `{here.spec.partition(':')[0]}`.")
+        draw.caption(f"{files} beside these folders. Read as `{here.spec.partition(':')[0]}`.")
     else:
-        st.caption(
+        draw.caption(
             f"{files} beside these folders. It is no data set in a form that is known; one of "
             "yours has `images/`, `masks/`, `labels.csv` and `scenes.csv`."
         )
@@ -92,7 +92,7 @@ def browse() -> None:
                 type="tertiary",
             )
     if here.more:
-        st.caption(f"{here.more:,} more; the first {MOST} are listed.")
+        draw.caption(f"{here.more:,} more; the first {MOST} are listed.")
 
 
 @st.dialog("Drop in a data set", width="large")
@@ -105,7 +105,7 @@ def drop_in() -> None:
     own = access.serving().mode == "owner"
     size = most.drop_mb if own else most.photo_mb
     count = most.drop_files if own else most.uploads
-    st.caption(
+    draw.caption(
         "Photos with their masks and tables, in one of the forms under *How to name them*: "
         f"up to {size} MB, as a zip or in {count:,} files. It is unpacked beside the runs, "
         "and nothing in it is run."
@@ -150,7 +150,7 @@ def drop_in() -> None:
                 take(spec)
                 st.rerun()
             with st.popover("Delete", icon=":material/delete:", type="tertiary"):
-                st.caption("Runs made of it stay, with their photos as the network saw them.")
+                draw.caption("Runs made of it stay, with their photos as the network saw them.")
                 if st.button("Delete it for good", key=f"delete-{folder.name}"):
                     try:
                         changes.delete_dropped(folder.name)

@@ -22,7 +22,7 @@ def box(run: Run) -> None:
     """The box, and the answer to the query that the address holds."""
     asked = address.get("sql")
     with st.expander("Query the run file (SQL)", icon=":material/database:", expanded=bool(asked)):
-        st.caption(
+        draw.caption(
             f"One SELECT, read-only: at most {query.ROWS:,} rows, {query.SECONDS:g} s and "
             f"{query.MEMORY // 2**20} MiB. Tables: {', '.join(TABLES)}; views: dataset_iou, "
             "image_iou. Their columns: `docs/run-file.md`, or `DESCRIBE units`."
@@ -51,6 +51,6 @@ def answer(run: Run, asked: str) -> None:
         st.error(f"{sentence(err)}.", icon=":material/error:")
         return
     more = f"the first {len(found.frame):,} rows; there are more" if found.more else ""
-    st.caption(f"{more or f'{len(found.frame):,} rows'}, {found.seconds:.1f} s")
+    draw.caption(f"{more or f'{len(found.frame):,} rows'}, {found.seconds:.1f} s")
     if len(found.frame):
         draw.table(found.frame, "query", "The rows of the answer", caption=f"run {run.digest}")

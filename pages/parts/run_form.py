@@ -18,7 +18,7 @@ from core.foundation.settings import EMBEDDED, Settings, command
 from core.knowledge.kinds import KNOWLEDGE
 from core.models.registry import MODELS
 from core.views import form_check, work
-from pages.parts import access, address, changes, explanations, photo_source
+from pages.parts import access, address, changes, draw, explanations, photo_source
 from pages.parts.finder import verbatim
 from pages.parts.frame import START, page_files, sentence
 from pages.parts.watch import size_words
@@ -90,7 +90,7 @@ def fill_in(label: str, request: dict[str, Any]) -> None:
 def _forms(rows: list[tuple[str, str]], label: str) -> None:
     with st.popover(label, type="tertiary", icon=":material/help:"):
         st.markdown("\n".join(f"- `{form}` – {about}" for form, about in rows))
-        st.caption("Paths are those of the machine that serves this page.")
+        draw.caption("Paths are those of the machine that serves this page.")
 
 
 def form(root: Path) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def execution() -> list[str]:
     return ["--engine", engine, *(["--workers", workers] if many else [])]
 
 
-def draw(root: Path) -> None:
+def draw_form(root: Path) -> None:
     """The whole form."""
     if not access.may_change():
         st.markdown(
@@ -270,7 +270,7 @@ def draw(root: Path) -> None:
                 result = job.answer()
                 begin(result, asked, root)
             elif not checking:
-                st.caption(
+                draw.caption(
                     "Opens everything, measures a few photos, starts nothing."
                     if filled
                     else "Mend what is listed first."
@@ -289,10 +289,10 @@ def draw(root: Path) -> None:
         elif job is not None and job.state == "failed":
             st.error(f"{sentence(job.error)}.", icon=":material/error:")
         elif job is not None:
-            st.caption("The check was stopped.")
+            draw.caption("The check was stopped.")
     with st.expander("On the command line", icon=":material/terminal:"):
         st.code(START, language="bash")
-        st.caption(
+        draw.caption(
             "`python -m core datasets`, `models` and `layers --model …` list the choices; "
             "`--plan` checks and times, as the button does."
         )
@@ -311,7 +311,7 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
         )
         return
     if at_work is not None and at_work.alive:
-        st.caption("This run is running: see above.")
+        draw.caption("This run is running: see above.")
         return
     need = sum(result["sizes"].values())
     # A run that stopped as too many of its photos are lost; it is asked here, and resumed.

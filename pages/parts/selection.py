@@ -12,7 +12,7 @@ from core.foundation.errors import UnitscopeError
 from core.runs.notes import NAME, list_filters
 from core.views.names import sentence
 from core.views.selection import FORMATS, written
-from pages.parts import access, address, changes
+from pages.parts import access, address, changes, draw
 from pages.parts.finder import verbatim
 from pages.parts.frame import Context, page_files
 
@@ -29,7 +29,7 @@ def bar(
     with st.container(horizontal=True):
         filters(ctx, title, parameters)
         with st.popover("Export", type="tertiary", icon=":material/download:"):
-            st.caption("All that fits, with tags and notes.")
+            draw.caption("All that fits, with tags and notes.")
             for kind, mime in FORMATS.items():
                 st.download_button(
                     kind,
@@ -53,7 +53,7 @@ def filters(ctx: Context, title: str, parameters: Sequence[str]) -> None:
     try:
         kept = list_filters(ctx.run, title)
     except UnitscopeError as err:
-        st.caption(f":orange[{sentence(err)}.]")
+        draw.caption(f":orange[{sentence(err)}.]")
         return
     if not kept and not own:
         return
@@ -82,7 +82,7 @@ def filters(ctx: Context, title: str, parameters: Sequence[str]) -> None:
 
     with st.popover("Saved filters", type="tertiary", icon=":material/bookmark:"):
         if not kept:
-            st.caption("None is saved yet.")
+            draw.caption("None is saved yet.")
         for name, choice in kept.items():
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.page_link(

@@ -208,9 +208,9 @@ def photos(
 ) -> None:
     """Photos whose answer differs: tiles, and all in a table. said : column → name in the table;
     the first and the last stand on the tile."""
-    st.subheader(f"{title}: {len(frame):,} photo{'s' * (len(frame) != 1)}")
+    draw.subheader(f"{title}: {len(frame):,} photo{'s' * (len(frame) != 1)}")
     if frame.empty:
-        st.caption("None.")
+        draw.caption("None.")
         return
     one, *_, two = said
     tiles: list[draw.Tile] = []
@@ -274,7 +274,7 @@ def history(ctx: Context) -> None:
     held = st.session_state.get("history", {}).get((ctx.run.digest, ctx.layer), [])
     if len(held) < 2:
         return
-    st.subheader("History of this session")
+    draw.subheader("History of this session")
     frame = pd.DataFrame(held[::-1])
     sets = [tuple(map(int, off.split("-"))) if off else () for off in frame["off"]]
 
@@ -293,7 +293,7 @@ def history(ctx: Context) -> None:
             for name in ("accuracy, scene", "accuracy, all others")
         },
     )
-    st.caption("Choose a row to disable its units again. The history ends with the session.")
+    draw.caption("Choose a row to disable its units again. The history ends with the session.")
 
 
 # -- two sets ----------------------------------------------------------------------------------
@@ -363,7 +363,7 @@ def compare(
                 f'<div class="shifts" role="status">{headlines(parts, True)}'
                 f"{newly(parts[-1])}</div>"
             )
-            st.caption(
+            draw.caption(
                 f"{count_words(len(units))}: {', '.join(map(str, units[:12]))}"
                 f"{' …' if len(units) > 12 else ''}"
             )

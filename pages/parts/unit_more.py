@@ -40,7 +40,7 @@ def classes(ctx: Context, unit: int) -> None:
     """The classes that the unit raises and lowers most, on the held-out split."""
     if unanswered(ctx.run, "which classes a unit raises and lowers"):
         return
-    st.subheader("Classes it raises and lowers")
+    draw.subheader("Classes it raises and lowers")
     if not address.toggle(
         "raises", "Compute its contribution", help="Opens the network: a few seconds at first."
     ):

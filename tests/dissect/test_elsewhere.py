@@ -19,7 +19,7 @@ from core.dissect import depot
 from core.dissect.pipeline import execute
 from core.dissect.plan import plan
 from core.dissect.shards import make_shard
-from core.dissect.spread import execute_spread
+from core.dissect.spread import Crew, execute_spread
 from core.foundation import stores
 from core.foundation.errors import UnitscopeError
 from core.foundation.roots import check_spec
@@ -146,7 +146,7 @@ def test_workers_of_ray_hand_shards_over_elsewhere(folder, web, one, tmp_path):
     )
     upload(web, folder, "bucket/tiny")
     run = execute_spread(
-        plan(asked), tmp_path, workers=2, threads=1, shard=64, shards_at="s3://bucket/shards"
+        plan(asked), tmp_path, crew=Crew(2, "s3://bucket/shards"), threads=1, shard=64
     )
     same(run, one)
     put = [path for method, path in web.asked if method in ("PUT", "POST")]

@@ -21,7 +21,7 @@ from core.dissect.pipeline import execute
 from core.dissect.plan import Plan, plan
 from core.dissect.shard_file import folder_of
 from core.dissect.shards import make_shard
-from core.dissect.spread import execute_spread, open_worker
+from core.dissect.spread import Crew, execute_spread, open_worker
 from core.foundation.engine import Workers
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Progress, never, silent
@@ -85,7 +85,7 @@ def test_a_worker_killed_in_each_pass_changes_no_byte(ray, folder, tmp_path, map
             killed[kind] = pids[0]
 
     run = execute_spread(
-        work, tmp_path, workers=2, threads=1, shard=64, progress=kill, tell=told.append
+        work, tmp_path, crew=Crew(2, tell=told.append), threads=1, shard=64, progress=kill
     )
     assert set(killed) == ({"collect"} if maps else {"collect", "count"})
     for pid in killed.values():
@@ -144,7 +144,7 @@ def test_the_driver_resumes_from_the_shards_it_left(ray, folder, tmp_path, how):
         last.update({p: p.stat().st_mtime_ns for p in shards.glob("*.npz")})
 
     # Another number of workers, and of images a shard: the division is that of the beginning.
-    run = execute_spread(work, tmp_path, workers=1, threads=1, shard=96, progress=look)
+    run = execute_spread(work, tmp_path, crew=Crew(1), threads=1, shard=96, progress=look)
     assert len(last) == 5 and before.items() <= last.items()
     same(run, execute(work, tmp_path / "one", threads=1))
 
@@ -161,7 +161,7 @@ def test_shards_made_by_hand_are_taken_in_their_own_division(ray, folder, tmp_pa
         if made[0].exists():
             seen.append([p.stat().st_mtime_ns for p in made])
 
-    run = execute_spread(work, tmp_path, workers=2, threads=1, progress=look)
+    run = execute_spread(work, tmp_path, crew=Crew(2), threads=1, progress=look)
     assert seen[-1] == before
     same(run, execute(work, tmp_path / "one", threads=1))
     assert sorted(folder_of(work, tmp_path).glob("collect-*")) == made

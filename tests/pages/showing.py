@@ -25,7 +25,7 @@ def show(page: str, **address: str) -> AppTest:
 
 def text_of(at: AppTest) -> str:
     """All that a page says, widgets and charts aside; links to the glossary are read as text."""
-    kinds = ("title", "subheader", "markdown", "caption", "warning", "info", "code")
+    kinds = ("title", "header", "subheader", "markdown", "caption", "warning", "info", "code")
     said = [str(e.value) for kind in kinds for e in getattr(at, kind)]
     said += [e.proto.body for e in at.get("html")]
     text = "\n".join([*said, *(f"{m.label} {m.value}" for m in at.metric)])

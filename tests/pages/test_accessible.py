@@ -31,7 +31,7 @@ PATHS = (
     "Reliance",
     "Runs?sql=SELECT+name+FROM+layers",
 )
-NOT_OURS = {"heading-order", "presentation-role-conflict"}
+NOT_OURS = {"presentation-role-conflict"}
 """Rules that only Streamlit's own parts break: its uploader has a role and a name."""
 
 

@@ -24,7 +24,7 @@ def test_causes_stand_first_and_concepts_are_clicked_away(cache, run, known):
     told = causes.causes(run, network, known, "010", "top10", filling="mean")
     found, said = told.causes, text_of(at)
     assert found.sentence in said
-    heads = [one.value for one in (*at.subheader, *at.header)]
+    heads = [one.value for one in (*at.header, *at.header)]
     assert heads.index("What knowledge says of these causes") < heads.index("The paper’s account")
     first = specs(at)[0]
     assert "What speaks for" in first["title"]["text"]

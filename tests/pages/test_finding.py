@@ -49,7 +49,7 @@ def test_the_pinned_run_is_the_front_page_and_named_everywhere(own, owner):
     assert not at.exception
     kept = read_names(own)
     assert kept.of(digest) == "without maps" and kept.pinned == digest
-    assert "without maps" in [s.value for s in at.subheader]
+    assert "without maps" in [s.value for s in at.header]
     assert "without maps (pinned)" in at.dataframe[0].value["name"].tolist()
 
     at = show("app.py")
@@ -100,11 +100,11 @@ def test_what_make_makes_is_what_the_app_offers():
 
 def test_layers_are_compared_on_the_front_page(own):
     at = show("app.py")
-    assert "Layer by layer" in [s.value for s in at.subheader]
+    assert "Layer by layer" in [s.value for s in at.header]
     table = next(d.value for d in at.dataframe if "median IoU" in d.value)
     assert table["layer"].tolist() == ["body.1", "body.3"]
     at = show("app.py", run=other(own))
-    assert "Layer by layer" not in [s.value for s in at.subheader]
+    assert "Layer by layer" not in [s.value for s in at.header]
 
 
 def test_a_deleted_set_comes_back(own, owner):

@@ -62,7 +62,7 @@ def test_terms_on_pages_lead_to_entries(page, more, run, root, monkeypatch):
     monkeypatch.setenv("UNITSCOPE_CACHE", str(root))
     monkeypatch.setenv("UNITSCOPE_CACHE", str(run.path.parent))
     at = show(page, run=run.digest, **more)
-    said = "\n".join(str(e.value) for kind in ("caption", "subheader") for e in getattr(at, kind))
+    said = "\n".join(str(e.value) for kind in ("caption", "header") for e in getattr(at, kind))
     links = LINK.findall(said)
     assert links
     for _, link in links:

@@ -75,7 +75,7 @@ def test_units_of_any_method_are_found_by_a_concept(bench):
 @pytest.mark.parametrize("score", list(benches.NAMES))
 def test_methods_are_compared_by_every_score(score, tiny_run):
     at = show(COMPARE, layer="body.3", sides=f"{tiny_run.digest}:body.3", score=score)
-    assert not at.exception and "Whose labels are true?" in [s.value for s in at.subheader]
+    assert not at.exception and "Whose labels are true?" in [s.value for s in at.header]
     titles = [spec["title"]["text"] for spec in specs(at)]
     assert "How true are the labels of each method?" in titles
     assert "Units whose label begins with the same concept" in titles

@@ -94,6 +94,6 @@ def test_the_tab_shows_what_was_found_or_how_to_find_it(run):
     ]
     at = AppTest.from_function(draw, kwargs={"path": str(run.path)}, default_timeout=60).run()
     assert not at.exception, at.exception[0].stack_trace
-    assert [s.value for s in at.subheader] == ["Wrong answers"] and len(at.dataframe) == 1
+    assert [s.value for s in at.header] == ["Wrong answers"] and len(at.dataframe) == 1
     spec = json.loads(at.get("vega_lite_chart")[0].proto.spec)
     assert AXES["rank"] in json.dumps(spec)
