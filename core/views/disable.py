@@ -114,7 +114,8 @@ def toggled(
 
 def toggled_one(run: Run, toggler: Toggler, unit: int) -> Toggled:
     """What disabling one unit does to the images that networks are judged on (test, else val)."""
-    return toggled(toggler, (unit,), 0.0, judged(run))
+    held = judged(run)
+    return toggled(toggler, (unit,), 0.0, [held] if held else [])
 
 
 CONTROLS = 20

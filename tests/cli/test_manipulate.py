@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from core.cli import main
+from tests.browsing import ROOT
 
 
 def say(capsys, *arguments: str) -> dict:
@@ -92,3 +95,37 @@ def test_mistakes_are_told(tiny_run, capsys, arguments, message):
     place = [tiny_run.digest, "--out", str(tiny_run.path.parent), "--knowledge", "builtin"]
     assert main([verb, *place, *rest, "--allow-empty"]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_second_toggle_needs_no_network(tiny_run, tmp_path):
+    """What was found of the closed form is kept beside the run: the same answer without PyTorch;
+    an edit stronger than those compared still runs the network, and a damaged file is made anew."""
+    root = tmp_path / "runs"
+    root.mkdir()
+    shutil.copy(tiny_run.path, root)
+    (root / tiny_run.arrays.name).symlink_to(tiny_run.arrays)
+    code = (
+        "import sys; from core.cli import main; status = main(sys.argv[1:]);"
+        " print('torch' in sys.modules); sys.exit(status)"
+    )
+
+    def toggle(*asked: str) -> tuple[dict, bool]:
+        words = ("toggle", tiny_run.digest, "--out", str(root), "--json", *asked)
+        told = subprocess.run(
+            [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True
+        )
+        assert told.returncode == 0, told.stderr
+        answer, torch = told.stdout.splitlines()[-2:]
+        return {**json.loads(answer), "seconds": 0}, torch == "True"
+
+    first, torch = toggle("--units", "0,3")
+    assert torch
+    second, torch = toggle("--units", "0,3")
+    assert not torch and second == first and first["check"]["probes"]
+    strong, torch = toggle("--units", "0,3", "--factor", "50")
+    assert torch and strong["method"] == "closed form"
+    (kept,) = root.glob("*.derived/closed-form-*.npz")
+    kept.write_bytes(b"damaged")
+    third, torch = toggle("--units", "0,3")
+    assert torch and third == first
