@@ -299,9 +299,8 @@ def _run(given: argparse.Namespace) -> Answer:
     if spread:
         from core.dissect.spread import Crew, execute_spread
 
-        execute = execute_spread
-        tell = lambda text: say(f"note: {text}")
-        how = {"crew": Crew(given.workers, given.shards_at, tell)}
+        crew = Crew(given.workers, given.shards_at, lambda text: say(f"note: {text}"))
+        execute, how = partial(execute_spread), {"crew": crew}
     with stoppable() as stop:
         run = execute(
             work,

@@ -52,7 +52,7 @@ def execute(
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
-    made: Made = Made(),
+    made: Made | None = None,
 ) -> Run:
     """Make the run, or resume it, or open it where it is finished.
 
@@ -101,9 +101,9 @@ def execute(
             cores = max(1, threads or os.cpu_count() or 1)
             meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
             job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
-            if made.shards:
+            if made and made.shards:
                 adopt(job, made.shards)
-            _make(job, made.counts, allow_loss)
+            _make(job, made.counts if made else (), allow_loss)
             write_text(folder / "published", "whole: only renaming is left\n")
             into_place(folder, final)
         return _opened(final, strict)
