@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +109,8 @@ def make_run(
     layers : dotted names; the network's usual layer where none is given.
     root : as in :func:`open_run`.
     progress : called with the progress, ``print`` for instance.
-    fresh, strict, allow_loss, threads : of :func:`core.run.execute`.
+    fresh, strict, threads : of :func:`core.run.execute`.
+    allow_loss : go on where more than a fifth of the photos cannot be used.
     settings : any of :class:`core.foundation.settings.Settings`: q, splits, grid, shuffles, seed, …
 
     A run that was interrupted is resumed by the same call. Raises UnitscopeError
@@ -132,12 +133,11 @@ def make_run(
         **settings,
     )
     made = execute(
-        plan(asked),
+        replace(plan(asked), allow_loss=allow_loss),
         _root(root),
         progress=progress,
         fresh=fresh,
         strict=strict,
-        allow_loss=allow_loss,
         threads=threads,
     )
     made.close()

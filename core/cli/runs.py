@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -278,6 +278,7 @@ def _run(given: argparse.Namespace) -> Answer:
             knowledge=given.knowledge,
         )
     )
+    work = replace(work, allow_loss=given.allow_loss)
     layers = ", ".join(f"{s.name} ({s.units} units, {s.height}×{s.width})" for s in work.layers)
     sizes = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in work.sizes.items() if size)
     say(
@@ -309,7 +310,6 @@ def _run(given: argparse.Namespace) -> Answer:
             stop=stop,
             fresh=given.fresh,
             strict=given.strict,
-            allow_loss=given.allow_loss,
             shard=given.shard,
             threads=given.threads,
             **how,

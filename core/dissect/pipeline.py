@@ -48,7 +48,6 @@ def execute(
     stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
-    allow_loss: bool = False,
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
@@ -63,8 +62,6 @@ def execute(
     stop : asked after every batch; where it says True, :class:`Stopped` is raised.
     fresh : throw away a stopped run of the same digest instead of resuming it.
     strict : raise at the first photo or mask that cannot be used, instead of skipping it.
-    allow_loss : go on where more than a fifth of the photos cannot be used; otherwise such a run
-        stops once that is known, and the same call with `allow_loss` resumes it.
     shard : images a shard (rounded to whole batches); it changes no number of the result.
     threads : for decoding and counting; None = the machine's cores.
     kernel : "numba" or "torch", which count alike; None = numba where the network runs on the
@@ -84,7 +81,7 @@ def execute(
     folder = root / f"{plan.digest}.partial"
     if final.is_file() and not fresh and not folder.exists():
         return _opened(final, strict)
-    if not allow_loss:
+    if not plan.allow_loss:
         need_few(_losses(plan, []))
     root.mkdir(parents=True, exist_ok=True)
     need_room(sum(plan.sizes.values()), root, folder)
@@ -103,7 +100,7 @@ def execute(
             job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
             if made and made.shards:
                 adopt(job, made.shards)
-            _make(job, made.counts if made else (), allow_loss)
+            _make(job, made.counts if made else ())
             write_text(folder / "published", "whole: only renaming is left\n")
             into_place(folder, final)
         return _opened(final, strict)
@@ -122,7 +119,7 @@ def _losses(plan: Plan, unread: Sequence[Problem]) -> Losses:
     return counted([*listed, *unread], len(plan.indices) - len(unread), kept)
 
 
-def _make(job: Job, counts: Sequence[Shard], allow_loss: bool) -> None:
+def _make(job: Job, counts: Sequence[Shard]) -> None:
     """All stages, one after the other."""
     seconds: dict[str, float] = {}
 
@@ -135,7 +132,7 @@ def _make(job: Job, counts: Sequence[Shard], allow_loss: bool) -> None:
     networks = Networks(job)
     with timed("collect"):
         collected = collect(job, networks)
-    if not allow_loss:
+    if not job.plan.allow_loss:
         need_few(
             _losses(job.plan, [Problem(*row) for row in job.work.joined("collect", "problems")])
         )

@@ -58,7 +58,9 @@ class Plan:
     by_batch : one sentence where an answer depends on the other photos of its batch, else "".
     notes : what the user should know of the request before it starts.
     sizes : bytes each kind of array will take beside the run.
-    facts : what the digest is made of, stored in the run.
+    facts : what the digest covers, stored in the run.
+    allow_loss : whether the run goes on where more than a fifth of the photos cannot be used;
+        otherwise it stops once that is known, and a plan that allows it resumes it.
     """
 
     settings: Settings
@@ -78,6 +80,7 @@ class Plan:
     sizes: dict[str, int] = field(default_factory=dict)
     twin: LoadedModel | None = None
     twin_why: str = ""
+    allow_loss: bool = False
 
     @property
     def categories(self) -> list[str]:

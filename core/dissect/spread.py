@@ -75,7 +75,6 @@ def execute_spread(
     stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
-    allow_loss: bool = False,
 ) -> Run:
     """:func:`core.dissect.pipeline.execute`, its passes over the photos made by workers.
 
@@ -85,7 +84,6 @@ def execute_spread(
     threads : of each worker, for decoding and counting; OMP_NUM_THREADS or 1 where None. PyTorch
         computes on OMP_NUM_THREADS where that is set, so that sums are split as in one process.
     shard : images a shard, in whole batches. A run that was begun keeps its own.
-    allow_loss : as of :func:`execute`; how many photos are lost is known after the first pass.
 
     Raises UnitscopeError as :func:`execute` and :class:`core.foundation.engine.Workers` do.
     """
@@ -129,7 +127,6 @@ def execute_spread(
         progress=progress,
         stop=stop,
         strict=strict,
-        allow_loss=allow_loss,
         threads=threads,
         made=Made(*passes),
     )

@@ -97,10 +97,11 @@ def estimate(plan: Plan, stop: Stop = never, threads: int | None = None) -> Esti
                 plan,
                 indices=plan.indices[chosen],
                 digest=f"sample{k}",
+                allow_loss=True,
                 sizes={name: size * len(chosen) // n for name, size in plan.sizes.items()},
             )
             start = time.monotonic()
-            execute(part, Path(folder), stop=stop, threads=threads, allow_loss=True).close()
+            execute(part, Path(folder), stop=stop, threads=threads).close()
             passed = time.monotonic() - start
             if k and (not pieces or len(chosen) > pieces[-1][0]):
                 pieces.append((len(chosen), passed))

@@ -49,8 +49,9 @@ CSS = """
 /* Where the keyboard is must not look like the page that is open. */
 .stMain a:focus-visible, .stSidebar a:focus-visible {
   outline: 3px solid currentColor; outline-offset: 1px; border-radius: 6px}
-a[href^="Glossary"] {color: inherit !important; text-decoration: underline dotted !important;
-                     text-underline-offset: .2em}
+.stMain a[href^="Glossary"] {
+  color: inherit !important; text-decoration: underline dotted !important;
+  text-underline-offset: .2em}
 [data-testid="stImage"] img {border-radius: 6px}
 .stMain [data-testid="stPageLink"] p {white-space: normal}
 dl.facts {display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0 2rem;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -94,7 +95,7 @@ def test_the_stopped_run_is_resumed(folder, tmp_path):
     before = {file: file.stat().st_mtime_ns for file in partial.glob("photos-*.bin")}
     assert before
     seen = []
-    execute(asked, tmp_path / "runs", allow_loss=True, progress=seen.append).close()
+    execute(replace(asked, allow_loss=True), tmp_path / "runs", progress=seen.append).close()
     assert "collect" not in {beat.stage for beat in seen if beat.done and beat.done < beat.total}
 
 
@@ -108,7 +109,7 @@ def test_few_lost_photos_are_no_question(folder, tmp_path):
 
 def test_with_a_choice_of_splits_only_its_photos_count(folder, tmp_path):
     asked = plan(settings(folder, splits=("test",)))
-    with execute(asked, tmp_path / "runs", allow_loss=True) as run:
+    with execute(replace(asked, allow_loss=True), tmp_path / "runs") as run:
         lost = [k for k in range(17) if k % 2 == 0]
         assert (losses(run).used, losses(run).lost) == (11 - len(lost), len(lost))
 
