@@ -124,8 +124,8 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
         said = text_of(at)
         assert "time ≈ 1 min 10 s" in said and "on disk 2.0 MB" in said
         assert "1 of 3 scenes are no class" in said and "1 files cannot be used" in said
-        again = "python -m core run --dataset folder:data --model python:tests.tiny:net --layer b --q 0.02"
-        assert f"{again} --no-maps --scenes data/everyday.tsv" in said
+        again = "python -m core run --dataset folder:data --model python:tests.tiny:net"
+        assert f"{again} --layer b --q 0.02 --no-maps --scenes data/everyday.tsv" in said
         assert "'moon' is no scene of the dataset" in said
         assert [b.label for b in at.button if b.label == "Start"] == ["Start"]
         # Another choice is another run, not yet checked.
