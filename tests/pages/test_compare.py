@@ -61,15 +61,15 @@ def test_a_report_is_offered(cache, run):
 
 def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, owner):
     request = {
-        "dataset": "folder:x",
-        "model": "python:m:f",
+        "dataset": "folder:data",
+        "model": "python:tests.tiny:net",
         "layers": ["b"],
         "splits": [],
         "q": 0.02,
         "shuffles": 500,
         "keep_maps": False,
         "knowledge": "builtin",
-        "scenes": "my.csv",
+        "scenes": "data/everyday.tsv",
     }
     asked = work.arguments(request, cache)
     name = work.check_name(asked)
@@ -111,21 +111,21 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
     )
     try:
         address = {
-            "data": "folder:x",
-            "net": "python:m:f",
+            "data": "folder:data",
+            "net": "python:tests.tiny:net",
             "dissect": "b",
             "q": "0.02",
             "maps": "0",
-            "places": "my.csv",
+            "places": "data/everyday.tsv",
         }
         at = show("pages/9_Runs.py", **address)
-        assert at.text_input(key="at-data").value == "folder:x"
+        assert at.text_input(key="at-data").value == "folder:data"
         assert at.multiselect(key="at-dissect").value == ["b"]
         said = text_of(at)
         assert "time ≈ 1 min 10 s" in said and "on disk 2.0 MB" in said
         assert "1 of 3 scenes are no class" in said and "1 files cannot be used" in said
-        again = "python -m core run --dataset folder:x --model python:m:f --layer b --q 0.02"
-        assert f"{again} --no-maps --scenes my.csv" in said
+        again = "python -m core run --dataset folder:data --model python:tests.tiny:net"
+        assert f"{again} --layer b --q 0.02 --no-maps --scenes data/everyday.tsv" in said
         assert "'moon' is no scene of the dataset" in said
         assert [b.label for b in at.button if b.label == "Start"] == ["Start"]
         # Another choice is another run, not yet checked.
@@ -152,7 +152,7 @@ def test_a_failed_job_is_told_and_can_be_tried_again(cache, owner):
         at = show("pages/9_Runs.py")
         assert "there is no folder x" in [t.value for t in at.text]
         assert {"Try again", "Dismiss"} <= {b.label for b in at.button}
-        at.button(key="away-f00d").click().run()
+        at.button(key="dismiss-f00d").click().run()
         assert jobs.watch("f00d", cache) is None
     finally:
         jobs.forget("f00d", cache)
