@@ -100,20 +100,9 @@ def execute(
         if not (finished and into_place(folder, final)):
             work = Work(folder, (0, len(plan.indices)), shard)
             cores = max(1, threads or os.cpu_count() or 1)
-            meter, arrays = (
-                meter_of(plan, work.folder, hooks.get("progress")),
-                open_arrays(plan, work),
-            )
-            job = Job(
-                plan,
-                work,
-                arrays,
-                meter,
-                hooks.get("stop", never),
-                strict,
-                cores,
-                kernel_of(plan, kernel),
-            )
+            meter = meter_of(plan, work.folder, hooks.get("progress"))
+            arrays, stop = open_arrays(plan, work), hooks.get("stop", never)
+            job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
             if shards:
                 adopt(job, shards)
             _make(job, counts, allow_loss)
