@@ -21,6 +21,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Unpack
 
 from core.datasets.base import Problem
 from core.dissect.chance import chance
@@ -34,7 +35,7 @@ from core.dissect.shards import adopt
 from core.dissect.work import Job, Work, meter_of, need_room, open_arrays
 from core.foundation.errors import BadFile
 from core.foundation.files import write_text
-from core.foundation.progress import Report, Stop, never
+from core.foundation.progress import Hooks, never
 from core.foundation.settings import CACHE
 from core.runs.run_file import Run
 from core.runs.store import making, remove_run
@@ -44,14 +45,13 @@ def execute(
     plan: Plan,
     root: Path = CACHE,
     *,
-    progress: Report | None = None,
-    stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
     made: Made | None = None,
+    **hooks: Unpack[Hooks],
 ) -> Run:
     """Make the run, or resume it, or open it where it is finished.
 
@@ -96,7 +96,8 @@ def execute(
         if not (finished and into_place(folder, final)):
             work = Work(folder, (0, len(plan.indices)), shard)
             cores = max(1, threads or os.cpu_count() or 1)
-            meter, arrays = meter_of(plan, work.folder, progress), open_arrays(plan, work)
+            meter = meter_of(plan, work.folder, hooks.get("progress"))
+            arrays, stop = open_arrays(plan, work), hooks.get("stop", never)
             job = Job(plan, work, arrays, meter, stop, strict, cores, kernel_of(plan, kernel))
             if made and made.shards:
                 adopt(job, made.shards)

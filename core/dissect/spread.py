@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 
@@ -35,7 +35,7 @@ from core.dissect.work import meter_of, need_room
 from core.foundation.engine import Do, Item, Workers, torch_threads_asked
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import Taken, write_text
-from core.foundation.progress import Meter, Report, Stop, Stopped, never, silent
+from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never, silent
 from core.runs.run_file import Run
 from core.runs.store import making, remove_run
 
@@ -71,10 +71,9 @@ def execute_spread(
     crew: Crew = Crew(),
     threads: int | None = None,
     shard: int = 256,
-    progress: Report | None = None,
-    stop: Stop = never,
     fresh: bool = False,
     strict: bool = False,
+    **hooks: Unpack[Hooks],
 ) -> Run:
     """:func:`core.dissect.pipeline.execute`, its passes over the photos made by workers.
 
@@ -87,6 +86,7 @@ def execute_spread(
 
     Raises UnitscopeError as :func:`execute` and :class:`core.foundation.engine.Workers` do.
     """
+    progress, stop = hooks.get("progress"), hooks.get("stop", never)
     if strict and work.dataset.problems:
         raise BadFile(work.dataset.problems[0].path, work.dataset.problems[0].reason)
     final, folder = root / f"{work.digest}.duckdb", root / f"{work.digest}.partial"
@@ -121,15 +121,8 @@ def execute_spread(
             passes = [spread.made(hands, number) for number in _passes(work)]
     finally:
         lock.release()
-    run = execute(
-        work,
-        root,
-        progress=progress,
-        stop=stop,
-        strict=strict,
-        threads=threads,
-        made=Made(*passes),
-    )
+    made = Made(*passes)
+    run = execute(work, root, strict=strict, threads=threads, made=made, **hooks)
     if (shards / PARTS).is_file():  # otherwise a person's
         shutil.rmtree(shards, ignore_errors=True)
     return run
