@@ -62,9 +62,9 @@ dl.facts dd {margin: 0; padding: .4rem 0; overflow-wrap: anywhere}
 @media (max-width: 1000px) {
   .stMainBlockContainer {padding-left: 1.2rem; padding-right: 1.2rem}
   .stMain .stHorizontalBlock:has(> .stColumn) {flex-wrap: wrap; row-gap: 1rem}
-  .stMain .stColumn {min-width: 20rem; flex: 1 1 20rem}
+  .stMain .stColumn {min-width: min(20rem, 100%); flex: 1 1 20rem}
   .stMain .stHorizontalBlock:has(> .stColumn:nth-child(3)) > .stColumn {
-    min-width: 12rem; flex: 1 1 12rem}
+    min-width: min(12rem, 100%); flex: 1 1 12rem}
 }
 .st-key-found {max-height: 24rem; overflow-y: auto}
 .st-key-bring {position: absolute; width: 1px; height: 1px; overflow: hidden}
