@@ -12,6 +12,7 @@ from core.figures import units as unit_figures
 from core.figures.units import peaks, unit_chance
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.names import plain_name, whole
+from core.foundation.settings import CHOOSING, chosen_on, judged_on
 from core.runs.notes import Thing
 from core.views import images as image_views
 from core.views import runs as run_views
@@ -607,7 +608,11 @@ def serves(ctx: Context, unit: int) -> None:
     said, changes = without(ctx, unit, off)
     st.markdown(said)
     known = graph.chosen(ctx, "Units")
-    result = contribution(ctx.run, known, ctx.layer, "minmax_threshold", "image", "icc", "true")
+    splits, way = ctx.ask(run_views.splits), CHOOSING
+    chosen = chosen_on(splits, judged_on(splits))
+    result = contribution(
+        ctx.run, known, ctx.layer, way.strategy, way.iou, way.core, way.over, chosen
+    )
     frame = ctx.ask(unit_contribution, result, unit)
     if not len(frame):
         draw.caption(
@@ -628,7 +633,7 @@ def serves(ctx: Context, unit: int) -> None:
                 link = address.query(address.kept(off=str(unit), of=row.scene, scene=row.scene))
                 st.markdown(
                     f"[{plain_name(row.scene)}](Disable{link}) **{row.score:+d}**: "
-                    f"{row.inside} of its core concepts seen, {row.outside} others, in "
+                    f"{row.inside} of its core concepts detected, {row.outside} others, in "
                     f"{row.active} of {row.images} photos{changes.get(str(row.scene), '')}"
                 )
     caption = ctx.caption(f"Eq. 9, {result.words()}, knowledge {known.name}")

@@ -46,8 +46,8 @@ MOST = 50
 
 VIEWS = {"toggle": "Toggle", "compare": "Compare two sets", "curves": "Ablation curves"}
 SIGNS = {
-    Sign.NEGATIVE: "Negative units (lowest contribution score)",
-    Sign.POSITIVE: "Positive units (highest contribution score)",
+    Sign.NEGATIVE: "Negative neurons (lowest contribution score)",
+    Sign.POSITIVE: "Positive neurons (highest contribution score)",
 }
 WAYS = {"scene": "By contribution score", "hand": "By hand", "search": "By a search"}
 FACTORS = {"0": "disabled (× 0)", "0.5": "halved (× 0.5)", "2": "doubled (× 2)"}

@@ -250,7 +250,7 @@ def page(title: str, needs_run: bool = True) -> Context | None:
             st.caption(f"Layer {layers[0]}, {facts.layers[0].units} units")
         denominator = address.select(
             "definition",
-            "Counting",
+            "IoU denominator",
             list(COUNTING),
             "all",
             format_func=COUNTING.get,

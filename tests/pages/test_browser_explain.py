@@ -51,8 +51,8 @@ def server(cache) -> Iterator[Server]:
     ("path", "title", "charts", "graphs"),
     [
         ("Explain?image=010&strategy=whole_layer&see=thing+1", "Why did the network", 5, 0),
-        ("Concepts?scene=attic", "What are scenes", 0, 1),
-        ("Concepts?view=groups", "What are scenes", 0, 0),
+        ("Concepts?scene=attic", "Core concepts of scenes", 0, 1),
+        ("Concepts?view=groups", "Core concepts of scenes", 0, 0),
         ("Units?view=map", "Units", 0, 1),
     ],
 )
@@ -75,7 +75,7 @@ def test_an_account_is_followed(browser, server):
     page.get_by_role("link", name="Why?").click()
     page.wait_for_url("**/Explain?*image=010*")
     visit.settle()
-    chooser = page.get_by_label("A concept counts as seen by")
+    chooser = page.get_by_label("Concept selection strategy")
     chooser.scroll_into_view_if_needed()
     page.wait_for_timeout(500)  # a list that is open closes when the page scrolls
     chooser.click()

@@ -123,7 +123,7 @@ def test_the_form_comes_from_the_address_and_offers_what_a_check_found(cache, ow
         assert at.multiselect(key="at-dissect").value == ["b"]
         said = text_of(at)
         assert "time ≈ 1 min 10 s" in said and "on disk 2.0 MB" in said
-        assert "1 of 3 scenes are no class" in said and "1 files cannot be used" in said
+        assert "1 of 3 scenes are no class" in said and "1 photos cannot be used" in said
         again = "python -m core run --dataset folder:data --model python:tests.tiny:net"
         assert f"{again} --layer b --q 0.02 --no-maps --scenes data/everyday.tsv" in said
         assert "'moon' is no scene of the dataset" in said
