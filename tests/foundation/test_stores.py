@@ -234,6 +234,7 @@ def test_slow_is_waited_for_and_stalled_is_not(web, tmp_path, monkeypatch):
     web.pause = 0.03  # 70 blocks of 1000 bytes: 2 s, and 30 kB/s
     assert pairs_of(again(there)) == FILES
     monkeypatch.setattr(stores, "SLOWEST", 100_000)
+    web.pause = 0.06  # 4 s, and each of two attempts is given up after one
     store = open_store(there)
     with pytest.raises(UnitscopeError, match="bytes came in 1 s"):
         get(store, "masks/öl bild.bin", Entry(70_000, ""), tmp_path / "one")

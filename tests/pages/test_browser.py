@@ -39,7 +39,7 @@ def fresh(cache) -> Iterator[Server]:
 @pytest.mark.parametrize(
     ("path", "title", "charts"),
     [
-        ("", "What has this network learned to see?", 2),
+        ("", "What do the units of this network detect?", 2),
         ("Scenes", "Scenes", 0),
         ("Scenes?view=matrix", "Scenes", 1),
         ("Scenes?image=010", "", 1),
