@@ -106,7 +106,10 @@ def test_a_run_is_made_by_workers_of_ray(browser, photos, tmp_path):
         page = visit.page
         visit.open(f"Runs?data=folder:{photos}&net={tiny.SPEC}&shuffles=1")
         page.get_by_text("More choices").click()
-        page.get_by_role("combobox", name=re.compile("Made by")).click()
+        chooser = page.get_by_role("combobox", name=re.compile("Made by"))
+        chooser.scroll_into_view_if_needed()
+        page.wait_for_timeout(1000)  # a list that is open closes when the page scrolls
+        chooser.click()
         page.get_by_role("option", name="workers of Ray").click()
         page.wait_for_url(re.compile("engine=ray"), timeout=WAIT)
         visit.settle()
