@@ -100,7 +100,7 @@ def search(ctx: Context) -> None:
     if bench is None:
         return
     text = address.text(
-        "find",
+        "says",
         "Units of any method that have to do with …",
         placeholder="bed",
         icon=":material/search:",

@@ -33,7 +33,7 @@ def test_the_command_line_refuses_knowledge_without_effect(tiny_run, tmp_path, c
     assert main(["tables", *asked, "--allow-empty", "--json"]) == 0
     row = json.loads(capsys.readouterr().out)["rows"][1]
     assert row["CM_FP"]["value"] is None and row["CM_FP"]["n"] == 0
-    assert main(["contribution", *asked, "--scene", "barn", "--allow-empty"]) == 0
+    assert main(["contribution", *asked, "--scene", "barn", "--cc", "scc", "--allow-empty"]) == 0
     assert "'barn' has no core concepts" in capsys.readouterr().err
 
 

@@ -200,7 +200,7 @@ def test_a_runs_gain_is_kept_beside_it(tiny_run, facts):
     space = Space(tiny_run, open_knowledge(facts))
     assert space.labels[space.members[0]] == "thing 1" and len(space.members) == 7
     vectors = space.vectors("words")
-    with pytest.raises(UnitscopeError, match="was not worked out"):
+    with pytest.raises(UnitscopeError, match="was not computed"):
         run_gain(tiny_run, space, vectors, Grouping(draws=3), "body.1", make=False)
     made = run_gain(tiny_run, space, vectors, Grouping(draws=3), "body.1")
     again = run_gain(tiny_run, space, vectors, Grouping(draws=3), "body.1", make=False)

@@ -64,18 +64,18 @@ def test_a_unit_shows_every_method_with_both_scores(bench):
 
 def test_units_of_any_method_are_found_by_a_concept(bench):
     name = bench.units["label"][0]
-    at = show(UNITS, layer="body.3", find=name)
+    at = show(UNITS, layer="body.3", says=name)
     rows = frame_with(at, "place")
     assert rows["unit"].tolist() == bench.find(name)["unit"].tolist()
     assert f"have to do with *{name}*" in text_of(at) or "has to do with" in text_of(at)
-    at = show(UNITS, layer="body.3", find="zebra")
+    at = show(UNITS, layer="body.3", says="zebra")
     assert "unknown concept" in " ".join(box.value for box in at.info).lower()
 
 
 @pytest.mark.parametrize("score", list(benches.NAMES))
 def test_methods_are_compared_by_every_score(score, tiny_run):
     at = show(COMPARE, layer="body.3", sides=f"{tiny_run.digest}:body.3", score=score)
-    assert not at.exception and "Whose labels are true?" in [s.value for s in at.header]
+    assert not at.exception and "Labels by every method" in [s.value for s in at.header]
     titles = [spec["title"]["text"] for spec in specs(at)]
     assert "How true are the labels of each method?" in titles
     assert "Units whose label begins with the same concept" in titles
@@ -121,12 +121,12 @@ def test_a_text_that_no_label_says_is_compared_by_the_encoder(root, tiny_run, tm
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("UNITSCOPE_CACHE", str(own))
         patch.setattr(access, "may_change", lambda: True)
-        at = show(UNITS, layer="body.3", find="a place to sleep")
+        at = show(UNITS, layer="body.3", says="a place to sleep")
         rows = frame_with(at, "cosine")
         assert rows["cosine"].is_monotonic_decreasing and len(rows) > 2
         assert "No label says *a place to sleep*" in text_of(at)
-        at = show(UNITS, layer="body.3", find="a zebra")
+        at = show(UNITS, layer="body.3", says="a zebra")
         assert "does not know 'a zebra'" in " ".join(box.value for box in at.info)
         patch.setattr(access, "may_change", lambda: False)
-        at = show(UNITS, layer="body.3", find="a place to sleep")
+        at = show(UNITS, layer="body.3", says="a place to sleep")
         assert not [d for d in at.dataframe if "cosine" in d.value.columns]
