@@ -88,7 +88,7 @@ def parts(terms: Terms, shown: dict[int, float]) -> dict[int, float]:
 
     >>> from core.dissect.formula import OR, Formula
     >>> label = ((2.0, Formula((1, 2), (0, OR))), (1.0, Formula((3,))), (-1.0, Formula((4,))))
-    >>> parts(label, {1: 0.1, 3: 0.6, 4: 0.3})
+    >>> parts(label, {1: 0.125, 3: 0.75, 4: 0.3})
     {1: 0.25, 3: 0.75}
     """
     size: dict[int, float] = {}
