@@ -77,11 +77,7 @@ def old_words(text: str) -> list[str]:
     return [f"“{m[0]}” (say: {new})" for old, new in OLD.items() for m in re.finditer(old, flat)]
 
 
-@pytest.mark.parametrize(
-    "file",
-    sources(),
-    ids=lambda p: p.relative_to(ROOT).as_posix(),
-)
+@pytest.mark.parametrize("file", sources(), ids=lambda p: p.relative_to(ROOT).as_posix())
 def test_old_words_are_gone_from_code(file):
     tree = ast.parse(file.read_text(encoding="utf-8"))
     wrong = [f"{n}: {word}" for n, text in sentences(tree) for word in old_words(text)]

@@ -293,10 +293,8 @@ def _run(given: argparse.Namespace) -> Answer:
     if part:
         return _run_shard(given, work, part)
     finished = (given.out / f"{work.digest}.duckdb").is_file() and not given.fresh
-    passes: tuple[list[Shard], list[Shard]] = ([], [])
-    if given.merge is not None and not finished:
-        passes = _find_shards(given, work)
-    how: dict[str, Any] = {"made": Made(*passes)}
+    merged = given.merge is not None and not finished
+    how: dict[str, Any] = {"made": Made(*_find_shards(given, work)) if merged else None}
     if spread:
         from core.dissect.spread import Crew, execute_spread
 
