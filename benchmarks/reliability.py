@@ -1,7 +1,7 @@
 """Kills, broken inputs and many visitors: what docs/reliability.md promises, tried at scale.
 
     python -m benchmarks.reliability kills  [--work run,embed,…] [--moments 300] [--most N]
-                                            [--log FILE]
+                                            [--first N] [--log FILE]
     python -m benchmarks.reliability inputs [--inputs 10000] [--seed 0] [--readers folder,…]
                                             [--first N]
     python -m benchmarks.reliability load   [--sessions 50] [--seconds 600] [--images 20000]
@@ -319,12 +319,13 @@ WORK = ("run", "embed", "retrain", "svm", "annotate", "get", "reproduce")
 
 
 def kills(
-    names: list[str], moments: int, most: int, seed: int, log: Path | None
+    names: list[str], moments: int, most: int, first: int, seed: int, log: Path | None
 ) -> tuple[list[dict[str, Any]], int]:
     """Kill and go on; rows of the table, and how many went wrong.
 
     moments : kills at random moments, in all, shared out over the works. most : file operations of
-    each work, drawn at random; 0 is all. log : see the module.
+    each work, drawn at random; 0 is all. first : number of the first file operation of each work
+    (operations before it were tried elsewhere). log : see the module.
     """
     import core.cli
     import core.dissect.pipeline
@@ -340,7 +341,7 @@ def kills(
         share = -(-moments // len(names))
         for name in names:
             trials = Log(log, name)
-            row = killed(getattr(works, name), Path(base) / name, share, most, seed, trials)
+            row = killed(getattr(works, name), Path(base) / name, share, most, first, seed, trials)
             rows.append({"work": name, **row})
             wrong += row["wrong"]
             print(_row(rows[-1]), flush=True)
@@ -375,6 +376,7 @@ def killed(
     base: Path,
     moments: int,
     most: int,
+    first: int,
     seed: int,
     log: Log,
 ) -> dict[str, Any]:
@@ -418,7 +420,7 @@ def killed(
         print(f"  undisturbed, it failed: {operations}")
         return {"operations": 0, "wrong": 1}
     want = files_digest(root)
-    places = list(range(operations))
+    places = list(range(first, operations))
     if most and len(places) > most:
         places = sorted(random.Random(seed).sample(places, most))
     plans = [(f"operation {k}", k) for k in places] + [
@@ -731,7 +733,9 @@ def main() -> int:
     parser.add_argument("--log", type=Path, help="of kills: to go on where it was stopped")
     parser.add_argument("--inputs", type=int, default=10_000)
     parser.add_argument("--readers", default="", help="beginnings of the kinds of inputs")
-    parser.add_argument("--first", type=int, default=0, help="number of the first of each kind")
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first of each kind or work"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--seconds", type=float, default=600.0)
@@ -739,9 +743,9 @@ def main() -> int:
     given = parser.parse_args()
     with _one_thread():
         if given.what == "kills":
-            _, wrong = kills(
-                given.work.split(","), given.moments, given.most, given.seed, given.log
-            )
+            names = given.work.split(",")
+            asked = (given.moments, given.most, given.first, given.seed, given.log)
+            _, wrong = kills(names, *asked)
         elif given.what == "inputs":
             only = [name for name in given.readers.split(",") if name]
             _, wrong = inputs(given.inputs, given.seed, only, given.first)

@@ -61,6 +61,19 @@ def data_dir() -> Path:
     return path
 
 
+SHARED: list[Any] = []
+"""Runs of this process's whole session."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def nothing_kept_by_others() -> Iterator[None]:
+    """What one file's tests left beside a shared run (finished rounds, features) is gone before the
+    next file: no test passes or fails by which files its process had before."""
+    yield
+    for run in SHARED:
+        shutil.rmtree(run.path.with_suffix(".derived"), ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
     """A finished run of tests/tiny.py's network on its drawn folder: two layers, 150 images."""
@@ -79,7 +92,8 @@ def tiny_run(tmp_path_factory):
         shuffles=3,
         map_type="float16",
     )
-    return execute(plan(settings), root / "runs")
+    SHARED.append(execute(plan(settings), root / "runs"))
+    return SHARED[-1]
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +109,8 @@ def planted(tmp_path_factory):
     settings = Settings(
         f"folder:{folder}", world.SPEC, layers=("body.1", "body.3"), q=0.03, shuffles=1
     )
-    return execute(plan(settings), root / "runs", threads=1)
+    SHARED.append(execute(plan(settings), root / "runs", threads=1))
+    return SHARED[-1]
 
 
 @pytest.fixture(autouse=True, scope="session")
