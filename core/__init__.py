@@ -15,11 +15,18 @@ a name is asked for.
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+# Threads of the network's operations wait for each other by spinning, for as long as OpenMP allows:
+# for ever, by default, while the processor that they keep would decode the next photos. After a
+# moment they sleep: a run from JPEG takes five sixths of the time, and a forward pass alone takes
+# as long as before (docs/performance.md). It has to be said before torch is imported.
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 if TYPE_CHECKING:
     from core.api import Run as Run
