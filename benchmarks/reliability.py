@@ -231,11 +231,11 @@ class Works:
         return verb("retrain", "pe", "latest", *self.knowledge, "--out", str(root))
 
     def annotate(self, root: Path) -> Callable[[], None]:
-        from core.annotate.annotate import annotate
+        from core.annotate.annotate import Asked, annotate
         from tests.annotate.test_annotate import colours
 
         photos = self.photos / "images"
-        return lambda: annotate(photos, colours(), root / "made", threads=1) and None
+        return lambda: annotate(photos, colours(), root / "made", Asked(threads=1)) and None
 
     def get(self, root: Path) -> Callable[[], None]:
         from core.downloads.catalog import Download

@@ -18,6 +18,7 @@ import pandas as pd
 from core.dissect.labels import BetterThanChance
 from core.dissect.labels import better_than_chance as chance_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.plain import Json
 from core.foundation.progress import Report
 from core.foundation.settings import CHOOSING, Settings, chosen_on, judged_on
 from core.foundation.vocabulary import Core
@@ -160,7 +161,7 @@ class Run(run_file.Run):
 
     # -- what it holds --------------------------------------------------------------------
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Json:
         """What the run is: names, definitions, layers, images, accuracy, date."""
         return asdict(run_views.summary(self))
 

@@ -271,9 +271,17 @@ def own_planted(planted, tmp_path_factory):
 def test_the_bench_is_that_of_labels(own_planted, capsys):
     ours = own_planted.bench(["dataset", "single"], "body.3", by="none")
     told = answer(
-        capsys, own_planted, "labels", "--layer", "body.3", "--methods", "dataset,single",
-        "--by", "none", "--compare",
-    )  # fmt: skip
+        capsys,
+        own_planted,
+        "labels",
+        "--layer",
+        "body.3",
+        "--methods",
+        "dataset,single",
+        "--by",
+        "none",
+        "--compare",
+    )
     for mine, theirs in zip(plain(ours.table.to_dict("records")), told["methods"], strict=True):
         assert {k: v for k, v in mine.items() if k != "seconds"} == {
             k: v for k, v in theirs.items() if k != "seconds"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+
+from core.foundation.plain import Json
 
 METHODS = ("closed form", "replayed tail", "whole forward")
 """By which the logits after an edit are known (:mod:`core.ablation.strategies`)."""
@@ -35,7 +36,7 @@ class Check:
     photos: str | None = None
     probes: Mapping[str, float] | None = None
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data, without what is not known.
 
         >>> Check(0.0, "the network runs whole", photos="stored").to_json()

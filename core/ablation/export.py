@@ -34,6 +34,7 @@ from core.explain.photo import open_model
 from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_text, write_whole
+from core.foundation.plain import Json
 from core.foundation.progress import Hooks
 from core.foundation.trust import check_named
 from core.models.base import LoadedModel
@@ -87,7 +88,7 @@ def put_edit(module: nn.Module, layer: str, scale: Tensor, shift: Tensor) -> nn.
     return module
 
 
-def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load(path: Path) -> tuple[nn.Module, Json]:
     """The edited network of a .pt file: ``python:core.ablation.export:load:FILE.pt``.
 
     The original network is rebuilt by its SPEC (so its checkpoint must still be where it was,
@@ -228,7 +229,7 @@ def _effects(toggler: Toggler, edits: Edits, **hooks: Unpack[Hooks]) -> dict[str
     return effects
 
 
-def _write_state(path: Path, module: nn.Module, facts: dict[str, Any], inputs: Tensor) -> Any:
+def _write_state(path: Path, module: nn.Module, facts: Json, inputs: Tensor) -> Any:
     """Write the edited network's state, load it again, run."""
     stored = {"state_dict": dict(module.state_dict()), "unitscope_edit": facts}
     write_whole(path, lambda fresh: torch.save(stored, fresh))
@@ -241,7 +242,7 @@ def _write_folded(
     model: LoadedModel,
     head: tuple[nn.Module, np.ndarray, np.ndarray],
     change: Change,
-    facts: dict[str, Any],
+    facts: Json,
     inputs: Tensor,
 ) -> Any:
     """W' = diag(scale)·W and b' = b + shift·W in a checkpoint of the same architecture."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from core.ablation.edits import Edit
 from core.ablation.kernels import Predictions
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.plain import Json
 from core.foundation.progress import Progress
 
 
@@ -59,7 +60,7 @@ class Headline(NamedTuple):
     after: Share
     gain: Gain
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data."""
         return {
             "of": self.of,
@@ -234,7 +235,7 @@ class Toggled:
         order = (-table["change"].abs()).argsort(kind="stable")
         return table.drop(columns="class").iloc[order].reset_index(drop=True)
 
-    def to_json(self, listed: int = 50) -> dict[str, Any]:
+    def to_json(self, listed: int = 50) -> Json:
         """Plain data; of images and cells the first `listed`."""
         before, after = self.accuracy
         top = self.top5

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -444,7 +444,7 @@ def _compared(found: Mapping[tuple[str, str], _Found], blind: str) -> pd.DataFra
     table = []
     for (method, name), one in found.items():
         each = means[method, name]
-        row: dict[str, Any] = {
+        row: dict[str, object] = {
             "method": method,
             "candidates": name,
             "size": np.mean(one.size),

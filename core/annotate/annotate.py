@@ -14,8 +14,9 @@ import shutil
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,7 @@ from core.datasets.files import read_table
 from core.datasets.readers.folder import LABELS_BY, find_photos, scene_by_folder
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import parse_json, write_text, write_whole
+from core.foundation.plain import Json
 from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
 if TYPE_CHECKING:  # it brings PyTorch, which a mistake in the arguments need not wait for
@@ -55,9 +57,29 @@ class _Photo(NamedTuple):
     size: tuple[int, int]
 
 
-def check_request(
-    photos: Path, to: Path, scenes: Path | None, least_confidence: float, batch: int
-) -> None:
+@dataclass(frozen=True)
+class Asked:
+    """How photos are annotated.
+
+    Attributes
+    ----------
+    scenes : CSV with columns image, scene and optionally split; where None, the folder that a
+        photo lies in is its scene, and a first folder ``train``, ``val`` or ``test`` the split.
+    least_confidence : pixels whose best label has less are not annotated.
+    link : link to the photos instead of copying them.
+    batch : photos of one size that go through the network at once.
+    threads : for decoding and writing; None = the machine's cores. device : of the network.
+    """
+
+    scenes: Path | None = None
+    least_confidence: float = 0.0
+    link: bool = False
+    batch: int = 4
+    threads: int | None = None
+    device: str = "cpu"
+
+
+def check_request(photos: Path, to: Path, asked: Asked) -> None:
     """Raise for what :func:`annotate` could not do, before anything slow is imported: photos or
     the table of scenes are missing, `to` holds something that is not of this command, a number
     is out of its range."""
@@ -75,25 +97,19 @@ def check_request(
             raise UnitscopeError(
                 f"{to} holds {name} that this command did not make; name another folder by --to"
             )
-    if scenes is not None and not scenes.is_file():
-        raise UnitscopeError(f"there is no file {scenes}")
-    if not 0 <= least_confidence <= 1:
-        raise UnitscopeError(f"a confidence lies in 0 … 1, not {least_confidence}")
-    if batch < 1:
-        raise UnitscopeError(f"a batch holds 1 photo or more, not {batch}")
+    if asked.scenes is not None and not asked.scenes.is_file():
+        raise UnitscopeError(f"there is no file {asked.scenes}")
+    if not 0 <= asked.least_confidence <= 1:
+        raise UnitscopeError(f"a confidence lies in 0 … 1, not {asked.least_confidence}")
+    if asked.batch < 1:
+        raise UnitscopeError(f"a batch holds 1 photo or more, not {asked.batch}")
 
 
 def annotate(
     photos: Path,
     segmenter: Segmenter,
     to: Path,
-    *,
-    scenes: Path | None = None,
-    least_confidence: float = 0.0,
-    link: bool = False,
-    batch: int = 4,
-    threads: int | None = None,
-    device: str = "cpu",
+    asked: Asked = Asked(),
     progress: Report | None = None,
     stop: Stop = never,
 ) -> Annotated:
@@ -102,45 +118,36 @@ def annotate(
     Masks that an earlier command wrote are kept, so a stopped one is resumed; the bytes are the
     same as if it had not been stopped.
 
-    Parameters
-    ----------
-    scenes : CSV with columns image, scene and optionally split; where None, the folder that a
-        photo lies in is its scene, and a first folder ``train``, ``val`` or ``test`` the split.
-    least_confidence : pixels whose best label has less are not annotated.
-    link : link to the photos instead of copying them.
-    batch : photos of one size that go through the network at once.
-    threads : for decoding and writing; None = the machine's cores.
-
     Raises
     ------
     UnitscopeError
         no photo; `to` is something else, or was begun with another network or other settings;
         no room. A photo that cannot be read is a problem of the result instead.
     """
-    check_request(photos, to, scenes, least_confidence, batch)
+    check_request(photos, to, asked)
     problems: list[Problem] = []
     found = find_photos(photos, problems)
     if not found:
         reply = f"; {problems[0].reason}" if problems else ""
         raise UnitscopeError(f"{photos} holds no photo{reply}")
-    _begin(to, segmenter, least_confidence, batch)
+    _begin(to, segmenter, asked)
     _write_labels(to / "labels.csv", segmenter)
-    _write_scenes(to / "scenes.csv", scenes, found, problems)
+    _write_scenes(to / "scenes.csv", asked.scenes, found, problems)
     try:
-        segmenter.module.to(device)
+        segmenter.module.to(asked.device)
     except (RuntimeError, AssertionError) as err:
-        raise UnitscopeError(f"device {device!r}: {str(err).splitlines()[0]}") from err
-    batches = _batches(photos, found, segmenter, batch, problems)
+        raise UnitscopeError(f"device {asked.device!r}: {str(err).splitlines()[0]}") from err
+    batches = _batches(photos, found, segmenter, asked.batch, problems)
     waiting = [part for part in batches if not all(_mask(to, photo).is_file() for photo in part)]
     total = sum(len(part) for part in batches)
     there = total - sum(len(part) for part in waiting)
     written, labelled, pixels = 0, 0, 0
-    cores = max(1, threads or os.cpu_count() or 1)
+    cores = max(1, asked.threads or os.cpu_count() or 1)
     meter = Meter(progress)
     with ThreadPoolExecutor(cores, thread_name_prefix="annotate") as pool:
 
         def finish(photo: _Photo, labels: np.ndarray) -> None:
-            _put_photo(photos / photo.file, to / "images" / photo.file, link)
+            _put_photo(photos / photo.file, to / "images" / photo.file, asked.link)
             _put_mask(_mask(to, photo), labels, len(segmenter.labels))
 
         meter.start("annotate", total, there, "photos")
@@ -155,7 +162,7 @@ def annotate(
                     there += 1
                     continue
                 size = segmenter.mask_size(*photo.size)
-                labels = segmenter.label_map(scores, size, least_confidence)
+                labels = segmenter.label_map(scores, size, asked.least_confidence)
                 labelled, pixels = labelled + int((labels > 0).sum()), pixels + labels.size
                 writing.append(pool.submit(finish, photo, labels))
             for future in writing:
@@ -204,17 +211,17 @@ def _mask(to: Path, photo: _Photo) -> Path:
     return to / "masks" / f"{photo.image}.png"
 
 
-def _begin(to: Path, segmenter: Segmenter, least_confidence: float, batch: int) -> None:
+def _begin(to: Path, segmenter: Segmenter, asked: Asked) -> None:
     """Mark the folder before anything is in it; a folder begun otherwise is not resumed."""
     import torch
 
-    facts: dict[str, Any] = {
+    facts: Json = {
         "labels_by": segmenter.name,
         "model": segmenter.digest(),
         "preprocessing": segmenter.preprocessing.to_json(),
         "labels": [list(label) for label in segmenter.labels],
-        "least_confidence": least_confidence,
-        "batch": batch,
+        "least_confidence": asked.least_confidence,
+        "batch": asked.batch,
         "torch": torch.__version__,
     }
     facts = json.loads(json.dumps(facts))

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from core.datasets.base import CATEGORIES
 from core.datasets.files import csv_rows, json_of, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.foundation.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from core.foundation.plain import Json
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.fit import fill, settle
@@ -275,9 +276,7 @@ def _way_of(folder: Path) -> Preprocessing:
     """Size, mean and the like of preprocessor_config.json. Crops and padding are left out: masks
     have to cover the whole photo."""
     path = folder / "preprocessor_config.json"
-    result: dict[str, Any] = {}
-    if path.is_file():
-        result = json_of(path)
+    result: Json = json_of(path) if path.is_file() else {}
     size = result.get("size", 512)
     if isinstance(size, dict):
         size = (

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from scipy.stats import spearmanr
@@ -38,6 +37,7 @@ from core.attribution.fillings import USUAL
 from core.explain.account import listed, scene_row
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import plain_name
+from core.foundation.plain import Json
 from core.foundation.vocabulary import Standing
 from core.knowledge.core_concepts import CoreConcepts
 
@@ -229,12 +229,12 @@ class Causes:
     disagreement: str
     sentence: str = field(default="")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for files: all the attributes, and `outside` and `speaks` of every row."""
         plain = asdict(self)
         plain["sides"] = list(plain["sides"])
-        for told, row in zip(plain["rows"], self.rows, strict=True):
-            told |= {"outside": row.outside, "speaks": row.speaks}
+        for given, row in zip(plain["rows"], self.rows, strict=True):
+            given |= {"outside": row.outside, "speaks": row.speaks}
         return plain
 
 
@@ -450,14 +450,14 @@ def _contradicted(made: list[Cause]) -> list[Cause]:
     """With what is to be said where evidence and effect have opposite signs, and both count."""
     most = max(abs(one.evidence) for one in made)
     largest = max(abs(one.effect) for one in made)
-    told = []
+    causes_of = []
     for one in made:
         counts = one.outside if one.band is not None else abs(one.effect) >= SLIGHT * largest
         if counts and abs(one.evidence) >= SLIGHT * most and one.evidence * one.effect < 0:
             words = f"evidence {signed(one.evidence)}, measured effect {signed(one.effect)}"
             one = replace(one, contradicts=words)
-        told.append(one)
-    return told
+        causes_of.append(one)
+    return causes_of
 
 
 def _told(

@@ -58,7 +58,7 @@ LEAST = 10
 
 @dataclass(frozen=True, eq=False)
 class Failure:
-    """How well wrong answers are told.
+    """How well wrong answers are foretold.
 
     Attributes
     ----------
@@ -83,7 +83,7 @@ class Failure:
         """What came out, in words."""
         row = self.scores.set_index("score")
         alone, both = row.loc["share of evidence"], row.loc["confidence and share of evidence"]
-        told, masks = row.loc["confidence"], row.loc["share of area"]
+        line, masks = row.loc["confidence"], row.loc["share of area"]
         verdict = (
             "adds to the confidence"
             if both["gain_low"] > 0
@@ -94,7 +94,7 @@ class Failure:
         return (
             f"The share of evidence on core concepts of the answer tells wrong answers with an "
             f"AUROC of {alone['auroc']:.2f} [{alone['low']:.2f}, {alone['high']:.2f}]; the softmax "
-            f"confidence with {told['auroc']:.2f} [{told['low']:.2f}, {told['high']:.2f}]. Added "
+            f"confidence with {line['auroc']:.2f} [{line['low']:.2f}, {line['high']:.2f}]. Added "
             f"to it, the share {verdict}: {both['gain']:+.3f} "
             f"[{both['gain_low']:+.3f}, {both['gain_high']:+.3f}]. The share of area, which needs "
             f"the masks alone and no network, reaches {masks['auroc']:.2f} [{masks['low']:.2f}, "

@@ -12,6 +12,7 @@ import pandas as pd
 from core.explain.metrics import Estimate
 from core.foundation.files import write_text
 from core.foundation.intervals import change_interval, mean_interval
+from core.foundation.plain import Json
 from core.foundation.versions import versions_of
 from core.runs.kept import kept
 from core.runs.run_file import Run, derived
@@ -80,7 +81,7 @@ class Truth:
     background: dict[str, Estimate]
     scores: pd.DataFrame
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data; without the scores of single photos."""
         found = asdict(replace(self, scores=pd.DataFrame()))
         del found["scores"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +19,7 @@ from core.attribution.effects import MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
 from core.attribution.regions import NoRegion
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.runs.arrays import read_arrays, write_arrays
@@ -52,7 +52,7 @@ class Asked:
     splits: tuple[str, ...] | None = None
     layer: str | None = None
 
-    def facts(self, run: Run) -> dict[str, Any]:
+    def facts(self, run: Run) -> Json:
         """All that decides a shard, beside the run and its images."""
         return {
             "fillings": list(self.fillings),

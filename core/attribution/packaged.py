@@ -152,7 +152,7 @@ def _ridge() -> Any:
     model = import_module("captum._utils.models.model").Model
 
     class Fitted(model):  # type: ignore[misc, valid-type]
-        def fit(self, train_data: Any, **_given: Any) -> dict[str, Any]:
+        def fit(self, train_data: Any, **_given: Any) -> dict[str, float]:
             x, y, weight = (torch.cat(part).numpy() for part in zip(*train_data, strict=True))
             self.found = Ridge().fit(x, y.reshape(-1), weight.reshape(-1))
             return {}

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -26,6 +26,7 @@ from core.attribution.case import Case, Opened
 from core.attribution.effects import MARGIN, margin_of, widened
 from core.attribution.fillings import FILLINGS
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 from core.foundation.versions import WORLD, versions_of
 from core.rooms.counterfactual import SceneEdit, drawn_again, rooms_of, scene_of
 from core.rooms.dataset import Rooms
@@ -53,7 +54,7 @@ class Removal(Protocol):
     def name(self) -> str: ...
 
     @property
-    def facts(self) -> dict[str, Any]: ...
+    def facts(self) -> Json: ...
 
     def rows(self, case: Case) -> np.ndarray:
         """int64 rows of a photo's regions that can be taken out, ascending."""
@@ -71,7 +72,7 @@ class Redrawing:
     name: str = REDRAWN
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """The drawn world's version, and how small an object may be."""
         return {"by": self.name, "world": WORLD, "least": LEAST}
 
@@ -114,7 +115,7 @@ class Filling:
     name: str
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Json:
         """The filling and its margin."""
         return {
             "by": self.name,

@@ -6,13 +6,13 @@ For a photo i of scene y that shows concept c, with the margin m_y = z_y − mea
     d_i(c) = [m_y(x) − m_y(x∖c)] − mean over regions elsewhere of [m_y(x) − m_y(x∖elsewhere)]
 
 is what the concept does beyond what a region of its shape does (:mod:`core.attribution.effects`).
-The mean of d over the photos of a scene says how much the scene rests on the concept. It is told
+The mean of d over the photos of a scene says how much the scene rests on the concept. It is given
 in logits and as a share of the scene's *lead*, the mean margin of its photos.
 
 **Relied on** is a concept whose mean d exceeds :data:`WORTH` of the lead by more than luck: by the
 sign-flip test of d − WORTH · lead (:func:`core.attribution.chance.sign_flip`), with the false
 discovery rate over all (scene, concept) pairs held by Benjamini and Hochberg. With core concepts
-(SCC, ICC or Top 10) that makes five standings, :class:`Standing`.
+(SCC, ICC or Top 10) that makes five standings, :class:`SceneStanding`.
 
 **Pulls** are the same over all photos that show c, whatever their true scene: what c does to the
 margin of a class k. A shortcut pulls photos of other scenes towards k too, which the mean over
@@ -22,7 +22,6 @@ those photos alone says (`elsewhere`).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ from core.attribution.chance import false_discoveries, sign_flip
 from core.attribution.measured import Measured
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import spread
+from core.foundation.vocabulary import SceneStanding
 from core.knowledge.core_concepts import CoreConcepts
 
 LEAST = 5
@@ -50,17 +50,6 @@ MARGINS = ("others", "rival")
 where the answer is right, the answer where it is wrong."""
 
 
-class Standing(StrEnum):
-    """What measurement and knowledge say together of a concept in a scene."""
-
-    CORE = "relied on and core"
-    SHORTCUT = "relied on though not core"
-    IGNORED = "core but ignored"
-    AGAINST = "speaks against the scene"
-    UNSURE = "core, too little known"
-    NONE = "neither"
-
-
 @dataclass(frozen=True, eq=False)
 class Reliance:
     """What every scene rests on.
@@ -77,7 +66,7 @@ class Reliance:
         effect, control : means in logits. net : mean of d, with its interval low, high.
         evidence : mean over the same photos, with evidence_low, evidence_high.
         share : net / lead. p, q : of the sign-flip test, raw and adjusted. core : bool.
-        standing : of :class:`Standing`.
+        standing : of :class:`SceneStanding`.
     pulls : one row for each class and concept, over all photos that show it:
 
         scene (the class), concept, name, category, photos, net, low, high, share, p, q, core as
@@ -96,12 +85,12 @@ class Reliance:
 
     def candidates(self, scene: str | None = None) -> pd.DataFrame:
         """Rows that are relied on though not core, the largest share of the lead first."""
-        found = self.rows[self.rows["standing"] == Standing.SHORTCUT]
+        found = self.rows[self.rows["standing"] == SceneStanding.SHORTCUT]
         return _ranked(self._of(found, scene))
 
     def ignored(self, scene: str | None = None) -> pd.DataFrame:
         """Rows that are core but ignored, the most photos first."""
-        found = self._of(self.rows[self.rows["standing"] == Standing.IGNORED], scene)
+        found = self._of(self.rows[self.rows["standing"] == SceneStanding.IGNORED], scene)
         return found.sort_values(["photos", "scene", "name"], ascending=[False, True, True])
 
     def shortcuts(
@@ -349,12 +338,12 @@ def _adjusted(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(q=false_discoveries(frame["p"].to_numpy()))
 
 
-def _standing(row: Any, level: float, little: float) -> Standing:
+def _standing(row: Any, level: float, little: float) -> SceneStanding:
     """Of a row: measurement first, then knowledge. A core concept is ignored where all of the
     interval lies below `little` (logits), or where it speaks against its scene."""
     found = row.q <= level
     if found and row.net > 0:
-        return Standing.CORE if row.core else Standing.SHORTCUT
+        return SceneStanding.CORE if row.core else SceneStanding.SHORTCUT
     if row.core:
-        return Standing.IGNORED if found or row.high < little else Standing.UNSURE
-    return Standing.AGAINST if found else Standing.NONE
+        return SceneStanding.IGNORED if found or row.high < little else SceneStanding.UNSURE
+    return SceneStanding.AGAINST if found else SceneStanding.NONE

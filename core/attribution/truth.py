@@ -37,7 +37,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -163,6 +162,10 @@ def target_sensitivity(
     return float((np.mean(right) + 1) / 2) if right else float("nan")
 
 
+Row = dict[str, str | int | float]
+"""What is known of one method on one photo, a row of `scores` of the :class:`Truth`."""
+
+
 def judge(photo: Photo, said: np.ndarray, kept: float) -> dict[str, float]:
     """The figures of one method on one photo.
 
@@ -220,7 +223,7 @@ def hold_against_truth(
     meter = Meter(progress, beat)
     meter.start("truth", len(images), of="photos")
     photos: list[Photo] = []
-    figures: list[dict[str, Any]] = []
+    figures: list[Row] = []
     for start in range(0, len(images), SHARD):
         if stop():
             raise Stopped(f"{meter.done} of {len(images)} photos are judged; {STOPPED}")
@@ -358,16 +361,14 @@ def _ask(method: Method, photo: Photo) -> np.ndarray:
     return np.stack([toward_a, toward_c])
 
 
-def _judged(
-    photo: Photo, removal: Removal, said: dict[str, np.ndarray], asked: Asked
-) -> list[dict[str, Any]]:
+def _judged(photo: Photo, removal: Removal, said: dict[str, np.ndarray], asked: Asked) -> list[Row]:
     """A row of figures for each method."""
     rng = np.random.default_rng([asked.seed, photo.case.image])
     gone = {name: lesser_half(values[0], rng) for name, values in said.items()}
     sets = list(dict.fromkeys(gone.values()))
     answers = answers_without(photo.case, removal, sets).argmax(1)
     stays = dict(zip(sets, (answers == photo.before.argmax()).astype(float), strict=True))
-    facts = {
+    facts: Row = {
         "image": photo.case.image,
         "id": str(photo.case.opened.recorded.images["id"].iloc[photo.case.row]),
         "answers": photo.answers,

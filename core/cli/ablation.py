@@ -25,6 +25,7 @@ from core.cli.common import (
 from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_bytes, write_text
+from core.foundation.plain import Json
 from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
 from core.foundation.vocabulary import Core, Eq2, Over, Sign, Strategy
 
@@ -331,7 +332,7 @@ def _contribution(given: argparse.Namespace) -> Answer:
         raise UnitscopeError(f"--top takes 1 or more, not {given.top}")
     result, core = _contribution_of(run, given)
     row = result.scene(given.scene)
-    facts: dict[str, Any] = {
+    facts: Json = {
         "run": run.digest,
         "layer": result.layer,
         "scene": given.scene,

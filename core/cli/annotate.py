@@ -47,10 +47,18 @@ def add(verb: Verb) -> None:
 
 
 def _annotate(given: argparse.Namespace) -> Answer:
-    from core.annotate.annotate import annotate, check_request
+    from core.annotate.annotate import Asked, annotate, check_request
     from core.annotate.specs import check_spec
 
-    check_request(given.photos, given.to, given.scenes, given.least_confidence, given.batch)
+    asked = Asked(
+        given.scenes,
+        given.least_confidence,
+        given.link,
+        given.batch,
+        given.threads,
+        given.device,
+    )
+    check_request(given.photos, given.to, asked)
     check_spec(given.model)
     # Only now, as PyTorch comes with it.
     from core.annotate.segment import load_segmenter, read_labels_file
@@ -61,19 +69,7 @@ def _annotate(given: argparse.Namespace) -> Answer:
     side = network.preprocessing.resize
     say(f"{network.name}: {len(network.labels)} labels, photos at {side} pixels")
     with stoppable() as stop:
-        done = annotate(
-            given.photos,
-            network,
-            given.to,
-            scenes=given.scenes,
-            least_confidence=given.least_confidence,
-            link=given.link,
-            batch=given.batch,
-            threads=given.threads,
-            device=given.device,
-            progress=show_progress,
-            stop=stop,
-        )
+        done = annotate(given.photos, network, given.to, asked, show_progress, stop)
     for problem in done.problems:
         say(f"left out: {problem.path}: {problem.reason}")
     dataset = open_dataset(f"folder:{given.to}")

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any
 from core.cli.parser import SHARED
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import printable
+from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:  # what needs pandas or PyTorch is imported once a verb runs
     from core.runs.run_file import Run
 
-Answer = tuple[dict[str, Any], str]
+Answer = tuple[Json, str]
 """What a verb says: the object for --json, and the same for people."""
 
 Verb = Callable[[str, Callable[[argparse.Namespace], Answer], str], argparse.ArgumentParser]

@@ -17,6 +17,7 @@ from core.cli.common import (
     whole,
 )
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 
 if TYPE_CHECKING:
     from core.datasets.check import DatasetReport, ProblemKind
@@ -97,7 +98,7 @@ def _scenes(given: argparse.Namespace) -> Answer:
     matches = scenes.match_scenes(data.scenes, classes, own)
     images = scenes.images_of(data.scene, data.scenes)
     result = scenes.summary(matches, images)
-    rows: list[dict[str, Any]] = [
+    rows: list[Json] = [
         {
             "scene": m.scene,
             "class": classes[m.where] if m.where >= 0 else None,

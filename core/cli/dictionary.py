@@ -19,6 +19,7 @@ from core.cli.common import (
     whole,
 )
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _show(given: argparse.Namespace) -> Answer:
 
 def _said(path: Path, dictionary: Dictionary) -> Answer:
     origin = dictionary.origin
-    facts: dict[str, Any] = {
+    facts: Json = {
         "file": str(path),
         "digest": dictionary.digest(),
         "features": dictionary.features,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 
 from core.cli.common import (
     COUNT,
@@ -22,6 +22,7 @@ from core.foundation.errors import without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
 from core.foundation.names import plain_name
+from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from core.directions.ace import Ace
     from core.directions.cav import Tcav
     from core.directions.conceptshap import ConceptShap
-    from core.directions.told import Told
+    from core.directions.findings import Finding
 
 
 def add(verb: Verb) -> None:
@@ -98,7 +99,12 @@ def _add_of(sub: argparse.ArgumentParser) -> None:
     )
 
 
-def _splits(given: argparse.Namespace) -> dict[str, Any]:
+class _Splits(TypedDict):
+    learn: tuple[str, ...]
+    judge: tuple[str, ...]
+
+
+def _splits(given: argparse.Namespace) -> _Splits:
     return {"learn": tuple(given.learn_on or ()), "judge": tuple(given.split or ())}
 
 
@@ -139,12 +145,12 @@ def _conceptshap(given: argparse.Namespace) -> Answer:
         found = concept_shap(Opened.of(run, given.layer), asked, show_progress, stop, given.beat)
     frame = found.frame(given.scene)
     _write(given, frame)
-    _told_conceptshap(found, frame, given.scene).keep(run)
+    _finding_of_conceptshap(found, frame, given.scene).keep(run)
     return _facts(found, frame, given.scene), _conceptshap_text(found, frame, given.scene)
 
 
-def _told_conceptshap(found: ConceptShap, frame: pd.DataFrame, scene: str | None) -> Told:
-    from core.directions.told import Told
+def _finding_of_conceptshap(found: ConceptShap, frame: pd.DataFrame, scene: str | None) -> Finding:
+    from core.directions.findings import Finding
 
     vectors, (low, high) = found.vectors, found.interval
     control = ", ".join(f"{found.completeness(one):.2f}" for one in found.control)
@@ -156,10 +162,10 @@ def _told_conceptshap(found: ConceptShap, frame: pd.DataFrame, scene: str | None
         "A name is that of the annotated concept with the highest IoU; chance: how often exchanged "
         "masks give as high a one.",
     )
-    return Told("conceptshap", vectors.surrogate.layer.name, about, notes, frame)
+    return Finding("conceptshap", vectors.surrogate.layer.name, about, notes, frame)
 
 
-def _facts(found: ConceptShap, frame: pd.DataFrame, scene: str | None) -> dict[str, Any]:
+def _facts(found: ConceptShap, frame: pd.DataFrame, scene: str | None) -> Json:
     low, high = found.interval
     vectors = found.vectors
     return {
@@ -226,7 +232,7 @@ def _tcav(given: argparse.Namespace) -> Answer:
         found = tcav(opened, given.concept, given.scene, asked, show_progress, stop, given.beat)
     frame = found.frame()
     _write(given, frame)
-    _told_tcav(found, frame).keep(run)
+    _finding_of_tcav(found, frame).keep(run)
     facts = {
         "run": run.digest,
         **{key: value for key, value in asdict(found).items() if key != "scores"},
@@ -284,8 +290,8 @@ def _tcav_text(found: Tcav, frame: pd.DataFrame) -> str:
 # -- ace --------------------------------------------------------------------------------------
 
 
-def _told_tcav(found: Tcav, frame: pd.DataFrame) -> Told:
-    from core.directions.told import Told
+def _finding_of_tcav(found: Tcav, frame: pd.DataFrame) -> Finding:
+    from core.directions.findings import Finding
 
     value, low, high = found.accuracy
     notes = [
@@ -297,11 +303,11 @@ def _told_tcav(found: Tcav, frame: pd.DataFrame) -> Told:
     ]
     notes += [CONSTANT] if found.constant else []
     about = f"{plain_name(found.concept)}, by {found.asked.by}, {found.asked.of}"
-    return Told("tcav", found.layer, about, tuple(notes), frame)
+    return Finding("tcav", found.layer, about, tuple(notes), frame)
 
 
-def _told_ace(found: Ace, frame: pd.DataFrame) -> Told:
-    from core.directions.told import Told
+def _finding_of_ace(found: Ace, frame: pd.DataFrame) -> Finding:
+    from core.directions.findings import Finding
 
     notes = [
         f"Segments of {found.images} photos, {_photos(found.splits)} ({found.judged} photos).",
@@ -310,7 +316,7 @@ def _told_ace(found: Ace, frame: pd.DataFrame) -> Told:
         "one scores as high.",
     ]
     notes += [CONSTANT] if found.constant else []
-    return Told("ace", found.layer, plain_name(found.scene), tuple(notes), frame)
+    return Finding("ace", found.layer, plain_name(found.scene), tuple(notes), frame)
 
 
 def _ace(given: argparse.Namespace) -> Answer:
@@ -333,7 +339,7 @@ def _ace(given: argparse.Namespace) -> Answer:
         found = ace(opened, given.scene, asked, show_progress, stop, given.beat)
     frame = found.frame()
     _write(given, frame)
-    _told_ace(found, frame).keep(run)
+    _finding_of_ace(found, frame).keep(run)
     return {"run": run.digest, **found.to_json()}, _ace_text(found, frame)
 
 

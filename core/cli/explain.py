@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import (
     SEED,
@@ -128,16 +128,16 @@ def _explain(given: argparse.Namespace) -> Answer:
                     f"--{option} is of what caused an answer, and nobody annotated {given.photo}: "
                     "nothing in it can be removed by name"
                 )
-        told = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
-        return told.to_json(), "\n".join(_paper_lines(told))
-    told = account(run, core, given.image, given.layer, given.strategy, given.iou)
+        explained = explain_photo(run, core, read_photo(given.photo), given.photo.name, given.layer)
+        return explained.to_json(), "\n".join(_paper_lines(explained))
+    explained = account(run, core, given.image, given.layer, given.strategy, given.iou)
     found, why = _causes(run, core, given)
-    result = told.to_json() | {
+    result = explained.to_json() | {
         "causes": None if found is None else found.to_json(),
         "no_causes": why,
     }
     lines = _cause_lines(found) if found is not None else [f"What caused it is not told: {why}."]
-    return result, "\n".join([*lines, "", "The paper's account:", "", *_paper_lines(told)])
+    return result, "\n".join([*lines, "", "The paper's account:", "", *_paper_lines(explained)])
 
 
 def _causes(run: Run, core: CoreConcepts, given: argparse.Namespace) -> tuple[Causes | None, str]:
@@ -205,19 +205,19 @@ def _cause_lines(found: Causes) -> list[str]:
     return lines
 
 
-def _paper_lines(told: Account) -> list[str]:
+def _paper_lines(explained: Account) -> list[str]:
     """The paper's account for people to read."""
     from core.foundation.names import place
 
-    lines = [told.sentence, ""]
+    lines = [explained.sentence, ""]
     lines.append(f"{'concept':20} {'IoU':>7}  {'where':12}  strongest units")
-    for seen in told.seen:
+    for seen in explained.seen:
         units = ", ".join(f"{u.unit} ({u.iou:.3f})" for u in seen.units)
         at = seen.where.words if seen.where else ""
         lines.append(f"{seen.concept:20} {seen.iou:7.4f}  {at:12}  {units}")
-    for name, side in told.sides.items():
+    for name, side in explained.sides.items():
         lines.append("")
-        lines.append(f"{name}: {side.scene} ({len(side.core)} core concepts, {told.core})")
+        lines.append(f"{name}: {side.scene} ({len(side.core)} core concepts, {explained.core})")
         for kind in ("met", "missed", "foreign"):
             names = [
                 item.concept + (" (not in the photo)" if item.annotated is False else "")
@@ -225,14 +225,14 @@ def _paper_lines(told: Account) -> list[str]:
             ]
             lines.append(f"  {kind:8} {', '.join(names) or '–'}")
     lines += ["", f"{'scene':24} {'CM':>6} {'SM':>6} {'DM':>6}   ranks"]
-    scenes = {side.scene for side in told.sides.values()}
-    ranks = {m: [getattr(row, f"{m}_rank") for row in told.scenes] for m in ("CM", "SM", "DM")}
-    best = [row for row in told.scenes if row.SM_rank <= 5]
+    scenes = {side.scene for side in explained.sides.values()}
+    ranks = {m: [getattr(row, f"{m}_rank") for row in explained.scenes] for m in ("CM", "SM", "DM")}
+    best = [row for row in explained.scenes if row.SM_rank <= 5]
     if len(best) > 10:
         # Ties: what is listed would be by name alone.
         lines.append(f"SM tells none of {len(best)} scenes from the others: the photo's own alone")
         best = []
-    for row in told.scenes:
+    for row in explained.scenes:
         if row in best or row.scene in scenes:
             lines.append(
                 f"{row.scene:24} {row.CM:6.3f} {row.SM:6.3f} {row.DM:6.2f}   "
@@ -245,7 +245,7 @@ def _rivals(run: Run, given: argparse.Namespace) -> list[Rival]:
     """Rows of Table 1 that are not the paper's own methods."""
     from core.paper.rivals import ALONE, rival_of, taken
 
-    asked: dict[str, dict[str, Any]] = {name: {} for name in ALONE if getattr(given, name)}
+    asked: dict[str, dict[str, str | None]] = {name: {} for name in ALONE if getattr(given, name)}
     asked |= taken(given.labels or [], encoder=given.encoder)
     with stoppable() as stop:
         return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from core.cli.common import (
     COUNT,
@@ -24,6 +23,7 @@ from core.cli.common import (
 from core.cli.merging import add_clustering, merged_concepts
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
+from core.foundation.plain import Json
 
 
 def add(verb: Verb) -> None:
@@ -99,7 +99,7 @@ def _formulas(given: argparse.Namespace) -> Answer:
         write_text(given.csv, csv_frame(frame))
         say(f"wrote {given.csv}")
     named = frame.dropna(subset="formula")
-    facts: dict[str, Any] = {
+    facts: Json = {
         "run": run.digest,
         "layer": s.layer,
         "units": len(frame),

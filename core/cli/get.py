@@ -61,10 +61,10 @@ def _get(given: argparse.Namespace) -> Answer:
         "path": str(got.path),
         "fetched": got.fresh,
         "use": entry.use.replace("{path}", str(got.path)).replace("{root}", str(given.to)),
-        **got.facts,
+        **got.marker.to_json(),
     }
     lines = [f"{got.path} ({'got' if got.fresh else 'was there'})"]
-    lines.append(f"checked: {got.facts['checked'].partition(':')[0]}")
+    lines.append(f"checked: {(got.marker.checked or '').partition(':')[0]}")
     if entry.use:
         lines.append(f"use it by: {facts['use']}")
     return facts, "\n".join(lines)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import Answer, Verb, add_knowledge, add_run, open_given, say, say_kinds
+from core.foundation.plain import Json
 
 if TYPE_CHECKING:
     from core.knowledge.core_concepts import CoreConcepts
@@ -67,7 +68,7 @@ def _concepts(given: argparse.Namespace) -> Answer:
     run = open_given(given)
     graph = open_knowledge(given.knowledge or run.own_knowledge)
     core = all_core_concepts(run, graph, given.overrides, kinds=[given.cc])[given.cc]
-    facts: dict[str, Any] = {
+    facts: Json = {
         "kind": core.kind,
         "p_c": core.p_c,
         "p_sc": core.p_sc,

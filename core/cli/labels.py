@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import COUNT, SEED, Answer, Verb, open_given, show_progress, stoppable, whole
 from core.foundation.errors import UnitscopeError, without_effect
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
+from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def _bench(given: argparse.Namespace, run: Run) -> Bench:
         return compare_on(run, asked, show_progress, stop, given.beat)
 
 
-def _facts(found: Bench, run: Run) -> dict[str, Any]:
+def _facts(found: Bench, run: Run) -> Json:
     return {
         "run": run.digest,
         **asdict(found.asked),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import (
     COUNT,
@@ -21,6 +21,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 
 if TYPE_CHECKING:
     from core.knowledge.graph import Graph
@@ -94,7 +95,7 @@ def _embed(given: argparse.Namespace) -> Answer:
         training(model, **{name: getattr(given, name) for name in names})
         for model in given.embedding or MODELS
     ]
-    facts: list[dict[str, Any]] = []
+    facts: list[Json] = []
     lines = [str(space.sub), ""]
     lines.append(
         f"{'':10}{'epochs':>7}{'loss':>9}{'MRR':>8}{'(untrained)':>12}{'Hits@10':>9}{'(untrained)':>12}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import (
     COUNT,
@@ -22,7 +22,8 @@ from core.cli.common import (
 from core.foundation.escape import csv_frame
 from core.foundation.files import write_text
 from core.foundation.names import plain_name
-from core.foundation.vocabulary import Core
+from core.foundation.plain import Json
+from core.foundation.vocabulary import Core, SceneStanding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ def _about(run: Run, measured: Measured, kind: str) -> str:
 
 
 def _reliance(given: argparse.Namespace) -> Answer:
-    from core.attribution.reliance import Standing, reliance
+    from core.attribution.reliance import reliance
 
     run = open_given(given)
     core = _core(run, given)
@@ -156,14 +157,14 @@ def _reliance(given: argparse.Namespace) -> Answer:
         "files": files,
     }
     lines = [about, "", f"{'standing':26} {'pairs':>6}"]
-    lines += [f"{one:26} {(rows['standing'] == one).sum():6}" for one in Standing]
+    lines += [f"{one:26} {(rows['standing'] == one).sum():6}" for one in SceneStanding]
     head = (
         f"{'scene':16} {'concept':20} {'photos':>6} {'net':>7} {'95 %':>16} {'share':>7} {'q':>8}"
     )
     for title, frame in (
-        ("relied on and core", rows[rows["standing"] == Standing.CORE]),
-        ("relied on though not core", rows[rows["standing"] == Standing.SHORTCUT]),
-        ("core but ignored", rows[rows["standing"] == Standing.IGNORED]),
+        ("relied on and core", rows[rows["standing"] == SceneStanding.CORE]),
+        ("relied on though not core", rows[rows["standing"] == SceneStanding.SHORTCUT]),
+        ("core but ignored", rows[rows["standing"] == SceneStanding.IGNORED]),
         ("pulls over all photos, not core: shortcut candidates", cuts),
     ):
         lines += ["", f"{title} ({len(frame)})", head]
@@ -201,7 +202,7 @@ def _mistakes(given: argparse.Namespace) -> Answer:
         f"mended by a concept and not by its control: {found.mended}; the other way round: "
         f"{found.placebo}"
     )
-    facts: dict[str, Any] = {
+    facts: Json = {
         "run": run.digest,
         "about": about,
         "photos": found.photos,

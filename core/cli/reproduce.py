@@ -6,7 +6,6 @@ import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from core.cli.common import (
     Answer,
@@ -16,6 +15,7 @@ from core.cli.common import (
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE
 
@@ -95,7 +95,7 @@ def _reproduce(given: argparse.Namespace) -> Answer:
         folder = Folder(to, work)
         parts, left_out = reproduce(work, folder.write)
     seconds = time.monotonic() - began
-    facts: dict[str, Any] = {
+    facts: Json = {
         "profile": profile.name,
         "quick": given.quick,
         "folder": str(to),

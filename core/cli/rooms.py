@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import (
     SEED,
@@ -20,6 +20,7 @@ from core.cli.common import (
     whole,
 )
 from core.foundation.errors import UnitscopeError, without_effect
+from core.foundation.plain import Keywords
 
 if TYPE_CHECKING:
     from core.rooms.counterfactual import SceneEdit
@@ -146,7 +147,7 @@ def _edit(given: argparse.Namespace) -> Answer:
     made = picture(dataset, given.photo, edit)
     Image.fromarray(made.rgb).save(given.to)
     if given.masks is not None:
-        arrays: dict[str, Any] = {"concepts": dataset.planes(made)}
+        arrays: Keywords = {"concepts": dataset.planes(made)}
         for plane in PLANES:
             arrays[plane] = getattr(made, plane)
             arrays[f"{plane}_names"] = np.array(made.names[plane])
@@ -194,7 +195,7 @@ def _train(given: argparse.Namespace) -> Answer:
 def _edit_of(given: argparse.Namespace) -> SceneEdit:
     from core.rooms.counterfactual import ALL, SceneEdit
 
-    asked: dict[str, Any] = {}
+    asked: Keywords = {}
     for name in ("without", "only"):
         text = getattr(given, name)
         if text is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.cli.common import (
     COUNT,
@@ -27,6 +28,7 @@ from core.cli.common import (
 )
 from core.foundation.engine import ENGINES
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.plain import Json
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, Settings, quantile_words
 
@@ -254,7 +256,7 @@ def _run(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--workers are those of --engine ray: give it, too")
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
-    from core.dissect.shard_file import Made
+    from core.dissect.shard_file import Passes
 
     began = time.monotonic()
     _copy(given.dataset)
@@ -294,14 +296,15 @@ def _run(given: argparse.Namespace) -> Answer:
         return _run_shard(given, work, part)
     finished = (given.out / f"{work.digest}.duckdb").is_file() and not given.fresh
     merged = given.merge is not None and not finished
-    how: dict[str, Any] = {"made": Made(*_find_shards(given, work)) if merged else None}
+    made = Passes(*_find_shards(given, work)) if merged else None
+    make: Callable[..., Run] = partial(execute, made=made)
     if spread:
         from core.dissect.spread import Crew, execute_spread
 
         crew = Crew(given.workers, given.shards_at, lambda text: say(f"note: {text}"))
-        execute, how = partial(execute_spread), {"crew": crew}
+        make = partial(execute_spread, crew=crew)
     with stoppable() as stop:
-        run = execute(
+        run = make(
             work,
             given.out,
             progress=show_progress,
@@ -310,7 +313,6 @@ def _run(given: argparse.Namespace) -> Answer:
             strict=given.strict,
             shard=given.shard,
             threads=given.threads,
-            **how,
         )
     facts = _summary(run)
     facts["wall_seconds"] = round(time.monotonic() - began, 3)
@@ -376,7 +378,7 @@ def _run_shard(given: argparse.Namespace, work: Plan, part: tuple[int, int]) -> 
     with shard.path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     size = shard.path.stat().st_size
-    facts: dict[str, Any] = {
+    facts: Json = {
         "run": work.digest,
         "pass": given.number,
         "shard": list(part),
@@ -403,7 +405,7 @@ def _depot(given: argparse.Namespace, work: Plan) -> Depot | None:
 
 
 def _find_shards(given: argparse.Namespace, work: Plan) -> tuple[list[Shard], list[Shard]]:
-    """The shards of both passes, told apart by their names."""
+    """The shards of both passes, distinguished by their names."""
     from core.dissect.second_pass import find_counts
     from core.dissect.shards import find_shards
 
@@ -420,7 +422,7 @@ def _find_shards(given: argparse.Namespace, work: Plan) -> tuple[list[Shard], li
     return passes[0].shards, passes[1].shards
 
 
-def _note_lines(notes: dict[str, Any]) -> list[str]:
+def _note_lines(notes: Json) -> list[str]:
     """What was chosen, left out and made of a checkpoint, a line each."""
     return [f"{key}: {notes[key]}" for key in SHOWN_NOTES if isinstance(notes.get(key), str)]
 
@@ -548,7 +550,7 @@ def _runs(given: argparse.Namespace) -> Answer:
     if given.pin or given.unpin:
         pin_run(given.out, find_run(given.pin, given.out).stem if given.pin else "")
     names = read_names(given.out)
-    rows: list[dict[str, Any]] = []
+    rows: list[Json] = []
     for path in list_runs(given.out):
         try:
             with Run(path) as run:
@@ -575,7 +577,7 @@ def _runs(given: argparse.Namespace) -> Answer:
     return {"runs": rows}, "\n".join(lines) or "no runs yet: make one with `python -m core run`"
 
 
-def _summary(run: Run) -> dict[str, Any]:
+def _summary(run: Run) -> Json:
     from core.dissect.losses import losses
     from core.views.runs import judged
 
@@ -606,7 +608,7 @@ def _summary(run: Run) -> dict[str, Any]:
     }
 
 
-def _summary_text(facts: dict[str, Any]) -> str:
+def _summary_text(facts: Json) -> str:
     scored, right = facts["accuracy"]["scored"], facts["accuracy"]["right"]
     layers = ", ".join(f"{layer['name']} ({layer['units']} units)" for layer in facts["layers"])
     grid = facts["grid"]
@@ -698,7 +700,7 @@ def _show(given: argparse.Namespace) -> Answer:
     return facts, "\n".join(lines)
 
 
-def _show_labels(given: argparse.Namespace, run: Run, facts: dict[str, Any]) -> Answer:
+def _show_labels(given: argparse.Namespace, run: Run, facts: Json) -> Answer:
     """What units detect by another labelling method than the usual one."""
     from core.labelling.methods import labels
 

@@ -60,14 +60,14 @@ def _truth(given: argparse.Namespace) -> Answer:
     from core.attribution.case import Opened
     from core.attribution.judged import Asked
     from core.attribution.truth import hold_against_truth
-    from core.views.runs import usual_splits
+    from core.foundation.settings import judged_split
 
     names = tuple(filter(None, (given.methods or "").split(",")))
     run = open_given(given)
     split = given.split
     if split is None:
         every = run.sql("SELECT DISTINCT split FROM images ORDER BY split")["split"].tolist()
-        split = usual_splits(every)[1]
+        split = judged_split(every)
     asked = Asked(names, split, given.photos, given.by, given.layer, given.seed)
     opened = Opened.of(run, given.layer)
     with stoppable() as stop:

@@ -19,12 +19,13 @@ from core.cli.common import (
 )
 from core.foundation.errors import without_effect
 from core.foundation.names import plain_name
+from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from core.directions.told import Told
+    from core.directions.findings import Finding
     from core.graphs.judge import Change, Judged, Share
     from core.graphs.why import Graph, Why
 
@@ -87,20 +88,20 @@ def _vrx(given: argparse.Namespace) -> Answer:
             opened = Opened.of(run, given.layer)
             masked = partial(lessons, opened, asked, progress=show_progress, stop=stop)
         judged = judge(run, asked, given.split, show_progress, stop, masked, given.beat)
-    _told(judged).keep(run)
+    _finding(judged).keep(run)
     facts, lines = _judged(judged)
     for more in (_asked_class, _asked_photo):
-        told, text = more(judged, given)
-        facts |= told
+        rest, text = more(judged, given)
+        facts |= rest
         lines += text
     return facts, "\n".join(lines)
 
 
-def _told(judged: Judged) -> Told:
+def _finding(judged: Judged) -> Finding:
     """How well the graphs and their controls answer as the network, for the app."""
     import pandas as pd
 
-    from core.directions.told import Told
+    from core.directions.findings import Finding
 
     student = judged.student
     asked = student.asked
@@ -123,10 +124,10 @@ def _told(judged: Judged) -> Told:
         "agree with the network more often than nodes alone and than displaced ones is there "
         "anything to say of relations.",
     )
-    return Told("vrx", asked.layer or "", about, notes, pd.DataFrame(rows))
+    return Finding("vrx", asked.layer or "", about, notes, pd.DataFrame(rows))
 
 
-def _judged(judged: Judged) -> tuple[dict[str, Any], list[str]]:
+def _judged(judged: Judged) -> tuple[Json, list[str]]:
     """How well the graphs answer as the network."""
     student = judged.student
     asked, found = student.asked, student.found
@@ -189,7 +190,7 @@ def _change(one: Change | None) -> str:
     return "" if one is None else f"{one.value:+.1%} [{one.low:+.1%}, {one.high:+.1%}]"
 
 
-def _asked_class(judged: Judged, given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+def _asked_class(judged: Judged, given: argparse.Namespace) -> tuple[Json, list[str]]:
     """The graph of a class, where one was asked for."""
     from core.graphs.why import class_graphs
 
@@ -240,7 +241,7 @@ def _adds(row: Any) -> str:
     return f"{row.adds:+7.2f} {mine:16} {row.other:+.2f} {other}"
 
 
-def _asked_photo(judged: Judged, given: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
+def _asked_photo(judged: Judged, given: argparse.Namespace) -> tuple[Json, list[str]]:
     """Why, and why not, of a photo, where one was asked for."""
     from dataclasses import asdict
 

@@ -7,13 +7,14 @@ import re
 from collections import Counter, deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from core.datasets.base import Problem, SceneDataset
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
+from core.foundation.plain import Json
 from core.foundation.progress import Meter, Report, Stop, never
 
 FEW = 5
@@ -88,7 +89,7 @@ class DatasetReport:
     notes: list[str]
     problems: list[ProblemKind]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data."""
         return {
             **{item.name: getattr(self, item.name) for item in fields(self)},
@@ -287,7 +288,7 @@ def grouped(problems: list[Problem], show: int = 3) -> list[ProblemKind]:
     return [ProblemKind(kind, len(group), group[:show]) for kind, group in rows]
 
 
-def problems_json(kinds: list[ProblemKind]) -> list[dict[str, Any]]:
+def problems_json(kinds: list[ProblemKind]) -> list[Json]:
     """Problems as plain data: kind, count, first ([image, file, reason])."""
     return [
         {"kind": one.kind, "count": one.count, "first": [list(p) for p in one.first]}

@@ -19,7 +19,7 @@ from core.foundation.progress import Meter, Report, Stop, Stopped, never
 
 
 @dataclass
-class Made:
+class Converted:
     """The result: photos, labels of each category, scenes, what was left out, and the dataset's
     notes."""
 
@@ -56,12 +56,12 @@ def check_target(source: Path, out: Path) -> None:
 
 
 def write_folder(
-    made: Made,
+    made: Converted,
     parts: Sequence[Part],
     values: dict[str, dict[str, int]],
     progress: Report | None,
     stop: Stop,
-) -> Made:
+) -> Converted:
     """Write the photos and masks of `parts`, labels.csv and scenes.csv to `made.out`.
 
     Photos that raise :class:`BadFile` are left out, in `made.problems`.
@@ -91,7 +91,7 @@ def write_folder(
 
 
 def _write(
-    made: Made,
+    made: Converted,
     parts: Sequence[Part],
     values: dict[str, dict[str, int]],
     progress: Report | None,
@@ -143,7 +143,7 @@ def folder_from_dataset(
     out: Path,
     progress: Report | None = None,
     stop: Stop = never,
-) -> Made:
+) -> Converted:
     """Write any dataset as a ``folder:`` dataset; see :func:`write_folder`.
 
     Every channel becomes a layer of masks of its own, and concepts are numbered within their
@@ -154,7 +154,7 @@ def folder_from_dataset(
     for concept in data.concepts:
         known = values.setdefault(concept.category, {})
         table[concept.id] = known[concept.name] = len(known) + 1
-    made = Made(out, problems=list(data.problems), notes=data.notes)
+    made = Converted(out, problems=list(data.problems), notes=data.notes)
     parts = [_part(data, k, table) for k in range(len(data))]
     return write_folder(made, parts, values, progress, stop)
 

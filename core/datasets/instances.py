@@ -38,6 +38,7 @@ from core.datasets.readers.folder import (
 )
 from core.datasets.shapes import from_runs, points_of, polygon, run_lengths
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.plain import Json
 
 NAMES = ("instances_*.json", "_annotations.coco.json")
 """How COCO (and CVAT) and Roboflow call the file; others give it any name."""
@@ -196,7 +197,7 @@ def instance_files(root: Path) -> list[Path]:
     return []
 
 
-def _files(root: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _files(root: Path) -> Iterator[tuple[Path, Json]]:
     """Files of instances with what they hold. Raises where there is none, or a named one is not."""
     used = False
     for path in instance_files(root):
@@ -228,7 +229,7 @@ class _Reader:
         self,
         root: Path,
         path: Path,
-        result: dict[str, Any],
+        result: Json,
         listing: Listing,
         concepts: dict[tuple[str, str], int],
         problems: list[Problem],
@@ -367,7 +368,7 @@ class _Reader:
         for at in (self.part, f"images/{self.part}", *beside, "images", "."):
             yield name if at == "." else f"{at}/{name}"
 
-    def _region(self, row: dict[str, Any], size: tuple[int, int]) -> tuple[Region, bool]:
+    def _region(self, row: Json, size: tuple[int, int]) -> tuple[Region, bool]:
         """What an annotation covers, and whether one of its polygons lies within another.
 
         Raises ValueError.

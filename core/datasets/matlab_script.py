@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -15,7 +15,25 @@ NAMES, LETTERS = 100_000, 10_000
 """Most names in a table of an HDF5 file, and letters of a name."""
 
 
-def answer(request: dict[str, Any]) -> bytes:
+class Request(TypedDict, total=False):
+    """What is asked of the file `path`: `variables` by name, or a `part` of photo `index`."""
+
+    path: str
+    variables: list[str]
+    part: str
+    index: int
+
+
+class Head(TypedDict):
+    """Of NYU Depth v2: shapes of its arrays, and its texts."""
+
+    images: tuple[int, ...]
+    labels: tuple[int, ...]
+    names: list[str]
+    sceneTypes: list[str]
+
+
+def answer(request: Request) -> bytes:
     """With ``variables``: :func:`values` as JSON. With ``part``: that array of photo ``index``, in
     NumPy's format. Else :func:`head` as JSON."""
     if "variables" in request:
@@ -60,11 +78,13 @@ def _plain(value: Any) -> Any:
 # -- version 7.3, which is HDF5 -------------------------------------------------------------
 
 
-def head(file: Any) -> dict[str, Any]:
-    """Of NYU Depth v2. images, labels: shapes. names, sceneTypes: texts."""
+def head(file: Any) -> Head:
+    """What the file holds."""
     return {
-        **{name: file[name].shape for name in ("images", "labels")},
-        **{name: texts(file, name) for name in ("names", "sceneTypes")},
+        "images": file["images"].shape,
+        "labels": file["labels"].shape,
+        "names": texts(file, "names"),
+        "sceneTypes": texts(file, "sceneTypes"),
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Unpack
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from core.dictionary.measure import NoScenes, kept_of, opened, through
 from core.dictionary.train import Recipe, fit
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import ProcessLock
+from core.foundation.plain import Json
 from core.foundation.progress import Hooks
 from core.foundation.versions import versions_of
 from core.labelling.probe import held_out
@@ -92,7 +93,7 @@ def _make(
         training = fit(cells, recipe, state, **hooks)
         seen = kept_of(training.dictionary(), cells)
         held = kept_of(training.dictionary(), Cells(maps, numbers[rows]))
-        answers: dict[str, Any] = {"accuracy_why": subject}
+        answers: Json = {"accuracy_why": subject}
         if not isinstance(subject, str):
             try:
                 found = through(subject, training.dictionary(), rows, **hooks)

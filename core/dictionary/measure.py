@@ -25,6 +25,7 @@ from core.ablation.subject import Subject
 from core.dictionary.cells import Cells
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import gain_interval, mean_interval
+from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.models.dictionary import Dictionary
 from core.models.hooks import as_maps, find_layer
@@ -66,7 +67,7 @@ class Kept:
         """Features that are active in no cell."""
         return int((self.activity == 0).sum())
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data."""
         return {
             "photos": self.photos,
@@ -127,7 +128,7 @@ class Through:
     same: Share
     method: str
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data."""
         return {
             name: value if isinstance(value, str) else value._asdict()

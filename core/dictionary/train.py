@@ -27,7 +27,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import torch
 import torch.nn.functional as F
@@ -109,6 +109,16 @@ class Recipe:
         """The learning rate of a step, counted from 0."""
         first = self.rate or RATE * math.sqrt(RATE_AT / self.features)
         return first * min(1.0, (self.steps - step) / (DECAY * self.steps))
+
+
+class _State(TypedDict):
+    """A training that is kept to be resumed: its weights, Adam's own state, for how many steps each
+    feature was quiet, and the step."""
+
+    weights: list[Tensor]
+    adam: dict[str, Any]
+    quiet: Tensor
+    step: int
 
 
 class Weights(NamedTuple):
@@ -272,7 +282,7 @@ class Training:
 
     def save(self, path: Path) -> None:
         """Keep the state, to be resumed from."""
-        state = {
+        state: _State = {
             "weights": [part.detach() for part in self.weights],
             "adam": self.adam.state_dict(),
             "quiet": self.quiet,
@@ -283,7 +293,7 @@ class Training:
     def resume(self, path: Path) -> None:
         """Go on from a kept state; from the start where there is none, or it is damaged."""
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state: _State = torch.load(path, weights_only=True)
             adam, weights = state["adam"], [part.requires_grad_() for part in state["weights"]]
             shapes = [part.shape for part in weights] == [part.shape for part in self.weights]
             if not shapes or state["quiet"].shape != self.quiet.shape:

@@ -37,6 +37,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_text
 from core.foundation.intervals import mean_interval
 from core.foundation.optional import optional
+from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.versions import versions_of
 from core.labelling.probe import cell_means, held_out, open_probe
@@ -170,7 +171,7 @@ class Ace:
     constant: bool
     centres: np.ndarray
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data, all but the middles of clusters."""
         plain = asdict(replace(self, centres=np.zeros(0)))
         del plain["centres"]
@@ -214,11 +215,11 @@ def _read(text: str, arrays: dict[str, np.ndarray] | None, units: int) -> Ace | 
     """As it was kept; None where that is not what is written today."""
     centres = (arrays or {}).get("centres")
     try:
-        held: dict[str, Any] = json.loads(text)
+        held: Json = json.loads(text)
         size = (len(held["concepts"]), units)
         if centres is None or centres.shape != size or not np.isfinite(centres).all():
             return None
-        asked: dict[str, Any] = {
+        asked: Json = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in held.pop("asked").items()
         }
@@ -230,7 +231,7 @@ def _read(text: str, arrays: dict[str, np.ndarray] | None, units: int) -> Ace | 
             )
             concepts.append(Discovered(**row, examples=shown))
         splits = tuple(tuple(part) for part in held.pop("splits"))
-        whole: dict[str, Any] = held | {"concepts": tuple(concepts), "splits": splits}
+        whole: Json = held | {"concepts": tuple(concepts), "splits": splits}
         return Ace(asked=Asked(**asked), centres=centres, **whole)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None

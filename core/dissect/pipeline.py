@@ -30,7 +30,7 @@ from core.dissect.passes import Networks, collect, count
 from core.dissect.plan import Plan
 from core.dissect.publish import into_place, publish
 from core.dissect.second_pass import adopt_counts, kernel_of
-from core.dissect.shard_file import Made, Shard
+from core.dissect.shard_file import Passes, Shard
 from core.dissect.shards import adopt
 from core.dissect.work import Job, Work, meter_of, need_room, open_arrays
 from core.foundation.errors import BadFile
@@ -50,7 +50,7 @@ def execute(
     shard: int = 256,
     threads: int | None = None,
     kernel: str | None = None,
-    made: Made | None = None,
+    made: Passes | None = None,
     **hooks: Unpack[Hooks],
 ) -> Run:
     """Make the run, or resume it, or open it where it is finished.

@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from core.dissect.thresholds import tail_size
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.geometry import Preprocessing, default_grid
+from core.foundation.plain import Json
 from core.foundation.settings import Settings
 from core.foundation.trust import source_digest
 from core.foundation.versions import versions_of
@@ -71,7 +71,7 @@ class Plan:
     grid: tuple[int, int]
     input_size: tuple[int, int]
     outputs: int  # 0 without a classifier
-    facts: dict[str, Any]
+    facts: Json
     digest: str
     matches: list[Match]
     map_type: str
@@ -223,9 +223,9 @@ def _facts(
     map_type: str,
     grid: tuple[int, int],
     twin: bool,
-) -> dict[str, Any]:
+) -> Json:
     """All that decides the run's numbers, as it is stored in the run."""
-    facts: dict[str, Any] = {
+    facts: Json = {
         **asdict(settings),
         "map_type": map_type,
         "dataset": {"spec": settings.dataset, "digest": dataset.digest()},
@@ -251,12 +251,12 @@ def _facts(
     return facts
 
 
-def hashed(facts: dict[str, Any]) -> dict[str, Any]:
+def hashed(facts: Json) -> Json:
     """What the digest is of: dataset and network enter by their content, not by where they lie."""
     return {**facts, "dataset": facts["dataset"]["digest"], "model": facts["model"]["digest"]}
 
 
-def _digest(facts: dict[str, Any]) -> str:
+def _digest(facts: Json) -> str:
     """The run's name."""
     return digest_of(hashed(facts))[:DIGITS]
 

@@ -8,7 +8,7 @@ import io
 import json
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import duckdb
 import numpy as np
@@ -18,6 +18,7 @@ from core.datasets.files import text_of
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.names import plain_name, readable
+from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 from core.runs.run_file import Run
 from core.runs.tables import append, create_tables, tables_digest
@@ -65,7 +66,7 @@ def import_predictions(
         hashlib.sha256("\0".join(rows).encode()).hexdigest()
         for rows in (table.predicted, table.target, table.ids)
     ]
-    settings: dict[str, Any] = {
+    settings: Json = {
         "dataset": {"spec": f"predictions:{predictions.name}", "digest": content[1]},
         "model": {"spec": f"predictions:{predictions.name}", "digest": content[0]},
         "layers": [],
@@ -139,7 +140,7 @@ class _Predictions(NamedTuple):
         )
 
 
-def _write_run(fresh: Path, table: _Predictions, settings: dict[str, Any], name: str) -> None:
+def _write_run(fresh: Path, table: _Predictions, settings: Json, name: str) -> None:
     """A whole run file of a table of predictions; `name` is shown as the dataset's."""
     frame, classes, scenes = table.images(), table.classes, table.scenes
     class_of_scene = np.array([classes.index(s) for s in scenes])

@@ -9,7 +9,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -22,6 +21,7 @@ from core.dissect.labels import chance_rows, iou_table
 from core.dissect.passes import Collected
 from core.dissect.significance import permutation_p
 from core.dissect.work import Job
+from core.foundation.plain import Json
 from core.runs.tables import (
     DENOMINATORS,
     SCHEMA,
@@ -317,7 +317,7 @@ def _twin_sums(job: Job, exchange: Exchange, m: int) -> tuple[np.ndarray, np.nda
 # -- facts ------------------------------------------------------------------------------------
 
 
-def _meta(con: duckdb.DuckDBPyConnection, job: Job, images: pd.DataFrame) -> dict[str, Any]:
+def _meta(con: duckdb.DuckDBPyConnection, job: Job, images: pd.DataFrame) -> Json:
     """Rows of the table `meta`, the seconds apart."""
     plan, data = job.plan, job.plan.dataset
     scored = images["correct"].dropna().astype(bool)

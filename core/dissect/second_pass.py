@@ -174,8 +174,8 @@ def _pack(job: Job, collected: Collected, path: Path) -> None:
             for name in sorted(stored):
                 member = f"{k:05d}-{name}"
                 members[member] = put(out, member, array_bytes(stored[name]))
-        told = digest_of_thresholds(collected)
-        write_header(out, job.plan, "count", job.work.rows, members, thresholds=told)
+        digest = digest_of_thresholds(collected)
+        write_header(out, job.plan, "count", job.work.rows, members, thresholds=digest)
 
 
 def _header(plan: Plan, path: Path) -> Shard:

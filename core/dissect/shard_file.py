@@ -57,7 +57,7 @@ class Shard:
         return f"images {self.first:,} to {self.last - 1:,}"
 
 
-class Made(NamedTuple):
+class Passes(NamedTuple):
     """What shard files hold of a run: those of the first pass, and those of the second."""
 
     shards: Sequence[Shard] = ()

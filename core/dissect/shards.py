@@ -277,18 +277,18 @@ def small_of(plan: Plan, shard: Shard) -> Small:
     ):
         raise broken
     try:
-        told = parse_json(array("problems", np.uint8, None).tobytes())
-        kinds = [[type(value) for value in row] for row in told]
+        noted = parse_json(array("problems", np.uint8, None).tobytes())
+        kinds = [[type(value) for value in row] for row in noted]
     except (ValueError, TypeError) as err:
         raise broken from err
     if any(row != [int, bool, str, str] for row in kinds):
         raise broken
-    if [row[0] for row in told] != (shard.first + np.flatnonzero(valid == 0)).tolist():
+    if [row[0] for row in noted] != (shard.first + np.flatnonzero(valid == 0)).tolist():
         raise broken
     folder = _data_folder(plan)
     problems = [
         (place, plan.dataset.ids[plan.indices[place]], f"{folder}{path}" if below else path, why)
-        for place, below, path, why in told
+        for place, below, path, why in noted
     ]
     return Small(valid.astype(bool), sizes, whole, problems)
 

@@ -15,12 +15,12 @@ import os
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import TypedDict, Unpack
 
 import torch
 
@@ -29,13 +29,14 @@ from core.dissect.passes import Collected
 from core.dissect.pipeline import execute
 from core.dissect.plan import BATCH, Plan, hashed, plan
 from core.dissect.second_pass import collected_of, find_counts, make_counts
-from core.dissect.shard_file import Made, Shard, folder_of, read_header
+from core.dissect.shard_file import Passes, Shard, folder_of, read_header
 from core.dissect.shards import find_shards, make_shard, path_of, rows_of
 from core.dissect.work import meter_of, need_room
 from core.foundation.engine import Do, Item, Workers, torch_threads_asked
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import Taken, write_text
 from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never, silent
+from core.foundation.settings import Settings
 from core.runs.run_file import Run
 from core.runs.store import making, remove_run
 
@@ -55,7 +56,7 @@ class Crew:
     """Who makes a run.
 
     workers : how many; as many as fit where None. shards_at : where shards are handed over where
-    machines see no folder in common (:mod:`core.dissect.depot`). tell : is told, in sentences, of
+    machines see no folder in common (:mod:`core.dissect.depot`). tell : called with sentences on
     workers that died and the like.
     """
 
@@ -121,7 +122,7 @@ def execute_spread(
             passes = [spread.made(hands, number) for number in _passes(work)]
     finally:
         lock.release()
-    made = Made(*passes)
+    made = Passes(*passes)
     run = execute(work, root, strict=strict, threads=threads, made=made, **hooks)
     if (shards / PARTS).is_file():  # otherwise a person's
         shutil.rmtree(shards, ignore_errors=True)
@@ -156,10 +157,28 @@ def _parts(work: Plan, folder: Path, shard: int) -> int:
     return parts
 
 
+class Given(TypedDict):
+    """What a worker is given, plain data: it opens photos and network itself.
+
+    settings, run, facts : of the plan; `facts` as JSON, so that a worker can say what differs.
+    cwd : where SPECs name files from. root : where shards and runs lie.
+    threads, strict, shards_at : as of :func:`execute_spread`.
+    """
+
+    settings: Settings
+    run: str
+    facts: str
+    cwd: str
+    root: str
+    threads: int
+    strict: bool
+    shards_at: str | None
+
+
 def _given(
     work: Plan, root: Path, threads: int | None, strict: bool, shards_at: str | None
-) -> dict[str, Any]:
-    """What a worker is told, plain data: it opens photos and network itself."""
+) -> Given:
+    """Of a run; of the device its type alone."""
     device = torch.device(work.settings.device).type
     # The type alone: Ray shows each worker one GPU, whatever its number.
     return {
@@ -192,7 +211,7 @@ class _Spread:
             a, b = rows_of(part, self.parts, len(work.indices))
             items.append(Item((number, part, self.parts), b - a, f"shard {part}/{self.parts}"))
         self.meter.start(STAGES[number], len(work.indices))
-        told: dict[Path, str] = {}
+        digests: dict[Path, str] = {}
         for item, (name, digest, where) in crew.each(items, self.meter, self.stop):
             path = folder_of(work, self.root) / name
             if self.depot and not _held(work, path, number, digest):
@@ -203,11 +222,11 @@ class _Spread:
                     f"{item.name} was made on {where} as {path}, and is not here: --out must be a "
                     "folder that all machines see, or --shards-at an address"
                 )
-            told[path] = digest
+            digests[path] = digest
         find = find_shards if number == 1 else find_counts
-        found = find(work, self.root, sorted(told)).shards
+        found = find(work, self.root, sorted(digests)).shards
         for shard in found:
-            if digest_of_shard(shard) != told[shard.path]:
+            if digest_of_shard(shard) != digests[shard.path]:
                 raise UnitscopeError(
                     f"{shard.path} is not what its worker wrote: another file lies there, or an "
                     "old one is still seen; the same command makes it again"
@@ -231,7 +250,7 @@ def digest_of_shard(shard: Shard) -> str:
 # -- in a worker ------------------------------------------------------------------------------
 
 
-def open_worker(given: Mapping[str, Any]) -> Do:
+def open_worker(given: Given) -> Do:
     """What makes a shard in this process: (pass, part, parts) → (file's name, digest, machine).
 
     Raises UnitscopeError where photos, network or packages are others here.
@@ -261,14 +280,16 @@ def open_worker(given: Mapping[str, Any]) -> Do:
             names = [own] if number == 1 else [own, own.replace("collect-", "count-")]
             # The thresholds follow from all of the first pass.
             depot.bring(names if number == 1 or thresholds else None, stop=stop)
-        how: dict[str, Any] = {"progress": progress, "stop": stop, "threads": given["threads"]}
         if number == 1:
             make = partial(make_shard, strict=given["strict"])
         else:
             # The same for every shard, and once a worker: all of the first pass is read for it.
             thresholds[:] = thresholds or [collected_of(work, root, parts)]
             make = partial(make_counts, collected=thresholds[0])
-        shard = _patient(lambda: make(work, root, part, parts, **how), stop)
+        made = partial(
+            make, work, root, part, parts, progress=progress, stop=stop, threads=given["threads"]
+        )
+        shard = _patient(made, stop)
         if depot:
             depot.send(shard)
         return shard.path.name, digest_of_shard(shard), socket.gethostname()

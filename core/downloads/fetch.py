@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import parse_json, write_text
 from core.foundation.names import whole
+from core.foundation.plain import Json
 from core.foundation.progress import Report, Stopped, of_bytes
 
 TIMEOUT = 30.0
@@ -141,7 +142,7 @@ class _Transfer:
         self.part = target.with_name(target.name + ".part")
         self.side = target.with_name(target.name + ".part.json")
         self.resumed = False
-        self.known: dict[str, Any] = {}
+        self.known: Json = {}
         with suppress(OSError, ValueError):
             self.known = parse_json(self.side.read_text(encoding="utf-8"))
         if self.known.get("url") != shown(url):

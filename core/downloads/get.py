@@ -11,6 +11,7 @@ import time
 import urllib.parse
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,15 +29,76 @@ from core.downloads.fetch import (
 from core.downloads.unpack import Unpacked, size_of, unpack
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import ProcessLock, parse_json, write_text
+from core.foundation.plain import Json
 from core.foundation.progress import Report, Stopped
 
 
+@dataclass(frozen=True)
+class Marker:
+    """What was fetched and verified, as ``<name>.got.json`` has it; None where it does not say.
+
+    Attributes
+    ----------
+    name, file, licence : of the entry. source : the address or file it was taken from (``from``).
+    checked : by what it was verified. keep : whether an archive is kept once it is unpacked.
+    bytes, sha256 : of the fetched file. changed : its time of change in ns, where it is ours.
+    files, unpacked : how many files, and bytes in them, an archive held.
+    """
+
+    name: str | None = None
+    source: str | None = None
+    file: str | None = None
+    checked: str | None = None
+    licence: str | None = None
+    keep: bool | None = None
+    bytes: int | None = None
+    sha256: str | None = None
+    changed: int | None = None
+    files: int | None = None
+    unpacked: int | None = None
+
+    @staticmethod
+    def read(path: Path) -> Marker | None:
+        """None where there is none, or what is there is no marker."""
+        with suppress(OSError, ValueError):
+            stored = parse_json(path.read_text(encoding="utf-8"))
+            if isinstance(stored, dict) and stored:
+                given = {one.name: stored.get(_called(one.name)) for one in fields(Marker)}
+                if all(
+                    value is None or isinstance(value, _KINDS.get(name, str))
+                    for name, value in given.items()
+                ):
+                    return Marker(**given)
+        return None
+
+    def to_json(self) -> Json:
+        """As it is written: what is not known is left out."""
+        plain = {_called(name): value for name, value in vars(self).items()}
+        return {name: value for name, value in plain.items() if value is not None}
+
+    def same_stat(self, file: Path) -> bool:
+        """Is this the file that was fetched, untouched since?"""
+        with suppress(OSError):
+            held = file.stat()
+            return (held.st_size, held.st_mtime_ns) == (self.bytes, self.changed)
+        return False
+
+
+_KINDS = {"keep": bool, **dict.fromkeys(("bytes", "changed", "files", "unpacked"), int)}
+"""Of a marker's entries that are no text."""
+
+
+def _called(name: str) -> str:
+    """An entry of the file; the word that it has there is no name in Python."""
+    return "from" if name == "source" else name
+
+
 class Got(NamedTuple):
-    """What :func:`get` gives: the path, whether anything was done for it, the marker's facts."""
+    """What :func:`get` gives: the path, whether anything was done for it, and its marker."""
 
     path: Path
     fresh: bool
-    facts: dict[str, Any]
+    marker: Marker
 
 
 def state(entry: Download, root: Path) -> str:
@@ -52,43 +114,32 @@ def state(entry: Download, root: Path) -> str:
 def _state(entry: Download, root: Path) -> tuple[str, int]:
     """:func:`state`, and the number of files added to a folder that is there."""
     path = root / entry.place
-    facts = _marker(entry, root)
+    marker = Marker.read(_marker_path(entry, root))
     if not path.exists():
         begun = (root / f"{entry.held}.part").exists() or (root / entry.held).exists()
         return "part" if begun else "", 0
-    if not facts or (entry.archive and "files" not in facts):
+    if marker is None or (entry.archive and marker.files is None):
         return "unknown", 0
     added = 0
     if path.is_dir():
         found = size_of(path)
-        added, more = found.files - facts["files"], found.bytes - facts["unpacked"]
+        added = found.files - (marker.files or 0)
+        more = found.bytes - (marker.unpacked or 0)
         same = added == more == 0 or (added > 0 and more >= 0)
     else:
-        same = _same_stat(path, facts)
-        if not same and path.stat().st_size == facts.get("bytes"):
-            known = f"sha256:{facts['sha256']}"
+        same = marker.same_stat(path)
+        if not same and path.stat().st_size == marker.bytes:
+            known = f"sha256:{marker.sha256}"
             same = not isinstance(verified(path, path.name, None, known, None), str)
     return ("there", added) if same else ("changed", 0)
-
-
-def _same_stat(file: Path, facts: dict[str, Any]) -> bool:
-    """Is this the file that the facts were written of, untouched since?"""
-    with suppress(OSError):
-        held = file.stat()
-        return [held.st_size, held.st_mtime_ns] == [facts.get("bytes"), facts.get("changed")]
-    return False
 
 
 def _marker_path(entry: Download, root: Path) -> Path:
     return root / f"{entry.name}.got.json"
 
 
-def _marker(entry: Download, root: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
-        facts = parse_json(_marker_path(entry, root).read_text(encoding="utf-8"))
-        if isinstance(facts, dict):
-            return facts
-    return {}
+def _marker(entry: Download, root: Path) -> Marker:
+    return Marker.read(_marker_path(entry, root)) or Marker()
 
 
 def source_of(entry: Download, given: str | None) -> str | Path:
@@ -155,7 +206,7 @@ def get(
         found, added = _state(entry, root)
         clean_part(root / entry.held)
         if found == "there":
-            if entry.archive and _marker(entry, root).get("keep") is False:
+            if entry.archive and _marker(entry, root).keep is False:
                 _drop_archive(entry, root)
             if added:
                 note(f"{path}: what was got is there, and {added:,} more files")
@@ -170,7 +221,7 @@ def get(
             work.from_address(work.source, progress=progress, note=note, **how)
         if entry.archive:
             work.unpack(path, progress)
-        return Got(path, True, work.facts)
+        return Got(path, True, work.marker)
     except KeyboardInterrupt:
         raise Stopped(
             f"stopped while unpacking {entry.name}; the same command resumes it"
@@ -183,7 +234,8 @@ class _Getting:
     """One entry that is being fetched, verified and unpacked; arguments as of :func:`get`.
 
     file : where the fetched file lies. source : address or file it is taken from. ours : was the
-    file written by this command, so that it may be replaced or removed? facts : of the marker.
+    file written by this command, so that it may be replaced or removed? marker : what is
+    known so far.
     """
 
     def __init__(
@@ -195,27 +247,29 @@ class _Getting:
         self.file = root / entry.held
         self.file.parent.mkdir(parents=True, exist_ok=True)
         before = _marker(entry, root)
-        self.ours = _same_stat(self.file, before)  # fetched by an earlier call, but not unpacked
+        self.ours = before.same_stat(self.file)  # fetched by an earlier call, but not unpacked
         self.source = source_of(entry, given) if given or not self.file.exists() else self.file
-        if self.ours and before.get("from") == shown(str(self.source)):
+        if self.ours and before.source == shown(str(self.source)):
             self.source = self.file
         again = self.ours and self.source == self.file
-        self.facts: dict[str, Any] = {
-            "name": entry.name,
-            "from": before.get("from") if again else shown(str(self.source)),
-            "file": entry.file,
-            "checked": self.wanted or ("size, the archive's own sums" if entry.archive else "size"),
-            "licence": entry.licence,
-            "keep": keep,
-        }
+        self.marker = Marker(
+            name=entry.name,
+            source=before.source if again else shown(str(self.source)),
+            file=entry.file,
+            checked=self.wanted or ("size, the archive's own sums" if entry.archive else "size"),
+            licence=entry.licence,
+            keep=keep,
+        )
 
     def _mark(self) -> None:
         path = _marker_path(self.entry, self.root)
-        write_text(path, json.dumps(self.facts, indent=1) + "\n")
+        write_text(path, json.dumps(self.marker.to_json(), indent=1) + "\n")
 
     def _mark_whole(self, fetched: Fetched, changed: int) -> None:
         # On the disk before the file has its name, so that a later call knows whose file it is.
-        self.facts.update(bytes=fetched.bytes, sha256=fetched.sha256, changed=changed)
+        self.marker = replace(
+            self.marker, bytes=fetched.bytes, sha256=fetched.sha256, changed=changed
+        )
         self._mark()
 
     def from_file(self, source: Path, progress: Report | None) -> None:
@@ -228,7 +282,7 @@ class _Getting:
         if isinstance(fetched, str):
             raise UnitscopeError(f"{fetched}. Move it away, or say by --checksum what it must have")
         self.ours = self.ours and here
-        self.facts.update(bytes=fetched.bytes, sha256=fetched.sha256)
+        self.marker = replace(self.marker, bytes=fetched.bytes, sha256=fetched.sha256)
         if not here and not self.entry.archive:
             fresh = self.file.with_name(self.file.name + ".new")
             shutil.copyfile(source, fresh)
@@ -255,7 +309,7 @@ class _Getting:
         """Unpack to `path`, and remove an archive that was fetched and is not to be kept."""
 
         def mark_unpacked(made: Unpacked) -> None:
-            self.facts["files"], self.facts["unpacked"] = made
+            self.marker = replace(self.marker, files=made.files, unpacked=made.bytes)
             self._mark()
 
         archive = self.source if isinstance(self.source, Path) else self.file
@@ -278,7 +332,7 @@ class _Getting:
 
 def _drop_archive(entry: Download, root: Path) -> None:
     """Remove a fetched archive whose unpacking was killed when all but that was done."""
-    if _same_stat(root / entry.held, _marker(entry, root)):
+    if _marker(entry, root).same_stat(root / entry.held):
         (root / entry.held).unlink()
 
 

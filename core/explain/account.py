@@ -1,7 +1,7 @@
 """The paper's account of one image: learned concepts against the core concepts of its two scenes.
 
 Everything here is read off counts and core concepts; the sentence at the end says nothing that
-is not among the facts above it. What *caused* the answer is measured, and told by
+is not among the facts above it. What *caused* the answer is measured by
 :mod:`core.attribution.account`.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from core.explain.metrics import consistency, difference, similarity
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import upsample
 from core.foundation.names import match_names, plain_name
+from core.foundation.plain import Json
 from core.knowledge.core_concepts import CoreConcepts
 from core.runs.run_file import Run, known_values
 
@@ -133,7 +133,7 @@ class Account:
     predicted, predicted_scene : class, and the scene of the dataset that it is (None where none).
     no_answers : why the network predicts nothing, "" where it does.
     layer, strategy, iou, core : how learned and core concepts were found.
-    tau : the threshold τ of this photo. active_units : lit in it.
+    tau : the threshold τ of this photo. active_units : active in it.
     seen : LC(x), best first. masks : whether they are by masks, or by labels of units.
     predicted_side, target_side : None where there is no such scene.
     scenes : CM, SM, DM and their ranks for every scene with core concepts (:func:`scene_table`).
@@ -169,7 +169,7 @@ class Account:
         both = {"predicted": self.predicted_side, "target": self.target_side}
         return {name: side for name, side in both.items() if side is not None}
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data for files."""
         plain = asdict(self)
         for name in (
@@ -188,7 +188,7 @@ class Account:
         return plain
 
 
-def _plain_seen(one: Seen, masks: bool) -> dict[str, Any]:
+def _plain_seen(one: Seen, masks: bool) -> Json:
     left_out = {"id"} if masks else {"id", "area", "where"}
     plain = {name: value for name, value in asdict(one).items() if name not in left_out}
     if one.where is not None:
@@ -199,8 +199,8 @@ def _plain_seen(one: Seen, masks: bool) -> dict[str, Any]:
     return plain | {"units": units}
 
 
-def _plain_side(side: Side) -> dict[str, Any]:
-    plain: dict[str, Any] = {"scene": side.scene, "core": list(side.core)}
+def _plain_side(side: Side) -> Json:
+    plain: Json = {"scene": side.scene, "core": list(side.core)}
     for group in ("met", "missed", "foreign"):
         plain[group] = [asdict(item) for item in getattr(side, group)]
         for item in plain[group]:
@@ -263,7 +263,7 @@ def account(
     annotated = np.zeros(columns, bool)
     here = facts.index[facts.index <= columns].to_numpy() - 1
     annotated[here] = True
-    lit = "SELECT count(*) AS n FROM hits WHERE layer = ? AND image = ?"
+    active = "SELECT count(*) AS n FROM hits WHERE layer = ? AND image = ?"
     result = Account(
         image,
         row["split"],
@@ -278,7 +278,7 @@ def account(
         iou,
         core.kind,
         None if tau.empty else float(tau.iloc[0]),
-        int(run.sql(lit, [run.layer(layer), number])["n"][0]),
+        int(run.sql(active, [run.layer(layer), number])["n"][0]),
         tuple(seen),
     )
     return finish(result, core, learned, annotated)
@@ -455,9 +455,9 @@ def sentence(result: Account) -> str:
             "concepts here."
         )
     parts += [
-        told
+        sentence
         for name in (("predicted",) if result.correct else ("predicted", "target"))
-        for told in _of_side(result, name)
+        for sentence in _of_side(result, name)
     ]
     return " ".join(parts)
 
@@ -479,10 +479,10 @@ def _of_side(result: Account, name: str) -> list[str]:
         text += f"; {listed(present)} {_are(present)} in the photo but not detected"
     if absent:
         text += f"; {listed(absent)} {_are(absent)} not annotated"
-    told = [text + "."]
+    sentences = [text + "."]
     if name == "predicted" and not side.met and not result.correct:
-        told.append("So its core concepts do not explain this prediction.")
-    return told
+        sentences.append("So its core concepts do not explain this prediction.")
+    return sentences
 
 
 def _are(names: Sequence[str]) -> str:

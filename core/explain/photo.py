@@ -7,8 +7,8 @@ photos that have them (:func:`measure_stand_in`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ def open_model(run: Run) -> LoadedModel:
     dissected so.
 
     Raises UnitscopeError where it is not, or where it is code that a run file may not name
-    (:func:`core.foundation.trust.check_named`): that is told before anything is imported.
+    (:func:`core.foundation.trust.check_named`): that is said before anything is imported.
     """
     stored = run.info["settings"]["model"]
     check_named(stored["spec"], f"run {run.digest}", stored.get("code"))
@@ -171,6 +171,29 @@ def _spoken(firing: pd.DataFrame, peaks: np.ndarray) -> tuple[Seen, ...]:
     return tuple(spoken)
 
 
+class Agreement(TypedDict):
+    """Of two sets of (image, concept) pairs: over all pairs together, and as the mean over images
+    of each image's own."""
+
+    precision: float
+    recall: float
+    precision_mean: float
+    recall_mean: float
+
+
+class StandIn(Agreement):
+    """How well labels of units stand in for masks (:func:`measure_stand_in`)."""
+
+    images: int
+    labels: int
+    mean_size: dict[str, float]
+    always: Agreement
+    cm_correlation: float
+    cm_best: float
+    sm_correlation: float
+    sm_best: float
+
+
 def measure_stand_in(
     run: Run,
     core: CoreConcepts,
@@ -181,7 +204,7 @@ def measure_stand_in(
     strategy: str = "highest_iou",
     iou: str = "image",
     chance: float = CHANCE,
-) -> dict[str, Any]:
+) -> StandIn:
     """How well labels of units stand in for masks, on images that have masks.
 
     Labels are learned on the images of `learn_on`; on those of `test_on`, LC(x) by labels is
@@ -214,9 +237,6 @@ def measure_stand_in(
     often = np.asarray(truth.has[learning].sum(0)).ravel()
     constant = np.zeros_like(ours)
     constant[:, np.argsort(-often, kind="stable")[:size]] = True
-    result: dict[str, Any] = {"images": len(rows), "labels": len(labels), **_agreement(ours, masks)}
-    result["mean_size"] = {"labels": float(ours.sum(1).mean()), "masks": float(masks.sum(1).mean())}
-    result["always"] = _agreement(constant, masks)
     both = masks.any(1) & ours.any(1)
     if not both.any():
         raise UnitscopeError(
@@ -224,19 +244,31 @@ def measure_stand_in(
             f"{len(labels)} units have a label better than chance at a false discovery rate of "
             f"{chance:.1%}"
         )
-    for name, metric in (("cm", consistency), ("sm", similarity)):
+
+    def alike(metric: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> tuple[float, float]:
         a = metric(ours[both], core.members)
         b = metric(masks[both], core.members)
         known = ~np.isnan(a).any(0)
         a, b = a[:, known], b[:, known]
-        result[f"{name}_correlation"] = (
-            float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if a.std() and b.std() else float("nan")
-        )
-        result[f"{name}_best"] = float((a.argmax(1) == b.argmax(1)).mean())
-    return result
+        moves = a.std() and b.std()
+        r = float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if moves else float("nan")
+        return r, float((a.argmax(1) == b.argmax(1)).mean())
+
+    cm, sm = alike(consistency), alike(similarity)
+    return {
+        "images": len(rows),
+        "labels": len(labels),
+        **_agreement(ours, masks),
+        "mean_size": {"labels": float(ours.sum(1).mean()), "masks": float(masks.sum(1).mean())},
+        "always": _agreement(constant, masks),
+        "cm_correlation": cm[0],
+        "cm_best": cm[1],
+        "sm_correlation": sm[0],
+        "sm_best": sm[1],
+    }
 
 
-def _agreement(ours: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+def _agreement(ours: np.ndarray, truth: np.ndarray) -> Agreement:
     """Precision and recall of boolean (images, concepts), pooled and as means over images."""
     both = (ours & truth).sum(1)
     said, there = ours.sum(1), truth.sum(1)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import altair as alt
 from altair.utils import schemapi
 
+from core.foundation.plain import Json
 from core.foundation.vocabulary import Denominator
 
 FONT = "'Source Sans', 'Source Sans Pro', 'Liberation Sans', Arial, sans-serif"
@@ -69,7 +70,7 @@ class Caption(NamedTuple):
         return [" · ".join(first), " · ".join(second)]
 
 
-def config(dark: bool = False) -> dict[str, Any]:
+def config(dark: bool = False) -> Json:
     """The theme as a Vega-Lite config: thin rules, no boxes, titles at the left."""
     return {
         "background": "transparent",
@@ -165,9 +166,9 @@ class Unchecked:
     def __init__(self, chart: Any):
         self.chart = chart
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Json:
         """The chart's Vega-Lite specification."""
-        spec: dict[str, Any] = self.chart.to_dict(validate=False)
+        spec: Json = self.chart.to_dict(validate=False)
         return spec
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 import pydeck
 
 from core.figures.base import BLUE, CATEGORY_COLORS, GREY, INK, ORANGE, PAPER, SOFT, Caption, titled
+from core.foundation.plain import Json
 
 ROW, LEAST, REACH = 20, 320, 130
 """Pixels: height of a name in the drawn graph, the graph's least height, from the middle to the
@@ -165,7 +166,7 @@ def deck_letters(nodes: pd.DataFrame) -> pydeck.types.String:
     return pydeck.types.String("".join(sorted(set("".join(map(str, nodes["shown"]))))))
 
 
-def deck_rows(frame: pd.DataFrame, columns: list[str]) -> list[dict[str, Any]]:
+def deck_rows(frame: pd.DataFrame, columns: list[str]) -> list[Json]:
     """Plain rows: numbers as Python's own, so that they can be written as JSON."""
     return [
         {

@@ -7,8 +7,8 @@ be caught. So :mod:`core.figures.converter_script` calls it, in a worker.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
+from core.foundation.plain import Json
 from core.foundation.worker import Worker, WorkerError
 
 PATIENCE = 60.0
@@ -22,7 +22,7 @@ class ConversionError(Exception):
 _worker = Worker(Path(__file__).with_name("converter_script.py"), "the converter", PATIENCE)
 
 
-def convert(drawn: dict[str, Any] | str, kind: str, scale: float = 1.0, dpi: int = 200) -> bytes:
+def convert(drawn: Json | str, kind: str, scale: float = 1.0, dpi: int = 200) -> bytes:
     """A Vega-Lite specification, or an SVG, as the bytes of an ``svg``, ``pdf`` or ``png`` file.
 
     scale : points of a pixel, and dpi, of PNG. A PDF has a point for each pixel.

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypedDict
 
 import vl_convert
 
 
-def answer(request: dict[str, Any]) -> bytes:
+class Request(TypedDict):
+    """What is asked.
+
+    drawn : a Vega-Lite specification, or an SVG. kind : ``svg``, ``pdf`` or ``png``.
+    scale : points of a pixel, and dpi, of PNG.
+    """
+
+    drawn: Any
+    kind: str
+    scale: float
+    dpi: int
+
+
+def answer(request: Request) -> bytes:
     """A Vega-Lite specification, or an SVG, as the bytes of a file of a kind."""
     drawn, kind = request["drawn"], request["kind"]
     svg = drawn if isinstance(drawn, str) else vl_convert.vegalite_to_svg(drawn)

@@ -17,6 +17,7 @@ from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.escape import latex_text
 from core.foundation.latex import tabular
 from core.foundation.names import printable
+from core.foundation.plain import Json
 
 FORMATS = {"svg": "image/svg+xml", "pdf": "application/pdf", "png": "image/png"}
 """What :func:`export` writes, with media types."""
@@ -52,7 +53,7 @@ def export(chart: Any, kind: str, dark: bool = False, printed: Printed | None = 
     return written
 
 
-def _of_size(spec: dict[str, Any], kind: str, printed: Printed) -> bytes:
+def _of_size(spec: Json, kind: str, printed: Printed) -> bytes:
     svg = convert(laid_out(spec, printed, lambda one: convert(one, "svg").decode()), "svg").decode()
     if kind == "svg":
         return physical(svg, printed, "in").encode()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from core import __version__
 from core.foundation.errors import UnitscopeError
+from core.foundation.plain import Json
 
 COLUMNS = {"3.3 in": 3.3, "7 in": 7.0}
 """Usual widths of a figure, of one column and of a page, in inches."""
@@ -74,9 +75,7 @@ def _line(text: Any) -> str:
     return "; ".join(map(str, text)) if isinstance(text, list) else str(text or "")
 
 
-def laid_out(
-    spec: dict[str, Any], printed: Printed, svg_of: Callable[[dict[str, Any]], str]
-) -> dict[str, Any]:
+def laid_out(spec: Json, printed: Printed, svg_of: Callable[[Json], str]) -> Json:
     """A Vega-Lite specification without title whose drawing is as wide as `printed` asks.
 
     svg_of : specification → SVG, by which widths are measured: how much labels and legends take
@@ -143,11 +142,11 @@ def size(svg: str) -> tuple[float, float]:
     return float(width[1]), float(height[1])
 
 
-def _is_view(part: dict[str, Any]) -> bool:
+def _is_view(part: Json) -> bool:
     return any(key in part for key in ("mark", "layer"))
 
 
-def _dicts(part: Any) -> Iterator[dict[str, Any]]:
+def _dicts(part: Any) -> Iterator[Json]:
     """All dictionaries within a specification but its data."""
     if isinstance(part, dict):
         yield part

@@ -10,16 +10,17 @@ import pandas as pd
 
 from core.figures.base import BLUE, GREY, INK, LINE, ORANGE, SOFT, WIDTH, Caption, titled
 from core.foundation.names import plain_name
+from core.foundation.vocabulary import SceneStanding
 
 STANDINGS = {
-    "relied on and core": BLUE,
-    "relied on though not core": ORANGE,
-    "core but ignored": {False: "#cc79a7", True: "#dd9cc0"},
-    "speaks against the scene": {False: "#009e73", True: "#2fc79b"},
-    "core, too little known": SOFT,
-    "neither": GREY,
+    str(SceneStanding.CORE): BLUE,
+    str(SceneStanding.SHORTCUT): ORANGE,
+    str(SceneStanding.IGNORED): {False: "#cc79a7", True: "#dd9cc0"},
+    str(SceneStanding.AGAINST): {False: "#009e73", True: "#2fc79b"},
+    str(SceneStanding.UNSURE): SOFT,
+    str(SceneStanding.NONE): GREY,
 }
-"""Standing → colour; those of :class:`core.attribution.reliance.Standing`."""
+"""Standing → colour."""
 
 MOST = 18
 """Concepts that the chart of one scene holds."""

@@ -331,15 +331,15 @@ def _causes(
     try:
         if isinstance(network, str):
             raise UnitscopeError(network)
-        told = causes.causes(view.run, network, known, image, ACCOUNT[2])
+        explained = causes.causes(view.run, network, known, image, ACCOUNT[2])
     except UnitscopeError as err:
         return [f"<p>What caused the answer is not told: {escape(str(err))}.</p>"]
-    found = told.causes
+    found = explained.causes
     way = of_photo.by(found.question.fillings, found.question.controls, found.evidence_kind)
     facts = view.facts
     where = f"photo {image} ({found.split})"
     caption = Caption(facts.dataset, facts.model, found.layer, way, where)
-    rows = causes.causes_frame(told)
+    rows = causes.causes_frame(explained)
     chart = of_photo.causes(rows, found.answer, found.against, caption)
     columns = {
         "concept": "concept",
@@ -370,7 +370,7 @@ def _account(
     number = image_number(run, image)
     spec = run.own_knowledge
     known = knowledge.know(run, knowledge.open_knowledge(spec), spec)
-    told = explain.account(run, known, image, layer, *ACCOUNT)
+    explained = explain.account(run, known, image, layer, *ACCOUNT)
     facts = view.facts
     caption = Caption(
         facts.dataset,
@@ -385,10 +385,10 @@ def _account(
         parts.append(_strip([seen]))
     parts += _causes(view, image, known, network, numbers)
     parts.append("<h3>The paper’s account</h3>")
-    parts.append(f"<p>{escape(told.account.sentence)}</p>")
-    frame = pd.DataFrame(told.account.scenes)
+    parts.append(f"<p>{escape(explained.account.sentence)}</p>")
+    frame = pd.DataFrame(explained.account.scenes)
     if len(frame):
-        both = {name: side.scene for name, side in told.account.sides.items()}
+        both = {name: side.scene for name, side in explained.account.sides.items()}
         parts += _figures(
             {
                 title: of_photo.measure(frame, name, both, caption)
@@ -396,7 +396,7 @@ def _account(
             },
             numbers,
         )
-    rows = explain.account_table(told)
+    rows = explain.account_table(explained)
     if len(rows):
         rows["iou"] = rows["iou"].round(4)
         rows["scene"] = rows["scene"].map(plain_name)

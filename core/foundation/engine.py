@@ -36,6 +36,7 @@ from typing import Any, NamedTuple
 
 from core.foundation.errors import UnitscopeError, first_line
 from core.foundation.optional import optional
+from core.foundation.plain import Keywords
 from core.foundation.progress import EVERY, STOPPED, Meter, Progress, Report, Stop, Stopped, silent
 from core.foundation.settings import ROOT
 from core.foundation.trust import ALLOW
@@ -109,7 +110,7 @@ class Workers:
     threads : cores a worker gets: PyTorch, NumPy and Numba compute on `numeric` of them.
     numeric : None takes OMP_NUM_THREADS, or `threads`.
     gpu : each has a GPU of its own.
-    tell : is told, in sentences, what a person should know.
+    tell : called with sentences that a person should read.
 
     Raises UnitscopeError where Ray is missing, or no worker fits.
     """
@@ -117,7 +118,7 @@ class Workers:
     def __init__(
         self,
         opens: str,
-        given: Mapping[str, Any],
+        given: Mapping[str, object],
         *,
         count: int | None = None,
         threads: int = 1,
@@ -170,7 +171,7 @@ class Workers:
     def _start(self) -> None:
         """Connect with the cluster, or start Ray here."""
         ray = self._ray
-        how: dict[str, Any] = {"address": os.environ.get("RAY_ADDRESS")}
+        how: Keywords = {"address": os.environ.get("RAY_ADDRESS")}
         if self._local:
             for note in small_store():
                 self._tell(note)
@@ -391,7 +392,7 @@ class _Hand:
 class _Worker:
     """The process: one item at a time, while a second thread says how far it is."""
 
-    def __init__(self, opens: str, given: dict[str, Any]):
+    def __init__(self, opens: str, given: Mapping[str, object]):
         self._opens, self._given = opens, given
         self._do: Do | None = None
         self._done, self._stop = 0, False

@@ -13,6 +13,7 @@ import filelock
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.escape import json_text
+from core.foundation.plain import Json
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -81,7 +82,7 @@ def parse_json(text: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
-def read_result(path: Path) -> dict[str, Any]:
+def read_result(path: Path) -> Json:
     """The JSON object in which earlier work left its result. Raises UnitscopeError for another."""
     try:
         result = parse_json(path.read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.plain import Json
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -93,12 +94,12 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain lists and numbers, as stored in the run and hashed into its digest."""
         return asdict(self)
 
     @staticmethod
-    def from_json(stored: dict[str, Any]) -> Preprocessing:
+    def from_json(stored: Json) -> Preprocessing:
         """The inverse of :meth:`to_json`; also takes what a user wrote, steps left out being usual.
 
         Raises UnitscopeError for a step that does not exist or is not what such a step can be.
@@ -107,9 +108,7 @@ class Preprocessing:
         >>> Preprocessing.from_json(p.to_json()) == p
         True
         """
-        values: dict[str, Any] = {
-            key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()
-        }
+        values: Json = {key: tuple(v) if isinstance(v, list) else v for key, v in stored.items()}
         for step, value in values.items():
             if step not in _STEPS:
                 raise unknown("step of the preprocessing", step, _STEPS)

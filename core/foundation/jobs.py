@@ -30,12 +30,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
+from core.foundation.plain import Json
 from core.foundation.progress import Heartbeat
 from core.foundation.settings import ROOT, limits
 
@@ -81,7 +81,7 @@ class Job:
         """The last lines of what the command said on standard error."""
         return "\n".join(_tail(self.folder / "log").splitlines()[-lines:])
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self) -> Json:
         """The JSON object of a finished job that was started with ``--json``.
 
         Raises UnitscopeError where it is not finished or gave none.

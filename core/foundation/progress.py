@@ -22,6 +22,7 @@ from typing import Any, TypedDict
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_text
+from core.foundation.plain import Json
 
 EVERY = 0.5
 """Seconds between two heartbeats."""
@@ -102,7 +103,7 @@ class Heartbeat:
             return None
         if not isinstance(record, dict) or not record:
             return None
-        held: dict[str, Any] = {}
+        held: Json = {}
         for field in fields(cls):
             value = record.get(field.name)
             if value is None:
@@ -112,7 +113,7 @@ class Heartbeat:
             held[field.name] = value
         return cls(**{**held, "layers": tuple(held.get("layers", ()))})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """What it says, without what it does not."""
         return {key: value for key, value in asdict(self).items() if value not in (None, "", ())}
 

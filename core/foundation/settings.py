@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.plain import Json
 from core.foundation.vocabulary import JUDGING, Core, Eq2, Golden, Over, Protocol, Sign, Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -94,7 +95,7 @@ def command(request: Mapping[str, Any]) -> str:
     return shlex.join(parts)
 
 
-EMBEDDED: dict[str, Any] = {
+EMBEDDED: Mapping[str, str | list[str]] = {
     "dataset": "rooms",
     "model": "rooms",
     "layers": ["layer3", "layer4"],
@@ -245,6 +246,34 @@ def chosen_on(
     return [split for split in splits if split not in judged] if judged else []
 
 
+SEARCHING = ("val", "validation", "train")
+"""Splits that a search takes, the best first: of photos that it was trained on a network says
+little wrong."""
+
+
+def judged_split(splits: Sequence[str]) -> str:
+    """The one split of :func:`judged_on` where nothing is asked; "" is all photos.
+
+    >>> judged_split(["test", "train", "val"]), judged_split(["train", "unseen"])
+    ('test', '')
+    """
+    return next(iter(judged_on(splits)), "")
+
+
+def searched_split(splits: Sequence[str]) -> str:
+    """The one split that a search for units takes, of those that units are chosen on: never the one
+    that they are judged on; "" is all photos.
+
+    >>> searched_split(["test", "train", "val"]), searched_split(["train", "val"])
+    ('val', 'train')
+    >>> searched_split(["val"]), searched_split(["train", "unseen"])
+    ('', 'train')
+    """
+    judged = judged_on(splits)
+    chosen = chosen_on(splits, judged) or [split for split in splits if split not in judged]
+    return next((split for split in SEARCHING if split in chosen), "")
+
+
 def splits_words(splits: Sequence[str]) -> str:
     """Splits as figures and answers name them.
 
@@ -315,14 +344,28 @@ class Limits:
             )
 
 
-def configuration() -> dict[str, Any]:
-    """What the configuration file says, with the :class:`Limits` under ``limits``.
+@dataclass(frozen=True)
+class Configuration:
+    """What the configuration file says of the server (:data:`SERVING`), checked.
+
+    mode, owners : "" and none where it does not say. roots : None where it does not say.
+    """
+
+    mode: str = ""
+    owners: tuple[str, ...] = ()
+    roots: tuple[str, ...] | None = None
+    allow_python: bool = False
+    limits: Limits = Limits()
+
+
+def configuration() -> Configuration:
+    """What the configuration file says.
 
     Raises UnitscopeError for a word it does not know (with the nearest), a value of another type,
     a file that is no TOML, or one that the environment names and that is not there.
     """
     path = Path(os.environ.get(CONFIG) or CONFIG_FILE)
-    said: dict[str, Any] = {}
+    said: Json = {}
     if path.is_file() or CONFIG in os.environ:
         try:
             said = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -348,10 +391,13 @@ def configuration() -> dict[str, Any]:
                 raise BadFile(path, f"{name} = {value!r} is not a {words[known[name]]}")
             if known[name] in (int, float) and value < 0:
                 raise BadFile(path, f"{name} = {value!r} is below 0")
-    return {**said, "limits": Limits(**said.get("limits", {}))}
+    listed: Json = {
+        name: tuple(map(str, said[name])) for name in ("owners", "roots") if name in said
+    }
+    checked: Json = {**said, **listed, "limits": Limits(**said.get("limits", {}))}
+    return Configuration(**checked)
 
 
 def limits() -> Limits:
     """The quotas that hold here."""
-    found: Limits = configuration()["limits"]
-    return found
+    return configuration().limits

@@ -39,6 +39,7 @@ from urllib.parse import quote, urlsplit
 from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, first_line
 from core.foundation.files import ProcessLock, Taken, parse_json, write_text
+from core.foundation.plain import Keywords
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 from core.foundation.settings import CACHE
 
@@ -160,7 +161,7 @@ class S3(Store):
 
         self._fs, self._path = fs, url.removeprefix("s3://").strip("/")
         end = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        how: dict[str, Any] = {}
+        how: Keywords = {}
         if end:
             scheme, _, place = end.rpartition("://")
             how = {"endpoint_override": place.rstrip("/"), "scheme": scheme or "https"}
@@ -266,7 +267,7 @@ def open_store(url: str) -> Store:
 # -- one file ---------------------------------------------------------------------------------
 
 
-def told(err: BaseException) -> str:
+def reason_of(err: BaseException) -> str:
     """What another side said, without anything that is secret here."""
     text = first_line(err)
     for name in _SECRET:
@@ -276,7 +277,7 @@ def told(err: BaseException) -> str:
 
 
 def _failed(what: str, url: str, err: BaseException) -> UnitscopeError:
-    return UnitscopeError(f"{url} cannot be {what}: {told(err)}")
+    return UnitscopeError(f"{url} cannot be {what}: {reason_of(err)}")
 
 
 _CUT = (OSError, EOFError, TimeoutError)

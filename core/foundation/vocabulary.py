@@ -123,7 +123,7 @@ class Sign(Term):
 
 
 class Standing(Term):
-    """Standing of a concept towards a scene.
+    """Standing of a concept towards a scene, in one photo.
 
     Core: one of its core concepts. Used: its measured effect speaks for the scene, beyond what
     regions elsewhere do.
@@ -139,6 +139,21 @@ class Standing(Term):
     NEITHER = "neither", "neither", "not core, and without effect"
     CORE_UNTESTED = "core_untested", "core, not tested", "no regions elsewhere to compare it with"
     UNTESTED = "untested", "not tested", "no regions elsewhere to compare it with"
+
+
+class SceneStanding(Term):
+    """Standing of a concept in a scene.
+
+    What measurement and knowledge say together, over all photos of the scene: does it carry a share
+    of the scene's lead beyond what regions elsewhere do, and is it a core concept?
+    """
+
+    CORE = "relied on and core", "relied on and core"
+    SHORTCUT = "relied on though not core", "relied on though not core"
+    IGNORED = "core but ignored", "core but ignored"
+    AGAINST = "speaks against the scene", "speaks against the scene"
+    UNSURE = "core, too little known", "core, too little known"
+    NONE = "neither", "neither"
 
 
 class Over(Term):

@@ -21,8 +21,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 _HEAD = struct.Struct("<?Q")
 """Of an answer: whether it went well, and how many bytes follow (the answer, or why not)."""
@@ -49,7 +49,7 @@ class Worker:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)
 
-    def ask(self, request: dict[str, Any]) -> bytes:
+    def ask(self, request: Mapping[str, object]) -> bytes:
         """The answer to a request of plain data.
 
         Raises WorkerError where the script raised, with its words; where the process ended; where

@@ -78,7 +78,7 @@ class Layer(nn.Module):
         made: Tensor = self.norm(F.relu(heard).flatten(0, 2))
         return made.reshape(heard.shape)
 
-    def told(self, others: Tensor, weights: Tensor, edges: Tensor) -> Tensor:
+    def received(self, others: Tensor, weights: Tensor, edges: Tensor) -> Tensor:
         """Σ_j W₃ [e_ji · W₂ f_j ; edge_ji'] : (photos, classes, nodes, width).
 
         W₃ is linear, so the sums are taken before it.
@@ -88,8 +88,8 @@ class Layer(nn.Module):
         nodes = others.shape[2]
         by_receiver = edges.reshape(*edges.shape[:2], nodes, nodes - 1, edges.shape[3])
         both = torch.cat([weights @ others, by_receiver.sum(3)], -1)
-        told: Tensor = both @ self.message.weight.T + (nodes - 1) * self.message.bias
-        return told
+        received: Tensor = both @ self.message.weight.T + (nodes - 1) * self.message.bias
+        return received
 
 
 class Reasoner(nn.Module):
@@ -140,7 +140,7 @@ class Reasoner(nn.Module):
             )
             if weights is not None:
                 edges = layer.relate(edges)
-                own = own + layer.told(other, weights, edges)
+                own = own + layer.received(other, weights, edges)
             nodes = layer.settle(own)
         assert nodes is not None
         if weights is None:
@@ -199,8 +199,12 @@ def batch_of(
     local[at >= 0] = where + 1
     there = columns >= 0
     nodes = np.where(there, local[:, columns], 0)
-    features = np.concatenate([np.zeros((1, graphs.features.shape[1]), np.float32),
-                               graphs.features[used] / np.float32(scale)])  # fmt: skip
+    features = np.concatenate(
+        [
+            np.zeros((1, graphs.features.shape[1]), np.float32),
+            graphs.features[used] / np.float32(scale),
+        ]
+    )
     features[0] = EPSILON
     senders, receivers = pairs(columns.shape[1])
     places = graphs.places[rows][:, columns]

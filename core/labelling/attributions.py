@@ -6,8 +6,6 @@ says what the unit detects, so the evidence is that of the concepts that it name
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from core.attribution.case import Case, Opened
@@ -39,8 +37,8 @@ def by_labels(case: Case, a: int, b: int, method: str, encoder: str = "") -> np.
 
     def made() -> Labels:
         learn, _ = held_out(opened.run)
-        given: dict[str, Any] = {"encoder": encoder} if encoder else {}
-        return label_units(open_probe(opened.run, layer, learn), method, **given)
+        probe = open_probe(opened.run, layer, learn)
+        return label_units(probe, method, encoder=encoder or None)
 
     labels = opened.run.once(("core.labelling.attributions", layer, method, encoder), made)
     maps, gradient = layer_gradient(case, a, b)

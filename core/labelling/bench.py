@@ -2,7 +2,8 @@
 
 Labels are learned from some splits and judged by others, by simulation
 (:mod:`core.labelling.simulation`) over photos and over cells, and by the causal score
-(:mod:`core.labelling.causal`). A method that cannot be asked here is told, and takes no other down.
+(:mod:`core.labelling.causal`). A method that cannot be asked here is
+listed with the reason, and the others are compared.
 """
 
 from __future__ import annotations
@@ -243,9 +244,9 @@ def score(
     )
 
 
-def _row(one: Scored, base: Simulation | None) -> dict[str, Any]:
+def _row(one: Scored, base: Simulation | None) -> dict[str, str | float]:
     row = LABELLING.row(one.labels.method)
-    found: dict[str, Any] = {
+    found: dict[str, str | float] = {
         "method": row.name,
         "title": row.title or row.name,
         "about": row.about,

@@ -68,8 +68,8 @@ def by_similarity(
         )
     opened = encoder if isinstance(encoder, Encoder) else load_encoder(encoder)
     asked, texts = _words(probe, words)
-    told = opened.word_features(probe.run, texts, **hooks)
-    known = np.isfinite(told).all(1)
+    vectors = opened.word_features(probe.run, texts, **hooks)
+    known = np.isfinite(vectors).all(1)
     if not known.all():
         lacking = [word for word, there in zip(asked, known, strict=True) if not there]
         without_effect(
@@ -80,7 +80,7 @@ def by_similarity(
     asked = [word for word, there in zip(asked, known, strict=True) if there]
     seen = opened.image_features(probe.run, probe.numbers, **hooks)
     q = probe.activations
-    near = SIMILARITIES[similarity](q, cosines(seen, told[known]), **hooks)
+    near = SIMILARITIES[similarity](q, cosines(seen, vectors[known]), **hooks)
     units = np.flatnonzero(np.ptp(q, axis=0) > 0)
     best, second = _best_two(near[units])
     named = name_words(probe, [asked[k] for k in best])
@@ -116,7 +116,7 @@ def _words(probe: Probe, given: str | Path | Sequence[str] | None) -> tuple[list
     """(words, as they are encoded). Names of data sets join words by ``_``, people do not."""
     if given is None:
         usable = probe.concepts[probe.concepts["usable"]]
-        # Once for all categories: what is told apart by its category alone is one word.
+        # Once for all categories: what differs by its category alone is one word.
         names = list(dict.fromkeys(usable["name"]))
         return names, [" ".join(name.replace("_", " ").split()) for name in names]
     words = read_words(Path(given)) if isinstance(given, (str, Path)) else list(given)

@@ -19,6 +19,7 @@ from torch import nn
 from core.foundation.errors import UnitscopeError, first_line, unknown
 from core.foundation.geometry import Preprocessing
 from core.foundation.optional import optional
+from core.foundation.plain import Json
 from core.labelling.encoders import NetworkEncoder
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
@@ -108,7 +109,7 @@ def open_clip_model(spec: str, rest: str) -> ClipModel:
 
 def _built(package: ModuleType, name: str, spec: str) -> tuple[nn.Module, Any]:
     """(the network without weights, its tokenizer). Raises where a part lies elsewhere."""
-    config: dict[str, Any] = package.get_model_config(name)
+    config: Json = package.get_model_config(name)
     text = config.get("text_cfg", {})
     elsewhere = text.get("hf_model_name") or text.get("hf_tokenizer_name")
     if elsewhere:

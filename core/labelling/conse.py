@@ -258,14 +258,14 @@ class MiniLM(WordVectors):
         with reading(path), zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
                 raise BadFile(path, "is larger than this network")
-            told = json.loads(archive.read("config.json"))
+            config_of = json.loads(archive.read("config.json"))
             state = safetensors.load(archive.read("model.safetensors"))
             with tempfile.TemporaryDirectory(prefix="unitscope-") as folder:
                 file = Path(archive.extract("tokenizer.json", folder))
                 self._tokens = transformers.PreTrainedTokenizerFast(
                     tokenizer_file=str(file), pad_token="[PAD]", unk_token="[UNK]"
                 )
-        config = transformers.BertConfig(**{key: told[key] for key in self.SIZES})
+        config = transformers.BertConfig(**{key: config_of[key] for key in self.SIZES})
         self._module = transformers.BertModel(config, add_pooling_layer=False)
         own = self._module.state_dict()
         fill(self._module, {key: state[key].float() for key in own if key in state}, str(path))

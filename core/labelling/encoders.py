@@ -337,19 +337,19 @@ def _all_there(path: Path, names: Sequence[str]) -> Sequence[str]:
 
 def _rows(path: Path, names: str, features: str, arrays: dict[str, np.ndarray]) -> dict[str, int]:
     """Name → row, of names and features that were checked."""
-    told, held = arrays[names], arrays[features]
-    if not (isinstance(told, np.ndarray) and isinstance(held, np.ndarray)):
+    listed, held = arrays[names], arrays[features]
+    if not (isinstance(listed, np.ndarray) and isinstance(held, np.ndarray)):
         raise BadFile(path, f"{names} or {features} are no array")  # bytes, to NumPy
-    if told.ndim != 1 or told.dtype.kind != "U":
-        raise BadFile(path, f"{names} are {told.dtype} {told.shape}; a list of text is meant")
+    if listed.ndim != 1 or listed.dtype.kind != "U":
+        raise BadFile(path, f"{names} are {listed.dtype} {listed.shape}; a list of text is meant")
     if held.ndim != 2 or held.dtype.kind != "f" or 0 in held.shape:
         raise BadFile(
             path, f"{features} are {held.dtype} {held.shape}; floats (rows, values) are meant"
         )
-    if len(told) != len(held):
-        raise BadFile(path, f"{len(told)} {names} and {len(held)} rows of {features}")
+    if len(listed) != len(held):
+        raise BadFile(path, f"{len(listed)} {names} and {len(held)} rows of {features}")
     rows: dict[str, int] = {}
-    for row, name in enumerate(map(readable, told.tolist())):
+    for row, name in enumerate(map(readable, listed.tolist())):
         if rows.setdefault(name, row) != row:
             raise BadFile(path, f"{names} has {name!r} twice, in rows {rows[name]} and {row}")
     for start in range(0, len(held), 4096):

@@ -221,22 +221,22 @@ def _unit(path: Path, row: Row, layout: Layout, layer: str, units: int) -> int:
 
 def _label(path: Path, row: Row, layout: Layout) -> tuple[str, float]:
     cell = row.cells[layout.label]
-    label, told = layout.read(cell) if layout.read else (cell, "")
+    label, rating = layout.read(cell) if layout.read else (cell, "")
     if not label:
         raise BadFile(path, f"line {row.line} has no label; leave out units without one")
     if len(label) > LONGEST:
         raise BadFile(
             path, f"line {row.line}: a label of {len(label)} characters; {LONGEST} are read"
         )
-    told = row.cells[layout.score] if layout.score else told
-    if not told and not layout.score:
+    rating = row.cells[layout.score] if layout.score else rating
+    if not rating and not layout.score:
         return label, math.nan
     try:
-        score = float(told)
+        score = float(rating)
     except ValueError:
         score = math.nan
     if not abs(score) <= MOST_SCORE:
-        raise BadFile(path, f"line {row.line}: score {told[:40]!r} is no finite number")
+        raise BadFile(path, f"line {row.line}: score {rating[:40]!r} is no finite number")
     return label, score
 
 

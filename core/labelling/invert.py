@@ -15,7 +15,7 @@ both follow by inclusion and exclusion from the sums over F ∧ c, as in
 :mod:`core.dissect.formula_search`; they are integers or halves, and so exact.
 
 The search keeps the best few formulas of each length. Only formulas that neither too few nor more
-than half of the photos show are kept; with few photos any unit can be told from them.
+than half of the photos show are kept; with few photos any unit can be recognised by them.
 
 The best of many formulas is good by chance: beside the p-value of Mann and Whitney's test, as
 published, each unit has one of the *maximum*: the same search where the photos' concepts are
@@ -26,7 +26,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from typing import Any, NamedTuple, Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
 import pandas as pd
@@ -55,8 +55,8 @@ authors' program has 0 where nothing is said), at most a half (the paper, sectio
 
 LEAST_PHOTOS = 10
 """Photos that a formula is true of, at least. Not published, where 0.35 % are 175 of 50,000 photos:
-of some hundred they are two or three, which any unit can be told by, and often none of the photos
-that labels are judged by."""
+of some hundred they are two or three, by which any unit can be recognised, and often none of the
+photos that labels are judged by."""
 
 ROUNDS = 100
 """Rounds of exchanged photos that the p-value of the maximum rests on."""
@@ -332,7 +332,7 @@ def by_auroc(
     rounds), and `adjusted`: that p-value for the false discovery rate over the units (NaN without
     rounds); terms. A unit whose activation is the same for all photos has no row.
 
-    Raises UnitscopeError where no concept can be told from the photos, Stopped.
+    Raises UnitscopeError where no concept can be recognised in the photos, Stopped.
     """
     presence = Presence(probe.presence[:, probe.usable], probe.usable)
     if not len(presence.ids):
@@ -342,19 +342,21 @@ def by_auroc(
     ranks = rankdata(q, axis=0)
     live = np.flatnonzero(np.ptp(q, axis=0) > 0)
     found = presence.best(ranks[:, live], search)
-    told = [(unit, best) for unit, best in zip(live.tolist(), found, strict=True) if best.formula]
-    if not told:
+    labelled = [
+        (unit, best) for unit, best in zip(live.tolist(), found, strict=True) if best.formula
+    ]
+    if not labelled:
         raise UnitscopeError(
             f"no formula of these concepts is true of {search.photos} photos or more, and of at "
             f"most {search.most:.0%} of all {len(probe)}"
         )
     null = np.concatenate([*_null(probe, presence, ranks, search, rounds, hooks)])
-    frame = pd.DataFrame([_row(probe, q[:, unit], unit, best) for unit, best in told])
+    frame = pd.DataFrame([_row(probe, q[:, unit], unit, best) for unit, best in labelled])
     p = permutation_p(null.T, frame["unit"].to_numpy(), frame["score"].to_numpy())
     return frame.assign(p_max_null=p, adjusted=adjust(p, p, len(p)))
 
 
-def _row(probe: Probe, q: np.ndarray, unit: int, best: Best) -> dict[str, Any]:
+def _row(probe: Probe, q: np.ndarray, unit: int, best: Best) -> dict[str, object]:
     assert best.formula is not None
     terms = ((1.0, best.formula),)
     shown = probe.formula_presence([best.formula])[:, 0] > 0

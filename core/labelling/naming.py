@@ -132,7 +132,7 @@ def name_words(probe: Probe, words: Sequence[str]) -> pd.DataFrame:
     rows = [found[word] for word in words]
     frame = pd.DataFrame({"word": list(words), "kind": [row.kind for row in rows]})
     frame["suggested"] = [row.suggested for row in rows]
-    told = [" OR ".join(probe.names[c] for c in row.concepts) or None for row in rows]
-    frame["concepts"] = pd.Series(told, dtype=object)
+    labels_of = [" OR ".join(probe.names[c] for c in row.concepts) or None for row in rows]
+    frame["concepts"] = pd.Series(labels_of, dtype=object)
     frame["terms"] = pd.Series([row.terms or None for row in rows], dtype=object)
     return frame

@@ -81,8 +81,8 @@ class Probe:
         category behind it: ``water (material)``."""
         names, categories = self.concepts["name"], self.concepts["category"]
         shared = names.duplicated(keep=False)
-        told = names.where(~shared, names + " (" + categories + ")")
-        return ["", *told]
+        full = names.where(~shared, names + " (" + categories + ")")
+        return ["", *full]
 
     @cached_property
     def ids(self) -> dict[str, int]:

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import pandas as pd
@@ -319,6 +319,23 @@ def training(model: str = "TransE", **changes: Any) -> Training:
     return replace(CHOSEN[named[model.lower()]], **result)
 
 
+class Ranks(TypedDict):
+    """Of :func:`link_prediction`: filtered mean reciprocal rank, and the share among ten."""
+
+    MRR: float
+    hits_10: float
+
+
+class Quality(TypedDict):
+    """How well vectors predict held-out facts: after and before training, of how many `facts`;
+    and how many they were trained on."""
+
+    trained: Ranks
+    untrained: Ranks
+    facts: int
+    train_facts: int
+
+
 @dataclass
 class Embedding:
     """Trained vectors of a subgraph's entities.
@@ -328,8 +345,7 @@ class Embedding:
     digest : of facts, settings and code. training : its settings.
     names : entity names. vectors : float32 (entities, dim), as the model left them.
     losses : float64 (epochs,), mean loss of each epoch.
-    quality : ``trained`` and ``untrained``: MRR, hits_10 of :func:`link_prediction` on held-out
-        facts, and ``facts`` asked.
+    quality : of :func:`link_prediction` on held-out facts.
     seconds : that training took, None where the vectors were read.
     """
 
@@ -338,7 +354,7 @@ class Embedding:
     names: list[str]
     vectors: np.ndarray
     losses: np.ndarray
-    quality: dict[str, Any]
+    quality: Quality
     seconds: float | None = None
 
 
@@ -496,7 +512,7 @@ def _train_alone(
     seconds = time.perf_counter() - began
     with torch.no_grad():
         vectors = model.entity_representations[0](indices=None).numpy().astype(np.float32)
-    quality = {
+    quality: Quality = {
         "trained": link_prediction(model, asked, sub.triples),
         "untrained": untrained,
         "facts": min(len(asked), ASKED),
@@ -622,7 +638,7 @@ ASKED = 250
 """Held-out facts that are asked, at most."""
 
 
-def link_prediction(model: Any, asked: np.ndarray, known: np.ndarray) -> dict[str, float]:
+def link_prediction(model: Any, asked: np.ndarray, known: np.ndarray) -> Ranks:
     """MRR and Hits@10 of a model on held-out facts: does it rank the true entity high?
 
     For each fact, once its head and once its tail is left out, and every entity is scored in its

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
+from core.foundation.plain import Json
 from core.models.hooks import Layer, check_layer, list_layers
 from core.models.outputs import features_alone, taken, vector
 
@@ -39,7 +39,7 @@ class LoadedModel:
     classes: list[str]
     spec: str
     default_layer: str
-    notes: dict[str, Any] = field(default_factory=dict)
+    notes: Json = field(default_factory=dict)
     source: str = ""
     backbone: str = ""
 

@@ -33,6 +33,7 @@ from core.datasets.files import json_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import few
 from core.foundation.optional import optional
+from core.foundation.plain import Json
 from core.models.said import BESIDE, ENDINGS, beside_of, corrected
 
 KEYS = ("state_dict", "model", "model_state_dict", "weights", "net", "network")
@@ -101,7 +102,7 @@ is read."""
 # -- reading --------------------------------------------------------------------------------
 
 
-def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], Json]:
     """(state dict in float32, what else the file and the one beside it say) of ``FILE[#KEY]``.
 
     Names are the file's own; :func:`settle` fits them to a network. Of the rest of the file plain
@@ -131,7 +132,7 @@ def read_checkpoint(given: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, notes
 
 
-def _opened(path: Path) -> tuple[Any, dict[str, Any]]:
+def _opened(path: Path) -> tuple[Any, Json]:
     """(content of a file, its metadata), by the kind of file rather than its name."""
     if path.name.endswith(".index.json"):
         return _sharded(path), {}
@@ -235,10 +236,10 @@ _CONVERT = (
 )
 
 
-def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _safetensors(path: Path) -> tuple[dict[str, Tensor], Json]:
     """(tensors, metadata); metadata is text, JSON where it looks like an object or a list."""
     package = optional("safetensors", "*.safetensors files")
-    notes: dict[str, Any] = {}
+    notes: Json = {}
     try:
         with package.safe_open(path, "pt") as file:
             for name, text in (file.metadata() or {}).items():
@@ -305,9 +306,7 @@ def _is_state(value: Any) -> bool:
     )
 
 
-def _picked(
-    path: Path, stored: Any, key: str | None
-) -> tuple[Mapping[str, Tensor], str, dict[str, Any]]:
+def _picked(path: Path, stored: Any, key: str | None) -> tuple[Mapping[str, Tensor], str, Json]:
     """(state dict, which one it is in words where there was a choice, the rest of the file)."""
     entries = stored.items() if isinstance(stored, Mapping) else ()
     sets = {str(k): v for k, v in entries if _is_state(v)}
@@ -361,7 +360,7 @@ def _plain(value: Any, deep: int = 4) -> Any:
     return _ODD
 
 
-def _beside(path: Path) -> dict[str, Any]:
+def _beside(path: Path) -> Json:
     """The user's metadata next to a checkpoint."""
     result = json_of(path)
     if not isinstance(result, dict):

@@ -38,6 +38,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.files import write_bytes
 from core.foundation.names import few, readable
 from core.foundation.optional import optional
+from core.foundation.plain import Json
 from core.foundation.trust import wrapped
 from core.foundation.versions import VERSIONS
 from core.models.base import LoadedModel
@@ -288,20 +289,23 @@ def read_dictionary(path: Path) -> Dictionary:
 
 def _origin(facts: Mapping[str, Any]) -> Origin:
     """Raises UnitscopeError where an entry is missing, or is not what it should be."""
-    said: dict[str, Any] = {}
-    for name in ("network", "layer", "spec", "run", "dataset"):
+
+    def text(name: str) -> str:
         value = facts.get(name, "")
         if not isinstance(value, str) or len(value) > LONGEST:
             raise UnitscopeError(f"{name} is no short text")
-        said[name] = readable(value)
+        return readable(value)
+
+    def held(name: str) -> Json:
+        value = facts.get(name, {})
+        return value if isinstance(value, dict) else {}
+
+    said = {name: text(name) for name in ("network", "layer", "spec", "run", "dataset")}
     if not re.fullmatch(r"[0-9a-f]{64}", said["network"]):
         raise UnitscopeError("network is no digest of a network (64 hex digits)")
     if not said["layer"]:
         raise UnitscopeError("it names no layer")
-    for name in ("training", "measured"):
-        value = facts.get(name, {})
-        said[name] = value if isinstance(value, dict) else {}
-    return Origin(**said)
+    return Origin(**said, training=held("training"), measured=held("measured"))
 
 
 # -- in the network -------------------------------------------------------------------------

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import few
+from core.foundation.plain import Json
 
 WRAPPERS = ("module", "_orig_mod")
 """Parts of names that DataParallel and ``torch.compile`` put in, and no network has itself."""
@@ -62,9 +62,7 @@ CLASSIFIERS = ("head.fc", "head", "fc", "classifier")
 """Where a classifier lies beside the attribute that holds the rest (MMPretrain: ``head.fc``)."""
 
 
-def settle(
-    state: Mapping[str, Tensor], own: Iterable[str], head: str = ""
-) -> tuple[Weights, dict[str, Any]]:
+def settle(state: Mapping[str, Tensor], own: Iterable[str], head: str = "") -> tuple[Weights, Json]:
     """(the state dict under a network's own names, notes), by renaming what surrounded it.
 
     Dropped are ``module`` and ``_orig_mod`` anywhere in a name, and the name of the attribute
@@ -121,7 +119,7 @@ def settle(
                 f"torch.save({{k.removeprefix({prefix!r}): v for k, v in state.items() "
                 f"if k.startswith({prefix!r})}}, FILE), state being its state dict"
             )
-    notes: dict[str, Any] = {}
+    notes: Json = {}
     if head:
         inside, result = _with_head(inside, weights, names, head)
         notes |= {"classifier": result} if result else {}

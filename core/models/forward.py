@@ -12,7 +12,7 @@ from torch import Tensor
 
 from core.foundation.errors import UnitscopeError
 from core.models.base import LoadedModel
-from core.models.hooks import capture
+from core.models.hooks import capture_by
 from core.models.outputs import vector
 
 MAP_TYPES = {"float16": torch.float16, "float32": torch.float32}
@@ -150,7 +150,11 @@ class Forward:
             if self.precision == "bfloat16"
             else nullcontext()
         )
-        with torch.inference_mode(), mixed, capture(self.module, self.layers, self._keep) as found:
+        with (
+            torch.inference_mode(),
+            mixed,
+            capture_by(self.module, self.layers, self._keep) as found,
+        ):
             output = self.module(self.inputs(seen))
         missing = [layer for layer in self.layers if layer not in found]
         if missing:

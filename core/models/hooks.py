@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.models.outputs import taken
+
+Kept = TypeVar("Kept")
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
@@ -74,8 +76,8 @@ def token_grid(tokens: int, seen: tuple[int, int] | None = None) -> tuple[int, i
 def as_maps(output: Any, layer: str, seen: tuple[int, int] | None = None) -> Tensor:
     """A layer's output as unit maps (images, units, height, width), a view of it.
 
-    Convolutional maps stay as they are; (images, height, width, units) (Swin) is turned, told
-    apart by which two sides have the shape of the network's input, `seen` (height, width;
+    Convolutional maps stay as they are; (images, height, width, units) (Swin) is turned,
+    recognised by which two sides have the shape of the network's input, `seen` (height, width;
     square where None); tokens (images, tokens, units) are laid on their grid after the class
     and register tokens are dropped; (images, units) is a map of one cell.
 
@@ -126,20 +128,9 @@ def _copied(maps: Tensor, _beside: Tensor | None) -> Tensor:
     return maps.detach().clone()
 
 
-@contextmanager
-def capture(
-    model: nn.Module,
-    layers: Sequence[str],
-    keep: Callable[[Tensor, Tensor | None], Any] = _copied,
-) -> Iterator[dict[str, Any]]:
-    """Within the context, every forward pass leaves ``keep(maps, tokens beside the grid or None)``
-    of each layer in the dict: by default a copy of the maps.
-
-    `keep` must copy what it wants to hold: the next module may work in place. The hooks are removed
-    when the context ends, even by an exception.
-
-    Raises UnitscopeError for an unknown layer, and, in the forward pass, for a module that
-    is called more than once (a shared ReLU): which of its maps is meant would be a guess.
+def capture(model: nn.Module, layers: Sequence[str]) -> AbstractContextManager[dict[str, Tensor]]:
+    """Within the context, every forward pass leaves a copy of the maps of each layer in the dict
+    (:func:`capture_by`).
 
     >>> net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU())
     >>> with capture(net, ["0"]) as maps:
@@ -147,7 +138,23 @@ def capture(
     >>> maps["0"].shape
     torch.Size([1, 4, 2, 2])
     """
-    found: dict[str, Any] = {}
+    return capture_by(model, layers, _copied)
+
+
+@contextmanager
+def capture_by(
+    model: nn.Module, layers: Sequence[str], keep: Callable[[Tensor, Tensor | None], Kept]
+) -> Iterator[dict[str, Kept]]:
+    """Within the context, every forward pass leaves ``keep(maps, tokens beside the grid or None)``
+    of each layer in the dict.
+
+    `keep` must copy what it wants to hold: the next module may work in place. The hooks are removed
+    when the context ends, even by an exception.
+
+    Raises UnitscopeError for an unknown layer, and, in the forward pass, for a module that
+    is called more than once (a shared ReLU): which of its maps is meant would be a guess.
+    """
+    found: dict[str, Kept] = {}
     passes = 0
     shape: tuple[int, int] | None = None
     seen: dict[str, int] = {}

@@ -15,6 +15,7 @@ from torch import nn
 
 from core.foundation.errors import UnitscopeError, nearest
 from core.foundation.optional import optional
+from core.foundation.plain import Json
 from core.models.said import architectures, beside_of
 
 # -- what a checkpoint says it is -----------------------------------------------------------
@@ -61,7 +62,7 @@ def _formerly(name: str) -> str:
     return name
 
 
-def check_architecture(notes: dict[str, Any], name: str, module: nn.Module, path: Path) -> None:
+def check_architecture(notes: Json, name: str, module: nn.Module, path: Path) -> None:
     """Raise if a checkpoint names another architecture than the SPEC.
 
     One that neither torchvision nor timm has a name for is refused as well where ``arch`` holds

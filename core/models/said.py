@@ -21,6 +21,7 @@ from typing import Any
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import readable
+from core.foundation.plain import Json
 
 NESTED = (
     "args",
@@ -100,7 +101,7 @@ def beside_of(path: Path) -> Path:
     return path.with_name(f"{name}.unitscope.json")
 
 
-def _sources(notes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _sources(notes: Mapping[str, Any]) -> Iterator[tuple[str, Json]]:
     """(prefix of its entries' names, dict) of the file and of each nested dict that is searched."""
     yield "", notes  # type: ignore[misc]
     for name in NESTED:
@@ -111,7 +112,7 @@ def _sources(notes: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "meta.dataset_meta.", meta["dataset_meta"]
 
 
-def corrected(notes: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
+def corrected(notes: Json, beside: Json) -> Json:
     """The metadata of a file, overridden by the user's (checked)."""
     steps = beside.get("preprocessing", {})
     meant = {step for step in steps} | {m for s in steps for m in _SETTLED_BY.get(s, ())}
@@ -120,7 +121,7 @@ def corrected(notes: dict[str, Any], beside: dict[str, Any]) -> dict[str, Any]:
     words |= set(_CLASSES) if "classes" in beside else set()
     words |= set(_ARCHITECTURE) if "arch" in beside else set()
 
-    def without(result: dict[str, Any]) -> dict[str, Any]:
+    def without(result: Json) -> Json:
         return {
             key: without(value)
             if isinstance(value, dict) and key in (*NESTED, "dataset_meta", "preprocessing")
@@ -165,7 +166,7 @@ def transforms_input(notes: Mapping[str, Any]) -> tuple[str, bool] | None:
 # -- classes ----------------------------------------------------------------------------------
 
 
-def classes_of(notes: dict[str, Any], path: Path) -> list[str]:
+def classes_of(notes: Json, path: Path) -> list[str]:
     """Class names in a checkpoint, in the order of its outputs; [] if it has none.
 
     Taken out of the notes: a list, or a dict {index: name} or {name: index}, under one of
@@ -267,14 +268,14 @@ class Prepared:
     unused : entries that were found but not understood, in words.
     """
 
-    steps: dict[str, Any] = field(default_factory=dict)
+    steps: Json = field(default_factory=dict)
     size: int | None = None
     crop_pct: float | None = None
     crop_mode: str | None = None
     origins: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
 
-    def config(self) -> dict[str, Any]:
+    def config(self) -> Json:
         """Size, share and mode as timm's data configuration has them."""
         side = self.size
         if side is None and self.crop_pct is not None:

@@ -15,6 +15,7 @@ from core.datasets.files import json_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
 from core.foundation.optional import optional
+from core.foundation.plain import Json
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.families import default_layer, family_of
@@ -47,13 +48,13 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
     source = f"timm {timm.__version__}"
     if checkpoint == "random":
         module = untrained(lambda: make(name))
-        notes: dict[str, Any] = {"weights": RANDOM}
+        notes: Json = {"weights": RANDOM}
         preprocessing = _timm_preprocessing(module, Prepared())
         return _with_maps(
             LoadedModel(module, preprocessing, [], spec, default_layer(module), notes, source)
         )
     path = Path(checkpoint).expanduser() if checkpoint else _timm_cached(make(name), spec, name)
-    config: dict[str, Any] = {}
+    config: Json = {}
     if path.is_dir():
         path, config = _hub_folder(path)
     state, notes = read_checkpoint(path)
@@ -84,7 +85,7 @@ def _with_maps(loaded: LoadedModel) -> LoadedModel:
 
 def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
     """Path of timm's own weights in the cache; raises if they are not there."""
-    result: dict[str, Any] = dict(module.pretrained_cfg)  # type: ignore[arg-type]
+    result: Json = dict(module.pretrained_cfg)  # type: ignore[arg-type]
     hub, url = result.get("hf_hub_id"), result.get("url")
     if hub:
         look = optional("huggingface_hub", "timm's weights").try_to_load_from_cache
@@ -108,7 +109,7 @@ def _timm_cached(module: nn.Module, spec: str, name: str) -> Path:
     )
 
 
-def _hub_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
+def _hub_folder(folder: Path) -> tuple[Path, Json]:
     """(file of weights, what its configuration says of it) of a folder as timm's hub keeps them."""
     whole = ("model.safetensors", "pytorch_model.bin")
     files = [folder / name for name in (*whole, *(f"{name}.index.json" for name in whole))]
@@ -129,7 +130,7 @@ def _hub_folder(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _timm_module(
-    name: str, given: dict[str, Tensor], notes: dict[str, Any], path: Path
+    name: str, given: dict[str, Tensor], notes: Json, path: Path
 ) -> tuple[nn.Module, int]:
     """(network with the weights in, its outputs: 0 where the file has no classifier).
 

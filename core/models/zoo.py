@@ -22,6 +22,7 @@ from core.datasets.files import text_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import whole
+from core.foundation.plain import Json
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
 from core.models.families import default_layer
@@ -68,7 +69,7 @@ def untrained(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def own_preprocessing(
-    notes: dict[str, Any], path: Path, usual: Callable[[Prepared], Preprocessing]
+    notes: Json, path: Path, usual: Callable[[Prepared], Preprocessing]
 ) -> Preprocessing:
     """The checkpoint's own preprocessing, completed by the usual one; what came from the checkpoint
     is put into the notes."""
@@ -80,7 +81,7 @@ def own_preprocessing(
     return preprocessing
 
 
-def named(notes: dict[str, Any], outputs: int, path: Path, otherwise: list[str]) -> list[str]:
+def named(notes: Json, outputs: int, path: Path, otherwise: list[str]) -> list[str]:
     """Class names of a checkpoint, or else the given ones; raises where they are not as many as
     the outputs. A network without a classifier (0 outputs) gets none."""
     classes = classes_of(notes, path) or list(otherwise)
@@ -180,7 +181,7 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
     return LoadedModel(module, preprocessing, classes, spec, layer, notes, backbone=lacks)
 
 
-def _transformed(notes: dict[str, Any], usual: Preprocessing, published: bool) -> Preprocessing:
+def _transformed(notes: Json, usual: Preprocessing, published: bool) -> Preprocessing:
     """The usual preprocessing of GoogLeNet or Inception v3 with regard to ``transform_input``,
     which is noted: no file of weights shows whether the network had it."""
     if published:
@@ -203,7 +204,7 @@ def _transformed(notes: dict[str, Any], usual: Preprocessing, published: bool) -
 
 
 def _torchvision_module(
-    name: str, given: dict[str, Tensor], notes: dict[str, Any], path: Path
+    name: str, given: dict[str, Tensor], notes: Json, path: Path
 ) -> tuple[nn.Module, int]:
     """(network with the weights in, its outputs: 0 where the file has no classifier)."""
     probe = _skeleton(name)
@@ -223,7 +224,7 @@ def _torchvision_module(
             raise UnitscopeError(f"{what} has no {head}.weight: no classifier to read")
         fill(body, state, what)
         return body, 0
-    options: dict[str, Any] = {"num_classes": len(state[f"{head}.weight"])}
+    options: dict[str, int] = {"num_classes": len(state[f"{head}.weight"])}
     tokens = state.get("encoder.pos_embedding")
     patch = state.get("conv_proj.weight")
     if name.startswith("vit_") and tokens is not None and patch is not None:

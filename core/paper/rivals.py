@@ -100,7 +100,7 @@ def by_labels(
     return Rival(name, note, learned_by_labels(run, layer, labels))
 
 
-def taken(methods: list[str], **given: Any) -> dict[str, dict[str, Any]]:
+def taken(methods: list[str], **given: str | None) -> dict[str, dict[str, str | None]]:
     """Method → those of the options that it takes.
 
     Raises NoEffect for an option that none of them takes.

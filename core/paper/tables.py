@@ -24,6 +24,7 @@ from core.foundation.errors import UnitscopeError
 from core.foundation.escape import csv_frame, csv_text, latex_text
 from core.foundation.intervals import interval
 from core.foundation.latex import floating, tabular
+from core.foundation.plain import Json
 from core.foundation.vocabulary import Core, Strategy
 from core.knowledge.core_concepts import all_core_concepts as all_core_concepts
 from core.knowledge.core_concepts import core_kinds as core_kinds
@@ -50,7 +51,7 @@ class Table:
     rows: list[tuple[tuple[str, ...], Explained]]
     notes: list[str]
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Plain data: every figure with interval, chance and n."""
         return {
             "title": self.title,
@@ -362,7 +363,7 @@ class GainTable(Table):
 
     curve: pd.DataFrame
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """Title, notes and the rows of the curve as they are."""
         return {"title": self.title, "notes": self.notes, "rows": self.curve.to_dict("records")}
 

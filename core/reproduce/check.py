@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from core.reproduce.profiles import (
     Metrics,
@@ -14,9 +13,6 @@ from core.reproduce.profiles import (
     Profile,
     Retrainings,
 )
-
-Facts = dict[str, Any]
-"""Plain data, as JSON holds it."""
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from core.figures.base import Caption
+from core.foundation.plain import Json
 from core.paper import printed as paper
 from core.paper.printed import EVERY, PARTS, Claim, Key
-from core.reproduce.check import Facts
-from core.reproduce.profiles import (
-    Profile,
-)
+from core.reproduce.profiles import Profile
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass
@@ -34,10 +36,13 @@ class Cell:
         """Ours less the paper's, in points; None where one of them is missing."""
         return None if self.ours is None or self.paper is None else self.ours - self.paper
 
-    def to_json(self) -> Facts:
+    def to_json(self) -> Json:
         """Plain data."""
         return {**asdict(self), "difference": self.difference}
 
+
+Drawn = tuple["pd.DataFrame", Caption]
+"""What a chart is drawn from (:func:`core.reproduce.produce.draw`)."""
 
 Cells = dict[tuple[tuple[str, ...], str], Cell]
 """(row labels, column) → figure."""
@@ -52,16 +57,17 @@ class Produced:
     cells : in the order in which rows that the paper does not have are listed.
     control : what the figures `chance` are, in short and in words; empty where there are none.
     notes : printed below it. details : name → what the separate verb gives, plain data.
-    shown : row labels → more about the row. charts : name → chart. runs : digests of what it came
-        from. missing, missing_columns : row labels or column → why there is none of ours.
+    shown : row labels → more about the row. charts : name → what each is drawn from.
+    runs : digests of what it came from. missing, missing_columns : row labels or
+        column → why there is none of ours.
     """
 
     cells: Cells
     control: tuple[str, str]
     notes: list[str]
-    details: dict[str, Any]
+    details: Json
     shown: dict[tuple[str, ...], str] = field(default_factory=dict)
-    charts: dict[str, Any] = field(default_factory=dict)
+    charts: dict[str, Drawn] = field(default_factory=dict)
     runs: list[str] = field(default_factory=list)
     missing: dict[tuple[str, ...], str] = field(default_factory=dict)
     missing_columns: dict[str, str] = field(default_factory=dict)
@@ -84,8 +90,8 @@ class Comparison:
     above: list[str]
     notes: list[str]
     control: tuple[str, str]
-    details: dict[str, Any]
-    charts: dict[str, Any]
+    details: Json
+    charts: dict[str, Drawn]
     runs: list[str]
     claims: list[tuple[str, tuple[int, int], tuple[int, int]]] = field(default_factory=list)
 

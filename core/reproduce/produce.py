@@ -12,11 +12,11 @@ import pandas as pd
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import interval
+from core.foundation.plain import Json
 from core.foundation.versions import versions_of
 from core.paper import printed as paper
 from core.paper.printed import BETTER, NETWORK, PARTS
-from core.reproduce.check import Facts
-from core.reproduce.compare import Cell, Cells, Comparison, Produced, compare, weigh
+from core.reproduce.compare import Cell, Cells, Comparison, Drawn, Produced, compare, weigh
 from core.reproduce.profiles import (
     KS,
     Disabling,
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
     from core.paper.rivals import Rival
 
 
-def _cells(rows: Iterable[tuple[tuple[str, ...], Facts]], columns: Sequence[str]) -> Cells:
+def _cells(rows: Iterable[tuple[tuple[str, ...], Json]], columns: Sequence[str]) -> Cells:
     """Figures in percent from rows of :meth:`core.paper.tables.Table.to_json`."""
     return {(labels, column): _cell(row[column]) for labels, row in rows for column in columns}
 
 
-def _cell(figure: Facts) -> Cell:
+def _cell(figure: Json) -> Cell:
     def percent(name: str) -> float | None:
         value = figure[name]
         return None if value is None or value != value else 100 * value
@@ -95,9 +95,9 @@ def _rows_1(name: str) -> list[tuple[str, ...]]:
     return [row for row, _, _ in PARTS["table1"].rows if row[0] == name] or [(name, "–")]
 
 
-def _facts_1(spec: Explaining, rivals: Sequence[str]) -> Facts:
+def _facts_1(spec: Explaining, rivals: Sequence[str]) -> Json:
     """What decides Table 1 with these rivals."""
-    facts: Facts = {"splits": spec.splits, "iou": spec.iou}
+    facts: Json = {"splits": spec.splits, "iou": spec.iou}
     if rivals:
         versions = versions_of("concept vectors", "labels", "encoding", "graphs")
         facts |= {"rivals": list(rivals), "encoder": spec.encoder, "of": versions}
@@ -119,7 +119,7 @@ def _tables_2_and_3(work: Work, key: str, spec: Explaining) -> Produced:
     space = work.space(spec.run)
     k = groups_of(spec.groups, len(space.members))
 
-    def make() -> list[Facts]:
+    def make() -> list[Json]:
         vectors = space.vectors(spec.embedding, work.progress, work.stop)
         pair = tables_2_and_3(
             run, work.graph, space, vectors, Filtering(k, splits=spec.splits or None, iou=spec.iou)
@@ -164,7 +164,7 @@ def groups_of(asked: float, concepts: int) -> int:
     return max(1, round(asked * concepts)) if asked <= 1 else int(asked)
 
 
-def _how(name: str) -> Facts:
+def _how(name: str) -> Json:
     from core.merging.embed import training
 
     return asdict(training(name))
@@ -175,7 +175,7 @@ def _table_4(work: Work, spec: Networks) -> Produced:
 
     out = Produced({}, CHANCE, [], {})
 
-    def of_run(run: Run) -> Facts:
+    def of_run(run: Run) -> Json:
         return table_4([run], work.graph, spec.splits or None, spec.iou).to_json()
 
     for name, key in spec.runs.items():
@@ -207,7 +207,7 @@ def _table_5(work: Work, spec: Merging) -> Produced:
     here = {k: groups_of(asked, len(space.members)) for k, asked in spec.groups.items()}
     ks = sorted(set(here.values()))
 
-    def make() -> Facts:
+    def make() -> Json:
         curves = {}
         for name in spec.embeddings:
             vectors = space.vectors(name, work.progress, work.stop)
@@ -266,7 +266,7 @@ def _table_6(work: Work, spec: Metrics) -> Produced:
         ("SVM (ICC)", "labels"): f"SVM (ICC){paper.UNMASKED}",
     }
 
-    def of_run(run: Run) -> Facts:
+    def of_run(run: Run) -> Json:
         cores = all_core_concepts(run, work.graph, None, list(spec.train))
         result = retrain_pe(
             run,
@@ -307,7 +307,7 @@ RANKED = {"icc": "ICC", "scc": "SCC", "top10": "Top 10", "random": "random units
 def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Produced:
     run = work.run(spec.run)
     study: list[Any] = []
-    points: dict[str, list[Facts]] = {}
+    points: dict[str, list[Json]] = {}
     for facts in curves_of(spec):
         name = facts["protocol"] + ("-held-out" if facts["halves"] else "")
         made = work.kept(run, "curve", facts, partial(_curve, work, run, study, facts))
@@ -353,7 +353,7 @@ def _figure_3_or_4(work: Work, key: str, spec: Disabling) -> Produced:
     )
 
 
-def curves_of(spec: Disabling) -> list[Facts]:
+def curves_of(spec: Disabling) -> list[Json]:
     """Every curve of Figure 3 or 4, as the facts that decide it; panel by panel."""
     protocols = [("paper", 0)]
     protocols += [(name, spec.halves) for name in spec.held_out if spec.halves]
@@ -374,7 +374,7 @@ def curves_of(spec: Disabling) -> list[Facts]:
     ]
 
 
-def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
+def _curve(work: Work, run: Run, study: list[Any], facts: Json) -> list[Json]:
     from core.ablation.curves import cross_fitted, curve
     from core.ablation.protocols import Study
     from core.ablation.toggler import prepare
@@ -405,7 +405,7 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Facts) -> list[Facts]:
             seeds=facts["draws"],
             **common,
         )
-    value: list[Facts] = frame.to_dict("records")
+    value: list[Json] = frame.to_dict("records")
     return value
 
 
@@ -492,7 +492,7 @@ def _percent(value: float) -> float | None:
     return None if value != value else 100 * value
 
 
-def draw(name: str, given: Any) -> Any:
+def draw(name: str, given: Drawn) -> Any:
     """The chart of a figure that :class:`Produced` names, from its frame and caption."""
     from core.figures.disable import curves
     from core.figures.retrain import retraining

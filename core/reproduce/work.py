@@ -7,23 +7,29 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.files import parse_json, write_text
+from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Report, Stop, Stopped, never, silent
 from core.foundation.settings import CACHE, Retraining, Settings
 from core.foundation.versions import versions_of
 from core.knowledge.graph import Graph
 from core.knowledge.kinds import open_knowledge
 from core.reproduce import profiles
-from core.reproduce.check import Checked, Facts, check
+from core.reproduce.check import Checked, check
 from core.reproduce.profiles import (
     Part,
     Profile,
     Retrainings,
 )
 from core.runs.run_file import Run, derived
+
+if TYPE_CHECKING:
+    from core.dissect.plan import Plan
+    from core.merging.embed import Subgraph
+    from core.merging.fuse import Space
 
 DECIDING = (
     "signatures",
@@ -61,9 +67,9 @@ class Work:
     seeds: int | None = None
     called: str = ""
     _runs: dict[str, Run] = field(default_factory=dict)
-    _plans: dict[str, Any] = field(default_factory=dict)
-    _spaces: dict[str, Any] = field(default_factory=dict)
-    _around: dict[str, Any] = field(default_factory=dict)
+    _plans: dict[str, Plan] = field(default_factory=dict)
+    _spaces: dict[str, Space] = field(default_factory=dict)
+    _around: dict[str, Subgraph] = field(default_factory=dict)
 
     @cached_property
     def checked(self) -> Checked:
@@ -117,7 +123,7 @@ class Work:
             knowledge=self.spec(asked.knowledge),
         )
 
-    def planned(self, key: str) -> Any:
+    def planned(self, key: str) -> Plan:
         """:func:`core.dissect.plan.plan` of a run."""
         from core.dissect.plan import plan as plan_run
 
@@ -145,7 +151,7 @@ class Work:
             self._runs[key] = run
         return run
 
-    def space(self, key: str) -> Any:
+    def space(self, key: str) -> Space:
         """:class:`core.merging.fuse.Space` of a run."""
         from core.merging.fuse import Space
 
@@ -153,7 +159,7 @@ class Work:
             self._spaces[key] = Space(self.run(key), self.graph)
         return self._spaces[key]
 
-    def concepts_around(self, key: str) -> Any:
+    def concepts_around(self, key: str) -> Subgraph:
         """The graph around a dataset's concepts (:func:`core.merging.embed.subgraph`), before
         its run is there."""
         from core.knowledge.core_concepts import LEFT_OUT
@@ -165,12 +171,12 @@ class Work:
             self._around[key] = subgraph(names, self.graph)
         return self._around[key]
 
-    def where(self, run: Run, name: str, facts: Facts) -> Path:
+    def where(self, run: Run, name: str, facts: Json) -> Path:
         """Where a result is kept beside its run."""
         facts = {**facts, "knowledge": self.graph.digest(), "versions": versions_of(*DECIDING)}
         return derived(run, f"reproduce-{name}", facts, "json")
 
-    def kept(self, run: Run, name: str, facts: Facts, make: Callable[[], Any]) -> Any:
+    def kept(self, run: Run, name: str, facts: Json, make: Callable[[], Any]) -> Any:
         """Plain data that was made before from the same facts, or is made now and kept."""
         path = self.where(run, name, facts)
         if not path.is_file():

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,6 +21,7 @@ from core.figures.report import inline_svg, page
 from core.foundation.digest import digest_of
 from core.foundation.escape import csv_frame, csv_text
 from core.foundation.files import parse_json, strict_json, write_bytes, write_text
+from core.foundation.plain import Json
 from core.foundation.versions import versions_of
 from core.paper.printed import PARTS
 from core.reproduce.compare import Cell, Comparison
@@ -164,9 +164,7 @@ def again(work: Work) -> str:
     return line + (" --quick" if work.small else "")
 
 
-def results(
-    work: Work, parts: Mapping[str, Comparison], left_out: Mapping[str, str]
-) -> dict[str, Any]:
+def results(work: Work, parts: Mapping[str, Comparison], left_out: Mapping[str, str]) -> Json:
     """Everything as plain data: what `results.json` holds.
 
     parts : by key: title, differs (above the table), labels, columns, rows (labels, shown, cells by

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -146,7 +146,7 @@ class Description:
     known_scenes: int
     notes: list[str]
     layer: list[str]
-    layers: list[dict[str, Any]]
+    layers: list[dict[str, str | int]]
     default_layer: str | None
     grid: list[int]
     input_size: list[int]

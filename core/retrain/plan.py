@@ -18,6 +18,7 @@ from core.datasets.scenes import match_scenes
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing, default_grid
+from core.foundation.plain import Json
 from core.foundation.settings import GOLDEN, Retraining
 from core.foundation.trust import innermost
 from core.foundation.versions import versions_of
@@ -83,7 +84,7 @@ class Plan:
     own_head: bool
     class_of: np.ndarray
     digest: str
-    facts: dict[str, Any]
+    facts: Json
 
     @property
     def jobs(self) -> list[tuple[int, str, float]]:

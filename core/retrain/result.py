@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from typing import TypedDict
+
+from core.foundation.plain import Json
 
 CONTROL = "control"
 """Kind of the training with λ = 0: the same budget without L_c."""
@@ -92,13 +94,13 @@ class RetrainResult(TypedDict):
     """
 
     digest: str
-    asked: dict[str, Any]
+    asked: Json
     dataset: dict[str, str]
     model: dict[str, str]
     knowledge: str
     classifier: str
     head: str
-    preprocessing: dict[str, Any]
+    preprocessing: Json
     classes: list[str]
     counts: Counts
     core: dict[str, dict[str, list[str]]]

@@ -45,6 +45,7 @@ from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import ProcessLock, read_result, write_text
 from core.foundation.intervals import interval, paired_interval
+from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.foundation.settings import CACHE
 from core.foundation.versions import versions_of
@@ -350,7 +351,7 @@ def retrain_pe(
         lock.release()
 
 
-def _facts(run: Run, asked: SvmSettings) -> dict[str, Any]:
+def _facts(run: Run, asked: SvmSettings) -> Json:
     """What decides the result, as it stands there."""
     return {
         "run": run.digest,

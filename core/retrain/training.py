@@ -22,7 +22,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Unpack, cast
+from typing import Unpack, cast
 
 import numpy as np
 import torch
@@ -180,7 +180,7 @@ def _write_weights(
     state = torch.load(trainer.best_file, weights_only=True)
     path = root / f"retrain-{work.digest}.{trainer.kind}.pt"
     spec = spec_of(work.asked.model, path)
-    stored: dict[str, Any] = state
+    stored: dict[str, object] = state
     if not work.asked.model.startswith("python:"):
         stored = {
             "state_dict": state,

@@ -28,6 +28,7 @@ import numpy as np
 from PIL import Image
 
 from core.foundation.errors import UnitscopeError, unknown, without_effect
+from core.foundation.plain import Keywords
 from core.rooms.dataset import SIZE, Rooms
 from core.rooms.drawing import tracer
 from core.rooms.drawing.tracer import Camera, Material, Picture, Vec, World, srgb
@@ -126,8 +127,8 @@ class SceneEdit:
     def names(self) -> tuple[str, ...]:
         """The things that the edit names, in order."""
         changed = [name for kind in CHANGES for name, _ in pairs(getattr(self, kind))]
-        told = (*self.without, *(self.only or ()), *changed)
-        return tuple(dict.fromkeys(name for name in told if name not in (ALL, "sun")))
+        named = (*self.without, *(self.only or ()), *changed)
+        return tuple(dict.fromkeys(name for name in named if name not in (ALL, "sun")))
 
     def to_json(self) -> str:
         """The edit in one line, fields left at their defaults omitted.
@@ -135,10 +136,10 @@ class SceneEdit:
         >>> SceneEdit(without=("lamp",), turn=5).to_json()
         '{"without": ["lamp"], "turn": 5}'
         """
-        told = {f.name: getattr(self, f.name) for f in fields(self)}
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
         given = {
             name: dict(value) if name in CHANGES else value
-            for name, value in told.items()
+            for name, value in values.items()
             if value != _DEFAULTS[name]
         }
         return json.dumps(given)
@@ -564,8 +565,10 @@ def _light(made: _Edited, name: str, factor: float) -> None:
         numbers = [n for n, k in enumerate(scene.owner) if k in solids]
     bright = frozenset(k for k in rows if world._materials[world._surfaces[k][0]].emit > 0)
     if name != ALL and not bright and not numbers:
-        lit = sorted({_owner_name(scene, k) for k in scene.owner if k >= 0})
-        raise UnitscopeError(f"light {name}: it gives no light. What does: {', '.join(lit) or '–'}")
+        lights = sorted({_owner_name(scene, k) for k in scene.owner if k >= 0})
+        raise UnitscopeError(
+            f"light {name}: it gives no light. What does: {', '.join(lights) or '–'}"
+        )
     made.repaint(bright, lambda old: replace(old, emit=old.emit * factor))
     made.scale_lights(numbers, factor)
 
@@ -648,7 +651,7 @@ def drawn_again(scene: Scene, edit: SceneEdit) -> Picture:
 
 def _spared(edit: SceneEdit, name: str) -> SceneEdit:
     """The edit as if it did not name a thing."""
-    changed: dict[str, Any] = {
+    changed: Keywords = {
         kind: tuple(pair for pair in getattr(edit, kind) if pair[0] != name) for kind in CHANGES
     }
     changed["without"] = tuple(n for n in edit.without if n != name)
@@ -677,8 +680,8 @@ def things(dataset: Rooms, image: int | str) -> list[Thing]:
     out = []
     for plane in get_args(Plane):
         for name in scene.names(plane):
-            told = f"{plane}:{name}"
-            _, rows = scene.rows(told)
+            full = f"{plane}:{name}"
+            _, rows = scene.rows(full)
             solids = scene.solids(rows)
             lights = sum(1 for k in scene.owner if k in set(solids))
             other = "part" if plane == "object" else "object"
@@ -690,10 +693,10 @@ def things(dataset: Rooms, image: int | str) -> list[Thing]:
                     name,
                     plane,
                     len(solids),
-                    scene.pixels(told),
+                    scene.pixels(full),
                     lights,
                     tuple(sorted(beside)),
-                    scene.kept(told),
+                    scene.kept(full),
                 )
             )
     return sorted(out, key=lambda t: (t.plane != "object", -t.pixels, t.name))

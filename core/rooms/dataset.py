@@ -12,7 +12,6 @@ import zlib
 from collections.abc import Callable, Hashable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -20,6 +19,7 @@ from PIL import Image
 from core.datasets.base import Annotations, Channel, Concept, SceneDataset
 from core.datasets.decode import read_photo
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.plain import Keywords
 from core.foundation.progress import Meter, Report
 from core.foundation.settings import ROOT
 from core.foundation.versions import WORLD
@@ -129,7 +129,7 @@ class Rooms(SceneDataset):
     def from_spec(cls, rest: str) -> Rooms:
         """``""``, ``"seed=7"``, ``"per_scene=40"`` or both, separated by commas;
         :func:`core.rooms.plant.open_rooms` knows ``plant=`` as well."""
-        options: dict[str, Any] = {}
+        options: Keywords = {}
         for item in filter(None, (part.strip() for part in rest.split(","))):
             key, _, value = item.partition("=")
             if key not in ("seed", "per_scene"):

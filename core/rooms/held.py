@@ -13,11 +13,12 @@ import ast
 import inspect
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
+from core.foundation.plain import Keywords
 from core.rooms.drawing import tracer
 from core.rooms.drawing.tracer import Picture, World
 
@@ -63,7 +64,7 @@ def kernel_source() -> ast.Module:
 def _kernel() -> Callable[..., tuple[np.ndarray, np.ndarray, float]]:
     # Compiled under the tracer's own file name, so that numba keeps the machine code beside that
     # of the tracer and drops it when the tracer changes.
-    names: dict[str, Any] = dict(vars(tracer))
+    names: Keywords = dict(vars(tracer))
     exec(compile(kernel_source(), tracer.__file__, "exec"), names)
     compiled: Callable[..., tuple[np.ndarray, np.ndarray, float]] = njit(
         cache=True, nogil=True, error_model="numpy"

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.geometry import Preprocessing
+from core.foundation.plain import Json
 from core.foundation.settings import ROOT
 from core.models.base import LoadedModel
 from core.models.checkpoint import read_checkpoint
@@ -99,7 +100,7 @@ def save(
     part.replace(path)
 
 
-def load(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+def load(path: Path) -> tuple[nn.Module, Json]:
     """Other weights of this network, as ``python:core.rooms.network:load:FILE`` opens them.
 
     The file is one that :func:`save` writes, or that re-training leaves.

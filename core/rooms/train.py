@@ -23,7 +23,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol, Unpack
+from typing import Literal, Protocol, Unpack
 
 import numpy as np
 import torch
@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from core.foundation.digest import digest_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.files import write_whole
+from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Hooks, Meter, Report, Stop, Stopped, never, silent
 from core.foundation.settings import ROOT
 from core.foundation.versions import WORLD, versions_of
@@ -468,7 +469,7 @@ def train(
     """Train and write the embedded network; returns the accuracy of each split.
 
     cache : where the training photos and the checkpoint lie. out : the weights' file. progress,
-    stop : as of all long work. say : told a line of each epoch.
+    stop : as of all long work. say : called with a line for each epoch.
     """
     torch.set_num_threads(recipe.threads)
     torch.manual_seed(recipe.seed)
@@ -583,7 +584,7 @@ def train_planted(
         fit(module, photos, recipe, checkpoint, meter, stop, say)
     module.eval()
     found = shortcut(module, dataset)
-    notes: dict[str, Any] = {
+    notes: Json = {
         "plant": str(plant),
         "shortcut": asdict(found),
         "dataset_digest": dataset.content_digest(),

@@ -22,7 +22,7 @@ PATIENCE = 10.0
 """Seconds that one waits for another's change."""
 
 
-class Beside:
+class SideFile:
     """The file `path`, not named like a run file, so that no one takes it for one.
 
     tables : statements that make its tables where they are missing.

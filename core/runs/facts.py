@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.foundation.errors import Damaged, UnitscopeError
+from core.foundation.plain import Json
 
 
-class Facts(dict[str, Any]):
+class Facts(Json):
     """An object of the table `meta`; an entry that is missing is a mistake in the file, not in the
     program."""
 

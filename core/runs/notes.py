@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.escape import one_line
 from core.foundation.names import readable
-from core.runs.beside import Beside, now
+from core.runs.beside import SideFile, now
 from core.runs.run_file import Run
 
 FILE = "notes.db"
@@ -49,8 +49,8 @@ class Marks:
     note: str = ""
 
 
-def _kept(run: Run) -> Beside:
-    return Beside(
+def _kept(run: Run) -> SideFile:
+    return SideFile(
         run.path.parent / FILE,
         [
             "CREATE TABLE IF NOT EXISTS marks (run TEXT, layer TEXT, key TEXT, tags TEXT[],"

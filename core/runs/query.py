@@ -15,12 +15,12 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import printable
+from core.foundation.plain import Json
 from core.runs.run_file import Run
 
 ROWS, SECONDS, MEMORY, LETTERS = 1_000, 5.0, 512 * 2**20, 10_000
@@ -67,7 +67,7 @@ def ask(
     return Answer(frame, bool(found["more"]), time.monotonic() - began)
 
 
-def _child(run: Run, sql: str, rows: int, seconds: float, memory: int) -> dict[str, Any]:
+def _child(run: Run, sql: str, rows: int, seconds: float, memory: int) -> Json:
     asked = {
         "path": str(run.path.resolve()),
         "sql": sql,

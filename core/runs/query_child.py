@@ -13,7 +13,7 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import duckdb
 
@@ -78,7 +78,28 @@ def plain(value: Any) -> Any:
     return text if len(text) <= CELL else f"{text[:CELL]}…"
 
 
-def answer(asked: dict[str, Any]) -> dict[str, Any]:
+class Asked(TypedDict):
+    """A query: the run file, one SELECT, and what it may take."""
+
+    path: str
+    sql: str
+    rows: int
+    memory: int
+    seconds: float
+
+
+class Answer(TypedDict, total=False):
+    """Its answer: the error in words, or columns with their types, rows, and whether there are
+    more."""
+
+    error: str
+    columns: list[str]
+    types: list[str]
+    rows: list[list[Any]]
+    more: bool
+
+
+def answer(asked: Asked) -> Answer:
     """Columns and rows of the one SELECT that is asked, or the error in words."""
     con = connect(Path(asked["path"]), int(asked["memory"]))
     statements = con.extract_statements(asked["sql"])

@@ -184,7 +184,7 @@ class Run:
             ) from err
 
     @cached_property
-    def info(self) -> dict[str, Any]:
+    def info(self) -> Facts:
         """Settings, definitions, versions, accuracy and timings of the run (table `meta`)."""
         rows = self._fetch("SELECT key, value FROM meta")
         try:

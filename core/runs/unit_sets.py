@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from core.foundation.errors import UnitscopeError, unknown
-from core.runs.beside import Beside, now
+from core.runs.beside import SideFile, now
 from core.runs.run_file import Run
 
 FILE = "named-sets.db"
@@ -16,8 +16,8 @@ LONGEST = 80
 """Letters of a name."""
 
 
-def _kept(run: Run) -> Beside:
-    return Beside(
+def _kept(run: Run) -> SideFile:
+    return SideFile(
         run.path.parent / FILE,
         [
             "CREATE TABLE IF NOT EXISTS named (run TEXT, layer TEXT, name TEXT, units INTEGER[],"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -288,7 +287,7 @@ def false_explanation(
         table = table_4([run], open_knowledge(knowledge), iou=iou, layer=layer)
     rows = []
     for (_, kind), cells in table.rows:
-        row: dict[str, Any] = {"core concepts": kind}
+        row: dict[str, str | float | None] = {"core concepts": kind}
         for name in table.columns:
             figure = cells.figures[name]
             row |= {

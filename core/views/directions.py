@@ -1,4 +1,4 @@
-"""What pages ask of concept vectors and graphs: what the verbs told, and the jobs that ask them.
+"""What pages ask of concept vectors and graphs: what the verbs found, and the jobs that ask them.
 
 No network is run here: ``python -m core conceptshap``, ``tcav``, ``ace`` and ``vrx`` do.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.directions.told import Told, told
+from core.directions.findings import Finding, findings
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 
@@ -38,7 +38,8 @@ HEADS = {
     "accuracy": "right",
     "about": "what it is",
 }
-"""Columns of :data:`core.directions.told.COLUMNS` → what a table calls them; others as they are."""
+"""Columns of :data:`core.directions.findings.COLUMNS` → what a table calls them; the others stay as
+they are."""
 
 STEPS = {
     "concept vectors": "Learning concept vectors",
@@ -59,16 +60,16 @@ STEPS = {
 NAMED = ("name", "scene", "variant")
 
 
-def found(run: Run, layer: str, verb: str) -> dict[str, Told]:
-    """What a verb told of a layer, by what was asked, the latest first."""
-    every: dict[str, Told] = {}
-    for one in told(run, layer):
+def found(run: Run, layer: str, verb: str) -> dict[str, Finding]:
+    """What a verb found of a layer, by what was asked, the latest first."""
+    every: dict[str, Finding] = {}
+    for one in findings(run, layer):
         if one.verb == verb:
             every.setdefault(one.about, one)
     return every
 
 
-def table_of(one: Told) -> pd.DataFrame:
+def table_of(one: Finding) -> pd.DataFrame:
     """Its table as people read it."""
     frame = one.frame.copy()
     for name in NAMED:

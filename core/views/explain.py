@@ -15,13 +15,13 @@ from core.explain import account as accounts
 from core.explain.account import Account, Listed, Seen
 from core.explain.account import spoken as spoken
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.settings import judged_split
 from core.foundation.vocabulary import Core
 from core.runs.run_file import Run
 from core.views.images import Filter, fitting
 from core.views.images import concepts as concepts_of
 from core.views.knowledge import Known
 from core.views.pictures import active_region, encoded, outline, sized_photo
-from core.views.runs import usual_splits
 
 SIDES = ("predicted", "target")
 GROUPS = ("met", "missed", "foreign")
@@ -129,15 +129,15 @@ def worth(run: Run, strategy: str, iou: str, kind: str) -> str:
     for tested, found in truths(run).items():
         rows = {(row.method, row.answers): row.figures["rank"] for row in found.rows}
         for answers in ANSWERS:
-            told = [
+            shares = [
                 f"{words} {one.value:.2f} ({one.low:.2f} to {one.high:.2f})".replace("-", "−")
                 for method, words in ((mine, "this account"), ("occlusion-inpaint", "measured"))
                 if (one := rows.get((method, answers))) is not None and one.n
             ]
-            if len(told) == 2:
+            if len(shares) == 2:
                 return (
                     f"Held against what removals truly do ({tested}), rank correlation on "
-                    f"{answers} answers, with 95 % intervals: {told[0]}; {told[1]}."
+                    f"{answers} answers, with 95 % intervals: {shares[0]}; {shares[1]}."
                 )
     return ""
 
@@ -182,7 +182,7 @@ def clearest(run: Run, choice: Filter) -> str | None:
     frame = run.sql(
         f"""SELECT id FROM ({where}) ORDER BY split IS DISTINCT FROM ?,
         correct NULLS LAST, confidence DESC NULLS LAST, image LIMIT 1""",
-        [*values, usual_splits(splits)[1]],
+        [*values, judged_split(splits)],
     )
     return str(frame["id"].iloc[0]) if len(frame) else None
 

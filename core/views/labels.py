@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -46,42 +46,45 @@ def single_labels(run: Run, layer: str, unit: int) -> pd.DataFrame:
     Raises UnitscopeError for an unknown layer or unit.
     """
     unit_facts(run, layer, unit)
-    rows: list[dict[str, Any]] = []
+    found: list[_Single] = []
     for method in ("all", "annotated"):
         best = unit_concepts(run, layer, unit, method, 1)
         if len(best):
             label = best.iloc[0]
-            rows.append(
-                {
-                    "method": method,
-                    "concept": int(label["concept"]),
-                    "own": float(label["iou"]),
-                    "chance": float(label["chance"]),
-                    "note": "",
-                }
-            )
+            iou, chance = float(label["iou"]), float(label["chance"])
+            found.append(_Single(method, int(label["concept"]), iou, chance))
     often = most_often(run, layer, unit)
     if len(often):
         label = often.iloc[0]
         photos = int(often["images"].sum())
-        rows.append(
-            {
-                "method": "highest_iou",
-                "concept": int(label["concept"]),
-                "own": float(label["images"] / photos),
-                "chance": np.nan,
-                "note": f"in {label['images']:,} of {photos:,} photos",
-            }
+        found.append(
+            _Single(
+                "highest_iou",
+                int(label["concept"]),
+                float(label["images"] / photos),
+                note=f"in {label['images']:,} of {photos:,} photos",
+            )
         )
     counts = run.sql(
         "SELECT concept, overlap, hits, area FROM dataset_iou WHERE layer = ? AND unit = ?",
         [run.layer(layer), unit],
     ).set_index("concept")
-    for row in rows:
-        counted = counts.loc[row["concept"]]
-        row["iou"] = _iou(int(counted["overlap"]), int(counted["area"]), int(counted["hits"]))
-        row["concepts"], row["ops"] = (row.pop("concept"),), (0,)
+    rows = []
+    for one in found:
+        counted = counts.loc[one.concept]
+        iou = _iou(int(counted["overlap"]), int(counted["area"]), int(counted["hits"]))
+        rows.append((one.method, (one.concept,), (0,), iou, one.own, one.chance, one.note))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+class _Single(NamedTuple):
+    """What a method without formulas gives a unit; `own` is what the method maximises."""
+
+    method: str
+    concept: int
+    own: float
+    chance: float = np.nan
+    note: str = ""
 
 
 COLUMNS = ["method", "concepts", "ops", "iou", "own", "chance", "note"]
@@ -198,22 +201,16 @@ def formula_table(run: Run, layer: str) -> pd.DataFrame:
         return pd.DataFrame(columns=columns)
     from core.dissect.formulas import finished_formulas
 
-    rows: list[dict[str, Any]] = []
     for search in _searches().values():
         found = finished_formulas(run, layer, search)
         if found is not None:
             rows = [
-                {
-                    "unit": one.unit,
-                    "concepts": one.formula.concepts,
-                    "ops": one.formula.ops,
-                    "iou": one.iou,
-                }
+                (one.unit, one.formula.concepts, one.formula.ops, one.iou)
                 for one in found
                 if one.formula is not None
             ]
-            break
-    return pd.DataFrame(rows, columns=columns)
+            return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(columns=columns)
 
 
 def formula_words(concepts: Sequence[int], ops: Sequence[int], names: Mapping[int, str]) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -51,7 +51,7 @@ def results(root: Path) -> pd.DataFrame:
     seeds, epochs, side, test images, time (seconds since 1970, of the file)."""
     rows = []
     for path in sorted(root.glob("retrain-*.json")):
-        record = _read(path)
+        record = read_result(path)
         asked = record["asked"]
         rows.append(
             {
@@ -99,11 +99,7 @@ def result(name: str, root: Path) -> RetrainResult:
         if fits:
             raise UnitscopeError(f"{name!r} fits several re-trainings: {', '.join(fits)}")
         raise unknown("re-training", name, known)
-    return cast(RetrainResult, _read(root / f"retrain-{fits[0]}.json"))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_result(path)
+    return cast(RetrainResult, read_result(root / f"retrain-{fits[0]}.json"))
 
 
 def curves(record: RetrainResult) -> pd.DataFrame:
@@ -145,48 +141,27 @@ def summary(record: RetrainResult) -> pd.DataFrame:
         by.setdefault((one["cc"], one["weight"]), {})[one["seed"]] = one
     control = by[(CONTROL, 0.0)]
     nan = float("nan")
-    rows: list[dict[str, Any]] = []
+    rows = []
     original = record["original"]
     if original is not None:
         # No training, so no seeds: the control's mean is compared with it the other way round.
-        rows.append(
-            {
-                "cc": "original",
-                "weight": nan,
-                "chosen": True,
-                "validation": original["validation"],
-                "test": original["test"],
-                "low": nan,
-                "high": nan,
-                "gain": nan,
-                "gain_low": nan,
-                "gain_high": nan,
-                "image_low": nan,
-                "image_high": nan,
-                "epochs": nan,
-            }
-        )
+        rows.append(_Line("original", nan, True, original["validation"], original["test"]))
     for (kind, weight), ones in by.items():
         seeds = sorted(ones)
         mean, low, high = spread([ones[s]["test"] for s in seeds])
-        row = {
-            "cc": kind,
-            "weight": weight,
-            "chosen": kind == CONTROL or record["chosen"].get(kind) == weight,
-            "validation": float(np.mean([ones[s]["validation"] for s in seeds])),
-            "test": mean,
-            "low": low,
-            "high": high,
-            "gain": nan,
-            "gain_low": nan,
-            "gain_high": nan,
-            "image_low": nan,
-            "image_high": nan,
-            "epochs": float(np.mean([ones[s]["best_epoch"] for s in seeds])),
-        }
+        row = _Line(
+            kind,
+            weight,
+            kind == CONTROL or record["chosen"].get(kind) == weight,
+            float(np.mean([ones[s]["validation"] for s in seeds])),
+            mean,
+            low,
+            high,
+            epochs=float(np.mean([ones[s]["best_epoch"] for s in seeds])),
+        )
         if kind != CONTROL:
             pairs = [ones[s]["test"] - control[s]["test"] for s in seeds]
-            row["gain"], row["gain_low"], row["gain_high"] = spread(pairs)
+            gain, gain_low, gain_high = spread(pairs)
             each = np.mean(
                 [
                     (np.asarray(ones[s]["predicted"]) == target).astype(float)
@@ -195,9 +170,34 @@ def summary(record: RetrainResult) -> pd.DataFrame:
                 ],
                 axis=0,
             )
-            row["image_low"], row["image_high"] = map(float, change_interval(each))
+            image_low, image_high = map(float, change_interval(each))
+            row = row._replace(
+                gain=gain,
+                gain_low=gain_low,
+                gain_high=gain_high,
+                image_low=image_low,
+                image_high=image_high,
+            )
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+class _Line(NamedTuple):
+    """A row of :func:`summary`; NaN is what it has not."""
+
+    cc: str
+    weight: float
+    chosen: bool
+    validation: float
+    test: float
+    low: float = np.nan
+    high: float = np.nan
+    gain: float = np.nan
+    gain_low: float = np.nan
+    gain_high: float = np.nan
+    image_low: float = np.nan
+    image_high: float = np.nan
+    epochs: float = np.nan
 
 
 def summary_text(record: RetrainResult, table: pd.DataFrame) -> str:
@@ -257,7 +257,7 @@ def pe_results(root: Path) -> pd.DataFrame:
     columns = ["digest", "run", "dataset", "model", "layer", "train", "test", "core_on", "n"]
     rows = []
     for path in sorted(root.glob("svm-*.json")):
-        record = _read(path)
+        record = read_result(path)
         rows.append(
             {**{name: record[name] for name in columns}, "time": path.stat().st_mtime, "path": path}
         )
@@ -267,7 +267,7 @@ def pe_results(root: Path) -> pd.DataFrame:
 
 def pe_result(path: Path) -> SvmResult:
     """One of :func:`pe_results`, by its path."""
-    return cast(SvmResult, _read(path))
+    return cast(SvmResult, read_result(path))
 
 
 def table_of_run(_run: Run, path: Path) -> pd.DataFrame:
@@ -279,7 +279,7 @@ def find_result(asked: Retraining, root: Path) -> str:
     """The digest of the newest finished re-training of just these settings; empty for none."""
     wanted = json.loads(json.dumps(asdict(asked)))
     for digest in results(root)["digest"]:
-        if _read(root / f"retrain-{digest}.json")["asked"] == wanted:
+        if read_result(root / f"retrain-{digest}.json")["asked"] == wanted:
             return str(digest)
     return ""
 

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from core.dissect.losses import losses
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
-from core.foundation.settings import CACHE, command, judged_on
+from core.foundation.plain import Json
+from core.foundation.settings import CACHE, command, judged_split, searched_split
 from core.foundation.vocabulary import JUDGING
 from core.runs.run_file import Run
 from core.runs.run_names import RunNames
@@ -158,7 +158,7 @@ class Summary:
     shuffles: int | None
     splits: list[str]
     command: str | None
-    request: dict[str, Any] | None
+    request: Json | None
     categories: list[str]
     channels: list[list[str]]
     has_maps: bool
@@ -237,22 +237,10 @@ def skipped(run: Run) -> pd.DataFrame:
     return run.sql("SELECT id, file, reason FROM skipped")
 
 
-SEARCHING = ("val", "validation", "train")
-"""Splits to search on, the best first: of photos it was trained on a network says little wrong."""
-
-
 def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
-    """(where to search for units, where to judge them) among the splits of a run: never the same
-    photos where there are two; "" is all photos.
-
-    >>> usual_splits(["test", "train", "val"]), usual_splits(["train", "val"])
-    (('val', 'test'), ('train', 'val'))
-    >>> usual_splits(["val"]), usual_splits(["train", "unseen"])
-    (('', 'val'), ('train', ''))
-    """
-    judge = next((one for one in JUDGING if one in splits), "")
-    choose = next((one for one in SEARCHING if one in splits and one != judge), "")
-    return choose, judge
+    """(where to search for units, where to judge them) among the splits of a run, by
+    :func:`core.foundation.settings.searched_split` and ``judged_split``."""
+    return searched_split(splits), judged_split(splits)
 
 
 def judged(run: Run) -> str:
@@ -260,7 +248,7 @@ def judged(run: Run) -> str:
     that can be scored; "" where there is none, so that all photos are taken, those of training too.
     """
     frame = run.sql("SELECT DISTINCT split FROM images WHERE correct IS NOT NULL ORDER BY 1")
-    return next(iter(judged_on(frame["split"].tolist())), "")
+    return judged_split(frame["split"].tolist())
 
 
 def judged_words(split: str) -> str:

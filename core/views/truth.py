@@ -12,10 +12,10 @@ import pandas as pd
 
 from core.attribution.judged import ANSWERS, Truth, kept_truths
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import judged_split
 from core.paper.truth import truth_table
 from core.paper.truth import truth_words as truth_words
 from core.runs.run_file import Run
-from core.views.runs import usual_splits
 
 SHORT = ("account-minmax-threshold-image-",)
 """Of many variants of one method those that the short list shows begin so."""
@@ -95,7 +95,7 @@ def notes_of(found: Truth, answers: str) -> list[str]:
 def measure_command(run: Run) -> str:
     """The command that finds it out, on the photos that are usually judged."""
     splits = run.sql("SELECT DISTINCT split FROM images ORDER BY split")["split"].tolist()
-    judged = usual_splits(splits)[1]
+    judged = judged_split(splits)
     words = ["python", "-m", "core", "truth", run.digest, *(["--split", judged] if judged else [])]
     return shlex.join(words)
 

@@ -10,14 +10,17 @@ import shlex
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, fields
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from core.foundation import jobs
 from core.foundation.digest import digest_of
+from core.foundation.errors import UnitscopeError
 from core.foundation.files import ProcessLock
+from core.foundation.plain import Json
 from core.foundation.progress import Heartbeat
 from core.foundation.settings import command
 
@@ -57,15 +60,74 @@ def start_check(asked: list[str], root: Path) -> jobs.Job:
     return jobs.start(check_name(asked), [*asked, "--plan", "--json"], root)
 
 
-def known_layers(request: Mapping[str, Any], root: Path) -> dict[str, Any] | None:
+class LayerRow(TypedDict):
+    """A layer that can be dissected: a :class:`core.models.hooks.Layer` as JSON has it."""
+
+    name: str
+    kind: str
+    units: int
+    height: int
+    width: int
+    beside: int
+
+
+class Seconds(TypedDict):
+    """How long a run will take: a :class:`core.retrain.estimate.Estimate` as JSON has it, the
+    planning included."""
+
+    seconds: float
+    low: float
+    high: float
+    images: int
+
+
+@dataclass(frozen=True)
+class PlanFound:
+    """What a finished check says of a run: :class:`core.retrain.estimate.Description`, and how
+    long it will take."""
+
+    run: str
+    sizes: dict[str, int]
+    free: int
+    images: int
+    dataset: str
+    scenes: int
+    concepts: int
+    categories: list[str]
+    splits: dict[str, int]
+    left_out: int
+    outputs: int
+    known_scenes: int
+    notes: list[str]
+    layer: list[str]
+    layers: list[LayerRow]
+    default_layer: str | None
+    grid: tuple[int, int]
+    input_size: tuple[int, int]
+    seconds: Seconds
+
+    @classmethod
+    def of(cls, job: jobs.Job) -> PlanFound:
+        """Raises UnitscopeError where the job gave no such answer, as one of another version."""
+        answer = job.answer()
+        lacking = [one.name for one in fields(cls) if one.name not in answer]
+        if lacking:
+            raise UnitscopeError(
+                f"the check {job.name} does not say {', '.join(lacking)}; check again"
+            )
+        given = {one.name: answer[one.name] for one in fields(cls)}
+        return cls(**{**given, **{name: tuple(given[name]) for name in ("grid", "input_size")}})
+
+
+def known_layers(dataset: str, model: str, root: Path) -> PlanFound | None:
     """What the last finished check said of the same photos and network, with whatever layers,
     splits and numbers; None where there was none."""
-    pair = (str(request["dataset"]), str(request["model"]))
     for job in jobs.every(root):
         if job.name.startswith(CHECK) and job.state == "finished":
             said = dict(pairwise(job.arguments))
-            if (said.get("--dataset"), said.get("--model")) == pair:
-                return job.answer()
+            if (said.get("--dataset"), said.get("--model")) == (dataset, model):
+                with suppress(UnitscopeError):  # of another version: it is asked again
+                    return PlanFound.of(job)
     return None
 
 
@@ -114,7 +176,7 @@ class Task:
         beat = self.beat
         return f"{beat.stage} {beat.done}/{beat.total or '?'}" if beat else " 0/?"
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> Json:
         """The heartbeat, with run, state and age."""
         beat = self.beat.to_json() if self.beat else {}
         return {**beat, "run": self.run, "state": self.state, "age": self.age}

@@ -17,7 +17,7 @@ from PIL import Image
 from streamlit.testing.v1 import AppTest
 from torch import nn
 
-from core.annotate.annotate import annotate
+from core.annotate.annotate import Asked, annotate
 from core.annotate.segment import Label, Segmenter, load_segmenter, read_labels_file
 from core.cli import main
 from core.datasets import open_dataset
@@ -70,7 +70,7 @@ SIZES = {
 def test_masks_are_what_the_network_says(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
     told = []
-    done = annotate(photos, colours(), tmp_path / "out", batch=2, progress=told.append)
+    done = annotate(photos, colours(), tmp_path / "out", Asked(batch=2), told.append)
     assert (done.photos, done.written, done.there, done.problems) == (5, 5, 0, [])
     assert 0.7 < done.labelled < 0.8  # the dark quarter has no label
     assert (told[-1].done, told[-1].total) == (5, 5)
@@ -122,7 +122,7 @@ def test_label_map_against_a_slow_one():
 def test_least_confidence_leaves_pixels_out(tmp_path):
     photos = write_photos(tmp_path / "photos", {"a.png": (64, 48)})
     shares = [
-        annotate(photos, colours(), tmp_path / f"{p}", least_confidence=p).labelled
+        annotate(photos, colours(), tmp_path / f"{p}", Asked(least_confidence=p)).labelled
         for p in (0.0, 0.9, 0.99)
     ]
     # Pure colours have e⁸ / (e⁸ + e⁴ + 2) = 0.981; mixed ones at the edges less.
@@ -131,11 +131,11 @@ def test_least_confidence_leaves_pixels_out(tmp_path):
 
 def test_a_bad_photo_is_told_and_the_others_do_not_notice(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
-    annotate(photos, colours(), tmp_path / "whole", batch=3)
+    annotate(photos, colours(), tmp_path / "whole", Asked(batch=3))
     damaged = (photos / "attic/deep.png").read_bytes()
     (photos / "attic/deep.png").write_bytes(damaged[: len(damaged) // 2])
     (photos / "kitchen/2.jpg").write_bytes(b"no photo at all")
-    done = annotate(photos, colours(), tmp_path / "out", batch=3)
+    done = annotate(photos, colours(), tmp_path / "out", Asked(batch=3))
     assert (done.written, len(done.problems)) == (3, 2)
     assert {p.image for p in done.problems} == {"attic/deep", "kitchen/2"}
     assert not (tmp_path / "out/images/attic/deep.png").exists()
@@ -155,7 +155,7 @@ def test_a_photo_for_which_the_network_gives_no_number_is_told(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
     network = colours()
     network.module = Fails()
-    done = annotate(photos, network, tmp_path / "out", batch=3)
+    done = annotate(photos, network, tmp_path / "out", Asked(batch=3))
     assert done.written == 4 and not (tmp_path / "out/masks/3.png").exists()
     (problem,) = done.problems
     assert problem.image == "3"
@@ -164,7 +164,7 @@ def test_a_photo_for_which_the_network_gives_no_number_is_told(tmp_path):
 
 def test_stopped_and_gone_on_with_gives_the_same_bytes(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
-    annotate(photos, colours(), tmp_path / "whole", batch=2)
+    annotate(photos, colours(), tmp_path / "whole", Asked(batch=2))
     asked = []
 
     def stop() -> bool:
@@ -172,14 +172,14 @@ def test_stopped_and_gone_on_with_gives_the_same_bytes(tmp_path):
         return len(asked) > 2
 
     with pytest.raises(Stopped, match="stopped at 3 of 5"):
-        annotate(photos, colours(), tmp_path / "out", batch=2, stop=stop)
+        annotate(photos, colours(), tmp_path / "out", Asked(batch=2), stop=stop)
     masks = sorted((tmp_path / "out/masks").rglob("*.png"))
     assert [mask.stem for mask in masks] == ["3", "1", "deep"]
     masks[1].unlink()  # half of a batch is there, as a kill would leave it
     before = masks[2].stat().st_mtime_ns
-    done = annotate(photos, colours(), tmp_path / "out", batch=2)
+    done = annotate(photos, colours(), tmp_path / "out", Asked(batch=2))
     assert (done.written, done.there) == (3, 2) and masks[2].stat().st_mtime_ns == before
-    again = annotate(photos, colours(), tmp_path / "out", batch=2)
+    again = annotate(photos, colours(), tmp_path / "out", Asked(batch=2))
     assert (again.written, again.there) == (0, 5)
 
     def content(root: Path) -> dict[str, bytes]:
@@ -198,7 +198,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
         (dict(batch=9), "batch"),
     ):
         with pytest.raises(UnitscopeError, match=what):
-            annotate(photos, colours(), tmp_path / "out", **other)
+            annotate(photos, colours(), tmp_path / "out", Asked(**other))
     changed = colours()
     changed.module.gain.data += 1
     with pytest.raises(UnitscopeError, match="another model"):
@@ -210,7 +210,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(UnitscopeError, match="holds the photos"):
         annotate(photos, colours(), photos)
     with pytest.raises(UnitscopeError, match="device 'tpu9'"):
-        annotate(photos, colours(), tmp_path / "x", device="tpu9")
+        annotate(photos, colours(), tmp_path / "x", Asked(device="tpu9"))
     with pytest.raises(UnitscopeError, match="no folder of photos"):
         annotate(tmp_path / "none", colours(), tmp_path / "x")
     (tmp_path / "bare").mkdir()
@@ -222,7 +222,7 @@ def test_scenes_from_a_table_and_linked_photos(tmp_path):
     photos = write_photos(tmp_path / "photos", SIZES)
     table = tmp_path / "s.csv"
     table.write_text("image,scene,split\nkitchen/1.png,bath,test\nnone.png,x,test\n3,hall,train\n")
-    annotate(photos, colours(), tmp_path / "out", scenes=table, link=True)
+    annotate(photos, colours(), tmp_path / "out", Asked(scenes=table, link=True))
     assert (tmp_path / "out/images/3.png").is_symlink()
     data = open_dataset(f"folder:{tmp_path / 'out'}")
     scene = {i: s for i, s in zip(data.ids, data.scene, strict=True) if s >= 0}

@@ -106,8 +106,9 @@ def test_contributions_are_weighed_by_overlap(case):
     for row in rows.itertuples():
         for k, concept in enumerate(case.regions.ids):
             if row.concept == concept:
-                by_scene = [scores.scores[scores.scene(case.opened.classes[c]), row.unit]
-                            for c in (0, 2)]  # fmt: skip
+                by_scene = [
+                    scores.scores[scores.scene(case.opened.classes[c]), row.unit] for c in (0, 2)
+                ]
                 expected[k] += (by_scene[0] - by_scene[1]) * row.iou
     assert accounts.contribution(case, 0, 2, core="top10") == pytest.approx(expected)
     assert np.abs(expected).max() > 0

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 
 from core.attribution.chance import sign_flip
-from core.attribution.reliance import Standing, reliance, rival
+from core.attribution.reliance import reliance, rival
 from core.foundation.errors import UnitscopeError
 from core.foundation.intervals import spread
+from core.foundation.vocabulary import SceneStanding
 from tests.attribution.made import CONCEPTS, SCENES, core_of, made
 
 PULLS = {("bed", "attic"): 1.0, ("lamp", "barn"): 1.0, ("cow", "attic"): -0.8}
@@ -24,11 +25,11 @@ def standing(found, scene, name):
 
 
 def test_standings_are_what_was_built_in(found):
-    assert standing(found, "attic", "bed") == Standing.CORE
-    assert standing(found, "barn", "lamp") == Standing.SHORTCUT
-    assert standing(found, "attic", "hay") == Standing.IGNORED
-    assert standing(found, "attic", "cow") == Standing.AGAINST
-    assert standing(found, "cellar", "wine") == Standing.NONE
+    assert standing(found, "attic", "bed") == SceneStanding.CORE
+    assert standing(found, "barn", "lamp") == SceneStanding.SHORTCUT
+    assert standing(found, "attic", "hay") == SceneStanding.IGNORED
+    assert standing(found, "attic", "cow") == SceneStanding.AGAINST
+    assert standing(found, "cellar", "wine") == SceneStanding.NONE
     # What speaks against the attic speaks for the others, one of which has it in its core.
     assert found.candidates()[["scene", "name"]].values.tolist() == [
         ["barn", "lamp"],

@@ -10,8 +10,8 @@ import pytest
 from core.api import open_run
 from core.attribution.measured import Asked, read_splits, so_far
 from core.attribution.mistakes import Kind
-from core.attribution.reliance import Standing
 from core.cli import main
+from core.foundation.vocabulary import SceneStanding
 from core.runs.run_file import Run
 
 QUICK = ("--filling", "mean", "--controls", "1")
@@ -36,7 +36,7 @@ def say(capsys, *arguments: str) -> dict:
 def test_verbs(place, capsys):
     root, given = place
     told = say(capsys, "reliance", *given, *QUICK, "--csv", str(root), "--latex", str(root))
-    assert {row["standing"] for row in told["rows"]} <= set(map(str, Standing))
+    assert {row["standing"] for row in told["rows"]} <= set(map(str, SceneStanding))
     assert {row["scene"] for row in told["rows"]} <= {"attic", "barn", "cellar"}
     assert len(told["files"]) == 4 and (root / "shortcuts.tex").read_text().startswith("%")
     one = say(capsys, "reliance", *given, *QUICK, "--scene", "barn", "--margin", "rival")

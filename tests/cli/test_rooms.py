@@ -24,9 +24,21 @@ def test_a_photo_is_listed_and_edited(capsys, tmp_path):
     to, masks = tmp_path / "out.png", tmp_path / "masks.npz"
     edit = SceneEdit(without=("lamp",), color={"bed": "#ff0000"}, move={"rug": (0.2, 0, 0)})
     facts = said(
-        capsys, "rooms", "edit", image, "--without", "lamp", "--color", "bed=#ff0000",
-        "--move", "rug=0.2,0,0", "--to", str(to), "--masks", str(masks),
-    )  # fmt: skip
+        capsys,
+        "rooms",
+        "edit",
+        image,
+        "--without",
+        "lamp",
+        "--color",
+        "bed=#ff0000",
+        "--move",
+        "rug=0.2,0,0",
+        "--to",
+        str(to),
+        "--masks",
+        str(masks),
+    )
     made = picture(Rooms(), image, edit)
     assert (np.asarray(Image.open(to)) == made.rgb).all() and facts["changed"] > 0.1
     with np.load(masks) as arrays:

@@ -18,9 +18,22 @@ def test_methods_are_held_against_the_truth(run, root, capsys, tmp_path):
     listed = said(capsys, "truth", "--list")["methods"]
     assert {"evidence", "measured", "area"} <= {one["method"] for one in listed}
     facts = said(
-        capsys, "truth", "latest", "--out", str(root), "--methods", "area,evidence,occlusion-blur",
-        "--photos", "3", "--by", "mean", "--csv", str(tmp_path), "--latex", str(tmp_path),
-    )  # fmt: skip
+        capsys,
+        "truth",
+        "latest",
+        "--out",
+        str(root),
+        "--methods",
+        "area,evidence,occlusion-blur",
+        "--photos",
+        "3",
+        "--by",
+        "mean",
+        "--csv",
+        str(tmp_path),
+        "--latex",
+        str(tmp_path),
+    )
     assert facts["by"] == "mean" and set(facts["tables"]) == {"wrong", "right"}
     rows = facts["tables"]["wrong"]["rows"]
     assert len(rows) == 4 and {"rank", "top", "target"} <= set(rows[0])
@@ -29,8 +42,23 @@ def test_methods_are_held_against_the_truth(run, root, capsys, tmp_path):
     assert rows[1]["rank"]["value"] == evidence["rank"].mean()
     assert len(pd.read_csv(tmp_path / "truth-right.csv")) == 4
     assert "\\toprule" in (tmp_path / "truth-wrong.tex").read_text()
-    assert main(["truth", "latest", "--out", str(root), "--methods", "area", "--photos", "3",
-                 "--by", "mean"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "truth",
+                "latest",
+                "--out",
+                str(root),
+                "--methods",
+                "area",
+                "--photos",
+                "3",
+                "--by",
+                "mean",
+            ]
+        )
+        == 0
+    )
     assert "area of the concept" in capsys.readouterr().out
 
 

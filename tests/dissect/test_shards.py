@@ -20,7 +20,7 @@ from core.dissect.passes import Networks, tops_of
 from core.dissect.pipeline import execute
 from core.dissect.plan import Plan, plan
 from core.dissect.second_pass import find_counts, make_counts
-from core.dissect.shard_file import Made, folder_of
+from core.dissect.shard_file import Passes, folder_of
 from core.dissect.shards import find_shards, make_shard, rows_of
 from core.dissect.thresholds import TopK
 from core.foundation.errors import BadFile, UnitscopeError
@@ -84,7 +84,7 @@ def own(thirds, tmp_path) -> tuple[Plan, Path, list[Path]]:
 
 
 def merged(work: Plan, root: Path, files=(), **how) -> Run:
-    return execute(work, root, threads=1, made=Made(find_shards(work, root, files).shards), **how)
+    return execute(work, root, threads=1, made=Passes(find_shards(work, root, files).shards), **how)
 
 
 def same(run: Run, other: Run) -> None:
@@ -454,7 +454,7 @@ def counted(request, folder, tmp_path_factory) -> tuple[Plan, Path, Run]:
 
 def both_merged(work: Plan, root: Path, out: Path, **how) -> Run:
     shards, counts = find_shards(work, root).shards, find_counts(work, root).shards
-    return execute(work, out, threads=1, made=Made(shards, counts), **how)
+    return execute(work, out, threads=1, made=Passes(shards, counts), **how)
 
 
 @pytest.mark.parametrize("size", [32, 96, 256])
@@ -538,7 +538,7 @@ def test_forged_counts_are_refused(counted, tmp_path, changes, words):
     shards = find_shards(work, root).shards
     found = find_counts(work, root, [counts[0], forged, counts[2]])
     with pytest.raises(UnitscopeError, match=words):
-        execute(work, tmp_path, threads=1, made=Made(shards, found.shards))
+        execute(work, tmp_path, threads=1, made=Passes(shards, found.shards))
     # What the first pass gave stays, and nothing else is there.
     assert list(tmp_path.glob("*.partial/collect-*"))
     assert not list(tmp_path.glob("*.partial/count-*"))

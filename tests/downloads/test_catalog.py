@@ -189,7 +189,7 @@ def test_a_bad_checksum_is_told_before_anything_comes(site, tmp_path, monkeypatc
     assert not site.seen and not (tmp_path / "d").exists()
     digits = hashlib.sha256(site.files["/set.zip"]).hexdigest().upper()
     got = get(table.DOWNLOADS[0], tmp_path / "d", checksum=f"SHA256:{digits}")
-    assert got.facts["checked"] == f"sha256:{digits.lower()}"
+    assert got.marker.checked == f"sha256:{digits.lower()}"
 
 
 def test_a_page_in_place_of_an_archive_is_not_met_twice(site, tmp_path):
@@ -276,7 +276,7 @@ def test_a_stop_at_the_last_rename(site, tmp_path, monkeypatch, after):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert state(one, tmp_path) == ("there" if after else "part")
     got = get(one, tmp_path)
-    assert got.fresh is not after and got.facts["files"] == 2 and len(site.seen) == 1
+    assert got.fresh is not after and got.marker.files == 2 and len(site.seen) == 1
 
 
 def test_registration_is_told(tmp_path, capsys):
@@ -307,7 +307,7 @@ def test_inner_archives_and_a_kill_between_them(site, tmp_path, monkeypatch):
     monkeypatch.undo()
     asked = len(site.seen)
     got = get(one, tmp_path / "d")
-    assert len(site.seen) == asked and got.facts["files"] == 3
+    assert len(site.seen) == asked and got.marker.files == 3
     found = {p.relative_to(got.path).as_posix() for p in got.path.rglob("*") if p.is_file()}
     assert found == {"val/1.png", "val/2.png", "x.json"}
 
@@ -317,7 +317,7 @@ def test_what_a_kill_left_of_unpacking_is_cleared(site, tmp_path):
         (tmp_path / left / "half").mkdir(parents=True)
         (tmp_path / left / "half" / "x.png").write_bytes(b"half")
     got = get(entry(site, MEMBERS, tmp_path), tmp_path)
-    assert got.facts["files"] == 2 and {p.name for p in tmp_path.iterdir()} == {
+    assert got.marker.files == 2 and {p.name for p in tmp_path.iterdir()} == {
         "set",
         "set.got.json",
     }

@@ -31,7 +31,7 @@ def test_without_a_file_the_defaults_hold(monkeypatch):
 def test_the_file_says_what_differs(say):
     say('mode = "team"\nowners = ["ada@example.org"]\n[limits]\njobs = 1\nfree_gb = 2\n')
     assert limits() == Limits(jobs=1, free_gb=2)
-    assert configuration()["owners"] == ["ada@example.org"]
+    assert configuration().owners == ("ada@example.org",)
 
 
 @pytest.mark.parametrize(

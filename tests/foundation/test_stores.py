@@ -394,4 +394,7 @@ def test_no_message_repeats_what_is_secret(web, tmp_path, monkeypatch):
         again(there)
     assert KEY not in str(told.value) and SECRET not in str(told.value)
     err = OSError(f"the key {KEY} with {SECRET} is unknown")
-    assert stores.told(err) == "the key <AWS_ACCESS_KEY_ID> with <AWS_SECRET_ACCESS_KEY> is unknown"
+    assert (
+        stores.reason_of(err)
+        == "the key <AWS_ACCESS_KEY_ID> with <AWS_SECRET_ACCESS_KEY> is unknown"
+    )

@@ -62,11 +62,9 @@ def by_loops(
     for c in range(CLASSES):
         shown = [k >= 0 and k != without and graphs.at[photo, k] >= 0 for k in COLUMNS[c]]
         nodes = [
-            graphs.features[graphs.at[photo, k]] / scale
-            if there
-            else np.full(UNITS, EPSILON)
+            graphs.features[graphs.at[photo, k]] / scale if there else np.full(UNITS, EPSILON)
             for k, there in zip(COLUMNS[c], shown, strict=True)
-        ]  # fmt: skip
+        ]
         edges = {
             (j, i): between(*(graphs.places[photo, COLUMNS[c, k]] for k in (j, i)))
             if shown[j] and shown[i]

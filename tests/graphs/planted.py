@@ -76,8 +76,10 @@ def write_folder(root: Path, photos: int = 300, seed: int = 0) -> Path:
         if pair:
             shown = [0, 1, *(n for n, share in ((2, 0.9), (3, 0.3)) if rng.random() < share)]
         else:
-            shown = [int(rng.integers(2)), *(n for n, share in ((2, 0.1), (3, 0.7)) if
-                                             rng.random() < share)]  # fmt: skip
+            shown = [
+                int(rng.integers(2)),
+                *(n for n, share in ((2, 0.1), (3, 0.7)) if rng.random() < share),
+            ]
         cells = rng.permutation(16)[: len(shown)]
         while pair and cells[0] % 4 == cells[1] % 4:
             cells = rng.permutation(16)[: len(shown)]
@@ -91,10 +93,13 @@ def write_folder(root: Path, photos: int = 300, seed: int = 0) -> Path:
         scene = "neither" if not pair else CLASSES[int(cells[0] % 4 > cells[1] % 4)]
         rows.append([f"{k:03}.png", scene, "train" if k % 2 else "test"])
     for name, head, body in (
-        ("labels", ["value", "name", "category"], [[n + 1, c, "object"] for n, c in
-                                                   enumerate(NAMES)]),
+        (
+            "labels",
+            ["value", "name", "category"],
+            [[n + 1, c, "object"] for n, c in enumerate(NAMES)],
+        ),
         ("scenes", ["image", "scene", "split"], rows),
-    ):  # fmt: skip
+    ):
         with (root / f"{name}.csv").open("w", newline="", encoding="utf-8") as f:
             csv.writer(f).writerows([head, *body])
     return root

@@ -192,9 +192,9 @@ def test_one_photo_is_explained(judged):
     assert told.margin[0] > 0 and told.margin[1] > 0
     first = told.graphs[0]
     assert first.own == pytest.approx(
-        sum(n.own for n in first.nodes) + sum(e.own for e in first.edges)
-        + _unnamed(judged, row), abs=1e-6
-    )  # fmt: skip
+        sum(n.own for n in first.nodes) + sum(e.own for e in first.edges) + _unnamed(judged, row),
+        abs=1e-6,
+    )
     edge = next(e for e in first.edges if (e.of, e.to) == ("red", "blue"))
     assert edge.shown and edge.dx < 0
     assert {name for name, _ in told.concepts} <= set(NAMES)
@@ -218,8 +218,7 @@ def _unnamed(judged, row: int) -> float:
 def quick(monkeypatch):
     monkeypatch.setattr(distil, "EPOCHS", 60)
     # A default is read where the class is made.
-    monkeypatch.setattr(distil.Asked.__init__, "__defaults__",
-                        (None, 4, (), (), False, 60, 0))  # fmt: skip
+    monkeypatch.setattr(distil.Asked.__init__, "__defaults__", (None, 4, (), (), False, 60, 0))
 
 
 @pytest.mark.slow

@@ -21,7 +21,7 @@ from core.dissect.plan import plan
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
 from core.foundation.geometry import Preprocessing
-from core.foundation.settings import Settings
+from core.foundation.settings import Configuration, Settings
 from core.foundation.trust import ALLOW
 from core.runs.kept import keep_apart, kept, place
 from core.runs.notes import Marks, Thing
@@ -261,13 +261,16 @@ def given(**options) -> argparse.Namespace:
     ],
 )
 def test_the_mode_follows_from_what_is_said_and_who_can_reach_it(options, said, address, mode):
-    found = serve.settled(given(**options), said, address)
+    found = serve.settled(given(**options), Configuration(**said), address)
     assert found.mode == mode
     assert bool(found.token) == (mode == "owner")
     # Any file by the owner of a machine; none but the embedded ones in a team that names no roots.
     assert found.roots == (None if mode == "owner" else ())
     assert found.owners == ({"ada@example.org"} if mode == "team" else set())
-    assert serve.settled(given(**options), said, address).token != found.token or not found.token
+    assert (
+        serve.settled(given(**options), Configuration(**said), address).token != found.token
+        or not found.token
+    )
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ def test_the_mode_follows_from_what_is_said_and_who_can_reach_it(options, said, 
 )
 def test_what_cannot_be_served_is_told(options, said, message):
     with pytest.raises(UnitscopeError, match=message):
-        serve.settled(given(**options), said, "localhost")
+        serve.settled(given(**options), Configuration(**said), "localhost")
 
 
 @pytest.mark.parametrize(

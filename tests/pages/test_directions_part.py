@@ -7,7 +7,7 @@ import shutil
 import pandas as pd
 import pytest
 
-from core.directions.told import COLUMNS, Told
+from core.directions.findings import COLUMNS, Finding
 from core.runs.run_file import Run
 from tests.pages.showing import show, text_of
 
@@ -27,7 +27,7 @@ def run(tiny_run, tmp_path, monkeypatch):
     with Run(tmp_path / tiny_run.path.name) as run:
         for scene, score in (("attic", 0.75), ("barn", 0.25)):
             frame = pd.DataFrame([row | {"score": score}])
-            Told("ace", "body.3", scene, ("Random sets score 0.9.",), frame).keep(run)
+            Finding("ace", "body.3", scene, ("Random sets score 0.9.",), frame).keep(run)
         yield run
 
 

@@ -42,9 +42,17 @@ def made(photos: dict[str, int]) -> Truth:
     both = {kind: estimate(0.4) for kind in ANSWERS}
     asked = Asked(split="test", photos=9)
     return Truth(
-        asked, "inpaint", tuple(rows), photos, dict.fromkeys(photos, 4.5),
-        {"not drawn": 3}, {"other": "it is not"}, both, both, pd.DataFrame(),
-    )  # fmt: skip
+        asked,
+        "inpaint",
+        tuple(rows),
+        photos,
+        dict.fromkeys(photos, 4.5),
+        {"not drawn": 3},
+        {"other": "it is not"},
+        both,
+        both,
+        pd.DataFrame(),
+    )
 
 
 def test_figures_are_listed_best_first():

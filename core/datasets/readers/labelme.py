@@ -12,7 +12,7 @@ import base64
 import binascii
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,12 +23,13 @@ import numpy as np
 from PIL import Image
 
 from core.datasets.base import Problem
-from core.datasets.convert import Made, Part, check_target, write_folder
+from core.datasets.convert import Converted, Part, check_target, write_folder
 from core.datasets.decode import image_of, photo_of, read_photo, upright_size
 from core.datasets.files import PHOTO_TYPES, json_of, walk
 from core.datasets.readers.folder import NO_LABEL, categorised
 from core.datasets.shapes import circle, points_of, polygon
 from core.foundation.errors import BadFile, UnitscopeError, nearest
+from core.foundation.plain import Json
 from core.foundation.progress import Report, Stop, never
 
 POINTS = {
@@ -44,10 +45,29 @@ POINTS = {
 and points cover none."""
 
 
+@dataclass(frozen=True)
+class Shape:
+    """A shape of a file, checked.
+
+    Attributes
+    ----------
+    category, label : what it annotates; an empty label is one of `NO_LABEL`.
+    number : its place in the file, from 1. type : one of `POINTS`.
+    points : float64 (points, 2), x and y in pixels. mask : of the type mask, mode ``L``, its left
+        upper corner at the first point.
+    """
+
+    category: str
+    label: str
+    number: int
+    type: str
+    points: np.ndarray
+    mask: Image.Image | None = None
+
+
 @dataclass
 class _Photo:
-    """One photo with its shapes: (category, label, how to draw it), the first ones lowest; an
-    empty label is one of `NO_LABEL`.
+    """One photo with its shapes, the first ones lowest.
 
     file : the photo; None where it is the imageData of `json`.
     """
@@ -57,7 +77,7 @@ class _Photo:
     scene: str
     json: Path
     file: Path | None
-    shapes: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
+    shapes: list[Shape] = field(default_factory=list)
 
 
 def folder_from_labelme(
@@ -65,7 +85,7 @@ def folder_from_labelme(
     out: Path,
     progress: Report | None = None,
     stop: Stop = never,
-) -> Made:
+) -> Converted:
     """Write `out` as a ``folder:`` dataset from all JSON files under `source`.
 
     Photos keep their sub-folders. Later shapes lie over earlier ones, as in the program. A label
@@ -84,7 +104,7 @@ def folder_from_labelme(
     files = [name for name in walk(source) if name.lower().endswith(".json")]
     if not files:
         raise UnitscopeError(f"{source} holds no *.json")
-    made = Made(out)
+    made = Converted(out)
     photos: list[_Photo] = []
     values: dict[str, dict[str, int]] = {}
     seen: set[str] = set()
@@ -100,9 +120,9 @@ def folder_from_labelme(
             continue
         seen.add(photo.stem)
         photos.append(photo)
-        for category, label, _ in photo.shapes:
-            if label:
-                values.setdefault(category, {}).setdefault(label, 0)
+        for shape in photo.shapes:
+            if shape.label:
+                values.setdefault(shape.category, {}).setdefault(shape.label, 0)
     if not photos:
         first = made.problems[0]
         raise UnitscopeError(
@@ -141,43 +161,43 @@ def _masks(
 ) -> dict[str, np.ndarray]:
     masks = {}
     for category, known in values.items():
-        own = [shape for shape in photo.shapes if shape[0] == category]
+        own = [shape for shape in photo.shapes if shape.category == category]
         if own or category == "object":
             masks[category] = draw(own, known, photo.size, partial(_hidden, photo, problems))
     return masks
 
 
-def _hidden(photo: _Photo, problems: list[Problem], drawn: dict[str, Any]) -> None:
-    result = f"shape {drawn['number']} covers no pixel: it is outside the photo, or too thin"
+def _hidden(photo: _Photo, problems: list[Problem], shape: Shape) -> None:
+    result = f"shape {shape.number} covers no pixel: it is outside the photo, or too thin"
     problems.append(Problem(photo.stem, str(photo.json), result))
 
 
 def draw(
-    shapes: list[tuple[str, str, dict[str, Any]]],
+    shapes: Sequence[Shape],
     values: dict[str, int],
     size: tuple[int, int],
-    hidden: Callable[[dict[str, Any]], None] = lambda drawn: None,
+    hidden: Callable[[Shape], None] = lambda shape: None,
 ) -> np.ndarray:
     """Label values, uint16 (height, width), of shapes laid over one another; `hidden` is called
     with those that cover no pixel."""
     labels = np.zeros((size[1], size[0]), np.uint16)
-    for _, label, drawn in shapes:
-        covered = _covered(drawn, size)
+    for shape in shapes:
+        covered = _covered(shape, size)
         if not covered.any():
-            hidden(drawn)
-        labels[covered] = values.get(label, 0)
+            hidden(shape)
+        labels[covered] = values.get(shape.label, 0)
     return labels
 
 
-def _covered(drawn: dict[str, Any], size: tuple[int, int]) -> np.ndarray:
-    points = np.asarray(drawn["points"], np.float64)
-    if drawn["type"] == "circle":
+def _covered(shape: Shape, size: tuple[int, int]) -> np.ndarray:
+    points = np.asarray(shape.points, np.float64)
+    if shape.type == "circle":
         return circle(points[0], points[1], size)
-    if drawn["type"] == "mask":
+    if shape.mask is not None:
         covered = Image.new("1", size)
-        covered.paste(drawn["mask"], (int(points[0][0]), int(points[0][1])))
+        covered.paste(shape.mask, (int(points[0][0]), int(points[0][1])))
         return np.asarray(covered)
-    if drawn["type"] == "rectangle" and len(points) == 2:
+    if shape.type == "rectangle" and len(points) == 2:
         (x0, y0), (x1, y1) = points
         points = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
     return polygon(points, size)
@@ -221,7 +241,7 @@ def _read(source: Path, name: str, problems: list[Problem]) -> _Photo:
     return photo
 
 
-def _photo_of(path: Path, source: Path, result: dict[str, Any]) -> Path | None:
+def _photo_of(path: Path, source: Path, result: Json) -> Path | None:
     """The photo's file, or None where only imageData has it. Raises BadFile where nothing has."""
     # Written on another machine, the path may have its separators; the name is what counts.
     said = str(result.get("imagePath") or "").replace("\\", "/")
@@ -264,8 +284,8 @@ def _bytes_of(text: Any) -> bytes:
         raise ValueError("it is not base64") from wrong
 
 
-def _shape(shape: Any, number: int) -> tuple[str, str, dict[str, Any]]:
-    """(category, label, what is drawn). Raises ValueError."""
+def _shape(shape: Any, number: int) -> Shape:
+    """Raises ValueError."""
     if not isinstance(shape, dict):
         raise ValueError("it is not {label, points, shape_type}")
     label = shape.get("label")
@@ -278,13 +298,12 @@ def _shape(shape: Any, number: int) -> tuple[str, str, dict[str, Any]]:
     wanted = POINTS[kind]
     if wanted and len(points) not in wanted:
         raise ValueError(f"{label!r} is a {kind} of {len(points)} points, not {wanted[0]}")
-    drawn: dict[str, Any] = {"number": number, "type": kind, "points": points}
+    mask = None
     if kind == "mask":
         try:
             image = image_of(_bytes_of(shape["mask"]), f"mask of {label!r}")
         except (BadFile, ValueError, TypeError, KeyError) as wrong:
             raise ValueError(f"the mask of {label!r} cannot be read: {wrong}") from wrong
-        drawn["mask"] = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
-    if label.strip() in NO_LABEL:
-        return "object", "", drawn
-    return (*categorised(label), drawn)
+        mask = Image.fromarray((np.asarray(image) > 0).astype(np.uint8) * 255)
+    category, name = ("object", "") if label.strip() in NO_LABEL else categorised(label)
+    return Shape(category, name, number, kind, points, mask)

@@ -45,6 +45,7 @@ from core.datasets.files import (
     whole_number,
 )
 from core.foundation.errors import BadFile
+from core.foundation.plain import Json
 
 SHAPES = "shapes.materialshape.json"
 HEIGHT = 1024
@@ -276,7 +277,7 @@ def draw(shapes: list[Shape], width: int, height: int) -> np.ndarray:
     return table.astype(np.uint16)[:, which]
 
 
-def _shape(row: dict[str, Any], concept_of: dict[str, dict[int, int]]) -> Shape:
+def _shape(row: Json, concept_of: dict[str, dict[int, int]]) -> Shape:
     """Raises ValueError, KeyError or IndexError where corners and triangles do not fit."""
     numbers = [float(v) for v in str(row["vertices"]).split(",")]
     corners = np.array(numbers, np.float64).reshape(-1, 2)
@@ -293,7 +294,7 @@ def _shape(row: dict[str, Any], concept_of: dict[str, dict[int, int]]) -> Shape:
     )
 
 
-def _rows(tables: Path, name: str, problems: list[Problem]) -> list[tuple[int, dict[str, Any]]]:
+def _rows(tables: Path, name: str, problems: list[Problem]) -> list[tuple[int, Json]]:
     """(primary key, fields) of a table of the release; rows without them are left out."""
     path = tables / f"{name}.json"
     result = json_of(path)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from core.cli import main
 from core.datasets import open_dataset
-from core.datasets.readers.labelme import draw, folder_from_labelme
+from core.datasets.readers.labelme import Shape, draw, folder_from_labelme
 from core.foundation.errors import UnitscopeError
 from tests import tiny
 from tests.cli.test_cli import said
@@ -122,9 +122,7 @@ def test_random_polygons_against_ray_casting():
     rng = np.random.default_rng(0)
     for _ in range(30):
         points = rng.uniform(-5, 45, (rng.integers(3, 8), 2))
-        drawn = draw(
-            [("object", "x", {"type": "polygon", "points": points.tolist()})], {"x": 300}, (40, 30)
-        )
+        drawn = draw([Shape("object", "x", 1, "polygon", points)], {"x": 300}, (40, 30))
         assert drawn.dtype == np.uint16
         for y in range(30):
             for x in range(40):
@@ -216,19 +214,19 @@ def test_rectangles_of_four_points_are_polygons(tmp_path, kind):
     made = folder_from_labelme(one(tmp_path / "in", [shape("bed", points, kind)]), tmp_path / "out")
     assert made.problems == []
     (names,) = maps_of(tmp_path / "out", "room/a")
-    polygon = draw([("object", "bed", {"type": "polygon", "points": points})], {"bed": 1}, (40, 30))
+    polygon = draw([Shape("object", "bed", 1, "polygon", np.array(points))], {"bed": 1}, (40, 30))
     assert np.array_equal(names == "bed", polygon == 1) and 150 < polygon.sum() < 600
 
 
 def test_pixels_are_covered_where_their_centres_are():
     """Rectangles and circles; polygons above, and in test_shapes."""
-    box = {"type": "rectangle", "points": [[10.5, 5.6], [3, 2]]}
-    drawn = draw([("object", "x", box)], {"x": 1}, (40, 30))
+    box = Shape("object", "x", 1, "rectangle", np.array([[10.5, 5.6], [3, 2]]))
+    drawn = draw([box], {"x": 1}, (40, 30))
     wanted = np.zeros((30, 40))
     wanted[2:6, 3:10] = 1
     assert np.array_equal(drawn, wanted)
-    ring = {"type": "circle", "points": [[3, 4], [3, 6.2]]}
-    drawn = draw([("object", "x", ring)], {"x": 1}, (8, 8))
+    ring = Shape("object", "x", 1, "circle", np.array([[3, 4], [3, 6.2]]))
+    drawn = draw([ring], {"x": 1}, (8, 8))
     for y in range(8):
         for x in range(8):
             assert drawn[y, x] == ((x + 0.5 - 3) ** 2 + (y + 0.5 - 4) ** 2 <= 2.2**2)

@@ -1,4 +1,4 @@
-"""What verbs told is kept as tables, and read with care."""
+"""What verbs found is kept as tables, and read with care."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from core.cli import main
-from core.directions.told import COLUMNS, Told, told
+from core.directions.findings import COLUMNS, Finding, findings
 from core.runs.run_file import Run
 from core.views import directions
 
@@ -24,13 +24,13 @@ def own(planted, tmp_path) -> Run:
     return Run(path)
 
 
-def one(about: str = "attic", layer: str = "body.3") -> Told:
+def one(about: str = "attic", layer: str = "body.3") -> Finding:
     row = {name: 0.5 for name in COLUMNS["ace"]} | {"name": "red", "p": np.nan}
     row |= {"segments": 7, "photos": 5}
-    return Told("ace", layer, about, ("Random sets score 0.9.",), pd.DataFrame([row, row]))
+    return Finding("ace", layer, about, ("Random sets score 0.9.",), pd.DataFrame([row, row]))
 
 
-def test_what_was_told_is_read_again(own):
+def test_what_was_found_is_read_again(own):
     one().keep(own)
     one("barn").keep(own)
     one(layer="body.1").keep(own)
@@ -42,7 +42,7 @@ def test_what_was_told_is_read_again(own):
     table = directions.table_of(again)
     assert list(table.columns[:2]) == ["name", "TCAV"] and table["segments"].tolist() == [7, 7]
     one().keep(own)
-    assert len(told(own, "body.3")) == 2  # the same question: one answer
+    assert len(findings(own, "body.3")) == 2  # the same question: one answer
 
 
 @pytest.mark.parametrize(
@@ -54,9 +54,9 @@ def test_what_is_not_ours_or_damaged_is_left_out(own, change):
     (path,) = own.path.with_suffix(".derived").glob("told-*.json")
     held = json.loads(path.read_text())
     path.write_text(json.dumps(held | change))
-    assert told(own, "body.3") == []
+    assert findings(own, "body.3") == []
     path.write_text("{")
-    assert told(own, "body.3") == []
+    assert findings(own, "body.3") == []
 
 
 def test_the_job_of_a_page_is_a_command(own, capsys):
@@ -67,6 +67,6 @@ def test_the_job_of_a_page_is_a_command(own, capsys):
     beat = own.path.parent / "beat"
     assert main([*asked, "--runs", "3", "--randoms", "4", "--beat", str(beat)]) == 0
     scores = json.loads(capsys.readouterr().out.splitlines()[-1])["scores"]
-    (found,) = told(own, "body.3")
+    (found,) = findings(own, "body.3")
     assert found.frame["score"].tolist() == pytest.approx([row["score"] for row in scores])
     assert any("random concepts" in note for note in found.notes) and beat.is_file()

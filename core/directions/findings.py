@@ -1,7 +1,7 @@
 """What the verbs conceptshap, tcav, ace and vrx found, kept as plain tables for the app.
 
 What they compute is kept by themselves, and needs the network to be read; a page shows what was
-told.
+found.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ WORDS, COUNTS = ("name", "scene", "variant", "about"), ("photos", "segments")
 
 
 @dataclass(frozen=True, eq=False)
-class Told:
+class Finding:
     """What a verb found.
 
     Attributes
@@ -47,7 +47,7 @@ class Told:
     frame: pd.DataFrame
 
     def keep(self, run: Run) -> None:
-        """Write it beside the run, in place of what was told to the same question."""
+        """Write it beside the run, in place of the answer to the same question before."""
         facts = [self.verb, self.layer, self.about, versions_of("concept vectors", "graphs")]
         held = {
             "run": run.digest,
@@ -60,8 +60,8 @@ class Told:
         write_text(derived(run, "told", facts, "json"), strict_json(held))
 
 
-def told(run: Run, layer: str) -> list[Told]:
-    """All that was told of a layer, the latest first; what cannot be read is left out."""
+def findings(run: Run, layer: str) -> list[Finding]:
+    """All that was found of a layer, the latest first; what cannot be read is left out."""
     files = sorted(
         kept(run.path.with_suffix(".derived"), "told-*.json"),
         key=lambda path: (-path.stat().st_mtime_ns, path.name),
@@ -77,7 +77,7 @@ def told(run: Run, layer: str) -> list[Told]:
     return found
 
 
-def _read(held: Any) -> Told:
+def _read(held: Any) -> Finding:
     """From plain data, every cell checked: the file may be damaged, or a stranger's."""
     columns = COLUMNS[held["verb"]]
     rows: Sequence[Any] = held["rows"]
@@ -95,7 +95,7 @@ def _read(held: Any) -> Told:
         }
     )
     notes = tuple(str(note) for note in held["notes"])
-    return Told(str(held["verb"]), str(held["layer"]), str(held["about"]), notes, frame)
+    return Finding(str(held["verb"]), str(held["layer"]), str(held["about"]), notes, frame)
 
 
 def _number(value: Any) -> float:
