@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,19 +14,16 @@ from core.figures import retrain as figures
 from core.figures.base import Caption
 from core.foundation import jobs
 from core.foundation.errors import UnitscopeError
-from core.foundation.names import plain_name
 from core.foundation.progress import duration
 from core.foundation.settings import GOLDEN, Retraining, command
 from core.foundation.vocabulary import Golden
 from core.retrain.result import CONTROL, RetrainResult
 from core.views import retrain
-from core.views import runs as run_views
 from core.views.knowledge import spoken_name
 from core.views.names import short_name
 from core.views.retrain import NAMES
 from core.views.runs import cache_root
-from core.views.work import Task
-from pages.parts import access, address, changes, draw, explanations, run_form, watch
+from pages.parts import address, draw, explanations, run_form, svm, training
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
 VIEWS = {"network": "Core concepts (CC)", "svm": "Prediction explanations (PE)"}
@@ -35,152 +32,7 @@ FORMS = {
     "softmax": "all concepts share one probability (as published)",
     "sigmoid": "each concept is a yes or no",
 }
-SOURCE = {"train": "training photos alone", "all": "all photos, test photos too"}
-HIDDEN = {"metrics": "metrics", "mrr": "MRR", "hidden": "hidden state", "annotated": "masks alone"}
-STEPS = {
-    "decode": "Reading the photos",
-    "train": "Training, forward and back",
-    "fit": "Fitting the SVMs, one after the other",
-}
 PLAIN = Retraining("", "")
-
-
-def points(value: float) -> str:
-    """A difference of shares in percentage points."""
-    return f"{round(100 * value, 1) + 0.0:+.1f}".replace("-", "−")
-
-
-def span(low: float, high: float) -> str:
-    """An interval of a difference, in percentage points."""
-    return f"{points(low)} to {points(high)}"
-
-
-def choose_result(names: list[str], shown: dict[str, str], noun: str) -> str:
-    """The result that the address names; the first where it names none.
-
-    Where there is no such result, the page says so and ends.
-    """
-    asked = address.get("result")
-    fits = [name for name in names if name.startswith(asked)]
-    if asked and len(fits) != 1:
-        stop(
-            f"There is no {noun} “{asked}” here."
-            if not fits
-            else f"“{asked}” fits several: {', '.join(fits)}.",
-            {
-                f"Show {shown[name]}": address.kept(view=address.get("view"), result=name)
-                for name in names[:3]
-            },
-            "Retrain",
-        )
-    if asked and asked != fits[0]:
-        st.query_params["result"] = fits[0]
-    return address.select(
-        "result",
-        "Result",
-        names,
-        fits[0] if asked else names[0],
-        drop=("beside", "lambda"),
-        format_func=shown.get,
-    )
-
-
-# -- at work --------------------------------------------------------------------------------
-
-
-@st.fragment(run_every=2.0)
-def at_work(root: Path, kind: str) -> None:
-    """What is in the making, read again every two seconds."""
-    rows = retrain.at_work(root, kind)
-    states = {task.name: task.state for task in rows}
-    seen = st.session_state.setdefault(f"over-{kind}", states)
-    if states != seen:
-        # One has begun, ended or stopped while we watched: results and form must learn of it.
-        st.session_state[f"over-{kind}"] = states
-        st.rerun()
-    if not rows:
-        return
-    draw.subheader("Not finished yet")
-    for task in rows:
-        with st.container(border=True):
-            one_at_work(task, root, kind)
-
-
-def one_at_work(task: Task, root: Path, kind: str) -> None:
-    """One training that is not finished, or was a moment ago."""
-    job, name = task.job, task.name
-    st.markdown(f"**{task.what or name}**")
-    watch.state(task, STEPS)
-
-    def shown() -> None:
-        assert job is not None
-        st.page_link(
-            page_files()["Retrain"],
-            label="Show what came out",
-            query_params=address.kept(
-                view="" if kind == "cc" else "svm", result=retrain.finished_digest(job)
-            ),
-            icon=":material/arrow_downward:",
-        )
-
-    def again() -> None:
-        assert job is not None
-        changes.start_training(job.arguments, root)
-
-    watch.controls(
-        task,
-        root,
-        shown,
-        again if job else None,
-        lambda: confirm_discard(task.run, root, name if job else ""),
-    )
-    if task.command:
-        with st.expander("On the command line", icon=":material/code:"):
-            st.code(task.command, language="bash", wrap_lines=True)
-
-
-@st.dialog("Discard what this training has done?")
-def confirm_discard(name: str, root: Path, job: str) -> None:
-    """Ask before the work of a stopped training is thrown away."""
-    st.markdown("It would have to begin anew. The photos and the network stay where they are.")
-    yes, no = st.columns(2)
-    if yes.button("Discard", type="primary", width="stretch"):
-        try:
-            changes.discard(name, root, job)
-        except UnitscopeError as err:
-            st.error(str(err))
-            return
-        st.rerun()
-    if no.button("Keep", width="stretch"):
-        st.rerun()
-
-
-def begin(arguments: list[str], root: Path) -> None:
-    """Start what is asked for, and say what stands in its way."""
-    try:
-        changes.start_training(arguments, root)
-    except UnitscopeError as err:
-        st.session_state["not-begun"] = sentence(err)
-
-
-def not_begun(job: jobs.Job | None) -> None:
-    """Why a job cannot be started from here, where it cannot."""
-    wrong = st.session_state.pop("not-begun", "")
-    if wrong:
-        st.warning(f"{wrong}.", icon=":material/error:")
-    elif job is not None and job.alive:
-        draw.caption("Just this is running; see the top of the page.")
-
-
-def only_here(command: str) -> bool:
-    """Whether this server may start processes; where not, the command line that does is shown."""
-    if access.may_change():
-        return True
-    st.markdown(
-        f"Training is started here by owners alone: {access.why_not()}. On the command line:"
-    )
-    st.code(command, language="bash", wrap_lines=True)
-    return False
 
 
 # -- training the network again -------------------------------------------------------------
@@ -206,7 +58,7 @@ def cc_results(ctx: Context, root: Path) -> None:
     names = list(shown)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        name = choose_result(names, shown, "training with concepts")
+        name = training.choose_result(names, shown, "training with concepts")
     with right:
         others = [other for other in names if other != name]
         beside = address.several(
@@ -257,15 +109,15 @@ def said(reply: RetrainResult, table: pd.DataFrame) -> None:
         change = control.test - by["original"]
         lines.append(
             f"**Training on without concepts** (the control) takes the network from "
-            f"{by['original']:.1%} to {control.test:.1%} ({points(change)} points)."
+            f"{by['original']:.1%} to {control.test:.1%} ({training.points(change)} points)."
         )
     else:
         lines.append(f"**Without concepts** (the control) it gets {control.test:.1%} right.")
     for one in retrain.verdicts(reply, table):
         name = f"**{NAMES[one.cc]}** (λ = {one.weight:g})"
-        gain = f"{points(one.gain)} points over the control"
-        seeds = f"over seeds {span(one.gain_low, one.gain_high)}"
-        photos = f"over photos {span(one.image_low, one.image_high)}"
+        gain = f"{training.points(one.gain)} points over the control"
+        seeds = f"over seeds {training.span(one.gain_low, one.gain_high)}"
+        photos = f"over photos {training.span(one.image_low, one.image_high)}"
         if one.verdict == "one seed":
             lines.append(
                 f"{name}: {gain}; {photos}. Trained once: whether other batches would do the "
@@ -449,6 +301,7 @@ def cc_form(ctx: Context, root: Path) -> None:
 
 def cc_fields(ctx: Context, have: retrain.Material, splits: list[str]) -> Retraining | None:
     """The fields; None, with a word on it, where they cannot be meant."""
+    asked = Retraining(have.dataset, have.model, knowledge=ctx.run.own_knowledge)
     left, right = st.columns([3, 2], gap="large")
     with left:
         cc = address.several(
@@ -467,6 +320,22 @@ def cc_fields(ctx: Context, have: retrain.Material, splits: list[str]) -> Retrai
             help="How much the concepts count beside the scene. The one that does best on "
             "held-out photos is reported.",
         )
+    asked = budget(replace(asked, cc=tuple(cc) or PLAIN.cc))
+    with st.expander("More choices", icon=":material/tune:"):
+        left, right = st.columns(2, gap="large")
+        with left:
+            asked = learned_from(asked)
+        with right:
+            asked = steps(asked, splits)
+    try:
+        return replace(asked, weights=lambdas(text))
+    except UnitscopeError as err:
+        st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
+        return None
+
+
+def budget(asked: Retraining) -> Retraining:
+    """How long, how often and at which size."""
     row = st.columns(3)
     with row[0]:
         epochs = address.amount(
@@ -500,65 +369,36 @@ def cc_fields(ctx: Context, have: retrain.Material, splits: list[str]) -> Retrai
             help="The shorter side of the photo as the network sees it. Half the size is a "
             "quarter of the work.",
         )
-    with st.expander("More choices", icon=":material/tune:"):
-        left, right = st.columns(2, gap="large")
-        with left:
-            form = address.select(
-                "form", "How concepts are learned", list(FORMS), "softmax", format_func=FORMS.get
-            )
-            core_on = address.select(
-                "core", "Core concepts come from", list(SOURCE), "train", format_func=SOURCE.get
-            )
-            since = address.text(
-                "since",
-                "First layer that is trained",
-                placeholder="all of the network",
-                help="Layers before it stay as they are. The names are those of "
-                "`python -m core layers`.",
-            )
-        with right:
-            batch = address.amount("batch", "Photos a step", PLAIN.batch, 2, 1024, step=2)
-            rate = address.amount(
-                "rate",
-                "Learning rate",
-                PLAIN.rate,
-                1e-6,
-                0.5,
-                step=1e-4,
-                format="%.6f",
-            )
-            usual = "train" if "train" in splits else splits[0]
-            train = address.select("train", "Learn from", splits, usual, format_func=plain_name)
-            rest = [split for split in splits if split != train]
-            test = address.select(
-                "test",
-                "Judge on",
-                rest,
-                "test" if "test" in rest else rest[0],
-                format_func=plain_name,
-            )
-    try:
-        values = lambdas(text)
-    except UnitscopeError as err:
-        st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
-        return None
-    return Retraining(
-        have.dataset,
-        have.model,
-        cc=tuple(cc) or PLAIN.cc,
-        weights=values,
-        form=form,
-        seeds=int(seeds),
-        epochs=int(epochs),
-        batch=int(batch),
-        rate=float(rate),
-        side=int(side) or None,
-        since=since or None,
-        train=train,
-        test=test,
-        core_on=core_on,
-        knowledge=ctx.run.own_knowledge,
+    return replace(asked, epochs=int(epochs), seeds=int(seeds), side=int(side) or None)
+
+
+def learned_from(asked: Retraining) -> Retraining:
+    """How concepts are learned, from which photos they come, and what of the network learns."""
+    form = address.select(
+        "form", "How concepts are learned", list(FORMS), "softmax", format_func=FORMS.get
     )
+    core_on = address.select(
+        "core",
+        "Core concepts come from",
+        list(training.SOURCE),
+        "train",
+        format_func=training.SOURCE.get,
+    )
+    since = address.text(
+        "since",
+        "First layer that is trained",
+        placeholder="all of the network",
+        help="Layers before it stay as they are. The names are those of `python -m core layers`.",
+    )
+    return replace(asked, form=form, core_on=core_on, since=since or None)
+
+
+def steps(asked: Retraining, splits: list[str]) -> Retraining:
+    """The optimiser's steps, and the splits."""
+    batch = address.amount("batch", "Photos a step", PLAIN.batch, 2, 1024, step=2)
+    rate = address.amount("rate", "Learning rate", PLAIN.rate, 1e-6, 0.5, step=1e-4, format="%.6f")
+    train, test = training.two_splits(splits, [st.container()])
+    return replace(asked, batch=int(batch), rate=float(rate), train=train, test=test)
 
 
 def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
@@ -570,7 +410,7 @@ def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
         f"{asked.epochs} epochs: about **{images:,} photos** through the network and back. Some "
         "end earlier."
     )
-    if not only_here(asked.command()):
+    if not training.only_here(asked.command()):
         return
     arguments = retrain.cc_arguments(asked, root)
     timing = [*arguments, "--plan"]
@@ -591,18 +431,18 @@ def cost(asked: Retraining, splits: dict[str, int], root: Path) -> None:
                 "Start",
                 type="primary",
                 icon=":material/play_arrow:",
-                on_click=begin,
+                on_click=training.begin,
                 args=(arguments, root),
                 disabled=job is not None and job.alive,
             )
         st.button(
             "How long will it take?",
             icon=":material/timer:",
-            on_click=begin,
+            on_click=training.begin,
             args=(timing, root),
             disabled=busy,
         )
-        not_begun(job)
+        training.not_begun(job)
     if timed is not None and busy:
         watch_timing(timed.name, str(root))
     elif timed is not None and timed.state == "finished":
@@ -630,200 +470,6 @@ def watch_timing(name: str, root: str) -> None:
         st.rerun()
         return
     draw.caption(":material/hourglass_top: Opening everything, training for a few steps …")
-
-
-# -- an SVM on the explanations -------------------------------------------------
-
-
-def pe_results(ctx: Context, root: Path) -> None:
-    """Table 6 of this run's SVMs."""
-    frame = retrain.pe_results(root)
-    frame = frame[frame["run"] == ctx.run.digest]
-    draw.subheader("Results")
-    if frame.empty:
-        draw.caption("No SVM on explanations for this run yet. Start the first one below.")
-        return
-    shown = {
-        row.digest: f"{row.layer} · learned from {', '.join(row.train)}, judged on "
-        f"{', '.join(row.test)} · core concepts of {SOURCE[row.core_on]} · {row.digest[:6]}"
-        for row in frame.itertuples()
-    }
-    name = choose_result(list(shown), shown, "SVM on explanations")
-    reply = retrain.pe_result(frame.set_index("digest")["path"][name])
-    with st.spinner("Comparing the SVMs with the network …"):
-        table = ctx.ask(retrain.table_of_run, frame.set_index("digest")["path"][name])
-    about = Caption(
-        reply["dataset"],
-        short_name(reply["model"]),
-        reply["layer"],
-        f"LC(x) by {plain_name(reply['strategy'])}, IoU {reply['iou']}, core concepts from "
-        f"{reply['core_on']} images",
-        f"split {', '.join(reply['test'])}, n = {reply['n']:,}",
-    )
-    pe_said(table)
-    groups = {
-        "": "Without masks of the test photo: may be compared with the network",
-        "masks": "With masks of the test photo, which a person must draw first: may not be "
-        "compared with the network",
-    }
-    for need, title in groups.items():
-        rows = table[table["needs_masks"] == bool(need)]
-        st.markdown(f"**{title}**")
-        draw.table(
-            pe_view(rows),
-            f"table-6-{need or 'without-masks'}-{name[:6]}",
-            f"Table 6: accuracy of each choice of features. {title}",
-            explanations.TABLE_6,
-            caption=" / ".join(about.lines()),
-            height=38 + 35 * len(rows),
-            column_config={
-                **{
-                    c: st.column_config.NumberColumn(format="%.1f")
-                    for c in ("right (%)", "from", "to")
-                },
-                **{
-                    c: st.column_config.NumberColumn(format="%+.1f")
-                    for c in ("over the network", "over hidden state", "lowest", "highest")
-                },
-            },
-        )
-    draw.caption(
-        f"{reply['n_train']:,} training photos, {reply['n']:,} test photos; "
-        f"{reply['labels']} labels "
-        "of units speak. “From” and “to” bound the share right, “lowest” and “highest” the gain "
-        "over the hidden state (95 %)."
-    )
-
-
-def pe_view(rows: pd.DataFrame) -> pd.DataFrame:
-    """The table as people read it."""
-
-    def features(groups: object) -> str:
-        return " + ".join(HIDDEN.get(g, g) for g in str(groups).split(" + "))
-
-    return pd.DataFrame(
-        {
-            "judged by": [
-                features(groups) if method == "SVM" else f"({method})"
-                for method, groups in zip(rows["method"], rows["groups"], strict=True)
-            ],
-            "concepts": [NAMES.get(c, "") if isinstance(c, str) else "" for c in rows["cc"]],
-            "right (%)": 100 * rows["accuracy"],
-            "from": 100 * rows["low"],
-            "to": 100 * rows["high"],
-            "over the network": 100 * rows["gain"],
-            "over hidden state": 100 * rows["hidden_gain"],
-            "lowest": 100 * rows["hidden_low"],
-            "highest": 100 * rows["hidden_high"],
-        }
-    )
-
-
-def pe_said(table: pd.DataFrame) -> None:
-    """What Table 6 says, in words."""
-    network = table[table["method"] == "network"].iloc[0]
-    alone = table[table["groups"] == "hidden"]
-    masks = table[table["groups"] == "annotated"]
-    from_masks = table[(table["source"] == "masks") & (table["groups"] != "annotated")]
-    labels = table[(table["source"] == "labels") & (table["groups"] == "metrics + mrr + hidden")]
-    lines = [f"The **network** gets {network.accuracy:.1%} of the test photos right."]
-    if len(alone):
-        row = alone.iloc[0]
-        lines.append(
-            f"An SVM on its **hidden state** alone, without any concept: {row.accuracy:.1%}."
-        )
-    for row in labels.itertuples():
-        sure = (
-            "cannot be told from the hidden state alone"
-            if row.hidden_low <= 0 <= row.hidden_high
-            else "more than luck"
-        )
-        lines.append(
-            f"With the measures of **{NAMES[row.cc]}** added, no masks needed: "
-            f"{row.accuracy:.1%}, {points(row.hidden_gain)} points "
-            f"({span(row.hidden_low, row.hidden_high)}): {sure}."
-        )
-    if len(from_masks) and len(masks):
-        low, high = from_masks["accuracy"].min(), from_masks["accuracy"].max()
-        only = masks.iloc[0].accuracy
-        reply = (
-            "so the gain is the annotator’s"
-            if only >= high
-            else "so the measures add to what the annotator wrote down"
-        )
-        lines.append(
-            f"With **masks of the test photo**: {low:.1%} to {high:.1%}. But the masks alone, "
-            f"without network or knowledge, reach {only:.1%}, {reply}."
-        )
-    st.markdown("\n".join(f"- {line}" for line in lines))
-
-
-def pe_form(ctx: Context, root: Path) -> None:
-    """What to fit, and the start."""
-    draw.subheader("Start an SVM on explanations")
-    if unanswered(ctx.run, "an SVM that is judged beside the network"):
-        return
-    splits = ctx.ask(run_views.splits)
-    if len(splits) < 2:
-        st.info(
-            "The photos of this run are of one split. An SVM needs two: photos to learn from, and "
-            "photos to be judged on.",
-            icon=":material/call_split:",
-        )
-        return
-    kinds = [kind for kind in KINDS if kind != "annotated"]
-    with st.container(border=True):
-        st.markdown(f"Layer **{ctx.layer}** of the run at the left; another is chosen there.")
-        cc = address.several(
-            "kinds",
-            "Core concepts",
-            kinds,
-            default=("scc", "icc"),
-            format_func=KINDS.get,
-            help=explanations.CORE,
-        )
-        row = st.columns(3)
-        with row[0]:
-            usual = "train" if "train" in splits else splits[0]
-            train = address.select("train", "Learn from", splits, usual, format_func=plain_name)
-        rest = [split for split in splits if split != train]
-        with row[1]:
-            test = address.select(
-                "test",
-                "Judge on",
-                rest,
-                "test" if "test" in rest else rest[0],
-                format_func=plain_name,
-            )
-        with row[2]:
-            core_on = address.select(
-                "core", "Core concepts come from", list(SOURCE), "train", format_func=SOURCE.get
-            )
-        chosen = cc or ["scc", "icc"]
-        # The hidden state, the masks alone, and six choices of groups from two sources each.
-        st.markdown(
-            f"{2 + 12 * len(chosen)} SVMs, each fitted for several costs and "
-            "parts of the training photos: seconds for small layers, minutes for 500 units."
-        )
-        arguments = retrain.pe_arguments(
-            ctx.run, root, ctx.layer, ctx.run.own_knowledge, chosen, train, test, core_on
-        )
-        line = shlex.join(["python", "-m", "core", *arguments[:-3]])
-        if not only_here(line):
-            return
-        job = jobs.watch(retrain.job_name(arguments), root)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.button(
-                "Start",
-                type="primary",
-                icon=":material/play_arrow:",
-                on_click=begin,
-                args=(arguments, root),
-                disabled=job is not None and job.alive,
-            )
-            not_begun(job)
-        with st.expander("On the command line", icon=":material/terminal:"):
-            st.code(line, language="bash", wrap_lines=True)
 
 
 # -- the page -------------------------------------------------------------------------------
@@ -854,7 +500,7 @@ parts: dict[str, tuple[str, str, str, Sequence[Callable[[Context, Path], None]]]
         "The network stays as it is. A linear classifier (SVM) reads CM, SM and DM of every "
         "scene, and predicts the scene itself.",
         explanations.TABLE_6,
-        (pe_results, pe_form),
+        (svm.results, svm.form),
     ),
 }
 root = cache_root()
@@ -871,6 +517,6 @@ view = address.select(
 kind, about_it, explanation, draws = parts[view]
 st.markdown(about_it)
 draw.explain(explanation, "How it works")
-at_work(root, kind)
+training.at_work(root, kind)
 for draw_part in draws:
     draw_part(ctx, root)

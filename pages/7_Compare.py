@@ -14,12 +14,13 @@ from core.figures.base import COUNTING, Caption
 from core.figures.disable import dumbbells
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
+from core.foundation.settings import judged_split
 from core.runs.run_file import Run
 from core.runs.store import list_runs
 from core.views import benches, compare
 from core.views import runs as run_views
 from core.views.pictures import thumbnail
-from core.views.runs import cache_root, summary, usual_splits
+from core.views.runs import cache_root, summary
 from core.views.units import detected
 from pages.parts import address, draw, explanations
 from pages.parts import labels as label_part
@@ -365,24 +366,27 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             format_func=lambda k: " against ".join(labels[d] for d in k.split("~")),
         )
         pair = pairs[keys.index(key)]
-    one, other = runs[pair[0]], runs[pair[1]]
-    first, second = labels[pair[0]], labels[pair[1]]
+    two_runs(
+        ctx,
+        runs[pair[0]]._replace(name=labels[pair[0]]),
+        runs[pair[1]]._replace(name=labels[pair[1]]),
+        split,
+    )
+
+
+def two_runs(ctx: Context, one: Side, other: Side, split: str) -> None:
+    """How far the predictions of two runs agree, scene by scene, and where they do not."""
     met = compare.met(
         ask(compare.outcomes, one.run, split), ask(compare.outcomes, other.run, split)
+    )
+    about = caption(ctx, [one, other], False, split)._replace(
+        split=f"{len(met):,} {split} photos".replace("  ", " ")
     )
     result = compare.agreement(met)
     left, right = st.columns(2, gap="large", vertical_alignment="center")
     with left:
         draw.chart(
-            lambda dark: drawn.agreement(
-                result,
-                first,
-                second,
-                caption(ctx, [one, other], False, split)._replace(
-                    split=f"{len(met):,} {split} photos".replace("  ", " ")
-                ),
-                dark,
-            ),
+            lambda dark: drawn.agreement(result, one.name, other.name, about, dark),
             "compare-images",
             "Bars: photos that both, one, or neither predicts correctly",
             explanations.AGREEMENT,
@@ -391,8 +395,8 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
         luck = result.p
         st.markdown(
             f"On **{result.images:,}** photos that both were given, predictions agree on "
-            f"**{result.same:.0%}**. {result.first:,} are correct with {first} alone, "
-            f"{result.second:,} with {second} alone"
+            f"**{result.same:.0%}**. {result.first:,} are correct with {one.name} alone, "
+            f"{result.second:,} with {other.name} alone"
             + (f" ({p_words(luck)}, McNemar’s exact test)." if luck == luck else ".")
         )
         if one.facts.dataset_digest != other.facts.dataset_digest:
@@ -401,23 +405,17 @@ def same_images(ctx: Context, sides: Sequence[Side], split: str) -> None:
             )
     scenes = compare.by_scene(met)
     if len(scenes) > 1:
+        title = f"Accuracy by scene, {one.name} (ring) and {other.name} (dot)"
         draw.chart(
-            lambda dark: dumbbells(
-                {"": scenes},
-                caption(ctx, [one, other], False, split)._replace(
-                    split=f"{len(met):,} {split} photos".replace("  ", " ")
-                ),
-                dark,
-                title=f"Accuracy by scene, {first} (ring) and {second} (dot)",
-            ),
+            lambda dark: dumbbells({"": scenes}, about, dark, title=title),
             "compare-scenes",
             "Dumbbells: accuracy of every scene in both runs",
             explanations.AGREEMENT,
         )
-    for kind, side, name in (("first", one, first), ("second", other, second)):
+    for kind, side in (("first", one), ("second", other)):
         rows = met[met["kind"] == kind]
         if len(rows):
-            apart(rows, side, kind, f"Correct with {name} alone ({len(rows):,})")
+            apart(rows, side, kind, f"Correct with {side.name} alone ({len(rows):,})")
 
 
 def p_words(p: float) -> str:
@@ -573,7 +571,7 @@ if len(every_split) > 1:
         "split",
         "Accuracy judged on",
         every_split,
-        usual_splits(shared)[1],
+        judged_split(shared),
         widget=st.segmented_control,
         help="Which photos accuracy and predictions are compared on. Accuracy on training photos "
         "says little of new ones. Units are compared over all photos.",

@@ -19,6 +19,7 @@ import hmac
 import json
 import secrets
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
@@ -116,7 +117,7 @@ def who() -> str:
     return ""
 
 
-def team_owner(user: dict[str, Any], owners: frozenset[str]) -> str:
+def team_owner(user: Mapping[str, object], owners: frozenset[str]) -> str:
     """The e-mail address of a user who logged in and is an owner; empty for anybody else.
 
     user : the claims that the identity provider signed, as ``st.user`` has them. An address that

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
 from importlib import import_module
@@ -139,7 +139,7 @@ def _pictures(_answer: Callable[[], bytes], key: tuple[object, ...]) -> bytes:
 
 
 def _key(
-    function: Callable[..., object], run: Run, given: tuple[object, ...], more: dict[str, Any]
+    function: Callable[..., object], run: Run, given: tuple[object, ...], more: Mapping[str, object]
 ) -> tuple[object, ...]:
     """What an answer is kept by: the run, the function's name, what it is given."""
 

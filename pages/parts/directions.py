@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from core.directions.told import Told
+from core.directions.findings import Finding
 from core.foundation.names import plain_name
 from core.views import directions
 from core.views.images import concepts
@@ -39,7 +39,7 @@ def tab(ctx: Context) -> None:
     start(ctx, verb)
 
 
-def result(ctx: Context, verb: str, name: str, one: Told) -> None:
+def result(ctx: Context, verb: str, name: str, one: Finding) -> None:
     """One table with what must be said beside it."""
     frame = directions.table_of(one)
     figures = [c for c in frame if pd.api.types.is_float_dtype(frame[c])]

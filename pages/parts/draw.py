@@ -16,6 +16,7 @@ from core.figures.export import FORMATS, export, latex
 from core.figures.printed import COLUMNS, Printed
 from core.figures.printed import caption as caption_of
 from core.foundation.escape import csv_frame
+from core.foundation.plain import Json, Keywords
 from pages.parts.frame import is_dark
 from pages.parts.terms import linked
 
@@ -161,7 +162,7 @@ def chart(
     make : dark → chart, so that the saved figure can be on white while the screen is dark.
     name : file name without suffix, and the key.
     """
-    more: dict[str, Any] = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
+    more: Keywords = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
     drawn = make(is_dark())
     height, widest = box(drawn)
     width: int | Literal["stretch"] = widest or "stretch"
@@ -183,14 +184,14 @@ def deck(
     alt: str,
     height: int,
     explanation: str | None = None,
-    picked: Callable[[dict[str, Any] | None], None] | None = None,
+    picked: Callable[[Json | None], None] | None = None,
 ) -> None:
     """A pydeck picture with its explanation, and the files of its printed form.
 
     shown : the deck, every layer with an id. make : dark → the same as a chart. `picked` is
     called with the object that is clicked, or with None when it is let go.
     """
-    more: dict[str, Any] = {}
+    more: Keywords = {}
     if picked is not None:
         key = f"deck-{name}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Concatenate, NoReturn, overload
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, overload
 
 import streamlit as st
 
@@ -29,6 +29,9 @@ from core.views.runs import (
 from pages.parts import access, address, finder
 from pages.parts.cache import Answer, Given, ask, open_run, picture, summaries
 from pages.parts.registry import pages
+
+if TYPE_CHECKING:
+    from streamlit.delta_generator import DeltaGenerator
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -177,33 +180,8 @@ def page(title: str, needs_run: bool = True) -> Context | None:
     Where there is no run, or none of the name in the address, the page says so and ends;
     with ``needs_run=False`` it goes on with None.
     """
-    st.set_page_config(
-        page_title=f"{title} · Unitscope",
-        page_icon=str(ROOT / "pages" / "parts" / "icon.png"),
-        layout="wide",
-        initial_sidebar_state="auto",
-    )
-    st.html(CSS + DARK if is_dark() else CSS)
-    keep_apart(access.serving().mode == "read-only")
-    if too_long := address.cut():
-        st.warning(
-            f"The address holds more than a link of this app does, and is read without "
-            f"{', '.join(too_long[:5])}.",
-            icon=":material/link_off:",
-        )
-    with st.sidebar:
-        st.markdown("### Unitscope")
-        searched = st.container()
-        for listed in pages():
-            st.page_link(
-                listed.form,
-                label=listed.name,
-                icon=f":material/{listed.icon}:",
-                query_params=address.kept(),
-                width="stretch",
-            )
-        _same_page()(key="same-page")
-        access.badge()
+    _set_up(title)
+    searched = _listed_pages()
     root = cache_root()
     names = given_names(root)
     every = summaries(root)
@@ -224,46 +202,84 @@ def page(title: str, needs_run: bool = True) -> Context | None:
         facts = ask(summary, open_run(path))
     except UnitscopeError as err:
         search(None)
-        near = nearest(wanted, list(paths)) or list(paths)
         if not needs_run:
             st.warning(sentence(err), icon=":material/explore_off:")
             return None
+        near = nearest(wanted, list(paths)) or list(paths)
         st.title(title)
         links = {f"Open {paths[name]}": {"run": name} for name in near[:3]}
         stop(f"{sentence(err)}.", links, title)
+    layers, asked = [layer.name for layer in facts.layers], address.get("layer")
     with st.sidebar:
         st.space("small")
         _pick_run(paths, path.stem)
         if why := too_small(facts):
             st.caption(f":orange[:material/warning: A failed or a first try: {why}.]")
-        layers = [layer.name for layer in facts.layers]
-        if not layers:
-            search(open_run(path))
-            return Context(open_run(path), facts, "", "all", is_dark())
-        layer = address.get("layer", layers[-1])
-        layer_known = layer in layers
-        if not layer_known:
-            layer = layers[-1]
-        if len(layers) > 1 or not layer_known:
-            address.select("layer", "Layer", layers, layers[-1], drop=("unit", "page"))
-        else:
-            st.caption(f"Layer {layers[0]}, {facts.layers[0].units} units")
-        denominator = address.select(
-            "definition",
-            "IoU denominator",
-            list(COUNTING),
-            "all",
-            format_func=COUNTING.get,
-            help="IoU puts a unit’s active pixels in its denominator. As published, every pixel "
-            "counts; the other way leaves out pixels where nothing of the concept’s kind was "
-            "annotated, so that a unit is not blamed for what nobody labelled.",
-        )
+        layer, denominator = _pick_layer(facts) if layers else ("", "all")
     search(open_run(path), layer, denominator)
-    if not layer_known:
+    if layers and asked and asked not in layers:
         st.title(title)
-        error = unknown("layer of this run", address.get("layer"), layers)
+        error = unknown("layer of this run", asked, layers)
         stop(f"{sentence(error)}.", {f"Open {n}": address.kept(layer=n) for n in layers}, title)
     return Context(open_run(path), facts, layer, denominator, is_dark())
+
+
+def _set_up(title: str) -> None:
+    """The window's title, the look, and what the address says too much."""
+    st.set_page_config(
+        page_title=f"{title} · Unitscope",
+        page_icon=str(ROOT / "pages" / "parts" / "icon.png"),
+        layout="wide",
+        initial_sidebar_state="auto",
+    )
+    st.html(CSS + DARK if is_dark() else CSS)
+    keep_apart(access.serving().mode == "read-only")
+    if too_long := address.cut():
+        st.warning(
+            f"The address holds more than a link of this app does, and is read without "
+            f"{', '.join(too_long[:5])}.",
+            icon=":material/link_off:",
+        )
+
+
+def _listed_pages() -> DeltaGenerator:
+    """The side bar's list of pages; returns where the search stands above it."""
+    with st.sidebar:
+        st.markdown("### Unitscope")
+        searched = st.container()
+        for listed in pages():
+            st.page_link(
+                listed.form,
+                label=listed.name,
+                icon=f":material/{listed.icon}:",
+                query_params=address.kept(),
+                width="stretch",
+            )
+        _same_page()(key="same-page")
+        access.badge()
+    return searched
+
+
+def _pick_layer(facts: Summary) -> tuple[str, str]:
+    """The layer, the last where the address names none that there is, and the denominator."""
+    layers = [layer.name for layer in facts.layers]
+    layer = address.get("layer", layers[-1])
+    known = layer in layers
+    if len(layers) > 1 or not known:
+        address.select("layer", "Layer", layers, layers[-1], drop=("unit", "page"))
+    else:
+        st.caption(f"Layer {layers[0]}, {facts.layers[0].units} units")
+    denominator = address.select(
+        "definition",
+        "IoU denominator",
+        list(COUNTING),
+        "all",
+        format_func=COUNTING.get,
+        help="IoU puts a unit’s active pixels in its denominator. As published, every pixel "
+        "counts; the other way leaves out pixels where nothing of the concept’s kind was "
+        "annotated, so that a unit is not blamed for what nobody labelled.",
+    )
+    return layer if known else layers[-1], denominator
 
 
 def given_names(root: Path) -> RunNames:

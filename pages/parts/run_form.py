@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +63,7 @@ ENGINE_HELP = (
 )
 
 
-def parameters(request: dict[str, Any]) -> dict[str, str]:
+def parameters(request: Mapping[str, Any]) -> dict[str, str]:
     """A run's settings as parameters of this page: the form opens filled in."""
     plain = Settings("", "")
     found = {}
@@ -78,7 +80,7 @@ def parameters(request: dict[str, Any]) -> dict[str, str]:
     return {k: v for k, v in found.items() if v}
 
 
-def fill_in(label: str, request: dict[str, Any]) -> None:
+def fill_in(label: str, request: Mapping[str, Any]) -> None:
     """A button that puts a run's settings into the form."""
 
     def put() -> None:
@@ -93,8 +95,30 @@ def _forms(rows: list[tuple[str, str]], label: str) -> None:
         draw.caption("Paths are those of the machine that serves this page.")
 
 
-def form(root: Path) -> dict[str, Any]:
-    """Draw the fields; returns the request they make."""
+def form(root: Path) -> Settings:
+    """Draw the fields; returns the settings that they ask for."""
+    named = _photos_and_network()
+    layers, splits = _layers_and_splits(work.known_layers(named.dataset, named.model, root))
+    with st.expander("More choices", icon=":material/tune:"):
+        left, right = st.columns(2, gap="large")
+        with left:
+            asked = _counting(named)
+            _engine()
+        with right:
+            asked = _beside(asked)
+        scenes = address.text(
+            "places",
+            "Which class a scene is",
+            placeholder="by the names alone",
+            help="A table of yours, for scenes that the network calls otherwise: "
+            "`python -m core datasets scenes --dataset … --model … --write scenes.csv`, "
+            "filled in.",
+        )
+    return replace(asked, layers=tuple(layers), splits=tuple(splits), scenes=scenes or None)
+
+
+def _photos_and_network() -> Settings:
+    """The two SPECs."""
     left, right = st.columns(2, gap="large")
     with left:
         dataset = address.text(
@@ -111,104 +135,93 @@ def form(root: Path) -> dict[str, Any]:
             drop=("dissect",),
         )
         _forms([(kind.form, kind.about) for kind in MODELS], "How to name it")
-    request: dict[str, Any] = {"dataset": dataset, "model": model}
-    known = work.known_layers(request, root)
-    layers = address.get("dissect")
-    splits = address.get("only")
-    if known:
-        shapes = {
-            row["name"]: f"{row['name']}  ({row['units']} units, {row['height']} × {row['width']})"
-            for row in known["layers"]
-        }
-        left, right = st.columns(2, gap="large")
-        with left:
-            chosen = address.several(
-                "dissect",
-                "Layers",
-                list(shapes),
-                format_func=shapes.get,
-                placeholder=f"{known['default_layer']} (the usual one)",
-                help="Each layer chosen is dissected in the same run.",
-            )
-        with right:
-            counts = known["splits"]
-            only = address.several(
-                "only",
-                "Splits",
-                list(counts),
-                placeholder="all images",
-                format_func=lambda name: f"{name}  ({counts[name]:,} images)",
-            )
-    else:
+    return Settings(dataset, model)
+
+
+def _layers_and_splits(known: work.PlanFound | None) -> tuple[list[str], list[str]]:
+    """Those chosen; from what a check found, or as the address names them."""
+    if known is None:
         # Named in the address, and not yet known to exist: the check will tell.
-        chosen = [one for one in layers.split(",") if one]
-        only = [one for one in splits.split(",") if one]
-    with st.expander("More choices", icon=":material/tune:"):
-        left, right = st.columns(2, gap="large")
-        with left:
-            request["q"] = address.amount(
-                "q",
-                "Active share of all places (q)",
-                0.005,
-                0.0005,
-                0.2,
-                step=0.001,
-                format="%.4f",
-                help=explanations.THRESHOLD,
-            )
-            request["keep_maps"] = address.toggle(
-                "maps",
-                "Keep activation maps",
-                True,
-                help="Needed to show where a unit is active. Without them the run takes less room "
-                "and the network runs twice.",
-            )
-            request["classes"] = address.toggle(
-                "classes",
-                "The network’s outputs are classes",
-                True,
-                help="Off for a backbone whose outputs are features: it is dissected without "
-                "answers. Networks built without a classifier are known as such by themselves.",
-            )
-            _engine()
-        with right:
-            request["shuffles"] = int(
-                address.amount(
-                    "shuffles",
-                    "Rounds of the permutation test",
-                    Settings.shuffles,
-                    0,
-                    10_000,
-                    step=100,
-                    help=explanations.CHANCE,
-                )
-            )
-            request["untrained"] = TWIN[
-                address.select(
-                    "twin",
-                    "Untrained twin",
-                    list(TWIN),
-                    "auto",
-                    format_func=TWIN_WORDS.get,
-                    help=explanations.UNTRAINED,
-                )
-            ]
-            request["knowledge"] = (
-                address.text("facts", "Knowledge graph", placeholder="builtin") or "builtin"
-            )
-            _forms([(kind.form, kind.about) for kind in KNOWLEDGE], "How to name it ")
-        request["scenes"] = (
-            address.text(
-                "places",
-                "Which class a scene is",
-                placeholder="by the names alone",
-                help="A table of yours, for scenes that the network calls otherwise: "
-                "`python -m core datasets scenes --dataset … --model … --write scenes.csv`, "
-                "filled in.",
-            )
-            or None
+        layers, splits = address.get("dissect"), address.get("only")
+        return [one for one in layers.split(",") if one], [one for one in splits.split(",") if one]
+    shapes = {
+        row["name"]: f"{row['name']}  ({row['units']} units, {row['height']} × {row['width']})"
+        for row in known.layers
+    }
+    left, right = st.columns(2, gap="large")
+    with left:
+        chosen = address.several(
+            "dissect",
+            "Layers",
+            list(shapes),
+            format_func=shapes.get,
+            placeholder=f"{known.default_layer} (the usual one)",
+            help="Each layer chosen is dissected in the same run.",
         )
-    return {**request, "layers": chosen, "splits": only}
+    with right:
+        only = address.several(
+            "only",
+            "Splits",
+            list(known.splits),
+            placeholder="all images",
+            format_func=lambda name: f"{name}  ({known.splits[name]:,} images)",
+        )
+    return chosen, only
+
+
+def _counting(asked: Settings) -> Settings:
+    """What is active, and what is kept."""
+    q = address.amount(
+        "q",
+        "Active share of all places (q)",
+        0.005,
+        0.0005,
+        0.2,
+        step=0.001,
+        format="%.4f",
+        help=explanations.THRESHOLD,
+    )
+    keep_maps = address.toggle(
+        "maps",
+        "Keep activation maps",
+        True,
+        help="Needed to show where a unit is active. Without them the run takes less room "
+        "and the network runs twice.",
+    )
+    classes = address.toggle(
+        "classes",
+        "The network’s outputs are classes",
+        True,
+        help="Off for a backbone whose outputs are features: it is dissected without "
+        "answers. Networks built without a classifier are known as such by themselves.",
+    )
+    return replace(asked, q=q, keep_maps=keep_maps, classes=classes)
+
+
+def _beside(asked: Settings) -> Settings:
+    """Controls, and the graph of the explanations."""
+    shuffles = address.amount(
+        "shuffles",
+        "Rounds of the permutation test",
+        Settings.shuffles,
+        0,
+        10_000,
+        step=100,
+        help=explanations.CHANCE,
+    )
+    twin = address.select(
+        "twin",
+        "Untrained twin",
+        list(TWIN),
+        "auto",
+        format_func=TWIN_WORDS.get,
+        help=explanations.UNTRAINED,
+    )
+    graph = address.text("facts", "Knowledge graph", placeholder="builtin")
+    _forms([(kind.form, kind.about) for kind in KNOWLEDGE], "How to name it ")
+    return replace(
+        asked, shuffles=int(shuffles), untrained=TWIN[twin], knowledge=graph or "builtin"
+    )
 
 
 def _engine() -> None:
@@ -244,11 +257,12 @@ def draw_form(root: Path) -> None:
         return
     fill_in("Fill in the embedded photos and network", EMBEDDED)
     with st.container(border=True):
-        request = form(root)
+        settings = form(root)
+        request = asdict(settings)
         asked = work.arguments(request, root)
         job = jobs.watch(work.check_name(asked), root)
         wrong = form_check.problems(request, access.readable_roots(), changes.FORM)
-        filled = bool(request["dataset"] and request["model"]) and not wrong
+        filled = bool(settings.dataset and settings.model) and not wrong
         checking = job is not None and job.alive
         done = job is not None and job.state == "finished"
         refused = ""
@@ -267,7 +281,7 @@ def draw_form(root: Path) -> None:
                 else:
                     st.rerun()
             if job is not None and done:
-                result = job.answer()
+                result = work.PlanFound.of(job)
                 begin(result, asked, root)
             elif not checking:
                 draw.caption(
@@ -285,7 +299,7 @@ def draw_form(root: Path) -> None:
         elif job is not None and checking:
             watch_check(job.name, str(root))
         elif done:
-            checked(result, request)
+            checked(result, command(request))
         elif job is not None and job.state == "failed":
             st.error(f"{sentence(job.error)}.", icon=":material/error:")
         elif job is not None:
@@ -298,9 +312,9 @@ def draw_form(root: Path) -> None:
         )
 
 
-def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
+def begin(result: work.PlanFound, asked: list[str], root: Path) -> None:
     """The button that starts, or what stands in its way."""
-    digest = result["run"]
+    digest = result.run
     at_work = jobs.watch(digest, root)
     if (root / f"{digest}.duckdb").is_file():
         st.page_link(
@@ -313,16 +327,16 @@ def begin(result: dict[str, Any], asked: list[str], root: Path) -> None:
     if at_work is not None and at_work.alive:
         draw.caption("This run is running: see above.")
         return
-    need = sum(result["sizes"].values())
+    need = sum(result.sizes.values())
     # A run that stopped as too many of its photos are lost; it is asked here, and resumed.
     failed = at_work is not None and at_work.state == "failed" and LOSS in at_work.error
-    many = result["left_out"] > MOST_LOST * (result["left_out"] + result["images"])
+    many = result.left_out > MOST_LOST * (result.left_out + result.images)
     wanted = failed or many
     allowed = wanted and st.toggle(
         "Go on with the photos that can be used",
         help=f"More than {MOST_LOST:.0%} of the photos are lost: `{LOSS}`.",
     )
-    short = need > result["free"] or (wanted and not allowed)
+    short = need > result.free or (wanted and not allowed)
     if st.button("Start", type="primary", icon=":material/play_arrow:", disabled=short):
         try:
             given = [*asked, LOSS] if allowed else asked
@@ -349,18 +363,21 @@ def watch_check(name: str, root: str) -> None:
             changes.stop(name, Path(root))
 
 
-def checked(result: dict[str, Any], request: dict[str, Any]) -> None:
-    """What a check found: how much, how big, how long, and what to know beforehand."""
-    seconds = result["seconds"]
-    need = sum(result["sizes"].values())
+def checked(result: work.PlanFound, line: str) -> None:
+    """What a check found: how much, how big, how long, and what to know beforehand.
+
+    line : what makes the run on the command line.
+    """
+    seconds = result.seconds
+    need = sum(result.sizes.values())
     cells = st.columns(4)
-    cells[0].metric("images", f"{result['images']:,}")
-    units = {row["name"]: row["units"] for row in result["layers"]}
-    cells[1].metric("units", f"{sum(units[name] for name in result['layer']):,}")
+    cells[0].metric("images", f"{result.images:,}")
+    units = {row["name"]: row["units"] for row in result.layers}
+    cells[1].metric("units", f"{sum(units[name] for name in result.layer):,}")
     cells[2].metric(
         "on disk",
         size_words(need),
-        help="\n".join(f"- {name}: {size_words(size)}" for name, size in result["sizes"].items()),
+        help="\n".join(f"- {name}: {size_words(size)}" for name, size in result.sizes.items()),
     )
     cells[3].metric(
         "time",
@@ -369,23 +386,23 @@ def checked(result: dict[str, Any], request: dict[str, Any]) -> None:
         f"here: {duration(seconds['low'])} to {duration(seconds['high'])} for all. Whatever "
         "else this machine does at the same time comes on top.",
     )
-    width, height = result["grid"]
+    width, height = result.grid
     notes = [
-        f"{result['dataset']}: {result['scenes']:,} scenes, {result['concepts']:,} concepts "
-        f"({', '.join(result['categories']) or 'none annotated in regions'})",
-        f"layers {', '.join(result['layer'])}; input {' × '.join(map(str, result['input_size']))}, "
+        f"{result.dataset}: {result.scenes:,} scenes, {result.concepts:,} concepts "
+        f"({', '.join(result.categories) or 'none annotated in regions'})",
+        f"layers {', '.join(result.layer)}; input {' × '.join(map(str, result.input_size))}, "
         f"counted on a grid of {width} × {height}",
     ]
-    if result["outputs"] and result["known_scenes"] < result["scenes"]:
+    if result.outputs and result.known_scenes < result.scenes:
         notes.append(
-            f"**{result['scenes'] - result['known_scenes']:,} of {result['scenes']:,} scenes "
+            f"**{result.scenes - result.known_scenes:,} of {result.scenes:,} scenes "
             "are no "
             "class of this network**: their images are neither right nor wrong"
         )
-    notes += result.get("notes", [])
-    if result["left_out"]:
-        notes.append(f"**{result['left_out']:,} photos cannot be used** and will be lost")
-    if need > result["free"]:
-        notes.append(f"**only {size_words(result['free'])} are free**: keep no maps, or make room")
+    notes += result.notes
+    if result.left_out:
+        notes.append(f"**{result.left_out:,} photos cannot be used** and will be lost")
+    if need > result.free:
+        notes.append(f"**only {size_words(result.free)} are free**: keep no maps, or make room")
     st.markdown("\n".join(f"- {note}" for note in notes))
-    st.code(shlex.join([*shlex.split(command(request)), *execution()]), "bash", wrap_lines=True)
+    st.code(shlex.join([*shlex.split(line), *execution()]), "bash", wrap_lines=True)

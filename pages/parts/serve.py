@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
@@ -31,9 +31,12 @@ from streamlit import config as streamlit_config
 
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.names import whole
-from core.foundation.settings import Limits, configuration
+from core.foundation.settings import Configuration, Limits, configuration
 from core.foundation.trust import allow_python
 from pages.parts import access
+
+if TYPE_CHECKING:
+    from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -152,7 +155,8 @@ class Door:
             return PlainTextResponse(f"A file may have {largest:g} MB", 413)
         from streamlit.runtime import get_instance
 
-        held: dict[str, dict[str, Any]] = get_instance().uploaded_file_mgr.file_storage  # type: ignore[attr-defined]
+        manager = cast("MemoryUploadedFileManager", get_instance().uploaded_file_mgr)
+        held = manager.file_storage
         session = path.rpartition("/_stcore/upload_file/")[2].partition("/")[0]
         size = sum(len(file.data) for files in list(held.values()) for file in files.values())
         if len(held.get(session, ())) >= (self.most.drop_files if own else self.most.uploads):
@@ -164,7 +168,7 @@ class Door:
 
 def doors(most: Limits | None = None) -> list[Middleware]:
     """What stands before the app, however it is started. most : as configured where None."""
-    return [Middleware(Door, most=most or configuration()["limits"])]
+    return [Middleware(Door, most=most or configuration().limits)]
 
 
 # -- the start --------------------------------------------------------------------------------
@@ -203,7 +207,7 @@ def _options(prog: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _streamlit_options(arguments: Sequence[str]) -> dict[str, Any]:
+def _streamlit_options(arguments: Sequence[str]) -> dict[str, object]:
     """Options of ``streamlit run`` with their values, as its own command line reads them.
 
     Raises UnitscopeError for one it has not.
@@ -222,17 +226,17 @@ def _streamlit_options(arguments: Sequence[str]) -> dict[str, Any]:
     return {k.replace("_", ".", 1): v for k, v in own.items() if v is not None and v != ()}
 
 
-def settled(given: argparse.Namespace, said: dict[str, Any], address: str) -> access.Serving:
+def settled(given: argparse.Namespace, said: Configuration, address: str) -> access.Serving:
     """How the server serves: by the command line, else the configuration file, else by whether
     only this machine can reach it (`address`).
 
     Raises UnitscopeError for a mode there is not, or one that lacks what it needs.
     """
-    mode = given.mode or said.get("mode") or ("owner" if address in LOCAL else "read-only")
+    mode = given.mode or said.mode or ("owner" if address in LOCAL else "read-only")
     if mode not in access.MODES:
         raise unknown("mode", mode, access.MODES)
-    owners = frozenset(str(one).lower() for one in given.owners or said.get("owners", ()))
-    listed = given.roots if given.roots is not None else said.get("roots")
+    owners = frozenset(str(one).lower() for one in given.owners or said.owners)
+    listed = given.roots if given.roots is not None else said.roots
     if owners and mode != "team":
         raise UnitscopeError(f"owners are of the mode team, and this is {mode}")
     if mode == "team" and not owners:
@@ -297,7 +301,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m pages.pa
     try:
         options = _streamlit_options(rest)
         said = configuration()
-        most: Limits = said["limits"]
+        most = said.limits
         usual = {
             "logger.hideWelcomeMessage": True,
             "server.maxUploadSize": max(most.photo_mb, most.names_mb, most.drop_mb),
@@ -310,7 +314,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m pages.pa
     except UnitscopeError as err:
         print(f"error: {err}", file=sys.stderr)
         return 2
-    if given.allow_python or said.get("allow_python"):
+    if given.allow_python or said.allow_python:
         allow_python()
     access.serve_as(serving)
     ready(LIGHT)

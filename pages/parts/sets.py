@@ -12,6 +12,7 @@ import streamlit as st
 from core.figures import disable as figures
 from core.figures.base import BLUE, ORANGE, PAPER
 from core.foundation.names import plain_name
+from core.foundation.progress import Progress
 from core.foundation.settings import splits_words
 from core.views.pictures import thumbnail
 from pages.parts import address, draw, explanations
@@ -27,6 +28,8 @@ else:
 
 TILES = 12
 """Photos shown before the table of all."""
+
+REPLAYED = "Running the rest of the network …"
 
 KEPT = 16
 """Results that a visitor's session holds."""
@@ -99,12 +102,15 @@ def result(
     key = (ctx.run.digest, ctx.layer, tuple(off), factor, tuple(splits))
     kept: dict[Any, Toggled] = st.session_state.setdefault("toggled", {})
     if key not in kept:
-        hooks: dict[str, Any] = {}
-        bar = None
-        if ready.weights is None:
-            bar = st.progress(0.0, text="Running the rest of the network …")
-            hooks["progress"] = lambda e: bar.progress(e.done / max(1, e.total), text=str(e))
-        kept[key] = disable.toggled(ready, off, factor, splits, **hooks)
+        bar = None if ready.weights is not None else st.progress(0.0, text=REPLAYED)
+
+        def tell(progress: Progress) -> None:
+            if bar is not None:
+                bar.progress(progress.done / max(1, progress.total), text=str(progress))
+
+        kept[key] = disable.toggled(
+            ready, off, factor, splits, progress=tell if bar is not None else None
+        )
         if bar is not None:
             bar.empty()
         while len(kept) > KEPT:
@@ -343,55 +349,58 @@ def compare(
     options = list(known)
     first = written(off) if off else options[0]
     second = next((one for one in options if one != first), first)
-    sides, replies, names = st.columns(2, gap="large"), [], []
-    for letter, side, usual in zip("AB", sides, (first, second), strict=True):
+    replies: dict[str, Toggled] = {}
+    for letter, side, usual in zip("AB", st.columns(2, gap="large"), (first, second), strict=True):
         with side:
             chosen = address.select(
-                letter.lower(),
-                f"Set {letter}",
-                options,
-                usual,
-                format_func=known.get,
+                letter.lower(), f"Set {letter}", options, usual, format_func=known.get
             )
             units = disable.parse_units(chosen, ready.units)
             reply = result(ctx, ready, units, factor, judged)
-            parts = reply.headlines(scene)
-            if not parts:
+            if not reply.headlines(scene):
                 st.info("No photo here has a scene that the network knows.")
                 return
-            st.html(
-                f'<div class="shifts" role="status">{headlines(parts, True)}'
-                f"{newly(parts[-1])}</div>"
-            )
-            draw.caption(
-                f"{count_words(len(units))}: {', '.join(map(str, units[:12]))}"
-                f"{' …' if len(units) > 12 else ''}"
-            )
-            st.page_link(
-                page_files()["Disable"],
-                label=f"Disable set {letter}",
-                icon=":material/toggle_off:",
-                query_params={
-                    **{k: v for k, v in address.everything().items() if k != "view"},
-                    "off": chosen,
-                },
-            )
-            replies.append(reply)
-            names.append(f"{letter}: {known[chosen]}")
-    if replies[0].edits == replies[1].edits:
+            _one_set(letter, chosen, units, reply, scene)
+            replies[f"{letter}: {known[chosen]}"] = reply
+    one, two = replies.values()
+    if one.edits == two.edits:
         st.info("A and B are the same set: choose another one.", icon=":material/compare_arrows:")
         return
-    one, two = replies
-    found = disable.compared(one, two, (names[0], names[1]))
+    _differences(ctx, replies, splits_words(judged), scene)
+
+
+def _one_set(letter: str, chosen: str, units: Sequence[int], reply: Toggled, scene: str) -> None:
+    """What one set does, which units it has, and the way to the page that disables it."""
+    parts = reply.headlines(scene)
+    st.html(f'<div class="shifts" role="status">{headlines(parts, True)}{newly(parts[-1])}</div>')
+    draw.caption(
+        f"{count_words(len(units))}: {', '.join(map(str, units[:12]))}"
+        f"{' …' if len(units) > 12 else ''}"
+    )
+    st.page_link(
+        page_files()["Disable"],
+        label=f"Disable set {letter}",
+        icon=":material/toggle_off:",
+        query_params={
+            **{k: v for k, v in address.everything().items() if k != "view"},
+            "off": chosen,
+        },
+    )
+
+
+def _differences(ctx: Context, replies: Mapping[str, Toggled], words: str, scene: str) -> None:
+    """What B does that A does not. replies : by the name of the set, A and B. words : of the
+    splits that they are judged on."""
+    (first, one), (second, two) = replies.items()
+    found = disable.compared(one, two, (first, second))
     less = found.table.iloc[-1]
     significant = "" if less["gain_low"] > 0 or less["gain_high"] < 0 else " (not significant)"
-    words = splits_words(judged)
     st.markdown(
         f"**B less A, {words}: {points(less['gain'])} points**, 95 % interval "
         f"{points(less['gain_low'])} to {points(less['gain_high'])}{significant}; "
         f"{len(found.second):,} photos are correct with B alone, {len(found.first):,} with A alone."
     )
-    tables = dict(zip(names, (one.scenes, two.scenes), strict=True))
+    tables = {name: reply.scenes for name, reply in replies.items()}
     draw.chart(
         lambda dark: figures.dumbbells(
             tables, ctx.caption(words)._replace(definition=""), dark, scene
