@@ -170,23 +170,77 @@ def long_functions(file: Path) -> dict[str, int]:
     }
 
 
-def test_functions_of_core_fit_on_a_screen():
+LONG_STILL: set[str] = {
+    "pages/2_Units.py:one_unit",
+    "pages/3_Concepts.py:names",
+    "pages/3_Concepts.py:groups",
+}
+"""Longer functions that are known; one that was cut is taken out of this list."""
+
+
+def test_functions_fit_on_a_screen():
     found: dict[str, int] = {}
-    for file in files("core"):
+    for file in [ROOT / "app.py", *files("core", "pages")]:
         if "drawing" not in file.parts:
             found |= long_functions(file)
-    assert not found, f"cut these in parts whose names tell what they do: {found}"
+    more = {name: lines for name, lines in found.items() if name not in LONG_STILL}
+    assert not more, f"cut these in parts whose names tell what they do: {more}"
+    assert found.keys() >= LONG_STILL, "these fit now, take them out of LONG_STILL"
+
+
+MOST_PARAMETERS = 10
 
 
 def test_functions_have_few_parameters():
-    for file in files("core"):
+    """A kernel of Numba takes arrays alone, and as many as it needs."""
+    for file in files("core", "pages"):
         if "drawing" in file.parts:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                if any("jit" in ast.unparse(one) for one in node.decorator_list):
+                    continue
                 given = node.args
                 count = len(given.posonlyargs + given.args + given.kwonlyargs)
-                assert count < 12, f"{file.name}: {node.name} takes {count}: make it a dataclass"
+                told = f"{file.name}: {node.name} takes {count}: make it a dataclass"
+                assert count <= MOST_PARAMETERS, told
+
+
+UNCHECKED = {
+    "core/foundation/plain.py",  # which gives it two names
+    "core/dictionary/train.py",  # the state of PyTorch's optimiser
+    "pages/parts/causes.py",
+}
+"""Files in which ``dict[str, Any]`` may stand."""
+
+
+def test_results_and_requests_have_types():
+    """A `dict[str, Any]` says nothing of what is in it: results are dataclasses, rows of files
+    TypedDicts, and what nobody has checked yet is `Json`."""
+    found = {
+        str(file.relative_to(ROOT))
+        for file in [ROOT / "app.py", *files("core", "pages")]
+        if "dict[str, Any]" in file.read_text(encoding="utf-8")
+    }
+    assert found == UNCHECKED
+
+
+def test_the_formatter_decides_the_layout():
+    marked = [
+        str(file.relative_to(ROOT))
+        for file in files("core", "pages", "tests", "benchmarks")
+        if re.search(r"# fmt: (skip|off)", file.read_text(encoding="utf-8"))
+    ]
+    assert not [name for name in marked if name != "tests/test_structure.py"]
+
+
+def test_views_answer_with_types():
+    """What pages ask for is no `Json`, but for what is handed on to be written."""
+    for file in files("core/views"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.returns is not None:
+                loose = "Json" in ast.unparse(node.returns) and node.name != "to_json"
+                assert not loose, f"{file.name}: {node.name} answers with a Json"
 
 
 def test_files_that_are_begun_first_are_there():
