@@ -13,8 +13,9 @@ import pytest
 from core.foundation.versions import VERSIONS, WORLD
 from tests import golden
 from tests.golden import Computation, Inputs, code_digest, differences, figures, judge, now
+from tests.golden_data import all_readers
 
-READERS = sorted(f"reader {reader.__name__}" for reader in golden.all_readers())
+READERS = sorted(f"reader {reader.__name__}" for reader in all_readers())
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def held() -> dict[str, Any]:
     "name", [*VERSIONS, *READERS, pytest.param("WORLD", marks=pytest.mark.slow)]
 )
 def test_results_are_the_recorded_ones(name, listed, held, given):
-    assert name in listed, f"{name} has no golden function: tests/golden.py needs one"
+    assert name in listed, f"{name} has no golden function: tests/golden_results.py needs one"
     computation = listed[name]
     wrong, _ = judge(name, computation, held["computations"].get(name), now(computation, given))
     hint = golden.other_packages(held["packages"])
