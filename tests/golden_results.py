@@ -348,7 +348,7 @@ def core_concepts(given: Inputs) -> Any:
 
 def ablation(given: Inputs) -> Any:
     from core.ablation.curves import cross_fitted, curve
-    from core.ablation.protocols import RANKINGS
+    from core.ablation.protocols import RANKINGS, Disabled
     from core.ablation.search import METHODS, compare, search
 
     study, toggler = given.study, given.toggler
@@ -362,9 +362,9 @@ def ablation(given: Inputs) -> Any:
     kept = ["k", "accuracy", "low", "high", "before", "gain"]
     for ranking in RANKINGS:
         for protocol in ("paper", "global"):
-            frame = curve(study, ranking, "negative", protocol, at=[1, 3], seeds=2)
+            frame = curve(study, Disabled(ranking, "negative", protocol), at=[1, 3], seeds=2)
             out[f"curve {ranking} {protocol}"] = frame[kept]
-    out["cross-fitted"] = cross_fitted(study, "scc", "positive", at=[2], repeats=2)[kept]
+    out["cross-fitted"] = cross_fitted(study, Disabled("scc", "positive"), at=[2], repeats=2)[kept]
     rows = study.rows()
     for method in METHODS:
         path = search(toggler, rows, method, most=4)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from core.ablation.contribution import SIGNS
-from core.ablation.protocols import BY_HEAD, MOST, RANKINGS, SEEDS, Study
+from core.ablation.protocols import BY_HEAD, MOST, RANKINGS, SEEDS, Disabled, Study
 from core.ablation.search import halves
 from core.foundation.intervals import change_interval, interval, mean_interval, paired_interval
 from core.foundation.progress import Hooks
@@ -50,13 +50,10 @@ units : units disabled in them, on average (a scene may have fewer than k).
 
 def curve(
     study: Study,
-    ranking: str,
-    sign: str,
-    protocol: str = CHOOSING.protocol,
+    asked: Disabled,
     select: Sequence[str] | None = None,
     judge: Sequence[str] | None = None,
     at: Sequence[int] | None = None,
-    over: str = CHOOSING.over,
     seeds: int = SEEDS,
     seed: int = 0,
     **hooks: Unpack[Hooks],
@@ -70,12 +67,11 @@ def curve(
     at = sorted(at or range(1, MOST + 1))
     selection, judged = study.rows(select), study.rows(judge)
     before = study.right(judged, **hooks)
-    draws = seeds if ranking == "random" else 1
+    draws = seeds if asked.ranking == "random" else 1
     drawn = [
-        study.outcomes(ranking, sign, protocol, selection, judged, at, over, seed + draw, **hooks)
-        for draw in range(draws)
+        study.outcomes(asked, selection, judged, at, seed + draw, **hooks) for draw in range(draws)
     ]
-    edited = _edited(protocol, sign, before)
+    edited = _edited(asked, before)
     n = len(judged)
     rows = []
     for j, k in enumerate(at):
@@ -103,9 +99,9 @@ def curve(
             }
         )
     common = {
-        "ranking": ranking,
-        "protocol": protocol,
-        "sign": sign,
+        "ranking": asked.ranking,
+        "protocol": asked.protocol,
+        "sign": asked.sign,
         "before": before.mean(),
         "edited": int(edited.sum()),
         "n": n,
@@ -118,12 +114,9 @@ def curve(
 
 def cross_fitted(
     study: Study,
-    ranking: str,
-    sign: str,
-    protocol: str = CHOOSING.protocol,
+    asked: Disabled,
     splits: Sequence[str] | None = None,
     at: Sequence[int] | None = None,
-    over: str = CHOOSING.over,
     repeats: int = 10,
     seed: int = 0,
     **hooks: Unpack[Hooks],
@@ -144,21 +137,19 @@ def cross_fitted(
     for job in range(2 * repeats):
         sides = halves(study.scene, rows, seed + job // 2)
         selection, judged = sides if job % 2 == 0 else sides[::-1]
-        right, mean = study.outcomes(
-            ranking, sign, protocol, selection, judged, at, over, seed + job, **hooks
-        )
+        right, mean = study.outcomes(asked, selection, judged, at, seed + job, **hooks)
         here = place[judged]
         after[:, here] += right / repeats
         gained += (right & ~before[here]).sum(1) / repeats
         lost += (~right & before[here]).sum(1) / repeats
         units += mean / (2 * repeats)
-    edited = _edited(protocol, sign, before)
+    edited = _edited(asked, before)
     low, high = mean_interval(after.T)
     gain_low, gain_high = change_interval((after - before).T)
     table = {
-        "ranking": ranking,
-        "protocol": protocol,
-        "sign": sign,
+        "ranking": asked.ranking,
+        "protocol": asked.protocol,
+        "sign": asked.sign,
         "k": at,
         "accuracy": after.mean(1),
         "low": low,
@@ -188,6 +179,7 @@ def curves(
     repeats: int = 0,
     select: Sequence[str] | None = None,
     judge: Sequence[str] | None = None,
+    over: str = CHOOSING.over,
     **options: Any,
 ) -> pd.DataFrame:
     """Several curves in one frame; all rankings that the layer's head allows where None.
@@ -200,20 +192,19 @@ def curves(
     for protocol in protocols:
         for sign in signs:
             for ranking in rankings:
+                asked = Disabled(ranking, sign, protocol, over)
                 if repeats:
-                    part = cross_fitted(
-                        study, ranking, sign, protocol, judge, repeats=repeats, **options
-                    )
+                    part = cross_fitted(study, asked, judge, repeats=repeats, **options)
                 else:
-                    part = curve(study, ranking, sign, protocol, select, judge, **options)
+                    part = curve(study, asked, select, judge, **options)
                 parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
 
-def _edited(protocol: str, sign: str, before: np.ndarray) -> np.ndarray:
+def _edited(asked: Disabled, before: np.ndarray) -> np.ndarray:
     """bool: images that the protocol changes; `before` : is each right unedited?"""
-    if protocol == "paper":
-        return np.asarray(before == (sign == "positive"))
+    if asked.protocol == "paper":
+        return np.asarray(before == (asked.sign == "positive"))
     return np.ones(len(before), bool)
 
 

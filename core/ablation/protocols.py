@@ -72,6 +72,23 @@ MOST = CHOOSING.k
 
 
 @dataclass(frozen=True)
+class Disabled:
+    """Which units an experiment disables first.
+
+    Attributes
+    ----------
+    ranking : of :data:`RANKINGS`. sign : the most positive or the most negative ones.
+    protocol : which of them for which image, of :data:`PROTOCOLS`. over : images summed over in
+        Eq. 9, of :class:`core.foundation.vocabulary.Over`.
+    """
+
+    ranking: str
+    sign: str
+    protocol: str = CHOOSING.protocol
+    over: str = CHOOSING.over
+
+
+@dataclass(frozen=True)
 class Study:
     """A layer made ready for disabling experiments: its toggler, concepts and the graph's facts.
 
@@ -261,19 +278,17 @@ class Study:
 
     def outcomes(
         self,
-        ranking: str,
-        sign: str,
-        protocol: str,
+        asked: Disabled,
         selection: np.ndarray,
         judged: np.ndarray,
         at: Sequence[int],
-        over: str = CHOOSING.over,
         seed: int = 0,
         **hooks: Unpack[Hooks],
     ) -> tuple[np.ndarray, np.ndarray]:
         """(right, units): bool (len(at), judged) is each image right with k units disabled, and
         int64 (len(at),) how many units that was on average over the images that were changed."""
-        order = self.order(ranking, sign, selection, max(at), protocol, over, seed)
+        sign, protocol = asked.sign, asked.protocol
+        order = self.order(asked.ranking, sign, selection, max(at), protocol, asked.over, seed)
         each = self.orders_of(judged, order, sign, protocol)
         target = self.toggler.target[judged]
         right = [

@@ -148,7 +148,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     left = [one for one in curves_of(part) if not work.where(run, "curve", one).is_file()]
     if not left:
         return Step(what, "finished", 0.0, 0.0, 0.0, 0, "only read", [key])
-    from core.ablation.protocols import Study
+    from core.ablation.protocols import Disabled, Study
     from core.ablation.toggler import prepare
 
     study = Study.of(prepare(run), work.graph)
@@ -157,7 +157,7 @@ def _curves(work: Work, key: str, part: Disabling) -> Step:
     few = rows if quick else rows[:: max(1, len(rows) // SAMPLE)][:SAMPLE]
     ks = at if quick else at[:1]
     began = time.monotonic()
-    study.outcomes("random", "negative", "global", rows, few, ks, stop=work.stop)
+    study.outcomes(Disabled("random", "negative", "global"), rows, few, ks, stop=work.stop)
     each = (time.monotonic() - began) / (len(few) * len(ks))
     draws = sum(
         2 * one["halves"] or (part.draws if one["ranking"] == "random" else 1) for one in left

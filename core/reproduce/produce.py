@@ -376,7 +376,7 @@ def curves_of(spec: Disabling) -> list[Json]:
 
 def _curve(work: Work, run: Run, study: list[Any], facts: Json) -> list[Json]:
     from core.ablation.curves import cross_fitted, curve
-    from core.ablation.protocols import Study
+    from core.ablation.protocols import Disabled, Study
     from core.ablation.toggler import prepare
 
     if not study:
@@ -384,27 +384,12 @@ def _curve(work: Work, run: Run, study: list[Any], facts: Json) -> list[Json]:
     one = study[0]
     judge = facts["judge"] or None
     common = {"at": facts["at"], "progress": work.progress, "stop": work.stop}
+    asked = Disabled(facts["ranking"], facts["sign"], facts["protocol"])
     if facts["halves"]:
-        frame = cross_fitted(
-            one,
-            facts["ranking"],
-            facts["sign"],
-            facts["protocol"],
-            judge,
-            repeats=facts["halves"],
-            **common,
-        )
+        frame = cross_fitted(one, asked, judge, repeats=facts["halves"], **common)
     else:
-        frame = curve(
-            one,
-            facts["ranking"],
-            facts["sign"],
-            facts["protocol"],
-            facts["select"] or None,
-            judge,
-            seeds=facts["draws"],
-            **common,
-        )
+        select = facts["select"] or None
+        frame = curve(one, asked, select, judge, seeds=facts["draws"], **common)
     value: list[Json] = frame.to_dict("records")
     return value
 

@@ -8,7 +8,7 @@ import pytest
 
 from core.ablation import curves, protocols
 from core.ablation.edits import Edit
-from core.ablation.protocols import Study
+from core.ablation.protocols import Disabled, Study
 from core.ablation.toggler import prepare
 from core.foundation.errors import UnitscopeError
 from tests.ablation.networks import tiny_graph
@@ -81,13 +81,15 @@ def test_cross_fitting_never_judges_an_image_by_units_chosen_with_it(study, monk
     seen = []
     outcomes = Study.outcomes
 
-    def spy(self, ranking, sign, protocol, selection, judged, *more, **options):
+    def spy(self, asked, selection, judged, *more, **options):
         assert not set(selection) & set(judged)
         seen.append(len(judged))
-        return outcomes(self, ranking, sign, protocol, selection, judged, *more, **options)
+        return outcomes(self, asked, selection, judged, *more, **options)
 
     monkeypatch.setattr(Study, "outcomes", spy)
-    frame = curves.cross_fitted(study, "icc", "negative", "global", ["test"], [1, 2], repeats=3)
+    frame = curves.cross_fitted(
+        study, Disabled("icc", "negative", "global"), ["test"], [1, 2], repeats=3
+    )
     assert len(seen) == 6 and sum(seen) == 3 * len(study.rows(["test"]))
     assert frame["n"][0] == len(study.rows(["test"]))
     assert "halves of test" in frame["selection"][0]
