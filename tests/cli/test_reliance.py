@@ -33,6 +33,7 @@ def say(capsys, *arguments: str) -> dict:
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_verbs(place, capsys):
     root, given = place
     told = say(capsys, "reliance", *given, *QUICK, "--csv", str(root), "--latex", str(root))

@@ -259,6 +259,7 @@ def test_patches_are_cut_out_on_grey_and_scaled_up():
     assert (patch_of(photo, one) == photo[4, 4]).all()
 
 
+@pytest.mark.slow
 def test_planted_concepts_matter_for_their_scenes_and_gold_for_none(inner):
     asked = cav.Asked(runs=10, randoms=200)
     for color, scene in (("red", "attic"), ("green", "barn"), ("blue", "cellar")):
