@@ -49,12 +49,24 @@ def test_a_cell_of_the_matrix_brings_its_photos_on_a_phone(browser, server, own)
     page = visit.page
     page.set_viewport_size({"width": 390, "height": 640})
     visit.open("Scenes?view=matrix")
-    chart = page.locator('.st-key-matrix [data-testid="stVegaLiteChart"]')
-    chart.wait_for(timeout=WAIT)
-    # It keeps the size at which it can be read, and is moved sideways within the page.
-    assert chart.bounding_box()["width"] > 600
+    table = page.locator(".matrix table")
+    table.wait_for(timeout=WAIT)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    cell = page.locator('.st-key-matrix path[aria-roledescription="rect mark"]').first
+    # It is moved within the page, and its names stay in sight meanwhile.
+    page.add_style_tag(content=".matrix {max-width: 11rem !important; max-height: 14rem}")
+    page.evaluate(
+        """() => {
+            const frame = document.querySelector(".matrix");
+            frame.scrollTo(frame.scrollWidth, frame.scrollHeight);
+        }"""
+    )
+    frame = page.locator(".matrix").bounding_box()
+    assert page.evaluate("document.querySelector('.matrix').scrollLeft") > 20
+    for name in page.locator(".matrix tbody th").all():
+        assert name.bounding_box()["x"] == pytest.approx(frame["x"], abs=2)
+    for name in page.locator(".matrix thead th").all():
+        assert name.bounding_box()["y"] == pytest.approx(frame["y"], abs=2)
+    cell = page.locator(".matrix td a").last
     assert not in_sight(page, ".st-key-cell-photos")
     cell.click()
     page.wait_for_url("**scene=*", timeout=WAIT)
