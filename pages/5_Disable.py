@@ -729,7 +729,8 @@ def score_cells(ctx: Context, frame: pd.DataFrame, found: Contribution, k: int) 
     units = dict(zip(frame["unit"].astype(str), matrices.unit_names(frame), strict=True))
     opens = {unit: "Units" + address.query(address.kept(unit=unit)) for unit in units}
     cells = {}
-    for row in frame.itertuples():
+    # Where a unit learned no concept in any photo of a scene, the score says nothing.
+    for row in frame[frame["active"] > 0].itertuples():
         unit, scene = str(row.unit), plain_name(row.scene)
         hint = f"unit {units[unit]}, {scene}: contribution score {row.score:+d} "
         hint += f"({row.inside} core concepts less {row.outside} others, in {row.active} photos)"

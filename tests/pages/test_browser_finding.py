@@ -53,7 +53,7 @@ def test_a_cell_of_the_matrix_brings_its_photos_on_a_phone(browser, server, own)
     table.wait_for(timeout=WAIT)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     # It is moved within the page, and its names stay in sight meanwhile.
-    page.add_style_tag(content=".matrix {max-width: 11rem !important; max-height: 14rem}")
+    page.add_style_tag(content=".matrix {max-width: 7rem !important; max-height: 7rem !important}")
     page.evaluate(
         """() => {
             const frame = document.querySelector(".matrix");

@@ -51,7 +51,7 @@ def run(root, monkeypatch) -> Run:
     return Run(resolve(None, root))
 
 
-def planted_in(base: Path, spec: str) -> Path:
+def planted_in(base: Path, spec: str, shuffles: int = 1) -> Path:
     """The folder of one run of tests/directions/planted.py, whose facts say which colour is whose:
     what its network rests on is known."""
     folder = world.write_folder(base / "photos")
@@ -63,7 +63,7 @@ def planted_in(base: Path, spec: str) -> Path:
         spec,
         layers=("body.1", LAYER),
         q=0.03,
-        shuffles=1,
+        shuffles=shuffles,
         knowledge=f"triples:{facts}",
     )
     execute(plan(asked), base / "cache", threads=1).close()
@@ -77,7 +77,7 @@ def planted_root(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def wide_root(tmp_path_factory) -> Path:
-    return planted_in(tmp_path_factory.mktemp("wide"), world.WIDE)
+    return planted_in(tmp_path_factory.mktemp("wide"), world.WIDE, 49)
 
 
 @pytest.fixture
