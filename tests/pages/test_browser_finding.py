@@ -53,7 +53,9 @@ def test_a_cell_of_the_matrix_brings_its_photos_on_a_phone(browser, server, own)
     table.wait_for(timeout=WAIT)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     # It is moved within the page, and its names stay in sight meanwhile.
-    page.add_style_tag(content=".matrix {max-width: 5rem !important; max-height: 5rem !important}")
+    narrow = page.add_style_tag(
+        content=".matrix {max-width: 3rem !important; max-height: 5rem !important}"
+    )
     left, names, heads = page.evaluate(
         """() => {
             const frame = document.querySelector(".matrix");
@@ -68,6 +70,7 @@ def test_a_cell_of_the_matrix_brings_its_photos_on_a_phone(browser, server, own)
     assert left > 10
     assert names == pytest.approx([0] * len(names), abs=2)
     assert heads == pytest.approx([0] * len(heads), abs=2)
+    narrow.evaluate("style => style.remove()")
     cell = page.locator(".matrix td a").last
     assert not in_sight(page, ".st-key-cell-photos")
     cell.click()
