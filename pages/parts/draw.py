@@ -226,12 +226,12 @@ MATRIX = """<style>
 .matrix tbody th {position: sticky; left: 0; z-index: 1; text-align: right; padding-right: .5rem}
 .matrix tbody th > * {display: inline-block; vertical-align: middle; max-width: 12rem;
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
-.matrix thead th:first-child {left: 0; z-index: 3}
+.matrix thead td {position: sticky; left: 0; top: 0; z-index: 3; background: PAPER}
 .matrix td {padding: 0; border: 0; min-width: 1.9rem; height: 1.7rem; text-align: center;
   border-radius: 3px; font-variant-numeric: tabular-nums}
 .matrix td a {display: block; line-height: 1.7rem; color: inherit !important;
   text-decoration: none !important}
-.matrix td:hover, .matrix td:focus-within {outline: 2px solid RIM}
+.matrix tbody td:hover, .matrix tbody td:focus-within {outline: 2px solid RIM}
 .matrix td.current {outline: 2px solid RIM; outline-offset: -2px}
 .matrix th a {color: inherit !important}
 @media (max-width: 640px) {
@@ -289,7 +289,7 @@ def matrix(
         titled(drawn)
         st.html(
             f'{css}<div class="matrix" tabindex="0" role="region" aria-label="{escape(alt)}">'
-            f"<table><thead><tr><th></th>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+            f"<table><thead><tr><td></td>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
         )
     caption = " / ".join(heading(drawn)[1])
     _files(make, name, explanation, None if frame is None else partial(_rows, frame, name, caption))
