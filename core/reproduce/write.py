@@ -21,6 +21,7 @@ from core.figures.export import FORMATS, latex, write_chart
 from core.figures.printed import Printed
 from core.figures.report import inline_svg, page
 from core.foundation.digest import digest_of
+from core.foundation.errors import UnitscopeError
 from core.foundation.escape import csv_frame, csv_text
 from core.foundation.files import parse_json, strict_json, write_text
 from core.foundation.plain import Json
@@ -84,7 +85,14 @@ class Folder:
                 files = [folder / f"{name}.{kind}" for kind in FORMATS]
                 sized = made_of if size is None else f"{made_of} {size}"
                 if self._drawn.get(drawn) != sized or not all(f.is_file() for f in files):
-                    write_chart(draw(name, given), folder, name, list(FORMATS), size)
+                    try:
+                        write_chart(draw(name, given), folder, name, list(FORMATS), size)
+                    except UnitscopeError as err:
+                        if size is None:
+                            raise
+                        # Hours of work do not end because a figure does not fit a column.
+                        self.work.say(f"{name} is not written for a paper: {err}")
+                        continue
                     self._drawn[drawn] = sized
             write_text(self.path / f"{name}.csv", csv_frame(frame))
             self._svg[name] = (self.path / f"{name}.svg").read_text(encoding="utf-8")

@@ -468,7 +468,8 @@ def test_figures_are_drawn_anew_when_they_are_drawn_otherwise(data, whole, monke
 @pytest.mark.slow
 def test_figures_for_a_paper_are_written_beside_those_of_the_report(data, whole):
     work, folder = whole
-    again = work_of(data, work.root, keys=["figure3"])
+    said = []
+    again = work_of(data, work.root, keys=["figure3"], say=said.append)
 
     def drawn(printed):
         made = Folder(folder, again, printed)
@@ -476,8 +477,11 @@ def test_figures_for_a_paper_are_written_beside_those_of_the_report(data, whole)
         return (folder / "printed" / "figure_3-paper.svg").read_text(encoding="utf-8")
 
     # One size after another, and back: each is of the size that was asked for.
-    for inches in (3.3, 7.0, 3.3):
+    for inches in (7.0, 9.0, 7.0):
         assert f'width="{inches:g}in"' in drawn(Printed(inches))
+    # One that does not fit is named, and what there is stays.
+    assert 'width="7in"' in drawn(Printed(1.5, 20))
+    assert any("figure_3-paper is not written for a paper" in line for line in said)
     said = (folder / "printed" / "figure_3-paper.txt").read_text(encoding="utf-8")
     assert "oracle" in said and "judged on" in said
     assert "oracle" in (folder / "figure_3-paper.svg").read_text(encoding="utf-8")
