@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pandas as pd
 import streamlit as st
 
@@ -23,8 +21,15 @@ from core.views.images import (
     image_labels,
     image_number,
 )
-from core.views.names import shown_name
-from core.views.pictures import label_planes, mask_photo, region_photo, swatch, thumbnail
+from core.views.names import counted, shown_name
+from core.views.pictures import (
+    image_colors,
+    label_planes,
+    mask_photo,
+    region_photo,
+    swatch,
+    thumbnail,
+)
 from core.views.selection import photos_of
 from core.views.units import active_units, has_maps
 from pages.parts import address, draw, explanations, marks, selection
@@ -127,26 +132,10 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     if ctx.facts.scored < ctx.facts.images:
         outcomes["unscored"] = "no such class" if ctx.facts.photos else "not scored"
     with st.container(horizontal=True, gap="large"):
-        view = address.select(
-            "view",
-            "View",
-            list(VIEWS),
-            "photos",
-            widget=st.segmented_control,
-            format_func=(VIEWS if ctx.facts.photos else VIEWS | {"photos": "Images"}).get,
-            label_visibility="collapsed",
-        )
+        view = address.views(VIEWS if ctx.facts.photos else VIEWS | {"photos": "Images"})
         outcome = ANY
         if view == "photos" and answers:
-            outcome = address.select(
-                "outcome",
-                "The network is",
-                list(outcomes),
-                widget=st.segmented_control,
-                drop=reset,
-                format_func=outcomes.get,
-                label_visibility="collapsed",
-            )
+            outcome = address.views(outcomes, "outcome", "The network is", reset)
         tagged = marks.chosen(ctx)
     ids = None if tagged is None else tuple(sorted(tagged))
     return Filter(scene, predicted, outcome, split, concept, sort, ids), view
@@ -172,7 +161,7 @@ def missing(ctx: Context) -> None:
 
 
 def confusion(ctx: Context, split: str) -> None:
-    """The matrix; a click on a cell filters the gallery."""
+    """The matrix; a cell leads to its images, and the chosen one back to all."""
     frame = ctx.ask(image_views.confusion, split)
     if not len(frame):
         return
@@ -181,29 +170,36 @@ def confusion(ctx: Context, split: str) -> None:
         return
     caption = ctx.caption(f"split {split}" if split else "", layered=False)
 
-    def clicked() -> None:
-        cells = st.session_state["chart-confusion"]["selection"].get("cell") or []
-        pair = cells[0] if cells else {}
-        address.put(
-            {name: str(pair.get(name, "")) for name in ("scene", "predicted")}, drop=("page",)
+    chosen = address.get("scene"), address.get("predicted")
+    rows, columns = run_figures.confusion_order(frame)
+    cells = {}
+    for row in frame.itertuples():
+        pair = (str(row.scene), str(row.predicted))
+        current = pair == chosen
+        to = dict.fromkeys(("scene", "predicted"), "") if current else {}
+        to = to or {"scene": pair[0], "predicted": pair[1]}
+        hint = (
+            f"{plain_name(pair[0])} predicted as {plain_name(pair[1])}: "
+            f"{counted(int(row.images), _noun(ctx))}, {row.share:.0%} of the scene"
         )
-        bring_photos(pair)
+        href = address.here(**to, page="")
+        cells[pair] = draw.Cell(row.share, str(row.images), hint, href, current)
+    draw.matrix(
+        lambda dark: run_figures.confusion(frame, caption, dark, split),
+        "confusion",
+        "Confusion matrix: true scenes against predicted scenes; a cell leads to its images",
+        {name: draw.Head(plain_name(name)) for name in rows},
+        {name: draw.Head(plain_name(name)) for name in columns},
+        cells,
+        explanations.CONFUSION,
+        frame,
+    )
 
-    # On a phone it keeps its size, and is moved sideways within its frame.
-    with st.container(key="matrix"):
-        draw.chart(
-            lambda dark: run_figures.confusion(frame, caption, dark, split),
-            "confusion",
-            "Heat map of true scenes against predicted scenes; click a cell to see its images",
-            explanations.CONFUSION,
-            clicked,
-        )
 
-
-def bring_photos(pair: dict[str, object]) -> None:
-    """Have the photos of a cell that was chosen just now brought into view."""
-    if pair:
-        st.session_state["bring"] = f"{pair} {time.time()}"
+def bring_photos(choice: Filter) -> None:
+    """Have the photos of the cell that the address names brought into view, once."""
+    if choice.scene and choice.predicted:
+        draw.bring(".st-key-cell-photos", f"{choice.scene} {choice.predicted}")
 
 
 def pairs(ctx: Context, split: str) -> None:
@@ -218,7 +214,6 @@ def pairs(ctx: Context, split: str) -> None:
         if place is not None:
             pair = {name: str(frame[name].iloc[place]) for name in pair}
         address.put(pair, drop=("page",))
-        bring_photos({**pair} if place is not None else {})
 
     view = pd.DataFrame(
         {
@@ -289,7 +284,7 @@ def all_photos(ctx: Context) -> None:
     where = address.number("page", 1)
     size = SIZE if ctx.facts.photos else ROWS
     total, frame = ctx.ask(gallery, choice, max(1, where), size)
-    counts = f"{total:,} {_noun(ctx)}{'s' * (total != 1)}"
+    counts = counted(total, _noun(ctx))
     if view == "matrix" and not unanswered(ctx.run, "the confusion matrix"):
         confusion(ctx, choice.split)
         if choice.scene or choice.predicted:
@@ -298,7 +293,7 @@ def all_photos(ctx: Context) -> None:
                     f"**{plain_name(choice.scene) or 'any scene'}** predicted as "
                     f"**{plain_name(choice.predicted) or 'any'}**: {counts}"
                 )
-            draw.bring(".st-key-cell-photos", st.session_state.get("bring", ""))
+            bring_photos(choice)
     if view == "photos" or choice.scene or choice.predicted:
         if not total:
             st.info(f"No {_noun(ctx)} fits all of these filters.", icon=":material/filter_alt_off:")
@@ -376,7 +371,7 @@ def one_photo(ctx: Context, image_id: str) -> None:
                 f"Bars: the most probable classes; first {said}",
                 explanations.PREDICTION,
             )
-        label_list(image, facts, labels)
+        label_list(ctx, image, facts, labels)
     units(ctx, image, facts)
 
 
@@ -444,22 +439,12 @@ def top_row(ctx: Context, facts: ImageFacts) -> None:
 def picture(ctx: Context, image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
     """The photo, plain, under its labels, or with one concept alone."""
     channels = [name for name, _ in ctx.facts.channels]
-    sides = ["photo", *channels]
     regions = labels[~labels["whole"].astype(bool)]
     highlight = address.get("label")
     view = "photo"
     if channels:
-        view = address.select(
-            "mask",
-            "Show",
-            sides,
-            channels[0],
-            widget=st.segmented_control,
-            drop=("label",),
-            wrap=True,
-            format_func=lambda v: "photo alone" if v == "photo" else v,
-            label_visibility="collapsed",
-        )
+        sides = {"photo": "photo alone", **{one: one for one in channels}}
+        view = address.views(sides, "mask", "Show", ("label",), channels[0], wrap=True)
     only = regions.loc[regions["name"] == highlight, "concept"]
     if len(only):
         shown = ctx.picture(mask_photo, image, 0, int(only.iloc[0]))
@@ -482,7 +467,7 @@ def picture(ctx: Context, image: int, facts: ImageFacts, labels: pd.DataFrame) -
         draw.caption(f"Only **{shown_name(highlight)}**, as annotated.")
 
 
-def label_list(image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
+def label_list(ctx: Context, image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
     """What is annotated, with areas; a row shows that concept alone."""
     if not len(labels):
         draw.caption("Nothing is annotated in this photo.")
@@ -491,10 +476,11 @@ def label_list(image: int, facts: ImageFacts, labels: pd.DataFrame) -> None:
     def clicked(place: int | None) -> None:
         address.put({"label": "" if place is None else labels["name"].iloc[place]})
 
+    colors = ctx.ask(image_colors, image)
     table = pd.DataFrame(
         {
             "color": [
-                "" if whole else swatch(int(c))
+                "" if whole or int(c) not in colors else swatch(colors[int(c)])
                 for c, whole in zip(labels["concept"], labels["whole"], strict=True)
             ],
             "concept": [shown_name(n) for n in labels["name"]],
@@ -523,15 +509,7 @@ def units(ctx: Context, image: int, facts: ImageFacts) -> None:
     draw.subheader("Units that respond to this photo")
     kinds = {one.value: f"IoU: {one.short}" for one in Eq2}
     with st.container(horizontal=True):
-        kind = address.select(
-            "eq2",
-            "IoU",
-            list(kinds),
-            "image",
-            widget=st.segmented_control,
-            format_func=kinds.get,
-            label_visibility="collapsed",
-        )
+        kind = address.views(kinds, "eq2", "IoU", usual="image")
         draw.explain(explanations.ACTIVE_UNITS)
     frame = ctx.ask(active_units, ctx.layer, image, ctx.denominator, kind)
     if not len(frame):

@@ -144,16 +144,7 @@ def all_units(ctx: Context) -> None:
         st.info("No unit fits these filters.", icon=":material/filter_alt_off:")
         st.page_link(page_files()["Units"], label="Show all", query_params=address.kept())
         return
-    view = address.select(
-        "view",
-        "View",
-        list(VIEWS),
-        "table",
-        widget=st.segmented_control,
-        format_func=VIEWS.get,
-        label_visibility="collapsed",
-    )
-    if view == "map":
+    if address.views(VIEWS) == "map":
         unit_map(ctx, shown)
         return
     draw.gallery(strongest_tiles(ctx, shown.head(12)), "strongest", tile=140)
@@ -173,22 +164,26 @@ def unit_map(ctx: Context, shown: pd.DataFrame) -> None:
         at = ctx.ask(unit_map_views.unit_map, ctx.layer)
     frame = maps.placed(shown, at)
 
-    def picked(thing: dict[str, object] | None) -> None:
-        if thing and "unit" in thing:
-            address.put({"unit": str(thing["unit"])}, drop=("scene",))
+    name = f"unit-map-{ctx.layer}"
+
+    def picked() -> None:
+        found = st.session_state[f"chart-{name}"]["selection"].get(maps.PICK) or []
+        if found:
+            address.put({"unit": str(found[0]["unit"])}, drop=("scene",))
 
     caption = ctx.caption()
-    draw.deck(
-        maps.units_deck(frame, ctx.dark),
+    draw.chart(
         lambda dark: maps.units_map(frame, MAP_METHOD, caption, dark),
-        f"unit-map-{ctx.layer}",
+        name,
         f"Map of {len(frame):,} units; the table view says the same in words",
-        maps.HEIGHT,
         explanations.UNIT_MAP,
         picked,
+        maps.PICK,
     )
-    st.html(maps.legend(sorted(set(frame["kind"])), ctx.dark))
-    draw.caption(" · ".join([*caption.lines(), MAP_METHOD]))
+    draw.caption(
+        "The larger a dot, the higher its IoU; faint ones are no better than chance. The wheel "
+        "enlarges the map, and then more names have room; a double click shows all of it again."
+    )
 
 
 def unit_rows(ctx: Context, shown: pd.DataFrame) -> None:
@@ -317,16 +312,14 @@ def search(ctx: Context, concept: str, category: str, above: bool, table: pd.Dat
 # -- one unit -------------------------------------------------------------------------------
 
 
-def one_unit(ctx: Context, text: str) -> None:
-    """Labels, chance, pictures, responses and scenes of one unit."""
-    back = {k: address.get(k) for k in FILTERS if address.get(k)}
-    layer = ctx.facts.layer(ctx.layer)
-    last = layer.units - 1
+def asked_unit(ctx: Context, text: str) -> tuple[int, UnitFacts]:
+    """The unit that the address names; where it names none, the page offers others and ends."""
+    last = ctx.facts.layer(ctx.layer).units - 1
     try:
         unit = whole(text)
         if unit is None:
             raise UnitscopeError(f"“{text}” is no unit: units are numbers, 0 to {last}")
-        facts = ctx.ask(unit_facts, ctx.layer, unit)
+        return unit, ctx.ask(unit_facts, ctx.layer, unit)
     except UnitscopeError as err:
         near = min(max(address.number("unit"), 0), last)
         st.title("Units")
@@ -335,6 +328,12 @@ def one_unit(ctx: Context, text: str) -> None:
             {f"Open unit {near}": address.kept(unit=str(near)), "Show all units": address.kept()},
             "Units",
         )
+
+
+def top_row(ctx: Context, unit: int) -> None:
+    """Back to the table, and to the neighbours."""
+    back = {k: address.get(k) for k in FILTERS if address.get(k)}
+    last = ctx.facts.layer(ctx.layer).units - 1
     with st.container(horizontal=True, horizontal_alignment="distribute"):
         st.page_link(
             page_files()["Units"],
@@ -352,6 +351,12 @@ def one_unit(ctx: Context, text: str) -> None:
                         **back, unit=str(min(max(other, 0), last)), serves=address.get("serves")
                     ),
                 )
+
+
+def one_unit(ctx: Context, text: str) -> None:
+    """Labels, chance, pictures, responses and scenes of one unit."""
+    unit, facts = asked_unit(ctx, text)
+    top_row(ctx, unit)
     concepts = ctx.ask(unit_concepts, ctx.layer, unit, ctx.denominator)
     if not len(concepts):
         st.title(f"Unit {unit}: no label")
@@ -371,49 +376,59 @@ def one_unit(ctx: Context, text: str) -> None:
     pictures(ctx, unit, int(best["concept"]), shown_name(best["name"]))
     left, right = st.columns(2, gap="large")
     with left:
-        draw.subheader("Its labels")
-        view = pd.DataFrame(
-            {
-                "concept": [
-                    label_name(n, p > FDR)
-                    for n, p in zip(concepts["name"], concepts["adjusted"], strict=True)
-                ],
-                "category": concepts["category"],
-                "IoU": concepts["iou"],
-                "p-value": concepts["chance"],
-                "p adjusted": concepts["adjusted"],
-            }
-        )
-        draw.table(
-            view,
-            f"unit-{unit}-labels",
-            f"The five best labels of unit {unit}",
-            explanations.IOU,
-            caption=" / ".join(ctx.caption().lines()),
-            column_config={
-                "IoU": st.column_config.ProgressColumn(
-                    format="%.3f", min_value=0, max_value=float(concepts["iou"].max())
-                ),
-                "p-value": NUMBER(format="%.4f", help=P_VALUE),
-                "p adjusted": NUMBER(format="%.4f", help=ADJUSTED),
-            },
-        )
+        best_labels(ctx, unit, concepts)
     with right:
-        histogram = ctx.ask(iou_histogram, ctx.layer, ctx.denominator, unit=unit)
-        if (histogram["kind"] == "shuffled labels").any():
-            draw.chart(
-                lambda dark: unit_chance(histogram, float(best["iou"]), unit, ctx.caption(), dark),
-                f"unit-{unit}-chance",
-                f"Histogram of overlaps under shuffled labels, with unit {unit} marked",
-                explanations.CHANCE,
-            )
-        else:
-            draw.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
+        against_chance(ctx, unit, float(best["iou"]))
     responses(ctx, unit, facts)
     if not label_part.of_unit(ctx, unit):
         methods(ctx, unit)
     unit_more.classes(ctx, unit)
     serves(ctx, unit)
+
+
+def best_labels(ctx: Context, unit: int, concepts: pd.DataFrame) -> None:
+    """The five labels of the highest IoU."""
+    draw.subheader("Its labels")
+    view = pd.DataFrame(
+        {
+            "concept": [
+                label_name(n, p > FDR)
+                for n, p in zip(concepts["name"], concepts["adjusted"], strict=True)
+            ],
+            "category": concepts["category"],
+            "IoU": concepts["iou"],
+            "p-value": concepts["chance"],
+            "p adjusted": concepts["adjusted"],
+        }
+    )
+    draw.table(
+        view,
+        f"unit-{unit}-labels",
+        f"The five best labels of unit {unit}",
+        explanations.IOU,
+        caption=" / ".join(ctx.caption().lines()),
+        column_config={
+            "IoU": st.column_config.ProgressColumn(
+                format="%.3f", min_value=0, max_value=float(concepts["iou"].max())
+            ),
+            "p-value": NUMBER(format="%.4f", help=P_VALUE),
+            "p adjusted": NUMBER(format="%.4f", help=ADJUSTED),
+        },
+    )
+
+
+def against_chance(ctx: Context, unit: int, iou: float) -> None:
+    """Its IoU among those of shuffled labels; in words where chance was not measured."""
+    histogram = ctx.ask(iou_histogram, ctx.layer, ctx.denominator, unit=unit)
+    if (histogram["kind"] == "shuffled labels").any():
+        draw.chart(
+            lambda dark: unit_chance(histogram, iou, unit, ctx.caption(), dark),
+            f"unit-{unit}-chance",
+            f"Histogram of overlaps under shuffled labels, with unit {unit} marked",
+            explanations.CHANCE,
+        )
+    else:
+        draw.caption(comparison(ctx.ask(better_than_chance, ctx.layer, ctx.denominator)))
 
 
 def verdict(ctx: Context, best: pd.Series, facts: UnitFacts) -> None:

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
 
 from core.figures import concepts as figures
-from core.figures.base import Caption
-from core.figures.fusion import gain_curve
-from core.foundation.errors import UnitscopeError, nearest
+from core.foundation.errors import nearest
 from core.foundation.names import plain_name
-from core.foundation.settings import limits
 from core.foundation.vocabulary import Core
 from core.knowledge.align import GUESSES
-from core.views import explain, fusion, knowledge
+from core.views import explain, knowledge
 from core.views import images as image_views
 from core.views.images import concept_id, search_images
-from core.views.knowledge import Known, with_suggestions
-from core.views.names import shown_name
+from core.views.knowledge import Known
+from core.views.names import counted, shown_name
 from core.views.units import search_units
-from pages.parts import access, address, changes, directions, draw, explanations, graph
+from pages.parts import (
+    address,
+    concept_matrix,
+    concept_names,
+    directions,
+    draw,
+    explanations,
+    graph,
+    merged,
+)
 from pages.parts.detectors import detectors
-from pages.parts.frame import Context, page, page_files, sentence, stop
+from pages.parts.frame import Context, page, page_files, stop
 
 ANY = ""
 NUMBER = st.column_config.NumberColumn
@@ -41,10 +46,6 @@ SHOW = {
 }
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s' * (number != 1)}"
-
-
 # -- all scenes -----------------------------------------------------------------------------
 
 
@@ -58,7 +59,7 @@ def scenes(ctx: Context, known: Known) -> None:
     shares = ctx.ask(knowledge.percentages, known)
     bare = int((table["scc"] == 0).sum())
     st.markdown(
-        f"**{_count(len(table), 'scene')}.** The graph ({knowledge_line(ctx, known)}) relates "
+        f"**{counted(len(table), 'scene')}.** The graph ({graph.line(ctx, known)}) relates "
         f"something in the photos to {len(table) - bare} of them"
         + (f"; of the other {bare}, core concepts come from frequency alone." if bare else ".")
     )
@@ -84,7 +85,7 @@ def scenes(ctx: Context, known: Known) -> None:
         "scenes-concepts",
         "Scenes with their photos, concepts and core concepts",
         explanations.SCENE_CONCEPTS,
-        caption=" / ".join(caption_of(ctx, known).lines()),
+        caption=" / ".join(graph.caption(ctx, known).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 480),
         column_config={
@@ -107,7 +108,7 @@ def apart(ctx: Context, known: Known, shares: knowledge.Percentages) -> None:
     with left:
         if len(steps):
             draw.chart(
-                lambda dark: figures.search(steps, shares.scenes, caption_of(ctx, known), dark),
+                lambda dark: figures.search(steps, shares.scenes, graph.caption(ctx, known), dark),
                 "telling-apart",
                 "Lines: how many different sets of concepts the scenes have, by the least "
                 "frequency p",
@@ -179,15 +180,8 @@ def one_scene(ctx: Context, known: Known, scene: str) -> None:
         st.html(f'<dl class="facts">{cells}</dl>')
         draw.explain(explanations.CORE, "What these are")
     with left:
-        kind = address.select(
-            "cc",
-            "Ring around",
-            list(Core),
-            "scc",
-            widget=st.segmented_control,
-            format_func=lambda k: f"ring: {KIND_NAMES[k]}",
-            label_visibility="collapsed",
-        )
+        rings = {kind: f"ring: {name}" for kind, name in KIND_NAMES.items()}
+        kind = address.views(rings, "cc", "Ring around", usual="scc")
         neighbourhood(ctx, known, scene, kind)
     concept_rows(ctx, known, scene)
 
@@ -209,7 +203,7 @@ def result(known: Known, name: str, facts: knowledge.SceneFacts) -> str:
         if facts.match in GUESSES:
             text += f", a guess ({facts.match.replace('_', ' ')}, {facts.score:.2f})"
         text += (
-            f", with facts about {_count(facts.neighbours, 'other word')}. "
+            f", with facts about {counted(facts.neighbours, 'other word')}. "
             f"{facts.related} of these are concepts of this dataset, and {facts.scc} are "
             "in the scene’s photos."
         )
@@ -234,7 +228,7 @@ def neighbourhood(ctx: Context, known: Known, scene: str, kind: str) -> None:
             address.put({"view": "find", "concept": str(thing["label"])}, drop=("scene", "cc"))
 
     title = f"What {known.name} and the photos say of {name}"
-    caption = caption_of(ctx, known, f"ring: {KIND_NAMES[kind]}")
+    caption = graph.caption(ctx, known, f"ring: {KIND_NAMES[kind]}")
     draw.deck(
         figures.scene_deck(nodes, edges, ctx.dark),
         lambda dark: figures.scene_graph(nodes, edges, title, caption, dark),
@@ -304,7 +298,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
         f"concepts-{scene}",
         f"Concepts of {plain_name(scene)} with frequency and facts",
         explanations.SCENE_CONCEPTS,
-        caption=" / ".join(caption_of(ctx, known, plain_name(scene)).lines()),
+        caption=" / ".join(graph.caption(ctx, known, plain_name(scene)).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 560),
         column_config={
@@ -322,7 +316,7 @@ def concept_rows(ctx: Context, known: Known, scene: str) -> None:
         },
     )
     draw.caption(
-        f"{len(shown)} of {_count(len(table), 'concept')}. Choose a row to see the photos and "
+        f"{len(shown)} of {counted(len(table), 'concept')}. Choose a row to see the photos and "
         "units that have it."
     )
 
@@ -361,8 +355,8 @@ def find(ctx: Context, known: Known) -> None:
     draw.subheader(f"{name} ({facts['category']})")
     node = known.alignment["node"].get(facts["name"])
     st.markdown(
-        f"In **{_count(int(facts['images']), 'photo')}**"
-        + (f" of {_count(int((where['images'] > 0).sum()), 'scene')}" if len(where) else "")
+        f"In **{counted(int(facts['images']), 'photo')}**"
+        + (f" of {counted(int((where['images'] > 0).sum()), 'scene')}" if len(where) else "")
         + (
             f". In {known.name} it is **{node}**."
             if node
@@ -452,7 +446,7 @@ def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> No
         f"scenes-with-{name}",
         f"Scenes by the share of their photos with {name}",
         explanations.SCENE_CONCEPTS,
-        caption=" / ".join(caption_of(ctx, known, name).lines()),
+        caption=" / ".join(graph.caption(ctx, known, name).lines()),
         picked=choose,
         height=min(38 + 35 * len(view), 420),
         column_config={
@@ -462,349 +456,15 @@ def scene_rows(ctx: Context, known: Known, where: pd.DataFrame, name: str) -> No
     )
 
 
-# -- names ----------------------------------------------------------------------------------
-
-
-def names(ctx: Context, known: Known) -> None:
-    """Which word of the graph each name was brought to, and how to correct it."""
-    frame = ctx.ask(knowledge.alignment, known)
-    guesses, none = int(frame["guess"].sum()), int(frame["node"].isna().sum())
-    st.markdown(
-        f"**{len(frame):,} names** of scenes and concepts: {len(frame) - guesses - none:,} found "
-        f"in {known.name} as they are, **{guesses:,} guessed**, {none:,} not found. "
-        "The doubtful ones come first."
-    )
-    left, middle, right = st.columns([3, 3, 4], vertical_alignment="bottom")
-    with left:
-        word = address.text("word", "Name or word contains")
-    with middle:
-        kinds = [ANY, *(k for k in frame["kind"].unique())]
-        kind = address.select(
-            "kind",
-            "How it was found",
-            kinds,
-            format_func=lambda k: k.replace("_", " ") if k else "any way",
-        )
-    with right:
-        doubtful = address.toggle("guess", "Guesses and missing ones only")
-    shown = frame
-    if word:
-        hit = shown["name"].str.lower().str.contains(word.lower(), regex=False)
-        hit |= shown["node"].fillna("").str.contains(word.lower(), regex=False)
-        shown = shown[hit]
-    if kind:
-        shown = shown[shown["kind"] == kind]
-    if doubtful:
-        shown = shown[shown["guess"] | shown["node"].isna()]
-    if not len(shown):
-        st.info("No name fits these filters.", icon=":material/filter_alt_off:")
-    else:
-        # The columns of the file that `--overrides` reads, under the same names.
-        view = shown[
-            ["name", "node", "kind", "score", "via", "suggested", "guess", "what", "facts"]
-        ]
-        draw.table(
-            view,
-            "names-and-words",
-            "Names with their word in the graph, how it was found, score",
-            explanations.NAMES,
-            caption=" / ".join(caption_of(ctx, known).lines()),
-            height=min(38 + 35 * len(view), 480),
-            column_config={
-                "node": st.column_config.TextColumn("node", help="The word of the graph."),
-                "score": SHARE(format="%.2f", min_value=0, max_value=1, width="small"),
-                "suggested": st.column_config.TextColumn(
-                    help="The word of the name’s head noun, which is not taken unless you say so."
-                ),
-                "guess": st.column_config.CheckboxColumn("guess?"),
-                "facts": NUMBER(help="Facts about the word in the graph."),
-                "via": st.column_config.TextColumn(help="The spelling that was looked up."),
-            },
-        )
-    suggested = frame[frame["suggested"] != ""]
-    if len(suggested):
-        st.markdown(
-            f"For {_count(len(suggested), 'name')} without a word, that of the head noun is "
-            "**suggested** and not taken: what belongs to a room need not belong to a printer room."
-        )
-        if access.may_change() and st.button("Accept all suggestions", icon=":material/done_all:"):
-            word = changes.keep_names(ctx.run, known.graph, with_suggestions(known))
-            address.put({"names": word})
-            st.rerun()
-    draw.subheader("To correct a name")
-    run = ctx.facts.run
-    more, graph = own_option(ctx, known), graph_option(ctx, known)
-    st.markdown(
-        "Save the table above as CSV, edit its column *node* (leave it empty where there is no "
-        "such word), and give it back here. Only *name* and *node* are read; rows that are right "
-        "may go. On the command line `align --head-nouns` takes the suggestions."
-    )
-    given = None
-    if access.may_change():
-        given = st.file_uploader(
-            "Your corrected names",
-            ["csv", "tsv", "txt"],
-            key="names-file",
-            max_upload_size=limits().names_mb,
-        )
-    else:
-        draw.caption(f"A file is given back here by owners alone: {access.why_not()}.")
-    if given is not None:
-        # Kept once, not at every redraw.
-        key = ("names-kept", ctx.run.digest, known.graph.digest(), given.file_id)
-        try:
-            word = st.session_state.get(str(key)) or changes.keep_names(
-                ctx.run, known.graph, given.getvalue()
-            )
-        except UnitscopeError as err:
-            st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
-        else:
-            st.session_state[str(key)] = word
-            if word == address.get("names"):
-                st.success(
-                    "All pages read names with this file now; the address keeps it.",
-                    icon=":material/done:",
-                )
-            elif st.button("Read names with it", type="primary", icon=":material/spellcheck:"):
-                address.put({"names": word})
-                st.rerun()
-    st.code(
-        f"python -m core align {run}{more} --write nodes.tsv\n"
-        f"python -m core concepts {run}{graph} --overrides nodes.tsv\n"
-        f"python -m core explain {run}{graph} --overrides nodes.tsv --image ID",
-        language="bash",
-        wrap_lines=True,
-    )
-
-
-# -- merged concepts ------------------------------------------------------------------------
-
-Pairs = tuple[tuple[str, str], ...]
-BETWEEN, WITHIN = "|", "~"
-# A parameter of the address → its word in a file of --links. (A string would be shown.)
-LINKS = {"merge": "merge", "apart": "keep_apart"}
-
-
-def pairs_of(name: str) -> Pairs:
-    """Pairs of concepts in the address: ``chair~armchair|bed~bunk bed``."""
-    found = [tuple(one.split(WITHIN)) for one in address.get(name).split(BETWEEN) if one]
-    return tuple((p[0], p[1]) for p in found if len(p) == 2)
-
-
-def put_pairs(name: str, pairs: Pairs) -> None:
-    address.put({name: BETWEEN.join(WITHIN.join(pair) for pair in pairs)})
-
-
-def groups(ctx: Context, known: Known) -> None:
-    """Concepts that mean nearly the same, in k groups, and what merging does to IoU."""
-    concepts = ctx.ask(fusion.members, knowledge=known)
-    # Not from the cache: an embedding may have been trained meanwhile.
-    made = fusion.embeddings_made(ctx.run, known)
-    names = ctx.ask(knowledge.scene_table, known)["scene"].tolist()
-    st.markdown(
-        "Some names mean nearly the same, and a unit may see both. Here they are put into *k* "
-        "groups by how alike they are in the knowledge graph."
-    )
-    left, middle = st.columns(2, vertical_alignment="bottom")
-    with left:
-        embedding = address.select(
-            "embedding",
-            "Alike by",
-            made,
-            made[0],
-            drop=("k",),
-            format_func=lambda e: "similar spelling" if e == fusion.WORDS else f"{e} embedding",
-        )
-    with middle:
-        scene = address.select(
-            "within",
-            "Concepts of",
-            [ANY, *names],
-            drop=("k",),
-            format_func=lambda s: plain_name(s) if s else "all scenes",
-        )
-    if len(made) <= len(fusion.MODELS):
-        missing = [m for m in fusion.MODELS if m not in made]
-        draw.caption(
-            f"Not trained yet: {', '.join(missing)}. `python -m core embed "
-            f"{ctx.facts.run}{own_option(ctx, known)} --embedding {missing[0]}` does."
-        )
-    merge, apart = pairs_of("merge"), pairs_of("apart")
-    try:
-        least, most = ctx.ask(fusion.groups_range, embedding, scene, merge, apart, knowledge=known)
-    except UnitscopeError as err:
-        again = {"view": "groups", "embedding": address.get("embedding")}
-        stop(f"{sentence(err)}.", {"Forget the pairs": address.kept(**again)}, "Concepts")
-    k = group_count(least, most)
-    frame = ctx.ask(
-        fusion.concept_groups,
-        k,
-        embedding,
-        scene=scene,
-        merge=merge,
-        apart=apart,
-        knowledge=known,
-    )
-    several = frame[frame["size"] > 1]
-    st.markdown(
-        f"**{_count(int(frame['size'].sum()), 'concept')} in {_count(len(frame), 'group')}**; "
-        f"{len(several)} of them have several members."
-    )
-    shown = concepts["shown"]
-    view = pd.DataFrame(
-        {
-            "group": [" + ".join(shown.loc[g]) for g in several["concepts"]],
-            "size": several["size"],
-            "distance": several["distance"],
-            "widest": several["widest"],
-        }
-    )
-    caption = caption_of(ctx, known, f"{k} groups by {embedding}, agglomerative")
-    if len(view):
-        draw.table(
-            view,
-            f"groups-{embedding}-{k}",
-            f"The {len(view)} groups of several concepts",
-            explanations.GROUPS,
-            caption=" / ".join(caption.lines()),
-            height=min(38 + 35 * len(view), 480),
-            column_config={
-                "group": st.column_config.TextColumn(help="Commonest first."),
-                "size": NUMBER(width=60),
-                "distance": NUMBER(width=90, format="%.3f", help="Mean cosine distance."),
-                "widest": NUMBER(width=80, format="%.3f", help="The largest distance."),
-            },
-        )
-        draw.caption("Groups of one concept are left out. " + " · ".join(caption.lines()))
-    else:
-        st.info("Every concept is alone: choose fewer groups.", icon=":material/workspaces:")
-    own_pairs(ctx, known, concepts, embedding, k, scene)
-    gained(ctx, known, embedding)
-
-
-def group_count(least: int, most: int) -> int:
-    """A slider for k, kept in the address; at first one concept in ten is merged."""
-    if least == most:
-        draw.caption(f"Only {_count(most, 'group')} can be made.")
-        return most
-    usual = max(least, round(0.9 * most))
-    return address.slider("k", "Groups in all, k", least, most, usual)
-
-
-def own_option(ctx: Context, known: Known) -> str:
-    return graph_option(ctx, known) + known.options
-
-
-def graph_option(ctx: Context, known: Known) -> str:
-    """``--knowledge SPEC`` where it is not the run's own."""
-    own = known.spec == ctx.run.own_knowledge
-    return "" if own else f" --knowledge {shlex.quote(known.spec)}"
-
-
-def own_pairs(
-    ctx: Context, known: Known, concepts: pd.DataFrame, embedding: str, k: int, scene: str
-) -> None:
-    """Pairs that a person merges or keeps apart, and how to use them elsewhere."""
-    draw.subheader("What you know better")
-    labels = concepts.sort_values("label")["label"].tolist()
-    shown = dict(zip(concepts["label"], concepts["shown"], strict=True))
-    columns = st.columns([4, 4, 3, 4], vertical_alignment="bottom")
-    with columns[0]:
-        one = st.selectbox(
-            "This concept", labels, index=None, key="pair-one", format_func=shown.__getitem__
-        )
-    with columns[1]:
-        two = st.selectbox(
-            "and this one", labels, index=None, key="pair-two", format_func=shown.__getitem__
-        )
-    ready = one is not None and two is not None and one != two
-    for column, (name, word) in zip(
-        columns[2:], {"merge": "Merge them", "apart": "Keep them apart"}.items(), strict=True
-    ):
-        with column:
-            st.button(
-                word,
-                key=f"pair-{name}",
-                disabled=not ready,
-                width="stretch",
-                on_click=put_pairs,
-                args=(name, (*pairs_of(name), (one, two))),
-            )
-    result = [(name, pair) for name in LINKS for pair in pairs_of(name)]
-    for place, (name, pair) in enumerate(result):
-        with st.container(horizontal=True, vertical_alignment="center"):
-            kept = tuple(other for other in pairs_of(name) if other != pair)
-            names = [shown.get(label, label) for label in pair]
-            st.markdown(f"{' and '.join(names)}: {'merged' if name == 'merge' else 'kept apart'}")
-            st.button(
-                "Forget",
-                key=f"forget-{place}",
-                on_click=put_pairs,
-                args=(name, kept),
-                type="tertiary",
-            )
-    if result:
-        lines = "".join(f"{LINKS[name]}\t{a}\t{b}\n" for name, (a, b) in result)
-        within = f" --scene '{scene}'" if scene else ""
-        draw.caption("The pairs are in the address of this page. As a file for the command line:")
-        st.download_button(
-            "links.tsv",
-            lines,
-            "links.tsv",
-            "text/tab-separated-values",
-            on_click="ignore",
-            icon=":material/download:",
-        )
-        st.code(
-            f"python -m core cluster {ctx.facts.run}{own_option(ctx, known)} --k {k} "
-            f"--embedding {embedding}{within} --links links.tsv",
-            language="bash",
-        )
-
-
-def gained(ctx: Context, known: Known, embedding: str) -> None:
-    """The curve of IoU gain with its controls, where it was made."""
-    draw.subheader("What merging does to units")
-    if not ctx.layer:
-        draw.caption("This run has no units.")
-        return
-    try:
-        frame = ctx.ask(fusion.gain, ctx.layer, embedding, knowledge=known)
-    except UnitscopeError:
-        draw.caption(
-            "How much better units overlap groups than single concepts was not computed for "
-            f"this layer yet (minutes): `python -m core tables {ctx.facts.run}"
-            f"{own_option(ctx, known)} --table 5 --layer {ctx.layer} --embedding {embedding}`"
-        )
-        return
-    caption = ctx.caption(f"{ctx.facts.images:,} images, knowledge {known.name}")
-    draw.chart(
-        lambda dark: gain_curve(frame, caption, dark),
-        f"iou-gain-{ctx.layer}-{embedding}",
-        f"Lines: IoU gain by number of groups, for {embedding}, random groups and similar names",
-        explanations.GAIN,
-    )
-    draw.caption("Over the concepts of all scenes, without pairs of your own.")
-
-
 # -- the page -------------------------------------------------------------------------------
-
-
-def knowledge_line(ctx: Context, known: Known) -> str:
-    return str(ctx.ask(knowledge.knowledge_name, known))
-
-
-def caption_of(ctx: Context, known: Known, more: str = "") -> Caption:
-    """The subtitle of what is said of scenes here: data, graph, and what of them."""
-    result = f"knowledge {known.name}" + (f", {more}" if more else "")
-    return ctx.caption(f"{ctx.facts.images:,} images, {result}", layered=False)
 
 
 VIEWS: dict[str, tuple[str, Callable[[Context, Known], None]]] = {
     "scenes": ("Scene by scene", scenes),
+    "matrix": ("All scenes", concept_matrix.tab),
     "find": ("Find a concept", find),
-    "groups": ("Merged concepts", groups),
-    "names": ("Names and words", names),
+    "groups": ("Merged concepts", merged.tab),
+    "names": ("Names and words", concept_names.tab),
     "vectors": ("Vectors and graphs", lambda ctx, _: directions.tab(ctx)),
 }
 
@@ -826,12 +486,8 @@ st.html(
     "photos show things. Where both agree, a thing is a <em>core concept</em> of the scene."
     "</p>"
 )
-view = address.select(
-    "view",
-    "View",
-    list(VIEWS),
-    "scenes",
-    widget=st.segmented_control,
+view = address.views(
+    {name: title for name, (title, _) in VIEWS.items()},
     drop=(
         "scene",
         "concept",
@@ -849,8 +505,7 @@ view = address.select(
         "by",
         "asked",
         "of",
+        "page",
     ),
-    format_func=lambda name: VIEWS[name][0],
-    label_visibility="collapsed",
 )
 VIEWS[view][1](ctx, known)

@@ -11,12 +11,14 @@ import pandas as pd
 import streamlit as st
 
 from core.figures import disable as figures
+from core.figures import matrices
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
 from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
 from core.foundation.vocabulary import Core, Eq2, Over, Protocol, Sign, Strategy
 from core.views import images as image_views
 from core.views import runs as run_views
+from core.views.matrices import score_matrix
 from core.views.names import shown_name
 from core.views.runs import usual_splits
 from pages.parts import (
@@ -44,7 +46,12 @@ else:
 
 MOST = 50
 
-VIEWS = {"toggle": "Toggle", "compare": "Compare two sets", "curves": "Ablation curves"}
+VIEWS = {
+    "toggle": "Toggle",
+    "compare": "Compare two sets",
+    "scores": "Scores by scene",
+    "curves": "Ablation curves",
+}
 SIGNS = {
     Sign.NEGATIVE: "Negative neurons (lowest contribution score)",
     Sign.POSITIVE: "Positive neurons (highest contribution score)",
@@ -260,15 +267,7 @@ def otherwise(ctx: Context, ready: Toggler, off: tuple[int, ...], splits: list[s
     """Any units: by number, by label, or by a search."""
     way = address.get("way", "scene")
     with st.expander("Choose units by hand or by a search", expanded=way in ("hand", "search")):
-        way = address.select(
-            "way",
-            "Choose units",
-            list(WAYS),
-            "scene",
-            widget=st.segmented_control,
-            format_func=WAYS.get,
-            label_visibility="collapsed",
-        )
+        way = address.views(WAYS, "way", "Choose units")
         if way == "search":
             by_search(ctx, ready, splits)
         elif way == "hand":
@@ -708,6 +707,58 @@ def compare_view(
     definitions(asked, ctx.ask(run_views.splits))
 
 
+def scores_view(ctx: Context, known: Known, asked: Asked) -> None:
+    """The most positive and negative units of every scene, with their scores for all scenes."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        k = address.slider("top", "k of each sign and scene", 1, 10, 2, width=260)
+    found = scores(ctx, known, asked)
+    frame = ctx.ask(score_matrix, found, k, ctx.denominator)
+    if frame.empty:
+        st.info(
+            f"No unit has a contribution score for any scene on {splits_words(asked.selected)}.",
+            icon=":material/balance:",
+        )
+    else:
+        score_cells(ctx, frame, found, k)
+    definitions(asked, ctx.ask(run_views.splits))
+
+
+def score_cells(ctx: Context, frame: pd.DataFrame, found: Contribution, k: int) -> None:
+    """Units × scenes; a unit leads to its page, a scene to the scene's units."""
+    most = float(frame["score"].abs().max()) or 1.0
+    units = dict(zip(frame["unit"].astype(str), matrices.unit_names(frame), strict=True))
+    opens = {unit: "Units" + address.query(address.kept(unit=unit)) for unit in units}
+    cells = {}
+    # Where a unit learned no concept in any photo of a scene, the score says nothing.
+    for row in frame[frame["active"] > 0].itertuples():
+        unit, scene = str(row.unit), plain_name(row.scene)
+        hint = f"unit {units[unit]}, {scene}: contribution score {row.score:+d} "
+        hint += f"({row.inside} core concepts less {row.outside} others, in {row.active} photos)"
+        if row.top:
+            hint += f"; among the {k} most {row.top}"
+        cells[unit, str(row.scene)] = draw.Cell(
+            row.score / most, f"{row.score}".replace("-", "−"), hint, opens[unit], bool(row.top)
+        )
+    caption = ctx.caption(found.words())._replace(definition=f"{k} of each sign and scene")
+    draw.matrix(
+        lambda dark: matrices.scores(frame, caption, dark),
+        f"scores-{ctx.layer}",
+        "Contribution scores of units against scenes; a cell leads to the unit",
+        {unit: draw.Head(name, opens[unit]) for unit, name in units.items()},
+        {
+            scene: draw.Head(plain_name(scene), address.here(view="", of=scene))
+            for scene in dict.fromkeys(frame["scene"])
+        },
+        cells,
+        explanations.CONTRIBUTION,
+        frame,
+    )
+    draw.caption(
+        "Framed: among the k most positive (blue) or negative (orange) units of that scene. A cell "
+        "leads to the unit’s page, a scene’s name to the choice of its units."
+    )
+
+
 ctx = page("Disable")
 if not ctx.layer:
     st.title("Disable")
@@ -727,19 +778,13 @@ known = graph.chosen(ctx, "Disable")
 off = now(ready)
 sets.bar_css(ctx.dark)
 asked = asked_for(ctx.ask(run_views.splits))
-view = address.select(
-    "view",
-    "Workspace",
-    list(VIEWS),
-    "toggle",
-    widget=st.segmented_control,
-    format_func=VIEWS.get,
-    label_visibility="collapsed",
-)
+view = address.views(VIEWS, label="Workspace")
 if view == "toggle":
     toggle_view(ctx, known, ready, off, asked)
 elif view == "compare":
     compare_view(ctx, known, ready, off, asked)
+elif view == "scores":
+    scores_view(ctx, known, asked)
 else:
     definitions(asked, ctx.ask(run_views.splits))
     curves(ctx, known, ready, asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,11 @@ from core.cli.common import (
     Answer,
     Verb,
     add_knowledge,
+    add_printed,
     add_run,
     numbers,
     open_given,
+    printed_of,
     real,
     say,
     show_progress,
@@ -24,7 +27,7 @@ from core.cli.common import (
 )
 from core.foundation.errors import UnitscopeError, unknown, without_effect
 from core.foundation.escape import csv_frame
-from core.foundation.files import write_bytes, write_text
+from core.foundation.files import write_text
 from core.foundation.plain import Json
 from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
 from core.foundation.vocabulary import Core, Eq2, Over, Sign, Strategy
@@ -105,6 +108,7 @@ def _add_figures(verb: Verb) -> None:
     figures.add_argument("--csv", type=Path, metavar="DIR")
     figures.add_argument("--to", type=Path, metavar="DIR", help="write the chart there")
     figures.add_argument("--format", default="svg,pdf,png", help="of the chart")
+    add_printed(figures)
     figures.add_argument("--layer", metavar="NAME")
     add_knowledge(figures)
 
@@ -121,6 +125,7 @@ def _add_search(verb: Verb) -> None:
     search.add_argument("--csv", type=Path, metavar="DIR")
     search.add_argument("--to", type=Path, metavar="DIR", help="write the chart there")
     search.add_argument("--format", default="svg,pdf,png", help="of the chart")
+    add_printed(search)
     search.add_argument("--layer", metavar="NAME")
     add_knowledge(search)
 
@@ -283,29 +288,28 @@ def _contribution_of(run: Run, given: argparse.Namespace) -> tuple[Any, Any]:
     return found, core
 
 
-def _formats(text: str) -> list[str]:
-    from core.figures.export import FORMATS
+def _files(given: argparse.Namespace) -> Callable[[str, Any], list[str]]:
+    """(name, chart) → the files written; what is asked of them is looked at first, before anything
+    is computed."""
+    from core.figures.export import FORMATS, write_chart
 
-    names = [name.strip() for name in text.split(",") if name.strip()]
-    for name in names:
-        if name not in FORMATS:
-            raise unknown("figure format", name, FORMATS)
-    return names
+    kinds = [name.strip() for name in given.format.split(",") if name.strip()]
+    for kind in kinds:
+        if kind not in FORMATS:
+            raise unknown("figure format", kind, FORMATS)
+    printed = printed_of(given)
+    if printed is not None and given.to is None:
+        raise UnitscopeError("--inches is of the chart's file: name its folder, --to DIR")
 
+    def write(name: str, chart: Any) -> list[str]:
+        if given.to is None:
+            return []
+        paths = write_chart(chart, given.to, name, kinds, printed)
+        for path in paths:
+            say(f"wrote {path}")
+        return [str(path) for path in paths]
 
-def _write(folder: Path | None, name: str, formats: list[str], chart: Any) -> list[str]:
-    if folder is None:
-        return []
-    from core.figures.export import export
-
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for kind in formats:
-        path = folder / f"{name}.{kind}"
-        write_bytes(path, export(chart, kind))
-        say(f"wrote {path}")
-        paths.append(str(path))
-    return paths
+    return write
 
 
 def _write_csv(folder: Path | None, name: str, frame: Any) -> None:
@@ -442,7 +446,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
 
 def _figures(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    formats = _formats(given.format)
+    write = _files(given)
     if given.most < 1 or given.every < 1:
         raise UnitscopeError("--most and --every take 1 or more")
     from core.ablation.contribution import SIGNS
@@ -474,7 +478,7 @@ def _figures(given: argparse.Namespace) -> Answer:
     )
     _write_csv(given.csv, name, frame)
     drawn = chart(frame, _caption(run, study.toggler.layer, definition, split))
-    files = _write(given.to, name, formats, drawn)
+    files = write(name, drawn)
     facts = {
         "run": run.digest,
         "figure": given.figure,
@@ -509,7 +513,7 @@ def _figures(given: argparse.Namespace) -> Answer:
 
 def _search(given: argparse.Namespace) -> Answer:
     run = _open(given)
-    formats = _formats(given.format)
+    write = _files(given)
     if given.halves < 1 or given.most < 1:
         raise UnitscopeError("--halves and --most take 1 or more")
     from core.ablation.protocols import negative_candidates
@@ -545,7 +549,7 @@ def _search(given: argparse.Namespace) -> Answer:
     definition = f"{study.learned.strategy}, IoU {study.learned.iou}, knowledge {study.graph}"
     _write_csv(given.csv, "search", frame)
     drawn = chart(frame, _caption(run, study.toggler.layer, definition, split))
-    files = _write(given.to, "search", formats, drawn)
+    files = write("search", drawn)
     lines = [
         f"{run.dataset}, {study.toggler.layer}; searched and judged on {split}",
         definition,

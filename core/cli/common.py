@@ -18,6 +18,7 @@ from core.foundation.plain import Json
 from core.foundation.settings import CACHE
 
 if TYPE_CHECKING:  # what needs pandas or PyTorch is imported once a verb runs
+    from core.figures.printed import Printed
     from core.runs.run_file import Run
 
 Answer = tuple[Json, str]
@@ -68,6 +69,30 @@ def add_knowledge(sub: argparse.ArgumentParser) -> None:
         "--overrides", type=Path, metavar="FILE", help="names and nodes, as `align --write` gives"
     )
     sub.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
+
+
+def add_printed(sub: argparse.ArgumentParser) -> None:
+    """The size of a figure for a paper; :func:`printed_of` reads it."""
+    sub.add_argument(
+        "--inches",
+        type=real(),
+        help="for a paper: this wide (3.3 or 7, say), without title, a caption beside it",
+    )
+    sub.add_argument("--points", type=real(), help="height of its letters; 8 where left out")
+
+
+def printed_of(given: argparse.Namespace) -> Printed | None:
+    """How figures are to be printed, None as on the screen. Raises UnitscopeError for a size that
+    no page has."""
+    if given.inches is None:
+        if given.points is not None:
+            raise UnitscopeError(
+                "--points is of figures for a paper: give their width, --inches 3.3"
+            )
+        return None
+    from core.figures.printed import Printed
+
+    return Printed(given.inches) if given.points is None else Printed(given.inches, given.points)
 
 
 MOST_NUMBERS = 100_000

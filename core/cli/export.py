@@ -8,9 +8,10 @@ from pathlib import Path
 from core.cli.common import (
     Answer,
     Verb,
+    add_printed,
     add_run,
     open_given,
-    real,
+    printed_of,
     whole,
 )
 from core.foundation.errors import UnitscopeError
@@ -28,12 +29,7 @@ def add(verb: Verb) -> None:
         "--format", default="svg,pdf,png", metavar="KINDS", help="of svg,pdf,png, with commas"
     )
     export.add_argument("--only", action="append", default=[], metavar="NAME", help="repeatable")
-    export.add_argument(
-        "--inches",
-        type=real(),
-        help="for a paper: this wide (3.3 or 7, say), without title, a caption beside it",
-    )
-    export.add_argument("--points", type=real(), help="height of its letters; 8 where left out")
+    add_printed(export)
     report = verb("report", _report, "Write one HTML file with figures, tables, definitions.")
     add_run(report)
     report.add_argument("--to", type=Path, metavar="FILE", help="<run>.html where left out")
@@ -67,13 +63,10 @@ def add(verb: Verb) -> None:
 
 def _export(given: argparse.Namespace) -> Answer:
     from core.figures.contents import export_figures, open_view
-    from core.figures.printed import Printed
 
+    printed = printed_of(given)
     view = open_view(open_given(given), given.layer, given.denominator)
     kinds = [kind.strip() for kind in given.format.split(",") if kind.strip()]
-    if given.points is not None and given.inches is None:
-        raise UnitscopeError("--points is of figures for a paper: give their width, --inches 3.3")
-    printed = None if given.inches is None else Printed(given.inches, given.points or 8)
     written = export_figures(view, given.figures, kinds, given.only, printed)
     files = [str(path) for path in written]
     return {"run": view.run.digest, "layer": view.layer, "files": files}, "\n".join(files)

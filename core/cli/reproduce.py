@@ -10,6 +10,8 @@ from pathlib import Path
 from core.cli.common import (
     Answer,
     Verb,
+    add_printed,
+    printed_of,
     say,
     show_progress,
     stoppable,
@@ -48,6 +50,7 @@ def add(verb: Verb) -> None:
     sub.add_argument(
         "--to", type=Path, metavar="DIR", help="folder of the report (OUT/reproduce-PROFILE)"
     )
+    add_printed(sub)
 
 
 def _reproduce(given: argparse.Namespace) -> Answer:
@@ -58,6 +61,7 @@ def _reproduce(given: argparse.Namespace) -> Answer:
         raise UnitscopeError(f"--seeds takes 1 or more, not {given.seeds}")
     from core.reproduce.profiles import open_profile
 
+    printed = printed_of(given)
     profile = open_profile(given.profile)
     from core.paper.printed import PARTS
     from core.reproduce.ahead import plan, plan_text
@@ -92,7 +96,7 @@ def _reproduce(given: argparse.Namespace) -> Answer:
                 f"{', '.join(one.key for one in ahead.inputs if one.needed)} (above: "
                 "how to get them)"
             )
-        folder = Folder(to, work)
+        folder = Folder(to, work, printed)
         parts, left_out = reproduce(work, folder.write)
     seconds = time.monotonic() - began
     facts: Json = {

@@ -15,14 +15,15 @@ from core.cli.common import (
     SEED,
     Answer,
     Verb,
+    add_printed,
     add_word,
     open_run,
+    printed_of,
     say,
     show_progress,
     stoppable,
 )
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_bytes
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, GOLDEN, Retraining
 from core.foundation.trust import check_named
@@ -86,6 +87,7 @@ def add(verb: Verb) -> None:
     figure.add_argument("result", nargs="+", help="digests, beginnings of them, or `latest`")
     figure.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write to")
     figure.add_argument("--format", type=_words, default=("svg",), help="svg,pdf,png")
+    add_printed(figure)
 
 
 def add_pe(sub: argparse.ArgumentParser) -> None:
@@ -273,17 +275,14 @@ def _show(given: argparse.Namespace) -> Answer:
 
 
 def _figure(given: argparse.Namespace) -> Answer:
-    from core.figures.export import export
+    from core.figures.export import write_chart
     from core.figures.retrain import caption, retraining
     from core.views.retrain import figure_5, result
 
+    printed = printed_of(given)
     tolds = [result(name, given.out) for name in given.result]
     frame = figure_5(tolds)
     chart = retraining(frame, caption(tolds))
-    given.to.mkdir(parents=True, exist_ok=True)
-    files = []
-    for kind in given.format:
-        path = given.to / f"figure_5.{kind}"
-        write_bytes(path, export(chart, kind))
-        files.append(str(path))
+    made = write_chart(chart, given.to, "figure_5", given.format, printed)
+    files = [str(path) for path in made]
     return {"files": files, "rows": frame.to_dict("records")}, "\n".join(files)

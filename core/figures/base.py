@@ -28,13 +28,51 @@ ORANGE = {False: "#d55e00", True: "#f0894a"}
 
 GREY = {False: "#b4bcc4", True: "#5c6672"}
 
+FOR = {False: ("#eef4f9", "#0b4f7d"), True: ("#1c2733", "#8fd0f5")}
+AGAINST = {False: ("#fcf1ea", "#8f3e00"), True: ("#33231a", "#f5b690")}
+"""Ends of the scales of heat maps, from next to nothing to the most: of what is there or speaks
+for something, and of what speaks against it. Even in lightness, so that they are read without
+colour too."""
+
+
+def heat(value: float, dark: bool) -> tuple[str, str]:
+    """The colour of a cell of a heat map, and that of the letters on it.
+
+    value : −1 … 1; below 0 on the scale :data:`AGAINST`, above on :data:`FOR`, 0 is paper. Letters
+    are black or white, whichever has the higher contrast by WCAG 2, which is 4.5 to 1 or more.
+
+    >>> heat(0.0, False), heat(1.0, False)
+    (('#ffffff', '#000000'), ('#0b4f7d', '#ffffff'))
+    """
+    cell = PAPER[dark]
+    if value:
+        low, high = (FOR if value > 0 else AGAINST)[dark]
+        share = min(1.0, abs(value))
+        parts = zip(rgb(low), rgb(high), strict=True)
+        cell = "#" + "".join(f"{round(a + share * (b - a)):02x}" for a, b in parts)
+    light = luminance(cell)
+    return cell, "#ffffff" if 1.05 / (light + 0.05) > (light + 0.05) / 0.05 else "#000000"
+
+
+def rgb(color: str) -> list[int]:
+    """Red, green and blue, 0 to 255, of "#rrggbb"."""
+    return [int(color[k : k + 2], 16) for k in (1, 3, 5)]
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of "#rrggbb" by WCAG 2, 0 to 1."""
+    parts = [c / 255 for c in rgb(color)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
 CATEGORY_COLORS = {
     "object": ("#0072b2", "#56b4e9"),
     "part": ("#e69f00", "#f0b73d"),
     "material": ("#009e73", "#2fc79b"),
     "color": ("#cc79a7", "#dd9cc0"),
     "texture": ("#d55e00", "#f0894a"),
-    "scene": ("#7a8794", "#97a3af"),
+    "scene": ("#55606b", "#6f7b88"),
 }
 """Okabe and Ito's palette, distinguished by colour-blind readers; the second for dark paper."""
 
@@ -138,8 +176,9 @@ def _dark() -> alt.theme.ThemeConfig:
     return {"config": config(True)}  # type: ignore[typeddict-item]
 
 
-AROUND = 128
-"""Pixels that title, subtitle and the axis below take in addition to the drawing itself."""
+AROUND, HEADING = 128, 68
+"""Pixels that title, subtitle and the axis below take in addition to the drawing itself; and what
+of these title and subtitle take."""
 
 
 def titled(
@@ -161,20 +200,32 @@ def titled(
 
 class Unchecked:
     """A chart for Streamlit, which asks it for nothing but `to_dict`, without Altair's check of
-    every part against Vega-Lite's schema: it takes half of a redraw, and the tests do it."""
+    every part against Vega-Lite's schema: it takes half of a redraw, and the tests do it.
+
+    Its title goes along in `usermeta`: a page writes it above the chart, where it is wrapped in a
+    narrow window; within a chart it would be cut.
+    """
 
     def __init__(self, chart: Any):
         self.chart = chart
 
     def to_dict(self) -> Json:
-        """The chart's Vega-Lite specification."""
+        """The chart's Vega-Lite specification, without title."""
         spec: Json = self.chart.to_dict(validate=False)
+        title = spec.pop("title", None)
+        spec["usermeta"] = {**spec.get("usermeta", {}), "title": title}
         return spec
 
 
+def heading(chart: Any) -> tuple[str, list[str]]:
+    """Title and lines of the subtitle of a chart of this module."""
+    return chart.title.text, list(chart.title.subtitle)
+
+
 def box(chart: Any) -> tuple[int, int]:
-    """Height of the box that a chart of this module needs, and its greatest width (0 = any)."""
-    return chart.usermeta["height"], chart.usermeta["widest"]
+    """Height of the box that a chart of this module needs without its title, and its greatest width
+    (0 = any)."""
+    return chart.usermeta["height"] - HEADING, chart.usermeta["widest"]
 
 
 def category_scale(dark: bool, present: list[str]) -> alt.Scale:

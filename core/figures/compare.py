@@ -16,7 +16,7 @@ SIDES = (
     ("#009e73", "#2fc79b"),
     ("#cc79a7", "#dd9cc0"),
     ("#e69f00", "#f0b73d"),
-    ("#7a8794", "#97a3af"),
+    ("#55606b", "#6f7b88"),
 )
 """A colour for each side, from Okabe and Ito's palette, on light and on dark paper."""
 

@@ -10,7 +10,18 @@ import numpy as np
 import pandas as pd
 import pydeck
 
-from core.figures.base import BLUE, CATEGORY_COLORS, GREY, INK, ORANGE, PAPER, SOFT, Caption, titled
+from core.figures.base import (
+    BLUE,
+    CATEGORY_COLORS,
+    GREY,
+    INK,
+    ORANGE,
+    PAPER,
+    SOFT,
+    Caption,
+    rgb,
+    titled,
+)
 from core.foundation.plain import Json
 
 ROW, LEAST, REACH = 20, 320, 130
@@ -21,11 +32,6 @@ outermost dots."""
 def graph_height(nodes: pd.DataFrame) -> int:
     """Pixels that the drawn graph needs: every name on one side has a line of its own."""
     return max(LEAST, ROW * (1 + len(nodes) // 2))
-
-
-def rgb(color: str) -> list[int]:
-    """Red, green and blue, 0 to 255, of "#rrggbb"."""
-    return [int(color[k : k + 2], 16) for k in (1, 3, 5)]
 
 
 def color(category: str, dark: bool) -> str:

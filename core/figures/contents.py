@@ -13,11 +13,10 @@ from core.dissect.predictions import per_scene
 from core.figures import runs as run_figures
 from core.figures import units as unit_figures
 from core.figures.base import COUNTING, Caption
-from core.figures.export import FORMATS, export
-from core.figures.printed import Printed, caption
+from core.figures.export import FORMATS, write_chart
+from core.figures.printed import Printed
 from core.figures.units import categories, iou_chance
 from core.foundation.errors import UnitscopeError, unknown
-from core.foundation.files import write_bytes
 from core.foundation.names import plain_name
 from core.runs.run_file import Run
 from core.views import images as image_views
@@ -242,22 +241,17 @@ def export_figures(
         if kind not in FORMATS:
             raise unknown("figure format", kind, FORMATS)
     folder.mkdir(parents=True, exist_ok=True)
-    written, failed = [], []
+    written: list[Path] = []
+    failed: list[str] = []
     for name in names or available(view)[0]:
         chart = drawn_chart(view, name)
         if chart is None:
             continue
         stem = name + (f"-{view.layer}" if FIGURES[name].needs == "units" else "")
         try:
-            made = {f"{stem}.{kind}": export(chart, kind, printed=printed) for kind in kinds}
+            written += write_chart(chart, folder, stem, kinds, printed)
         except UnitscopeError as err:
             failed.append(f"{name}: {err}")
-            continue
-        if printed is not None:
-            made[f"{stem}.txt"] = f"{caption(chart)}\n".encode()
-        for file, content in made.items():
-            write_bytes(folder / file, content)
-            written.append(folder / file)
     if failed:
         raise UnitscopeError(f"{len(written)} files written, but not " + "; ".join(failed))
     return written

@@ -16,10 +16,10 @@ RANKINGS = {
     "icc": (Ranking.of("icc").short, ("#0072b2", "#56b4e9")),
     "scc": (Ranking.of("scc").short, ("#d55e00", "#f0894a")),
     "top10": (Ranking.of("top10").short, ("#009e73", "#2fc79b")),
-    "random": (Ranking.of("random").short, ("#8b96a0", "#8b96a0")),
+    "random": (Ranking.of("random").short, ("#6b7680", "#6f7b88")),
     "mean_activation": (Ranking.of("mean_activation").short, ("#cc79a7", "#dd9cc0")),
     "weight": (Ranking.of("weight").short, ("#e69f00", "#f0b73d")),
-    "gradient_activation": (Ranking.of("gradient_activation").short, ("#5d3a9b", "#b39ddb")),
+    "gradient_activation": (Ranking.of("gradient_activation").short, ("#5b2a86", "#9a6fe0")),
     "greedy": (Ranking.of("greedy").short, ("#1f2933", "#e8eaed")),
 }
 """Names and colours of the rankings, in the order of the legend; controls are dashed."""
@@ -217,10 +217,11 @@ def dumbbells(
     names = list(sets)
     several = len(names) > 1
     data, rows, left_out = _arranged(sets, target, count)
-    low, high = float(data[["before", "after"]].min().min()), float(data["right"].max())
+    ends = data[["before", "after"]]
+    low, high = float(ends.min().min()), float(ends.max().max())
     room = 0.06 * max(10.0, high - low)
-    # Within 0 and 100, with room for the number behind the last dot.
-    scale = alt.Scale(domain=[max(0.0, low - room), high + 3 * room], nice=False)
+    # Within 0 and 100: the changes stand in a column of their own, right of the axis.
+    scale = alt.Scale(domain=[max(0.0, low - room), min(100.0, high + room)], nice=False)
     x = alt.X("before:Q", title="accuracy in percent", scale=scale, axis=alt.Axis(tickCount=6))
     # On the chart and not on each mark: marks of one row stand in one place.
     base = alt.Chart(data).encode(
@@ -245,8 +246,8 @@ def dumbbells(
     dot = base.mark_point(filled=True, size=75, opacity=1).encode(
         alt.X("after:Q", scale=scale), tooltip=tooltip
     )
-    text = base.mark_text(align="left", dx=9, fontSize=11).encode(
-        alt.X("right:Q", scale=scale), text="shown:N"
+    text = base.mark_text(align="left", dx=8, fontSize=11).encode(
+        x=alt.value("width"), text="shown:N"
     )
     height = (18 * len(names) + 8 if several else 24) * max(1, len(rows))
     chart = (bars + ring + dot + text).properties(width=WIDTH, height=height)
@@ -278,7 +279,6 @@ def _arranged(
         label=data["name"].map(labels),
         kind=["gain" if p > 0 else "loss" if p < 0 else "same" for p in data["points"]],
         shown=["" if p == 0 else f"{p:+.1f}".replace("-", "−") for p in data["points"]],
-        right=data[["before", "after"]].max(axis=1),
     )
     return data, [labels[name] for name in order], len(names) - len(order)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -13,8 +15,10 @@ import pandas as pd
 from core.figures.base import PAPER
 from core.figures.converter import ConversionError, convert
 from core.figures.printed import Printed, laid_out, physical
+from core.figures.printed import caption as caption_of
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.escape import latex_text
+from core.foundation.files import write_bytes
 from core.foundation.latex import tabular
 from core.foundation.names import printable
 from core.foundation.plain import Json
@@ -51,6 +55,27 @@ def export(chart: Any, kind: str, dark: bool = False, printed: Printed | None = 
         # 0, so that one chart gives one file.
         return named_parts(written.decode(), "part").encode()
     return written
+
+
+def write_chart(
+    chart: Any,
+    folder: Path,
+    name: str,
+    kinds: Sequence[str] = ("svg",),
+    printed: Printed | None = None,
+) -> list[Path]:
+    """Write a chart as ``NAME.svg``, ``.pdf`` …; for a paper (`printed`) its caption beside it, as
+    ``NAME.txt``. Returns the files.
+
+    Raises UnitscopeError as :func:`export` does, before anything is written.
+    """
+    made = {f"{name}.{kind}": export(chart, kind, printed=printed) for kind in kinds}
+    if printed is not None:
+        made[f"{name}.txt"] = f"{caption_of(chart)}\n".encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, content in made.items():
+        write_bytes(folder / file, content)
+    return [folder / file for file in made]
 
 
 def _of_size(spec: Json, kind: str, printed: Printed) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from core.figures.base import BLUE, GREY, INK, ORANGE, WIDTH, Caption, titled
+from core.figures.base import BLUE, FOR, GREY, INK, WIDTH, Caption, titled
 from core.foundation.names import plain_name
 from core.views.runs import judged_words
 
@@ -47,16 +47,18 @@ def accuracy(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     return titled(chart, "Accuracy by split", caption, dark)
 
 
-def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False, split: str = "") -> Any:
-    """True scenes against predicted ones, from :func:`core.views.images.confusion` of a split.
-
-    A click on a cell selects it: selection ``cell``, fields ``scene`` and ``predicted``.
-    """
+def confusion_order(frame: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """The true scenes and the predicted ones in the order of :func:`confusion`: right predictions
+    lie on the diagonal."""
     rows = sorted(set(frame["scene"]))
     columns = [c for c in rows if c in set(frame["predicted"])]
-    columns += sorted(set(frame["predicted"]) - set(rows))
+    return rows, columns + sorted(set(frame["predicted"]) - set(rows))
+
+
+def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False, split: str = "") -> Any:
+    """True scenes against predicted ones, from :func:`core.views.images.confusion` of a split."""
+    rows, columns = confusion_order(frame)
     side = 22 if len(rows) > 16 else 30
-    pick = alt.selection_point(name="cell", fields=["scene", "predicted"], empty=False)
     plain = "replace(datum.label, /_/g, ' ')"
     base = alt.Chart(frame).encode(
         alt.X(
@@ -67,26 +69,19 @@ def confusion(frame: pd.DataFrame, caption: Caption, dark: bool = False, split: 
         ),
         alt.Y("scene:N", title=None, sort=rows, axis=alt.Axis(labelLimit=130, labelExpr=plain)),
     )
-    # Perceptually even and safe for colour-blind readers; from paper to ink in both themes.
-    shades = ["#eef4f9", "#0b4f7d"] if not dark else ["#1c2733", "#8fd0f5"]
-    cells = (
-        base.mark_rect(cornerRadius=2, stroke=ORANGE[dark])
-        .encode(
-            alt.Color(
-                "share:Q",
-                title="share of the row",
-                scale=alt.Scale(range=shades, domain=[0, 1]),
-                legend=alt.Legend(format="%", gradientLength=140, tickCount=3),
-            ),
-            strokeWidth=alt.condition(pick, alt.value(2.5), alt.value(0)),
-            tooltip=[
-                alt.Tooltip("scene", title="true scene"),
-                "predicted",
-                "images",
-                alt.Tooltip("share", format=".0%", title="share of the row"),
-            ],
-        )
-        .add_params(pick)
+    cells = base.mark_rect(cornerRadius=2).encode(
+        alt.Color(
+            "share:Q",
+            title="share of the row",
+            scale=alt.Scale(range=list(FOR[dark]), domain=[0, 1]),
+            legend=alt.Legend(format="%", gradientLength=140, tickCount=3),
+        ),
+        tooltip=[
+            alt.Tooltip("scene", title="true scene"),
+            "predicted",
+            "images",
+            alt.Tooltip("share", format=".0%", title="share of the row"),
+        ],
     )
     ink = alt.condition(
         "datum.share > 0.5", alt.value("#ffffff" if not dark else "#12161c"), alt.value(INK[dark])

@@ -4,6 +4,7 @@
 ``report.md``     the tables as Markdown
 ``table1.csv``, ``table1.tex`` … ``figure5.csv``
 ``figure_3-paper.svg``, ``.pdf``, ``.png`` …, and the points of each curve as ``.csv``
+``printed/``      the figures for a paper with their captions, where a width was asked for
 ``results.json``  every cell: ours, its interval, the paper's, the difference
 """
 
@@ -16,11 +17,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from core.figures.export import FORMATS, export, latex
+from core.figures.export import FORMATS, latex, write_chart
+from core.figures.printed import Printed
 from core.figures.report import inline_svg, page
 from core.foundation.digest import digest_of
+from core.foundation.errors import UnitscopeError
 from core.foundation.escape import csv_frame, csv_text
-from core.foundation.files import parse_json, strict_json, write_bytes, write_text
+from core.foundation.files import parse_json, strict_json, write_text
 from core.foundation.plain import Json
 from core.foundation.versions import versions_of
 from core.paper.printed import PARTS
@@ -35,14 +38,19 @@ QUICK = (
 PACKAGES = ("torch", "torchvision", "pykeen", "scikit-learn", "numpy", "scipy", "duckdb")
 
 
+PRINTED = "printed"
+"""Folder of the figures for a paper, beside those of the report."""
+
+
 class Folder:
     """The output folder of one reproduction; written anew after every part.
 
-    Figures that were exported before from the same points are not drawn again.
+    Figures that were exported before from the same points are not drawn again. printed : figures
+    are written for a paper as well, into the folder `printed`.
     """
 
-    def __init__(self, path: Path, work: Work):
-        self.path, self.work = path, work
+    def __init__(self, path: Path, work: Work, printed: Printed | None = None):
+        self.path, self.work, self.printed = path, work, printed
         path.mkdir(parents=True, exist_ok=True)
         try:
             result = parse_json((path / "results.json").read_text(encoding="utf-8"))
@@ -70,13 +78,22 @@ class Folder:
             frame, caption = given
             drawn_by = [version("altair"), versions_of("figures")]
             made_of = digest_of([frame.to_csv(), list(caption), drawn_by])
-            files = [self.path / f"{name}.{kind}" for kind in FORMATS]
-            if self._drawn.get(name) != made_of or not all(file.is_file() for file in files):
-                chart = draw(name, given)
-                for file, kind in zip(files, FORMATS, strict=True):
-                    made = export(chart, kind)
-                    write_bytes(file, made)
-                self._drawn[name] = made_of
+            wanted: list[tuple[str, Path, Printed | None]] = [(name, self.path, None)]
+            if self.printed is not None:
+                wanted.append((f"{PRINTED}/{name}", self.path / PRINTED, self.printed))
+            for drawn, folder, size in wanted:
+                files = [folder / f"{name}.{kind}" for kind in FORMATS]
+                sized = made_of if size is None else f"{made_of} {size}"
+                if self._drawn.get(drawn) != sized or not all(f.is_file() for f in files):
+                    try:
+                        write_chart(draw(name, given), folder, name, list(FORMATS), size)
+                    except UnitscopeError as err:
+                        if size is None:
+                            raise
+                        # Hours of work do not end because a figure does not fit a column.
+                        self.work.say(f"{name} is not written for a paper: {err}")
+                        continue
+                    self._drawn[drawn] = sized
             write_text(self.path / f"{name}.csv", csv_frame(frame))
             self._svg[name] = (self.path / f"{name}.svg").read_text(encoding="utf-8")
 

@@ -366,7 +366,7 @@ def scene_concepts(run: Run, known: Known, scene: str) -> pd.DataFrame:
             "related": [int(c) in facts for c in at],
             **{kind.value: known.core[kind].members[row, at] for kind in Core},
             "frequent": top[row, at] if top is not None else False,
-            "facts": [_facts_text(facts.get(int(c), [])) for c in at],
+            "facts": [facts_text(facts.get(int(c), [])) for c in at],
             "guess": [
                 "; ".join(guessed(known.alignment, [scene, annotated.concepts[c]]))
                 if int(c) in facts
@@ -387,7 +387,7 @@ def fact(edge: Edge) -> str:
     return f"{edge.head} {edge.relation} {edge.tail}"
 
 
-def _facts_text(edges: Sequence[Edge], most: int = FACTS, between: str = "; ") -> str:
+def facts_text(edges: Sequence[Edge], most: int = FACTS, between: str = "; ") -> str:
     facts = [fact(edge) for edge in edges[:most]]
     if len(edges) > most:
         facts.append(f"{len(edges) - most} more")
@@ -430,7 +430,7 @@ def picture(
             "related": table["related"].to_numpy(bool),
             "in_photos": table["in_photos"].to_numpy(bool),
             "hint": [
-                _facts_text(related.get(int(c) - 1, []), between="\n")
+                facts_text(related.get(int(c) - 1, []), between="\n")
                 or "no fact: among the most frequent in the scene’s photos"
                 for c in table["concept"]
             ],
@@ -549,7 +549,7 @@ def scenes_with(_run: Run, known: Known, concept: int) -> pd.DataFrame:
                 "images": round(frequency * int(annotated.sizes[row])),
                 "related": column in facts,
                 **{kind.value: bool(known.core[kind].members[row, column]) for kind in Core},
-                "facts": _facts_text(facts.get(column, [])),
+                "facts": facts_text(facts.get(column, [])),
             }
         )
     frame = pd.DataFrame(rows, columns=columns)

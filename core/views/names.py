@@ -71,6 +71,15 @@ def short_name(spec: str) -> str:
     return name.rsplit(".", 1)[-1] if kind == "python" else name or spec
 
 
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "scene"), counted(1200, "photo")
+    ('1 scene', '1,200 photos')
+    """
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
 def sentence(message: object) -> str:
     """A message as a sentence, without its full stop: with a capital, unless it begins with a name.
 

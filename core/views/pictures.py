@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -86,22 +87,63 @@ def outline(picture: Image.Image, mask: Image.Image) -> None:
     picture.paste(OUTLINE, mask=Image.fromarray(edge.astype(np.uint8) * 255))
 
 
-def concept_color(concept: int) -> tuple[int, int, int]:
-    """A steady colour for a concept id: hues a golden angle apart, in three lightnesses."""
-    hue = (concept * 137.508) % 360 / 60
-    lightness = (0.58, 0.70, 0.46)[concept % 3]
-    chroma = (1 - abs(2 * lightness - 1)) * 0.72
-    x = chroma * (1 - abs(hue % 2 - 1))
-    base = [
-        (chroma, x, 0),
-        (x, chroma, 0),
-        (0, chroma, x),
-        (0, x, chroma),
-        (x, 0, chroma),
-        (chroma, 0, x),
-    ][int(hue)]
-    m = lightness - chroma / 2
-    return tuple(round(255 * (v + m)) for v in base)  # type: ignore[return-value]
+PALETTE = (
+    (30, 120, 150),
+    (225, 225, 0),
+    (0, 0, 255),
+    (165, 90, 0),
+    (0, 135, 255),
+    (240, 210, 135),
+    (75, 15, 135),
+    (105, 30, 45),
+    (195, 195, 255),
+    (105, 30, 75),
+    (150, 165, 120),
+    (30, 0, 180),
+    (195, 150, 0),
+    (0, 225, 180),
+    (45, 105, 180),
+    (0, 90, 255),
+    (0, 165, 240),
+    (75, 195, 195),
+    (120, 45, 0),
+    (195, 150, 75),
+    (45, 75, 195),
+    (120, 105, 75),
+    (240, 210, 90),
+    (60, 60, 120),
+)
+"""Colours of concepts laid over photos, chosen so that each is as far as can be from all others,
+from the white lines between regions and from the grey of what has no label: at least 18 apart in
+CIELAB (ΔE*ab), as they are and as a deuteranope or a protanope sees them (by the matrices of
+Machado, Oliveira and Fernandes, 2009, at severity 1)."""
+
+STEP = 7
+"""Concepts whose ids follow each other are so many colours apart."""
+
+
+def concept_colors(present: Iterable[int]) -> dict[int, tuple[int, int, int]]:
+    """A colour for each concept that is in a photo, by id: no two alike, up to as many concepts as
+    :data:`PALETTE` has colours.
+
+    A concept has the same colour in all photos, but where one of a lower id has taken it: it then
+    gets the next that is free.
+    """
+    count, free = len(PALETTE), set(range(len(PALETTE)))
+    found = {}
+    for concept in sorted(set(present)):
+        free = free or set(range(count))
+        at = next(
+            k % count for k in range(concept * STEP, concept * STEP + count) if k % count in free
+        )
+        free.discard(at)
+        found[concept] = PALETTE[at]
+    return found
+
+
+def image_colors(run: Run, image: int) -> dict[int, tuple[int, int, int]]:
+    """The colours in which :func:`mask_photo` draws the concepts of an image, by id."""
+    return concept_colors(int(c) for c in np.unique(run.label_maps(image)) if c)
 
 
 def mask_photo(
@@ -128,7 +170,10 @@ def mask_photo(
             photo.size, Image.Resampling.NEAREST
         )
     )
-    palette = np.array([concept_color(k) for k in range(int(plane.max()) + 1)], np.float64)
+    palette = np.zeros((int(plane.max()) + 1, 3))
+    for concept, color in concept_colors(int(c) for c in np.unique(labels) if c).items():
+        if concept < len(palette):
+            palette[concept] = color
     pixels = np.asarray(photo, np.float64)
     mixed = 0.45 * pixels + 0.55 * palette[plane]
     mixed[plane == 0] = 0.5 * pixels[plane == 0] + 0.5 * 128
@@ -165,15 +210,12 @@ def label_planes(run: Run, image: int) -> Planes:
     )
 
 
-def swatch(concept: int) -> str:
-    """A concept's colour as a picture for a table cell (an SVG data address)."""
+def swatch(color: tuple[int, int, int]) -> str:
+    """A colour as a picture for a table cell (an SVG data address)."""
     square = "<svg xmlns='http://www.w3.org/2000/svg' width='14' height='14'><rect width='14'"
-    return f"data:image/svg+xml;utf8,{square} height='14' rx='3' fill='{_rgb(concept)}'/></svg>"
-
-
-def _rgb(concept: int) -> str:
-    """:func:`concept_color` in CSS without a '#', which ends a data address."""
-    return "rgb({}, {}, {})".format(*concept_color(concept))
+    # In CSS without a '#', which ends a data address.
+    fill = "rgb({}, {}, {})".format(*color)
+    return f"data:image/svg+xml;utf8,{square} height='14' rx='3' fill='{fill}'/></svg>"
 
 
 def unit_photo(run: Run, layer: str, unit: int, image: int, side: int = 320) -> bytes:

@@ -9,7 +9,7 @@ make Back lose the run.)
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypedDict, TypeVar
 from urllib.parse import urlencode
 
@@ -66,8 +66,8 @@ def kept(**more: str) -> dict[str, str]:
 
 
 def here(**more: str) -> str:
-    """A link to this page as it is now, but for some parameters."""
-    return query({**everything(), **more})
+    """A link to this page as it is now, but for some parameters; empty ones are left out."""
+    return query({k: v for k, v in {**everything(), **more}.items() if v != ""})
 
 
 def query(values: dict[str, str]) -> str:
@@ -140,6 +140,28 @@ def select(
         how["required"] = True
     chosen: str = (widget or st.selectbox)(label, options, **bound, **how)
     return chosen
+
+
+def views(
+    options: Mapping[str, str],
+    name: str = "view",
+    label: str = "View",
+    drop: Sequence[str] = (),
+    usual: str = "",
+    **how: Any,
+) -> str:
+    """A row of views, value → word, one of which is shown: the first where none is `usual`."""
+    return select(
+        name,
+        label,
+        list(options),
+        usual or next(iter(options)),
+        drop,
+        st.segmented_control,
+        format_func=options.get,
+        label_visibility="collapsed",
+        **how,
+    )
 
 
 def split(name: str, label: str, splits: Sequence[str], usual: str, **how: Any) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict, cast
 
 import pandas as pd
 import streamlit as st
 
-from core.figures.base import Unchecked, box
+from core.figures.base import INK, PAPER, Unchecked, box, heading, heat
 from core.figures.export import FORMATS, export, latex
 from core.figures.printed import COLUMNS, Printed
 from core.figures.printed import caption as caption_of
@@ -150,31 +151,148 @@ def _save_row(explanation: str | None) -> Any:
     return row
 
 
+HEADING = """<style>
+.chart-title {font-size: 15px; line-height: 1.25; margin: 0; overflow-wrap: anywhere}
+.chart-title small {display: block; font-size: 12px; line-height: 1.35; opacity: .78}
+</style>"""
+
+
+def titled(drawn: Any) -> None:
+    """The title and subtitle of a chart, above it: as text they wrap where a window is narrow."""
+    title, lines = heading(drawn)
+    small = "".join(f"<small>{escape(line)}</small>" for line in lines)
+    st.html(f'{HEADING}<p class="chart-title"><b>{escape(title)}</b>{small}</p>')
+
+
 def chart(
     make: Callable[[bool], Any],
     name: str,
     alt: str,
     explanation: str | None = None,
     on_select: Callable[[], None] | None = None,
+    selection: str = "",
 ) -> None:
     """A chart with its explanation and its files.
 
     make : dark → chart, so that the saved figure can be on white while the screen is dark.
-    name : file name without suffix, and the key.
+    name : file name without suffix, and the key. on_select : called when something is chosen in
+    the chart's `selection`.
     """
-    more: Keywords = {"on_select": on_select, "key": f"chart-{name}"} if on_select else {}
+    more: Keywords = {}
+    if on_select:
+        more = {"on_select": on_select, "key": f"chart-{name}", "selection_mode": selection}
     drawn = make(is_dark())
     height, widest = box(drawn)
     width: int | Literal["stretch"] = widest or "stretch"
-    st.altair_chart(
-        cast("altair.Chart", Unchecked(drawn)),
-        width=width,
-        height=height,
-        theme=None,
-        alt=alt,
-        **more,
-    )
+    with st.container(gap="xsmall"):
+        titled(drawn)
+        st.altair_chart(
+            cast("altair.Chart", Unchecked(drawn)),
+            width=width,
+            height=height,
+            theme=None,
+            alt=alt,
+            **more,
+        )
     _files(make, name, explanation)
+
+
+class Cell(NamedTuple):
+    """A cell of a matrix. value : −1 … 1, its colour (:func:`core.figures.base.heat`). text : what
+    it says. hint : for a pointer that rests on it, and for who cannot see it. href : where a click
+    leads. current : is it the chosen one?"""
+
+    value: float
+    text: str
+    hint: str
+    href: str
+    current: bool = False
+
+
+class Head(NamedTuple):
+    """The name of a row or a column of a matrix, a link where there is an `href`."""
+
+    text: str
+    href: str = ""
+
+
+MATRIX = """<style>
+.matrix {overflow: auto; max-height: 40rem; width: fit-content; max-width: 100%}
+.matrix table {border-collapse: separate; border-spacing: 1px; font-size: .8rem; margin: 0}
+.matrix th {font-weight: normal; background: PAPER; border: 0; padding: 0}
+.matrix thead th {position: sticky; top: 0; z-index: 2; height: TALLrem; vertical-align: bottom}
+.matrix thead th > * {display: inline-block; writing-mode: vertical-rl; transform: rotate(180deg);
+  max-height: 8rem; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; padding: .2rem}
+.matrix tbody th {position: sticky; left: 0; z-index: 1; text-align: right; padding-right: .5rem}
+.matrix tbody th > * {display: inline-block; vertical-align: middle; max-width: 12rem;
+  overflow: hidden; text-overflow: ellipsis; white-space: nowrap}
+.matrix thead td {position: sticky; left: 0; top: 0; z-index: 3; background: PAPER}
+.matrix td {padding: 0; border: 0; min-width: 1.9rem; height: 1.7rem; text-align: center;
+  border-radius: 3px; font-variant-numeric: tabular-nums}
+.matrix td a {display: block; line-height: 1.7rem; color: inherit !important;
+  text-decoration: none !important}
+.matrix tbody td:hover, .matrix tbody td:focus-within {outline: 2px solid RIM}
+.matrix td.current {outline: 2px solid RIM; outline-offset: -2px}
+.matrix th a {color: inherit !important}
+@media (max-width: 640px) {
+  .matrix {max-height: 26rem}
+  .matrix tbody th > * {max-width: 7.5rem}
+}
+</style>"""
+
+
+def matrix(
+    make: Callable[[bool], Any],
+    name: str,
+    alt: str,
+    rows: Mapping[str, Head],
+    columns: Mapping[str, Head],
+    cells: Mapping[tuple[str, str], Cell],
+    explanation: str | None = None,
+    frame: pd.DataFrame | None = None,
+) -> None:
+    """A heat map as a table, whose names stay in sight while it is scrolled, and whose cells are
+    links; with its explanation and its files.
+
+    make : dark → the same as a chart, whose title stands above. rows, columns : key → name.
+    cells : (row, column) → cell, those that there are. frame : what CSV and LaTeX hold.
+    """
+    dark = is_dark()
+
+    def head(one: Head, scope: str) -> str:
+        inner = f'<a href="{escape(one.href)}">{escape(one.text)}</a>' if one.href else ""
+        return f'<th scope="{scope}">{inner or f"<span>{escape(one.text)}</span>"}</th>'
+
+    def body(cell: Cell | None) -> str:
+        if cell is None:
+            return "<td></td>"
+        paper, ink = heat(cell.value, dark)
+        kind = ' class="current"' if cell.current else ""
+        hint = escape(cell.hint)
+        return (
+            f'<td{kind} style="background:{paper};color:{ink}">'
+            f'<a href="{escape(cell.href)}" title="{hint}" aria-label="{hint}">'
+            f"{escape(cell.text)}</a></td>"
+        )
+
+    top = "".join(head(one, "col") for one in columns.values())
+    lines = "".join(
+        f"<tr>{head(one, 'row')}{''.join(body(cells.get((row, key))) for key in columns)}</tr>"
+        for row, one in rows.items()
+    )
+    tall = min(8.0, 1.4 + 0.42 * max((len(one.text) for one in columns.values()), default=0))
+    css = MATRIX
+    for word, value in {"PAPER": PAPER[dark], "RIM": INK[dark], "TALL": f"{tall:.1f}"}.items():
+        css = css.replace(word, value)
+    drawn = make(dark)
+    with st.container(gap="xsmall", key=f"matrix-{name}"):
+        titled(drawn)
+        st.html(
+            f'{css}<div class="matrix" tabindex="0" role="region" aria-label="{escape(alt)}">'
+            f"<table><thead><tr><td></td>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+        )
+    caption = " / ".join(heading(drawn)[1])
+    _files(make, name, explanation, None if frame is None else partial(_rows, frame, name, caption))
 
 
 def deck(
@@ -211,8 +329,14 @@ def _exported(make: Callable[[bool], Any], kind: str, dark: bool, printed: Print
 SCREEN = "Screen"
 
 
-def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> None:
-    """The row under a figure: its explanation, and the figure as files."""
+def _files(
+    make: Callable[[bool], Any],
+    name: str,
+    explanation: str | None,
+    more: Callable[[], None] | None = None,
+) -> None:
+    """The row under a figure: its explanation, and the figure as files. more : draws the buttons of
+    further files."""
     dark = is_dark()
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
         size = st.segmented_control(
@@ -240,6 +364,8 @@ def _files(make: Callable[[bool], Any], name: str, explanation: str | None) -> N
                 key=f"save-{name}-{kind}",
                 width="stretch",
             )
+        if more is not None:
+            more()
 
 
 def table(
@@ -263,22 +389,26 @@ def table(
         how |= {"key": key, "on_select": call, "selection_mode": "single-row", "lazy": False}
     st.dataframe(frame, hide_index=True, alt=alt, **how)
     with _save_row(explanation), st.popover("Save", type="tertiary", icon=":material/download:"):
-        plain = frame.drop(columns=[c for c in frame.columns if c == "color"])
-        st.download_button(
-            "CSV",
-            data=lambda: csv_frame(plain),
-            file_name=f"{name}.csv",
-            mime="text/csv",
-            on_click="ignore",
-            key=f"save-{name}-csv",
-            width="stretch",
-        )
-        st.download_button(
-            "LaTeX",
-            data=lambda: latex(plain, caption),
-            file_name=f"{name}.tex",
-            mime="text/x-tex",
-            on_click="ignore",
-            key=f"save-{name}-tex",
-            width="stretch",
-        )
+        _rows(frame.drop(columns=[c for c in frame.columns if c == "color"]), name, caption)
+
+
+def _rows(frame: pd.DataFrame, name: str, caption: str) -> None:
+    """The buttons that save rows as files."""
+    st.download_button(
+        "CSV",
+        data=lambda: csv_frame(frame),
+        file_name=f"{name}.csv",
+        mime="text/csv",
+        on_click="ignore",
+        key=f"save-{name}-csv",
+        width="stretch",
+    )
+    st.download_button(
+        "LaTeX",
+        data=lambda: latex(frame, caption),
+        file_name=f"{name}.tex",
+        mime="text/x-tex",
+        on_click="ignore",
+        key=f"save-{name}-tex",
+        width="stretch",
+    )

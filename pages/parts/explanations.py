@@ -45,8 +45,9 @@ UNIT_MAP = r"""
 Each dot is a unit. Units whose mean activations rise and fall over the same images
 (Pearson’s correlation) are **near each other**; the colour is the category of the label, the size
 its IoU, faint ones are no better than chance. Only nearness can be read off: t-SNE keeps
-neighbours together, but distances between groups, and their sizes, mean nothing. The place of a
-unit does not depend on labels. Rest the pointer on a dot; click it to open the unit.
+neighbours together, but distances between groups, and their sizes, mean nothing; so the map is
+stretched to fill its frame. The place of a unit does not depend on labels. Rest the pointer on a
+dot; click it to open the unit.
 """
 
 CHANCE = r"""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+
 import streamlit as st
 
+from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
-from core.views.knowledge import Known, spoken_name
+from core.views.knowledge import Known, knowledge_name, spoken_name
 from pages.parts import address
 from pages.parts.cache import known
 from pages.parts.frame import Context, sentence, stop
@@ -67,3 +70,25 @@ def chosen(ctx: Context, title: str) -> Known:
         with st.sidebar:
             st.warning(f"{sentence(found.empty)}.", icon=":material/link_off:")
     return found
+
+
+def line(ctx: Context, known: Known) -> str:
+    """The graph in a line: what it is called, how much it holds."""
+    return str(ctx.ask(knowledge_name, known))
+
+
+def caption(ctx: Context, known: Known, more: str = "") -> Caption:
+    """The subtitle of what is said of scenes: data, graph, and what of them."""
+    result = f"knowledge {known.name}" + (f", {more}" if more else "")
+    return ctx.caption(f"{ctx.facts.images:,} images, {result}", layered=False)
+
+
+def option(ctx: Context, known: Known) -> str:
+    """``--knowledge SPEC`` of the command line, where it is not the run's own."""
+    own = known.spec == ctx.run.own_knowledge
+    return "" if own else f" --knowledge {shlex.quote(known.spec)}"
+
+
+def options(ctx: Context, known: Known) -> str:
+    """All that the command line needs to read names likewise."""
+    return option(ctx, known) + known.options

@@ -33,6 +33,7 @@ def span() -> str:
         widget=st.segmented_control,
         format_func=lambda one: f"{one}: {SPANS[one]}",
         width="content",
+        wrap=True,
     )
 
 

@@ -55,8 +55,15 @@ def test_verbs(tiny_run, tmp_path, capsys):
         "random",
         "--format",
         "svg,png",
+        "--inches",
+        "3.3",
+        "--points",
+        "7",
     )
-    assert len(told["files"]) == 2 and (tmp_path / "figure_3-paper.csv").is_file()
+    svg, png, caption = map(Path, told["files"])
+    assert 'width="3.3in"' in svg.read_text(encoding="utf-8") and png.stat().st_size > 2000
+    assert "oracle" in caption.read_text(encoding="utf-8") and caption.suffix == ".txt"
+    assert (tmp_path / "figure_3-paper.csv").is_file()
     assert {r["k"] for r in told["rows"]} == {1, 2, 4}
     told = say(capsys, "search", *place, "--halves", "1", "--most", "2", "--method", "forward")
     assert told["rows"][0]["candidates"] == "all units"
@@ -86,6 +93,9 @@ def test_verbs(tiny_run, tmp_path, capsys):
         (["contribution", "--scene", "attick"], "nearest: attic"),
         (["figures", "--format", "gif"], "unknown figure format"),
         (["figures", "--protocol", "papers"], "unknown protocol"),
+        (["figures", "--to", "x", "--inches", "99"], "is not within 1.5 to 20"),
+        (["figures", "--to", "x", "--points", "9"], "give their width"),
+        (["search", "--inches", "3.3"], "name its folder"),
         (["search", "--layer", "body.1"], "needs a linear head"),
         (["edit", "--units", "1", "--kind", "onnx", "--out-dir", "x"], "unknown kind of file"),
     ],

@@ -62,38 +62,50 @@ def write_folder(root: Path, images: int = 180, seed: int = 0) -> Path:
 
 
 class Net(nn.Module):
-    """Colour detectors on cells of 4×4 pixels, averaged, and one linear layer."""
+    """Colour detectors on cells of 4×4 pixels, averaged, and one linear layer.
 
-    def __init__(self) -> None:
+    copies : of each detector, which share its weight in the head.
+    """
+
+    def __init__(self, copies: int = 1) -> None:
         super().__init__()
+        units = 5 * copies
         colors = torch.tensor(
             [[1, -1, -1], [-1, 1, -1], [-1, -1, 1], [1, 1, -2], [0.3, 0.3, 0.3]],
             dtype=torch.float32,
         )
-        first = nn.Conv2d(3, 5, 4, stride=4)
-        first.weight.data = (colors / 16)[:, :, None, None].expand(5, 3, 4, 4).clone()
-        first.bias.data = torch.zeros(5)
-        second = nn.Conv2d(5, 5, 1)
-        second.weight.data = torch.eye(5)[:, :, None, None] + 0.02
-        second.bias.data = torch.zeros(5)
+        colors = colors.repeat(copies, 1)
+        first = nn.Conv2d(3, units, 4, stride=4)
+        first.weight.data = (colors / 16)[:, :, None, None].expand(units, 3, 4, 4).clone()
+        first.bias.data = torch.zeros(units)
+        second = nn.Conv2d(units, units, 1)
+        second.weight.data = torch.eye(units)[:, :, None, None] + 0.02 / copies
+        second.bias.data = torch.zeros(units)
         self.body = nn.Sequential(first, nn.ReLU(), second, nn.ReLU())
-        self.head = nn.Linear(5, 3)
-        self.head.weight.data = torch.cat([4 * torch.eye(3), torch.zeros(3, 2)], 1)
+        self.head = nn.Linear(units, 3)
+        reads = torch.cat([4 * torch.eye(3), torch.zeros(3, 2)], 1)
+        self.head.weight.data = reads.repeat(1, copies) / copies
         self.head.bias.data = torch.tensor([0.01, 0.0, -0.01])
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.body(x).mean((2, 3)))
 
 
+ABOUT = {
+    "preprocessing": Preprocessing(resize=None, center_crop=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3),
+    "classes": list(SCENES),
+    "default_layer": "body.3",
+}
+
+
 def net() -> tuple[nn.Module, dict[str, Any]]:
     """The ``python:`` function."""
-    return Net(), {
-        "preprocessing": Preprocessing(
-            resize=None, center_crop=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3
-        ),
-        "classes": list(SCENES),
-        "default_layer": "body.3",
-    }
+    return Net(), ABOUT
 
 
-SPEC = "python:tests.directions.planted:net"
+def wide() -> tuple[nn.Module, dict[str, Any]]:
+    """The same network with twelve copies of each detector: 60 units."""
+    return Net(12), ABOUT
+
+
+SPEC, WIDE = "python:tests.directions.planted:net", "python:tests.directions.planted:wide"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape, unescape
 from pathlib import Path
 
 from streamlit.testing.v1 import AppTest
@@ -33,5 +34,26 @@ def text_of(at: AppTest) -> str:
 
 
 def specs(at: AppTest) -> list[dict]:
-    """Vega-Lite specs of the charts on a page."""
-    return [json.loads(c.proto.spec) for c in at.get("vega_lite_chart")]
+    """Vega-Lite specs of the charts on a page, with the titles that stand above them."""
+    found = [json.loads(c.proto.spec) for c in at.get("vega_lite_chart")]
+    above = [e.proto.body for e in at.get("html") if 'class="chart-title"' in e.proto.body]
+    for spec in found:
+        spec["title"] = spec["usermeta"]["title"]
+        words = [spec["title"]["text"], *spec["title"]["subtitle"]]
+        assert any(all(escape(word) in body for word in words) for body in above), words
+    return found
+
+
+def matrix_of(at: AppTest) -> tuple[str, dict[tuple[str, str], str]]:
+    """The matrix on a page: its title with subtitle, and (row, column) → what the cell says."""
+    (body,) = [e.proto.body for e in at.get("html") if 'class="matrix"' in e.proto.body]
+    title = [e.proto.body for e in at.get("html") if 'class="chart-title"' in e.proto.body]
+    heads = re.findall(r'<th scope="col">.*?>([^<]*)</', body)
+    cells = {}
+    for line in re.findall(r"<tr>(<th scope=\"row\">.*?)</tr>", body):
+        name = re.findall(r'<th scope="row">.*?>([^<]*)</', line)[0]
+        for head, cell in zip(heads, re.findall(r"<td.*?</td>", line), strict=True):
+            text = re.sub("<[^>]*>", "", cell)
+            if text:
+                cells[unescape(name), unescape(head)] = text
+    return "\n".join(title), cells

@@ -41,7 +41,7 @@ def fresh(cache) -> Iterator[Server]:
     [
         ("", "What do the units of this network detect?", 2),
         ("Scenes", "Scenes", 0),
-        ("Scenes?view=matrix", "Scenes", 1),
+        ("Scenes?view=matrix", "Scenes", 0),
         ("Scenes?image=010", "", 1),
         ("Units", "Units", 0),
         ("Units?unit=3", "Unit 3: ", 3),

@@ -53,7 +53,7 @@ def server(cache) -> Iterator[Server]:
         ("Explain?image=010&strategy=whole_layer&see=thing+1", "Why did the network", 5, 0),
         ("Concepts?scene=attic", "Core concepts of scenes", 0, 1),
         ("Concepts?view=groups", "Core concepts of scenes", 0, 0),
-        ("Units?view=map", "Units", 0, 1),
+        ("Units?view=map", "Units", 1, 0),
     ],
 )
 def test_an_address_on_a_fresh_server(browser, fresh, path, title, charts, graphs):

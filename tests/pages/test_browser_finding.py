@@ -49,12 +49,29 @@ def test_a_cell_of_the_matrix_brings_its_photos_on_a_phone(browser, server, own)
     page = visit.page
     page.set_viewport_size({"width": 390, "height": 640})
     visit.open("Scenes?view=matrix")
-    chart = page.locator('.st-key-matrix [data-testid="stVegaLiteChart"]')
-    chart.wait_for(timeout=WAIT)
-    # It keeps the size at which it can be read, and is moved sideways within the page.
-    assert chart.bounding_box()["width"] > 600
+    table = page.locator(".matrix table")
+    table.wait_for(timeout=WAIT)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    cell = page.locator('.st-key-matrix path[aria-roledescription="rect mark"]').first
+    # It is moved within the page, and its names stay in sight meanwhile.
+    narrow = page.add_style_tag(
+        content=".matrix {max-width: 3rem !important; max-height: 5rem !important}"
+    )
+    left, names, heads = page.evaluate(
+        """() => {
+            const frame = document.querySelector(".matrix");
+            frame.scrollTo(frame.scrollWidth, frame.scrollHeight);
+            const at = frame.getBoundingClientRect();
+            const places = selector => [...frame.querySelectorAll(selector)]
+                .map(head => head.getBoundingClientRect());
+            return [frame.scrollLeft, places("tbody th").map(box => box.x - at.x),
+                    places("thead th").map(box => box.y - at.y)];
+        }"""
+    )
+    assert left > 10
+    assert names == pytest.approx([0] * len(names), abs=2)
+    assert heads == pytest.approx([0] * len(heads), abs=2)
+    narrow.evaluate("style => style.remove()")
+    cell = page.locator(".matrix td a").last
     assert not in_sight(page, ".st-key-cell-photos")
     cell.click()
     page.wait_for_url("**scene=*", timeout=WAIT)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from core.ablation.contribution import UnitConcepts
@@ -236,26 +237,25 @@ def test_the_map_is_made_once_and_drawn(run):
     assert kept.read_bytes() == text
     frame = maps.placed(unit_table(run, LAYER), first)
     assert frame["unit"].tolist() == list(range(12))
-    deck = json.loads(maps.units_deck(frame).to_json())
-    assert [layer["id"] for layer in deck["layers"]] == ["units", "names"]
-    assert not deck.get("mapProvider")
-    assert "IoU" in deck["layers"][0]["data"][0]["hint"]
     chart = maps.units_map(frame, MAP_METHOD, Caption("tiny", "net", LAYER))
     assert b"t-SNE" in export(chart, "svg")
 
 
+def dots_of(at) -> pd.DataFrame:
+    """The units on the map of a page."""
+    (chart,) = at.get("vega_lite_chart")
+    frames = [pa.ipc.open_stream(one.data.data).read_pandas() for one in chart.proto.datasets]
+    return max(frames, key=len)
+
+
 def test_the_map_is_a_view_of_the_units(run):
     at = show(PAGE, view="map")
-    (deck,) = at.get("deck_gl_json_chart")
-    told = json.loads(deck.proto.json)
-    assert len(told["layers"][0]["data"]) == 12
+    assert sorted(dots_of(at)["unit"]) == list(range(12))
     assert not [t for t in at.dataframe if "threshold" in t.value.columns]
     assert "t-SNE" in text_of(at)
     at = show(PAGE, view="map", category="part")
-    (deck,) = at.get("deck_gl_json_chart")
     table = unit_table(run, LAYER)
-    told = json.loads(deck.proto.json)["layers"][0]["data"]
-    assert {row["unit"] for row in told} == set(table.loc[table["category"] == "part", "unit"])
+    assert set(dots_of(at)["unit"]) == set(table.loc[table["category"] == "part", "unit"])
 
 
 # -- merged concepts ------------------------------------------------------------------------

@@ -19,6 +19,7 @@ import pytest
 
 from core.cli import main
 from core.downloads.catalog import find_download
+from core.figures.printed import Printed
 from core.foundation.errors import UnitscopeError
 from core.foundation.progress import Stopped
 from core.foundation.versions import VERSIONS
@@ -462,6 +463,28 @@ def test_figures_are_drawn_anew_when_they_are_drawn_otherwise(data, whole, monke
     drawn = Folder(folder, again)
     reproduce(again, lambda parts, _: drawn._figures(parts["figure3"]))
     assert (folder / "figure_3-paper.svg").stat().st_mtime_ns > before
+
+
+@pytest.mark.slow
+def test_figures_for_a_paper_are_written_beside_those_of_the_report(data, whole):
+    work, folder = whole
+    said = []
+    again = work_of(data, work.root, keys=["figure3"], say=said.append)
+
+    def drawn(printed):
+        made = Folder(folder, again, printed)
+        reproduce(again, lambda parts, _: made._figures(parts["figure3"]))
+        return (folder / "printed" / "figure_3-paper.svg").read_text(encoding="utf-8")
+
+    # One size after another, and back: each is of the size that was asked for.
+    for inches in (7.0, 9.0, 7.0):
+        assert f'width="{inches:g}in"' in drawn(Printed(inches))
+    # One that does not fit is named, and what there is stays.
+    assert 'width="7in"' in drawn(Printed(1.5, 20))
+    assert any("figure_3-paper is not written for a paper" in line for line in said)
+    said = (folder / "printed" / "figure_3-paper.txt").read_text(encoding="utf-8")
+    assert "oracle" in said and "judged on" in said
+    assert "oracle" in (folder / "figure_3-paper.svg").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

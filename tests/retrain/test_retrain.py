@@ -491,6 +491,10 @@ def test_the_command_line(asked, finished, capsys, tmp_path):
     to = tmp_path / "figures"
     assert main(["retrain", "figure", "latest", "--out", str(root), "--to", str(to)]) == 0
     assert (to / "figure_5.svg").read_bytes().startswith(b"<svg")
+    sized = ["--inches", "7", "--points", "9", "--to", str(to / "paper")]
+    assert main(["retrain", "figure", "latest", "--out", str(root), *sized]) == 0
+    assert 'width="7in"' in (to / "paper" / "figure_5.svg").read_text(encoding="utf-8")
+    assert "knowledge" in (to / "paper" / "figure_5.txt").read_text(encoding="utf-8")
     assert main(["retrain", "cc", "--out", str(root)]) == 2
     assert "name a run, or both" in capsys.readouterr().err
     assert main(["retrain"]) == 2
