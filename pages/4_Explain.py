@@ -244,19 +244,21 @@ def one_side(told: Told, facts: Side, title: str, tone: str, linked: bool) -> dr
     if not size:
         note = "No core concepts are known for it: try another kind of them above."
     groups: list[draw.Group] = []
-    absent = [told.shown(item) for item in facts.missed if item.annotated is False]
+    masks = told.account.masks
+    absent = [told.shown(item) for item in facts.missed if item.annotated is False or not masks]
     for key, word in GROUPS.items():
         items = [
-            item for item in getattr(facts, key) if key != "missed" or item.annotated is not False
+            item
+            for item in getattr(facts, key)
+            if key != "missed" or (masks and item.annotated is not False)
         ]
-        if key == "missed" and not told.account.masks:
-            word = "Core, label of no active unit"
         if not items:
             continue
         heading = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
         groups.append({"title": heading, "mark": key, "items": seen_items(told, items, linked)})
     if absent:
-        heading = f"Core, not annotated: {len(absent)} of {size}"
+        why = "not annotated" if masks else "label of no active unit"
+        heading = f"Core, {why}: {len(absent)} of {size}"
         at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
         groups.insert(at, {"title": heading, "items": [{"text": ", ".join(absent)}]})
     return {"title": title, "note": note, "tone": tone, "groups": groups}
@@ -591,11 +593,11 @@ def own_photo(ctx: Context, known: Known) -> None:
             f"What the network saw of {given.name}. {result.active_units} units of {ctx.layer} "
             f"are active; {len(result.seen)} concepts are the label of one that beats chance."
         )
-    with right:
-        draw.ledger(sides(told, False), "own-account")
-        draw.explain(explanations.CORE, "Core concepts")
     if not ctx.facts.no_answers:
         own_units.section(ctx, known, given.getvalue(), given.name, kind)
+    draw.subheader("Labels of the active units")
+    draw.ledger(sides(told, False), "own-account")
+    draw.explain(explanations.CORE, "Core concepts")
     usual_photos(ctx, told)
     if not result.seen:
         # CM, SM and DM of nothing are 0 for every scene: three charts without a bar.

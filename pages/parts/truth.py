@@ -74,7 +74,8 @@ def tab(ctx: Context) -> None:
             )
             for note in truth.notes_of(chosen, kind):
                 draw.caption(note)
-    with st.expander("Test it otherwise", icon=":material/tune:"):
+    asked = bool(address.get("by") or address.get("photos"))
+    with st.expander("Test it otherwise", expanded=asked, icon=":material/tune:"):
         start(ctx)
 
 
