@@ -335,10 +335,12 @@ def edit_row(
                 return None
             if how in ("without", "only"):
                 new.pop("only" if how == "without" else "without", None)
-                named = edit.get(how) if isinstance(edit.get(how), list) else []
+                held = edit.get(how)
+                named = held if isinstance(held, list) else []
                 new[how] = list(dict.fromkeys([*named, thing]))
             else:
-                changed = edit.get(how) if isinstance(edit.get(how), dict) else {}
+                held = edit.get(how)
+                changed = held if isinstance(held, dict) else {}
                 new[how] = {**changed, thing: _changed(how, materials)}
         metered = st.toggle(
             "Exposed anew",

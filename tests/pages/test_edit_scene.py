@@ -27,9 +27,14 @@ def run(tmp_path_factory):
     """A real run of the embedded network on one photo of each scene and split."""
     base = tmp_path_factory.mktemp("rooms")
     asked = Settings(
-        "rooms:per_scene=3", "rooms", (LAYER,), splits=("test",), q=0.01, shuffles=1,
+        "rooms:per_scene=3",
+        "rooms",
+        (LAYER,),
+        splits=("test",),
+        q=0.01,
+        shuffles=1,
         untrained=False,
-    )  # fmt: skip
+    )
     return execute(plan(asked), base / "cache")
 
 

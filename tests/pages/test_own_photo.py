@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.foundation.settings import CHOOSING, chosen_on, judged_on
-from core.views import causes, disable, explain
+from core.dissect.pipeline import execute
+from core.dissect.plan import plan
+from core.foundation.settings import CHOOSING, Settings, chosen_on, judged_on
+from core.views import causes, disable, explain, knowledge
 from core.views import runs as run_views
 from core.views.units import unit_images, unit_table
 from pages.parts.own_units import PHOTOS, STRIPS
+from tests.directions import planted as world
 from tests.pages.showing import show, specs, text_of
 from tests.two_runs import LAYER
 
@@ -167,15 +170,28 @@ def test_where_no_label_beats_chance_no_empty_chart_is_drawn(cache, run, known):
     assert len(titles) == 2 and not any("(CM)" in t or "(DM)" in t for t in titles)
 
 
-def test_with_labels_the_three_charts_are_drawn(cache, run, known):
-    network = explain.open_network(run)
-    for seed in range(60):
-        data = picture(seed)
-        told = explain.own_photo(run, known, network, data, "mine.png", LAYER, "top10")
-        if told.account.seen:
-            break
-    else:
-        pytest.skip("no unit of this network has a label better than chance")
+@pytest.mark.slow
+def test_units_with_labels_are_shown_with_the_photo_they_peak_in(tmp_path, monkeypatch):
+    """A world whose units truly detect something: labels beat chance, and the charts are drawn."""
+    folder = world.write_folder(tmp_path / "world")
+    asked = Settings(f"folder:{folder}", world.SPEC, layers=("body.3",), q=0.03, shuffles=60)
+    made = execute(plan(asked), tmp_path / "cache", threads=1)
+    monkeypatch.setenv("UNITSCOPE_CACHE", str(tmp_path / "cache"))
+    graph = knowledge.open_knowledge(made.own_knowledge)
+    known = knowledge.know(made, graph, made.own_knowledge)
+    data = made.photo(3)
+    network = explain.open_network(made)
+    told = explain.own_photo(made, known, network, data, "mine.png", "body.3", "top10")
+    seen = told.account.seen
+    assert seen, "no unit of this world has a label better than chance"
     at = given(data, cc="top10")
     assert sum("(CM)" in spec["title"]["text"] for spec in specs(at)) == 1
     assert "what usually makes them active" in " ".join(one.value for one in at.header)
+    (strip,) = [
+        one
+        for one in at.get("bidi_component")
+        if "These are" not in str(one.proto)
+        and f"unit {seen[0].units[0].unit}: {told.shown(seen[0])}" in str(one.proto)
+    ]
+    first = [one.units[0].unit for one in seen][:12]
+    assert str(strip.proto).count("data:image/jpeg") == len(dict.fromkeys(first))
