@@ -22,6 +22,7 @@ from core.foundation.names import plain_name
 from core.foundation.settings import limits
 from core.foundation.vocabulary import Core, Eq2, Strategy
 from core.views import explain
+from core.views import runs as run_views
 from core.views.explain import MEASURES, SIDES, Told, account_table
 from core.views.explain import own_photo as own_photo_account
 from core.views.explain import verdict as speaks
@@ -38,7 +39,7 @@ from core.views.knowledge import Known
 from core.views.names import shown_name
 from core.views.pictures import thumbnail, unit_photo
 from core.views.units import has_maps, unit_images
-from pages.parts import address, causes, draw, explanations, graph
+from pages.parts import address, causes, draw, explanations, graph, own_units
 from pages.parts.cache import count_photo, network
 from pages.parts.frame import Context, page, page_files, sentence, stop, unanswered
 
@@ -73,9 +74,10 @@ p.account {font-size: 1.06rem; line-height: 1.55; max-width: 56rem; margin: 0 0 
 # -- which photo ----------------------------------------------------------------------------
 
 
-def pool(ctx: Context) -> Filter:
-    """The photos to go through: all, the mistakes, or one confusion; kept in the address."""
-    pairs = ctx.ask(confused_pairs, "", PAIRS)
+def pool(ctx: Context, split: str) -> Filter:
+    """The photos to go through: all, the mistakes, or one confusion of a split (all where ""); kept
+    in the address."""
+    pairs = ctx.ask(confused_pairs, split, PAIRS)
     counts = {
         (str(r.scene), str(r.predicted), ""): f"{plain_name(r.scene)} → {plain_name(r.predicted)} "
         f"({r.images})"
@@ -100,21 +102,27 @@ def pool(ctx: Context) -> Filter:
         drop=("image", *SHOWN),
         key="explain-pool",
     )
+    counted = run_views.judged_words(split)
     st.selectbox(
-        "Photos" if ctx.facts.no_answers else "True scene → prediction (photos of all splits)",
+        "Photos" if ctx.facts.no_answers else f"True scene → prediction, on {counted}",
         list(names),
         format_func=names.__getitem__,
         **bound,
     )
-    return Filter(now[0], now[1], now[2])
+    return Filter(now[0], now[1], now[2], split)
 
 
 def choose(ctx: Context) -> tuple[Filter, str]:
     """The row in which a photo is chosen: (which photos, the photo's id)."""
-    left, middle, right = st.columns([5, 3, 2], vertical_alignment="bottom")
+    first, left, middle, right = st.columns([2, 4, 3, 2], vertical_alignment="bottom")
+    with first:
+        splits = ctx.ask(run_views.splits)
+        split = address.split(
+            "split", "Split", splits, ctx.facts.judged, drop=("image", *POOL, *SHOWN)
+        )
     with left:
         try:
-            choice = pool(ctx)
+            choice = pool(ctx, split)
             fitting(ctx.run, choice)  # raises where no photo can be meant, an id beside it or not
             image = address.get("image") or ctx.ask(explain.clearest, choice)
         except UnitscopeError as err:
@@ -130,7 +138,7 @@ def choose(ctx: Context) -> tuple[Filter, str]:
     def random_one() -> None:
         among = choice
         if not (choice.scene or choice.predicted or choice.outcome or ctx.facts.no_answers):
-            among = Filter(outcome="wrong")
+            among = Filter(outcome="wrong", split=split)
         found = ctx.ask(explain.drawn, among, random.randrange(2**31))
         if found is not None:
             address.put({"image": found}, drop=SHOWN)
@@ -236,19 +244,21 @@ def one_side(told: Told, facts: Side, title: str, tone: str, linked: bool) -> dr
     if not size:
         note = "No core concepts are known for it: try another kind of them above."
     groups: list[draw.Group] = []
-    absent = [told.shown(item) for item in facts.missed if item.annotated is False]
+    masks = told.account.masks
+    absent = [told.shown(item) for item in facts.missed if item.annotated is False or not masks]
     for key, word in GROUPS.items():
         items = [
-            item for item in getattr(facts, key) if key != "missed" or item.annotated is not False
+            item
+            for item in getattr(facts, key)
+            if key != "missed" or (masks and item.annotated is not False)
         ]
-        if key == "missed" and not told.account.masks:
-            word = "Core, label of no active unit"
         if not items:
             continue
         heading = f"{word}: {len(items)}" + (f" of {size}" if key != "foreign" else "")
         groups.append({"title": heading, "mark": key, "items": seen_items(told, items, linked)})
     if absent:
-        heading = f"Core, not annotated: {len(absent)} of {size}"
+        why = "not annotated" if masks else "label of no active unit"
+        heading = f"Core, {why}: {len(absent)} of {size}"
         at = next((k for k, g in enumerate(groups) if g["mark"] == "foreign"), len(groups))
         groups.insert(at, {"title": heading, "items": [{"text": ", ".join(absent)}]})
     return {"title": title, "note": note, "tone": tone, "groups": groups}
@@ -536,15 +546,15 @@ def neighbours(ctx: Context, choice: Filter, image: int, image_id: str) -> None:
 def own_photo(ctx: Context, known: Known) -> None:
     """Any photo: the labels of active units stand in for masks."""
     st.info(
-        "Nobody annotated your photo. Lit units speak for what they responded to on this run’s "
-        "photos, and that stands in **badly** for masks: where it was measured, about one in five "
-        "concepts named this way was right.",
+        "Nobody annotated your photo. Active units speak for their labels on this run’s photos, "
+        "and that stands in **badly** for masks: where it was measured, about one in five concepts "
+        "named this way was right.",
         icon=":material/warning:",
     )
     draw.explain(explanations.OWN_PHOTO, "How badly, and why")
     draw.caption(
-        "What caused the answer is measured by removing annotated concepts one by one; in a "
-        "photo without masks nothing can be removed by name."
+        "In a photo without masks nothing can be removed by name. What can be told: which units "
+        "carry the prediction, and what the network predicts without them."
     )
     left, right = st.columns(2, vertical_alignment="bottom", gap="large")
     with left:
@@ -583,9 +593,11 @@ def own_photo(ctx: Context, known: Known) -> None:
             f"What the network saw of {given.name}. {result.active_units} units of {ctx.layer} "
             f"are active; {len(result.seen)} concepts are the label of one that beats chance."
         )
-    with right:
-        draw.ledger(sides(told, False), "own-account")
-        draw.explain(explanations.CORE, "Core concepts")
+    if not ctx.facts.no_answers:
+        own_units.section(ctx, known, given.getvalue(), given.name, kind)
+    draw.subheader("Labels of the active units")
+    draw.ledger(sides(told, False), "own-account")
+    draw.explain(explanations.CORE, "Core concepts")
     usual_photos(ctx, told)
     if not result.seen:
         # CM, SM and DM of nothing are 0 for every scene: three charts without a bar.
@@ -665,7 +677,7 @@ view = address.select(
     list(VIEWS),
     "run",
     widget=st.segmented_control,
-    drop=("image", *SHOWN, *POOL),
+    drop=("image", "split", *SHOWN, *POOL, *own_units.PARAMETERS),
     format_func=VIEWS.get,
     label_visibility="collapsed",
 )

@@ -30,6 +30,7 @@ from core.attribution.effects import (
     elsewhere,
     margin_of,
     measure,
+    measure_elsewhere,
     widened,
 )
 from core.attribution.evidence import Evidence, Split, evidence, split_by
@@ -340,9 +341,9 @@ def _measured(case: Case, rows: list[int], question: Question, pair: tuple[int, 
             break
     if top:
         tested = _of_rows(case, [rows[k] for k in top])
-        found.controls[:, top] = measure(
+        found.controls[:, top] = measure_elsewhere(
             tested, question.fillings, controls, question.seed
-        ).controls
+        )
     return found
 
 

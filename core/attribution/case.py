@@ -1,4 +1,4 @@
-"""A run with its network open, and one photo of it: what every attribution is asked of."""
+"""A run with its network open, and one photo before it: what every attribution is asked of."""
 
 from __future__ import annotations
 
@@ -150,51 +150,27 @@ class Opened:
         annotated."""
         row = self.row(image)
         photo = self.photos(np.array([image]))[0]
-        return Case(self, image, row, photo, regions_of(self.run, image, photo.shape[:2]))
+        return Case(self, photo, image, row, regions_of(self.run, image, photo.shape[:2]))
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
-    """One photo of a run with its network open.
+class Input:
+    """One photo before an open network, annotated or not.
 
     Attributes
     ----------
-    opened : the run and its network. image : number in the run. row : in ``opened.recorded``.
-    photo : uint8 (height, width, 3), what the network saw. regions : of its concepts.
+    opened : the network. photo : uint8 (height, width, 3), what the network sees.
     """
 
     opened: Opened
-    image: int
-    row: int
     photo: np.ndarray
-    regions: Regions
 
     @cached_property
     def logits(self) -> np.ndarray:
-        """float32 (classes,) of this very photo; those of the run, up to rounding, where the
-        dataset is there."""
+        """float32 (classes,) of this very photo; those of the run, up to rounding, where it is one
+        of the run's and the dataset is there."""
         logits: np.ndarray = self.opened.logits(self.photo[None])[0]
         return logits
-
-    @property
-    def predicted(self) -> int:
-        """The network's class of the photo."""
-        return int(self.opened.recorded.logits[self.row].argmax())
-
-    @property
-    def target(self) -> int:
-        """Class of the true scene, −1 where the network does not know it."""
-        return int(self.opened.recorded.target[self.row])
-
-    @property
-    def against(self) -> int:
-        """The class that the answer is held against: the true scene of a wrong answer, the
-        runner-up of a right one, or of one whose true scene is no class."""
-        if self.target >= 0 and self.target != self.predicted:
-            return self.target
-        logits = self.opened.recorded.logits[self.row].copy()
-        logits[self.predicted] = -np.inf
-        return int(logits.argmax())
 
     @cached_property
     def output(self) -> Any:
@@ -219,3 +195,46 @@ class Case:
         """float32 (units, height, width), the layer's maps of the photo."""
         shape: tuple[int, int] = self.photo.shape[:2]
         return as_maps(self.output, self.opened.recorded.layer, shape)[0].float()
+
+
+@dataclass(frozen=True, eq=False)
+class Case(Input):
+    """One photo of a run with its network open.
+
+    Attributes
+    ----------
+    image : number in the run. row : in ``opened.recorded``. regions : of its concepts.
+    """
+
+    image: int
+    row: int
+    regions: Regions
+
+    @property
+    def predicted(self) -> int:
+        """The network's class of the photo."""
+        return int(self.opened.recorded.logits[self.row].argmax())
+
+    @property
+    def target(self) -> int:
+        """Class of the true scene, −1 where the network does not know it."""
+        return int(self.opened.recorded.target[self.row])
+
+    @property
+    def against(self) -> int:
+        """The class that the answer is held against: the true scene of a wrong answer, the
+        runner-up of a right one, or of one whose true scene is no class."""
+        if self.target >= 0 and self.target != self.predicted:
+            return self.target
+        return runner_up(self.opened.recorded.logits[self.row])
+
+
+def runner_up(logits: np.ndarray) -> int:
+    """The class of the second largest logit; of a single class that class.
+
+    >>> runner_up(np.array([0.1, 2.0, 1.5]))
+    2
+    """
+    others = logits.copy()
+    others[logits.argmax()] = -np.inf
+    return int(others.argmax())

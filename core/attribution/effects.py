@@ -15,13 +15,16 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
-from core.attribution.case import Case, Opened
-from core.attribution.fillings import FILLINGS, USUAL
+from core.ablation.edits import Change, Edit
+from core.ablation.forward import forward_edited
+from core.attribution.case import Case, Input, Opened
+from core.attribution.fillings import FILLINGS, USUAL, Filling
 from core.attribution.regions import Regions
 from core.foundation.errors import UnitscopeError, unknown
 
@@ -157,6 +160,23 @@ def measure(
 
     Raises UnitscopeError for an unknown filling, for none, and where a filling cannot be made here.
     """
+    after, beside = _measured(case, fillings, controls, seed, True)
+    return Effects(case.regions, tuple(fillings), case.logits, after, beside)
+
+
+def measure_elsewhere(
+    case: Case, fillings: Sequence[str], controls: int, seed: int = 0
+) -> np.ndarray:
+    """:attr:`Effects.controls` of :func:`measure` alone: the network is not run on the photo
+    without its concepts. Raises UnitscopeError as that does."""
+    return _measured(case, fillings, controls, seed, False)[1]
+
+
+def _measured(
+    case: Case, fillings: Sequence[str], controls: int, seed: int, own: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """(after, controls) of :class:`Effects`; `after` is NaN where the concepts' `own` regions are
+    not asked for."""
     if not fillings:
         raise UnitscopeError(f"no filling was chosen; there are {', '.join(FILLINGS.names())}")
     fill = [FILLINGS.row(name).load() for name in fillings]
@@ -170,16 +190,31 @@ def measure(
             laid.append(moved)
             places.append((row, k))
     classes, concepts = len(case.logits), len(masks)
-    after = np.empty((len(fillings), concepts, classes), np.float32)
+    after = np.full((len(fillings), concepts, classes), np.nan, np.float32)
     beside = np.full((len(fillings), concepts, controls, classes), np.nan, np.float32)
-    for f, (name, filled) in enumerate(zip(fillings, fill, strict=True)):
+
+    def photos(name: str, filled: Filling) -> np.ndarray:
         rng = np.random.default_rng([seed, case.image, zlib.crc32(name.encode())])
-        photos = np.stack([filled(case.photo, region, rng) for region in [*masks, *laid]])
-        logits = case.opened.logits(photos)
-        after[f] = logits[:concepts]
-        for (row, k), gave in zip(places, logits[concepts:], strict=True):
-            beside[f, row, k] = gave
-    return Effects(case.regions, tuple(fillings), case.logits, after, beside)
+        fresh, made = rng.bit_generator.state, []
+        for mask in masks:
+            made.append(filled(case.photo, mask, rng))
+            if not own and rng.bit_generator.state == fresh:
+                break  # nothing is drawn for the region, so what follows does not hang on it
+        made = [*(made if own else ()), *(filled(case.photo, region, rng) for region in laid)]
+        return np.stack(made) if made else np.empty((0, *case.photo.shape), np.uint8)
+
+    # Filled on threads of their own, by code that lets go of Python's lock, while the network runs.
+    with ThreadPoolExecutor(len(fill)) as threads:
+        wanted = [threads.submit(photos, *one) for one in zip(fillings, fill, strict=True)]
+        for f, one in enumerate(wanted):
+            logits = case.opened.logits(one.result())
+            if own:
+                after[f] = logits[:concepts]
+            for (row, k), gave in zip(
+                places, logits[-len(places) :] if places else (), strict=True
+            ):
+                beside[f, row, k] = gave
+    return after, beside
 
 
 def edited(case: Case, concepts: Sequence[int], filling: str, seed: int = 0) -> np.ndarray:
@@ -202,6 +237,26 @@ def edited(case: Case, concepts: Sequence[int], filling: str, seed: int = 0) -> 
     rng = np.random.default_rng([seed, case.image, zlib.crc32(filling.encode())])
     filled: np.ndarray = FILLINGS.row(filling).load()(case.photo, region, rng)
     return filled
+
+
+def without_units(photo: Input, units: Sequence[int]) -> np.ndarray:
+    """float32 (classes,): the network's logits for one photo with some units of the layer disabled,
+    their maps 0 everywhere, in the network itself.
+
+    Behind a linear head the margin z_a − z_b loses by it the sum of these units' evidence
+    (:mod:`core.attribution.evidence`), up to rounding. Raises UnitscopeError for a unit that the
+    layer does not have or that is named twice, and where the network gives what is no finite
+    number.
+    """
+    opened = photo.opened
+    change = Change.of(Edit(tuple(units)), opened.recorded.pooled.shape[1])
+    with opened.lock:
+        inputs = opened.forward.inputs(photo.photo[None])
+        gave = forward_edited(opened.forward.module, opened.recorded.layer, inputs, change)
+    logits: np.ndarray = gave[0].cpu().numpy()
+    if not np.isfinite(logits).all():
+        raise UnitscopeError("the network gives what is no finite number without these units")
+    return logits
 
 
 def open_photo(opened: Opened, image: str) -> Case:

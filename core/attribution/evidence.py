@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.attribution.case import Case
+from core.attribution.case import Case, Input
 from core.attribution.regions import cell_shares
 from core.foundation.errors import UnitscopeError, unknown
 from core.models.head import first_of
@@ -61,6 +61,12 @@ class Evidence:
     def gap(self) -> float:
         """What the sum does not account for: 0 up to rounding where the head is linear."""
         return self.margin - float(self.places.sum()) - self.beside - self.bias
+
+    @property
+    def units(self) -> np.ndarray:
+        """float64 (units,), each unit's part of the margin, from all places together."""
+        total: np.ndarray = self.places.sum((1, 2))
+        return total
 
     def by_concept(self, shares: np.ndarray) -> np.ndarray:
         """float64 (units, concepts + 1): each unit's evidence from each concept of a category, and
@@ -107,8 +113,8 @@ def margin_of(a: int, b: int | None) -> Margin:
     return over
 
 
-def evidence(case: Case, a: int, b: int | None = None, kind: str | None = None) -> Evidence:
-    """Evidence for class a over class b in one photo.
+def evidence(case: Input, a: int, b: int | None = None, kind: str | None = None) -> Evidence:
+    """Evidence for class a over class b in one photo, annotated or not.
 
     b : None for the mean of all other classes. kind : of :data:`KINDS`; where None, by the
         linear head where there is one, else by integrated gradients.
@@ -125,7 +131,7 @@ def evidence(case: Case, a: int, b: int | None = None, kind: str | None = None) 
         return _by_gradients(case, margin_of(a, b), kind)
 
 
-def _linear(case: Case, a: int, b: int | None) -> Evidence:
+def _linear(case: Input, a: int, b: int | None) -> Evidence:
     if case.opened.head is None:
         raise UnitscopeError(
             f"layer {case.opened.recorded.layer!r} has no linear head behind its means; evidence "
@@ -140,7 +146,7 @@ def _linear(case: Case, a: int, b: int | None) -> Evidence:
     return Evidence(LINEAR, margin, places, 0.0, float(over(bias[None])[0]))
 
 
-def _after(case: Case) -> Callable[[Tensor], Tensor]:
+def _after(case: Input) -> Callable[[Tensor], Tensor]:
     """Logits (images, classes) of the layer's output, so that gradients flow through it: by the
     tail that was cut off, else by the whole network with its layer's output replaced."""
     opened = case.opened
@@ -161,7 +167,7 @@ def _after(case: Case) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _by_gradients(case: Case, over: Margin, kind: str) -> Evidence:
+def _by_gradients(case: Input, over: Margin, kind: str) -> Evidence:
     after, raw = _after(case), taken(case.output).tensor.float()
     shape: tuple[int, int] = case.photo.shape[:2]
     layer = case.opened.recorded.layer

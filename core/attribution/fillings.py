@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 
 from core.foundation.registry import Registry, Row
 
@@ -41,6 +42,13 @@ FILLINGS: Registry[Row] = Registry(
 USUAL = ("inpaint", "smooth")
 """Fillings that are averaged where no other is asked for: those that agree best with drawing the
 photo again without the concept (docs/truth.md)."""
+
+REDRAWN = "redrawn"
+"""The name of drawing a photo of `rooms` again without the concept, beside those of fillings."""
+
+STAND_IN = "inpaint"
+"""The filling that stands in where nothing can be drawn again: of single ones it agrees best with
+drawing again (docs/truth.md)."""
 
 BLUR = 0.1
 """σ of the blurred photo, as a share of its shorter side."""
@@ -106,24 +114,53 @@ def smooth(photo: np.ndarray, region: np.ndarray, _rng: np.random.Generator) -> 
     rows, columns = np.nonzero(region)
     if not len(rows):
         return photo.copy()
-    number = np.full(region.shape, -1)
-    number[rows, columns] = np.arange(len(rows))
-    around, fixed = np.zeros(len(rows)), np.zeros((len(rows), 3))
-    pairs = []
-    for down, right in ((0, 1), (1, 0), (0, -1), (-1, 0)):
-        y, x = rows + down, columns + right
-        inside = (y >= 0) & (y < region.shape[0]) & (x >= 0) & (x < region.shape[1])
-        around += inside
-        here = np.flatnonzero(inside)
-        there = number[y[here], x[here]]
-        free = there >= 0
-        pairs.append(np.stack([here[free], there[free]]))
-        known = here[~free]
-        fixed[known] += photo[y[known], x[known]]
+    top, left, bottom, right = rows.min(), columns.min(), rows.max() + 1, columns.max() + 1
+    edges = (top == 0, left == 0, bottom == region.shape[0], right == region.shape[1])
+    patch = np.packbits(region[top:bottom, left:right])
+    solve, beside = _membrane(patch.tobytes(), (bottom - top, right - left), edges)
+    fixed = np.zeros((len(rows), 3))
+    for (down, across), known in zip(FOUR, beside, strict=True):
+        fixed[known] += photo[rows[known] + down, columns[known] + across]
+    filled = photo.copy()
+    filled[region] = solve(fixed).round().clip(0, 255).astype(np.uint8)
+    return filled
+
+
+FOUR = ((0, 1), (1, 0), (0, -1), (-1, 0))
+"""Ways to a pixel's four neighbours, (down, right)."""
+
+Solve = Callable[[np.ndarray], np.ndarray]
+
+
+# Few: a large region's factors take tens of megabytes. Regions of the same shape, laid elsewhere in
+# a photo, follow one another, and nearly all the time goes into these factors.
+@lru_cache(maxsize=3)
+def _membrane(
+    patch: bytes, shape: tuple[int, int], edges: tuple[bool, bool, bool, bool]
+) -> tuple[Solve, tuple[np.ndarray, ...]]:
+    """(what solves Laplace's equation in a region of this shape, the region's pixels whose
+    neighbour lies outside of it, for each of :data:`FOUR`).
+
+    patch : the region within its bounding box, packed. edges : does the box touch the photo's top,
+    left, bottom, right?
+    """
+    count = shape[0] * shape[1]
+    inside = np.unpackbits(np.frombuffer(patch, np.uint8), count=count).reshape(shape).astype(bool)
+    rows, columns = np.nonzero(inside)
+    number = np.full((shape[0] + 2, shape[1] + 2), -1)  # with a border: −1 outside the region
+    number[rows + 1, columns + 1] = np.arange(len(rows))
+    there = np.ones_like(number, bool)  # within the photo
+    for edge, line in zip(edges, (there[0], there[:, 0], there[-1], there[:, -1]), strict=True):
+        line[:] = not edge
+    around, pairs, beside = np.zeros(len(rows)), [], []
+    for down, right in FOUR:
+        y, x = rows + 1 + down, columns + 1 + right
+        around += there[y, x]
+        free = number[y, x] >= 0
+        pairs.append(np.stack([np.flatnonzero(free), number[y, x][free]]))
+        beside.append(np.flatnonzero(there[y, x] & ~free))
     one, other = np.concatenate(pairs, 1)
     matrix = sparse.diags_array(around) - sparse.csr_array(
         (np.ones(len(one)), (one, other)), shape=(len(rows), len(rows))
     )
-    filled = photo.copy()
-    filled[region] = spsolve(matrix.tocsc(), fixed).round().clip(0, 255).astype(np.uint8)
-    return filled
+    return splu(matrix.tocsc()).solve, tuple(beside)

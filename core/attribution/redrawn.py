@@ -24,7 +24,7 @@ from PIL import Image
 
 from core.attribution.case import Case, Opened
 from core.attribution.effects import MARGIN, margin_of, widened
-from core.attribution.fillings import FILLINGS
+from core.attribution.fillings import FILLINGS, REDRAWN, STAND_IN
 from core.foundation.errors import UnitscopeError
 from core.foundation.plain import Json
 from core.foundation.versions import WORLD, versions_of
@@ -32,13 +32,6 @@ from core.rooms.counterfactual import SceneEdit, drawn_again, rooms_of, scene_of
 from core.rooms.dataset import Rooms
 from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
-
-REDRAWN = "redrawn"
-"""The name of drawing again, beside those of fillings."""
-
-STAND_IN = "inpaint"
-"""The filling that stands in where nothing can be drawn again: of single ones it agrees best with
-drawing again (docs/truth.md)."""
 
 LEAST = 20
 """Pixels of the network's input that a concept covers at least, to be judged."""

@@ -39,6 +39,7 @@ def add(verb: Verb) -> None:
     truth.add_argument("--seed", type=SEED, default=0)
     truth.add_argument("--csv", type=Path, metavar="DIR", help="write the tables there")
     truth.add_argument("--latex", type=Path, metavar="DIR", help="write the tables there")
+    truth.add_argument("--beat", type=Path, metavar="FILE", help="how far it is, for the app")
     truth.add_argument("--out", type=Path, default=CACHE, metavar="DIR", help="folder of the runs")
 
 
@@ -71,7 +72,7 @@ def _truth(given: argparse.Namespace) -> Answer:
     asked = Asked(names, split, given.photos, given.by, given.layer, given.seed)
     opened = Opened.of(run, given.layer)
     with stoppable() as stop:
-        found = hold_against_truth(opened, asked, show_progress, stop)
+        found = hold_against_truth(opened, asked, show_progress, stop, given.beat)
     return _said(found, given)
 
 

@@ -116,6 +116,18 @@ def measure(
     return titled(chart, TITLES[name], caption, dark)
 
 
+CLICKED = "clicked"
+"""The selection of a chart whose rows can be clicked: every click adds a row, or lets it go."""
+
+
+def _clickable(chart: Any, y: Any, field: str, data: pd.DataFrame) -> Any:
+    """The chart, each of whose rows can be clicked along its whole width: selection
+    :data:`CLICKED`, field `field`."""
+    pick = alt.selection_point(name=CLICKED, fields=[field], toggle="true", empty=False)
+    rows = alt.Chart(data).mark_rect(opacity=0, cursor="pointer").encode(y).add_params(pick)
+    return alt.layer(rows, chart)
+
+
 MEASURED, CREDITED, ELSEWHERE = "measured effect", "evidence", "regions elsewhere"
 """What the chart of causes shows of each concept."""
 
@@ -140,7 +152,7 @@ def causes(
 
     frame : :func:`core.views.causes.causes_frame`. a, b : the scenes. Two bars a concept: the
     measured effect, with the range over the fillings as a line and the band of regions elsewhere
-    in grey, and the evidence.
+    in grey, and the evidence. A click on a row selects its ``label`` (:data:`CLICKED`).
     """
     order = frame.reindex(frame["effect"].abs().sort_values(ascending=False, kind="stable").index)
     data = frame.loc[sorted(order.index[:MOST_CAUSES])].sort_values(
@@ -204,7 +216,7 @@ def causes(
     )
     zero = alt.Chart(pd.DataFrame({"value": [0]})).mark_rule(color=INK[dark], opacity=0.5)
     chart = alt.layer(band, bars, ranges, zero.encode(x="value:Q"))
-    chart = chart.properties(width=WIDTH, height=34 * len(names))
+    chart = _clickable(chart, y, "label", data).properties(width=WIDTH, height=34 * len(names))
     words = f"What speaks for {plain_name(a)} and against {plain_name(b)}"
     more = len(frame) - len(data)
     if more > 0:
@@ -212,12 +224,21 @@ def causes(
     return titled(chart, words, caption, dark, around=44, widest=widest)
 
 
-def answers(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
+EDITED = ("photo as it is", "edited photo")
+DISABLED = ("all units", "units disabled")
+"""What an answer before and after is called: of an edited photo, and of an edited network."""
+
+
+def answers(
+    frame: pd.DataFrame,
+    caption: Caption,
+    dark: bool = False,
+    kinds: tuple[str, str] = EDITED,
+) -> Any:
     """The most probable classes before and after an edit, as two bars each.
 
-    frame : scene, before, after (probabilities).
+    frame : scene, before, after (probabilities). kinds : what before and after are called.
     """
-    kinds = ["photo as it is", "edited photo"]
     data = frame.assign(name=[plain_name(n) for n in frame["scene"]])
     both = pd.concat(
         [
@@ -233,12 +254,12 @@ def answers(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
         scale=scale,
         axis=alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1]),
     )
-    offset = alt.YOffset("kind:N", sort=kinds)
+    offset = alt.YOffset("kind:N", sort=list(kinds))
     color = alt.Color(
         "kind:N",
         title=None,
-        sort=kinds,
-        scale=alt.Scale(domain=kinds, range=[GREY[dark], BLUE[dark]]),
+        sort=list(kinds),
+        scale=alt.Scale(domain=list(kinds), range=[GREY[dark], BLUE[dark]]),
     )
     bars = alt.Chart(both).mark_bar(cornerRadiusEnd=2).encode(x, y, color, offset)
     text = (
@@ -248,3 +269,49 @@ def answers(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> Any:
     )
     chart = alt.layer(bars, text).properties(width=NARROW, height=36 * len(data))
     return titled(chart, "The network’s answer", caption, dark, around=40)
+
+
+MOST_UNITS = 16
+"""Units of one chart."""
+
+
+def unit_evidence(frame: pd.DataFrame, a: str, b: str, caption: Caption, dark: bool = False) -> Any:
+    """The units that carry the margin of one class over another in one photo, and those that speak
+    against it: the :data:`MOST_UNITS` of the largest evidence of either sign.
+
+    frame : unit, label, iou, evidence (logits) of all units. A click on a row selects its ``unit``
+    (:data:`CLICKED`).
+    """
+    order = frame["evidence"].abs().sort_values(ascending=False, kind="stable").index
+    data = frame.loc[order[:MOST_UNITS]].sort_values("evidence", ascending=False, kind="stable")
+    data = data.assign(
+        name=[
+            f"{unit} {label}".strip()
+            for unit, label in zip(data["unit"], data["label"], strict=True)
+        ],
+    )
+    names = data["name"].tolist()
+    y = alt.Y("name:N", title=None, sort=names, axis=alt.Axis(labelLimit=170))
+    title = f"margin of {plain_name(a)} over {plain_name(b)} (logits)"
+    x = alt.X("evidence:Q", title=title, axis=alt.Axis(tickCount=7, format="+.2~f", grid=True))
+    bars = (
+        alt.Chart(data)
+        .mark_bar(size=12, cornerRadiusEnd=1, color=ORANGE[dark], cursor="pointer")
+        .encode(
+            x,
+            y,
+            tooltip=[
+                alt.Tooltip("unit", title="unit"),
+                alt.Tooltip("label", title="label"),
+                alt.Tooltip("iou", title="IoU", format=".3f"),
+                alt.Tooltip("evidence", title=CREDITED, format="+.3f"),
+            ],
+        )
+    )
+    zero = alt.Chart(pd.DataFrame({"value": [0]})).mark_rule(color=INK[dark], opacity=0.5)
+    chart = alt.layer(bars, zero.encode(alt.X("value:Q", title=title)))
+    chart = _clickable(chart, y, "unit", data).properties(width=WIDTH, height=20 * len(names))
+    words = f"Units that speak for {plain_name(a)} and against {plain_name(b)}"
+    if len(frame) > len(data):
+        words += f": the {len(data)} largest of {len(frame)}"
+    return titled(chart, words, caption, dark, around=44, widest=820)

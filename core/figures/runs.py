@@ -109,11 +109,13 @@ def predictions(frame: pd.DataFrame, caption: Caption, dark: bool = False) -> An
         axis=alt.Axis(format="%", values=[0, 0.5, 1]),
     )
     base = alt.Chart(data)
+    legend = alt.Legend() if data["true"].any() else None
     colors = alt.Scale(domain=["the true scene", "another"], range=[BLUE[dark], GREY[dark]])
     bars = base.mark_bar(cornerRadiusEnd=2).encode(
         x,
         y,
-        alt.Color("kind:N", title=None, scale=colors),
+        # Of a photo of one's own the true scene is not known, and no colour stands for it.
+        alt.Color("kind:N", title=None, scale=colors, legend=legend),
         tooltip=["name", alt.Tooltip("probability", format=".2%"), "rank"],
     )
     text = base.mark_text(align="left", dx=5, color=INK[dark]).encode(x, y, text="shown:N")

@@ -11,11 +11,13 @@ from PIL import Image
 
 from core.attribution.account import Cause, Causes, Question
 from core.attribution.account import causes as causes_of
-from core.attribution.case import Opened
-from core.attribution.effects import edited, open_photo
-from core.attribution.fillings import FILLINGS, USUAL
+from core.attribution.accounts import scene_of_class
+from core.attribution.case import Input, Opened, runner_up
+from core.attribution.effects import edited, open_photo, without_units
+from core.attribution.evidence import LINEAR, evidence
+from core.attribution.fillings import FILLINGS, REDRAWN, USUAL
 from core.datasets.decode import photo_of
-from core.foundation.errors import UnitscopeError
+from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.vocabulary import Core
 from core.runs.run_file import Run
 from core.views import rooms
@@ -23,12 +25,10 @@ from core.views.explain import Name
 from core.views.images import concepts as concepts_of
 from core.views.knowledge import Known
 from core.views.pictures import encoded
+from core.views.units import unit_table
 
 TESTED = 5
 """Concepts that get a control band on a page: their bands are nearly all that has to be run."""
-
-REDRAWN = "redrawn"
-"""The name of the way that draws a photo of `rooms` again without the concept."""
 
 SHOWN = 5
 """Classes of which an edit's answer is shown, the most probable before and after."""
@@ -58,11 +58,11 @@ class Shown:
 
 @dataclass(frozen=True)
 class After:
-    """A photo after an edit, and what the network answers.
+    """A photo after an edit, or before an edited network, and what is answered.
 
-    photo : JPEG of what the network saw. answer : class; was : of the photo as it is.
-    margin : z_a − z_b of the classes asked; before : of the photo as it is. shares : scene,
-    before, after (softmax) of the most probable classes.
+    photo : JPEG of what the network saw; empty where the photo is as it was. answer : class; was :
+    of the photo as it is. margin : z_a − z_b of the classes asked; before : of the photo as it is.
+    shares : scene, before, after (softmax) of the most probable classes.
     """
 
     photo: bytes
@@ -190,8 +190,17 @@ def _edit_without(names: Sequence[str]) -> str:
 
 
 def _after(opened: Opened, image: int, photo: np.ndarray, pair: tuple[str, str]) -> After:
-    case = opened.case(image)
-    logits = np.stack([case.logits, opened.logits(photo[None])[0]]).astype(np.float64)
+    logits = np.stack([opened.case(image).logits, opened.logits(photo[None])[0]])
+    picture = Image.fromarray(photo)
+    scale = max(1, round(480 / max(picture.size)))
+    size = (picture.width * scale, picture.height * scale)
+    shown = encoded(picture.resize(size, Image.Resampling.LANCZOS))
+    return _both(opened, logits, pair, shown)
+
+
+def _both(opened: Opened, given: np.ndarray, pair: tuple[str, str], photo: bytes = b"") -> After:
+    """An answer before and after, by logits (2, classes)."""
+    logits = given.astype(np.float64)
     shares = np.exp(logits - logits.max(1, keepdims=True))
     shares /= shares.sum(1, keepdims=True)
     top = np.argsort(-shares.max(0), kind="stable")[:SHOWN]
@@ -203,14 +212,103 @@ def _after(opened: Opened, image: int, photo: np.ndarray, pair: tuple[str, str])
             "after": shares[1, top],
         }
     )
-    picture = Image.fromarray(photo)
-    scale = max(1, round(480 / max(picture.size)))
-    size = (picture.width * scale, picture.height * scale)
     return After(
-        encoded(picture.resize(size, Image.Resampling.LANCZOS)),
+        photo,
         opened.classes[int(logits[1].argmax())],
         opened.classes[int(logits[0].argmax())],
         float(logits[1, a] - logits[1, b]),
         float(logits[0, a] - logits[0, b]),
         frame,
     )
+
+
+# -- a photo of one's own ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class ByUnit:
+    """The margin of one photo that nobody annotated, as a sum over units.
+
+    answer, against : classes a and b. margin : z_a − z_b. kind : of evidence; exact : is the sum
+    the margin up to rounding, as behind a linear head? beside, bias, gap : as of
+    :class:`core.attribution.evidence.Evidence`. scene : of the dataset, that is class a; None where
+    a is none. units : unit, label (with a question mark where chance reaches it, "" where there is
+    none), iou, evidence; the most evidence first.
+    """
+
+    answer: str
+    against: str
+    margin: float
+    kind: str
+    beside: float
+    bias: float
+    gap: float
+    scene: str | None
+    units: pd.DataFrame
+
+    @property
+    def exact(self) -> bool:
+        """Is it a sum of the network's own terms?"""
+        return self.kind == LINEAR
+
+    def top(self, count: int, sign: int) -> list[int]:
+        """So many units at most: those that carry most of the margin (`sign` 1), or of what speaks
+        against it (−1)."""
+        part = self.units[np.sign(self.units["evidence"]) == sign]
+        return [int(unit) for unit in (part if sign > 0 else part[::-1])["unit"].head(count)]
+
+
+def seen_by(opened: Opened, data: bytes, name: str) -> Input:
+    """An image file's photo before the network. Raises BadFile for bytes that are no image, or a
+    photo too small for the network's preprocessing."""
+    photo = photo_of(data, name)
+    try:
+        return Input(opened, np.array(opened.preprocessing.view(photo.convert("RGB"))))
+    except UnitscopeError as err:
+        raise BadFile(name, str(err)) from err
+
+
+def by_unit(
+    run: Run, photo: Input, pair: tuple[str, str] = ("", ""), denominator: str = "all"
+) -> ByUnit:
+    """Which units carry the margin of one class over another in a photo, annotated or not.
+
+    pair : classes a and b; "" for the network's answer, and for the runner-up (of a class that is
+    not the answer, for the answer). denominator : of the labels' IoU.
+
+    Raises UnitscopeError for an unknown class, and for one against itself.
+    """
+    opened = photo.opened
+    first = int(photo.logits.argmax())
+    a = opened.class_of(pair[0]) if pair[0] else first
+    b = opened.class_of(pair[1]) if pair[1] else runner_up(photo.logits) if a == first else first
+    if a == b:
+        raise UnitscopeError(f"{opened.classes[a]!r} cannot be held against itself")
+    found = evidence(photo, a, b)
+    table = unit_table(run, opened.recorded.layer, denominator)
+    frame = pd.DataFrame(
+        {
+            "unit": table["unit"],
+            "label": table["label"].where(table["name"].notna(), ""),
+            "iou": table["iou"],
+            "evidence": found.units[table["unit"]],
+        }
+    ).sort_values(["evidence", "unit"], ascending=[False, True], ignore_index=True)
+    return ByUnit(
+        opened.classes[a],
+        opened.classes[b],
+        found.margin,
+        found.kind,
+        found.beside,
+        found.bias,
+        found.gap,
+        scene_of_class(run).get(a),
+        frame,
+    )
+
+
+def disabled(photo: Input, units: Sequence[int], pair: tuple[str, str]) -> After:
+    """The answer to a photo with some units disabled, beside the one with all. Raises
+    UnitscopeError as :func:`core.attribution.effects.without_units`."""
+    logits = np.stack([photo.logits, without_units(photo, units)])
+    return _both(photo.opened, logits, pair)

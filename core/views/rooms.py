@@ -32,6 +32,24 @@ def things(run: Run, image: int) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(Thing.__dataclass_fields__))
 
 
+def lights(run: Run, image: int) -> list[str]:
+    """Names that an edit's `light` takes for a run's image: ``all``, ``sun`` where it shines, and
+    the objects and parts that have lights, as ``object:lamp``. Raises as :func:`things`."""
+    from core.rooms.counterfactual import ALL, scene_of
+
+    frame = things(run, image)
+    shining = frame[frame["lights"] > 0]
+    sun = ["sun"] if scene_of(*_photo(run, image)).world.sun is not None else []
+    return [ALL, *sun, *(f"{row.plane}:{row.name}" for row in shining.itertuples(index=False))]
+
+
+def materials() -> list[str]:
+    """Materials that an edit can draw a thing in, in alphabetical order."""
+    from core.rooms.materials import USUAL
+
+    return sorted(USUAL)
+
+
 def edited_photo(run: Run, image: int, edit: str) -> bytes:
     """PNG bytes of a run's image, drawn again after an edit: the whole photo, 192 × 192.
 

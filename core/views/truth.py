@@ -1,24 +1,29 @@
 """What the app shows of the test of truth: what was found out of a run, as frames.
 
-The network is not run here: `python -m core truth RUN` does, and what it finds is kept beside the
-run.
+The network is not run here: `python -m core truth RUN` does, as a job where a page asks for it, and
+what it finds is kept beside the run.
 """
 
 from __future__ import annotations
 
-import shlex
+from pathlib import Path
 
 import pandas as pd
 
-from core.attribution.judged import ANSWERS, Truth, kept_truths
+from core.attribution.judged import ANSWERS, Asked, Truth, kept_truths
 from core.foundation.errors import UnitscopeError
 from core.foundation.settings import judged_split
 from core.paper.truth import truth_table
 from core.paper.truth import truth_words as truth_words
 from core.runs.run_file import Run
+from core.views.rooms import can_edit
 
 SHORT = ("account-minmax-threshold-image-",)
 """Of many variants of one method those that the short list shows begin so."""
+
+
+MOST = Asked.photos
+"""So many wrong and so many right answers are judged where no other number is asked for."""
 
 
 def truths(run: Run) -> dict[str, Truth]:
@@ -92,13 +97,34 @@ def notes_of(found: Truth, answers: str) -> list[str]:
     return list(truth_table(found, answers).notes)
 
 
-def measure_command(run: Run) -> str:
-    """The command that finds it out, on the photos that are usually judged."""
+def arguments(run: Run, root: Path, layer: str, by: str = "", photos: int = MOST) -> list[str]:
+    """After ``python -m core``: what finds it out, on the photos that are usually judged.
+
+    by : how concepts are taken out (:func:`ways`), "" for the usual way. photos : at most so many
+    wrong and so many right answers.
+    """
     splits = run.sql("SELECT DISTINCT split FROM images ORDER BY split")["split"].tolist()
     judged = judged_split(splits)
-    words = ["python", "-m", "core", "truth", run.digest, *(["--split", judged] if judged else [])]
-    return shlex.join(words)
+    asked = ["truth", run.digest, *(["--split", judged] if judged else [])]
+    # The last layer is what is asked where none is named: the same question, the same answer.
+    asked += ["--layer", layer] if layer != run.layer_names[-1] else []
+    asked += ["--by", by] if by else []
+    asked += ["--photos", str(photos)] if photos != MOST else []
+    return [*asked, "--out", str(root), "--json"]
 
+
+def ways(run: Run) -> dict[str, str]:
+    """Ways of taking concepts out of a run's photos → what they are, the usual one first."""
+    from core.attribution.fillings import FILLINGS, REDRAWN, STAND_IN
+
+    told = {row.name: row.about for row in FILLINGS}
+    if can_edit(run):
+        return {REDRAWN: "the photo drawn again without the object"} | told
+    return {STAND_IN: told.pop(STAND_IN)} | told
+
+
+STEPS = {"truth": "Holding every method against the truth"}
+"""Stages of the job → what they do."""
 
 NAMES = {
     "rank": "Rank correlation",

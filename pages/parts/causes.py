@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from core.foundation.names import plain_name
 from core.foundation.vocabulary import Standing
 from core.views import explain, rooms
 from core.views.names import shown_name
-from pages.parts import address, draw, explanations
+from pages.parts import address, clicks, draw, explanations
 from pages.parts.cache import Deferred, opened
 from pages.parts.frame import Context, sentence
 
@@ -45,11 +46,15 @@ MARKS = {
 CHANGES = {
     "without": "Remove",
     "only": "Keep only",
+    "material": "Material",
     "color": "Colour",
     "light": "Light",
     "move": "Move",
     "camera": "Camera",
 }
+STILL: dict[str, Any] = {"turn": 0.0, "tilt": 0.0, "step": [0.0, 0.0, 0.0], "zoom": 1.0}
+"""The camera's fields of an edit that leaves it where it is."""
+
 UNITS = 4
 
 
@@ -71,13 +76,16 @@ def section(ctx: Context, known: Known, image: int, image_id: str, kind: str) ->
     way = figures.by(found.question.fillings, found.question.controls, found.evidence_kind)
     split = f"photo {image_id} ({found.split})"
     caption = Caption(ctx.facts.dataset, ctx.facts.model, found.layer, way, split)
+    name = f"causes-{image_id}"
     draw.chart(
         partial(figures.causes, frame, found.answer, found.against, caption),
-        f"causes-{image_id}",
+        name,
         f"Bars: measured effect and evidence of each concept for {found.answer} over "
         f"{found.against}, with the band of regions elsewhere",
         explanations.CAUSES,
+        clicks.watched(name, "label", partial(turned, told)),
     )
+    draw.caption("Click a row to remove its concept, below; click it again to have it back.")
     if found.disagreement:
         rho = (
             ""
@@ -137,20 +145,37 @@ def asked(ctx: Context, network: Opened, known: Known, image_id: str, kind: str)
 # -- concepts clicked away ------------------------------------------------------------------
 
 
+def without(told: Shown) -> tuple[list[str], str]:
+    """(labels of the concepts that are removed, by the address; of that which is removed at first:
+    the one whose removal changes the answer, else that of the largest effect)."""
+    rows = {told.label(row) for row in told.causes.rows}
+    first = max(told.causes.rows, key=lambda row: (bool(row.removed.change), abs(row.effect)))
+    usual = told.label(first)
+    return [one for one in address.get("without", usual).split(BETWEEN) if one in rows], usual
+
+
+def written(chosen: Sequence[str], usual: str) -> str:
+    """Removed concepts as the address holds them."""
+    said = BETWEEN.join(chosen) or NONE
+    return "" if said == usual else said
+
+
+def turned(told: Shown, labels: Sequence[str]) -> None:
+    """Remove concepts that are there, and have those back that are removed."""
+    now, usual = without(told)
+    here = {told.label(row) for row in told.causes.rows}
+    fresh = [label for label in labels if label in here and label not in now]
+    kept = [label for label in now if label not in labels]
+    address.put({"without": written([*kept, *fresh], usual)})
+
+
 def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_id: str) -> None:
     """Concepts removed together: the photo, the edited photo, and its answer."""
     found = told.causes
     rows = {told.label(row): row for row in found.rows}
-    first = max(found.rows, key=lambda row: (bool(row.removed.change), abs(row.effect)))
-    usual = told.label(first)
+    value, usual = without(told)
     draw.subheader("Remove concepts and watch the prediction")
-    value = [one for one in address.get("without", usual).split(BETWEEN) if one in rows]
-
-    def written(chosen: list[str]) -> str:
-        said = BETWEEN.join(chosen) or NONE
-        return "" if said == usual else said
-
-    bound = address.bind("without", value, written)
+    bound = address.bind("without", value, partial(written, usual=usual))
     st.pills(
         "Without",
         list(rows),
@@ -244,12 +269,12 @@ def scene_edited(ctx: Context, network: Opened, told: Shown, image: int, image_i
         return
     try:
         with st.spinner("Building the scene …"):
-            things = ctx.ask(rooms.things, image)
+            things, lights = ctx.ask(rooms.things, image), ctx.ask(rooms.lights, image)
     except UnitscopeError as err:
         st.warning(f"{sentence(err)}.", icon=":material/edit_off:")
         return
     edit = _edit()
-    new = edit_row(things, edit)
+    new = edit_row(things, lights, rooms.materials(), edit)
     if new is not None:
         address.put({"edit": json.dumps(new)})
         edit = new
@@ -284,44 +309,105 @@ def _edit() -> dict[str, Any]:
     return edit if isinstance(edit, dict) else {}
 
 
-def edit_row(things: pd.DataFrame, edit: dict[str, Any]) -> dict[str, Any] | None:
-    """The row in which a change is chosen; the edit with it where its button was pressed."""
+def edit_row(
+    things: pd.DataFrame, lights: list[str], materials: list[str], edit: dict[str, Any]
+) -> dict[str, Any] | None:
+    """The row in which a change is chosen; the edit with it where its button was pressed.
+
+    things, lights : of the scene. materials : that things can be drawn in.
+    """
     with st.container(horizontal=True, vertical_alignment="bottom"):
         how = st.selectbox("Change", list(CHANGES), format_func=CHANGES.__getitem__, width=150)
-        removable = things[things["kept"] == ""] if how in ("without", "only", "move") else things
-        if how == "light":
-            removable = things[things["lights"] > 0]
-        labels = [f"{row.plane}:{row.name}" for row in removable.itertuples(index=False)]
-        if how == "light":
-            labels = ["all", *labels]
+        can = things[things["kept"] == ""] if how in ("without", "only", "move") else things
+        can = can[can["solids"] > 0] if how in ("material", "color") else can
+        labels = [f"{row.plane}:{row.name}" for row in can.itertuples(index=False)]
         new: dict[str, Any] = {**edit}
         if how == "camera":
-            turn = st.number_input("Turn right (degrees)", -180.0, 180.0, 10.0, 5.0, width=160)
-            zoom = st.number_input("Zoom", 0.2, 10.0, 1.0, 0.1, width=110)
-            new |= {"turn": turn, "zoom": zoom}
+            camera = _camera(edit)
+            new = {name: value for name, value in edit.items() if name not in camera}
+            new |= {name: value for name, value in camera.items() if value != STILL[name]}
         else:
-            thing = st.selectbox("What", labels, format_func=_thing_name, width=220)
+            thing = st.selectbox(
+                "What", lights if how == "light" else labels, format_func=_thing_name, width=220
+            )
             if thing is None:
                 draw.caption("There is nothing that could be changed so.")
                 return None
             if how in ("without", "only"):
-                other = "only" if how == "without" else "without"
-                new.pop(other, None)
-                new[how] = list(dict.fromkeys([*new.get(how, []), thing]))
-            elif how == "color":
-                color = st.color_picker("Colour", "#cc2222")
-                new[how] = {**new.get(how, {}), thing: color}
-            elif how == "light":
-                factor = st.number_input("Times as bright", 0.0, 10.0, 0.0, 0.5, width=150)
-                new[how] = {**new.get(how, {}), thing: factor}
+                new.pop("only" if how == "without" else "without", None)
+                held = edit.get(how)
+                named = held if isinstance(held, list) else []
+                new[how] = list(dict.fromkeys([*named, thing]))
             else:
-                right = st.number_input("Metres right", -20.0, 20.0, 0.5, 0.25, width=130)
-                ahead = st.number_input("ahead", -20.0, 20.0, 0.0, 0.25, width=130)
-                new[how] = {**new.get(how, {}), thing: [right, ahead, 0.0]}
+                held = edit.get(how)
+                changed = held if isinstance(held, dict) else {}
+                new[how] = {**changed, thing: _changed(how, materials)}
+        metered = st.toggle(
+            "Exposed anew",
+            edit.get("exposure") == "metered",
+            help="As a camera would meter the changed scene. Otherwise the exposure is held, so "
+            "that what is not changed looks the same.",
+        )
+        new.pop("exposure", None)
         pressed = st.button("Draw it", type="primary", icon=":material/brush:")
         if st.button("As it was", icon=":material/restart_alt:"):
             return {}
-    return new if pressed else None
+    return new | ({"exposure": "metered"} if metered else {}) if pressed else None
+
+
+def _changed(how: str, materials: list[str]) -> Any:
+    """What a thing becomes, by one or three widgets."""
+    if how == "material":
+        return st.selectbox("becomes", materials, format_func=plain_name, width=170)
+    if how == "color":
+        return st.color_picker("Colour", "#cc2222")
+    if how == "light":
+        return st.number_input("Times as bright", 0.0, 10.0, 0.0, 0.5, width=150)
+    return _metres("Metres right", (0.5, 0.0, 0.0))
+
+
+def _camera(edit: dict[str, Any]) -> dict[str, Any]:
+    """Where the camera stands and looks, begun with what the edit says of it."""
+    first = 0.0 if set(STILL) & set(edit) else 10.0
+    turn = st.number_input(
+        "Turn right (degrees)",
+        -180.0,
+        180.0,
+        _within(edit.get("turn"), first, -180.0, 180.0),
+        5.0,
+        width=160,
+    )
+    tilt = st.number_input(
+        "Tilt up (degrees)",
+        -88.0,
+        88.0,
+        _within(edit.get("tilt"), 0.0, -88.0, 88.0),
+        5.0,
+        width=140,
+    )
+    given = edit.get("step")
+    step = given if isinstance(given, list) and len(given) == 3 else STILL["step"]
+    metres = _metres("Step right (metres)", [_within(v, 0.0, -20.0, 20.0) for v in step])
+    zoom = st.number_input(
+        "Zoom", 0.2, 10.0, _within(edit.get("zoom"), 1.0, 0.2, 10.0), 0.1, width=110
+    )
+    return {"turn": turn, "tilt": tilt, "step": metres, "zoom": zoom}
+
+
+def _metres(first: str, now: Sequence[float]) -> list[float]:
+    """Three boxes for a way: right, ahead, up."""
+    widths = (150, 110, 110)
+    return [
+        st.number_input(word, -20.0, 20.0, value, 0.25, width=width)
+        for word, value, width in zip((first, "ahead", "up"), now, widths, strict=True)
+    ]
+
+
+def _within(value: Any, usual: float, least: float, most: float) -> float:
+    """A number of an address, which may hold anything, as its box takes it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
+        return usual
+    return min(max(float(value), least), most)
 
 
 def _thing_name(label: str) -> str:

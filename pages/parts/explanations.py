@@ -220,6 +220,16 @@ Evidence says where the margin is read off, the measured effect what it rests on
 at a bed may answer to the room around it.
 """
 
+BY_UNIT = r"""
+Two scenes are held against each other: the network’s answer $a$, and the runner-up $b$. The
+*margin* is the difference of their logits. Where the means of the layer’s maps go through one
+linear layer, it is an exact sum over units,
+$$z_a-z_b=\sum_t \bar A_t(x)\,(W_{ta}-W_{tb})+(b_a-b_b),$$
+and a unit’s **evidence** is its part. It is what the margin loses when the unit is disabled.
+Elsewhere it is by integrated gradients, whose gap is stated. What lies under the units in your
+photo is not known: nobody annotated it.
+"""
+
 STANDINGS = r"""
 **Core**: one of the scene’s core concepts. **Used**: its measured effect speaks for
 the scene, and lies outside the band of regions elsewhere.

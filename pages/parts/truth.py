@@ -8,7 +8,8 @@ from core.figures import truth as figures
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.views import truth
-from pages.parts import address, draw
+from core.views.runs import cache_root
+from pages.parts import address, draw, measure
 from pages.parts.frame import Context
 
 HOW = """
@@ -26,12 +27,13 @@ def tab(ctx: Context) -> None:
     """Draw it for the run of the page; what to do where it was not found out yet."""
     found = truth.truths(ctx.run)  # not from the cache: it may be found out meanwhile
     if not found:
-        st.info(
-            "The attribution methods have not been tested on this run yet. The test takes minutes "
-            "to an hour; a stopped one is resumed.",
-            icon=":material/fact_check:",
+        draw.subheader("The attribution methods are not tested on this run yet")
+        st.markdown(
+            "Concepts are taken out of photos with wrong and with right answers, one by one, the "
+            "network runs again, and what each method said of them is held against what happened: "
+            "minutes to an hour. What is done is kept: stopped, it resumes."
         )
-        st.code(truth.measure_command(ctx.run), language="sh")
+        start(ctx)
         return
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
@@ -72,3 +74,26 @@ def tab(ctx: Context) -> None:
             )
             for note in truth.notes_of(chosen, kind):
                 draw.caption(note)
+    asked = bool(address.get("by") or address.get("photos"))
+    with st.expander("Test it otherwise", expanded=asked, icon=":material/tune:"):
+        start(ctx)
+
+
+def start(ctx: Context) -> None:
+    """How it is tested, and its start for owners."""
+    ways = truth.ways(ctx.run)
+    usual = next(iter(ways))
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        by = address.select(
+            "by",
+            "A concept is taken out by",
+            list(ways),
+            usual,
+            format_func=lambda way: f"{way}: {ways[way]}",
+        )
+    with right:
+        photos = address.amount("photos", "Wrong and right answers, at most", truth.MOST, 1, 10_000)
+    root = cache_root()
+    asked = truth.arguments(ctx.run, root, ctx.layer, "" if by == usual else by, photos)
+    measure.offer(asked, root, truth.STEPS, "truth", "Test the methods")

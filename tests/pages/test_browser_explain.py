@@ -127,6 +127,30 @@ def test_a_concept_is_clicked_away(browser, server):
     page.close()
 
 
+def test_a_row_of_the_chart_is_clicked_away(browser, server):
+    """A bar that is clicked takes its concept away, clicked again it has it back."""
+    visit = Visit(browser, server)
+    page = visit.page
+    visit.open("Explain?image=010&without=none")
+    page.get_by_text("Choose what to remove above.").wait_for()
+    chart = page.locator('[data-testid="stVegaLiteChart"]').first
+    rows = chart.locator('path[aria-roledescription="rect mark"]')
+    name = rows.first.get_attribute("aria-label").split("concept: ")[1].split(";")[0]
+    rows.first.click()
+    page.wait_for_url(lambda url: "without=none" not in url)
+    page.get_by_text(f"What the network saw: without {name}").wait_for()
+    visit.settle()
+    chart.locator('path[aria-roledescription="rect mark"]').nth(1).click()
+    page.wait_for_url(lambda url: "%7C" in url or "|" in url)
+    visit.settle()
+    for _ in range(2):
+        chart.locator('path[aria-roledescription="rect mark"]').first.click()
+        visit.settle()
+    page.wait_for_url(lambda url: "%7C" in url or "|" in url)
+    visit.check()
+    page.close()
+
+
 def photo(width: int, height: int) -> bytes:
     out = io.BytesIO()
     noise = np.random.default_rng(1).integers(0, 256, (height, width, 3), np.uint8)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import torch
 
 from core.dissect.pipeline import execute
 from core.dissect.plan import plan
+from core.figures.explain import CLICKED
 from core.foundation.settings import Settings
 from core.views import causes
 from core.views.images import image_number
+from pages.parts.clicks import clicked_now
 from tests import tiny
 from tests.pages.showing import show, specs, text_of
 from tests.two_runs import LAYER
@@ -69,6 +73,35 @@ def test_a_network_that_changed_leaves_the_papers_account(monkeypatch, tmp_path)
     at = show("pages/4_Explain.py", image="010", cc="top10")
     assert "no longer the network" in " ".join(one.value for one in at.info)
     assert "The paper’s account" in [one.value for one in at.header]
+
+
+def test_a_row_of_the_chart_is_clicked_away_and_back(cache, run, known):
+    """What the chart's clicks do to the address; the click itself: test_browser_explain.py."""
+    network = causes.open_layer(run, LAYER)
+    told = causes.causes(run, network, known, "010", "top10", filling="mean")
+    at = show("pages/4_Explain.py", image="010", cc="top10", filling="mean", without="none")
+    assert "Click a row to remove its concept" in text_of(at)
+    assert "interval" not in json.dumps(specs(at)[0]["params"])
+    (pick,) = [one for one in specs(at)[0]["params"] if one["name"] == CLICKED]
+    assert pick["select"]["fields"] == ["label"] and pick["select"]["toggle"] == "true"
+    assert clicked_now([], ["bed"]) == ["bed"] == clicked_now(["bed", "lamp"], ["lamp"])
+    assert told.causes.rows
+
+
+def test_where_evidence_and_effect_disagree_it_is_said(cache, run, known):
+    network = causes.open_layer(run, LAYER)
+    for image in run.sql("SELECT id FROM images ORDER BY image")["id"]:
+        told = causes.causes(run, network, known, image, "scc").causes
+        if told.disagreement:
+            break
+    said = text_of(show("pages/4_Explain.py", image=image))
+    assert "Evidence and measured effect disagree" in said and told.disagreement in said
+    agreeing = next(
+        i
+        for i in run.sql("SELECT id FROM images ORDER BY image")["id"]
+        if not causes.causes(run, network, known, i, "scc").causes.disagreement
+    )
+    assert "disagree" not in text_of(show("pages/4_Explain.py", image=agreeing))
 
 
 def test_a_photo_of_ones_own_says_why_nothing_is_removed(cache):

@@ -88,14 +88,28 @@ def test_a_photo_is_chosen_by_id_pair_and_chance(cache, run):
     assert at.query_params["image"] in ("011", ["011"]) and "see" not in at.query_params
     at.button[0].click().run()
     assert at.text_input(key="explain-id").value in wrong
-    pair = confused_pairs(run).iloc[0]
+    pair = confused_pairs(run, "test").iloc[0]
     at = show("pages/4_Explain.py", scene=pair["scene"], predicted=pair["predicted"])
-    fit = gallery(run, Filter(pair["scene"], pair["predicted"]), size=99)[1]
+    fit = gallery(run, Filter(pair["scene"], pair["predicted"], split="test"), size=99)[1]
     assert at.text_input(key="explain-id").value in set(fit["id"])
     assert f"of {len(fit)}" in text_of(at)
     at = show("pages/4_Explain.py", outcome="wrong")
     at.selectbox(key="explain-pool").set_value(("", "", "")).run()
     assert "outcome" not in at.query_params
+
+
+def test_confusions_are_counted_on_the_held_out_split_and_all_is_a_choice(cache, run):
+    at = show("pages/4_Explain.py")
+    for split, words in (("test", "on test"), ("", "on all photos")):
+        pool = at.selectbox(key="explain-pool")
+        assert words in pool.label
+        wanted = confused_pairs(run, split)
+        counts = [f"{p.scene} → {p.predicted} ({p.images})" for p in wanted.itertuples(index=False)]
+        assert [one for one in pool.options if "→" in one] == counts and counts
+        at.selectbox(key="at-split").set_value("all").run()
+    assert at.query_params["split"] in ("all", ["all"])
+    tested = confused_pairs(run, "test")["images"].sum()
+    assert tested < confused_pairs(run)["images"].sum()
 
 
 def test_a_concept_is_shown_with_the_units_that_saw_it(cache, run, known):

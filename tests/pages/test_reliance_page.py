@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import time
 
 import pytest
 
 from core.cli import main
 from core.views import reliance as shown
+from core.views import truth
 from core.views.reliance import Wanted
 from pages.parts import changes
 from tests.pages.showing import show, specs, text_of
@@ -93,3 +95,45 @@ def test_a_job_is_named_by_its_command_line(root):
     )
     assert shown.at_work(asked, root) is None
     assert shown.job_name(asked) == shown.job_name(list(asked))
+
+
+def test_the_test_of_truth_is_started_by_owners_alone(root, tiny_run, owner, monkeypatch):
+    started = []
+    monkeypatch.setattr(changes, "start_measuring", lambda asked, root: started.append(asked))
+    at = show(PAGE, view="truth")
+    assert "not tested on this run yet" in " ".join(one.value for one in at.header)
+    at.number_input(key="at-photos").set_value(5).run()
+    at.selectbox(key="at-by").set_value("mean").run()
+    at.button(key="do-truth").click().run()
+    (asked,) = started
+    assert asked[:6] == ["truth", tiny_run.digest, "--split", "test", "--by", "mean"]
+    assert asked[asked.index("--photos") + 1] == "5" and "--layer" not in asked
+    assert at.code[0].value == (
+        f"python -m core truth {tiny_run.digest} --split test --by mean --photos 5"
+    )
+
+
+def test_others_see_the_command_of_the_test_of_truth_alone(root):
+    at = show(PAGE, view="truth")
+    assert not [b for b in at.button if b.key == "do-truth"]
+    assert "python -m core truth" in at.code[0].value
+
+
+@pytest.mark.slow
+def test_a_job_of_the_test_of_truth_is_watched_and_shown(root, tiny_run, owner):
+    """A real job, of one method, with a heartbeat, until its table is on the page."""
+    asked = truth.arguments(tiny_run, root, "body.3", "mean", 2)
+    asked[2:2] = ["--methods", "area"]
+    job, now = changes.start_measuring(asked, root), None
+    try:
+        end = time.monotonic() + 240
+        while (now := shown.at_work(asked, root)) is not None and now.state != "finished":
+            assert now.state in ("starting", "running") and time.monotonic() < end, now
+            time.sleep(0.5)
+    finally:
+        if now is None or now.state != "finished":
+            changes.stop(job.name, root, at_once=True)
+    assert now is not None and now.beat is not None
+    assert (now.beat.stage, now.beat.done) == ("truth", now.beat.total)
+    at = show(PAGE, view="truth")
+    assert "Wrong answers" in [one.value for one in at.header] and len(specs(at)) == 1
