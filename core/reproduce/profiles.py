@@ -516,7 +516,7 @@ NYUV2_LITE0 = replace(
         "table1": (
             *NYUV2.also_differs["table1"],
             "No CLIP-Dissect: the encoder at hand, ConSE by EfficientNet-Lite0 for ImageNet, has "
-            "the body of this network, and would name its units by what they are made of.",
+            "the body of this network: such labels would be no evidence of its units.",
         ),
         "table6": (
             *NYUV2.also_differs["table6"],
