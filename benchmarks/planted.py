@@ -1,7 +1,7 @@
 """Planted shortcuts: does a ranking of what scenes rest on find them, and only them?
 
     python -m benchmarks.planted [--folder cache/planted] [--worlds 14] [--photos 12]
-                                 [--rank module:function] [--out results.json]
+                                 [--rank RANKING] [--out results.json]
 
 For each of :data:`WORLDS` the small network is trained where a thing goes with a scene in a share
 of the training photos (:func:`core.rooms.train.train_planted`: layer4 and the classifier are
@@ -21,6 +21,11 @@ one-sided t-test at a false discovery rate of 5 % (Benjamini and Hochberg, over 
 concepts of a network). Without the median, a first look at 15 photos flagged a purple umbrella in
 8 of 15 scenes of a clean network: a strange thing unsettles it. With it, in none.
 
+``--rank reliance`` is the program's own (:func:`by_reliance`), ``--rank METHOD`` an attribution
+method of the test of truth: the paper's account, evidence and the others (:func:`by_method`). Both
+read a run of the network on the test photos, half of which show the thing. ``--rank
+module:function`` is any other.
+
 Photos, networks and results are kept in the folder, so that a run that was stopped goes on. The
 results are one JSON file.
 """
@@ -32,7 +37,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -42,9 +47,18 @@ import torch
 from PIL import Image
 from scipy import sparse, stats
 
+from core.attribution.accounts import core_of
+from core.attribution.case import Opened
+from core.attribution.chance import false_discoveries
+from core.attribution.measured import Asked, measure_splits, told_apart
+from core.attribution.methods import EVIDENCE, GRADIENTS, MEASURED, METHODS
+from core.attribution.regions import NoRegion
+from core.attribution.reliance import reliance
 from core.foundation.files import strict_json, write_text
+from core.foundation.intervals import interval
 from core.foundation.progress import Meter, Report
 from core.foundation.settings import ROOT
+from core.foundation.trust import allow_python
 from core.knowledge.core_concepts import Annotated, related_concepts, scoping_core_concepts
 from core.knowledge.kinds import open_knowledge
 from core.rooms.counterfactual import Scene, SceneEdit, drawn_again, removable
@@ -81,6 +95,9 @@ PIXELS = 100
 LEAST = 0.25
 """Change of a margin, in logits, below which nothing is flagged."""
 
+IN_LOGITS = (MEASURED, EVIDENCE, GRADIENTS)
+"""Families of attribution methods whose importances are logits, so that :data:`LEAST` applies."""
+
 
 @dataclass(frozen=True)
 class Ranked:
@@ -108,14 +125,23 @@ class Trained:
         assert isinstance(module, RoomsNet)
         return module.eval()
 
-    def run(self, root: Path) -> Any:
-        """The network dissected on its planted set (:func:`core.api.make_run`), for rankings that
-        read a run."""
+    @cached_property
+    def opened(self) -> Opened:
+        """The network dissected on test photos of which half show the thing, for rankings that
+        read a run. They are the same photos for every world with that thing."""
         from core.api import make_run
 
-        return make_run(
-            self.dataset.spec, f"python:core.rooms.network:load:{self.weights}", root=root
+        allow_python()
+        plain = Plant(self.dataset.plant.thing, next(iter(SCENES)), 0.0)
+        run = make_run(
+            Planted(plain, self.photos.seed, self.photos.per_scene).spec,
+            f"python:core.rooms.network:load:{self.weights}",
+            root=self.photos.folder / "runs",
+            splits="test",
+            shuffles=0,
+            untrained=False,
         )
+        return Opened.of(run)
 
 
 Ranking = Callable[[Trained], Sequence[Ranked]]
@@ -129,12 +155,14 @@ Ranking = Callable[[Trained], Sequence[Ranked]]
 class Photos:
     """The first test photos of every scene, as the network sees them, drawn once for all worlds.
 
-    folder : where they are kept. each : photos of a scene. seed : of `rooms`.
+    folder : where they are kept. each : photos of a scene. seed : of `rooms`. per_scene : photos of
+    a scene over all splits, for rankings that read a run; 28 have 12 test photos of each.
     """
 
     folder: Path
     each: int
     seed: int = 7
+    per_scene: int = 28
 
     @property
     def rooms(self) -> Rooms:
@@ -248,6 +276,90 @@ def by_redrawing(trained: Trained) -> list[Ranked]:
     ]
 
 
+# -- rankings that read a run ------------------------------------------------------------------
+
+
+def by_reliance(trained: Trained) -> list[Ranked]:
+    """The program's own ranking (docs/reliance.md), with its defaults: pulls of every concept on
+    every scene, painted over and held against regions elsewhere.
+
+    score : the lower end of the pull's interval as a share of the scene's lead, by which the list
+    of shortcuts is ordered; flagged : whether it is on that list.
+    """
+    opened = trained.opened
+    measured = measure_splits(opened, Asked(splits=("test",)))
+    found = reliance(measured, core_of(opened.run, "scc"))
+    listed = set(found.shortcuts()[["scene", "name"]].itertuples(index=False, name=None))
+    return [
+        Ranked(r.scene, r.name, float(r.share * r.low / r.net), (r.scene, r.name) in listed)
+        for r in found.shortcuts(core_too=True, all_rows=True).itertuples(index=False)
+        if r.net
+    ]
+
+
+def by_method(name: str, trained: Trained) -> list[Ranked]:
+    """An attribution method (docs/truth.md) as a ranking, for the plant's scene alone.
+
+    score : mean importance of the concept for the scene over its strongest rival, over all photos
+    that show it, of whatever scene. Flagged is what is no core concept (SCC) and whose mean is
+    above 0 by a one-sided t-test at a false discovery rate of 5 % over the scene's concepts, and
+    above :data:`LEAST` where the importance is in logits.
+    """
+    opened, method = trained.opened, METHODS.row(name)
+    scene = trained.dataset.plant.scene
+    k = opened.class_of(scene)
+    said: dict[int, list[float]] = {}
+    for image in opened.recorded.numbers.tolist():
+        try:
+            case = opened.case(image)
+        except NoRegion:
+            continue
+        others = opened.recorded.logits[case.row].copy()
+        others[k] = -np.inf
+        values = method.ask(case, k, int(others.argmax()))
+        for concept, value in zip(case.regions.ids.tolist(), values.tolist(), strict=True):
+            said.setdefault(concept, []).append(value)
+    return from_importances(
+        opened, said, scene, _core(trained.photos.seed), LEAST if method.family in IN_LOGITS else 0
+    )
+
+
+def from_importances(
+    opened: Opened,
+    said: dict[int, list[float]],
+    scene: str,
+    core: dict[str, set[str]],
+    least: float,
+) -> list[Ranked]:
+    """:func:`by_method` from the importances of each concept in the photos that show it."""
+    ids = [concept for concept, values in said.items() if len(values) >= FEW]
+    table = opened.run.sql("SELECT concept, name, category FROM concepts").set_index("concept")
+    names = told_apart(*(table.loc[ids, column].tolist() for column in ("name", "category")))
+    chances = [
+        float(np.nan_to_num(stats.ttest_1samp(said[c], 0.0, alternative="greater").pvalue, nan=1))
+        for c in ids
+    ]
+    sure = false_discoveries(np.array(chances)) <= 0.05
+    return [
+        Ranked(
+            scene,
+            name,
+            float(np.mean(said[c])),
+            bool(ok and np.mean(said[c]) > least and not is_core(name, core[scene])),
+        )
+        for c, name, ok in zip(ids, names, sure, strict=True)
+    ]
+
+
+def is_core(concept: str, core: set[str]) -> bool:
+    """Whether a concept, with or without its category behind it, is among core concepts.
+
+    >>> is_core("water (object)", {"water"})
+    True
+    """
+    return concept in core or concept.rpartition(" (")[0] in core
+
+
 _CORE: dict[int, dict[str, set[str]]] = {}
 
 
@@ -299,7 +411,7 @@ class Verdict:
 def judge(ranked: Sequence[Ranked], plant: Plant, core: set[str]) -> Verdict:
     """The verdict on a ranking, for the plant's scene."""
     own = sorted((r for r in ranked if r.scene == plant.scene), key=lambda r: -r.score)
-    others = [r for r in own if r.concept == plant.thing or r.concept not in core]
+    others = [r for r in own if r.concept == plant.thing or not is_core(r.concept, core)]
 
     def place(rows: list[Ranked]) -> int:
         names = [r.concept for r in rows]
@@ -329,6 +441,7 @@ def measure(
     kept: dict[str, Any] = {"worlds": {}}
     if out is not None and out.exists():
         kept = json.loads(out.read_text(encoding="utf-8"))
+    photos.folder.mkdir(parents=True, exist_ok=True)
     clean = photos.folder / "clean.pt"
     _train(CLEAN, clean, progress)
     photos.removed(progress)
@@ -348,6 +461,7 @@ def measure(
                 "shortcut": asdict(shortcut(trained.module, trained.dataset)),
                 "verdict": asdict(judge(ranked, plant, core)),
                 "alarms": sorted(alarms),
+                "scenes": sorted({r.scene for r in ranked}),
             }
         kept["worlds"][str(plant)] = told
         kept["summary"] = summary(kept["worlds"])
@@ -362,19 +476,41 @@ def _train(plant: Plant, out: Path, progress: Report | None) -> None:
 
 
 def summary(worlds: dict[str, Any]) -> dict[str, Any]:
-    """Counts over the worlds: first among the concepts that are not core, flagged, false alarms of
-    the clean network (for the plant's own scene, and for any scene)."""
+    """Counts over the worlds, shares with Wilson's intervals: first among the concepts that are not
+    core, flagged, and false alarms of the clean network.
+
+    The clean network is the same in all worlds: what it says of a thing and a scene counts once,
+    however many worlds ask it.
+    """
     rows = list(worlds.items())
-    strong = [name for name, _ in rows if Plant.parse(name).strength >= 0.75]
+    plants = {name: Plant.parse(name) for name, _ in rows}
+    strong = [name for name, _ in rows if plants[name].strength >= 0.75]
     first = [name for name, w in rows if w["planted"]["verdict"]["among_others"] == 1]
+    pairs = {
+        (plants[name].thing, plants[name].scene): w["clean"]["verdict"]["flagged"]
+        for name, w in rows
+    }
+    asked, alarms = (
+        {(plants[name].thing, scene) for name, w in rows for scene in w["clean"][which]}
+        for which in ("scenes", "alarms")
+    )
+    own = sum(pairs.values())
+    flagged = sum(w["planted"]["verdict"]["flagged"] for _, w in rows)
     return {
         "worlds": len(rows),
         "strong": len(strong),
         "first": len(first),
+        "first_95": interval(len(first), len(rows)),
         "first_of_strong": len(set(first) & set(strong)),
-        "flagged": sum(w["planted"]["verdict"]["flagged"] for _, w in rows),
-        "false_alarms": sum(w["clean"]["verdict"]["flagged"] for _, w in rows),
-        "false_alarms_any_scene": sum(len(w["clean"]["alarms"]) for _, w in rows),
+        "first_of_strong_95": interval(len(set(first) & set(strong)), len(strong)),
+        "flagged": flagged,
+        "flagged_95": interval(flagged, len(rows)),
+        "pairs": len(pairs),
+        "false_alarms": own,
+        "false_alarms_95": interval(own, len(pairs)),
+        "scenes": len(asked),
+        "false_alarms_any_scene": len(alarms),
+        "false_alarms_any_scene_95": interval(len(alarms), len(asked)),
         "missed": [name for name, _ in rows if name not in first],
     }
 
@@ -400,16 +536,34 @@ def table(kept: dict[str, Any]) -> str:
     return "\n".join([*lines, strict_json(kept.get("summary", {}))])
 
 
+def ranking(name: str) -> Ranking:
+    """A ranking by its name, as ``--rank`` takes it. Raises UnitscopeError for an unknown method.
+
+    >>> ranking("benchmarks.planted:by_redrawing") is ranking("redrawing")
+    True
+    """
+    module, _, function = name.partition(":")
+    if function:
+        found: Ranking = getattr(import_module(module), function)
+        return found
+    own: dict[str, Ranking] = {"redrawing": by_redrawing, "reliance": by_reliance}
+    return own[name] if name in own else partial(by_method, METHODS.row(name).name)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--folder", type=Path, default=ROOT / "cache" / "planted")
     parser.add_argument("--worlds", type=int, default=len(WORLDS))
     parser.add_argument("--photos", type=int, default=12, help="test photos of each scene")
-    parser.add_argument("--rank", default="benchmarks.planted:by_redrawing")
+    parser.add_argument(
+        "--rank",
+        default="redrawing",
+        help="redrawing, reliance, an attribution method, or module:function",
+    )
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
-    module, _, name = given.rank.partition(":")
-    rank: Ranking = getattr(import_module(module), name)
+    name = given.rank.rpartition(":")[2]
+    rank = ranking(given.rank)
     out = given.out or given.folder / f"results-{name}.json"
     kept = measure(
         Photos(given.folder, given.photos),

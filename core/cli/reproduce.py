@@ -29,7 +29,8 @@ def add(verb: Verb) -> None:
         "--profile",
         default="paper",
         metavar="NAME",
-        help="paper, nyuv2, or your own as package.module:NAME (docs/reproduce.md)",
+        help="paper, nyuv2, nyuv2-efficientnet, or your own as package.module:NAME "
+        "(docs/reproduce.md)",
     )
     sub.add_argument(
         "--data",

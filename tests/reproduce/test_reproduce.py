@@ -29,6 +29,7 @@ from core.reproduce.ahead import plan
 from core.reproduce.check import check, needs_of
 from core.reproduce.compare import Cell, Produced, compare, weigh
 from core.reproduce.produce import reproduce
+from core.reproduce.profiles import Explaining, Retrainings
 from core.reproduce.work import Work
 from core.reproduce.write import Folder
 from core.runs.run_file import Run
@@ -190,6 +191,24 @@ def test_every_profile_is_whole():
                 assert (need.get or need.how) and need.files
                 for name in need.get:
                     find_download(name)
+
+
+def test_a_profile_with_another_network_leaves_nothing_of_the_first():
+    """`nyuv2-efficientnet` is `nyuv2` with another network everywhere that this has the ResNet."""
+    profile = profiles.open_profile("nyuv2-efficientnet")
+    wanted = {spec for asked, _ in profile.runs.values() for spec in [asked.model]}
+    figure = profile.parts["figure5"]
+    assert isinstance(figure, Retrainings)
+    wanted |= {asked.model for asked, _ in figure.models.values()}
+    needs = {key for _, keys in profile.runs.values() for key in keys}
+    for part in profile.parts.values():
+        for keys in needs_of(profile, part):
+            needs |= set(keys)
+    assert not any("resnet18" in word for word in (*wanted, *needs, *profile.needs))
+    assert any("efficientnet_lite0_nyuv2" in spec for spec in wanted)
+    # ConSE is the same body: CLIP-Dissect by it would be no evidence of this network's units.
+    explaining = [p for p in profile.parts.values() if isinstance(p, Explaining)]
+    assert not any(one.encoder for one in explaining)
 
 
 @pytest.mark.parametrize(
