@@ -21,7 +21,7 @@ docs/extending.md adds one of each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -52,7 +52,7 @@ class Row:
     about: str
     opens: str = ""
     signs: tuple[str, ...] = ()
-    versions: tuple[int, ...] = ()
+    versions: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.name or ":" in self.name:
