@@ -1,12 +1,14 @@
 """A run file of any size, drawn from a seed: to see how the app does on a large one.
 
     python -m benchmarks.drawn_run [--images 20000] [--units 512] [--seed 0] [--out DIR]
+    python -m benchmarks.drawn_run --images 1000000 --cell 2 --photos 500      # in 10 GB, not 33
 
 No network and no photos are needed; the numbers mean nothing, but they fit together as those of
 a real run do. Every image has label maps on a coarse grid, every lit region is a block of that
 grid, and hits, areas and overlaps are counted from the two. Units have a favourite concept, so
 that some labels beat chance; how many units are lit in an image, and how many concepts a lit
-region meets, are as in real runs of ResNet-18 and SqueezeNet on NYUv2 and `rooms`.
+region meets, are as in real runs of ResNet-18 and SqueezeNet on NYUv2 and `rooms`. Units are
+disabled in closed form, by a linear head that is drawn as well.
 """
 
 from __future__ import annotations
@@ -24,6 +26,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from core.ablation.check import Check
+from core.ablation.closed_form import ClosedForm, Reach
+from core.ablation.edits import kind_of
+from core.ablation.recorded import Recorded
 from core.dissect.labels import chance_rows
 from core.dissect.significance import split_sets
 from core.foundation.digest import DIGITS, digest_of
@@ -37,7 +43,7 @@ CATEGORIES = ("object", "part", "material")
 SIDE = 8
 """Cells of the coarse grid, by which everything is counted."""
 CELL = 8
-"""Pixels of the working grid a cell: the grid is 64 × 64."""
+"""Pixels of the working grid a cell, unless asked otherwise: the grid is 64 × 64."""
 CHUNK = 500
 CLASSES, SCENES, PLACES = 365, 150, 30
 FACTS = ROOT / "data" / "everyday.tsv"
@@ -96,7 +102,7 @@ class World:
         self.loyal = rng.beta(1, 3, units)
 
 
-def draw_chunk(world: World, first: int, count: int, seed: int) -> dict[str, Any]:
+def draw_chunk(world: World, first: int, count: int, seed: int, cell: int = CELL) -> dict[str, Any]:
     """Images first … first + count − 1: labels, lit regions, answers."""
     rng = np.random.default_rng([seed, first])
     n, units = count, len(world.likes)
@@ -145,7 +151,7 @@ def draw_chunk(world: World, first: int, count: int, seed: int) -> dict[str, Any
     fresh[:, 1:] = lit[:, 1:] != lit[:, :-1]
     met = cells[image[:, None, None], np.arange(len(CATEGORIES))[None, :, None], lit[:, None, :]]
     met = np.where(fresh[:, None, :], met, 0)
-    inside = (met > 0).sum(2) * CELL * CELL
+    inside = (met > 0).sum(2) * cell * cell
     pair, _, spot = np.nonzero(met)
     concept = met[met > 0]
     key, times = np.unique(pair * 100_000 + concept.astype(np.int64), return_counts=True)
@@ -166,10 +172,10 @@ def draw_chunk(world: World, first: int, count: int, seed: int) -> dict[str, Any
         "cells": cells,
         "logits": logits,
         "peaks": peaks.astype(np.float32),
-        "hits": (image, unit, fresh.sum(1) * CELL * CELL, inside),
-        "counts": (image[pair], unit[pair], concept, times * CELL * CELL),
-        "areas": (*np.divmod(area_key, 100_000), area * CELL * CELL),
-        "annotated": (cells > 0).sum(2) * CELL * CELL,
+        "hits": (image, unit, fresh.sum(1) * cell * cell, inside),
+        "counts": (image[pair], unit[pair], concept, times * cell * cell),
+        "areas": (*np.divmod(area_key, 100_000), area * cell * cell),
+        "annotated": (cells > 0).sum(2) * cell * cell,
     }
 
 
@@ -184,10 +190,19 @@ def photo(cells: np.ndarray, palette: np.ndarray) -> bytes:
 
 
 def make(
-    images: int = 20_000, units: int = 512, seed: int = 0, root: Path = CACHE / "drawn"
+    images: int = 20_000,
+    units: int = 512,
+    seed: int = 0,
+    root: Path = CACHE / "drawn",
+    cell: int = CELL,
+    photos: int | None = None,
 ) -> Run:
-    """Draw the run, or open it where it is drawn already. The same seed gives the same tables."""
-    digest = digest_of(["drawn", 2, images, units, seed])[:DIGITS]
+    """Draw the run, or open it where it is drawn already. The same seed gives the same tables.
+
+    cell : pixels of the working grid a cell. photos : how many different ones there are, a picture
+    an image where None; later images show the first ones again.
+    """
+    digest = digest_of(["drawn", 3, images, units, seed, cell, photos])[:DIGITS]
     final = root / f"{digest}.duckdb"
     if final.is_file():
         return Run(final)
@@ -197,7 +212,7 @@ def make(
     arrays = final.with_suffix(".arrays")
     arrays.mkdir(exist_ok=True)
     files = {
-        "labels": ((images, len(CATEGORIES), SIDE * CELL, SIDE * CELL), np.uint16),
+        "labels": ((images, len(CATEGORIES), SIDE * cell, SIDE * cell), np.uint16),
         "logits": ((images, CLASSES), np.float32),
         f"pooled-{LAYER}": ((images, units), np.float32),
         f"peaks-{LAYER}": ((images, units), np.float32),
@@ -209,26 +224,42 @@ def make(
     fresh = root / f"{digest}.duckdb.new"
     fresh.unlink(missing_ok=True)
     con = duckdb.connect(str(fresh))
+    at: list[tuple[int, int]] = []
     try:
         con.execute("SET memory_limit = '1GB'; SET threads = 2")
         create_tables(con, CATEGORIES)
-        with (arrays / "photos.bin").open("wb") as photos:
+        with (arrays / "photos.bin").open("wb") as out:
             for first in range(0, images, CHUNK):
-                count = min(CHUNK, images - first)
-                part = draw_chunk(world, first, count, seed)
-                at = photos.tell()
-                made = [photo(one, palette) for one in part["cells"]]
-                photos.write(b"".join(made))
-                _add(con, wide, world, part, first, at, [len(one) for one in made])
+                part = draw_chunk(world, first, min(CHUNK, images - first), seed, cell)
+                for one in part["cells"][: max(0, (photos or images) - len(at))]:
+                    picture = photo(one, palette)
+                    at.append((out.tell(), len(picture)))
+                    out.write(picture)
+                shown = [at[k % len(at)] for k in range(first, first + len(part["scene"]))]
+                _add(con, wide, world, part, first, np.array(shown), cell)
         _sums(con, world, seed)
-        _meta(con, world, images, units, seed, began)
+        _meta(con, world, images, units, seed, began, cell)
         con.execute("CHECKPOINT")
     finally:
         con.close()
         for file in wide.values():
             file.close()
     fresh.rename(final)
-    return Run(final)
+    run = Run(final)
+    _keep_head(run, units, seed)
+    return run
+
+
+def _keep_head(run: Run, units: int, seed: int) -> None:
+    """A linear head, kept as :meth:`core.ablation.closed_form.ClosedForm.keep` keeps one that was
+    found of a network: units can be disabled without any. Edits change the drawn logits."""
+    weights = np.random.default_rng([seed, 2**32]).normal(0, 1, (units, CLASSES))
+    kinds = [kind_of(*edit)[0] for edit in ((1, 0), (0, 0), (0.5, 0), (2, 0), (-1, 0), (0, 1))]
+    check = Check(0.0, "this run was drawn with its head", recorded=0.0, flipped=0)
+    everything = Reach(dict.fromkeys(kinds, 0.0), dict.fromkeys(kinds, 1e9), 1e-5, lambda *_: 0.0)
+    recorded = Recorded.of(run)
+    form = ClosedForm(recorded, weights.astype(np.float32), recorded.logits, check, everything)
+    form.keep()
 
 
 def _add(
@@ -237,13 +268,14 @@ def _add(
     world: World,
     part: dict[str, Any],
     first: int,
-    at: int,
-    sizes: list[int],
+    shown: np.ndarray,
+    cell: int,
 ) -> None:
+    """A chunk's rows. shown : int (images, 2), place and size of each image's photo."""
     cells, scene, logits = part["cells"], part["scene"], part["logits"]
     n = len(scene)
     grid = cells.reshape(n, len(CATEGORIES), SIDE, SIDE)
-    wide["labels"].write(first, grid.repeat(CELL, 2).repeat(CELL, 3))
+    wide["labels"].write(first, grid.repeat(cell, 2).repeat(cell, 3))
     wide["logits"].write(first, logits)
     wide[f"peaks-{LAYER}"].write(first, part["peaks"])
     wide[f"pooled-{LAYER}"].write(first, part["peaks"] * 0.2)
@@ -262,8 +294,8 @@ def _add(
                 "predicted": predicted,
                 "confidence": (1 / exp.sum(1)).astype(np.float32),
                 "correct": predicted == scene,
-                "photo_at": at + np.cumsum([0, *sizes[:-1]]),
-                "photo_bytes": sizes,
+                "photo_at": shown[:, 0],
+                "photo_bytes": shown[:, 1],
             }
         ),
     )
@@ -297,7 +329,7 @@ def _add(
     own, concept, area = part["areas"]
     # The image's own scene holds for all of it, and follows the other concepts.
     whole = pd.DataFrame(
-        {"image": image, "concept": len(world.concepts) + 1 + scene, "area": (SIDE * CELL) ** 2}
+        {"image": image, "concept": len(world.concepts) + 1 + scene, "area": (SIDE * cell) ** 2}
     )
     areas = pd.DataFrame({"image": first + own, "concept": concept, "area": area})
     areas = pd.concat([areas, whole]).sort_values(["image", "concept"])
@@ -371,14 +403,20 @@ def _sums(con: duckdb.DuckDBPyConnection, world: World, seed: int) -> None:
 
 
 def _meta(
-    con: duckdb.DuckDBPyConnection, world: World, images: int, units: int, seed: int, began: float
+    con: duckdb.DuckDBPyConnection,
+    world: World,
+    images: int,
+    units: int,
+    seed: int,
+    began: float,
+    cell: int,
 ) -> None:
     scored = con.execute(
         "SELECT split, count(*), sum(correct::INT)::INT FROM images GROUP BY split ORDER BY split"
     ).fetchall()
     by_split = {split: {"images": n, "right": right} for split, n, right in scored}
     spec = f"drawn:{images}x{units}:{seed}"
-    side = SIDE * CELL
+    side = SIDE * cell
     meta = {
         "schema": SCHEMA,
         "untrained": {"made": False, "why": "this run was drawn"},
@@ -422,10 +460,12 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=20_000)
     parser.add_argument("--units", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--cell", type=int, default=CELL, help="pixels of the grid a cell")
+    parser.add_argument("--photos", type=int, help="different ones; one an image")
     parser.add_argument("--out", type=Path, default=CACHE / "drawn")
     given = parser.parse_args()
     start = time.monotonic()
-    run = make(given.images, given.units, given.seed, given.out)
+    run = make(given.images, given.units, given.seed, given.out, given.cell, given.photos)
     rows = {
         name: int(run.sql(f"SELECT count(*) AS n FROM {name}")["n"][0])
         for name in ("images", "hits", "counts", "areas", "unit_concept")

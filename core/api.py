@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # PyTorch comes with some of these; only what runs the networ
     from core.directions.cav import Tcav
     from core.directions.conceptshap import ConceptShap
     from core.explain.account import Account
+    from core.foundation.engine import Crew
     from core.graphs.judge import Judged as GraphsJudged
     from core.knowledge.core_concepts import CoreConcepts
     from core.labelling.judged import Bench
@@ -521,17 +522,24 @@ class Run(run_file.Run):
     # -- what answers rest on -------------------------------------------------------------
 
     def effects(
-        self, splits: Sequence[str] | None = None, progress: Report | None = None, **asked: Any
+        self,
+        splits: Sequence[str] | None = None,
+        progress: Report | None = None,
+        crew: Crew | None = None,
+        **asked: Any,
     ) -> Measured:
         """What taking each concept out of each photo does, measured or read where it was:
-        :func:`core.attribution.measured.measure_splits`. asked : other fields of its ``Asked``."""
+        :func:`core.attribution.measured.measure_splits`. asked : other fields of its ``Asked``.
+        crew : workers of Ray that measure it, this process where None."""
         from core.attribution.case import Opened
-        from core.attribution.measured import Asked, measure_splits, read_splits
+        from core.attribution.measured import Asked, measure_splits, measure_spread, read_splits
 
         chosen = Asked(splits=None if splits is None else tuple(splits), **asked)
         kept = read_splits(self, chosen)
         if kept is not None:
             return kept
+        if crew is not None:
+            return measure_spread(self, chosen, crew, progress)
         return measure_splits(Opened.of(self, chosen.layer), chosen, progress)
 
     def reliance(
@@ -587,6 +595,7 @@ class Run(run_file.Run):
         images: Sequence[str] | None = None,
         layer: str | None = None,
         progress: Report | None = None,
+        estimate: bool = False,
     ) -> Toggled:
         """What disabling units does to the predictions: :class:`core.ablation.result.Toggled`.
 
@@ -594,6 +603,10 @@ class Run(run_file.Run):
         these images alone; the test split (else val) where no split is named, ``["all"]`` for all.
         The answer has `.accuracy`, `.gain`, and the frames `.scenes`,
         `.gained`, `.lost`, `.confusion`. As ``python -m core toggle``; the second call is quick.
+
+        estimate : of a large run (:data:`core.ablation.recorded.HELD`), the figures of a random
+        sample alone, at once, with intervals for those of all images; `.estimated` says of how
+        many. Without it `progress` is told the same first.
         """
         from core.ablation.edits import Edit
         from core.ablation.toggler import prepare
@@ -605,8 +618,9 @@ class Run(run_file.Run):
             held[name] = prepare(self, name)
         edit = Edit(tuple(int(unit) for unit in units), factor, clamp)
         judged = judged_on(run_views.splits(self), splits) if splits or not images else []
-        value: Toggled = held[name].toggle(edit, scene, judged, images, progress=progress)
-        return value
+        toggler: Toggler = held[name]
+        first = toggler.estimate(edit, scene, judged, images) if estimate else None
+        return first or toggler.toggle(edit, scene, judged, images, progress=progress)
 
 
 def frame_of(table: Table, arrow: bool = False) -> pd.DataFrame | pa.Table:

@@ -383,8 +383,8 @@ def effect(
             for one in drawn
         )
         draw.caption(
-            f"Control: {count_words(len(off))} drawn at random ({disable.CONTROLS} draws, mean and "
-            f"middle 95 %, in points): {held}."
+            f"Control: {count_words(len(off))} drawn at random ({disable.CONTROLS} draws"
+            f"{disable.control_on(ready)}, mean and middle 95 %, in points): {held}."
         )
 
 

@@ -6,6 +6,9 @@ by d_t changes the logits by Σ_t d_t·W_t, for all images at once.
 That it is so is checked against the network once for each layer of a run
 (:mod:`core.ablation.strategies`) and then kept beside the run: answers need neither PyTorch nor
 the network from then on.
+
+Of a large run (:attr:`core.ablation.recorded.Recorded.large`) they are worked out block by block,
+from its files; a random sample of its images is held in memory, for a first estimate.
 """
 
 from __future__ import annotations
@@ -13,16 +16,18 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Unpack
+from typing import NamedTuple, Unpack
 
 import numpy as np
+import pandas as pd
 
 from core.ablation.check import CLOSED_FORM, Check
 from core.ablation.edits import Change, kind_of
 from core.ablation.kernels import Predictions, add_and_judge, follow, in_parts, judge
-from core.ablation.recorded import Recorded
-from core.foundation.progress import Hooks
+from core.ablation.recorded import BLOCK, Recorded
+from core.foundation.progress import Hooks, Meter, Stopped, never
 from core.foundation.versions import versions_of
 from core.runs.arrays import read_arrays, write_arrays
 from core.runs.run_file import derived
@@ -77,6 +82,37 @@ class Reach:
         return ""
 
 
+SAMPLE = 1 << 14
+"""Images of the sample that a first estimate is made from."""
+
+
+class Sample(NamedTuple):
+    """A simple random sample of a run's images, drawn without replacement.
+
+    rows : ascending. images : of them, see :func:`core.ablation.images.images_of`. base : float32
+    (rows, classes), their unedited logits. by_unit : float32 (units, rows), their means. target :
+    int32 (rows,). unedited : predictions without any edit.
+    """
+
+    rows: np.ndarray
+    images: pd.DataFrame
+    base: np.ndarray
+    by_unit: np.ndarray
+    target: np.ndarray
+    unedited: Predictions
+
+    @classmethod
+    def of(cls, recorded: Recorded, base: np.ndarray, size: int, seed: int = 0) -> Sample:
+        """`size` images, all where there are not as many; the same seed draws the same."""
+        n = len(base)
+        rows = np.random.default_rng(seed).choice(n, min(size, n), replace=False)
+        rows.sort()
+        own, target = np.ascontiguousarray(base[rows]), recorded.target[rows]
+        by_unit = np.ascontiguousarray(recorded.pooled[rows].T)
+        images = recorded.images.iloc[rows].reset_index(drop=True)
+        return cls(rows, images, own, by_unit, target, judge(own, target))
+
+
 class ClosedForm:
     """Answers by arithmetic.
 
@@ -84,7 +120,7 @@ class ClosedForm:
     ----------
     weights : float32 (units, classes) of the linear head.
     base : float32 (images, classes), unedited logits.
-    by_unit : float32 (units, images), the recorded means.
+    by_unit : float32 (units, images), the recorded means; of a large run a view of its file.
     check : how it was decided. reach : which kinds of edits it answers; None = all.
     """
 
@@ -100,8 +136,8 @@ class ClosedForm:
     ):
         self.recorded, self.weights, self.base = recorded, weights, base
         self.check, self.reach = check or Check(), reach
-        self.by_unit = np.ascontiguousarray(recorded.pooled.T)
-        self._unedited = judge(base, recorded.target)
+        turned = recorded.pooled.T
+        self.by_unit = turned if recorded.large else np.ascontiguousarray(turned)
 
     # -- kept beside the run ----------------------------------------------------------------
 
@@ -160,6 +196,15 @@ class ClosedForm:
         """Unedited logits float32 (rows, classes)."""
         return np.asarray(self.base[rows])
 
+    @cached_property
+    def _unedited(self) -> Predictions:
+        return self.predict(Change.nothing(len(self.weights)), None)
+
+    @cached_property
+    def sample(self) -> Sample | None:
+        """What a first estimate is made from; None where all is answered at once."""
+        return Sample.of(self.recorded, self.base, SAMPLE) if self.recorded.large else None
+
     def unedited(self, rows: np.ndarray, **_: Unpack[Hooks]) -> Predictions:
         """Predictions without any edit."""
         return Predictions(self._unedited.predicted[rows], self._unedited.larger[rows])
@@ -170,24 +215,49 @@ class ClosedForm:
         moved = self.recorded.pooled[np.ix_(rows, at)] * (change.scale[at] - 1) + change.shift[at]
         return np.asarray(self.base[rows] + moved @ self.weights[at])
 
-    def predict(self, change: Change, rows: np.ndarray | None, **_: Unpack[Hooks]) -> Predictions:
-        """Predictions of the rows (all where None) under a change."""
+    def predict(
+        self, change: Change, rows: np.ndarray | None, **hooks: Unpack[Hooks]
+    ) -> Predictions:
+        """Predictions of the rows (all where None) under a change, :data:`BLOCK` after block.
+
+        Raises Stopped where `stop`, asked between blocks, says so.
+        """
+        n, at = len(self.base) if rows is None else len(rows), change.touched
+        out = Predictions(np.empty(n, np.int32), np.empty(n, np.int32))
+        moves, target = self._moves(change), self.recorded.target
+        meter, stop = Meter(hooks.get("progress")), hooks.get("stop", never)
+        if n > BLOCK:
+            meter.start("toggle", n)
+        for first in range(0, n, BLOCK):
+            last = min(first + BLOCK, n)
+            if rows is None:
+                _judge(self.base, self.by_unit, at, moves, target, first, last, out)
+            else:
+                part = rows[first:last]
+                means = np.ascontiguousarray(self.by_unit[np.ix_(at, part)])
+                piece = Predictions(out.predicted[first:last], out.larger[first:last])
+                every = np.arange(len(at))
+                _judge(self.base[part], means, every, moves, target[part], 0, len(part), piece)
+            if n > BLOCK:
+                meter.step(last - first)
+                if last < n and stop():
+                    raise Stopped(f"stopped after {last:,} of {n:,} images")
+        return out
+
+    def guess(self, sample: Sample, change: Change) -> Predictions:
+        """Predictions of a sample under a change."""
+        n = len(sample.rows)
+        out = Predictions(np.empty(n, np.int32), np.empty(n, np.int32))
+        moves, at = self._moves(change), change.touched
+        _judge(sample.base, sample.by_unit, at, moves, sample.target, 0, n, out)
+        return out
+
+    def _moves(self, change: Change) -> tuple[np.ndarray, np.ndarray]:
+        """What a change adds to the logits: (scale − 1)·W for each unit of it, by which its mean
+        is multiplied, and one offset for all images; scale·x + shift less x."""
         at = change.touched
-        # scale·x + shift less x, as (scale − 1)·x·W and one offset for all images.
         weights = (change.scale[at] - 1)[:, None] * self.weights[at]
-        offset = change.shift[at] @ self.weights[at]
-        base, by_unit, target = self.base, self.by_unit, self.recorded.target
-        if rows is not None:
-            base, by_unit, target = base[rows], by_unit[np.ix_(at, rows)], target[rows]
-            at = np.arange(len(at))
-        predicted, larger = np.empty(len(base), np.int32), np.empty(len(base), np.int32)
-        in_parts(
-            lambda a, b: add_and_judge(
-                base, by_unit, at, weights, offset, target, a, b, predicted, larger
-            ),
-            len(base),
-        )
-        return Predictions(predicted, larger)
+        return weights, change.shift[at] @ self.weights[at]
 
     def sweep(
         self, rows: np.ndarray, orders: np.ndarray, wanted: Sequence[int], **_: Unpack[Hooks]
@@ -209,3 +279,23 @@ class ClosedForm:
             )
             if k in wanted:
                 yield k, Predictions(predicted.copy(), larger.copy())
+
+
+def _judge(
+    base: np.ndarray,
+    by_unit: np.ndarray,
+    at: np.ndarray,
+    moves: tuple[np.ndarray, np.ndarray],
+    target: np.ndarray,
+    first: int,
+    last: int,
+    out: Predictions,
+) -> None:
+    """Predictions of images first … last − 1 into `out`; at : rows of `by_unit` that are moved."""
+    weights, offset = moves
+    in_parts(
+        lambda a, b: add_and_judge(
+            base, by_unit, at, weights, offset, target, first + a, first + b, *out
+        ),
+        last - first,
+    )

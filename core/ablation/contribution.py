@@ -29,6 +29,10 @@ OVER = tuple(Over)
 
 SIGNS = tuple(Sign)
 
+MOST, DRAWN = 30_000_000, 5_000_000
+"""Counts of a run up to which all its photos are summed over; of a larger one, photos with about
+DRAWN counts are drawn at random, so that memory and the wait are bounded."""
+
 
 @dataclass(frozen=True)
 class Contribution:
@@ -125,6 +129,7 @@ class UnitConcepts:
     rows : image, unit, concept, iou: the selected pairs of Eq. 2.
     images : image, id, split, scene (number, −1 unknown), correct (1, 0; −1 where the network
         does not know the scene), by image.
+    drawn : are these a random part of the run's images (:data:`MOST`)?
     """
 
     run: Run
@@ -134,6 +139,7 @@ class UnitConcepts:
     iou: str
     rows: pd.DataFrame
     images: pd.DataFrame
+    drawn: bool = False
 
     @classmethod
     def of(
@@ -142,16 +148,21 @@ class UnitConcepts:
         layer: str | None = None,
         strategy: str = CHOOSING.strategy,
         iou: str = CHOOSING.iou,
+        bounded: bool = False,
     ) -> UnitConcepts:
-        """Raises for an unknown layer, strategy or IoU."""
-        rows, _ = select(unit_ious(run, layer, iou), strategy)
-        number = run.layer(layer)
+        """bounded : of a run of more than :data:`MOST` counts, of a random part of its images.
+        Raises for an unknown layer, strategy or IoU."""
+        number, among = run.layer(layer), _drawn(run) if bounded else None
+        rows, _ = select(unit_ious(run, layer, iou, among=among), strategy)
         units = run.sql("SELECT units FROM layers WHERE layer = ?", [number])["units"][0]
         images = run.sql("""
             SELECT image, id, split, coalesce(scene, -1) AS scene,
                    coalesce(correct::INTEGER, -1) AS correct FROM images ORDER BY image
             """)
-        return cls(run, run.layer_names[number], int(units), strategy, iou, rows, images)
+        if among is not None:
+            images = images[images["image"].isin(among)].reset_index(drop=True)
+        drawn = among is not None
+        return cls(run, run.layer_names[number], int(units), strategy, iou, rows, images, drawn)
 
     def _summed_over(self, over: str, rows: np.ndarray | None) -> np.ndarray:
         if over not in OVER:
@@ -189,6 +200,8 @@ class UnitConcepts:
         units can be chosen on a part of the images alone; or those of `splits`.
         """
         selection = splits_words(splits) if rows is None else f"{len(rows):,} chosen photos"
+        if self.drawn:
+            selection += f" (of {len(self.images):,} drawn at random)"
         rows = self.of_splits(splits) if rows is None else rows
         keep = self._summed_over(over, rows)
         scenes, units = core.members.shape[0], self.units
@@ -275,4 +288,15 @@ def contribution_scores(
 ) -> Contribution:
     """Eq. 9 of a run: :meth:`UnitConcepts.contribution` in one call."""
     chosen = None if rows is None else np.asarray(rows, np.int64)
-    return UnitConcepts.of(run, layer, strategy, iou).contribution(core, over, chosen, splits)
+    learned = UnitConcepts.of(run, layer, strategy, iou, bounded=rows is None)
+    return learned.contribution(core, over, chosen, splits)
+
+
+def _drawn(run: Run) -> np.ndarray | None:
+    """Numbers of images drawn from a run of more than :data:`MOST` counts; None for all."""
+    counts = int(run.sql("SELECT count(*) AS n FROM counts")["n"].iloc[0])
+    if counts <= MOST:
+        return None
+    images = run.sql("SELECT image FROM images ORDER BY image")["image"].to_numpy()
+    size = max(1, len(images) * DRAWN // counts)
+    return np.sort(np.random.default_rng(0).choice(images, size, replace=False))

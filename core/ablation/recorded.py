@@ -12,10 +12,20 @@ from core.ablation.images import class_names, images_of
 from core.foundation.errors import UnitscopeError
 from core.runs.run_file import Run
 
+HELD = 1 << 28
+"""Bytes of a layer's means up to which they are held in memory, once more by unit. Larger ones stay
+in their file, and what is asked of them is answered block by block, an estimate first."""
+
+BLOCK = 1 << 16
+"""Images of a block: a multiple of four, by which kernels go."""
+
 
 @dataclass(frozen=True)
 class Recorded:
     """What a run recorded of a layer; row r of everything is row r of `images`.
+
+    Means and logits of a large run are maps of their files, unless an image of the run could not be
+    used: then they are copied.
 
     Attributes
     ----------
@@ -41,9 +51,11 @@ class Recorded:
         numbers = images["image"].to_numpy()
         if not len(numbers):
             raise UnitscopeError(f"run {run.digest} has no images")
-        pooled = np.ascontiguousarray(run.array(f"pooled-{name}")[numbers])
-        logits = np.ascontiguousarray(run.array("logits")[numbers])
-        bad = np.flatnonzero(~(np.isfinite(logits).all(1) & np.isfinite(pooled).all(1)))
+        large = run.array(f"pooled-{name}").nbytes > HELD
+        pooled, logits = (
+            _rows(run.array(array), numbers, large) for array in (f"pooled-{name}", "logits")
+        )
+        bad = _not_finite(pooled, logits)
         if len(bad):
             raise UnitscopeError(
                 f"run {run.digest} holds logits or means that are not finite numbers, of "
@@ -51,6 +63,11 @@ class Recorded:
                 "again with --fresh, which leaves such images out"
             )
         return cls(run, name, images, class_names(run), pooled, logits)
+
+    @property
+    def large(self) -> bool:
+        """Whether it is answered block by block."""
+        return self.pooled.nbytes > HELD
 
     @property
     def run(self) -> Run:
@@ -73,3 +90,19 @@ class Recorded:
     def every(self) -> np.ndarray:
         """All rows."""
         return np.arange(len(self.images))
+
+
+def _rows(array: np.ndarray, numbers: np.ndarray, mapped: bool) -> np.ndarray:
+    """Rows of a mapped array: the map itself where it may be, and they are all of it."""
+    if mapped and np.array_equal(numbers, np.arange(len(array))):
+        return np.asarray(array)
+    return np.ascontiguousarray(array[numbers])
+
+
+def _not_finite(*arrays: np.ndarray) -> np.ndarray:
+    """Rows in which a value of one of the arrays is no finite number, ascending."""
+    found = [np.zeros(0, np.int64)]
+    for a in range(0, len(arrays[0]), BLOCK):
+        fine = [np.isfinite(array[a : a + BLOCK]).all(1) for array in arrays]
+        found.append(a + np.flatnonzero(~np.logical_and.reduce(fine)))
+    return np.concatenate(found)

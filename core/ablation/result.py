@@ -17,6 +17,19 @@ from core.foundation.plain import Json
 from core.foundation.progress import Progress
 
 
+def counting_for(fraction: float) -> float:
+    """As how many images of an endless population one image of a sample counts: 1/(1 − f), where
+    the sample is a fraction f of all there are.
+
+    n images of N, drawn without replacement, give a mean as precisely as n·(N − 1)/(N − n) drawn
+    with it: the finite population correction (Cochran, Sampling Techniques, 1977, section 2.6).
+
+    >>> counting_for(0.0), counting_for(0.75)
+    (1.0, 4.0)
+    """
+    return 1 / (1 - fraction)
+
+
 class Share(NamedTuple):
     """A share of images with Wilson's 95 % interval."""
 
@@ -27,10 +40,11 @@ class Share(NamedTuple):
     n: int
 
     @classmethod
-    def of(cls, right: np.ndarray) -> Share:
-        """Of a bool array."""
-        n, k = len(right), int(right.sum())
-        return cls(k / n if n else float("nan"), *interval(k, n), k, n)
+    def of(cls, right: np.ndarray, fraction: float = 0.0) -> Share:
+        """Of a bool array. fraction : of the images in question that these are, where they are a
+        sample: the interval is then of the share among all of those."""
+        n, k, by = len(right), int(right.sum()), counting_for(fraction)
+        return cls(k / n if n else float("nan"), *interval(by * k, by * n), k, n)
 
 
 class Gain(NamedTuple):
@@ -43,11 +57,11 @@ class Gain(NamedTuple):
     lost: int
 
     @classmethod
-    def of(cls, before: np.ndarray, after: np.ndarray) -> Gain:
-        """Of two bool arrays over the same images."""
+    def of(cls, before: np.ndarray, after: np.ndarray, fraction: float = 0.0) -> Gain:
+        """Of two bool arrays over the same images. fraction : as of :meth:`Share.of`."""
         gained, lost, n = int((after & ~before).sum()), int((before & ~after).sum()), len(before)
-        value = (gained - lost) / n if n else float("nan")
-        low, high = paired_interval(gained, lost, n)
+        value, by = (gained - lost) / n if n else float("nan"), counting_for(fraction)
+        low, high = paired_interval(by * gained, by * lost, by * n)
         # The approximation of the few may go beyond what a change of accuracy can be.
         return cls(value, max(-1.0, low), min(1.0, high), gained, lost)
 
@@ -83,6 +97,8 @@ class Toggled:
     before, after : predictions of these.
     names : of the classes.
     seconds : that it took.
+    fraction : of the images in question that these are, where they are a random sample of them and
+        all figures are estimates; 0 where they are all.
     """
 
     edits: list[Edit]
@@ -94,6 +110,7 @@ class Toggled:
     after: Predictions
     names: list[str]
     seconds: float
+    fraction: float = 0.0
 
     @cached_property
     def _target(self) -> np.ndarray:
@@ -111,17 +128,21 @@ class Toggled:
     @property
     def accuracy(self) -> tuple[Share, Share]:
         """Before and after, over the images whose scene the network knows."""
-        return Share.of(self._right(self.before)), Share.of(self._right(self.after))
+        return self._shares(1)
 
     @property
     def top5(self) -> tuple[Share, Share]:
         """Share of images whose true class is among the five largest logits, before and after."""
-        return Share.of(self._right(self.before, 5)), Share.of(self._right(self.after, 5))
+        return self._shares(5)
+
+    def _shares(self, top: int) -> tuple[Share, Share]:
+        before, after = (self._right(of, top) for of in (self.before, self.after))
+        return Share.of(before, self.fraction), Share.of(after, self.fraction)
 
     @property
     def gain(self) -> Gain:
         """Accuracy after − before, with the paired interval and the images gained and lost."""
-        return Gain.of(self._right(self.before), self._right(self.after))
+        return Gain.of(self._right(self.before), self._right(self.after), self.fraction)
 
     def headlines(self, scene: str | None = None) -> list[Headline]:
         """The shift of accuracy for the images of a scene, for all others, and for all; parts
@@ -129,10 +150,11 @@ class Toggled:
         before, after = self._right(self.before), self._right(self.after)
         own = (self.images["scene"] == scene).to_numpy(bool)[self._scored]
         parts = [(scene, own), ("all others", ~own)] if scene else []
+        by = self.fraction
         return [
-            Headline(of, Share.of(before[keep]), Share.of(after[keep]), gain)
+            Headline(of, Share.of(before[keep], by), Share.of(after[keep], by), gain)
             for of, keep in [*parts, ("all photos", np.ones(len(before), bool))]
-            if keep.any() and (gain := Gain.of(before[keep], after[keep]))
+            if keep.any() and (gain := Gain.of(before[keep], after[keep], by))
         ]
 
     def only(self, scene: str) -> Toggled:
@@ -151,6 +173,14 @@ class Toggled:
             before=part(self.before),
             after=part(self.after),
         )
+
+    @property
+    def estimated(self) -> str:
+        """From how many photos all is estimated, and which share; empty where it is exact."""
+        if not self.fraction:
+            return ""
+        n = len(self.images)
+        return f"{n:,} photos, {100 * self.fraction:.3g} % of them, drawn at random"
 
     @property
     def changed(self) -> int:
@@ -257,14 +287,16 @@ class Toggled:
             "lost": self.lost.head(listed).to_dict("records"),
             "confusion": self.confusion.head(listed).to_dict("records"),
             "seconds": round(self.seconds, 4),
+            "estimated": self.estimated or None,
         }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate(Progress):
-    """A running estimate while images are replayed in random order.
+    """An estimate while more is worked out.
 
-    right_before, right_after, gained, lost : of the `scored` images done so far.
+    right_before, right_after, gained, lost : of `scored` images, drawn at random. fraction : of all
+    images in question that these are, where the interval is to be of their change alone.
     """
 
     scored: int
@@ -272,12 +304,28 @@ class Estimate(Progress):
     right_after: int
     gained: int
     lost: int
+    fraction: float = 0.0
+
+    @classmethod
+    def beside(cls, progress: Progress, told: Toggled) -> Estimate:
+        """How far the exact figures are, with what a sample told first."""
+        before, gain = told.accuracy[0], told.gain
+        return cls(
+            **vars(progress),
+            scored=before.n,
+            right_before=before.right,
+            right_after=before.right + gain.gained - gain.lost,
+            gained=gain.gained,
+            lost=gain.lost,
+            fraction=told.fraction,
+        )
 
     @property
     def gain(self) -> Gain:
         """The change of accuracy so far, with the paired 95 % interval."""
         value = (self.gained - self.lost) / self.scored if self.scored else float("nan")
-        bounds = paired_interval(self.gained, self.lost, self.scored)
+        by = counting_for(self.fraction)
+        bounds = paired_interval(by * self.gained, by * self.lost, by * self.scored)
         return Gain(value, *bounds, self.gained, self.lost)
 
     def __str__(self) -> str:

@@ -16,10 +16,10 @@ from core.ablation.closed_form import ClosedForm
 from core.ablation.edits import Change, Edit, Edits, as_edits
 from core.ablation.images import choose
 from core.ablation.kernels import Predictions, follow, in_parts, judge
-from core.ablation.recorded import Recorded
-from core.ablation.result import Toggled
+from core.ablation.recorded import BLOCK, Recorded
+from core.ablation.result import Estimate, Toggled
 from core.foundation.errors import UnitscopeError
-from core.foundation.progress import Hooks
+from core.foundation.progress import Hooks, Progress
 from core.runs.run_file import Run
 
 if TYPE_CHECKING:
@@ -172,32 +172,99 @@ class Toggler:
     ) -> Toggled:
         """What edits do to all images, or to those of a scene, of splits, among ids or in rows.
 
+        Of a large run in closed form, ``progress`` is called with :meth:`estimate` first, as an
+        :class:`core.ablation.result.Estimate`, and with it after every block of images.
+
         Raises UnitscopeError for unknown units, scenes, splits, ids, and where no image is left.
         """
         began = time.perf_counter()
         answering = self.answering(edits)
         if answering is not self:
             return answering.toggle(edits, scene, splits, ids, rows, **hooks)
-        if rows is not None and not len(rows):
-            raise UnitscopeError("no image was chosen")
-        if rows is None and (scene is not None or splits or ids is not None):
-            rows = choose(self.images, scene, splits, ids)
+        first = self.estimate(edits, scene, splits, ids, rows)
+        report = hooks.get("progress")
+        if first is not None and report is not None:
+            told, tell = first, report
+            tell(Estimate.beside(Progress("toggle", 0, len(self.images), 0.0, None), told))
+            hooks["progress"] = lambda now: tell(Estimate.beside(now, told))
+        words = _chosen_words(scene, splits, ids, rows)
+        rows = self._rows(scene, splits, ids, rows)
         after = self.predict(edits, rows, **hooks)
         before = self.unedited(rows, **hooks)
-        parts = [f"scene {scene}"] if scene else []
-        parts += [f"split {', '.join(splits)}"] if splits else []
-        parts += ["chosen images"] if ids is not None or (rows is not None and not parts) else []
         return Toggled(
             as_edits(edits),
             self.layer,
             self.method,
-            ", ".join(parts) or "all images",
+            words,
             self.images if rows is None else self.images.iloc[rows].reset_index(drop=True),
             before,
             after,
             self.names,
             time.perf_counter() - began,
         )
+
+    def estimate(
+        self,
+        edits: Edits,
+        scene: str | None = None,
+        splits: Sequence[str] | None = None,
+        ids: Sequence[str] | None = None,
+        rows: np.ndarray | None = None,
+    ) -> Toggled | None:
+        """:meth:`toggle` of a random sample of the images in question, within 0.1 s or so, with
+        intervals for what the same figures are of all of them.
+
+        None where :meth:`toggle` answers about as quickly, where the network has to be run, and
+        where the sample holds none of the images. Raises UnitscopeError for a unit that does not
+        exist.
+        """
+        began = time.perf_counter()
+        closed = self.answers
+        if not isinstance(closed, ClosedForm) or closed.sample is None:
+            return None
+        if self.answering(edits) is not self:
+            return None
+        sample, fraction = closed.sample, len(closed.sample.rows) / len(self.images)
+        at = np.arange(len(sample.rows))
+        if rows is not None:
+            at = np.flatnonzero(np.isin(sample.rows, rows))
+        elif scene is not None or splits or ids is not None:
+            try:
+                at = choose(sample.images, scene, splits, ids)
+            except UnitscopeError:  # none of them: the exact answer says why, if there is a why
+                return None
+        if len(at) <= BLOCK * fraction or fraction == 1:
+            return None
+        after = closed.guess(sample, Change.of(edits, self.units))
+        before, after = (
+            Predictions(of.predicted[at], of.larger[at]) for of in (sample.unedited, after)
+        )
+        return Toggled(
+            as_edits(edits),
+            self.layer,
+            self.method,
+            _chosen_words(scene, splits, ids, rows),
+            sample.images.iloc[at].reset_index(drop=True),
+            before,
+            after,
+            self.names,
+            time.perf_counter() - began,
+            fraction,
+        )
+
+    def _rows(
+        self,
+        scene: str | None,
+        splits: Sequence[str] | None,
+        ids: Sequence[str] | None,
+        rows: np.ndarray | None,
+    ) -> np.ndarray | None:
+        """The rows that are meant, None for all. Raises where there are none."""
+        if rows is not None and not len(rows):
+            raise UnitscopeError("no image was chosen")
+        if rows is None and (scene is not None or splits or ids is not None):
+            return choose(self.images, scene, splits, ids)
+        return rows
 
     def sweep(
         self,
@@ -220,6 +287,19 @@ class Toggler:
     def live(self, edits: Edits = ()) -> Live:
         """A set of edits that is changed one unit at a time (closed form only)."""
         return Live(self, edits)
+
+
+def _chosen_words(
+    scene: str | None,
+    splits: Sequence[str] | None,
+    ids: Sequence[str] | None,
+    rows: np.ndarray | None,
+) -> str:
+    """Which images, in words."""
+    parts = [f"scene {scene}"] if scene else []
+    parts += [f"split {', '.join(splits)}"] if splits else []
+    parts += ["chosen images"] if ids is not None or (rows is not None and not parts) else []
+    return ", ".join(parts) or "all images"
 
 
 class Live:

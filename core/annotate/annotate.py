@@ -11,10 +11,11 @@ import io
 import json
 import os
 import shutil
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -26,10 +27,11 @@ from core.datasets.base import Problem
 from core.datasets.decode import read_photo, upright_size
 from core.datasets.files import read_table
 from core.datasets.readers.folder import LABELS_BY, find_photos, scene_by_folder
+from core.foundation.engine import Crew, Do, Item, enter
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import parse_json, write_text, write_whole
 from core.foundation.plain import Json
-from core.foundation.progress import Meter, Report, Stop, Stopped, never
+from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
 
 if TYPE_CHECKING:  # it brings PyTorch, which a mistake in the arguments need not wait for
     from torch import Tensor
@@ -112,11 +114,15 @@ def annotate(
     asked: Asked = Asked(),
     progress: Report | None = None,
     stop: Stop = never,
+    crew: Crew | None = None,
 ) -> Annotated:
     """Write a `folder:` dataset of `photos` with masks by `segmenter` into `to`.
 
     Masks that an earlier command wrote are kept, so a stopped one is resumed; the bytes are the
     same as if it had not been stopped.
+
+    crew : workers that do it, each with a network that it opens by the SPEC of `segmenter`; this
+    process where None.
 
     Raises
     ------
@@ -133,43 +139,167 @@ def annotate(
     _begin(to, segmenter, asked)
     _write_labels(to / "labels.csv", segmenter)
     _write_scenes(to / "scenes.csv", asked.scenes, found, problems)
-    try:
-        segmenter.module.to(asked.device)
-    except (RuntimeError, AssertionError) as err:
-        raise UnitscopeError(f"device {asked.device!r}: {str(err).splitlines()[0]}") from err
     batches = _batches(photos, found, segmenter, asked.batch, problems)
     waiting = [part for part in batches if not all(_mask(to, photo).is_file() for photo in part)]
     total = sum(len(part) for part in batches)
     there = total - sum(len(part) for part in waiting)
-    written, labelled, pixels = 0, 0, 0
-    cores = max(1, asked.threads or os.cpu_count() or 1)
     meter = Meter(progress)
+    meter.start("annotate", total, there, "photos")
+    work, made = _Work(photos, to, asked, segmenter), _Made()
+    if crew is None:
+        _to_device(segmenter, asked.device)
+        try:
+            _make(work, waiting, made, meter, stop)
+        except Stopped as err:
+            raise Stopped(
+                f"stopped at {there + made.written} of {total} photos; the same command resumes it"
+            ) from err
+    elif waiting:
+        _make_spread(work, waiting, made, meter, stop, crew)
+    problems += [Problem(*one) for one in made.problems]
+    share = made.labelled / made.pixels if made.pixels else 0.0
+    return Annotated(len(found), made.written, there + made.there, problems, share)
+
+
+class _Work(NamedTuple):
+    """What is annotated, where to, how and by what; see :func:`annotate`."""
+
+    photos: Path
+    to: Path
+    asked: Asked
+    segmenter: Segmenter
+
+
+@dataclass
+class _Made:
+    """What some batches came to. there : masks that another process had made. labelled : of the
+    `pixels` of the masks made."""
+
+    written: int = 0
+    there: int = 0
+    labelled: int = 0
+    pixels: int = 0
+    problems: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def _to_device(segmenter: Segmenter, device: str) -> None:
+    try:
+        segmenter.module.to(device)
+    except (RuntimeError, AssertionError) as err:
+        raise UnitscopeError(f"device {device!r}: {str(err).splitlines()[0]}") from err
+
+
+def _make(
+    work: _Work, waiting: Sequence[list[_Photo]], made: _Made, meter: Meter, stop: Stop
+) -> None:
+    """Masks of some batches, added to `made`."""
+    photos, to, asked, segmenter = work
+
+    def finish(photo: _Photo, labels: np.ndarray) -> None:
+        _put_photo(photos / photo.file, to / "images" / photo.file, asked.link)
+        _put_mask(_mask(to, photo), labels, len(segmenter.labels))
+
+    cores = max(1, asked.threads or os.cpu_count() or 1)
+    left_out: list[Problem] = []
     with ThreadPoolExecutor(cores, thread_name_prefix="annotate") as pool:
-
-        def finish(photo: _Photo, labels: np.ndarray) -> None:
-            _put_photo(photos / photo.file, to / "images" / photo.file, asked.link)
-            _put_mask(_mask(to, photo), labels, len(segmenter.labels))
-
-        meter.start("annotate", total, there, "photos")
         for part, views in _ahead(photos, waiting, segmenter, pool):
             if stop():
-                raise Stopped(
-                    f"stopped at {there + written} of {total} photos; the same command resumes it"
-                )
+                raise Stopped(STOPPED)
             writing = []
-            for photo, scores in _scored(part, views, segmenter, problems):
+            for photo, scores in _scored(part, views, segmenter, left_out):
                 if _mask(to, photo).is_file():
-                    there += 1
+                    made.there += 1
                     continue
                 size = segmenter.mask_size(*photo.size)
                 labels = segmenter.label_map(scores, size, asked.least_confidence)
-                labelled, pixels = labelled + int((labels > 0).sum()), pixels + labels.size
+                made.labelled += int((labels > 0).sum())
+                made.pixels += labels.size
                 writing.append(pool.submit(finish, photo, labels))
             for future in writing:
                 _written(future)
-                written += 1
-            meter.step(there + written - meter.done)
-    return Annotated(len(found), written, there, problems, labelled / pixels if pixels else 0.0)
+                made.written += 1
+            meter.step(len(part))
+    made.problems += [(one.image, str(one.path), one.reason) for one in left_out]
+
+
+# -- by workers -------------------------------------------------------------------------------
+
+AT_ONCE = 4
+"""Batches that a worker has in hand."""
+
+
+def _make_spread(
+    work: _Work,
+    waiting: Sequence[list[_Photo]],
+    made: _Made,
+    meter: Meter,
+    stop: Stop,
+    crew: Crew,
+) -> None:
+    """:func:`_make` by workers. The masks are those of one process: a batch is a batch."""
+    photos, to, asked, segmenter = work
+    groups = [waiting[k : k + AT_ONCE] for k in range(0, len(waiting), AT_ONCE)]
+    items = [
+        Item(
+            [[tuple(photo) for photo in part] for part in group],
+            sum(map(len, group)),
+            f"{group[0][0].file} and what follows",
+        )
+        for group in groups
+    ]
+    given: Json = {
+        "spec": segmenter.spec,
+        "labels": [tuple(label) for label in segmenter.labels],
+        "side": segmenter.preprocessing.resize,
+        "network": segmenter.digest(),
+        "photos": str(photos.resolve()),
+        "to": str(to.resolve()),
+        "asked": replace(asked, scenes=None, threads=crew.cores),
+    }
+    with crew.at("core.annotate.annotate:open_worker", given, len(items), asked.device) as hands:
+        for item, answer in hands.each(items, meter, stop):
+            own = _Made(**answer)
+            known = {image for image, _, _ in own.problems}
+            every = [_Photo(*photo) for part in item.given for photo in part]
+            if not all(photo.image in known or _mask(to, photo).is_file() for photo in every):
+                raise UnitscopeError(
+                    f"masks were made on another machine, and are not in {to}: all machines must "
+                    "see one folder"
+                )
+            made.written += own.written
+            made.there += own.there
+            made.labelled += own.labelled
+            made.pixels += own.pixels
+            made.problems += own.problems
+
+
+def open_worker(given: Json) -> Do:
+    """What makes masks in this process: batches of photos → what they came to.
+
+    Raises UnitscopeError where the network is another one here.
+    """
+    from core.annotate.segment import Label, load_segmenter
+
+    enter(given)
+    side, asked = given["side"], given["asked"]
+    labels = [Label(*label) for label in given["labels"]]
+    segmenter = load_segmenter(given["spec"], labels, side if isinstance(side, int) else None)
+    if segmenter.digest() != given["network"]:
+        raise UnitscopeError(
+            f"{given['spec']} is another network on {socket.gethostname()}, or its labels differ"
+        )
+    _to_device(segmenter, asked.device)
+    work = _Work(Path(given["photos"]), Path(given["to"]), asked, segmenter)
+
+    def do(
+        batches: list[list[tuple[str, str, tuple[int, int]]]], progress: Report, stop: Stop
+    ) -> Json:
+        made, meter = _Made(), Meter(progress)
+        meter.start("annotate", sum(map(len, batches)), of="photos")
+        _make(work, [[_Photo(*photo) for photo in part] for part in batches], made, meter, stop)
+        return asdict(made)
+
+    return do
 
 
 def _scored(

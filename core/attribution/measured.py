@@ -7,7 +7,7 @@ shards of photos: stopped, it resumes with the first that is missing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from core.attribution.case import Case, Opened
 from core.attribution.effects import MARGIN, measure
 from core.attribution.evidence import GRADIENT, concept_evidence, evidence
 from core.attribution.regions import NoRegion
+from core.foundation.engine import Crew, Do, Item, enter
 from core.foundation.errors import UnitscopeError
 from core.foundation.plain import Json
 from core.foundation.progress import STOPPED, Meter, Report, Stop, Stopped, never
@@ -147,6 +148,63 @@ def measure_splits(
             meter.skip(len(numbers))
         parts.append(held | {"photo": held["photo"] + start})
     return _joined(run, asked, images, parts)
+
+
+def measure_spread(
+    run: Run,
+    asked: Asked,
+    crew: Crew,
+    progress: Report | None = None,
+    stop: Stop = never,
+    beat: Path | None = None,
+) -> Measured:
+    """:func:`measure_splits` by workers: each opens the network, and measures one shard of photos
+    after the other. Files are those of one process, where PyTorch has as many threads.
+
+    Raises as that does, and as :class:`core.foundation.engine.Workers`.
+    """
+    images, classes = _images(run, asked), len(class_names(run))
+    waiting = [
+        Item(start, len(numbers), f"photos {start} to {start + len(numbers) - 1}")
+        for start, numbers, path in _shards(run, asked, images)
+        if _read(path, len(numbers), classes, asked) is None
+    ]
+    meter = Meter(progress, beat)
+    meter.start("effects", len(images), len(images) - sum(item.size for item in waiting))
+    given = {"run": str(run.path.resolve()), "asked": asdict(asked)}
+    if waiting:
+        with crew.at("core.attribution.measured:open_worker", given, len(waiting)) as hands:
+            for _ in hands.each(waiting, meter, stop):
+                pass
+    found = read_splits(run, asked)
+    if found is None:
+        raise UnitscopeError(
+            f"effects were measured, and are not beside {run.path}: all machines must see one "
+            "folder of runs"
+        )
+    return found
+
+
+def open_worker(given: Json) -> Do:
+    """What measures a shard in this process: its first photo → its file's name."""
+    enter(given)
+    told = given["asked"]
+    fillings, splits = tuple(told["fillings"]), told["splits"]
+    asked = Asked(**{**told, "fillings": fillings, "splits": splits and tuple(splits)})
+    run = Run(Path(given["run"]))
+    opened = Opened.of(run, asked.layer)
+    shards = {
+        start: (numbers, path) for start, numbers, path in _shards(run, asked, _images(run, asked))
+    }
+
+    def do(start: int, progress: Report, stop: Stop) -> str:
+        if stop():
+            raise Stopped(STOPPED)
+        numbers, path = shards[start]
+        write_arrays(path, **_shard(opened, asked, numbers))
+        return path.name
+
+    return do
 
 
 def read_splits(run: Run, asked: Asked) -> Measured | None:

@@ -56,6 +56,11 @@ def add(verb: Verb) -> None:
     _add_split(toggle, "--split", JUDGED)
     toggle.add_argument("--image", action="append", metavar="ID", help="these images alone")
     toggle.add_argument("--top", type=whole(), default=10, help="images and cells listed")
+    toggle.add_argument(
+        "--estimate",
+        action="store_true",
+        help="of a large run: figures from a random sample alone, with intervals, at once",
+    )
     toggle.add_argument("--layer", metavar="NAME")
     add_knowledge(toggle)
 
@@ -363,7 +368,7 @@ def _contribution(given: argparse.Namespace) -> Answer:
     if given.unit is not None:
         from core.ablation.contribution import UnitConcepts
 
-        learned = UnitConcepts.of(run, given.layer, given.strategy, given.iou)
+        learned = UnitConcepts.of(run, given.layer, given.strategy, given.iou, bounded=True)
         rows = learned.of_splits(_selected(run, given))
         behind = learned.behind(core, given.scene, given.unit, given.over, rows)
         facts["behind"] = {"unit": given.unit, "rows": behind.to_dict("records")}
@@ -387,9 +392,11 @@ def _toggle(given: argparse.Namespace) -> Answer:
     units, how = _units_of(run, given)
     toggler = prepare(run, given.layer)
     edit = Edit(units, given.factor, given.clamp)
+    judged = _judged(run, given)
+    first = toggler.estimate(edit, None, judged, given.image) if given.estimate else None
     with stoppable() as stop:
-        whole = toggler.toggle(
-            edit, None, _judged(run, given), given.image, progress=show_progress, stop=stop
+        whole = first or toggler.toggle(
+            edit, None, judged, given.image, progress=show_progress, stop=stop
         )
     result = whole.only(given.scene) if given.scene else whole
     headlines = whole.headlines(given.scene)
@@ -424,6 +431,7 @@ def _toggle(given: argparse.Namespace) -> Answer:
     lines = [
         f"{edit.words()} in {result.layer} ({how}): {', '.join(map(str, units))}",
         f"judged on {facts['judged']}; {result.method}: {check.why}",
+        *([f"estimated from {whole.estimated}"] if whole.estimated else []),
         *scores,
         "",
         f"{'scene':24} {'images':>7} {'before':>8} {'after':>8} {'correct':>8} {'wrong':>7}",

@@ -9,6 +9,8 @@ from core.cli.common import (
     THREADS,
     Answer,
     Verb,
+    add_engine,
+    crew_of,
     say,
     show_progress,
     stoppable,
@@ -44,6 +46,12 @@ def add(verb: Verb) -> None:
     sub.add_argument("--batch", type=int, default=4, help="photos at once")
     sub.add_argument("--threads", type=THREADS, help="for decoding and writing")
     sub.add_argument("--device", default="cpu", help="cpu or cuda")
+    add_engine(
+        sub,
+        "the masks",
+        "a network of its own, --threads cores (OMP_NUM_THREADS, or 1) and, with --device cuda, a "
+        "GPU",
+    )
 
 
 def _annotate(given: argparse.Namespace) -> Answer:
@@ -60,6 +68,7 @@ def _annotate(given: argparse.Namespace) -> Answer:
     )
     check_request(given.photos, given.to, asked)
     check_spec(given.model)
+    crew = crew_of(given)
     # Only now, as PyTorch comes with it.
     from core.annotate.segment import load_segmenter, read_labels_file
     from core.datasets import open_dataset
@@ -69,7 +78,7 @@ def _annotate(given: argparse.Namespace) -> Answer:
     side = network.preprocessing.resize
     say(f"{network.name}: {len(network.labels)} labels, photos at {side} pixels")
     with stoppable() as stop:
-        done = annotate(given.photos, network, given.to, asked, show_progress, stop)
+        done = annotate(given.photos, network, given.to, asked, show_progress, stop, crew)
     for problem in done.problems:
         say(f"left out: {problem.path}: {problem.reason}")
     dataset = open_dataset(f"folder:{given.to}")

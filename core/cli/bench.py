@@ -21,6 +21,8 @@ BENCHES = (
     "models",
     "intervals",
     "engine",
+    "growth",
+    "precision",
 )
 """Modules of benchmarks/ with a ``measure`` that takes the options below by name."""
 

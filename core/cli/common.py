@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.cli.parser import SHARED
+from core.foundation.engine import ENGINES, Crew
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import printable
 from core.foundation.plain import Json
@@ -93,6 +94,39 @@ def printed_of(given: argparse.Namespace) -> Printed | None:
     from core.figures.printed import Printed
 
     return Printed(given.inches) if given.points is None else Printed(given.inches, given.points)
+
+
+def add_engine(sub: argparse.ArgumentParser, what: str, each: str) -> None:
+    """Who does the work: this process, or workers. what : they make. each : what one has."""
+    sub.add_argument(
+        "--engine",
+        default="here",
+        choices=list(ENGINES),
+        help=f"who makes {what}: " + "; ".join(f"{k}, {v}" for k, v in ENGINES.items()),
+    )
+    sub.add_argument(
+        "--workers",
+        type=whole(1),
+        metavar="N",
+        help=f"of --engine ray, each with {each}; as many as fit where left out",
+    )
+
+
+def crew_of(given: argparse.Namespace) -> Crew | None:
+    """The workers that the command line asks for; None where this process does the work.
+
+    Raises UnitscopeError for workers without an engine that has any.
+    """
+    if given.engine == "here":
+        if given.workers:
+            raise UnitscopeError("--workers are those of --engine ray: give it, too")
+        return None
+    return Crew(
+        given.workers,
+        getattr(given, "threads", None),
+        getattr(given, "shards_at", None),
+        lambda text: say(f"note: {text}"),
+    )
 
 
 MOST_NUMBERS = 100_000

@@ -12,8 +12,10 @@ from core.cli.common import (
     SEED,
     Answer,
     Verb,
+    add_engine,
     add_knowledge,
     add_run,
+    crew_of,
     numbers,
     open_given,
     say,
@@ -51,6 +53,7 @@ def add(verb: Verb) -> None:
         ("seed", int, "of held-out facts, first vectors and their order"),
     ):
         embed.add_argument(f"--{name}", type=kind, help=text)
+    add_engine(embed, "the embeddings", "one embedding at a time")
     add_knowledge(embed)
     cluster = verb("cluster", _cluster, "Concepts that mean nearly the same, in k groups.")
     add_run(cluster)
@@ -86,7 +89,9 @@ def _space(run: Run, given: argparse.Namespace) -> tuple[Graph, Space]:
 
 def _embed(given: argparse.Namespace) -> Answer:
     from core.merging.embed import MODELS, training
+    from core.merging.fuse import train_spread
 
+    crew = crew_of(given)
     run = open_given(given)
     _, space = _space(run, given)
     say(str(space.sub))
@@ -101,6 +106,9 @@ def _embed(given: argparse.Namespace) -> Answer:
         f"{'':10}{'epochs':>7}{'loss':>9}{'MRR':>8}{'(untrained)':>12}{'Hits@10':>9}{'(untrained)':>12}"
     )
     with stoppable() as stop:
+        if crew:
+            spec = given.knowledge or run.own_knowledge
+            train_spread(run, spec, given.overrides, hows, crew, show_progress, stop)
         for how in hows:
             made = space.embedding(how, show_progress, stop)
             trained, untrained = made.quality["trained"], made.quality["untrained"]

@@ -11,8 +11,10 @@ from core.cli.common import (
     SEED,
     Answer,
     Verb,
+    add_engine,
     add_knowledge,
     add_run,
+    crew_of,
     open_given,
     say,
     show_progress,
@@ -65,6 +67,7 @@ def _add(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--csv", type=Path, metavar="DIR", help="write the tables there")
     sub.add_argument("--latex", type=Path, metavar="DIR", help="write the tables there")
     sub.add_argument("--beat", type=Path, metavar="FILE", help="how far it is, for the app")
+    add_engine(sub, "the effects", "a network of its own and OMP_NUM_THREADS cores, or 1")
     add_knowledge(sub)
 
 
@@ -98,14 +101,21 @@ def _asked(given: argparse.Namespace, splits: tuple[str, ...] | None) -> Asked:
 
 def _of_split(run: Run, given: argparse.Namespace) -> Measured:
     """Effects of the split: those that are kept, else measured, which opens the network."""
-    from core.attribution.case import Opened
-    from core.attribution.measured import measure_splits, read_splits
+    return _measured(run, given, _asked(given, _split(run, given)))
 
-    asked = _asked(given, _split(run, given))
+
+def _measured(run: Run, given: argparse.Namespace, asked: Asked) -> Measured:
+    """Effects: those that are kept, else measured, here or by workers."""
+    from core.attribution.case import Opened
+    from core.attribution.measured import measure_splits, measure_spread, read_splits
+
+    crew = crew_of(given)
     kept = read_splits(run, asked)
     if kept is not None:
         return kept
     with stoppable() as stop:
+        if crew:
+            return measure_spread(run, asked, crew, show_progress, stop, given.beat)
         opened = Opened.of(run, given.layer)
         return measure_splits(opened, asked, show_progress, stop, given.beat)
 
@@ -138,6 +148,7 @@ def _about(run: Run, measured: Measured, kind: str) -> str:
 def _reliance(given: argparse.Namespace) -> Answer:
     from core.attribution.reliance import reliance
 
+    crew_of(given)  # a slip is told before anything is opened
     run = open_given(given)
     core = _core(run, given)
     measured = _of_split(run, given)
@@ -180,6 +191,7 @@ def _mistakes(given: argparse.Namespace) -> Answer:
     from core.attribution.mistakes import flips_of_split, sort_split
     from core.foundation.errors import UnitscopeError
 
+    crew_of(given)  # a slip is told before anything is opened
     run = open_given(given)
     core = _core(run, given)
     measured = _of_split(run, given)
@@ -241,9 +253,9 @@ def _mistakes(given: argparse.Namespace) -> Answer:
 def _failure(given: argparse.Namespace) -> Answer:
     from core.attribution.case import Opened
     from core.attribution.failure import answer_evidence, of_splits
-    from core.attribution.measured import measure_splits
     from core.foundation.errors import UnitscopeError
 
+    crew_of(given)  # a slip is told before anything is opened
     run = open_given(given)
     core = _core(run, given)
     splits = run.sql("SELECT DISTINCT split FROM images")["split"].tolist()
@@ -255,14 +267,11 @@ def _failure(given: argparse.Namespace) -> Answer:
             "failure is fitted on one split and judged on another (--fit, --split); this run has "
             f"{', '.join(sorted(splits))}"
         )
+    pair = [_measured(run, given, _asked(given, (name,))) for name in (fit, judged)]
     opened = Opened.of(run, given.layer)
-    pair = []
     with stoppable() as stop:
-        for name in (fit, judged):
-            asked = _asked(given, (name,))
-            measured = measure_splits(opened, asked, show_progress, stop, given.beat)
+        for measured in pair:
             answer_evidence(opened, measured, show_progress, stop, given.beat)
-            pair.append(measured)
     found = of_splits(run, pair, core)
     assert found is not None, "the evidence was found above"
     about = _about(run, pair[1], given.cc) + f", fitted on {fit}"

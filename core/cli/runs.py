@@ -17,7 +17,9 @@ from core.cli.common import (
     THREADS,
     Answer,
     Verb,
+    add_engine,
     add_run,
+    crew_of,
     open_given,
     real,
     say,
@@ -26,7 +28,6 @@ from core.cli.common import (
     stoppable,
     whole,
 )
-from core.foundation.engine import ENGINES
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.plain import Json
 from core.foundation.progress import duration
@@ -172,18 +173,11 @@ def _add_execution(run: argparse.ArgumentParser) -> None:
         "folder in common; credentials come from the environment",
     )
     run.add_argument("--threads", type=THREADS, help="for decoding and counting")
-    run.add_argument(
-        "--engine",
-        default="here",
-        choices=list(ENGINES),
-        help="who makes the shards: " + "; ".join(f"{k}, {v}" for k, v in ENGINES.items()),
-    )
-    run.add_argument(
-        "--workers",
-        type=COUNT,
-        metavar="N",
-        help="of --engine ray, each with a network of its own, --threads cores (OMP_NUM_THREADS, "
-        "or 1) and, with --device cuda, a GPU; as many as fit where left out",
+    add_engine(
+        run,
+        "the shards",
+        "a network of its own, --threads cores (OMP_NUM_THREADS, or 1) and, with --device cuda, a "
+        "GPU",
     )
     run.add_argument("--strict", action="store_true", help="stop at the first unusable file")
     run.add_argument(
@@ -252,8 +246,7 @@ def _run(given: argparse.Namespace) -> Answer:
         raise UnitscopeError("--engine ray makes all shards and merges them: leave the others out")
     if given.shards_at and not (spread or part or given.merge is not None):
         raise UnitscopeError("--shards-at is of --shard I/N, --merge and --engine ray: give one")
-    if given.workers and not spread:
-        raise UnitscopeError("--workers are those of --engine ray: give it, too")
+    crew = crew_of(given)
     from core.dissect.pipeline import execute
     from core.dissect.plan import plan
     from core.dissect.shard_file import Passes
@@ -298,10 +291,9 @@ def _run(given: argparse.Namespace) -> Answer:
     merged = given.merge is not None and not finished
     made = Passes(*_find_shards(given, work)) if merged else None
     make: Callable[..., Run] = partial(execute, made=made)
-    if spread:
-        from core.dissect.spread import Crew, execute_spread
+    if crew:
+        from core.dissect.spread import execute_spread
 
-        crew = Crew(given.workers, given.shards_at, lambda text: say(f"note: {text}"))
         make = partial(execute_spread, crew=crew)
     with stoppable() as stop:
         run = make(
@@ -602,6 +594,7 @@ def _summary(run: Run) -> Json:
         "no_answers": run.no_answers,
         "by_batch": run.by_batch,
         "older_versions": run.older_versions,
+        "precision_effect": info.get("precision_effect"),
         "tables_digest": run.tables_digest,
         "finished": info["finished"],
         "seconds": info["seconds"],
@@ -631,6 +624,8 @@ def _summary_text(facts: Json) -> str:
         )
     if facts["by_batch"]:
         lines.append(f"note       {facts['by_batch']}")
+    if facts["precision_effect"]:
+        lines += [f"precision  {line}" for line in _effect_lines(facts["precision_effect"])]
     if scored:
         by, held_out = facts["accuracy"]["by_split"], facts["judged"]
         every = {"all photos": {"right": right, "images": scored}}
@@ -651,6 +646,23 @@ def _summary_text(facts: Json) -> str:
             f"{scenes['images_unmatched']:,}"
         )
     return "\n".join(lines)
+
+
+def _effect_lines(effect: Json) -> list[str]:
+    """What a run's precision does to its labels, in words."""
+    lines = [
+        f"{effect['precision']} against float32, on {effect['photos']} of the photos: "
+        + (
+            f"{effect['predictions_changed']:.1%} of the answers change"
+            if "predictions_changed" in effect
+            else "the network answers nothing"
+        )
+    ]
+    return lines + [
+        f"{name}: {layer['labels_changed']:.1%} of {layer['units']} labels change; best IoU by "
+        f"{layer['iou_difference'][0]:.4f} (median) to {layer['iou_difference'][1]:.4f}"
+        for name, layer in effect["layers"].items()
+    ]
 
 
 def _show(given: argparse.Namespace) -> Answer:

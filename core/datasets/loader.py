@@ -9,6 +9,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from core.datasets.base import Channel, Problem, SceneDataset
 from core.foundation.errors import BadFile, UnitscopeError
@@ -81,18 +82,21 @@ def decode(
                 labels = sample_labels(
                     annotations.maps, dataset.channels, preprocessing, photo.size, grid
                 )
-        jpeg = b""
-        if keep_photo:
-            out = io.BytesIO()
-            shown = view if min(view.size) >= PHOTO_SIDE else preprocessing.view(photo, PHOTO_SIDE)
-            shown.save(out, "JPEG", quality=85)
-            jpeg = out.getvalue()
+        jpeg = shown(photo, view, preprocessing) if keep_photo else b""
         return Decoded(index, np.asarray(view), labels, whole, jpeg, None)
     except BadFile as err:
         problem = Problem(dataset.ids[index], err.path, err.reason)
     except UnitscopeError as err:
         problem = Problem(dataset.ids[index], dataset.ids[index], str(err))
     return Decoded(index, None, empty, (), b"", problem)
+
+
+def shown(photo: Image.Image, view: Image.Image, preprocessing: Preprocessing) -> bytes:
+    """JPEG of the seen part of a photo, to be looked at. view : as the network sees it."""
+    out = io.BytesIO()
+    large = view if min(view.size) >= PHOTO_SIDE else preprocessing.view(photo, PHOTO_SIDE)
+    large.save(out, "JPEG", quality=85)
+    return out.getvalue()
 
 
 def decode_ahead(

@@ -22,6 +22,7 @@ DATASETS: Registry[Row] = Registry(
             "rooms",
             "the embedded set: scenes drawn by Unitscope, with exact masks",
             "core.rooms.plant:open_rooms",
+            versions=(1,),  # it brings the tracer and Numba, and the first page asks for it
         ),
         Row(
             "ade20k",
@@ -105,11 +106,15 @@ def reader_versions(kind: str) -> set[int]:
     rows = {row.name: row for row in DATASETS}
     if kind not in rows or kind == "python":
         return set()
+    return set(rows[kind].versions) or _imported_versions(rows[kind])
+
+
+def _imported_versions(row: Row) -> set[int]:
     try:
-        rows[kind].load()
+        row.load()
     except UnitscopeError:
         return set()
-    module = rows[kind].opens.partition(":")[0]
+    module = row.opens.partition(":")[0]
     return {
         one.VERSION
         for one in vars(sys.modules[module]).values()

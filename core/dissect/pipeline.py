@@ -28,6 +28,7 @@ from core.dissect.chance import chance
 from core.dissect.losses import Losses, counted, need_few
 from core.dissect.passes import Networks, collect, count
 from core.dissect.plan import Plan
+from core.dissect.precision import effect
 from core.dissect.publish import into_place, publish
 from core.dissect.second_pass import adopt_counts, kernel_of
 from core.dissect.shard_file import Passes, Shard
@@ -142,7 +143,11 @@ def _make(job: Job, counts: Sequence[Shard]) -> None:
         count(job, networks, collected)
     with timed("chance"):
         exchange = chance(job, collected)
-    publish(job, collected, exchange, seconds)
+    mixed = None
+    if job.plan.settings.precision != "float32":
+        with timed("precision"):
+            mixed = effect(job.plan, threads=job.threads, stop=job.stop)
+    publish(job, collected, exchange, seconds, mixed)
 
 
 def _opened(final: Path, strict: bool) -> Run:

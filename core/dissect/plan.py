@@ -6,6 +6,7 @@ Everything that could not run is an error here, before a byte is written.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from core.datasets import open_dataset
 from core.datasets.base import Problem, SceneDataset
+from core.datasets.loader import shown
 from core.datasets.scenes import Match, match_scenes, read_given
 from core.dissect.significance import FDR, split_sets
 from core.dissect.thresholds import tail_size
@@ -40,6 +42,9 @@ MOST_SHUFFLES = 10_000
 BATCH = 32
 """Images a forward pass takes at once. Fixed, and shards are whole batches, so that a network
 sees the same batches, and gives the same bytes, whatever the shards are."""
+
+LOOKED_AT = 24
+"""Photos whose size, as they are kept to be looked at, is taken for that of all."""
 
 TWIN_PAIRS = 1_000_000
 """Up to so many pairs of an image and a unit the untrained twin is made unless asked otherwise: it
@@ -145,7 +150,17 @@ def plan(settings: Settings) -> Plan:
             *(f"{one.path}: {one.reason}" for one in problems),
             *filter(None, (by_batch, why_type)),
         ],
-        _sizes(settings, dataset, layers, indices, map_type, grid, outputs, twin is not None),
+        _sizes(
+            settings,
+            dataset,
+            layers,
+            indices,
+            map_type,
+            grid,
+            outputs,
+            twin is not None,
+            _photo_bytes(dataset, indices, model.preprocessing),
+        ),
         twin,
         twin_why,
     )
@@ -270,8 +285,12 @@ def _sizes(
     grid: tuple[int, int],
     outputs: int,
     twin: bool,
+    photos: int,
 ) -> dict[str, int]:
-    """Bytes of each kind of array beside the run, and of what is there only while it is made."""
+    """Bytes of each kind of array beside the run, and of what is there only while it is made.
+
+    photos : bytes of those that are kept to be looked at.
+    """
     n, item = len(indices), MAP_TYPES[map_type].itemsize
     units = sum(layer.units for layer in layers)
     sizes = {
@@ -280,7 +299,7 @@ def _sizes(
         else 0,
         "label grids": 2 * n * len(dataset.channels) * grid[0] * grid[1],
         "features and logits": 4 * n * (outputs + 2 * units),
-        "photos": 12_000 * n,
+        "photos": photos,
     }
     if settings.shuffles:
         sets = split_sets([dataset.split[i] for i in indices])
@@ -291,6 +310,16 @@ def _sizes(
         pixels = int(units * networks * settings.q * n * grid[0] * grid[1] * 2)
         sizes["while it is made"] = pixels + (sizes["maps"] if twin else 0)
     return sizes
+
+
+def _photo_bytes(dataset: SceneDataset, indices: np.ndarray, preprocessing: Preprocessing) -> int:
+    """Bytes of the photos that are kept to be looked at, by a few, spread evenly over the run."""
+    sizes = []
+    for at in np.unique(np.linspace(0, len(indices) - 1, min(LOOKED_AT, len(indices))).astype(int)):
+        with suppress(UnitscopeError):
+            photo = dataset.photo(int(indices[at]))
+            sizes.append(len(shown(photo, preprocessing.view(photo), preprocessing)))
+    return int(np.mean(sizes) * len(indices)) if sizes else 0
 
 
 def _twin(

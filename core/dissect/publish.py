@@ -32,12 +32,17 @@ from core.runs.tables import (
 
 
 def publish(
-    job: Job, collected: Collected, exchange: Exchange | None, seconds: Mapping[str, float]
+    job: Job,
+    collected: Collected,
+    exchange: Exchange | None,
+    seconds: Mapping[str, float],
+    mixed: Json | None = None,
 ) -> None:
     """All tables into ``run.duckdb``, shard by shard; photos into one file.
 
     exchange : of the null distributions, None where there are none. seconds : of the stages so
-    far.
+    far. mixed : what the run's precision does to labels (:mod:`core.dissect.precision`), None where
+    it is single.
     """
     began = time.monotonic()
     target = job.work.folder / "run.duckdb"
@@ -57,6 +62,8 @@ def publish(
             _publish_chance(con, job, collected, exchange)
         meta = _meta(con, job, images)
         meta["seconds"] = {**seconds, "publish": round(time.monotonic() - began, 3)}
+        if mixed is not None:
+            meta["precision_effect"] = mixed
         rows = [(key, json.dumps(value, ensure_ascii=False)) for key, value in meta.items()]
         append(con, "meta", pd.DataFrame(rows, columns=["key", "value"]))
         con.execute("CHECKPOINT")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import socket
 import time
@@ -32,13 +31,16 @@ from core.dissect.second_pass import collected_of, find_counts, make_counts
 from core.dissect.shard_file import Passes, Shard, folder_of, read_header
 from core.dissect.shards import find_shards, make_shard, path_of, rows_of
 from core.dissect.work import meter_of, need_room
-from core.foundation.engine import Do, Item, Workers, torch_threads_asked
+from core.foundation.engine import Crew, Do, Item, Workers, enter
 from core.foundation.errors import BadFile, UnitscopeError
 from core.foundation.files import Taken, write_text
-from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never, silent
+from core.foundation.progress import Hooks, Meter, Report, Stop, Stopped, never
 from core.foundation.settings import Settings
 from core.runs.run_file import Run
 from core.runs.store import making, remove_run
+
+AS_FIT = Crew()
+"""As many workers as fit."""
 
 STAGES = {1: "collect", 2: "count"}
 """Pass → stage of the pipeline."""
@@ -51,25 +53,11 @@ PATIENCE = 120.0
 was killed, its workers end a little later."""
 
 
-@dataclass(frozen=True)
-class Crew:
-    """Who makes a run.
-
-    workers : how many; as many as fit where None. shards_at : where shards are handed over where
-    machines see no folder in common (:mod:`core.dissect.depot`). tell : called with sentences on
-    workers that died and the like.
-    """
-
-    workers: int | None = None
-    shards_at: str | None = None
-    tell: Callable[[str], object] = silent
-
-
 def execute_spread(
     work: Plan,
     root: Path,
     *,
-    crew: Crew = Crew(),
+    crew: Crew = AS_FIT,
     threads: int | None = None,
     shard: int = 256,
     fresh: bool = False,
@@ -110,15 +98,10 @@ def execute_spread(
             depot.bring(progress=progress, stop=stop)
         parts = _parts(work, shards, shard)
         spread = _Spread(work, root, parts, meter_of(work, folder, progress), stop, depot)
-        with Workers(
-            "core.dissect.spread:open_worker",
-            _given(work, root, threads, strict, crew.shards_at),
-            count=crew.workers and min(crew.workers, parts),
-            threads=_cores_of(threads),
-            numeric=torch_threads_asked() or threads,
-            gpu=torch.device(work.settings.device).type != "cpu",
-            tell=crew.tell,
-        ) as hands:
+        own = replace(crew, threads=threads or crew.threads)
+        given = _given(work, root, own, strict)
+        device = work.settings.device
+        with own.at("core.dissect.spread:open_worker", given, parts, device) as hands:
             passes = [spread.made(hands, number) for number in _passes(work)]
     finally:
         lock.release()
@@ -132,11 +115,6 @@ def execute_spread(
 def _passes(work: Plan) -> tuple[int, ...]:
     """The passes that workers make: with maps kept, the second one needs no network."""
     return (1,) if work.settings.keep_maps else (1, 2)
-
-
-def _cores_of(threads: int | None) -> int:
-    """Cores a worker gets."""
-    return max(threads or 1, torch_threads_asked() or 1)
 
 
 def _parts(work: Plan, folder: Path, shard: int) -> int:
@@ -175,9 +153,7 @@ class Given(TypedDict):
     shards_at: str | None
 
 
-def _given(
-    work: Plan, root: Path, threads: int | None, strict: bool, shards_at: str | None
-) -> Given:
+def _given(work: Plan, root: Path, crew: Crew, strict: bool) -> Given:
     """Of a run; of the device its type alone."""
     device = torch.device(work.settings.device).type
     # The type alone: Ray shows each worker one GPU, whatever its number.
@@ -187,9 +163,9 @@ def _given(
         "facts": json.dumps(hashed(work.facts), sort_keys=True),
         "cwd": str(Path.cwd()),
         "root": str(root.resolve()),
-        "threads": _cores_of(threads),
+        "threads": crew.cores,
         "strict": strict,
-        "shards_at": shards_at,
+        "shards_at": crew.shards_at,
     }
 
 
@@ -255,13 +231,7 @@ def open_worker(given: Given) -> Do:
 
     Raises UnitscopeError where photos, network or packages are others here.
     """
-    try:
-        os.chdir(given["cwd"])
-    except OSError as err:
-        raise UnitscopeError(
-            f"{socket.gethostname()} has no folder {given['cwd']}, where the run was begun: SPECs "
-            "may name files by it"
-        ) from err
+    enter(given)
     work = plan(given["settings"])
     if work.digest != given["run"]:
         own, theirs = json.loads(json.dumps(hashed(work.facts))), json.loads(given["facts"])

@@ -17,6 +17,7 @@ from scipy import sparse
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.vocabulary import Eq2, Strategy
 from core.runs.run_file import Run
+from core.runs.tables import IMAGE_IOU
 
 STRATEGIES = tuple(Strategy)
 """The paper's three strategies for selecting concepts, in its order."""
@@ -89,11 +90,16 @@ class Learned:
 
 
 def unit_ious(
-    run: Run, layer: str | None = None, iou: str = "image", image: int | None = None
+    run: Run,
+    layer: str | None = None,
+    iou: str = "image",
+    image: int | None = None,
+    among: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """σ(A_t(x), L(x, c)) > 0 of every (image, unit, concept), colours and scenes left out.
 
-    image : of this image number alone, which reads no other image's counts.
+    image : of this image number alone, which reads no other image's counts. among : of these image
+    numbers alone.
 
     Columns image, unit, concept, iou, ordered by all three. Raises for an unknown layer or IoU.
     """
@@ -101,13 +107,25 @@ def unit_ious(
         raise unknown("IoU", iou, IOUS)
     holes = ", ".join("?" * len(LEFT_OUT))
     one = "" if image is None else f"AND i.image = {int(image)}"
+    given: list[object] = [run.layer(layer), *LEFT_OUT]
+    begin, source = "", "image_iou"
+    if among is not None:
+        # Each table for itself: DuckDB would join all of them before it looks at the images.
+        parts = [
+            f"{name} AS (SELECT * FROM main.{name} WHERE image IN (SELECT image FROM chosen))"
+            for name in ("counts", "hits", "areas")
+        ]
+        begin = f"WITH chosen AS (SELECT unnest(?) AS image), {', '.join(parts)}, own AS ("
+        begin += f"WITH {IMAGE_IOU})"
+        source, given = "own", [[int(number) for number in among], *given]
     return run.sql(
         f"""
+        {begin}
         SELECT i.image, i.unit, i.concept, i.iou_{iou} AS iou
-        FROM image_iou i JOIN concepts c USING (concept)
+        FROM {source} i JOIN concepts c USING (concept)
         WHERE i.layer = ? AND c.category NOT IN ({holes}) {one} ORDER BY 1, 2, 3
         """,
-        [run.layer(layer), *LEFT_OUT],
+        given,
     )
 
 

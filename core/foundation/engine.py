@@ -18,10 +18,8 @@ from __future__ import annotations
 
 import os
 import pickle
-import secrets
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -31,6 +29,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -51,6 +50,13 @@ ENGINES = {
 def engines() -> list[str]:
     """Names of :data:`ENGINES` that can be used here."""
     return [name for name in ENGINES if name == "here" or find_spec(name) is not None]
+
+
+def machine() -> str:
+    """The name of this machine."""
+    import socket  # here, as `secrets` below: every call of the command line imports this module
+
+    return socket.gethostname()
 
 
 STORE = 80 << 20
@@ -130,6 +136,8 @@ class Workers:
         self._local = not os.environ.get("RAY_ADDRESS")
         # Ray reads this while it is imported: a program that did so before has its own way.
         if self._local and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+            import secrets
+
             os.environ["RAY_AUTH_MODE"] = "token"
             os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         self._ray: Any = optional("ray", "workers (--engine ray)")
@@ -398,7 +406,7 @@ class _Worker:
         self._done, self._stop = 0, False
 
     def where(self) -> str:
-        return f"{os.getpid()} on {socket.gethostname()}"
+        return f"{os.getpid()} on {machine()}"
 
     def do(self, given: Any) -> tuple[str, Any]:
         """("done", answer), ("stopped", ""), ("error", what a person can act on)."""
@@ -423,6 +431,56 @@ class _Worker:
     def look(self, stop: bool) -> int:
         self._stop = stop
         return self._done
+
+
+@dataclass(frozen=True)
+class Crew:
+    """Who makes something by workers.
+
+    workers : how many; as many as fit where None. threads : cores of each; OMP_NUM_THREADS or 1
+    where None. shards_at : where a run's shards are handed over where machines see no folder in
+    common (:mod:`core.dissect.depot`). tell : is told, in sentences, of workers that died and the
+    like.
+    """
+
+    workers: int | None = None
+    threads: int | None = None
+    shards_at: str | None = None
+    tell: Callable[[str], object] = silent
+
+    @property
+    def cores(self) -> int:
+        """Cores of a worker."""
+        return max(self.threads or 1, torch_threads_asked() or 1)
+
+    def at(
+        self, opens: str, given: Mapping[str, object], items: int, device: str = "cpu"
+    ) -> Workers:
+        """The workers, no more than there are items. given : see :class:`Workers`; the folder that
+        this process is in is added to it, for :func:`enter`."""
+        return Workers(
+            opens,
+            {"cwd": str(Path.cwd()), **given},
+            count=self.workers and min(self.workers, items),
+            threads=self.cores,
+            numeric=torch_threads_asked() or self.threads,
+            gpu=not device.startswith("cpu"),
+            tell=self.tell,
+        )
+
+
+def enter(given: Mapping[str, object]) -> None:
+    """Go, in a worker, to the folder that the work was begun in: SPECs may name files by it.
+
+    Raises UnitscopeError where there is none.
+    """
+    try:
+        os.chdir(str(given["cwd"]))
+    except OSError as err:
+        raise UnitscopeError(
+            f"{machine()} has no folder {given['cwd']}, where the run was begun: SPECs "
+            "may name files by it"
+        ) from err
 
 
 def small_store() -> list[str]:

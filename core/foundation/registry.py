@@ -21,7 +21,7 @@ docs/extending.md adds one of each.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -44,6 +44,7 @@ class Row:
         "" of what nothing here opens (a page, which Streamlit runs).
     signs : glob patterns, relative to a folder: where one finds something, the folder is of this
         kind. ``a.csv + b*.csv`` stands for both together.
+    versions : of the classes that it opens, where they are to be known without an import.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Row:
     about: str
     opens: str = ""
     signs: tuple[str, ...] = ()
+    versions: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.name or ":" in self.name:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -25,13 +25,23 @@ import pandas as pd
 from scipy import sparse
 
 from core.datasets.files import csv_rows, text_of
+from core.foundation.engine import Crew, Do, Item, enter
 from core.foundation.errors import BadFile, UnitscopeError, unknown, without_effect
 from core.foundation.files import write_whole
 from core.foundation.names import plain_name
-from core.foundation.progress import Report, Stop, never
+from core.foundation.plain import Json
+from core.foundation.progress import Meter, Report, Stop, never
 from core.knowledge.core_concepts import Annotated
 from core.knowledge.graph import Graph
-from core.merging.embed import Embedding, Subgraph, Training, open_embedding, subgraph
+from core.knowledge.kinds import open_knowledge
+from core.merging.embed import (
+    Embedding,
+    Subgraph,
+    Training,
+    embedding_path,
+    open_embedding,
+    subgraph,
+)
 from core.merging.embed import training as chosen_training
 from core.runs.run_file import Run
 
@@ -170,6 +180,61 @@ class Space:
             raise unknown("scene", name, self.annotated.scenes)
         frequency = self.annotated.frequency[self.annotated.scenes.index(name)]
         return self.members[frequency[self.members] > 0], frequency
+
+
+def train_spread(
+    run: Run,
+    knowledge: str,
+    overrides: Path | None,
+    hows: Sequence[Training],
+    crew: Crew,
+    progress: Report | None = None,
+    stop: Stop = never,
+) -> None:
+    """Train those of some embeddings that are not there yet, each by one worker at a time, whose
+    vectors :meth:`Space.embedding` reads afterwards: they are those of one process.
+
+    knowledge : SPEC of the graph. overrides : see :class:`Space`.
+
+    Raises as :func:`core.merging.embed.open_embedding` and :class:`core.foundation.engine.Workers`.
+    """
+    sub = Space(run, open_knowledge(knowledge), overrides).sub
+    folder = run.path.parent / "embeddings"
+    waiting = [
+        Item(k, how.epochs, f"{how.model}, {how.dim} numbers, seed {how.seed}")
+        for k, how in enumerate(hows)
+        if not embedding_path(sub, how, folder).is_file()
+    ]
+    meter = Meter(progress)
+    meter.start("embed", sum(item.size for item in waiting), of="epochs")
+    given = {
+        "run": str(run.path.resolve()),
+        "knowledge": knowledge,
+        "overrides": overrides and str(overrides),
+        "hows": [asdict(how) for how in hows],
+    }
+    if waiting:
+        with crew.at("core.merging.fuse:open_worker", given, len(waiting)) as hands:
+            for item, name in hands.each(waiting, meter, stop):
+                if not (folder / name).is_file():
+                    raise UnitscopeError(
+                        f"{item.name} was trained as {name}, and is not in {folder}: all machines "
+                        "must see one folder of runs"
+                    )
+
+
+def open_worker(given: Json) -> Do:
+    """What trains an embedding in this process: its place among all → its file's name."""
+    enter(given)
+    overrides = given["overrides"] and Path(given["overrides"])
+    space = Space(Run(Path(given["run"])), open_knowledge(given["knowledge"]), overrides)
+    hows = [Training(**how) for how in given["hows"]]
+
+    def do(place: int, progress: Report, stop: Stop) -> str:
+        space.embedding(hows[place], progress, stop)
+        return embedding_path(space.sub, hows[place], space.folder).name
+
+    return do
 
 
 # -- what a person says ----------------------------------------------------------------------

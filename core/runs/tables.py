@@ -69,6 +69,22 @@ def column_names(columns: str) -> set[str]:
     return {part.split()[0] for part in columns.split(", ") if not part.startswith(("{", " {"))}
 
 
+IMAGE_IOU = """pairs AS (
+            SELECT layer, image, unit, concept, overlap FROM counts
+            UNION ALL
+            SELECT h.layer, h.image, h.unit, a.concept, h.hits
+            FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
+        )
+        SELECT p.*, h.hits, a.area,
+               p.overlap / (h.hits + a.area - p.overlap) AS iou_image,
+               p.overlap / (c.area + h.hits - p.overlap) AS iou_dataset_normalised
+        FROM pairs p JOIN hits h USING (layer, image, unit)
+             JOIN areas a USING (image, concept) JOIN concepts c USING (concept)
+        """
+"""The view ``image_iou`` behind its WITH: of other tables `counts`, `hits` and `areas`, where these
+are named before it."""
+
+
 def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> None:
     """Make the empty tables and views of a run file.
 
@@ -93,20 +109,7 @@ def create_tables(con: duckdb.DuckDBPyConnection, categories: Sequence[str]) -> 
         """)
     # Units overlap a whole-image label exactly where they are active at all, so those rows
     # are not stored but read off `hits`.
-    con.execute("""
-        CREATE VIEW image_iou AS
-        WITH pairs AS (
-            SELECT layer, image, unit, concept, overlap FROM counts
-            UNION ALL
-            SELECT h.layer, h.image, h.unit, a.concept, h.hits
-            FROM hits h JOIN areas a USING (image) JOIN concepts c USING (concept) WHERE c.whole
-        )
-        SELECT p.*, h.hits, a.area,
-               p.overlap / (h.hits + a.area - p.overlap) AS iou_image,
-               p.overlap / (c.area + h.hits - p.overlap) AS iou_dataset_normalised
-        FROM pairs p JOIN hits h USING (layer, image, unit)
-             JOIN areas a USING (image, concept) JOIN concepts c USING (concept)
-        """)
+    con.execute(f"CREATE VIEW image_iou AS WITH {IMAGE_IOU}")
 
 
 def append(con: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame | pa.Table) -> None:

@@ -79,7 +79,7 @@ def labelled_units(run: Run, layer: str, denominator: str) -> pd.DataFrame:
 
 def unit_concepts(run: Run, layer: str, strategy: str, iou: str) -> UnitConcepts:
     """What each unit learned in each image: computed once, asked for many scenes."""
-    return UnitConcepts.of(run, layer, strategy, iou)
+    return UnitConcepts.of(run, layer, strategy, iou, bounded=True)
 
 
 def contribution(
@@ -112,6 +112,13 @@ def toggled(
     return toggler.toggle(Edit(tuple(units), factor), None, splits, **hooks)
 
 
+def estimated(
+    toggler: Toggler, units: Sequence[int], factor: float, splits: Sequence[str]
+) -> Toggled | None:
+    """:func:`toggled` of a random sample, at once; None where the exact answer comes as quickly."""
+    return toggler.estimate(Edit(tuple(units), factor), None, splits)
+
+
 def toggled_one(run: Run, toggler: Toggler, unit: int) -> Toggled:
     """What disabling one unit does to the images that networks are judged on (test, else val)."""
     held = judged(run)
@@ -120,6 +127,11 @@ def toggled_one(run: Run, toggler: Toggler, unit: int) -> Toggled:
 
 CONTROLS = 20
 """Draws of random units, as for the curves."""
+
+
+def control_on(toggler: Toggler) -> str:
+    """On which photos :func:`control` is worked out where these are not all, in words."""
+    return " on a random sample" if toggler.recorded.large else ""
 
 
 class Control(NamedTuple):
@@ -141,11 +153,13 @@ def control(
     _run: Run, toggler: Toggler, count: int, factor: float, splits: Sequence[str], scene: str
 ) -> list[Control]:
     """The control of an edit: :data:`CONTROLS` times as many random units, for each of
-    :meth:`core.ablation.result.Toggled.headlines`."""
-    draws = [
-        toggled(toggler, random_units(toggler.units, count, seed), factor, splits).headlines(scene)
-        for seed in range(CONTROLS)
-    ]
+    :meth:`core.ablation.result.Toggled.headlines`; of a large run, on a random sample."""
+    draws = []
+    for seed in range(CONTROLS):
+        units = random_units(toggler.units, count, seed)
+        drawn = estimated(toggler, units, factor, splits)
+        drawn = drawn or toggled(toggler, units, factor, splits)
+        draws.append(drawn.headlines(scene))
     found = []
     for parts in zip(*draws, strict=True):
         gains = np.array([one.gain.value for one in parts])

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import inspect
 import sys
 import threading
 import time
@@ -70,6 +71,8 @@ def ready(modules: tuple[str, ...]) -> None:
     after every redraw, and it would look through all of them each time."""
     for name in modules:
         import_module(name)
+    # Streamlit does so at its first element, which looks up the files of all modules.
+    inspect.stack()
     gc.collect()
     gc.freeze()
 

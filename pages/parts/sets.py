@@ -102,11 +102,16 @@ def result(
     key = (ctx.run.digest, ctx.layer, tuple(off), factor, tuple(splits))
     kept: dict[Any, Toggled] = st.session_state.setdefault("toggled", {})
     if key not in kept:
-        bar = None if ready.weights is not None else st.progress(0.0, text=REPLAYED)
+        words = "" if ready.weights is not None else REPLAYED
+        first = disable.estimated(ready, off, factor, splits) if ready.weights is not None else None
+        if first is not None:
+            words = estimate_words(first)
+        bar = st.progress(0.0, text=words) if words else None
 
         def tell(progress: Progress) -> None:
             if bar is not None:
-                bar.progress(progress.done / max(1, progress.total), text=str(progress))
+                text = words if first is not None else str(progress)
+                bar.progress(progress.done / max(1, progress.total), text=text)
 
         kept[key] = disable.toggled(
             ready, off, factor, splits, progress=tell if bar is not None else None
@@ -116,6 +121,17 @@ def result(
         while len(kept) > KEPT:
             kept.pop(next(iter(kept)))
     return kept[key]
+
+
+def estimate_words(first: Toggled) -> str:
+    """What a sample told, until the exact figures are there."""
+    before, after = first.accuracy
+    gain = first.gain
+    return (
+        f"Estimate from {first.estimated}: accuracy {100 * before.value:.1f} → "
+        f"{100 * after.value:.1f} %, {points(gain.value)} points, 95 % interval "
+        f"{points(gain.low)} to {points(gain.high)}. The exact figures follow …"
+    )
 
 
 LOSS = {False: "#b34700", True: ORANGE[True]}

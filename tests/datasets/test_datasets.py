@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import doctest
+import subprocess
+import sys
 
 import pytest
 
 import core.datasets
 import core.datasets.readers.broden
-from core.datasets import open_dataset
+from core.datasets import open_dataset, registry
 from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
+from core.foundation.settings import ROOT
 from core.rooms.dataset import Rooms
 from tests.datasets.files import write
 
@@ -51,3 +54,17 @@ def test_rooms_is_opened_by_its_class():
 def test_examples_in_the_docstrings():
     for module in (core.datasets, core.datasets.readers.broden):
         assert doctest.testmod(module).failed == 0
+
+
+def test_versions_that_are_said_without_an_import_are_those_of_the_readers():
+    """The first page asks for the versions of the readers of all runs."""
+    code = (
+        "import sys; from core.datasets.registry import reader_versions; "
+        "print(reader_versions('rooms'), 'numba' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "{1} False\n", done.stderr
+    said = [row for row in registry.DATASETS if row.versions]
+    assert [row.name for row in said] == ["rooms"]
+    for row in said:
+        assert set(row.versions) == registry._imported_versions(row)
