@@ -233,8 +233,15 @@ def compared(one: Toggled, two: Toggled, names: tuple[str, str]) -> Compared:
 # -- curves and searches --------------------------------------------------------------------
 
 
+def study_of(run: Run, toggler: Toggler, known: Known, strategy: str, iou: str) -> Study:
+    """What disabling experiments of a page rest on: the core concepts that the page shows, with a
+    person's corrections of names, and none where the graph knows none of the concepts."""
+    learned = unit_concepts(run, toggler.layer, strategy, iou)
+    return Study(toggler, learned, known.annotated, known.related, known.graph.name)
+
+
 def curves(
-    _run: Run,
+    run: Run,
     toggler: Toggler,
     known: Known,
     protocol: str,
@@ -246,7 +253,7 @@ def curves(
     iou: str,
 ) -> pd.DataFrame:
     """Accuracy with the k most positive or negative units disabled (Figs. 3 and 4)."""
-    study = Study.of(toggler, known.graph, strategy, iou)
+    study = study_of(run, toggler, known, strategy, iou)
     return all_curves(
         study,
         list(rankings),

@@ -325,6 +325,11 @@ def test_curves_are_in_points_on_one_scale_and_say_oracle_where_it_is_one(run):
     assert not specs(show(PAGE))
 
 
+def test_curves_are_drawn_where_the_graph_knows_none_of_the_concepts(run):
+    at = show(PAGE, view="curves", curves="icc-random", knowledge="builtin")
+    assert len(specs(at)) == 2
+
+
 @pytest.mark.parametrize(
     ("address", "words"),
     [
