@@ -14,13 +14,19 @@ from core.figures import disable as figures
 from core.figures import matrices
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
-from core.foundation.settings import ALL_PHOTOS, CHOOSING, chosen_on, judged_on, splits_words
+from core.foundation.settings import (
+    ALL_PHOTOS,
+    CHOOSING,
+    chosen_on,
+    judged_on,
+    searched_split,
+    splits_words,
+)
 from core.foundation.vocabulary import Core, Eq2, Over, Protocol, Sign, Strategy
 from core.views import images as image_views
 from core.views import runs as run_views
 from core.views.matrices import score_matrix
 from core.views.names import shown_name
-from core.views.runs import usual_splits
 from pages.parts import (
     access,
     address,
@@ -304,7 +310,7 @@ def by_search(ctx: Context, ready: Toggler, splits: list[str]) -> None:
         return
     row = st.columns([3, 3, 4], vertical_alignment="bottom")
     with row[0]:
-        on = address.split("on", "Searched on", splits, usual_splits(splits)[0])
+        on = address.split("on", "Searched on", splits, searched_split(splits))
     with row[1]:
         most = st.number_input("At most", 1, 200, CHOOSING.k, key="search-most")
     with row[2]:

@@ -199,7 +199,6 @@ def test_functions_have_few_parameters():
 UNCHECKED = {
     "core/foundation/plain.py",  # which gives it two names
     "core/dictionary/train.py",  # the state of PyTorch's optimiser
-    "pages/parts/causes.py",
 }
 """Files in which ``dict[str, Any]`` may stand."""
 
@@ -213,6 +212,16 @@ def test_results_and_requests_have_types():
         if "dict[str, Any]" in file.read_text(encoding="utf-8")
     }
     assert found == UNCHECKED
+
+
+def test_paths_of_persons_are_expanded_in_one_place():
+    """`~nobody` is a mistake that is told, and no error of Python's."""
+    found = [
+        str(file.relative_to(ROOT))
+        for file in files("core", "pages")
+        if ".expanduser(" in file.read_text(encoding="utf-8")
+    ]
+    assert found == ["core/foundation/files.py"]
 
 
 def test_the_formatter_decides_the_layout():

@@ -22,6 +22,7 @@ from core.annotate.specs import NOTHING, check_spec
 from core.datasets.base import CATEGORIES
 from core.datasets.files import csv_rows, json_of, text_of
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.geometry import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from core.foundation.plain import Json
 from core.models.base import LoadedModel
@@ -196,7 +197,7 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
             name, weights=None, weights_backbone=None, num_classes=len(categories)
         )
         return Segmenter(module, preprocessing, categories, spec, f"{name}, untrained")
-    path = Path(checkpoint).expanduser()
+    path = expanded(checkpoint)
     if not checkpoint:
         path = Path(torch.hub.get_dir()) / "checkpoints" / file
         if not path.is_file():
@@ -232,7 +233,7 @@ def _torchvision(spec: str, rest: str) -> Segmenter:
 
 
 def _transformers(spec: str, rest: str) -> Segmenter:
-    folder = Path(rest).expanduser()
+    folder = expanded(rest)
     if not (folder / "config.json").is_file():
         raise UnitscopeError(
             f"{spec!r}: there is no config.json in {folder}; give a local folder as written by "

@@ -29,6 +29,7 @@ from core.cli.common import (
     whole,
 )
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.plain import Json
 from core.foundation.progress import duration
 from core.foundation.settings import CACHE, Settings, quantile_words
@@ -234,7 +235,7 @@ def _add_models(verb: Verb) -> None:
 
 
 def _run(given: argparse.Namespace) -> Answer:
-    if given.scenes and not Path(given.scenes).expanduser().is_file():
+    if given.scenes and not expanded(given.scenes).is_file():
         raise UnitscopeError(f"--scenes {given.scenes}: there is no such file")
     part = given.shard if isinstance(given.shard, tuple) else None
     if given.number == 2 and not part:

@@ -24,6 +24,7 @@ from PIL import Image
 from core.datasets.base import Problem, SceneDataset
 from core.datasets.decode import read_photo
 from core.foundation.errors import BadFile, UnitscopeError, nearest
+from core.foundation.files import expanded
 from core.foundation.names import readable
 
 PHOTO_TYPES = (
@@ -223,7 +224,7 @@ def folder(text: str, kind: str) -> Path:
     """The folder that a SPEC names. Raises with the nearest ones where it does not exist."""
     if not text:
         raise UnitscopeError(f"the dataset {kind!r} needs a folder: {kind}:DIR")
-    path = Path(text).expanduser()
+    path = expanded(text)
     if not path.is_dir():
         what = "is a file, not a folder" if path.is_file() else "no such folder"
         raise UnitscopeError(f"{kind}:{text}: {what}{nearest_files(path)}")

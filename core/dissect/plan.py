@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,6 +21,7 @@ from core.dissect.significance import FDR, split_sets
 from core.dissect.thresholds import tail_size
 from core.foundation.digest import DIGITS, digest_of
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import expanded
 from core.foundation.geometry import Preprocessing, default_grid
 from core.foundation.plain import Json
 from core.foundation.settings import Settings
@@ -112,7 +112,7 @@ def plan(settings: Settings) -> Plan:
     problems: list[Problem] = []
     given = None
     if settings.scenes:
-        given = read_given(Path(settings.scenes).expanduser(), dataset.scenes, problems)
+        given = read_given(expanded(settings.scenes), dataset.scenes, problems)
     # Opened now, so that a mistake in its SPEC is reported before the work, not after it.
     open_knowledge(settings.knowledge)
     photo_size, seen = _few_photos(dataset, indices, model.preprocessing)

@@ -44,7 +44,7 @@ from core.dissect.shard_file import (
 from core.dissect.thresholds import TopK, tail_size
 from core.dissect.work import Job, Work, meter_of, need_room, open_arrays, wide_arrays
 from core.foundation.errors import BadFile, Damaged, UnitscopeError
-from core.foundation.files import ProcessLock, parse_json, write_text, write_whole
+from core.foundation.files import ProcessLock, expanded, parse_json, write_text, write_whole
 from core.foundation.progress import Report, Stop, never
 from core.foundation.stores import is_remote, mirror_folder
 from core.models.hooks import Layer
@@ -205,7 +205,7 @@ def _data_folder(plan: Plan) -> str:
     place = plan.settings.dataset.partition(":")[2]
     if is_remote(place):
         return str(mirror_folder(place)) + os.sep
-    return str(Path(place).expanduser()) + os.sep if place else ""
+    return str(expanded(place)) + os.sep if place else ""
 
 
 def _below(plan: Plan, path: str) -> tuple[bool, str]:

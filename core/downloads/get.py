@@ -28,7 +28,7 @@ from core.downloads.fetch import (
 )
 from core.downloads.unpack import Unpacked, size_of, unpack
 from core.foundation.errors import BadFile, UnitscopeError
-from core.foundation.files import ProcessLock, parse_json, write_text
+from core.foundation.files import ProcessLock, expanded, parse_json, write_text
 from core.foundation.plain import Json
 from core.foundation.progress import Report, Stopped
 
@@ -166,7 +166,7 @@ def source_of(entry: Download, given: str | None) -> str | Path:
             return given
         path = parts.path.rstrip("/") + "/" + urllib.parse.quote(entry.file)
         return urllib.parse.urlunsplit(parts._replace(path=path))
-    place = Path(given).expanduser()
+    place = expanded(given)
     file = place / entry.file if place.is_dir() else place
     if not file.is_file():
         raise UnitscopeError(f"there is no {entry.file} in {given}")

@@ -16,6 +16,23 @@ from core.foundation.escape import json_text
 from core.foundation.plain import Json
 
 
+def expanded(path: str | Path) -> Path:
+    """A path that a person gave, with ``~`` as the home folder. Raises UnitscopeError for the home
+    of somebody who has none here.
+
+    >>> expanded("photos/one.jpg").as_posix()
+    'photos/one.jpg'
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        user = Path(path).parts[0]
+        raise UnitscopeError(
+            f"{path}: {user} is the home folder of nobody on this machine; write the path out "
+            f"(./{user} is a folder of that name)"
+        ) from None
+
+
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file under another name and rename it: it is there whole, or not at all.
 

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from core.foundation.errors import UnitscopeError, first_line, unknown
+from core.foundation.files import expanded
 from core.foundation.trust import MOVED
 
 
@@ -53,7 +54,7 @@ def call_named(spec: str, rest: str, form: str, sort: type[str] | type[Path]) ->
         public = [n for n in dir(code) if callable(getattr(code, n)) and not n.startswith("_")]
         raise unknown(f"function of {name}", function, public)
     try:
-        path = Path(given).expanduser() if sort is Path else given
+        path = expanded(given) if sort is Path else given
         result = getattr(code, function)(*([path] if given else []))
     except (Exception, SystemExit) as err:
         why = first_line(err, "no reason given")

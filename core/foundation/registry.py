@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from core.foundation.errors import UnitscopeError, first_line, nearest
+from core.foundation.files import expanded
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Registry(Generic[R]):
             return rows[name]
         asked = asked or name
         said = f"unknown {self.what} {asked!r}"
-        kind = self.kind_of(Path(asked).expanduser()) if asked else None
+        kind = self.kind_of(expanded(asked)) if asked else None
         near = [rows[other].form for other in nearest(name, rows)]
         if kind is not None:
             said += f"; to read that folder, write {kind.name}:{asked}"

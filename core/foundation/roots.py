@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.foundation.errors import UnitscopeError
+from core.foundation.files import expanded
 from core.foundation.settings import ROOT
 from core.foundation.trust import HOLDING, wrapped
 
@@ -52,7 +53,7 @@ def check_path(path: str, roots: Sequence[Path], where: str) -> None:
     """Refuse a path outside `roots`: links are followed, ``..`` is refused. Raises
     UnitscopeError."""
     # Jobs run in the checkout, so a relative path is one of it.
-    at = (ROOT / Path(path).expanduser()).resolve()
+    at = (ROOT / expanded(path)).resolve()
     if ".." in Path(path).parts or not any(at.is_relative_to(root) for root in roots):
         named = ", ".join(map(str, roots)) or "none"
         raise UnitscopeError(

@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import expanded
 from core.foundation.progress import Report
 from core.foundation.registry import Registry, Row
 from core.foundation.settings import CACHE, ROOT
@@ -58,7 +59,7 @@ def knowledge_stamp(spec: str) -> tuple[tuple[str, int, int], ...]:
     While it stays the same, an open graph need not be reopened. Empty if there is nothing to read;
     :func:`open_knowledge` raises with the reason.
     """
-    path = BUILTIN if spec == "builtin" else Path(spec.partition(":")[2]).expanduser()
+    path = BUILTIN if spec == "builtin" else expanded(spec.partition(":")[2])
     files = sorted(path.glob("*.txt")) if path.is_dir() else [path]
     facts = [(str(file), file.stat()) for file in files if file.is_file()]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in facts)
@@ -105,7 +106,7 @@ def open_assertions(spec: str, rest: str, cache: Path, progress: Report | None) 
 
 
 def _there(spec: str, rest: str) -> Path:
-    path = Path(rest).expanduser()
+    path = expanded(rest)
     if not rest or not path.exists():
         form = KNOWLEDGE.row(spec.partition(":")[0]).form
         raise BadFile(rest or spec, f"does not exist; the form is {form}")

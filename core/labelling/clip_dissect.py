@@ -19,6 +19,7 @@ import pandas as pd
 
 from core.datasets.files import text_of
 from core.foundation.errors import BadFile, UnitscopeError, without_effect
+from core.foundation.files import expanded
 from core.foundation.names import few
 from core.foundation.progress import Hooks
 from core.labelling.encoders import ENCODERS, Encoder, load_encoder
@@ -129,7 +130,7 @@ def read_words(path: Path) -> list[str]:
     Raises BadFile where it is missing, no text, too long, or has fewer than two words, NoEffect
     where a word is listed twice.
     """
-    path = path.expanduser()
+    path = expanded(path)
     if path.is_file() and path.stat().st_size > MOST_FILE:
         raise BadFile(path, f"is larger than {MOST_FILE:,} bytes, which no list of words is")
     first: dict[str, int] = {}

@@ -7,7 +7,6 @@ downloaded. Words are encoded bare, without a sentence around them, as CLIP-Diss
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +16,7 @@ from PIL import Image
 from torch import nn
 
 from core.foundation.errors import UnitscopeError, first_line, unknown
+from core.foundation.files import expanded
 from core.foundation.geometry import Preprocessing
 from core.foundation.optional import optional
 from core.foundation.plain import Json
@@ -92,7 +92,7 @@ def open_clip_model(spec: str, rest: str) -> ClipModel:
         )
     if name not in package.list_models():
         raise unknown("model of open_clip", name, package.list_models())
-    path = Path(file).expanduser()
+    path = expanded(file)
     state, notes = read_checkpoint(path)
     module, tokens = _built(package, name, spec)
     weights = {key: value for key, value in state.items() if key not in NOT_WEIGHTS}

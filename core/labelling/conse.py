@@ -37,6 +37,7 @@ from torch import nn
 
 from core.datasets.files import file_digest
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import expanded
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import few, plain_name
 from core.foundation.optional import optional
@@ -166,7 +167,7 @@ def open_conse(spec: str, rest: str) -> Conse:
             f"{spec!r}: ConSE is {FORM}; MODEL_SPEC is lite0 or a classifier, VECTORS is minilm or "
             "a file of word vectors"
         )
-    words = MiniLM() if vectors == "minilm" else open_vectors(Path(vectors).expanduser())
+    words = MiniLM() if vectors == "minilm" else open_vectors(expanded(vectors))
     loaded = lite0() if model == "lite0" else load_model(model)
     return Conse(spec, loaded, _class_names(loaded), words)
 

@@ -25,6 +25,7 @@ from core.ablation.images import images_of
 from core.datasets.decode import photo_of
 from core.datasets.files import file_digest, text_of
 from core.foundation.errors import BadFile, UnitscopeError, first_line, nearest
+from core.foundation.files import expanded
 from core.foundation.names import few, plain_name, readable
 from core.foundation.progress import STOPPED, Hooks, Meter, Stopped, never
 from core.foundation.registry import Registry, Row
@@ -126,7 +127,7 @@ def _stamps(spec: str) -> tuple[tuple[str, int, int], ...]:
     """(name, time, size) of the files that a SPEC names: of others it is another encoder."""
     found = []
     for part in filter(None, spec.split(":")):
-        path = Path(part).expanduser()
+        path = expanded(part)
         for file in sorted(path.iterdir()) if path.is_dir() else [path]:
             if file.is_file():
                 at = file.stat()
@@ -273,7 +274,7 @@ def open_features(spec: str, rest: str) -> FeatureFile:
     Raises BadFile where one is missing, is of another kind or shape, holds what is no finite
     number, only zeros, or a name twice; UnitscopeError where there is no such file.
     """
-    path = Path(rest).expanduser()
+    path = expanded(rest)
     if not rest or not path.exists():
         raise UnitscopeError(f"{spec!r}: there is no file or folder {rest!r}: features:FILE")
     with reading(path):

@@ -23,6 +23,7 @@ import pandas as pd
 from core.datasets.base import Problem
 from core.datasets.files import Row, read_table, text_of, whole_number
 from core.foundation.errors import BadFile, UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.names import few, readable
 from core.labelling.label import LONGEST, Terms, parse
 from core.labelling.naming import Naming
@@ -122,7 +123,7 @@ def read_labels(given: str | Path, layer: str, units: int) -> Table:
     unit that is none of the layer's or is there twice, a score that is no finite number, a label
     that is missing or too long, and a row of too few or too many cells.
     """
-    path, called = _parted(Path(given).expanduser())
+    path, called = _parted(expanded(given))
     header = _header(path)
     layout = next((one for one in LAYOUTS if one.fits(header)), LAYOUTS[1])
     problems: list[Problem] = []

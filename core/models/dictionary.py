@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from core.foundation.errors import UnitscopeError
-from core.foundation.files import write_bytes
+from core.foundation.files import expanded, write_bytes
 from core.foundation.names import few, readable
 from core.foundation.optional import optional
 from core.foundation.plain import Json
@@ -413,11 +413,11 @@ def load_dictionary(spec: str, rest: str) -> LoadedModel:
     file, base_spec = wrapped(spec)
     if not file or not base_spec:
         said = ""
-        if rest and Path(rest).expanduser().is_file():
-            origin = read_dictionary(Path(rest).expanduser()).origin
+        if rest and expanded(rest).is_file():
+            origin = read_dictionary(expanded(rest)).origin
             said = f"; that file is of {origin.spec!r}" if origin.spec else ""
         raise UnitscopeError(f"{spec!r}: the form is {FORM}, with the network's own SPEC{said}")
-    path = Path(file).expanduser()
+    path = expanded(file)
     dictionary = read_dictionary(path)
     origin, base = dictionary.origin, load_model(base_spec)
     if base.digest() != origin.network:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.datasets.files import json_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.geometry import Preprocessing
 from core.foundation.optional import optional
 from core.foundation.plain import Json
@@ -53,7 +54,7 @@ def load_timm(spec: str, rest: str) -> LoadedModel:
         return _with_maps(
             LoadedModel(module, preprocessing, [], spec, default_layer(module), notes, source)
         )
-    path = Path(checkpoint).expanduser() if checkpoint else _timm_cached(make(name), spec, name)
+    path = expanded(checkpoint) if checkpoint else _timm_cached(make(name), spec, name)
     config: Json = {}
     if path.is_dir():
         path, config = _hub_folder(path)

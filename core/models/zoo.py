@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from core.datasets.files import text_of
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.geometry import Preprocessing
 from core.foundation.names import whole
 from core.foundation.plain import Json
@@ -150,7 +151,7 @@ def load_torchvision(spec: str, rest: str) -> LoadedModel:
         preprocessing, notes = _sized(_transforms(default, False), module), {"weights": RANDOM}
         return LoadedModel(module, preprocessing, [], spec, default_layer(module), notes)
     if checkpoint:
-        path = Path(checkpoint).expanduser()
+        path = expanded(checkpoint)
         published = _published(name, path) if path.is_file() else None
     else:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -281,7 +282,7 @@ def load_places(spec: str, rest: str) -> LoadedModel:
     form = "places365:NAME:CHECKPOINT[:CATEGORIES]"
     if len(parts) not in (2, 3) or not all(parts):
         raise UnitscopeError(f"{spec!r}: the form is {form}")
-    name, path = parts[0], Path(parts[1]).expanduser()
+    name, path = parts[0], expanded(parts[1])
     if name not in torchvision_names():
         raise unknown("Places365 network", name, torchvision_names())
     if path.name.startswith("whole_"):
@@ -291,7 +292,7 @@ def load_places(spec: str, rest: str) -> LoadedModel:
             "or, if you trust the file, open it where it was made and save its state_dict() with "
             "torch.save"
         )
-    names = Path(parts[2]).expanduser() if len(parts) == 3 else path.parent / PLACES
+    names = expanded(parts[2]) if len(parts) == 3 else path.parent / PLACES
     state, notes = read_checkpoint(path)
     module, outputs = _torchvision_module(name, state, notes, path)
     if outputs != 365:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.settings import Retraining, Settings
 from core.paper.printed import EMBEDDINGS, GROUPS, NETWORK
 
@@ -31,7 +32,7 @@ class Need:
     def missing(self, data: Path) -> list[str]:
         """Those of its files that are not there."""
         paths = [file.replace("{data}", str(data)) for file in self.files]
-        return [path for path in paths if not Path(path).expanduser().exists()]
+        return [path for path in paths if not expanded(path).exists()]
 
     def bring(self, data: Path) -> str:
         """How to get it, in one line."""

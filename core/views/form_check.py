@@ -12,6 +12,7 @@ from typing import Any
 from core.datasets.files import nearest_files
 from core.datasets.registry import DATASETS
 from core.foundation.errors import UnitscopeError
+from core.foundation.files import expanded
 from core.foundation.registry import Registry, Row
 from core.foundation.roots import check_path, check_spec
 from core.foundation.settings import ROOT
@@ -120,7 +121,7 @@ def _parts(spec: str, form: str) -> tuple[list[tuple[str, str]], str]:
 def _exists(path: str, kind: str, spec: str) -> None:
     """Raise UnitscopeError where there is no such file or folder. Jobs run in the checkout, so a
     relative path is one of it."""
-    at = ROOT / Path(path).expanduser()
+    at = ROOT / expanded(path)
     prefix = "" if path == spec else f"{spec}: "
     if kind == "DIR" and at.is_file():
         raise UnitscopeError(f"{prefix}{path} is a file, not a folder")

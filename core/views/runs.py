@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from core.dissect.losses import losses
 from core.foundation.errors import UnitscopeError, unknown
 from core.foundation.intervals import interval
 from core.foundation.plain import Json
-from core.foundation.settings import CACHE, command, judged_split, searched_split
+from core.foundation.settings import CACHE, command, judged_split
 from core.foundation.vocabulary import JUDGING
 from core.runs.run_file import Run
 from core.runs.run_names import RunNames
@@ -235,12 +235,6 @@ def summary(run: Run) -> Summary:
 def skipped(run: Run) -> pd.DataFrame:
     """What was noted of files left out of a run: id (of a photo), file, reason."""
     return run.sql("SELECT id, file, reason FROM skipped")
-
-
-def usual_splits(splits: Sequence[str]) -> tuple[str, str]:
-    """(where to search for units, where to judge them) among the splits of a run, by
-    :func:`core.foundation.settings.searched_split` and ``judged_split``."""
-    return searched_split(splits), judged_split(splits)
 
 
 def judged(run: Run) -> str:

@@ -14,6 +14,7 @@ from core.figures import explain as figures
 from core.figures.base import Caption
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
+from core.foundation.plain import Json
 from core.foundation.vocabulary import Standing
 from core.views import explain, rooms
 from core.views.names import shown_name
@@ -52,7 +53,7 @@ CHANGES = {
     "move": "Move",
     "camera": "Camera",
 }
-STILL: dict[str, Any] = {"turn": 0.0, "tilt": 0.0, "step": [0.0, 0.0, 0.0], "zoom": 1.0}
+STILL: Json = {"turn": 0.0, "tilt": 0.0, "step": [0.0, 0.0, 0.0], "zoom": 1.0}
 """The camera's fields of an edit that leaves it where it is."""
 
 UNITS = 4
@@ -300,7 +301,7 @@ def scene_edited(ctx: Context, network: Opened, told: Shown, image: int, image_i
     answered(ctx, after, right, beside, "drawn again after the edit", told)
 
 
-def _edit() -> dict[str, Any]:
+def _edit() -> Json:
     """The edit that the address holds; none where it holds something else."""
     try:
         edit = json.loads(address.get("edit") or "{}")
@@ -310,8 +311,8 @@ def _edit() -> dict[str, Any]:
 
 
 def edit_row(
-    things: pd.DataFrame, lights: list[str], materials: list[str], edit: dict[str, Any]
-) -> dict[str, Any] | None:
+    things: pd.DataFrame, lights: list[str], materials: list[str], edit: Json
+) -> Json | None:
     """The row in which a change is chosen; the edit with it where its button was pressed.
 
     things, lights : of the scene. materials : that things can be drawn in.
@@ -321,7 +322,7 @@ def edit_row(
         can = things[things["kept"] == ""] if how in ("without", "only", "move") else things
         can = can[can["solids"] > 0] if how in ("material", "color") else can
         labels = [f"{row.plane}:{row.name}" for row in can.itertuples(index=False)]
-        new: dict[str, Any] = {**edit}
+        new: Json = {**edit}
         if how == "camera":
             camera = _camera(edit)
             new = {name: value for name, value in edit.items() if name not in camera}
@@ -366,7 +367,7 @@ def _changed(how: str, materials: list[str]) -> Any:
     return _metres("Metres right", (0.5, 0.0, 0.0))
 
 
-def _camera(edit: dict[str, Any]) -> dict[str, Any]:
+def _camera(edit: Json) -> Json:
     """Where the camera stands and looks, begun with what the edit says of it."""
     first = 0.0 if set(STILL) & set(edit) else 10.0
     turn = st.number_input(

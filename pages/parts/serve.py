@@ -31,6 +31,7 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from streamlit import config as streamlit_config
 
 from core.foundation.errors import UnitscopeError, unknown
+from core.foundation.files import expanded
 from core.foundation.names import whole
 from core.foundation.settings import Configuration, Limits, configuration
 from core.foundation.trust import allow_python
@@ -250,7 +251,7 @@ def settled(given: argparse.Namespace, said: Configuration, address: str) -> acc
     roots = (
         None
         if listed is None and mode == "owner"
-        else tuple(Path(one).expanduser().resolve() for one in listed or ())
+        else tuple(expanded(one).resolve() for one in listed or ())
     )
     for root in roots or ():
         if not root.is_dir():

@@ -7,6 +7,7 @@ import streamlit as st
 from core.figures import units as unit_figures
 from core.foundation.errors import UnitscopeError
 from core.foundation.names import plain_name
+from core.foundation.settings import judged_split
 from core.views import runs as run_views
 from core.views.names import sentence
 from core.views.units import SPANS, unit_classes
@@ -47,7 +48,7 @@ def classes(ctx: Context, unit: int) -> None:
     ):
         return
     splits = ctx.ask(run_views.splits)
-    split = address.split("mean", "On split", splits, run_views.usual_splits(splits)[1], width=240)
+    split = address.split("mean", "On split", splits, judged_split(splits), width=240)
     try:
         frame = ctx.ask(unit_classes, toggler(ctx.run, ctx.layer), unit, split)
     except UnitscopeError as err:

@@ -106,6 +106,16 @@ def test_a_stranger_gets_help(capsys):
     assert stop.value.code == 0 and "Dissect a network" in capsys.readouterr().out
 
 
+def test_the_home_of_nobody_is_a_mistake_of_every_verb(capsys, tmp_path):
+    for asked in (
+        ["run", "--dataset", "folder:~~~/photos", "--model", "rooms"],
+        ["run", "--dataset", "rooms", "--model", "torchvision:resnet18:~~~/weights.pt"],
+        ["run", "--dataset", "rooms", "--model", "rooms", "--knowledge", "triples:~~~"],
+    ):
+        status, told, _ = said(capsys, *asked, "--out", str(tmp_path))
+        assert status == 2 and "is the home folder of nobody" in told["error"], told
+
+
 def test_the_character_nul_is_a_mistake_of_every_verb(capsys, tmp_path):
     """Forms of the app hand on what an address says; files and processes raise ValueError."""
     for verb in (["predictions", "\0"], ["show", "a\0b"], ["run", "--dataset", "folder:\0"]):

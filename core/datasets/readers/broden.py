@@ -34,6 +34,7 @@ from core.datasets.files import (
     whole_number,
 )
 from core.foundation.errors import BadFile, nearest
+from core.foundation.files import expanded
 
 FIXED_COLUMNS = ("image", "split", "ih", "iw", "sh", "sw")
 
@@ -185,11 +186,11 @@ def split_spec(rest: str) -> tuple[Path, Path]:
     The longest part before a colon that is a folder is DIR, so that folders with a colon in
     their name, and Windows drives, need no quoting.
     """
-    if rest and not Path(rest).expanduser().is_dir():
+    if rest and not expanded(rest).is_dir():
         for k in reversed([k for k, letter in enumerate(rest) if letter == ":"]):
-            root = Path(rest[:k]).expanduser()
+            root = expanded(rest[:k])
             if k and rest[k + 1 :] and root.is_dir():
-                index = root / Path(rest[k + 1 :]).expanduser()
+                index = root / expanded(rest[k + 1 :])
                 if not index.is_file():
                     tables = [p.name for p in sorted(root.glob("*.csv"))]
                     near = nearest(index.name, tables) or tables

@@ -49,6 +49,7 @@ from core.datasets.files import (
 from core.datasets.instances import Instances, inside, instance_files, need_scenes
 from core.datasets.readers.folder import scenes_of
 from core.foundation.errors import BadFile, UnitscopeError
+from core.foundation.files import expanded
 from core.foundation.names import whole
 
 RAW_MATERIALS = ("cardboard", "metal", "paper", "plastic")
@@ -212,7 +213,7 @@ class Coco(FileDataset):
 def _split_spec(rest: str) -> tuple[Path, str]:
     """(folder, kind of masks) of ``DIR[:panoptic|:stuff|:instances]``."""
     head, _, kind = rest.rpartition(":")
-    if kind in ("panoptic", "stuff", "instances") and head and not Path(rest).expanduser().is_dir():
+    if kind in ("panoptic", "stuff", "instances") and head and not expanded(rest).is_dir():
         return folder(head, "coco"), kind
     root = folder(rest, "coco")
     if _json_files(root):

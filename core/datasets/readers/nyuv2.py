@@ -47,6 +47,7 @@ from core.datasets.files import (
 from core.datasets.matlab import hdf5, mat_of
 from core.foundation.errors import BadFile
 from core.foundation.escape import one_line
+from core.foundation.files import expanded
 from core.foundation.names import whole
 from core.foundation.worker import WorkerError
 
@@ -56,7 +57,7 @@ MAT = "nyu_depth_v2_labeled.mat"
 
 def open_nyuv2(rest: str) -> SceneDataset:
     """The dataset that ``nyuv2:rest`` names: the published file where it is there."""
-    path = Path(rest).expanduser()
+    path = expanded(rest)
     if rest and path.suffix == ".mat" and path.is_file():
         return NYUv2Mat.from_file(rest, path)
     root = folder(rest, "nyuv2")
