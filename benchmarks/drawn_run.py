@@ -37,7 +37,7 @@ from core.foundation.settings import CACHE, ROOT
 from core.runs.arrays import ArrayFile
 from core.runs.run_file import Run
 from core.runs.tables import SCHEMA, append, create_tables, tables_digest
-from core.views.pictures import concept_color
+from core.views.pictures import PALETTE
 
 CATEGORIES = ("object", "part", "material")
 SIDE = 8
@@ -220,7 +220,9 @@ def make(
     for name in files:
         (arrays / f"{name}.npy").unlink(missing_ok=True)
     wide = {n: ArrayFile(arrays / f"{n}.npy", shape, kind) for n, (shape, kind) in files.items()}
-    palette = np.array([(128, 128, 128), *(concept_color(k) for k, _, _ in world.concepts)])
+    palette = np.array(
+        [(128, 128, 128), *(PALETTE[k % len(PALETTE)] for k, _, _ in world.concepts)]
+    )
     fresh = root / f"{digest}.duckdb.new"
     fresh.unlink(missing_ok=True)
     con = duckdb.connect(str(fresh))

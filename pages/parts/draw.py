@@ -176,11 +176,13 @@ def chart(
 
     make : dark → chart, so that the saved figure can be on white while the screen is dark.
     name : file name without suffix, and the key. on_select : called when something is chosen in
-    the chart's `selection`.
+    the chart's `selection`, or in any that it has.
     """
     more: Keywords = {}
     if on_select:
-        more = {"on_select": on_select, "key": f"chart-{name}", "selection_mode": selection}
+        more = {"on_select": on_select, "key": f"chart-{name}"}
+        if selection:
+            more["selection_mode"] = selection
     drawn = make(is_dark())
     height, widest = box(drawn)
     width: int | Literal["stretch"] = widest or "stretch"

@@ -146,7 +146,7 @@ def test_workers_of_ray_hand_shards_over_elsewhere(folder, web, one, tmp_path):
     )
     upload(web, folder, "bucket/tiny")
     run = execute_spread(
-        plan(asked), tmp_path, crew=Crew(2, "s3://bucket/shards"), threads=1, shard=64
+        plan(asked), tmp_path, crew=Crew(2, shards_at="s3://bucket/shards"), threads=1, shard=64
     )
     same(run, one)
     put = [path for method, path in web.asked if method in ("PUT", "POST")]

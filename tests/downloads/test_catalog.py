@@ -140,7 +140,9 @@ def test_a_get_that_is_killed_anywhere_is_gone_on_with_and_leaves_nothing(tmp_pa
     It left ``.part.json`` beside, took what it had fetched for the user's own and kept it for
     ever, and refused the file that it had copied itself."""
     works = Works(tmp_path)
-    told = killed(works.get, tmp_path / "get", moments=4, most=0, seed=0, log=Log(None, "get"))
+    told = killed(
+        works.get, tmp_path / "get", moments=4, most=0, first=0, seed=0, log=Log(None, "get")
+    )
     works.server.shutdown()
     works.server.server_close()
     assert told["killed there"] == told["operations"] > 40
