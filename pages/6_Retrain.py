@@ -377,13 +377,7 @@ def learned_from(asked: Retraining) -> Retraining:
     form = address.select(
         "form", "How concepts are learned", list(FORMS), "softmax", format_func=FORMS.get
     )
-    core_on = address.select(
-        "core",
-        "Core concepts come from",
-        list(training.SOURCE),
-        "train",
-        format_func=training.SOURCE.get,
-    )
+    core_on = training.source()
     since = address.text(
         "since",
         "First layer that is trained",

@@ -174,13 +174,7 @@ def form(ctx: Context, root: Path) -> None:
         row = st.columns(3)
         train, test = training.two_splits(splits, row[:2])
         with row[2]:
-            core_on = address.select(
-                "core",
-                "Core concepts come from",
-                list(training.SOURCE),
-                "train",
-                format_func=training.SOURCE.get,
-            )
+            core_on = training.source()
         chosen = cc or ["scc", "icc"]
         # The hidden state, the masks alone, and six choices of groups from two sources each.
         st.markdown(

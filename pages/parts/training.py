@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 SOURCE = {"train": "training photos alone", "all": "all photos, test photos too"}
 """Photos that core concepts may come from, in words."""
 
+
+def source() -> str:
+    """The photos that core concepts come from, as a person chooses."""
+    return address.select(
+        "core", "Core concepts come from", list(SOURCE), "train", format_func=SOURCE.get
+    )
+
+
 STEPS = {
     "decode": "Reading the photos",
     "train": "Training, forward and back",
