@@ -217,12 +217,12 @@ def clicked_away(ctx: Context, network: Opened, told: Shown, image: int, image_i
         if row.units:
             units = ", ".join(
                 f"[{u.unit}](Units{address.query(address.kept(unit=str(u.unit)))}) "
-                f"({_signed(u.evidence)})"
+                f"({signed(u.evidence)})"
                 for u in row.units[:UNITS]
             )
             draw.caption(
                 f"Units of {ctx.layer} that carry the evidence of {told.shown(row)} "
-                f"({_signed(row.evidence)} in all): {units}"
+                f"({signed(row.evidence)} in all): {units}"
             )
 
 
@@ -246,7 +246,7 @@ def answered(
         still = "still " if after.answer == after.was else "now "
         st.markdown(
             f"It {still}predicts **{plain_name(after.answer)}**. The margin of {a} over {b} goes "
-            f"from {_signed(after.before)} to **{_signed(after.margin)}**."
+            f"from {signed(after.before)} to **{signed(after.margin)}**."
         )
         caption = Caption(ctx.facts.dataset, ctx.facts.model, "", words, photo)
         draw.chart(
@@ -456,8 +456,7 @@ def standing_side(told: Shown, side: SceneCore, first: bool, tone: str) -> draw.
                     "href": address.here(without=label),
                     "hint": f"Remove {told.shown(row)}",
                     "current": label in address.get("without").split(BETWEEN),
-                    "sub": f"{_signed(effect)} for it"
-                    + (f"; {row.no_band}" if row.no_band else ""),
+                    "sub": f"{signed(effect)} for it" + (f"; {row.no_band}" if row.no_band else ""),
                 }
             )
         if items:
@@ -518,7 +517,12 @@ def as_table(told: Shown, frame: pd.DataFrame, caption: Caption, image_id: str) 
             )
 
 
-def _signed(value: float) -> str:
+def signed(value: float) -> str:
+    """A number with its sign, two digits.
+
+    >>> signed(-0.5)
+    '−0.50'
+    """
     return f"{value:+.2f}".replace("-", "−")
 
 

@@ -20,6 +20,7 @@ from core.views.pictures import unit_photo
 from core.views.units import unit_images
 from pages.parts import address, clicks, draw, explanations, sets
 from pages.parts.cache import Deferred, contribution, opened
+from pages.parts.causes import signed
 from pages.parts.frame import Context, sentence
 
 if TYPE_CHECKING:
@@ -280,12 +281,3 @@ def ranked(ctx: Context, known: Known, found: ByUnit, way: str, kind: str) -> tu
     return [int(unit) for unit in frame["unit"]], (
         f"{Sign.NEGATIVE.short} units of {a}, {Core.of(kind).short}"
     )
-
-
-def signed(value: float) -> str:
-    """A number with its sign, two digits.
-
-    >>> signed(-0.5)
-    '−0.50'
-    """
-    return f"{value:+.2f}".replace("-", "−")
